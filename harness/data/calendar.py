@@ -1,0 +1,125 @@
+"""The calendar: a strictly increasing list of timestamps, daily or hourly, addressed by integer position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import DataError
+
+__all__ = ["Calendar", "When"]
+
+When = str | date | datetime | np.datetime64
+_DAY = np.timedelta64(1, "D")
+_NANOSECOND = np.timedelta64(1, "ns")
+
+
+@dataclass(frozen=True, eq=False)
+class Calendar:
+    """Strictly increasing timestamps.
+
+    Attributes
+    ----------
+    times
+        (T,) ``datetime64[ns]``, read-only. A daily calendar holds midnights.
+
+    Raises
+    ------
+    DataError
+        When the times are empty, unsorted, duplicated, or not a time.
+    """
+
+    times: npt.NDArray[np.datetime64]
+
+    def __post_init__(self) -> None:
+        """Normalise to nanoseconds and check the order."""
+        times = np.array(self.times, dtype="datetime64[ns]").reshape(-1)
+        if times.size == 0:
+            raise DataError("The calendar is empty.", where="calendar", expected="at least one timestamp")
+        if np.isnat(times).any():
+            at = int(np.flatnonzero(np.isnat(times))[0])
+            raise DataError("The calendar holds a missing time.", where=f"calendar position {at}", got="NaT")
+        gaps = np.diff(times)
+        if (gaps <= np.timedelta64(0, "ns")).any():
+            bad = np.flatnonzero(gaps <= np.timedelta64(0, "ns"))
+            first = int(bad[0])
+            raise DataError(
+                f"The calendar is not strictly increasing: {bad.size} time(s) repeat or step back.",
+                where=f"calendar position {first + 1}",
+                got=f"{times[first]} then {times[first + 1]}",
+                expected="sorted timestamps without duplicates",
+            )
+        times.setflags(write=False)
+        object.__setattr__(self, "times", times)
+
+    def __len__(self) -> int:
+        """Return T."""
+        return int(self.times.size)
+
+    def __eq__(self, other: object) -> bool:
+        """Two calendars are equal when their times are."""
+        return isinstance(other, Calendar) and np.array_equal(self.times, other.times)
+
+    def __hash__(self) -> int:
+        """Hash the content, so that equal calendars hash alike."""
+        return hash(self.times.tobytes())
+
+    @property
+    def is_daily(self) -> bool:
+        """True when every time is a midnight."""
+        return bool((self.times == self.times.astype("datetime64[D]")).all())
+
+    def format(self, position: int) -> str:
+        """Return the time at `position` as ISO text: a date when the calendar is daily, else date and minute."""
+        unit = "D" if self.is_daily else "m"
+        return str(np.datetime_as_string(self.times[position], unit=unit))
+
+    def position(self, when: When) -> int:
+        """Return the position of exactly `when`.
+
+        Raises
+        ------
+        DataError
+            When the calendar does not hold it; the neighbours are named.
+        """
+        moment = _moment(when)
+        at = int(np.searchsorted(self.times, moment))
+        if at < len(self) and self.times[at] == moment:
+            return at
+        near = [self.format(p) for p in (at - 1, at) if 0 <= p < len(self)]
+        raise DataError("The calendar does not hold this time.", got=str(when), hint=f"nearest: {', '.join(near)}")
+
+    def first_at_or_after(self, when: When) -> int:
+        """Return the first position whose time is at or after `when`; T when there is none."""
+        return int(np.searchsorted(self.times, _moment(when), side="left"))
+
+    def stop_after(self, when: When) -> int:
+        """Return one past the last position at or before `when`; a plain date counts to the end of its day."""
+        return int(np.searchsorted(self.times, _end_of(when), side="right"))
+
+    def span(self, start: When, end: When) -> tuple[int, int]:
+        """Return the half-open positions [first, stop) of the times from `start` to `end`, both included."""
+        return self.first_at_or_after(start), self.stop_after(end)
+
+
+def _moment(when: When) -> np.datetime64:
+    try:
+        return np.datetime64(when, "ns")  # type: ignore[arg-type]
+    except ValueError as error:
+        raise DataError("This is not a date or time.", got=repr(when), expected="ISO text like 2017-01-03") from error
+
+
+def _end_of(when: When) -> np.datetime64:
+    moment = _moment(when)
+    midnight = moment.astype("datetime64[D]")
+    is_plain_date = len(when.strip()) <= len("2017-01-03") if isinstance(when, str) else _is_date_object(when)
+    return (midnight + _DAY).astype("datetime64[ns]") - _NANOSECOND if is_plain_date else moment
+
+
+def _is_date_object(when: object) -> bool:
+    if isinstance(when, np.datetime64):
+        return np.datetime_data(when.dtype)[0] == "D"
+    return isinstance(when, date) and not isinstance(when, datetime)

@@ -1,0 +1,164 @@
+"""The panel: dense times × instruments arrays per field, with point-in-time membership of a universe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.calendar import Calendar
+from harness.data.fingerprint import fingerprint_arrays
+from harness.errors import DataError
+
+__all__ = ["Benchmark", "Panel", "Truth"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """An index to compare portfolios with.
+
+    Attributes
+    ----------
+    name
+        Its code, such as ``SH000300``.
+    close
+        (T,) float32 closing level at each calendar time; NaN where it is not quoted.
+    """
+
+    name: str
+    close: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a simulator knows: the conditional expectation of future returns, given the state at each time.
+
+    The expected log return of step t+k, given everything at t, is Σ_j premia[t, k-1, j] · decay[j]^(k-1) · exposures[j, t, i].
+
+    Attributes
+    ----------
+    exposures
+        (J, T, N) float32, each instrument's exposure to factor j at time t.
+    decay
+        (J,) float64, persistence of an exposure per step.
+    premia
+        (T, K, J) float64, expected premium of factor j in step t+k given t, for k = 1 … K.
+    """
+
+    exposures: Floats
+    decay: npt.NDArray[np.float64]
+    premia: npt.NDArray[np.float64]
+
+    def expected_return(self, first: int, last: int) -> Floats:
+        """Return (T, N) float32, the expected log return from the close of t+first-1 to the close of t+last.
+
+        Raises
+        ------
+        DataError
+            When the premia are not known that many steps ahead.
+        """
+        known = self.premia.shape[1]
+        if not 1 <= first <= last <= known:
+            raise DataError(
+                "The simulator does not know expectations that far ahead.",
+                got=f"steps {first} … {last}",
+                expected=f"steps within 1 … {known}",
+            )
+        total = np.zeros(self.exposures.shape[1:], dtype=np.float64)  # (T, N)
+        for j, decay in enumerate(self.decay):
+            steps = np.arange(first, last + 1)
+            loading = self.premia[:, first - 1 : last, j] @ decay ** (steps - 1)  # (T,)
+            total += loading[:, None] * self.exposures[j]
+        return total.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Market data as dense arrays; T times, N instruments.
+
+    Attributes
+    ----------
+    calendar
+        The T times.
+    instruments
+        The N codes, sorted.
+    fields
+        name → (T, N) float32 C-contiguous, NaN where not traded.
+    membership
+        (T, N) bool: is the instrument in the universe at that time (as known at that time).
+    benchmark
+        An index, if there is one.
+    truth
+        The simulator's conditional expectation, if the panel is simulated.
+    price_field
+        The field whose presence says that an instrument traded.
+
+    Raises
+    ------
+    DataError
+        When shapes, dtypes or order disagree.
+    """
+
+    calendar: Calendar
+    instruments: tuple[str, ...]
+    fields: Mapping[str, Floats]
+    membership: npt.NDArray[np.bool_]
+    benchmark: Benchmark | None = None
+    truth: Truth | None = None
+    price_field: str = "close"
+    name: str = field(default="panel")
+
+    def __post_init__(self) -> None:
+        """Check the shapes and freeze the arrays."""
+        shape = (len(self.calendar), len(self.instruments))
+        if list(self.instruments) != sorted(set(self.instruments)):
+            raise DataError("Instruments must be sorted and unique.", where="panel.instruments")
+        if self.price_field not in self.fields:
+            raise DataError(
+                "The panel lacks its price field.",
+                where="panel.price_field",
+                got=self.price_field,
+                expected=f"one of {sorted(self.fields)}",
+            )
+        for name, values in {**self.fields, "membership": self.membership}.items():
+            dtype = np.dtype(bool) if name == "membership" else np.dtype(np.float32)
+            if values.shape != shape or values.dtype != dtype:
+                raise DataError(
+                    "A panel array has the wrong shape or dtype.",
+                    where=f"panel.{name}",
+                    got=f"{values.dtype} {values.shape}",
+                    expected=f"{dtype} {shape}",
+                )
+            values.setflags(write=False)
+        if self.benchmark is not None and self.benchmark.close.shape != shape[:1]:
+            raise DataError("The benchmark must have one value per time.", got=self.benchmark.close.shape)
+        object.__setattr__(self, "fields", MappingProxyType(dict(sorted(self.fields.items()))))
+
+    @cached_property
+    def traded(self) -> npt.NDArray[np.bool_]:
+        """(T, N) bool: does the instrument have a price at that time."""
+        return ~np.isnan(self.fields[self.price_field])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over the whole content: calendar, instruments, every value, membership, benchmark."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {f"field:{k}": v for k, v in self.fields.items()}
+        arrays["membership"] = self.membership
+        arrays["calendar"] = self.calendar.times
+        arrays["instruments"] = np.array(self.instruments, dtype=np.str_)
+        arrays["price_field"] = np.array(self.price_field)
+        if self.benchmark is not None:
+            arrays[f"benchmark:{self.benchmark.name}"] = self.benchmark.close
+        if self.truth is not None:
+            arrays |= {
+                "truth:exposures": self.truth.exposures,
+                "truth:decay": self.truth.decay,
+                "truth:premia": self.truth.premia,
+            }
+        return fingerprint_arrays(arrays)

@@ -1,0 +1,95 @@
+"""The few kinds of errors that the harness raises on purpose; anything else is a bug of ours.
+
+Each message tells the user what went wrong, where, what was found, what would be accepted, and the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "HarnessError",
+    "LookAheadError",
+    "SnapshotError",
+    "UnsupportedWeightsError",
+    "closest",
+]
+
+
+class HarnessError(Exception):
+    """A mistake that the user can mend; shown without a traceback.
+
+    Parameters
+    ----------
+    what
+        One sentence: what went wrong.
+    where
+        The configuration key, file, or function that it concerns.
+    got
+        The offending value.
+    expected
+        What would be accepted.
+    hint
+        The next step: a command, a key, a closest match.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.got = got
+        self.expected = expected
+        self.hint = hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for name, value in (("where", self.where), ("got", self.got), ("expected", self.expected)):
+            if value is not None:
+                lines.append(f"  {name + ':':<10}{value}")
+        if self.hint is not None:
+            lines.append(f"  {'hint:':<10}{self.hint}")
+        return "\n".join(lines)
+
+
+class ConfigError(HarnessError):
+    """A configuration key or value that cannot be used."""
+
+
+class DataError(HarnessError):
+    """Input data that breaks the panel's contract."""
+
+
+class LookAheadError(HarnessError):
+    """Something asked for data that is not known at its decision time."""
+
+
+class UnsupportedWeightsError(HarnessError):
+    """Sample weights were given to a model that cannot use them."""
+
+
+class SnapshotError(HarnessError):
+    """A snapshot that is missing, damaged, or of another schema."""
+
+
+class ArtifactError(HarnessError):
+    """The artifact store cannot be read or written."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return a "did you mean" hint for an unknown `name`, or None when nothing in `known` is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean `{matches[0]}`?" if matches else None

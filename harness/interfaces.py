@@ -1,0 +1,280 @@
+"""What a model, an adaptation and a preprocessor must offer, and the records they receive.
+
+A user's own class stands on the same footing as ours: it needs these methods, no base class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import DataError
+from harness.normal_equations import GramBlocks, NormalEquations
+from harness.samples import AsOfView
+from harness.windows import Segment, Window
+
+__all__ = [
+    "Adaptation",
+    "FittedAdaptation",
+    "FittedModel",
+    "FittedPreprocess",
+    "History",
+    "LearnSet",
+    "Model",
+    "Observer",
+    "Preprocess",
+    "Silent",
+    "TimeWeights",
+]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TimeWeights:
+    """Weights that depend on time only, constant within blocks of consecutive times.
+
+    Attributes
+    ----------
+    starts
+        (K,) int64 increasing; block k covers positions ``starts[k] … starts[k + 1]``, the last is open-ended.
+    values
+        (K,) float64, ≥ 0 and finite. Times before the first block take the first weight.
+    """
+
+    starts: npt.NDArray[np.int64]
+    values: Doubles
+
+    def __post_init__(self) -> None:
+        """Check order and values."""
+        if self.starts.shape != self.values.shape or self.starts.size == 0 or (np.diff(self.starts) <= 0).any():
+            raise DataError("Time weights need one value per block, blocks in time order.", where="TimeWeights")
+        if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
+            raise DataError(
+                "A time weight must be finite and not negative.", where="TimeWeights", got=self.values.min()
+            )
+
+    def at(self, start: int, stop: int) -> Doubles:
+        """Return (stop − start,) float64, the weight of every position in [start, stop)."""
+        block = np.searchsorted(self.starts, np.arange(start, stop), side="right") - 1
+        return self.values[np.maximum(block, 0)]
+
+
+@dataclass(frozen=True, eq=False)
+class LearnSet:
+    """One period that a model may learn from: everything in it is known at the decision time.
+
+    Attributes
+    ----------
+    view
+        The as-of view it is read through; processed features and label.
+    segment
+        Its calendar positions.
+    time_weights
+        None when every sample counts alike.
+    gram_blocks
+        Sufficient statistics shared by all windows, when the features are the same in all of them.
+    """
+
+    view: AsOfView
+    segment: Segment
+    time_weights: TimeWeights | None = None
+    gram_blocks: GramBlocks | None = field(default=None, repr=False)
+
+    @property
+    def features(self) -> Floats:
+        """(m, F) float32 features of the rows that have a label: a contiguous, read-only slice."""
+        return self._labelled.features(self.segment.start, self.segment.stop)
+
+    @property
+    def label(self) -> Floats:
+        """(m,) float32 labels, none missing."""
+        return self._labelled.label(self.segment.start, self.segment.stop)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(times + 1,) int64 offsets of each calendar time among these rows."""
+        return self._labelled.offsets(self.segment.start, self.segment.stop)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The F feature names."""
+        return self.view.feature_names
+
+    @property
+    def weights(self) -> Doubles | None:
+        """(m,) float64 weight of every row, or None when all count alike."""
+        if self.time_weights is None:
+            return None
+        per_time = self.time_weights.at(self.segment.start, self.segment.stop)
+        return np.repeat(per_time, np.diff(self.offsets))
+
+    def normal_equations(self) -> NormalEquations:
+        """Return XᵀWX, XᵀWy and their companions over these rows, in float64.
+
+        From the shared blocks when there are any, from the rows themselves otherwise; equal to rounding error.
+        """
+        start, stop = self.segment.start, self.segment.stop
+        per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
+        if self.gram_blocks is None:
+            return NormalEquations.from_rows(self.features, self.label, self.weights)
+        self.view.features(start, stop), self.view.label(start, stop)
+        return self.gram_blocks.weighted(start, stop, per_time)
+
+    @property
+    def _labelled(self) -> AsOfView:
+        return self.view.labelled(self.segment.start, self.segment.stop)
+
+
+@runtime_checkable
+class FittedModel(Protocol):
+    """A model after fitting: a value that predicts and can be saved without pickle."""
+
+    def predict(self, features: Floats) -> npt.NDArray[np.floating]:
+        """Return (m,) predictions for (m, F) float32 features."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `Model.load` needs into an existing, empty folder."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """How to fit; holds parameters only, so that one instance serves every window.
+
+    Attributes
+    ----------
+    needs_valid
+        It stops early on a validation segment.
+    supports_weights
+        It can use sample weights; if not, an adaptation that weights is refused.
+    """
+
+    needs_valid: bool
+    supports_weights: bool
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedModel:
+        """Fit on `train`, stop early on `valid` when needed."""
+        ...
+
+    def load(self, folder: Path) -> FittedModel:
+        """Read what `FittedModel.save` wrote."""
+        ...
+
+
+class FittedPreprocess(Protocol):
+    """Processors with their fitted state."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features that `features` returns."""
+        ...
+
+    def features(self, features: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        """Return (m, F') float32, the processed features; each time uses its own rows and the fitted state only."""
+        ...
+
+    def label(self, label: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        """Return (m,) float32, the processed label; NaN stays NaN."""
+        ...
+
+    def state(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the fitted arrays by name, to be saved."""
+        ...
+
+
+class Preprocess(Protocol):
+    """How to process features and label."""
+
+    def fit(self, view: AsOfView, segment: Segment) -> FittedPreprocess:
+        """Fit every processor on the raw rows of `segment`, through a view."""
+        ...
+
+
+@dataclass(frozen=True)
+class History:
+    """What an adaptation may learn from before the first prediction: views, never tables.
+
+    Attributes
+    ----------
+    as_of
+        decision position → view of the raw features and label at that time.
+    windows
+        The windows to be predicted.
+    segment
+        The learning periods all lie in it: from the first train position to the last learnable one.
+    step
+        Times per test segment.
+    seed
+        For whatever is random.
+    """
+
+    as_of: Callable[[int], AsOfView]
+    windows: tuple[Window, ...]
+    segment: Segment
+    step: int
+    seed: int
+    observer: Observer
+
+
+class FittedAdaptation(Protocol):
+    """What an adaptation has learned: weights for any window."""
+
+    def time_weights(self, window: Window) -> TimeWeights | None:
+        """Return the weights of the window's learning samples; None when all count alike."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned, for reports; may write nothing."""
+        ...
+
+
+class Adaptation(Protocol):
+    """How past samples are weighted."""
+
+    def fit(self, history: History) -> FittedAdaptation:
+        """Learn from history, before any window is predicted."""
+        ...
+
+
+class Observer(Protocol):
+    """Told about progress; returns nothing, so that it cannot change a number."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` units of work begins."""
+        ...
+
+    def advance(self, stage: str, done: int = 1) -> None:
+        """`done` more units are finished."""
+        ...
+
+    def finish(self, stage: str, note: str = "") -> None:
+        """The stage has ended; `note` says what came of it."""
+        ...
+
+    def notice(self, message: str) -> None:
+        """Something that the user should know."""
+        ...
+
+
+class Silent:
+    """An observer that ignores everything."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, stage: str, done: int = 1) -> None:
+        """Ignore."""
+
+    def finish(self, stage: str, note: str = "") -> None:
+        """Ignore."""
+
+    def notice(self, message: str) -> None:
+        """Ignore."""
