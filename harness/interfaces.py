@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -191,7 +191,15 @@ class FittedPreprocess(Protocol):
 
 
 class Preprocess(Protocol):
-    """How to process features and label."""
+    """How to process features and label.
+
+    Attributes
+    ----------
+    refit
+        ``once`` before the first test, or ``per_window``.
+    """
+
+    refit: Literal["once", "per_window"]
 
     def fit(self, view: AsOfView, segment: Segment) -> FittedPreprocess:
         """Fit every processor on the raw rows of `segment`, through a view."""
@@ -248,19 +256,19 @@ class Observer(Protocol):
     """Told about progress; returns nothing, so that it cannot change a number."""
 
     def start(self, stage: str, total: int) -> None:
-        """A stage of `total` units of work begins."""
+        """Begin a stage of `total` units of work."""
         ...
 
     def advance(self, stage: str, done: int = 1) -> None:
-        """`done` more units are finished."""
+        """Count `done` more units as finished."""
         ...
 
     def finish(self, stage: str, note: str = "") -> None:
-        """The stage has ended; `note` says what came of it."""
+        """End the stage; `note` says what came of it."""
         ...
 
     def notice(self, message: str) -> None:
-        """Something that the user should know."""
+        """Tell the user something."""
         ...
 
 

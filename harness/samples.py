@@ -1,4 +1,4 @@
-"""The point-in-time sample table: rows in (time, instrument) order, reached through views that cannot see the future."""
+"""The point-in-time sample table: rows in (time, instrument) order, seen through views that end at a decision time."""
 
 from __future__ import annotations
 
@@ -122,6 +122,17 @@ class SampleTable:
     def with_columns(self, features: Floats, feature_names: tuple[str, ...], label: Floats) -> SampleTable:
         """Return a table of the same rows with other columns, such as processed ones."""
         return replace(self, features=features, feature_names=feature_names, label=label)
+
+    def restricted(self, start: int, stop: int) -> SampleTable:
+        """Return only the rows of positions [start, stop), without a copy; positions keep their meaning."""
+        rows = self.index.rows(start, stop)
+        offsets = np.clip(self.index.offsets, rows.start, rows.stop) - rows.start
+        return replace(
+            self,
+            index=RowIndex(offsets, self.index.codes[rows]),
+            features=self.features[rows],
+            label=self.label[rows],
+        )
 
     @cached_property
     def labelled(self) -> SampleTable:

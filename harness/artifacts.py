@@ -1,0 +1,187 @@
+"""The content-addressed store: a result is found by the hash of everything that determines it.
+
+A folder per result: ``<root>/<stage>/<digest>/`` with its files and a manifest that holds the key and every file's
+SHA-256. It appears by one rename of a finished, flushed folder, so that nothing half-written is ever visible and
+concurrent writers of the same key are harmless: both hold the same content, the first rename wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.fingerprint import fingerprint_file
+from harness.errors import ArtifactError
+
+__all__ = ["ArtifactStore", "Key", "canonical_json", "key_of", "write_atomically"]
+
+MANIFEST = "manifest.json"
+_DIGEST_LENGTH = 32
+
+
+def canonical_json(value: object, *, indent: int | None = None) -> str:
+    """Return JSON with sorted keys, shortest round-trip floats, no NaN, and a newline at the end.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity: undefined numbers are null, decided by whoever made them.
+    """
+    separators = (",", ": ") if indent is not None else (",", ":")
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    return text + "\n"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What identifies a result.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage that computes it.
+    digest
+        Hash over the stage and `parts`.
+    parts
+        Canonical JSON of everything that determines it, to be read by people.
+    """
+
+    stage: str
+    digest: str
+    parts: str
+
+
+def key_of(stage: str, **parts: object) -> Key:
+    """Return the key of a result from JSON-able parts: configuration, digests of the inputs, digest of the code."""
+    text = canonical_json(parts)
+    digest = hashlib.sha256(f"{stage}\0{text}".encode()).hexdigest()
+    return Key(stage=stage, digest=digest[:_DIGEST_LENGTH], parts=text)
+
+
+class ArtifactStore:
+    """Results on disk, by key.
+
+    Parameters
+    ----------
+    root
+        Its folder; made when the first result is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: Key) -> Path:
+        """Return where the result of `key` lies, or would lie."""
+        return self.root / key.stage / key.digest
+
+    def find(self, key: Key) -> Path | None:
+        """Return the result's folder, or None when there is none or its files do not match their checksums.
+
+        A damaged result is removed, so that it is computed again.
+        """
+        folder = self.path(key)
+        if not folder.is_dir():
+            return None
+        if not _is_intact(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return folder
+
+    def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
+        """Return the result's folder; when it is not there, let `make` fill a new folder first.
+
+        Raises
+        ------
+        ArtifactError
+            When the store cannot be written.
+        """
+        found = self.find(key)
+        if found is not None:
+            return found
+        final = self.path(key)
+        scratch = self._scratch(final)
+        try:
+            make(scratch)
+            _seal(scratch, key)
+            _publish(scratch, final)
+        except OSError as error:
+            raise ArtifactError(
+                "The artifact store cannot be written.",
+                where=str(self.root),
+                got=f"{type(error).__name__}: {error}",
+                hint="choose another folder with store.root=… or free some space",
+            ) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return final
+
+    def _scratch(self, final: Path) -> Path:
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=".making-", dir=final.parent))
+        except OSError as error:
+            raise ArtifactError(
+                "The artifact store cannot be written.",
+                where=str(self.root),
+                got=f"{type(error).__name__}: {error}",
+                expected="a folder that you may write to",
+                hint="choose another folder with store.root=…",
+            ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _seal(folder: Path, key: Key) -> None:
+    files = {str(p.relative_to(folder)): fingerprint_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
+    (folder / MANIFEST).write_text(canonical_json(manifest, indent=1), encoding="utf-8")
+    for path in (*(folder / name for name in files), folder / MANIFEST, folder):
+        _flush(path)
+    folder.chmod(0o755)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    try:
+        scratch.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        return
+    _flush(final.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return all(fingerprint_file(folder / name) == digest for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False

@@ -1,0 +1,63 @@
+"""Progress bars on a terminal, plain notices elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["ProgressObserver"]
+
+
+class ProgressObserver:
+    """Shows stages as bars while they run; vanishes when the output is not a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressObserver:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop drawing and leave the terminal clean."""
+        self._progress.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """Show a bar."""
+        self._tasks[stage] = self._progress.add_task(stage, total=total)
+
+    def advance(self, stage: str, done: int = 1) -> None:
+        """Move a bar."""
+        self._progress.advance(self._tasks[stage], done)
+
+    def finish(self, stage: str, note: str = "") -> None:
+        """Remove a bar."""
+        self._progress.remove_task(self._tasks.pop(stage))
+
+    def notice(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(f"note: {message}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,101 @@
+"""The digest of the code that computes a result: its own source files and the versions of the libraries they import."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+__all__ = ["code_digest", "library_versions", "own_modules"]
+
+_OURS = ("harness", "baselines")
+
+
+def code_digest(*modules: str) -> str:
+    """Return the hex SHA-256 of everything that `modules` import, directly or not.
+
+    Own source (this project's, and a user's outside the installed libraries) counts byte for byte; an installed
+    library counts by its version, Python and the machine's architecture by theirs. So a cached result can never
+    outlive the code that made it.
+    """
+    own, libraries = _closure(modules)
+    digest = hashlib.sha256(f"{sys.version_info[:3]} {platform.machine()}\0".encode())
+    for name, path in sorted(own.items()):
+        digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    for name, version in sorted(library_versions(libraries).items()):
+        digest.update(f"{name}=={version}\0".encode())
+    return digest.hexdigest()
+
+
+def own_modules(*modules: str) -> dict[str, Path]:
+    """Return name → file of every own module that `modules` import, directly or not, themselves included."""
+    return _closure(modules)[0]
+
+
+def library_versions(top_level: frozenset[str]) -> dict[str, str]:
+    """Return distribution → version of the installed libraries among the given top-level module names."""
+    owners = _distributions()
+    names = {owner for module in top_level for owner in owners.get(module, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return {module: list(names) for module, names in importlib.metadata.packages_distributions().items()}
+
+
+def _closure(modules: tuple[str, ...]) -> tuple[dict[str, Path], frozenset[str]]:
+    own: dict[str, Path] = {}
+    libraries: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in own:
+            continue
+        path = _own_source(name)
+        if path is None:
+            libraries.add(name.partition(".")[0])
+            continue
+        own[name] = path
+        waiting.extend(_imports(path, name))
+    return own, frozenset(libraries)
+
+
+def _imports(path: Path, module: str) -> list[str]:
+    found = []
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{parent}.{base}".rstrip(".")
+            found.append(base)
+            found += [f"{base}.{alias.name}" for alias in node.names if _own_source(f"{base}.{alias.name}")]
+    return found
+
+
+@cache
+def _own_source(module: str) -> Path | None:
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    path = Path(spec.origin)
+    installed = (Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
+    if top not in _OURS and any(path.is_relative_to(folder) for folder in installed):
+        return None
+    return path

@@ -1,0 +1,253 @@
+"""Configuration: Hydra composes it, this module turns it into typed, checked objects; a DictConfig ends here."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.data.source import Source
+from harness.errors import ConfigError, closest
+from harness.evaluation import SignalEvaluation
+from harness.features.feature_set import FeatureSet
+from harness.features.label import ForwardReturn
+from harness.instantiate import build_record, join_key
+from harness.interfaces import Adaptation, Model, Preprocess
+from harness.portfolio import TopkDropout
+from harness.windows import Kind
+
+__all__ = [
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "OutputConfig",
+    "SamplesConfig",
+    "WindowsConfig",
+    "compose_config",
+    "config_folder",
+    "parse",
+]
+
+
+class FeatureConfig(typing.Protocol):
+    """Anything that names features and their expressions."""
+
+    def feature_set(self) -> FeatureSet:
+        """Return the features; refuses one that looks ahead."""
+        ...
+
+
+@dataclass(frozen=True)
+class WindowsConfig:
+    """The walk-forward schedule, in dates."""
+
+    kind: Kind
+    step: int
+    train: tuple[str, str] | None
+    valid: tuple[str, str] | None
+    test: tuple[str, str] | None
+    split: tuple[float, float, float]
+    embargo: int
+    purge_valid: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be walked."""
+        if self.step < 1:
+            raise ConfigError("The step must be positive.", where="step", got=self.step, expected="a whole number ≥ 1")
+        if self.embargo < 0:
+            raise ConfigError(
+                "A negative embargo would undo the purge.", where="embargo", got=self.embargo, expected="≥ 0"
+            )
+        if min(self.split) < 0 or min(self.split[0], self.split[2]) <= 0 or sum(self.split) > 1 + 1e-9:
+            raise ConfigError(
+                "The shares of train, valid and test must be positive and add up to at most 1.",
+                where="split",
+                got=list(self.split),
+                expected="such as [0.5, 0.2, 0.3]; valid may be 0",
+            )
+        given = [self.train is not None, self.test is not None]
+        if any(given) != all(given) or (self.valid is not None and not all(given)):
+            raise ConfigError(
+                "Train and test must both be given as dates, or neither.",
+                where="train",
+                got=f"train={self.train}, valid={self.valid}, test={self.test}",
+                hint="leave all three null to cut the calendar by windows.split",
+            )
+
+
+@dataclass(frozen=True)
+class SamplesConfig:
+    """Which (time, instrument) pairs are rows."""
+
+    rows: Literal["traded", "listed"]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How predictions are judged."""
+
+    signal: SignalEvaluation
+    portfolio: TopkDropout | None
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where files go; never changes a number."""
+
+    runs: str
+    store: str
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment, complete and checked."""
+
+    suite: str
+    case: str | None
+    seed: int
+    data: Source
+    features: FeatureConfig
+    label: ForwardReturn
+    samples: SamplesConfig
+    windows: WindowsConfig
+    preprocess: Preprocess
+    model: Model
+    adaptation: Adaptation
+    evaluation: EvaluationConfig
+    output: OutputConfig
+    choices: Mapping[str, str]
+
+    @property
+    def case_name(self) -> str:
+        """The given case, or one made of the choices: data.model.adaptation.hHORIZON.sSTEP."""
+        if self.case is not None:
+            return self.case
+        parts = [self.choices[group] for group in ("data", "model", "adaptation")]
+        horizon = self.label.look_ahead - 1
+        return ".".join([*parts, f"h{horizon}", f"s{self.windows.step}"])
+
+
+def config_folder() -> Path:
+    """Return the folder of the configuration tree: in the wheel inside the package, in a checkout beside it."""
+    here = Path(__file__).resolve().parent
+    inside = here / "conf"
+    return inside if inside.is_dir() else here.parent / "conf"
+
+
+def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> ExperimentConfig:
+    """Compose the configuration tree with Hydra overrides and return it typed and checked.
+
+    Parameters
+    ----------
+    overrides
+        Hydra override texts, such as ``windows.step=40`` or ``model=lightgbm``.
+    search_path
+        Folders outside this project that hold further configuration groups.
+
+    Raises
+    ------
+    ConfigError
+        Names the key, the value and what would be accepted.
+    """
+    return parse(_compose(list(overrides), [Path(p).resolve() for p in search_path]))
+
+
+def parse(composed: DictConfig, choices: Mapping[str, str] | None = None) -> ExperimentConfig:
+    """Turn a composed configuration into objects."""
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(
+            f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
+            where=missing[0],
+            got="???",
+            hint=f"add {missing[0]}=VALUE to the command",
+        )
+    try:
+        tree = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError("A reference in the configuration cannot be resolved.", got=_first_line(error)) from error
+    if not isinstance(tree, dict):
+        raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
+    tree.pop("hydra", None)
+    tree["choices"] = dict(choices or tree.get("choices") or {})
+    return typing.cast("ExperimentConfig", build_record(ExperimentConfig, tree, ""))
+
+
+def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
+    for folder in search_path:
+        if not folder.is_dir():
+            raise ConfigError("The configuration folder does not exist.", where="--config-dir", got=str(folder))
+    extra = [f"hydra.searchpath=[{','.join(f'file://{p}' for p in search_path)}]"] if search_path else []
+    try:
+        with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
+            composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
+            choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from error
+    OmegaConf.set_readonly(composed, False)
+    OmegaConf.set_struct(composed, False)
+    del composed["hydra"]
+    composed["choices"] = choices
+    return composed
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
+    text = str(error)
+    cause = str(error.__cause__ or "")
+    group = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if group:
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or _options(group[1])
+        return ConfigError(
+            f"There is no `{group[2]}` in the group `{group[1]}`.",
+            where=group[1],
+            got=group[2],
+            expected=", ".join(options),
+            hint=closest(group[2], options),
+        )
+    key = re.search(r"Key '([^']+)' is not in struct", cause) or re.search(r"Could not override '([^']+)'", text)
+    if key or "Could not" in text:
+        full = re.search(r"full_key: (\S+)", cause)
+        name = full[1] if full else (re.search(r"'([^']+)'", text) or ["", ""])[1]
+        known = _known_keys()
+        near = closest(name, known) or closest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
+        siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
+        given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
+        return ConfigError(
+            f"There is no configuration key `{name}`.",
+            where=name,
+            got=given,
+            expected=", ".join(siblings) or None,
+            hint=near or "`bench run --cfg` prints every key",
+        )
+    return ConfigError("The command's overrides cannot be read.", got=_first_line(error), hint="see `bench run --help`")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+
+
+def _known_keys() -> list[str]:
+    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose("config"), resolve=False)
+    return sorted(_flatten(tree, ""))
+
+
+def _flatten(node: object, path: str) -> list[str]:
+    if not isinstance(node, Mapping):
+        return []
+    found = []
+    for key, value in node.items():
+        name = join_key(path, str(key))
+        found += [name, *_flatten(value, name)]
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

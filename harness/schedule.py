@@ -1,0 +1,90 @@
+"""The configured dates, resolved on a calendar to walk-forward windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.config import WindowsConfig
+from harness.data.calendar import Calendar
+from harness.errors import ConfigError
+from harness.windows import Schedule, Segment, Window, walk_forward
+
+__all__ = ["describe_windows", "resolve_schedule", "resolve_windows"]
+
+Dates = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    calendar: Calendar
+
+    def segment(self, dates: Dates, key: str) -> Segment:
+        start, stop = self.calendar.span(*dates)
+        if start >= stop:
+            first, last = self.calendar.format(0), self.calendar.format(len(self.calendar) - 1)
+            raise ConfigError(
+                "The segment holds no time of the calendar.",
+                where=key,
+                got=f"{dates[0]} … {dates[1]}",
+                expected=f"first and last date, in order, within {first} … {last}",
+            )
+        return Segment(start, stop)
+
+
+def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> Schedule:
+    """Return the schedule in calendar positions.
+
+    Where no dates are given, the calendar is cut by `config.split`.
+
+    Raises
+    ------
+    ConfigError
+        When a segment holds no time of the calendar; the key and the calendar's range are named.
+    """
+    resolver = _Resolver(calendar)
+    if config.train is not None and config.test is not None:
+        train = resolver.segment(config.train, "windows.train")
+        valid = None if config.valid is None else resolver.segment(config.valid, "windows.valid")
+        test = resolver.segment(config.test, "windows.test")
+    else:
+        train, valid, test = _cut(len(calendar), config.split)
+    return Schedule(
+        train=train,
+        valid=valid,
+        test=test,
+        step=config.step,
+        look_ahead=look_ahead,
+        kind=config.kind,
+        embargo=config.embargo,
+        purge_valid=config.purge_valid,
+    )
+
+
+def resolve_windows(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> tuple[Window, ...]:
+    """Return the walk-forward windows of a configuration on a calendar."""
+    return walk_forward(resolve_schedule(config, calendar, look_ahead))
+
+
+def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[dict[str, object]]:
+    """Return each window as first and last dates, for snapshots and for people."""
+
+    def dates(segment: Segment | None) -> list[str] | None:
+        return None if segment is None else [calendar.format(segment.start), calendar.format(segment.last)]
+
+    return [
+        {"index": w.index, "train": dates(w.train), "valid": dates(w.valid), "test": dates(w.test)} for w in windows
+    ]
+
+
+def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segment | None, Segment]:
+    first = round(times * split[0])
+    second = round(times * (split[0] + split[1]))
+    last = round(times * sum(split))
+    if not 0 < first <= second < last:
+        raise ConfigError(
+            "The calendar is too short to be cut into train, valid and test.",
+            where="windows.split",
+            got=f"{times} times by {list(split)}",
+            expected="a longer calendar, or dates in windows.train and windows.test",
+        )
+    return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)

@@ -1,0 +1,167 @@
+"""The stages up to the sample table: panel, rows, features, label; each found in the store by what determines it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.artifacts import ArtifactStore, Key, key_of
+from harness.code_digest import code_digest
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.data.panel_files import load_panel, save_panel
+from harness.errors import DataError
+from harness.features.engine import compute_expression, compute_features
+from harness.instantiate import describe
+from harness.interfaces import Observer
+from harness.provenance import Stopwatch
+from harness.samples import RowIndex, SampleTable, index_rows
+
+__all__ = ["Stages", "TableKey"]
+
+
+@dataclass(frozen=True)
+class TableKey:
+    """What identifies a raw sample table: the keys of its features and of its label."""
+
+    features: Key
+    label: Key
+
+    @property
+    def digest(self) -> str:
+        """Both digests as one text."""
+        return f"{self.features.digest}-{self.label.digest}"
+
+
+class Stages:
+    """Computes each stage of one configuration at most once, through the store.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    store
+        Where stages are kept.
+    watch
+        Told the seconds of each stage.
+    observer
+        Told about progress.
+    """
+
+    def __init__(self, config: ExperimentConfig, store: ArtifactStore, watch: Stopwatch, observer: Observer) -> None:
+        self.config = config
+        self.store = store
+        self.watch = watch
+        self.observer = observer
+
+    def panel(self) -> Panel:
+        """Return the panel, memory-mapped from the store."""
+        source = self.config.data
+        with self.watch.stage("panel"):
+            key = key_of(
+                "panel", source=describe(source), inputs=source.inputs(), code=code_digest(type(source).__module__)
+            )
+            found = self.store.find(key)
+            if found is None:
+                self.observer.start("panel", 1)
+                found = self.store.get_or_make(key, lambda folder: save_panel(source.load(), folder))
+                self.observer.finish("panel")
+            return load_panel(found)
+
+    def table_key(self, panel: Panel) -> TableKey:
+        """Return what identifies the raw sample table of `panel`, without computing it."""
+        features = self.config.features.feature_set()
+        shared = {"panel": panel.fingerprint, "rows": self.config.samples.rows}
+        return TableKey(
+            features=key_of(
+                "features",
+                **shared,
+                names=list(features.names),
+                expressions=list(features.expressions),
+                code=code_digest("harness.features.engine", "harness.samples"),
+            ),
+            label=key_of(
+                "label",
+                **shared,
+                expression=self.config.label.expression_text,
+                code=code_digest("harness.features.engine", "harness.samples"),
+            ),
+        )
+
+    def table(self, panel: Panel) -> SampleTable:
+        """Return the raw sample table; the feature matrix is memory-mapped from the store.
+
+        Raises
+        ------
+        DataError
+            When no row has features or no row has a label.
+        """
+        keys = self.table_key(panel)
+        with self.watch.stage("features"):
+            features = self.store.get_or_make(keys.features, lambda folder: self._make_features(panel, folder))
+        with self.watch.stage("label"):
+            label = self.store.get_or_make(keys.label, lambda folder: self._make_label(panel, folder))
+        table = SampleTable(
+            calendar=panel.calendar,
+            instruments=panel.instruments,
+            index=RowIndex(_read(features, "offsets"), _read(features, "codes")),
+            features=_read(features, "features"),
+            feature_names=tuple(_feature_record(features)["names"]),
+            label=_read(label, "label"),
+            look_ahead=self.config.label.look_ahead,
+        )
+        self._check(table)
+        return table
+
+    def dropped_features(self, panel: Panel) -> list[str]:
+        """Return the names of the features that are missing in every row, once the features are computed."""
+        return list(_feature_record(self.store.path(self.table_key(panel).features))["dropped"])
+
+    def _make_features(self, panel: Panel, folder: Path) -> None:
+        rows = self._rows(panel)
+        matrix = compute_features(
+            panel, self.config.features.feature_set(), rows.offsets, rows.codes, observer=self.observer
+        )
+        np.save(folder / "features.npy", matrix.values, allow_pickle=False)
+        np.save(folder / "offsets.npy", rows.offsets, allow_pickle=False)
+        np.save(folder / "codes.npy", rows.codes, allow_pickle=False)
+        record = {"names": list(matrix.names), "dropped": list(matrix.dropped)}
+        (folder / "features.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def _make_label(self, panel: Panel, folder: Path) -> None:
+        rows = self._rows(panel)
+        values = compute_expression(panel, self.config.label.expression_text)  # (T, N)
+        label = values[rows.times(0, len(panel.calendar)), rows.codes]
+        np.save(folder / "label.npy", np.where(np.isfinite(label), label, np.float32(np.nan)), allow_pickle=False)
+
+    def _rows(self, panel: Panel) -> RowIndex:
+        return index_rows(panel, listed=self.config.samples.rows == "listed")
+
+    def _check(self, table: SampleTable) -> None:
+        if len(table) == 0:
+            raise DataError(
+                "The panel has no rows: nobody in the universe has a price.",
+                where="data",
+                hint="`bench data info` shows the membership and the dates of the panel",
+            )
+        if not table.feature_names:
+            raise DataError("Every feature is missing in every row.", where="features")
+        if np.isnan(table.label).all():
+            raise DataError(
+                "No row has a label.",
+                where="label",
+                got=self.config.label.expression_text,
+                hint="the calendar may be shorter than the label's look-ahead",
+            )
+
+
+def _read(folder: Path, name: str) -> npt.NDArray[np.generic]:
+    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _feature_record(folder: Path) -> dict[str, list[str]]:
+    return json.loads((folder / "features.json").read_text(encoding="utf-8"))
