@@ -147,18 +147,17 @@ class FittedModel(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """How to fit; holds parameters only, so that one instance serves every window.
+    """How to fit; holds parameters only, so that one instance serves every window."""
 
-    Attributes
-    ----------
-    needs_valid
-        It stops early on a validation segment.
-    supports_weights
-        It can use sample weights; if not, an adaptation that weights is refused.
-    """
+    @property
+    def needs_valid(self) -> bool:
+        """Whether it stops early on a validation segment. A class attribute or a field will do."""
+        ...
 
-    needs_valid: bool
-    supports_weights: bool
+    @property
+    def supports_weights(self) -> bool:
+        """Whether it can use sample weights; if not, an adaptation that weights is refused."""
+        ...
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedModel:
         """Fit on `train`, stop early on `valid` when needed."""
