@@ -1,0 +1,1 @@
+"""What is measured: models and adaptations, named by configuration and unknown to the harness."""
