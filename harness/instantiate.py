@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+from typing_extensions import get_protocol_members
 
 from harness.errors import ConfigError, closest
 
@@ -127,7 +128,7 @@ def _checked_object(hint: Any, built: object, path: str) -> object:
 
 
 def _members(protocol: type) -> list[str]:
-    return sorted(getattr(protocol, "__protocol_attrs__", None) or typing.get_protocol_members(protocol))  # type: ignore[attr-defined]
+    return sorted(get_protocol_members(protocol))
 
 
 def _holds_objects(value: object) -> bool:
