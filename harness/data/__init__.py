@@ -1,0 +1,15 @@
+"""Market data: the calendar, the panel, and where panels come from.
+
+`Calendar` and `Panel` are what everything above reads. A panel comes from a *source*, a frozen dataclass named in
+``conf/data``:
+
+========================  =================================================================================
+`SyntheticMarket`         a simulated market whose best reachable forecast is known
+`TabularSource`           Parquet or CSV in long form
+`QlibBinSource`           qlib's directory format
+`DownloadSource`          an archive of that format, fetched by URL
+========================  =================================================================================
+
+A user's own source needs the two methods of `harness.data.source.Source`. `validation` says what makes a panel
+acceptable, `convert` writes one, `fingerprint` identifies its whole content.
+"""

@@ -74,8 +74,7 @@ class Calendar:
 
     def format(self, position: int) -> str:
         """Return the time at `position` as ISO text: a date when the calendar is daily, else date and minute."""
-        unit = "D" if self.is_daily else "m"
-        return str(np.datetime_as_string(self.times[position], unit=unit))
+        return str(self.times[position].astype("datetime64[D]" if self.is_daily else "datetime64[m]"))
 
     def position(self, when: When) -> int:
         """Return the position of exactly `when`.
@@ -107,9 +106,10 @@ class Calendar:
 
 def _moment(when: When) -> np.datetime64:
     try:
-        return np.datetime64(when, "ns")  # type: ignore[arg-type]
+        moment: np.datetime64 = np.array(when, dtype="datetime64[ns]").reshape(1)[0]
     except ValueError as error:
         raise DataError("This is not a date or time.", got=repr(when), expected="ISO text like 2017-01-03") from error
+    return moment
 
 
 def _end_of(when: When) -> np.datetime64:

@@ -39,7 +39,9 @@ class Benchmark:
 class Truth:
     """What a simulator knows: the conditional expectation of future returns, given the state at each time.
 
-    The expected log return of step t+k, given everything at t, is Σ_j premia[t, k-1, j] · decay[j]^(k-1) · exposures[j, t, i].
+    The expected simple return of step t+k (from the close of t+k-1 to that of t+k) beyond what all instruments share,
+    given everything at t, is Σ_j premia[t, k-1, j] · decay[j]^(k-1) · exposures[j, t, i]. It is exact for each step and
+    so for sums of steps; for the compounded return of several steps it leaves out products of expected returns.
 
     Attributes
     ----------
@@ -56,7 +58,9 @@ class Truth:
     premia: npt.NDArray[np.float64]
 
     def expected_return(self, first: int, last: int) -> Floats:
-        """Return (T, N) float32, the expected log return from the close of t+first-1 to the close of t+last.
+        """Return (T, N) float32, the expected sum of returns from the close of t+first-1 to the close of t+last.
+
+        The label ``Ref($close, -21) / Ref($close, -1) - 1`` covers the steps 2 … 21.
 
         Raises
         ------

@@ -1,0 +1,108 @@
+"""How factor premia drift: their path, and what is known about their future at every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import lfilter
+
+__all__ = ["Drift", "Premia", "PremiumProcess", "autoregression"]
+
+Drift = Literal["none", "gradual", "recurring", "abrupt"]
+Doubles = npt.NDArray[np.float64]
+
+_SHORTEST_PERIOD, _LONGEST_PERIOD = 1.5, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Premia:
+    """Premia per unit of exposure; T times, J factors, K steps ahead.
+
+    Attributes
+    ----------
+    paid
+        (T, J) float64, the premium paid in the step that ends at t.
+    expected
+        (T, K, J) float64, E[paid[t + k] | state at t] for k = 1 … K.
+    """
+
+    paid: Doubles
+    expected: Doubles
+
+
+@dataclass(frozen=True)
+class PremiumProcess:
+    """J premia p = (√stable · sign + √(1 − stable) · z) / √J, so that Σ_j E[p_j²] = 1; independent of the exposures.
+
+    The state z has mean 0 and variance 1; with τ = `time_scale`:
+
+    ============  ==============================================================  ==============================
+    drift         state                                                           E[z_{t+k} | t]
+    ============  ==============================================================  ==============================
+    none          p = sign / √J for ever
+    gradual       stationary AR(1), half-life τ: φ = 2^(−1/τ)                     φ^k · z_t
+    recurring     √2 · sin(2π t / P_j + phase_j), P_j geometric from 1.5 τ to 4τ  z_{t+k}: the phase is known
+    abrupt        constant, redrawn from N(0, 1) in each step with h = 1/τ        (1 − h)^k · z_t
+    ============  ==============================================================  ==============================
+
+    Attributes
+    ----------
+    drift
+        The kind.
+    factors
+        J.
+    stable
+        Share of the mean square that never changes, in [0, 1]; 1 when nothing drifts.
+    time_scale
+        τ in steps.
+    """
+
+    drift: Drift
+    factors: int
+    stable: float
+    time_scale: float
+
+    def draw(self, times: int, steps: int, rng: np.random.Generator) -> Premia:
+        """Return the premia of `times` steps, with expectations up to `steps` ahead."""
+        signs = rng.choice([-1.0, 1.0], size=self.factors)
+        state, ahead = self._state(times, steps, rng)
+        stable = 1.0 if self.drift == "none" else self.stable
+        fixed, moving = np.sqrt(stable / self.factors) * signs, np.sqrt((1.0 - stable) / self.factors)
+        return Premia(paid=fixed + moving * state, expected=fixed + moving * ahead)
+
+    def _state(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+        """Return z (T, J) and E[z_{t+k} | t] (T, K, J)."""
+        shape = (times, self.factors)
+        k = np.arange(1, steps + 1)
+        match self.drift:
+            case "none":
+                return np.zeros(shape), np.zeros((times, steps, self.factors))
+            case "gradual":
+                decay = 0.5 ** (1.0 / self.time_scale)
+                state = autoregression(decay, rng.standard_normal(shape))
+                return state, decay ** k[None, :, None] * state[:, None, :]
+            case "recurring":
+                period = self.time_scale * np.geomspace(_SHORTEST_PERIOD, _LONGEST_PERIOD, self.factors)
+                phase = rng.uniform(0.0, 2.0 * np.pi, self.factors)
+                wave = np.sqrt(2.0) * np.sin(2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase)
+                return wave[:times], wave[np.arange(times)[:, None] + k]
+            case "abrupt":
+                hazard = 1.0 / self.time_scale
+                fresh = rng.random(times) < hazard
+                regime = np.maximum.accumulate(np.where(fresh, np.arange(times), 0))
+                state = rng.standard_normal(shape)[regime]
+                return state, (1.0 - hazard) ** k[None, :, None] * state[:, None, :]
+
+
+def autoregression(decay: float, shocks: Doubles) -> Doubles:
+    """Return the stationary AR(1) x_t = decay · x_{t−1} + √(1 − decay²) · shock_t along axis 0, x_0 = shock_0.
+
+    `shocks` are independent standard normals; then every x_t is standard normal.
+    """
+    scaled = shocks * np.sqrt(1.0 - decay**2)
+    scaled[0] = shocks[0]
+    path: Doubles = lfilter([1.0], [1.0, -decay], scaled, axis=0)
+    return path

@@ -1,0 +1,262 @@
+"""qlib's directory format: reader and writer.
+
+    calendars/<freq>.txt                    one time per line
+    instruments/<universe>.txt              code, first day, last day, separated by tabs
+    features/<code>/<field>.<freq>.bin      little-endian float32: first the calendar position of the first value
+
+Folder names of `features` are lower case, codes in `instruments` as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.atomic_folder import new_folder
+from harness.data.calendar_file import read_calendar, time_texts
+from harness.data.fingerprint import fingerprint_file
+from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of, write_spans
+from harness.data.panel import Benchmark, Panel
+from harness.data.source import existing_file, existing_folder
+from harness.data.validation import check_panel
+from harness.errors import ConfigError, DataError, closest
+
+__all__ = ["ALL", "QlibBinSource", "write_qlib_bin"]
+
+Floats = npt.NDArray[np.float32]
+
+ALL = "all"
+"""The instruments file that names everything with a price."""
+
+_FREQ = re.compile(r"day|\d+min|week|month")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class QlibBinSource:
+    """A folder in qlib's format.
+
+    Attributes
+    ----------
+    path
+        The folder that holds ``calendars``, ``instruments`` and ``features``.
+    universe
+        The file in ``instruments`` whose spans are the membership.
+    instruments
+        The file in ``instruments`` that names what to load, such as ``all``; without one, the universe's own.
+    fields
+        The fields to load.
+    freq
+        ``day``, ``60min``, …
+    price_field
+        The field whose presence says that an instrument traded.
+    benchmark
+        Code whose price is the benchmark.
+    unknown_members
+        What to do with codes that have no folder in ``features``: ``error`` or ``drop``.
+    name
+        For reports.
+
+    Raises
+    ------
+    ConfigError
+        When a value is impossible.
+    """
+
+    path: str
+    universe: str = "csi300"
+    instruments: str | None = None
+    fields: tuple[str, ...] = ("open", "high", "low", "close", "volume", "factor")
+    freq: str = "day"
+    price_field: str = "close"
+    benchmark: str | None = None
+    unknown_members: UnknownMembers = "error"
+    name: str = "qlib_bin"
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if self.price_field not in self.fields:
+            raise ConfigError(
+                "The fields lack the price field.",
+                where="data.fields",
+                got=", ".join(self.fields),
+                expected=f"`{self.price_field}` among them",
+            )
+        if not _FREQ.fullmatch(self.freq):
+            raise ConfigError("Unknown frequency.", where="data.freq", got=self.freq, expected="day, 60min, 30min, …")
+
+    def inputs(self) -> dict[str, str]:
+        """Return the digests of the calendar and the spans, and one over every feature file that is read."""
+        listed, features = hashlib.sha256(), self._features()
+        codes = [code for code in self._loaded().instruments if (features / code.lower()).is_dir()]
+        names = [(code, field) for code in codes for field in self.fields]
+        names += [] if self.benchmark is None else [(self.benchmark, self.price_field)]
+        for code, field in names:
+            path = self._bin(code, field)
+            digest = fingerprint_file(path) if path.is_file() else "absent"
+            listed.update(f"{path.relative_to(features)}\0{digest}\n".encode())
+        files = {"calendar": self._calendar_path(), "universe": self._spans_path(self.universe)}
+        if self.instruments is not None:
+            files["instruments"] = self._spans_path(self.instruments)
+        return {key: fingerprint_file(path) for key, path in files.items()} | {"features": listed.hexdigest()}
+
+    def load(self) -> Panel:
+        """Return the panel.
+
+        Raises
+        ------
+        DataError
+            When a file is missing, truncated, or does not fit the calendar, or values are impossible.
+        """
+        calendar = read_calendar(self._calendar_path())
+        spans = read_spans(self._spans_path(self.universe))
+        wanted, features = self._loaded(), self._features()
+        present = {folder.name for folder in features.iterdir()}
+        codes = tuple(code for code in wanted.instruments if code.lower() in present)
+        universe_file = str(self._spans_path(self.universe))
+        if not codes:
+            raise DataError(
+                "None of the instruments has prices.", where=universe_file, expected=f"folders in {features}"
+            )
+        membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=universe_file)
+        fields = {field: np.full((len(codes), len(calendar)), np.nan, dtype=np.float32) for field in self.fields}
+        for row, code in enumerate(codes):
+            covered = {field: self._read(code, field, fields[field][row]) for field in self.fields}
+            self._refuse_uneven(code, covered)
+        panel = Panel(
+            calendar=calendar,
+            instruments=codes,
+            fields={field: np.ascontiguousarray(values.T) for field, values in fields.items()},
+            membership=membership,
+            benchmark=self._benchmark(len(calendar)),
+            price_field=self.price_field,
+            name=self.name,
+        )
+        return check_panel(panel, where=self.path)
+
+    def _benchmark(self, times: int) -> Benchmark | None:
+        if self.benchmark is None:
+            return None
+        level = np.full(times, np.nan, dtype=np.float32)
+        self._read(self.benchmark, self.price_field, level)
+        return Benchmark(name=self.benchmark, close=level)
+
+    def _read(self, code: str, field: str, into: Floats) -> tuple[int, int]:
+        """Copy one file into its (T,) place and return the positions [start, stop) that it covers."""
+        path = self._bin(code, field)
+        if not path.is_file():
+            known = sorted(entry.name.split(".")[0] for entry in path.parent.glob(f"*.{self.freq}.bin"))
+            raise DataError(
+                f"Instrument {code} lacks the field `{field}`.",
+                where=str(path),
+                expected=f"one of {', '.join(known) or 'no field at all'}",
+                hint=closest(field, known) or "leave the field out of `fields`",
+            )
+        size = path.stat().st_size
+        if size < 8 or size % 4:
+            raise DataError(
+                "A feature file is truncated.", where=str(path), got=f"{size} bytes", expected="8, 12, 16 … bytes"
+            )
+        values = np.fromfile(path, dtype="<f4")
+        start, count = float(values[0]), values.size - 1
+        if not (start >= 0 and start.is_integer() and start + count <= into.size):
+            raise DataError(
+                "A feature file does not fit the calendar.",
+                where=str(path),
+                got=f"{count} values from position {start:g} on",
+                expected=f"positions within 0 … {into.size - 1}",
+                hint="the calendar and the features are of different versions, or the file is damaged",
+            )
+        into[int(start) : int(start) + count] = values[1:]
+        return int(start), int(start) + count
+
+    def _refuse_uneven(self, code: str, covered: dict[str, tuple[int, int]]) -> None:
+        expected = covered[self.price_field]
+        for field, got in covered.items():
+            if got != expected:
+                raise DataError(
+                    "The fields of an instrument cover different times; a file may be truncated.",
+                    where=str(self._bin(code, field)),
+                    got=f"positions [{got[0]}, {got[1]})",
+                    expected=f"[{expected[0]}, {expected[1]}) as `{self.price_field}` does",
+                    hint=f"write the folder again, or leave `{field}` out of `fields`",
+                )
+
+    def _loaded(self) -> Spans:
+        return read_spans(self._spans_path(self.instruments or self.universe))
+
+    def _root(self) -> Path:
+        expected = "a folder that holds calendars/, instruments/ and features/"
+        return existing_folder(self.path, key="data.path", expected=expected)
+
+    def _features(self) -> Path:
+        return existing_folder(str(self._root() / "features"), key="data.path", expected="features/<code>/<field>.bin")
+
+    def _calendar_path(self) -> Path:
+        path = self._root() / "calendars" / f"{self.freq}.txt"
+        return existing_file(str(path), key="data.freq", expected="a calendar of this frequency")
+
+    def _spans_path(self, universe: str) -> Path:
+        path = self._root() / "instruments" / f"{universe.lower()}.txt"
+        return existing_file(str(path), key="data.universe", expected="an instruments file of this name")
+
+    def _bin(self, code: str, field: str) -> Path:
+        return self._root() / "features" / code.lower() / f"{field.lower()}.{self.freq}.bin"
+
+
+def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "day") -> None:
+    """Write a panel as a new folder in qlib's format, which `QlibBinSource` and qlib itself can read.
+
+    ``instruments/all.txt`` holds the span from the first to the last value of every instrument, `universe` the
+    membership. Each field covers the same span, so that a shorter file is known to be truncated. The benchmark is an
+    instrument that is in no universe. The simulator's truth is not written.
+
+    Raises
+    ------
+    DataError
+        When the folder exists, or names of instruments differ by case only, which the format cannot hold.
+    """
+    _refuse_case_twins(panel.instruments if panel.benchmark is None else (*panel.instruments, panel.benchmark.name))
+    with new_folder(folder) as staging:
+        for name in ("calendars", "instruments", "features"):
+            (staging / name).mkdir()
+        (staging / "calendars" / f"{freq}.txt").write_text("\n".join(time_texts(panel.calendar)) + "\n")
+        present = np.logical_or.reduce([~np.isnan(values) for values in panel.fields.values()])
+        listed = present.any(axis=0)
+        start = np.where(listed, present.argmax(axis=0), 0)
+        stop = np.where(listed, present.shape[0] - present[::-1].argmax(axis=0), 1)
+        everything = Spans(panel.instruments, panel.calendar.times[start], panel.calendar.times[stop - 1])
+        write_spans(everything, staging / "instruments" / f"{ALL}.txt")
+        members = spans_of(panel.membership, panel.calendar, panel.instruments)
+        write_spans(members, staging / "instruments" / f"{universe.lower()}.txt")
+        for column, code in enumerate(panel.instruments):
+            span = slice(int(start[column]), int(stop[column]))
+            own = {name: values[span, column] for name, values in panel.fields.items()}
+            _write_bins(staging / "features" / code.lower(), own, span.start, freq)
+        if panel.benchmark is not None:
+            level = {panel.price_field: panel.benchmark.close}
+            _write_bins(staging / "features" / panel.benchmark.name.lower(), level, 0, freq)
+
+
+def _write_bins(folder: Path, fields: dict[str, Floats], start: int, freq: str) -> None:
+    folder.mkdir()
+    for name, values in fields.items():
+        data = np.concatenate([np.array([start], dtype="<f4"), values.astype("<f4")])
+        (folder / f"{name.lower()}.{freq}.bin").write_bytes(data.tobytes())
+
+
+def _refuse_case_twins(codes: tuple[str, ...]) -> None:
+    seen: dict[str, str] = {}
+    twins = [f"{seen[code.lower()]} and {code}" for code in codes if seen.setdefault(code.lower(), code) != code]
+    if len(seen) < len(codes):
+        raise DataError(
+            "Two instruments would share a folder.",
+            where="features",
+            got=", ".join(twins[:_SHOWN]) or "the benchmark is an instrument of the panel",
+            expected="codes that differ in more than upper and lower case",
+        )

@@ -1,0 +1,241 @@
+"""A seeded market whose premia drift, and whose best reachable forecast is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.bars import CHARACTERISTICS, Closes, draw_bars
+from harness.data.calendar import Calendar
+from harness.data.listings import Listings, index_level, largest_members, last_seen
+from harness.data.panel import Benchmark, Panel, Truth
+from harness.data.premia import Drift, PremiumProcess, autoregression
+from harness.errors import ConfigError
+
+__all__ = ["SyntheticMarket"]
+
+Doubles = npt.NDArray[np.float64]
+
+_STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")
+_KNOWN_STEPS = 64
+_WIDEST_SHOCK = 5.0
+_HIGHEST_VOLATILITY = 0.08
+_FREEDOM = 5.0
+_COMMON, _OWN, _BASE = 0.25, 0.2, 0.2
+_COMMON_HALF_LIFE, _OWN_HALF_LIFE = 60.0, 20.0
+
+
+@dataclass(frozen=True)
+class SyntheticMarket:
+    """A simulated equity market; `load` is a pure function of these fields.
+
+    The return of instrument i in the step that ends at s is
+
+        R_{s,i} = drift + β_i m_s + signal · volatility · Σ_j p_{s,j} x_{j,s−1,i} + ε_{s,i}
+
+    with five characteristics x_j (AR(1), centred across instruments, shown by the bars with little noise), premia p_j
+    that drift, a market return m and an idiosyncratic shock ε, both symmetric, fat-tailed, with stochastic
+    volatility. As x and p are independent of each other and the rest has mean zero given the past, the conditional
+    expectation of every future return is known exactly: it is the panel's `truth`.
+
+    Attributes
+    ----------
+    seed
+        Every part has a random stream of its own, so that changing one option does not reshuffle the others.
+    instruments, days, start
+        N, T, and the first business day.
+    drift
+        How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `PremiumProcess`.
+    signal
+        Standard deviation of the expected return of one step, in units of the idiosyncratic one: about the IC of an
+        oracle for one step. 0 is a market without any signal.
+    stable
+        Share of the premia's mean square that never changes.
+    time_scale
+        Steps: half-life of gradual drift, mean length of an abrupt regime, unit of the recurring periods.
+    half_lives
+        Steps, of the characteristics body, shadow, vwap, range, volume.
+    noise
+        Standard deviation of what blurs a characteristic (standard deviation 1) in the bars.
+    volatility, market_volatility
+        Of one step, idiosyncratic and common.
+    market_return
+        Mean return of one step.
+    members, review_every
+        The index holds the largest names by capitalisation, reviewed every so many steps.
+    late_listings, delistings
+        Share of the instruments.
+    suspension_rate, suspension_length
+        Chance that a suspension begins in a step, and its mean number of steps.
+    name
+        For reports.
+
+    Raises
+    ------
+    ConfigError
+        When a value is impossible.
+    """
+
+    seed: int = 0
+    instruments: int = 120
+    days: int = 1800
+    start: str = "2012-01-04"
+    drift: Drift = "gradual"
+    signal: float = 0.05
+    stable: float = 0.25
+    time_scale: float = 250.0
+    half_lives: tuple[float, float, float, float, float] = (60.0, 30.0, 20.0, 12.0, 8.0)
+    noise: float = 0.25
+    volatility: float = 0.02
+    market_volatility: float = 0.011
+    market_return: float = 0.0003
+    members: int = 80
+    review_every: int = 126
+    late_listings: float = 0.1
+    delistings: float = 0.03
+    suspension_rate: float = 0.001
+    suspension_length: float = 5.0
+    name: str = "synthetic"
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        _within("seed", self.seed, 0, 2**63)
+        _within("instruments", self.instruments, 2, 100_000)
+        _within("days", self.days, 2, 100_000)
+        _within("members", self.members, 1, self.instruments)
+        _within("review_every", self.review_every, 1, 100_000)
+        _within("signal", self.signal, 0.0, 0.5)
+        _within("noise", self.noise, 0.0, 10.0)
+        _within("time_scale", self.time_scale, 2.0, 1e6)
+        _within("volatility", self.volatility, 1e-4, 0.05)
+        _within("market_volatility", self.market_volatility, 0.0, 0.03)
+        _within("market_return", self.market_return, -0.01, 0.01)
+        _within("suspension_length", self.suspension_length, 1.0, 1e4)
+        for name in ("stable", "suspension_rate"):
+            _within(name, getattr(self, name), 0.0, 1.0)
+        _within("late_listings + delistings", self.late_listings + self.delistings, 0.0, 1.0)
+        for name in ("late_listings", "delistings"):
+            _within(name, getattr(self, name), 0.0, 1.0)
+        for half_life in self.half_lives:
+            _within("half_lives", half_life, 0.1, 1e6)
+        self._calendar()
+
+    def inputs(self) -> dict[str, str]:
+        """Return nothing: no file is read."""
+        return {}
+
+    def load(self) -> Panel:
+        """Return the simulated panel, with `truth`; equal fields give equal bits."""
+        streams = self._streams()
+        exposures = self._exposures(streams["exposures"])  # (J, T, N)
+        process = PremiumProcess(self.drift, len(CHARACTERISTICS), self.stable, self.time_scale)
+        premia = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
+        scale = self.signal * self.volatility
+        closes = self._closes(np.einsum("tj,jtn->tn", scale * premia.paid[1:], exposures[:, :-1]), streams)
+        bars = draw_bars(closes, exposures, self.noise, streams["bars"])
+        bars["factor"] = self._factor(streams["factor"])
+        listings = self._listings(streams["listings"])
+        traded = listings.traded
+        fields = {name: np.where(traded, values, np.nan).astype(np.float32) for name, values in bars.items()}
+        seen = last_seen(closes.price, traded)
+        membership = largest_members(seen * closes.shares, listings.listed, self.members, self.review_every)
+        return Panel(
+            calendar=self._calendar(),
+            instruments=tuple(f"SIM{number:05d}" for number in range(self.instruments)),
+            fields=fields,
+            membership=membership,
+            benchmark=Benchmark("SIMINDEX", index_level(seen, membership).astype(np.float32)),
+            truth=Truth(
+                exposures=exposures.astype(np.float32),
+                decay=np.array([_decay(half_life) for half_life in self.half_lives]),
+                premia=scale * premia.expected,
+            ),
+            name=self.name,
+        )
+
+    def _streams(self) -> dict[str, np.random.Generator]:
+        children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
+        return {
+            name: np.random.Generator(np.random.PCG64(child)) for name, child in zip(_STREAMS, children, strict=True)
+        }
+
+    def _calendar(self) -> Calendar:
+        try:
+            days = np.busday_offset(np.datetime64(self.start, "D"), np.arange(self.days), roll="forward")
+        except ValueError as error:
+            raise ConfigError(
+                "This is not a day.", where="data.start", got=self.start, expected="ISO text like 2012-01-04"
+            ) from error
+        return Calendar(days)
+
+    def _exposures(self, rng: np.random.Generator) -> Doubles:
+        """Return (J, T, N) characteristics: standard normal AR(1), centred across instruments, which keeps both."""
+        paths = [
+            autoregression(_decay(half_life), rng.standard_normal((self.days, self.instruments)))
+            for half_life in self.half_lives
+        ]
+        exposures = np.stack(paths)
+        exposures -= exposures.mean(axis=2, keepdims=True)
+        exposures *= np.sqrt(self.instruments / (self.instruments - 1.0))
+        return exposures
+
+    def _closes(self, expected: Doubles, streams: dict[str, np.random.Generator]) -> Closes:
+        """Return the closes that follow from (T − 1, N) expected returns beyond the market's."""
+        common, own = self._volatility(streams["volatility"])
+        market = self.market_volatility * common[1:] * _shocks(streams["market"], (self.days - 1, 1))
+        shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
+        rng = streams["instruments"]
+        beta = np.clip(1.0 + 0.2 * rng.standard_normal(self.instruments), 0.4, 1.6)
+        start = 10.0 * np.exp(0.7 * rng.standard_normal(self.instruments))
+        shares = 1e9 * np.exp(0.8 * rng.standard_normal(self.instruments))
+        growth = np.ones((self.days, self.instruments))
+        growth[1:] += self.market_return + beta * market + expected + shocks
+        surprise = (growth - 1.0) / np.hypot(own, beta * self.market_volatility * common)
+        return Closes(price=start * np.cumprod(growth, axis=0), surprise=surprise, volatility=own, shares=shares)
+
+    def _volatility(self, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+        """Return the market's (T, 1) volatility, relative to its mean square, and the instruments' (T, N), absolute."""
+        common = _COMMON * autoregression(_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
+        own = _OWN * autoregression(_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
+        base = _BASE * rng.standard_normal(self.instruments)
+        spread = _COMMON**2 + _OWN**2 + _BASE**2
+        volatility = self.volatility * np.exp(common + own + base - spread)
+        return np.exp(common - _COMMON**2), np.minimum(volatility, _HIGHEST_VOLATILITY)
+
+    def _factor(self, rng: np.random.Generator) -> Doubles:
+        """Return (T, N) cumulative adjustment: 1 at first, times 1.02 (dividend) or 1.5 (split) about once a year."""
+        shape = (self.days, self.instruments)
+        event = rng.random(shape) < 1.0 / 244.0
+        size = np.where(rng.random(shape) < 0.1, 1.5, 1.02)
+        event[0] = False
+        factor: Doubles = np.cumprod(np.where(event, size, 1.0), axis=0, dtype=np.float64)
+        return factor
+
+    def _listings(self, rng: np.random.Generator) -> Listings:
+        return Listings.draw(
+            (self.days, self.instruments),
+            late=round(self.late_listings * self.instruments),
+            delisted=round(self.delistings * self.instruments),
+            suspension=(self.suspension_rate, self.suspension_length),
+            rng=rng,
+        )
+
+
+def _decay(half_life: float) -> float:
+    return float(0.5 ** (1.0 / half_life))
+
+
+def _shocks(rng: np.random.Generator, shape: tuple[int, int]) -> Doubles:
+    """Return Student-t shocks of variance 1 before a symmetric cut, which keeps their mean at exactly 0."""
+    shocks = rng.standard_t(_FREEDOM, shape) * np.sqrt((_FREEDOM - 2.0) / _FREEDOM)
+    cut: Doubles = np.clip(shocks, -_WIDEST_SHOCK, _WIDEST_SHOCK)
+    return cut
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(
+            "This market cannot be simulated.", where=f"data.{name}", got=value, expected=f"{low:g} … {high:g}"
+        )

@@ -1,0 +1,224 @@
+"""What a panel must fulfil (errors), what looks odd in one (findings), and what it holds (a description)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.calendar import Calendar
+from harness.data.panel import Panel
+from harness.errors import DataError
+
+__all__ = ["Finding", "check_keys", "check_panel", "describe", "validate"]
+
+Bools = npt.NDArray[np.bool_]
+
+PRICES = ("open", "high", "low", "close", "vwap")
+_POSITIVE = (*PRICES, "factor")
+_SHOWN = 5
+_EXTREME_RETURN = 0.5
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something odd that is not an error.
+
+    Attributes
+    ----------
+    what
+        One line.
+    count
+        How many (time, instrument) pairs it concerns.
+    examples
+        The first few, as text.
+    """
+
+    what: str
+    count: int
+    examples: tuple[str, ...]
+
+
+def check_keys(
+    times: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], names: Sequence[str], *, where: str, hint: str
+) -> None:
+    """Refuse rows that are not sorted by (time, instrument), or that repeat a key.
+
+    Parameters
+    ----------
+    times
+        (n,) nanoseconds since 1970.
+    codes
+        (n,) index into `names`, which are sorted.
+    names
+        The instruments.
+    where, hint
+        The file, and how to mend it, for the message.
+
+    Raises
+    ------
+    DataError
+        With the number of offending rows and the first ones.
+    """
+    step, move = np.diff(times), np.diff(codes)
+    for fault, bad in (
+        ("step back: they are not sorted by time, then instrument", (step < 0) | ((step == 0) & (move < 0))),
+        ("repeat the key of the row before", (step == 0) & (move == 0)),
+    ):
+        rows = np.flatnonzero(bad) + 1
+        if rows.size:
+            moments = times.astype("datetime64[ns]")
+            shown = [f"row {row}: {_time_text(moments[row])} {names[codes[row]]}" for row in rows[:_SHOWN].tolist()]
+            raise DataError(
+                f"{rows.size} row(s) {fault}.",
+                where=where,
+                got=_first(shown),
+                expected="rows sorted by time, then instrument, each key once",
+                hint=hint,
+            )
+
+
+def check_panel(panel: Panel, *, where: str) -> Panel:
+    """Return the panel when it fulfils the contract of market data.
+
+    Fields named open, high, low, close, vwap and factor must be positive, volume not negative, high not below low,
+    nothing infinite; NaN means "not traded" and is always allowed. There must be prices, and members that have some.
+    Fields of other names may hold any finite number.
+
+    Raises
+    ------
+    DataError
+        With the number of offending values and the first ones.
+    """
+    fields = panel.fields
+    for name, values in fields.items():
+        _refuse(panel, np.isinf(values), (name,), where, f"values of `{name}` are infinite", "finite numbers, or none")
+        if name in _POSITIVE:
+            _refuse(panel, values <= 0, (name,), where, f"values of `{name}` are not positive", "positive numbers")
+    if "volume" in fields:
+        _refuse(panel, fields["volume"] < 0, ("volume",), where, "volumes are negative", "numbers ≥ 0")
+    if "high" in fields and "low" in fields:
+        _refuse(panel, fields["high"] < fields["low"], ("high", "low"), where, "rows have high < low", "high ≥ low")
+    if not panel.traded.any():
+        raise DataError("There is not a single price.", where=where, got=f"no value in `{panel.price_field}`")
+    if not (panel.traded & panel.membership).any():
+        raise DataError(
+            "Membership and prices do not overlap: no member ever has a price.",
+            where=where,
+            got=f"{int(panel.membership.sum())} memberships and {int(panel.traded.sum())} prices",
+            expected="at least one time at which a member has a price",
+        )
+    if panel.benchmark is not None and not np.isfinite(panel.benchmark.close).any():
+        raise DataError(
+            "The benchmark and the panel do not overlap.",
+            where=where,
+            got=f"no level of {panel.benchmark.name} within {_period(panel.calendar)}",
+        )
+    return panel
+
+
+def validate(panel: Panel) -> list[Finding]:
+    """Return what looks odd in a valid panel, worst first; nothing here is an error.
+
+    Members without a price (unless everyone is always a member), prices outside the day's range, moves beyond ±50 %
+    between consecutive prices, prices without volume, instruments that never trade, times at which nobody trades, gaps
+    in the benchmark.
+    """
+    fields, traded = panel.fields, panel.traded
+    findings = []
+    if not panel.membership.all():
+        findings.append(_finding(panel, panel.membership & ~traded, "members have no price at that time", ()))
+    if {"high", "low"} <= set(fields):
+        slack = _ROUNDING * fields["high"]
+        for name in sorted({"open", "close", "vwap"} & set(fields)):
+            outside = (fields[name] > fields["high"] + slack) | (fields[name] < fields["low"] - slack)
+            findings.append(_finding(panel, outside, f"`{name}` lies outside low … high", (name, "low", "high")))
+    if panel.price_field in PRICES:
+        moves = _moves(panel)
+        findings.append(_finding(panel, np.abs(moves) > _EXTREME_RETURN, "moves exceed ±50 %", (panel.price_field,)))
+    if "volume" in fields:
+        findings.append(_finding(panel, traded & ~(fields["volume"] > 0), "prices come without volume", ("volume",)))
+    never = np.flatnonzero(~traded.any(axis=0))
+    findings.append(_listing("instruments never trade", [panel.instruments[int(at)] for at in never]))
+    idle = np.flatnonzero(~traded.any(axis=1))
+    findings.append(_listing("times have no price at all", [panel.calendar.format(int(at)) for at in idle]))
+    if panel.benchmark is not None:
+        gaps = np.flatnonzero(np.isnan(panel.benchmark.close))
+        findings.append(_listing("times lack a benchmark level", [panel.calendar.format(int(at)) for at in gaps]))
+    return sorted((f for f in findings if f.count), key=lambda finding: -finding.count)
+
+
+def describe(panel: Panel) -> dict[str, object]:
+    """Return what a panel holds: sizes, period, fields, share of missing values, members a time, fingerprint.
+
+    ``rows`` counts prices of members: the samples that a model can have. A field's missing share is taken over them.
+    """
+    rows = panel.traded & panel.membership
+    per_time = rows.sum(axis=1)
+    count = int(rows.sum())
+    return {
+        "name": panel.name,
+        "times": len(panel.calendar),
+        "instruments": len(panel.instruments),
+        "first": panel.calendar.format(0),
+        "last": panel.calendar.format(len(panel.calendar) - 1),
+        "frequency": "daily" if panel.calendar.is_daily else "intraday",
+        "prices": int(panel.traded.sum()),
+        "rows": count,
+        "missing": {name: float(np.isnan(values[rows]).sum() / max(count, 1)) for name, values in panel.fields.items()},
+        "members_per_time": {
+            "min": int(per_time.min()),
+            "median": float(np.median(per_time)),
+            "max": int(per_time.max()),
+        },
+        "benchmark": None if panel.benchmark is None else panel.benchmark.name,
+        "truth": panel.truth is not None,
+        "fingerprint": panel.fingerprint,
+    }
+
+
+def _moves(panel: Panel) -> npt.NDArray[np.float32]:
+    """Return (T, N) relative change of the price since the instrument's last one; NaN where there is none."""
+    prices = panel.fields[panel.price_field]
+    newest = np.maximum.accumulate(np.where(panel.traded, np.arange(prices.shape[0])[:, None], 0), axis=0)
+    moves = np.full_like(prices, np.nan)
+    moves[1:] = prices[1:] / np.take_along_axis(prices, newest, axis=0)[:-1] - 1
+    return moves
+
+
+def _refuse(panel: Panel, bad: Bools, names: tuple[str, ...], where: str, what: str, expected: str) -> None:
+    found = _finding(panel, bad, what, names)
+    if found.count:
+        raise DataError(f"{found.count} {what}.", where=where, got=_first(found.examples), expected=expected)
+
+
+def _finding(panel: Panel, bad: Bools, what: str, names: tuple[str, ...]) -> Finding:
+    count = int(np.count_nonzero(bad))
+    if count == 0:
+        return Finding(what, 0, ())
+    first = np.flatnonzero(bad)[:_SHOWN]
+    examples = []
+    for time, column in zip(*np.unravel_index(first, bad.shape), strict=True):
+        values = "".join(f" {name}={panel.fields[name][time, column]:g}" for name in names)
+        examples.append(f"{panel.calendar.format(int(time))} {panel.instruments[int(column)]}{values}")
+    return Finding(what, count, tuple(examples))
+
+
+def _listing(what: str, names: Sequence[str]) -> Finding:
+    return Finding(what, len(names), tuple(names[:_SHOWN]))
+
+
+def _first(lines: Sequence[str]) -> str:
+    return "the first:\n" + "\n".join(f"    {line}" for line in lines)
+
+
+def _period(calendar: Calendar) -> str:
+    return f"{calendar.format(0)} … {calendar.format(len(calendar) - 1)}"
+
+
+def _time_text(moment: np.datetime64) -> str:
+    text = str(np.datetime_as_string(moment, unit="s"))
+    return text.removesuffix("T00:00:00").replace("T", " ")
