@@ -1,0 +1,61 @@
+"""Judge predictions: the signal, and the portfolio that follows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from harness.data.panel import Panel
+from harness.evaluation.portfolio import evaluate_portfolio
+from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, Number, Record, merge, read_series
+from harness.evaluation.signal import SignalEvaluation, evaluate_signal
+from harness.portfolio import TopkDropout, backtest
+from harness.predictions import Predictions
+
+__all__ = [
+    "METRIC_DIRECTIONS",
+    "Criteria",
+    "Evaluation",
+    "Number",
+    "Record",
+    "SignalEvaluation",
+    "evaluate",
+    "evaluate_portfolio",
+    "evaluate_signal",
+    "merge",
+    "read_series",
+]
+
+
+class Criteria(Protocol):
+    """What predictions are judged by."""
+
+    @property
+    def signal(self) -> SignalEvaluation:
+        """How the signal is judged."""
+        ...
+
+    @property
+    def portfolio(self) -> TopkDropout | None:
+        """The strategy whose portfolio is judged; None for the signal alone."""
+        ...
+
+
+def evaluate(predictions: Predictions, panel: Panel, criteria: Criteria, *, horizon: int | None) -> Evaluation:
+    """Judge predictions by everything that `criteria` ask for: the signal, and the portfolio that follows it.
+
+    Parameters
+    ----------
+    predictions
+        Scores and raw labels of the test range.
+    panel
+        The market of the portfolio.
+    criteria
+        How to judge.
+    horizon
+        Times that the label's return spans; None when the label is not a return.
+    """
+    signal = evaluate_signal(predictions, criteria.signal, horizon)
+    if criteria.portfolio is None:
+        return signal
+    result = backtest(panel, predictions, criteria.portfolio)
+    return merge(signal, evaluate_portfolio(result, criteria.signal.periods_per_year))

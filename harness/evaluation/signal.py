@@ -1,0 +1,102 @@
+"""Judge the scores against the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import metrics
+from harness.errors import ConfigError
+from harness.evaluation.record import Evaluation, Number, summarised
+from harness.predictions import Predictions
+
+__all__ = ["SignalEvaluation", "evaluate_signal"]
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SignalEvaluation:
+    """How a signal is judged.
+
+    Attributes
+    ----------
+    quantile
+        Share of the instruments on each side of the long-short portfolio, and in the top whose turnover is counted.
+    periods_per_year
+        Calendar times in a year: 238 trading days in China, 8760 hours.
+    lag
+        Times between the scores that turnover and autocorrelation compare.
+
+    Raises
+    ------
+    ConfigError
+        When a number is impossible.
+    """
+
+    quantile: float = 0.2
+    periods_per_year: int = 238
+    lag: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers."""
+        limits = (
+            ("quantile", 0.0 < self.quantile <= 0.5, "0 < quantile ≤ 0.5"),
+            ("periods_per_year", self.periods_per_year >= 1, "≥ 1"),
+            ("lag", self.lag >= 1, "≥ 1"),
+        )
+        for name, possible, expected in limits:
+            if not possible:
+                where = f"evaluation.signal.{name}"
+                raise ConfigError("Impossible number.", where=where, got=getattr(self, name), expected=expected)
+
+
+def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon: int | None) -> Evaluation:
+    """Judge the scores against the raw labels.
+
+    Returns are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days, not of one.
+    Without a horizon they are undefined. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before,
+    across the border of windows too.
+
+    Parameters
+    ----------
+    predictions
+        Scores and raw labels.
+    config
+        How to judge.
+    horizon
+        Times that the label's return spans; None when the label is not a return.
+    """
+    score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
+    labelled = np.concatenate([[0], np.cumsum(~(np.isnan(label) | np.isnan(score)))])
+    series: dict[str, Doubles] = {
+        "IC": metrics.ic(score, label, offsets),
+        "rank_IC": metrics.rank_ic(score, label, offsets),
+        "long_short_return": metrics.long_short_return(score, label, offsets, config.quantile),
+        "long_average_return": metrics.long_average_return(score, label, offsets),
+        "turnover": metrics.top_turnover(score, codes, offsets, config.quantile, config.lag),
+        "autocorrelation": metrics.score_autocorrelation(score, codes, offsets, config.lag),
+        "MSE": metrics.mse(score, label, offsets),
+    }
+
+    def summarise(at: slice) -> dict[str, Number]:
+        part = {name: values[at] for name, values in series.items()}
+        summary: dict[str, Number] = {
+            "IC": metrics.mean(part["IC"]),
+            "ICIR": metrics.ir(part["IC"]),
+            "rank_IC": metrics.mean(part["rank_IC"]),
+            "rank_ICIR": metrics.ir(part["rank_IC"]),
+        }
+        for name in ("long_short_return", "long_average_return"):
+            summary[name] = None if horizon is None else metrics.annualise(part[name], config.periods_per_year, horizon)
+        summary |= {name: metrics.mean(part[name]) for name in ("turnover", "autocorrelation", "MSE")}
+        return summary | {
+            "days": at.stop - at.start,
+            "rows": int(offsets[at.stop] - offsets[at.start]),
+            "labelled_rows": int(labelled[offsets[at.stop]] - labelled[offsets[at.start]]),
+            "undefined_days": int(np.isnan(part["IC"]).sum()),
+        }
+
+    return summarised(predictions.calendar, predictions.start, predictions.window_starts, series, summarise)

@@ -1,0 +1,228 @@
+"""The backtest: one account, followed from time to time, that sells and then buys by the scores of the time before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.calendar import Calendar
+from harness.data.panel import Panel
+from harness.errors import DataError
+from harness.portfolio.market import Market, market_of
+from harness.portfolio.topk_dropout import TopkDropout, choose
+from harness.predictions import Predictions
+
+__all__ = ["PortfolioResult", "backtest"]
+
+Doubles = npt.NDArray[np.float64]
+
+# Below this value an order counts as not filled and costs nothing, as in qlib's exchange.
+_NOTHING = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class PortfolioResult:
+    """What the account did; S times, N instruments.
+
+    Attributes
+    ----------
+    calendar, instruments
+        What positions and columns stand for.
+    start
+        Calendar position of the first time.
+    window_starts
+        (W,) int64 positions at which the windows' test segments start.
+    config
+        The strategy that was followed.
+    returns
+        (S,) float64 return since the time before, without costs.
+    cost, turnover
+        (S,) float64, paid costs and traded value, each as a share of the value of the time before.
+    benchmark
+        (S,) float64 return of the benchmark.
+    value, cash
+        (S,) float64, the account at the close: cash plus holdings, and cash alone.
+    shares
+        (S, N) float64 adjusted shares held at the close.
+    """
+
+    calendar: Calendar
+    instruments: tuple[str, ...]
+    start: int
+    window_starts: npt.NDArray[np.int64]
+    config: TopkDropout
+    returns: Doubles
+    cost: Doubles
+    turnover: Doubles
+    benchmark: Doubles
+    value: Doubles
+    cash: Doubles
+    shares: Doubles
+
+    @property
+    def times(self) -> npt.NDArray[np.datetime64]:
+        """(S,) the times."""
+        return self.calendar.times[self.start : self.start + self.returns.size]
+
+    @property
+    def excess_without_cost(self) -> Doubles:
+        """(S,) float64 return beyond the benchmark, before costs."""
+        return self.returns - self.benchmark
+
+    @property
+    def excess_with_cost(self) -> Doubles:
+        """(S,) float64 return beyond the benchmark, after costs."""
+        return self.returns - self.benchmark - self.cost
+
+    def positions(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the holdings as a long table: columns ``datetime``, ``instrument``, ``shares``, in row order."""
+        at, columns = np.nonzero(self.shares)
+        names = np.array(self.instruments, dtype=np.str_)
+        return {"datetime": self.times[at], "instrument": names[columns], "shares": self.shares[at, columns]}
+
+
+def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> PortfolioResult:
+    """Follow the predictions through their test range.
+
+    At each time the scores of the time before decide (none at the first, which stays in cash). Sales come first, whole
+    positions at a time; risk_degree of the cash is then spent on the purchases in equal parts, best score first. An
+    order that the exchange refuses leaves its place empty or occupied until the next time. Holdings are valued at their
+    last close.
+
+    Parameters
+    ----------
+    panel
+        The market; prices after a time never influence results up to it.
+    predictions
+        Scores, of the same calendar and instruments.
+    config
+        The strategy.
+
+    Raises
+    ------
+    DataError
+        When predictions and panel do not belong together, or a factor is missing.
+    ConfigError
+        When the panel lacks a field that the strategy needs.
+    """
+    if predictions.calendar != panel.calendar or predictions.instruments != panel.instruments:
+        raise DataError(
+            "Predictions and panel do not belong together: their calendars or instruments differ.",
+            where="backtest",
+            got=f"{len(predictions.calendar)} times × {len(predictions.instruments)} instruments",
+            expected=f"{len(panel.calendar)} times × {len(panel.instruments)} instruments",
+        )
+    market = market_of(panel, predictions.start, predictions.stop, config)
+    account = _Account(config, len(panel.instruments))
+    score = _scores(predictions)  # (S, N)
+    size = score.shape[0]
+    value, cash, cost, traded = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    shares = np.empty_like(score)
+    for s in range(size):
+        account.open()
+        if s > 0 and not np.isnan(score[s - 1]).all():
+            account.trade(market, s, score[s - 1])
+        account.close(market.close[s])
+        value[s], cash[s], cost[s], traded[s] = account.value, account.cash, account.cost, account.traded
+        shares[s] = account.shares
+    before = np.append(config.account, value[:-1])
+    return PortfolioResult(
+        calendar=panel.calendar,
+        instruments=panel.instruments,
+        start=predictions.start,
+        window_starts=predictions.window_starts,
+        config=config,
+        returns=(value - before + cost) / before,
+        cost=cost / before,
+        turnover=traded / before,
+        benchmark=market.benchmark,
+        value=value,
+        cash=cash,
+        shares=shares,
+    )
+
+
+class _Account:
+    """Cash and holdings; `cost` and `traded` count one time's orders in money."""
+
+    def __init__(self, config: TopkDropout, width: int) -> None:
+        self.config = config
+        self.cash = config.account
+        self.value = config.account
+        self.cost = 0.0
+        self.traded = 0.0
+        self.shares = np.zeros(width)
+        self.price = np.zeros(width)
+        self.held_for = np.zeros(width, dtype=np.int64)
+
+    def open(self) -> None:
+        """Begin a time: nothing traded yet."""
+        self.cost = self.traded = 0.0
+
+    def trade(self, market: Market, s: int, score: Doubles) -> None:
+        """Sell, then buy, by the scores of the time before."""
+        config = self.config
+        sell, buy = choose(score, self.shares > 0, config.topk, config.n_drop)
+        ripe = market.can_sell[s, sell] & (self.held_for[sell] >= config.hold_thresh)
+        for column in sell[ripe].tolist():
+            self._sell(column, float(market.deal[s, column]))
+        budget = self.cash * config.risk_degree / max(buy.size, 1)
+        for column in buy[market.can_buy[s, buy]].tolist():
+            factor = None if market.factor is None else float(market.factor[s, column])
+            self._buy(column, float(market.deal[s, column]), budget, factor)
+
+    def close(self, close: Doubles) -> None:
+        """End a time: value the holdings at their last close."""
+        held = self.shares > 0
+        self.held_for[held] += 1
+        priced = held & ~np.isnan(close)
+        self.price[priced] = close[priced]
+        self.value = self.cash + float(self.shares[held] @ self.price[held])
+
+    def _sell(self, column: int, price: float) -> None:
+        worth = float(self.shares[column]) * price
+        cost = max(worth * self.config.close_cost, self.config.min_cost)
+        if worth <= _NOTHING or self.cash + worth < cost:
+            return
+        self._book(worth, cost, worth - cost)
+        self.shares[column] = 0.0
+        self.held_for[column] = 0
+
+    def _buy(self, column: int, price: float, budget: float, factor: float | None) -> None:
+        rate, least = self.config.open_cost, self.config.min_cost
+        amount = self._whole_lots(budget / price, factor)
+        worth = amount * price
+        if self.cash < max(worth * rate, least):
+            return
+        if self.cash < worth + max(worth * rate, least):
+            affordable = max(min(self.cash / (1.0 + rate), self.cash - least), 0.0)
+            amount = self._whole_lots(min(affordable / price, amount), factor)
+            worth = amount * price
+        if worth <= _NOTHING:
+            return
+        cost = max(worth * rate, least)
+        # Rounding may ask for a hair more than the cash that the amount was made of.
+        self._book(worth, cost, -min(worth + cost, self.cash))
+        self.shares[column] = amount
+        self.price[column] = price
+
+    def _whole_lots(self, amount: float, factor: float | None) -> float:
+        if self.config.trade_unit is None or factor is None:
+            return amount
+        # A tenth of a raw share of tolerance, as in qlib's exchange, so that rounding errors do not cost a lot.
+        return (amount * factor + 0.1) // self.config.trade_unit * self.config.trade_unit / factor
+
+    def _book(self, worth: float, cost: float, flow: float) -> None:
+        self.traded += worth
+        self.cost += cost
+        self.cash += flow
+
+
+def _scores(predictions: Predictions) -> Doubles:
+    """Return (S, N) float64 scores, NaN where there is none."""
+    counts = np.diff(predictions.offsets)
+    table = np.full((counts.size, len(predictions.instruments)), np.nan)
+    table[np.repeat(np.arange(counts.size), counts), predictions.codes] = predictions.score
+    return table
