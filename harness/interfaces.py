@@ -52,13 +52,16 @@ class TimeWeights:
     values: Doubles
 
     def __post_init__(self) -> None:
-        """Check order and values."""
-        if self.starts.shape != self.values.shape or self.starts.size == 0 or (np.diff(self.starts) <= 0).any():
+        """Check order and values, and freeze the arrays."""
+        has_shape = self.starts.ndim == 1 and self.starts.shape == self.values.shape and self.starts.size > 0
+        if not has_shape or (np.diff(self.starts) <= 0).any():
             raise DataError("Time weights need one value per block, blocks in time order.", where="TimeWeights")
         if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
             raise DataError(
                 "A time weight must be finite and not negative.", where="TimeWeights", got=self.values.min()
             )
+        self.starts.setflags(write=False)
+        self.values.setflags(write=False)
 
     def at(self, start: int, stop: int) -> Doubles:
         """Return (stop − start,) float64, the weight of every position in [start, stop)."""
@@ -79,13 +82,19 @@ class LearnSet:
     time_weights
         None when every sample counts alike.
     gram_blocks
-        Sufficient statistics shared by all windows, when the features are the same in all of them.
+        Sufficient statistics shared by all windows, when the features are the same in all of them. Kept here in a
+        form that refuses what the view does not know.
     """
 
     view: AsOfView
     segment: Segment
     time_weights: TimeWeights | None = None
     gram_blocks: GramBlocks | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Close the shared blocks to everything that has not matured at the view's decision."""
+        if self.gram_blocks is not None:
+            object.__setattr__(self, "gram_blocks", self.gram_blocks.until(self.view.label_stop))
 
     @property
     def features(self) -> Floats:
@@ -124,7 +133,7 @@ class LearnSet:
         per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
         if self.gram_blocks is None:
             return NormalEquations.from_rows(self.features, self.label, self.weights)
-        self.view.features(start, stop), self.view.label(start, stop)
+        self.view.release(start, stop)
         return self.gram_blocks.weighted(start, stop, per_time)
 
     @property

@@ -42,7 +42,8 @@ class RowIndex:
 
     def local_offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return (stop − start + 1,) offsets of [start, stop) counted from its own first row."""
-        return self.offsets[start : stop + 1] - self.offsets[start]
+        offsets: npt.NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]
+        return offsets
 
 
 def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
@@ -89,7 +90,7 @@ class SampleTable:
     Raises
     ------
     DataError
-        When shapes disagree.
+        When shapes or dtypes disagree, or the offsets do not cover the calendar in order.
     """
 
     calendar: Calendar
@@ -102,10 +103,19 @@ class SampleTable:
 
     def __post_init__(self) -> None:
         """Check the shapes and freeze the arrays."""
-        n = int(self.index.offsets[-1])
+        offsets = self.index.offsets
+        if offsets.shape != (len(self.calendar) + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise DataError(
+                "The row offsets must start at 0, never step back, and number one more than the times.",
+                where="SampleTable.index.offsets",
+                got=f"{offsets.size} offsets for {len(self.calendar)} times",
+            )
+        n = int(offsets[-1])
         shapes = (self.index.codes.shape, self.features.shape, self.label.shape)
         if shapes != ((n,), (n, len(self.feature_names)), (n,)):
             raise DataError("A sample table's arrays disagree.", got=f"codes, features, label of shape {shapes}")
+        if self.features.dtype != np.float32 or self.label.dtype != np.float32:
+            raise DataError("Features and label must be float32.", got=f"{self.features.dtype} and {self.label.dtype}")
         if self.look_ahead < 0:
             raise DataError("A label cannot be known before its own time.", got=f"look_ahead = {self.look_ahead}")
         for values in (self.features, self.label, self.index.codes, self.index.offsets):
@@ -143,12 +153,10 @@ class SampleTable:
         keep = ~np.isnan(self.label)
         if keep.all():
             return self
-        counts = np.add.reduceat(np.append(keep, False).astype(np.int64), self.index.offsets[:-1])
-        counts[np.diff(self.index.offsets) == 0] = 0
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)  # (n + 1,)
         return replace(
             self,
-            index=RowIndex(offsets, self.index.codes[keep]),
+            index=RowIndex(kept_before[self.index.offsets], self.index.codes[keep]),
             features=self.features[keep],
             label=self.label[keep],
         )
@@ -175,9 +183,23 @@ class AsOfView:
 
     Features of times ≤ decision; labels of times s with s + look_ahead ≤ decision. Every array is a read-only slice.
     The view records the newest time it released.
+
+    Parameters
+    ----------
+    table
+        What is viewed.
+    decision
+        The calendar position at whose close the decision is made.
+    period
+        Positions [start, stop) outside which nothing is shown; None shows all that is known.
+
+    Raises
+    ------
+    LookAheadError
+        When the decision is not on the calendar.
     """
 
-    def __init__(self, table: SampleTable, decision: int) -> None:
+    def __init__(self, table: SampleTable, decision: int, period: tuple[int, int] | None = None) -> None:
         if not 0 <= decision < len(table.calendar):
             raise LookAheadError(
                 "The decision time is not on the calendar.",
@@ -186,6 +208,7 @@ class AsOfView:
             )
         self._table = table
         self._decision = decision
+        self._period = period
         self._reads = Reads()
 
     @property
@@ -211,12 +234,13 @@ class AsOfView:
     @property
     def feature_stop(self) -> int:
         """One past the newest position whose features may be read."""
-        return self._decision + 1
+        return self._decision + 1 if self._period is None else min(self._decision + 1, self._period[1])
 
     @property
     def label_stop(self) -> int:
         """One past the newest position whose label has matured."""
-        return max(self._decision - self._table.look_ahead + 1, 0)
+        matured = max(self._decision - self._table.look_ahead + 1, 0)
+        return matured if self._period is None else min(matured, self._period[1])
 
     @property
     def reads(self) -> Reads:
@@ -256,26 +280,50 @@ class AsOfView:
         return self._table.index.codes[self._table.index.rows(start, stop)]
 
     def labelled(self, start: int, stop: int) -> AsOfView:
-        """Return a view of the rows that have a label, for positions [start, stop) that have all matured.
+        """Return a view of the rows of [start, stop) that have a label, and of nothing else.
 
-        Reads through it are recorded here too, at once: asking for the rows is asking for the labels.
+        Reads through it are recorded here too, at once: which rows have a label is itself known only once the labels
+        have matured, so the view ends where they do.
+
+        Raises
+        ------
+        LookAheadError
+            When one of the labels has not matured at the decision time.
+        """
+        self.release(start, stop)
+        return AsOfView(self._table.labelled, self._decision, (start, stop))
+
+    def release(self, start: int, stop: int) -> None:
+        """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand.
+
+        Raises
+        ------
+        LookAheadError
+            When one of the labels has not matured at the decision time.
         """
         self._release_features(start, stop)
         self._release_labels(start, stop)
-        return AsOfView(self._table.labelled, self._decision)
 
     def _release_features(self, start: int, stop: int) -> None:
         self._check(start, stop, self.feature_stop, "features")
-        self._reads = replace(self._reads, feature=max(self._reads.feature, stop - 1))
+        if stop > start:
+            self._reads = replace(self._reads, feature=max(self._reads.feature, stop - 1))
 
     def _release_labels(self, start: int, stop: int) -> None:
         self._check(start, stop, self.label_stop, "labels")
-        known = stop - 1 + self._table.look_ahead
-        self._reads = replace(self._reads, label_known=max(self._reads.label_known, known))
+        if stop > start:
+            known = stop - 1 + self._table.look_ahead
+            self._reads = replace(self._reads, label_known=max(self._reads.label_known, known))
 
     def _check(self, start: int, stop: int, limit: int, what: str) -> None:
         if not 0 <= start <= stop:
             raise LookAheadError(f"Not a period of {what}.", got=f"[{start}, {stop})", expected="0 ≤ start ≤ stop")
+        if self._period is not None and not self._period[0] <= start <= stop <= self._period[1]:
+            raise LookAheadError(
+                "This view was opened for one period only.",
+                got=f"{what} of positions [{start}, {stop})",
+                expected=f"positions within [{self._period[0]}, {self._period[1]})",
+            )
         if stop > limit:
             calendar = self._table.calendar
             newest = calendar.format(min(stop - 1, len(calendar) - 1))
