@@ -10,7 +10,7 @@ from harness.blas import one_blas_thread
 from harness.errors import DataError
 from harness.normal_equations.sums import Doubles, Floats, sums_of_rows
 
-__all__ = ["RANK_CUTOFF", "NormalEquations", "Solution"]
+__all__ = ["RANK_CUTOFF", "NormalEquations", "Solution", "SquareRoot"]
 
 RANK_CUTOFF = 1e-11
 """A direction whose Gram eigenvalue is below this share of the largest counts as none: features are float32, so that an
@@ -118,17 +118,42 @@ class NormalEquations:
         condition = float(values[-1] / values[keep].min()) if keep.any() else 1.0
         return Solution(theta, intercept, system.rank, condition)
 
-    def square_root(self, *, fit_intercept: bool = False) -> tuple[Doubles, Doubles, int]:
-        """Return A (r, p), b (r,) with |b − Aθ|² equal to Σ w (y − xᵀθ)² up to a constant, and the rank.
+    def square_root(self, *, fit_intercept: bool = False) -> SquareRoot:
+        """Return A (r, p), b (r,) with |b − Aθ|² equal to min over b₀ of Σ w (y − xᵀθ − b₀)² up to a constant.
 
         A = Λ^½Vᵀ and b = Λ^−½Vᵀm of the eigenvalues Λ and vectors V of the Gram matrix, r ≤ p: whatever minimises
-        over n rows can minimise over these r instead. Raises what `ridge` raises.
+        over n rows can minimise over these r instead. Only directions that float64 cannot resolve are left out.
+
+        Raises
+        ------
+        DataError
+            When the rows hold missing or infinite features, or no weight at all.
         """
         system = _System.of(self, fit_intercept)
         keep = system.values > system.resolution * system.values[-1]
         roots, vectors = np.sqrt(system.values[keep]), system.vectors[:, keep]
         with one_blas_thread():
-            return roots[:, None] * vectors.T, (vectors.T @ system.moment) / roots, system.rank
+            matrix, target = roots[:, None] * vectors.T, (vectors.T @ system.moment) / roots
+        condition = float((roots[-1] / roots[0]) ** 2) if roots.size else 1.0
+        return SquareRoot(matrix, target, system.rank, condition)
+
+
+@dataclass(frozen=True, eq=False)
+class SquareRoot:
+    """A least-squares problem of r ≤ p rows that stands for one of n rows.
+
+    Attributes
+    ----------
+    matrix, target
+        (r, p) and (r,) float64.
+    rank, condition
+        As of a `Solution`.
+    """
+
+    matrix: Doubles
+    target: Doubles
+    rank: int
+    condition: float
 
 
 @dataclass(frozen=True, eq=False)

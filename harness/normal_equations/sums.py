@@ -62,7 +62,8 @@ def sums_of_piece(
         chunk[:, p + 1] = 1.0
         if weights is not None:
             chunk *= np.sqrt(weights[rows][known])[:, None]
-        np.matmul(chunk.T, chunk, out=part)
+        with np.errstate(invalid="ignore", over="ignore"):  # whoever solves says which feature is not finite
+            np.matmul(chunk.T, chunk, out=part)
         total += part
     return total
 

@@ -1,0 +1,210 @@
+"""Linear regression through normal equations: ordinary least squares, ridge, non-negative least squares, lasso."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from baselines.models.intake import check_range, check_width
+from harness.artifacts import canonical_json
+from harness.blas import one_blas_thread
+from harness.errors import DataError
+from harness.interfaces import LearnSet
+from harness.normal_equations import NormalEquations, Solution
+
+__all__ = ["FittedLinear", "Linear"]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_THETA, _RECORD = "theta.npy", "linear.json"
+_LASSO_TOLERANCE = 1e-10  # of the duality gap, relative to the label's sum of squares
+_LASSO_SWEEPS = 100_000
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y ≈ xᵀθ + b, weighted by sample weights w; the estimators of qlib's ``LinearModel``.
+
+    - ``ols``: Σ w (y − xᵀθ − b)², the solution of smallest norm when features are linearly dependent
+    - ``ridge``: Σ w (y − xᵀθ − b)² + α|θ|²
+    - ``nnls``: as ols, with θ ≥ 0; unlike in qlib, weights are used and the intercept is free
+    - ``lasso``: Σ w (y − xᵀθ − b)² / (2 Σ w) + α|θ|₁
+
+    Every estimator sees the rows only through XᵀWX and XᵀWy, in float64, which windows share; none copies a row.
+
+    Attributes
+    ----------
+    estimator
+        Which of them.
+    alpha
+        Strength of the penalty of ridge and lasso; the others have none.
+    fit_intercept
+        Fit b; it is not penalised.
+    include_valid
+        Take the validation segment into training, as nothing here is stopped early.
+
+    Raises
+    ------
+    ConfigError
+        When ridge or lasso have no positive penalty.
+    """
+
+    estimator: Literal["ols", "ridge", "nnls", "lasso"] = "ridge"
+    alpha: float = 0.05
+    fit_intercept: bool = False
+    include_valid: bool = True
+    needs_valid: ClassVar[bool] = False
+    supports_weights: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty that is none."""
+        if self.estimator in ("ridge", "lasso"):
+            check_range("alpha", self.alpha, 0, open_low=True)
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
+        """Solve for θ and b on `train`; `valid` is not looked at.
+
+        Raises
+        ------
+        DataError
+            When features are missing or infinite (they are named), a label is infinite, no row counts, or the solver
+            does not converge.
+        """
+        equations = train.normal_equations()
+        _check(equations, train.feature_names)
+        return FittedLinear(train.feature_names, self._solve(equations))
+
+    def load(self, folder: Path) -> FittedLinear:
+        """Read what `FittedLinear.save` wrote; its predictions are the same bits."""
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        theta = np.load(folder / _THETA, allow_pickle=False)
+        solution = Solution(theta, record["intercept"], record["rank"], record["condition"])
+        return FittedLinear(tuple(record["feature_names"]), solution)
+
+    def _solve(self, equations: NormalEquations) -> Solution:
+        if self.estimator in ("ols", "ridge"):
+            alpha = self.alpha if self.estimator == "ridge" else 0.0
+            return equations.ridge(alpha, fit_intercept=self.fit_intercept)
+        root = equations.square_root(fit_intercept=self.fit_intercept)
+        with one_blas_thread():
+            if self.estimator == "nnls":
+                theta = _nnls(root.matrix, root.target)
+            else:
+                # Mean squared error of the n rows, written as that of the r rows of the root.
+                scale = np.sqrt(root.target.size / equations.weight_sum)
+                theta = _lasso(root.matrix * scale, root.target * scale, self.alpha)
+        intercept = equations.intercept(theta) if self.fit_intercept else 0.0
+        return Solution(theta, intercept, root.rank, root.condition)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLinear:
+    """Coefficients, with the rank and condition of the system they solve.
+
+    Attributes
+    ----------
+    feature_names
+        The F features, in the order of the coefficients.
+    solution
+        θ (F,) float64, intercept, rank and condition.
+    """
+
+    feature_names: tuple[str, ...]
+    solution: Solution
+
+    def predict(self, features: Floats) -> Floats:
+        """Return (m,) float32 predictions for (m, F) float32 features.
+
+        Each is summed in float64, feature after feature, so that it depends on its own row alone: neither the number of
+        rows nor of threads changes a bit.
+
+        Raises
+        ------
+        DataError
+            When the number of features is another than at fitting.
+        """
+        check_width(features, self.feature_names)
+        return _predict(np.ascontiguousarray(features), self.solution.theta, self.solution.intercept)
+
+    def save(self, folder: Path) -> None:
+        """Write θ as ``theta.npy`` and the rest as JSON."""
+        np.save(folder / _THETA, self.solution.theta, allow_pickle=False)
+        record = {
+            "schema_version": 1,
+            "feature_names": list(self.feature_names),
+            "intercept": self.solution.intercept,
+            "rank": self.solution.rank,
+            "condition": self.solution.condition,
+        }
+        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8")
+
+
+def _nnls(matrix: Doubles, target: Doubles) -> Doubles:
+    from scipy.optimize import nnls
+
+    try:
+        theta: Doubles = nnls(matrix, target)[0]
+    except RuntimeError as error:
+        raise DataError(
+            "Non-negative least squares did not converge.", where="model.estimator", hint="model.estimator=ridge"
+        ) from error
+    return theta
+
+
+def _lasso(matrix: Doubles, target: Doubles, alpha: float) -> Doubles:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import Lasso
+
+    # Coordinates are visited in order; a state is given only because without one the shared generator is advanced.
+    model = Lasso(alpha=alpha, fit_intercept=False, tol=_LASSO_TOLERANCE, max_iter=_LASSO_SWEEPS, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            model.fit(matrix, target)
+        except ConvergenceWarning as error:
+            raise DataError(
+                f"The lasso did not converge in {_LASSO_SWEEPS} sweeps.",
+                where="model.alpha",
+                got=alpha,
+                hint="a larger alpha, or model.estimator=ridge",
+            ) from error
+    theta: Doubles = np.asarray(model.coef_, dtype=np.float64)
+    return theta
+
+
+def _check(equations: NormalEquations, names: tuple[str, ...]) -> None:
+    if equations.count == 0:
+        raise DataError("The learning period has no row with a label.", where="the train segment")
+    if not equations.weight_sum > 0:
+        raise DataError("All time weights are 0, so no row counts.", where="the train segment")
+    if not np.isfinite(equations.label_square):
+        raise DataError(
+            "A label is infinite.", where="the train segment", expected="finite labels", hint="a price may be 0"
+        )
+    bad = [names[at] for at in np.flatnonzero(~np.isfinite(np.diag(equations.gram)))]
+    if bad:
+        raise DataError(
+            f"{len(bad)} feature(s) hold missing or infinite values, which a linear model cannot use.",
+            where="preprocess",
+            got=", ".join(bad[:8]) + (" …" if len(bad) > 8 else ""),
+            hint="preprocess=linear, or add ProcessInf and Fillna to your own processors",
+        )
+
+
+@numba.njit(cache=True, nogil=True)
+def _predict(features: Floats, theta: Doubles, intercept: float) -> Floats:
+    score = np.empty(features.shape[0], dtype=np.float32)
+    for i in range(features.shape[0]):
+        total = intercept
+        for j in range(theta.size):
+            total += features[i, j] * theta[j]
+        score[i] = total
+    return score
