@@ -1,0 +1,137 @@
+"""Order statistics of a window: extremes and where they lie, rank of the newest value, quantiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.features.kernels.compiled import compiled
+
+__all__ = ["MEDIAN", "extreme", "extreme_position", "quantile", "rank"]
+
+Doubles = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+
+MEDIAN = -1.0  # as a level: the mean of the two middle values
+_BLOCK = 512
+
+
+@compiled
+def extreme(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
+    """Write the largest (`sign` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
+    rows, times = x.shape
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            out[row, begin:end] = -np.inf
+            for lag in range(min(window, end - start)):
+                low = max(begin, start + lag)
+                past, best = x[row, low - lag : end - lag], out[row, low:end]
+                for j in range(end - low):
+                    value = sign * past[j]
+                    better = (value > best[j]) & (value - value == 0.0)
+                    best[j] = value if better else best[j]
+            for t in range(begin, end):
+                out[row, t] = sign * out[row, t] if out[row, t] > -np.inf else np.nan
+
+
+@compiled
+def extreme_position(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
+    """Write the place of the extreme in its window, 1 being the oldest; the oldest of equals wins.
+
+    As in qlib's ``IdxMax`` and ``IdxMin``, which apply NumPy's ``argmax``: a window with a missing value gives the
+    place of its oldest missing value, and a window without any value gives NaN.
+    """
+    rows, times = x.shape
+    best, place, known = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            longest = min(window, end - start)
+            best[:], place[:], known[:] = -np.inf, 0.0, 0.0
+            for back in range(longest):
+                lag = longest - 1 - back
+                low = max(begin, start + lag)
+                past = x[row, low - lag : end - lag]
+                top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
+                step = float(lag)
+                for j in range(end - low):
+                    value = sign * past[j]
+                    finite = value - value == 0.0
+                    value = value if finite else np.inf
+                    better = value > top[j]
+                    top[j] = value if better else top[j]
+                    where[j] = step if better else where[j]
+                    any_known[j] = 1.0 if finite else any_known[j]
+            for j in range(end - begin):
+                length = min(window, begin + j - start + 1)
+                out[row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
+
+
+@compiled
+def rank(x: Doubles, starts: Positions, window: int, out: Doubles) -> None:
+    """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
+    rows, times = x.shape
+    count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            count[:], less[:], equal[:] = 0.0, 0.0, 0.0
+            for lag in range(min(window, end - start)):
+                low = max(begin, start + lag)
+                past, newest = x[row, low - lag : end - lag], x[row, low:end]
+                counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
+                for j in range(end - low):
+                    finite = past[j] - past[j] == 0.0
+                    counted[j] += 1.0 if finite else 0.0
+                    below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
+                    same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
+            for j in range(end - begin):
+                newest_value = x[row, begin + j]
+                finite = newest_value - newest_value == 0.0
+                out[row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
+
+
+@compiled
+def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doubles) -> None:
+    """Write a quantile of each window's finite values, linear between neighbours; `MEDIAN` gives the median.
+
+    The window is kept as a sorted array; what enters and leaves is found by its exact value.
+    """
+    rows, times = x.shape
+    ordered = np.empty(min(window, times) + 1)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        count = 0
+        for t in range(start, times):
+            if t - start >= window:
+                leaving = x[row, t - window]
+                if leaving - leaving == 0.0:
+                    at = np.searchsorted(ordered[:count], leaving)
+                    for j in range(at, count - 1):
+                        ordered[j] = ordered[j + 1]
+                    count -= 1
+            value = x[row, t]
+            if value - value == 0.0:
+                at = count
+                while at > 0 and ordered[at - 1] > value:
+                    ordered[at] = ordered[at - 1]
+                    at -= 1
+                ordered[at] = value
+                count += 1
+            if count == 0:
+                out[row, t] = np.nan
+            elif level == MEDIAN:
+                out[row, t] = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+            else:
+                place = level * (count - 1)
+                below = int(place)
+                above = min(below + 1, count - 1)
+                out[row, t] = ordered[below] + (ordered[above] - ordered[below]) * (place - below)

@@ -1,0 +1,75 @@
+"""The label: a forward return over any horizon, as an expression whose look-ahead is derived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import ConfigError
+from harness.features.expression import look_ahead, parse
+
+__all__ = ["ForwardReturn"]
+
+
+@dataclass(frozen=True)
+class ForwardReturn:
+    """The return from the next time's price to the price `horizon` times later.
+
+    A decision at the close of t is carried out at the close of t + 1, so that a horizon of 20 is known 21 times later:
+    ``Ref($close, -21)/Ref($close, -1) - 1``, qlib's label.
+
+    Attributes
+    ----------
+    horizon
+        How many times the position is held, at least 1. With an own `expression` it may be None, or must agree with the
+        expression's look-ahead.
+    price
+        The field that is traded at, such as ``$close`` or ``$open``; not read when `expression` is given.
+    expression
+        Another label, in the language of features; it must read the future.
+
+    Raises
+    ------
+    ConfigError
+        When the horizon is missing or below 1, disagrees with the expression, or the expression does not look ahead.
+    """
+
+    horizon: int | None = 20
+    price: str = "$close"
+    expression: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the horizon against the look-ahead of the expression."""
+        if self.horizon is None and self.expression is None:
+            raise ConfigError("A label needs a horizon or an expression.", where="label.horizon")
+        if self.horizon is not None and self.horizon < 1:
+            raise ConfigError(
+                "A label's horizon must be at least 1.", where="label.horizon", got=self.horizon, expected="1, 2, …"
+            )
+        ahead = self.look_ahead
+        if ahead < 1:
+            raise ConfigError(
+                "The label does not look ahead, so there is nothing to predict.",
+                where="label.expression",
+                got=self.expression_text,
+                hint="a negative shift reads the future: `Ref($close, -1)`",
+            )
+        if self.horizon is not None and ahead != self.horizon + 1:
+            raise ConfigError(
+                "The label's horizon and its expression disagree.",
+                where="label",
+                got=f"horizon {self.horizon}, but `{self.expression_text}` looks {ahead} ahead (horizon {ahead - 1})",
+                expected=f"horizon: {ahead - 1}, or horizon: null",
+            )
+
+    @property
+    def expression_text(self) -> str:
+        """The label as an expression."""
+        if self.expression is not None:
+            return self.expression
+        entry, leave = f"Ref({self.price}, -1)", f"Ref({self.price}, -{(self.horizon or 0) + 1})"
+        return f"{leave}/{entry} - 1"
+
+    @property
+    def look_ahead(self) -> int:
+        """How many times after its own time a label is known; derived from the expression, never configured."""
+        return look_ahead(parse(self.expression_text))
