@@ -63,7 +63,7 @@ class DownloadSource:
     timeout: float = 30.0
     universe: str = "csi300"
     instruments: str | None = None
-    fields: tuple[str, ...] = ("open", "high", "low", "close", "volume", "factor")
+    fields: tuple[str, ...] = ("open", "high", "low", "close", "vwap", "volume", "factor")
     freq: str = "day"
     price_field: str = "close"
     benchmark: str | None = None
@@ -154,6 +154,8 @@ class DownloadSource:
             with _quiet(pooch.get_logger()):
                 return Path(pooch.retrieve(self.url, known, fname="archive", path=scratch, downloader=downloader))
         except requests.RequestException as error:
+            if error.response is not None:
+                error.response.close()
             raise DataError(
                 "The download failed; nothing was kept.",
                 where=self.url,
