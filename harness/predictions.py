@@ -261,12 +261,12 @@ def _refuse_repeated(
 def _window_starts(window: npt.NDArray[Any] | None, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     if window is None:
         return times[:1].copy()
-    changes = np.append(True, window[1:] != window[:-1])
-    starts: npt.NDArray[np.int64] = times[changes]
-    if (np.diff(window.astype(np.int64)) < 0).any() or (np.diff(starts) <= 0).any():
+    change = np.diff(window.astype(np.int64))
+    if (change < 0).any() or change[np.diff(times) == 0].any():
         raise DataError(
             "The windows overlap or fall in time.",
             where="Predictions.from_frame",
             expected="a window index that rises with time, one per time",
         )
+    starts: npt.NDArray[np.int64] = times[np.append(True, change > 0)]
     return starts
