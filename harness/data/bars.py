@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.portable import portable
+
 __all__ = ["CHARACTERISTICS", "Closes", "draw_bars"]
 
 Doubles = npt.NDArray[np.float64]
@@ -68,14 +70,16 @@ def draw_bars(closes: Closes, exposures: Doubles, noise: float, rng: np.random.G
         exposures.shape
     )
     close = closes.price
-    width = close * np.minimum(_RANGE_PER_VOLATILITY * closes.volatility * np.exp(0.4 * range_seen), _WIDEST_RANGE)
-    body = _WIDEST_BODY * np.tanh(0.6 * body_seen + 0.2 * closes.surprise)
+    width = close * np.minimum(
+        _RANGE_PER_VOLATILITY * closes.volatility * portable(np.exp(0.4 * range_seen)), _WIDEST_RANGE
+    )
+    body = _WIDEST_BODY * portable(np.tanh(0.6 * body_seen + 0.2 * closes.surprise))
     shadows = (1.0 - np.abs(body)) * width
     upper = _logistic(1.2 * shadow_seen)
     opened = close - body * width
     high = np.maximum(opened, close) + upper * shadows
     low = np.minimum(opened, close) - (1.0 - upper) * shadows
-    turnover = _TURNOVER * np.exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise))
+    turnover = _TURNOVER * portable(np.exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise)))
     return {
         "open": opened,
         "high": high,
@@ -87,4 +91,4 @@ def draw_bars(closes: Closes, exposures: Doubles, noise: float, rng: np.random.G
 
 
 def _logistic(x: Doubles) -> Doubles:
-    return 1.0 / (1.0 + np.exp(-x))
+    return 1.0 / (1.0 + portable(np.exp(-x)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
+
+from harness.data.portable import half_life_decay, portable
 
 __all__ = ["Drift", "Premia", "PremiumProcess", "autoregression"]
 
@@ -76,25 +78,31 @@ class PremiumProcess:
     def _state(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
         """Return z (T, J) and E[z_{t+k} | t] (T, K, J)."""
         shape = (times, self.factors)
-        k = np.arange(1, steps + 1)
         match self.drift:
             case "none":
                 return np.zeros(shape), np.zeros((times, steps, self.factors))
             case "gradual":
-                decay = 0.5 ** (1.0 / self.time_scale)
+                decay = half_life_decay(self.time_scale)
                 state = autoregression(decay, rng.standard_normal(shape))
-                return state, decay ** k[None, :, None] * state[:, None, :]
+                return state, _powers(decay, steps)[:, None] * state[:, None, :]
             case "recurring":
-                period = self.time_scale * np.geomspace(_SHORTEST_PERIOD, _LONGEST_PERIOD, self.factors)
+                period = self.time_scale * portable(np.geomspace(_SHORTEST_PERIOD, _LONGEST_PERIOD, self.factors))
                 phase = rng.uniform(0.0, 2.0 * np.pi, self.factors)
-                wave = np.sqrt(2.0) * np.sin(2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase)
-                return wave[:times], wave[np.arange(times)[:, None] + k]
+                angle = 2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase
+                wave = np.sqrt(2.0) * portable(np.sin(angle))
+                return wave[:times], wave[np.arange(times)[:, None] + np.arange(1, steps + 1)]
             case "abrupt":
                 hazard = 1.0 / self.time_scale
                 fresh = rng.random(times) < hazard
                 regime = np.maximum.accumulate(np.where(fresh, np.arange(times), 0))
                 state = rng.standard_normal(shape)[regime]
-                return state, (1.0 - hazard) ** k[None, :, None] * state[:, None, :]
+                return state, _powers(1.0 - hazard, steps)[:, None] * state[:, None, :]
+
+
+def _powers(base: float, steps: int) -> Doubles:
+    """Return (K,) base^1 … base^K."""
+    powers: Doubles = np.cumprod(np.full(steps, base))
+    return powers
 
 
 def autoregression(decay: float, shocks: Doubles) -> Doubles:
@@ -102,7 +110,8 @@ def autoregression(decay: float, shocks: Doubles) -> Doubles:
 
     `shocks` are independent standard normals; then every x_t is standard normal.
     """
-    scaled = shocks * np.sqrt(1.0 - decay**2)
-    scaled[0] = shocks[0]
-    path: Doubles = lfilter([1.0], [1.0, -decay], scaled, axis=0)
+    path: Doubles = shocks * np.sqrt(1.0 - decay * decay)
+    path[0] = shocks[0]
+    for before, now in itertools.pairwise(path):
+        now += decay * before
     return path

@@ -11,6 +11,7 @@ from harness.data.bars import CHARACTERISTICS, Closes, draw_bars
 from harness.data.calendar import Calendar
 from harness.data.listings import Listings, index_level, largest_members, last_seen
 from harness.data.panel import Benchmark, Panel, Truth
+from harness.data.portable import half_life_decay, portable
 from harness.data.premia import Drift, PremiumProcess, autoregression
 from harness.errors import ConfigError
 
@@ -39,6 +40,8 @@ class SyntheticMarket:
     that drift, a market return m and an idiosyncratic shock ε, both symmetric, fat-tailed, with stochastic
     volatility. As x and p are independent of each other and the rest has mean zero given the past, the conditional
     expectation of every future return is known exactly: it is the panel's `truth`.
+
+    Equal fields give equal bits on every processor; see `portable`.
 
     Attributes
     ----------
@@ -133,7 +136,7 @@ class SyntheticMarket:
         process = PremiumProcess(self.drift, len(CHARACTERISTICS), self.stable, self.time_scale)
         premia = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
         scale = self.signal * self.volatility
-        closes = self._closes(np.einsum("tj,jtn->tn", scale * premia.paid[1:], exposures[:, :-1]), streams)
+        closes = self._closes(_summed(scale * premia.paid[1:], exposures[:, :-1]), streams)
         bars = draw_bars(closes, exposures, self.noise, streams["bars"])
         bars["factor"] = self._factor(streams["factor"])
         listings = self._listings(streams["listings"])
@@ -149,7 +152,7 @@ class SyntheticMarket:
             benchmark=Benchmark("SIMINDEX", index_level(seen, membership).astype(np.float32)),
             truth=Truth(
                 exposures=exposures.astype(np.float32),
-                decay=np.array([_decay(half_life) for half_life in self.half_lives]),
+                decay=np.array([half_life_decay(half_life) for half_life in self.half_lives]),
                 premia=scale * premia.expected,
             ),
             name=self.name,
@@ -173,7 +176,7 @@ class SyntheticMarket:
     def _exposures(self, rng: np.random.Generator) -> Doubles:
         """Return (J, T, N) characteristics: standard normal AR(1), centred across instruments, which keeps both."""
         paths = [
-            autoregression(_decay(half_life), rng.standard_normal((self.days, self.instruments)))
+            autoregression(half_life_decay(half_life), rng.standard_normal((self.days, self.instruments)))
             for half_life in self.half_lives
         ]
         exposures = np.stack(paths)
@@ -188,21 +191,21 @@ class SyntheticMarket:
         shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
         rng = streams["instruments"]
         beta = np.clip(1.0 + 0.2 * rng.standard_normal(self.instruments), 0.4, 1.6)
-        start = 10.0 * np.exp(0.7 * rng.standard_normal(self.instruments))
-        shares = 1e9 * np.exp(0.8 * rng.standard_normal(self.instruments))
+        start = 10.0 * portable(np.exp(0.7 * rng.standard_normal(self.instruments)))
+        shares = 1e9 * portable(np.exp(0.8 * rng.standard_normal(self.instruments)))
         growth = np.ones((self.days, self.instruments))
         growth[1:] += self.market_return + beta * market + expected + shocks
-        surprise = (growth - 1.0) / np.hypot(own, beta * self.market_volatility * common)
+        surprise = (growth - 1.0) / np.sqrt(own**2 + (beta * self.market_volatility * common) ** 2)
         return Closes(price=start * np.cumprod(growth, axis=0), surprise=surprise, volatility=own, shares=shares)
 
     def _volatility(self, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
         """Return the market's (T, 1) volatility, relative to its mean square, and the instruments' (T, N), absolute."""
-        common = _COMMON * autoregression(_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
-        own = _OWN * autoregression(_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
+        common = _COMMON * autoregression(half_life_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
+        own = _OWN * autoregression(half_life_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
         base = _BASE * rng.standard_normal(self.instruments)
         spread = _COMMON**2 + _OWN**2 + _BASE**2
-        volatility = self.volatility * np.exp(common + own + base - spread)
-        return np.exp(common - _COMMON**2), np.minimum(volatility, _HIGHEST_VOLATILITY)
+        volatility = self.volatility * portable(np.exp(common + own + base - spread))
+        return portable(np.exp(common - _COMMON**2)), np.minimum(volatility, _HIGHEST_VOLATILITY)
 
     def _factor(self, rng: np.random.Generator) -> Doubles:
         """Return (T, N) cumulative adjustment: 1 at first, times 1.02 (dividend) or 1.5 (split) about once a year."""
@@ -223,8 +226,12 @@ class SyntheticMarket:
         )
 
 
-def _decay(half_life: float) -> float:
-    return float(0.5 ** (1.0 / half_life))
+def _summed(premia: Doubles, exposures: Doubles) -> Doubles:
+    """Return Σ_j premia[t, j] · exposures[j, t, i], added in the order of j on every machine."""
+    total = np.zeros(exposures.shape[1:])
+    for j, exposure in enumerate(exposures):
+        total += premia[:, j, None] * exposure
+    return total
 
 
 def _shocks(rng: np.random.Generator, shape: tuple[int, int]) -> Doubles:
