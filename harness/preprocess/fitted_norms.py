@@ -13,8 +13,8 @@ from harness.preprocess.statistics import column_extremes, column_medians, colum
 
 __all__ = ["MinMaxNorm", "RobustZScoreNorm", "ZScoreNorm"]
 
-_MAD_TO_DEVIATION = 1.4826  # of a normal distribution
-_SMALLEST_MAD = 1e-12
+_MAD_TO_DEVIATION = np.float32(1.4826)  # of a normal distribution
+_SMALLEST_MAD = np.float32(1e-12)
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,19 @@ class RobustZScoreNorm(Processor):
             raise ConfigError("The bound must be positive.", where="clip", got=self.clip, expected="> 0, or null")
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
-        """Return `centre` and `scale`, (F,) float64; NaN for a column without any value."""
+        """Return `centre`, the median, and `spread`, the MAD, (F,) float64; NaN for a column without any value."""
         centre, spread = column_medians(values)
         _require_finite(centre + spread, names)
-        return {"centre": centre, "scale": (spread + _SMALLEST_MAD) * _MAD_TO_DEVIATION}
+        return {"centre": centre, "spread": spread}
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
-        """Normalise in float32."""
-        _standardise(values, state)
+        """Normalise in float32, step by step as qlib does.
+
+        Another rounding of the scale would move the coefficients of linearly dependent features, which are hardly
+        determined, by a hundred times more than everything else.
+        """
+        scale = (state["spread"].astype(np.float32) + _SMALLEST_MAD) * _MAD_TO_DEVIATION
+        _standardise(values, state["centre"], scale)
         if self.clip is not None:
             np.clip(values, np.float32(-self.clip), np.float32(self.clip), out=values)
 
@@ -65,7 +70,7 @@ class ZScoreNorm(Processor):
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
         """Normalise in float32."""
-        _standardise(values, state)
+        _standardise(values, state["centre"], state["scale"])
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,13 @@ class MinMaxNorm(Processor):
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
         """Normalise in float32."""
-        _standardise(values, state)
+        _standardise(values, state["centre"], state["scale"])
 
 
-def _standardise(values: Floats, state: State) -> None:
-    values -= state["centre"].astype(np.float32)
+def _standardise(values: Floats, centre: Doubles, scale: Doubles | Floats) -> None:
+    values -= centre.astype(np.float32)
     with np.errstate(over="ignore"):  # far beyond the range of a column that hardly varies: infinite, or clipped
-        values /= state["scale"].astype(np.float32)
+        values /= scale.astype(np.float32)
 
 
 def _require_finite(statistic: Doubles, names: tuple[str, ...]) -> None:

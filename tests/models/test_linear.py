@@ -35,7 +35,7 @@ DECAY = TimeWeights(np.array([0, 10, 20, 35], dtype=np.int64), np.array([0.3, 0.
 
 
 class TestRidgeContract(ModelContract):
-    model = from_yaml("linear")
+    model = from_yaml("linear")  # type: ignore[assignment]  # checked by the contract
     steady = LOOSE
     tolerance = 1e-6
 
