@@ -199,15 +199,12 @@ class FittedPreprocess(Protocol):
 
 
 class Preprocess(Protocol):
-    """How to process features and label.
+    """How to process features and label."""
 
-    Attributes
-    ----------
-    refit
-        ``once`` before the first test, or ``per_window``.
-    """
-
-    refit: Literal["once", "per_window"]
+    @property
+    def refit(self) -> Literal["once", "per_window"]:
+        """Fit ``once``, before the first test, or ``per_window``. A field will do."""
+        ...
 
     def fit(self, view: AsOfView, segment: Segment) -> FittedPreprocess:
         """Fit every processor on the raw rows of `segment`, through a view."""
