@@ -103,7 +103,7 @@ def test_the_best_epoch_is_kept_not_the_last(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(mlp_network, "_mean_loss", record)
     # Far too many parameters for these few rows: the validation loss soon rises again.
-    fitted = trained(lr=0.03, hidden_sizes=(64, 64), dropout=0.0, max_epochs=25, early_stopping_rounds=25)
+    fitted = trained(lr=0.03, hidden_sizes=(64, 64), dropout=0.0, max_epochs=40, early_stopping_rounds=40)
     valid = learn(make_table(), VALID)
     kept = float(np.mean((fitted.predict(valid.features) - valid.label).astype(np.float64) ** 2))
     assert kept == pytest.approx(min(losses), rel=1e-5)
