@@ -107,6 +107,16 @@ class TestAccount:
 
     @calm
     @given(seeds, configs)
+    def test_cash_changes_by_what_was_traded_and_paid(self, seed, config):
+        panel, result = followed(seed, config)
+        deal = np.nan_to_num(panel.fields[config.deal_price][START:].astype(np.float64))
+        spent = (np.diff(result.shares, axis=0, prepend=0.0) * deal).sum(axis=1)
+        paid = result.cost * np.append(config.account, result.value[:-1])
+        change = np.diff(result.cash, prepend=config.account)
+        np.testing.assert_allclose(change, -spent - paid, rtol=1e-9, atol=1e-9 * config.account)
+
+    @calm
+    @given(seeds, configs)
     def test_returns_and_costs_account_for_every_change_of_value(self, seed, config):
         _, result = followed(seed, config)
         growth = np.cumprod(1.0 + result.returns - result.cost)
@@ -210,6 +220,14 @@ class TestStrategy:
         held = np.array([True, True, False, False])
         sell, buy = choose(score, held, topk=2, n_drop=1)
         assert sell.size == buy.size == 0
+
+    def test_only_as_many_candidates_as_could_be_bought_are_ranked_with_the_holdings(self):
+        # The candidate 0.2 is out of the comparison, so that 0.3 is the worst of those compared.
+        score = np.array([0.5, 0.3, 0.4, 0.2])
+        held = np.array([True, True, False, False])
+        sell, buy = choose(score, held, topk=2, n_drop=1)
+        assert sell.tolist() == [1]
+        assert buy.tolist() == [2]
 
     def test_a_holding_without_a_score_is_dropped_first(self):
         score = np.array([np.nan, 0.1, 0.9])

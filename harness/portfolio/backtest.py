@@ -21,6 +21,9 @@ Doubles = npt.NDArray[np.float64]
 # Below this value an order counts as not filled and costs nothing, as in qlib's exchange.
 _NOTHING = 1e-5
 
+# Raw shares that may lack to a lot, as in qlib's exchange, so that a rounding error does not cost a whole one.
+_LOT_TOLERANCE = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class PortfolioResult:
@@ -192,13 +195,14 @@ class _Account:
 
     def _buy(self, column: int, price: float, budget: float, factor: float | None) -> None:
         rate, least = self.config.open_cost, self.config.min_cost
-        amount = self._whole_lots(budget / price, factor)
+        amount = self._whole_lots(budget / price, factor, _LOT_TOLERANCE)
         worth = amount * price
         if self.cash < max(worth * rate, least):
             return
         if self.cash < worth + max(worth * rate, least):
             affordable = max(min(self.cash / (1.0 + rate), self.cash - least), 0.0)
-            amount = self._whole_lots(min(affordable / price, amount), factor)
+            # qlib keeps the tolerance here too, and can overdraw the account by a tenth of a share.
+            amount = self._whole_lots(min(affordable / price, amount), factor, 0.0)
             worth = amount * price
         if worth <= _NOTHING:
             return
@@ -208,11 +212,10 @@ class _Account:
         self.shares[column] = amount
         self.price[column] = price
 
-    def _whole_lots(self, amount: float, factor: float | None) -> float:
+    def _whole_lots(self, amount: float, factor: float | None, tolerance: float) -> float:
         if self.config.trade_unit is None or factor is None:
             return amount
-        # A tenth of a raw share of tolerance, as in qlib's exchange, so that rounding errors do not cost a lot.
-        return (amount * factor + 0.1) // self.config.trade_unit * self.config.trade_unit / factor
+        return (amount * factor + tolerance) // self.config.trade_unit * self.config.trade_unit / factor
 
     def _book(self, worth: float, cost: float, flow: float) -> None:
         self.traded += worth
