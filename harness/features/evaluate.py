@@ -187,12 +187,13 @@ def _choose(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, o
 
 def _shift(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, out: Any) -> None:
     by, times = parameters[0], out.shape[1]
-    if abs(by) >= times:
-        out[...] = np.nan
-    elif by > 0:
-        out[:, by:], out[:, :by] = inputs[0][:, :-by], np.nan
-    else:
-        out[:, :by], out[:, by:] = inputs[0][:, -by:], np.nan
+    if by < 0:
+        kept = max(times + by, 0)
+        out[:, :kept], out[:, kept:] = inputs[0][:, times - kept :], np.nan
+        return
+    out[:, by:] = inputs[0][:, : max(times - by, 0)]
+    for row, start in enumerate(starts):  # nothing is known before the first time, not even a condition
+        out[row, : start + by] = np.nan
 
 
 def _first(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, out: Any) -> None:

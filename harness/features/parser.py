@@ -29,7 +29,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMPARISONS = frozenset({">", ">=", "<", "<=", "==", "!="})
-_DEEPEST = 200
+_DEEPEST = 50  # a level of parentheses takes about ten Python frames
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,12 @@ class _Parser:
     def _left_associative(self, signs: tuple[str, ...], operand: Callable[[], _Value]) -> _Value:
         first = self._peek
         value = operand()
+        terms = 1
         while self._peek.kind == "sign" and self._peek.text in signs:
             sign = self._take()
+            terms += 1
+            if terms > _LONGEST:
+                self._fail(f"More than {_LONGEST} terms follow each other.", sign, hint="group them in parentheses")
             value = self._infix(sign, (value, first), self._operand(operand))
         return value
 

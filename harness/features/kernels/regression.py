@@ -50,7 +50,8 @@ def trend(
                 if kind == SLOPE:
                     out[row, t] = slope
                 elif kind == RESI:
-                    out[row, t] = (x[row, t] - sums[1, j]) - slope * sums[2, j]
+                    gap = x[row, t] - sums[1, j]
+                    out[row, t] = gap - slope * sums[2, j] if gap - gap == 0.0 else np.nan
                 elif guarded and spread[row, t] <= _NO_SPREAD:
                     out[row, t] = np.nan
                 else:

@@ -1,0 +1,188 @@
+"""From a panel to the sample matrix: rows, dropped features, buffers, progress, and independence of threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import DataError
+from harness.features import engine
+from harness.features.engine import compute_expression, compute_features
+from harness.features.expression import parse
+from harness.features.feature_set import Alpha158, Expressions, FeatureSet
+from harness.features.lowering import build_plan
+from tests.features.panels import all_rows, make_panel, random_fields
+
+SMALL = Expressions(
+    {
+        "momentum": "$close/Ref($close, 5) - 1",
+        "mean": "Mean($close, 7)/$close",
+        "vwap": "$vwap/$close",
+        "rank": "Rank($volume, 9)",
+    }
+).feature_set()
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def start(self, stage: str, total: int) -> None:
+        self.calls.append(("start", stage, total))
+
+    def advance(self, stage: str, done: int = 1) -> None:
+        self.calls.append(("advance", stage, done))
+
+    def finish(self, stage: str, note: str = "") -> None:
+        self.calls.append(("finish", stage, note))
+
+    def notice(self, message: str) -> None:
+        self.calls.append(("notice", message))
+
+
+def test_each_row_holds_the_features_of_its_time_and_instrument() -> None:
+    panel = make_panel(random_fields(1, instruments=20))
+    offsets, codes = all_rows(panel)
+    matrix = compute_features(panel, SMALL, offsets, codes)
+    assert matrix.values.dtype == np.float32
+    assert matrix.values.flags.c_contiguous
+    times = np.repeat(np.arange(len(panel.calendar)), np.diff(offsets))
+    for column, name in enumerate(matrix.names):
+        dense = compute_expression(panel, dict(zip(SMALL.names, SMALL.expressions, strict=True))[name])
+        np.testing.assert_array_equal(matrix.values[:, column], dense[times, codes])
+
+
+def test_a_feature_of_a_market_field_that_the_panel_lacks_is_dropped_and_named() -> None:
+    panel = make_panel(random_fields(2))
+    recorder = Recorder()
+    matrix = compute_features(panel, SMALL, *all_rows(panel), observer=recorder)
+    assert matrix.names == ("momentum", "mean", "rank")
+    assert matrix.dropped == ("vwap",)
+    assert ("notice", "1 feature(s) dropped, NaN in every row: vwap") in recorder.calls
+
+
+def test_a_field_without_any_value_counts_as_lacking() -> None:
+    fields = random_fields(2)
+    fields["vwap"] = np.full_like(fields["close"], np.nan)
+    panel = make_panel(fields)
+    assert compute_features(panel, SMALL, *all_rows(panel)).dropped == ("vwap",)
+
+
+def test_a_feature_that_turns_out_nan_in_every_row_is_dropped_too() -> None:
+    panel = make_panel(random_fields(3))
+    features = FeatureSet(("a", "never", "b"), ("$close", "Log(0 - $close)", "$open"))
+    matrix = compute_features(panel, features, *all_rows(panel))
+    assert (matrix.names, matrix.dropped) == (("a", "b"), ("never",))
+    assert matrix.values.flags.c_contiguous
+    np.testing.assert_array_equal(matrix.values[:, 0], panel.fields["close"][panel.traded])
+    np.testing.assert_array_equal(matrix.values[:, 1], panel.fields["open"][panel.traded])
+
+
+def test_only_what_must_be_missing_is_dropped_for_a_missing_field() -> None:
+    panel = make_panel(random_fields(3))
+    features = Expressions({"known": "If($vwap > 0, $vwap, $close)", "counted": "Count($vwap, 5)"}).feature_set()
+    matrix = compute_features(panel, features, *all_rows(panel))
+    assert matrix.names == ("known", "counted")
+    np.testing.assert_array_equal(matrix.values[:, 0], panel.fields["close"][panel.traded])
+    assert (matrix.values[:, 1] == 0).all()
+
+
+def test_a_feature_set_that_is_nan_everywhere_is_an_error() -> None:
+    panel = make_panel(random_fields(3))
+    with pytest.raises(DataError, match="Every feature is NaN"):
+        compute_features(panel, FeatureSet(("v",), ("$vwap",)), *all_rows(panel))
+
+
+def test_an_unknown_field_suggests_the_nearest() -> None:
+    panel = make_panel(random_fields(3))
+    with pytest.raises(DataError) as caught:
+        compute_expression(panel, "$clsoe/$open")
+    assert "`$clsoe`" in caught.value.what
+    assert caught.value.hint == "did you mean `close`?"
+    assert "$volume" in str(caught.value.expected)
+
+
+def test_an_unknown_instrument_of_a_mask_suggests_the_nearest() -> None:
+    with pytest.raises(DataError, match="did you mean `I001`"):
+        compute_expression(make_panel(random_fields(3)), "Mask($close, I0001)")
+
+
+def test_features_can_be_computed_into_a_memory_map(tmp_path: Path) -> None:
+    panel = make_panel(random_fields(4))
+    offsets, codes = all_rows(panel)
+    plain = compute_features(panel, SMALL, offsets, codes)
+    buffer = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(len(codes), len(SMALL)))
+    mapped = compute_features(panel, SMALL, offsets, codes, out=buffer)
+    np.testing.assert_array_equal(plain.values, mapped.values)
+    assert np.shares_memory(mapped.values, buffer)
+    assert mapped.values.shape == (len(codes), 3)
+    assert mapped.values.flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (4,)])
+def test_a_buffer_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
+    panel = make_panel(random_fields(4))
+    with pytest.raises(DataError, match="buffer"):
+        compute_features(panel, SMALL, *all_rows(panel), out=np.empty(shape, dtype=np.float32))
+
+
+def test_progress_counts_instruments() -> None:
+    panel = make_panel(random_fields(5, instruments=7))
+    recorder = Recorder()
+    compute_features(panel, SMALL, *all_rows(panel), observer=recorder)
+    assert recorder.calls[0] == ("start", "features", 7)
+    assert sum(int(str(c[2])) for c in recorder.calls if c[0] == "advance") == 7
+    assert recorder.calls[-1][:2] == ("finish", "features")
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = make_panel(random_fields(6, times=3000, instruments=23))
+    offsets, codes = all_rows(panel)
+    results = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(engine, "_threads", lambda threads=threads: threads)
+        results.append(compute_features(panel, SMALL, offsets, codes).values)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_an_instrument_alone_has_the_same_features_as_among_others() -> None:
+    fields = random_fields(7, times=200, instruments=9)
+    together, alone = make_panel(fields), make_panel({name: values[:, 4:5] for name, values in fields.items()})
+    for text in ("Corr($close, Log($volume+1), 20)", "Log($volume+1)", "Slope($close, 10)/$close"):
+        np.testing.assert_array_equal(compute_expression(together, text)[:, 4:5], compute_expression(alone, text))
+
+
+def test_an_instrument_that_was_never_listed_has_no_values() -> None:
+    fields = random_fields(8, instruments=2)
+    for values in fields.values():
+        values[:, 1] = np.nan
+    for text in ("Mean($close > 1, 5)", "Ref($close, 0)", "Sum($close, 0)", "Count($close, 5)"):
+        assert np.isnan(compute_expression(make_panel(fields), text)[:, 1]).all()
+
+
+def test_equal_subexpressions_are_computed_once() -> None:
+    shared = build_plan([parse("Std($close, 20)/$close"), parse("Std( $close,20 )*2"), parse("$close>Ref($close,1)")])
+    kernels = [node.kernel for node in shared.nodes]
+    assert kernels.count("moments") == kernels.count("field") == 1
+    whole = build_plan(Alpha158().feature_set().parsed())
+    assert len(whole.steps) < 450  # 158 features of about seven operators each
+
+
+def test_intermediate_results_are_freed_after_their_last_use() -> None:
+    plan = build_plan(Alpha158().feature_set().parsed())
+    alive, most = 0, 0
+    for step in plan.steps:
+        alive += 1
+        most = max(most, alive)
+        alive -= len(step.dying)
+    assert alive == 0
+    assert most < 100
+
+
+def test_a_panel_of_one_time_is_enough() -> None:
+    panel = make_panel({"close": np.ones((1, 2)), "open": np.full((1, 2), 2.0)})
+    for text, expected in (("Mean($close, 5)/$open", 0.5), ("Ref($close, 1)", np.nan), ("Ref($close, -1)", np.nan)):
+        np.testing.assert_array_equal(compute_expression(panel, text), np.full((1, 2), expected, dtype=np.float32))
