@@ -16,7 +16,8 @@ RANK_CUTOFF = 1e-11
 """A direction whose Gram eigenvalue is below this share of the largest counts as none.
 
 Features are float32, so an exact linear relation between them leaves an eigenvalue of up to about (1e-6)² of the
-largest. In normalised Alpha158 the relations lie below 1e-14 (below 3e-12 in a peer's rounding), real directions above 1e-10.
+largest. In normalised Alpha158 the relations lie below 1e-14 (below 3e-12 in a peer's rounding), real directions above
+1e-10.
 """
 
 

@@ -36,7 +36,7 @@ class CSZScoreNorm(Processor):
     ----------
     method
         ``zscore``: (x − mean) / standard deviation (of a sample). ``robust``: (x − median) / MAD / 1.4826, clipped at
-        ±3. Where nothing varies the result is missing.
+        ±3. Where that divisor is 0 the result is missing.
     """
 
     method: Literal["zscore", "robust"] = "zscore"

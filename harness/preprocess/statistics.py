@@ -29,7 +29,7 @@ def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
     spread = np.empty(values.shape[1])
 
     def task(first: int) -> None:
-        block = np.ascontiguousarray(values[:, first : first + _GROUP].T)  # (columns, m)
+        block = np.array(values[:, first : first + _GROUP].T, order="C")  # (columns, m), a copy to reorder
         for at, column in enumerate(block, start=first):
             present = column.size - int(np.count_nonzero(np.isnan(column)))
             centre[at] = _median_in_place(column, present)
