@@ -31,6 +31,7 @@ __all__ = [
     "SamplesConfig",
     "WindowsConfig",
     "compose_config",
+    "composed_yaml",
     "config_folder",
     "parse",
 ]
@@ -159,6 +160,13 @@ def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str |
     return parse(_compose(list(overrides), [Path(p).resolve() for p in search_path]))
 
 
+def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> str:
+    """Return the composed configuration as YAML, references resolved; what `compose_config` would read."""
+    composed = _compose(list(overrides), [Path(p).resolve() for p in search_path])
+    del composed["choices"]
+    return OmegaConf.to_yaml(composed, resolve=True)
+
+
 def parse(composed: DictConfig, choices: Mapping[str, str] | None = None) -> ExperimentConfig:
     """Turn a composed configuration into objects."""
     missing = sorted(OmegaConf.missing_keys(composed))
@@ -177,7 +185,7 @@ def parse(composed: DictConfig, choices: Mapping[str, str] | None = None) -> Exp
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
     tree["choices"] = dict(choices or tree.get("choices") or {})
-    return typing.cast("ExperimentConfig", build_record(ExperimentConfig, tree, ""))
+    return typing.cast("ExperimentConfig", build_record(ExperimentConfig, {str(k): v for k, v in tree.items()}, ""))
 
 
 def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
@@ -216,8 +224,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
         full = re.search(r"full_key: (\S+)", cause)
         name = full[1] if full else (re.search(r"'([^']+)'", text) or ["", ""])[1]
         known = _known_keys()
-        near = closest(name, known) or closest(name.rpartition(".")[2], [k.rpartition(".")[2] for k in known])
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
+        near = closest(name, siblings) or closest(name, known)
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
         return ConfigError(
             f"There is no configuration key `{name}`.",

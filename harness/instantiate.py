@@ -10,6 +10,7 @@ import importlib
 import inspect
 import typing
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,7 +82,8 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
             where=join_key(path, missing[0]),
             expected=", ".join(missing),
         )
-    hints = typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
+    owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
+    hints = typing.get_type_hints(owner)
     values = {n: _typed(hints.get(n, Any), v, join_key(path, n)) for n, v in given.items()}
     try:
         return cls(**values)
@@ -151,8 +153,8 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _name_of(hint: Any) -> str:
-    if isinstance(hint, type) and issubclass(hint, str) and hasattr(hint, "__members__"):
-        return " | ".join(str(m) for m in hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " | ".join(str(member) for member in hint)
     if typing.get_origin(hint) is Literal:
         return " | ".join(str(a) for a in typing.get_args(hint))
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

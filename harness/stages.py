@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +118,10 @@ class Stages:
         self._check(table)
         return table
 
+    def feature_names(self, panel: Panel) -> list[str]:
+        """Return the names of the features that are used, once they are computed."""
+        return list(_feature_record(self.store.path(self.table_key(panel).features))["names"])
+
     def dropped_features(self, panel: Panel) -> list[str]:
         """Return the names of the features that are missing in every row, once the features are computed."""
         return list(_feature_record(self.store.path(self.table_key(panel).features))["dropped"])
@@ -159,9 +164,11 @@ class Stages:
             )
 
 
-def _read(folder: Path, name: str) -> npt.NDArray[np.generic]:
-    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+def _read(folder: Path, name: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return values
 
 
 def _feature_record(folder: Path) -> dict[str, list[str]]:
-    return json.loads((folder / "features.json").read_text(encoding="utf-8"))
+    record: dict[str, list[str]] = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+    return record

@@ -33,12 +33,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text=True,
         ).stdout.strip()
     )
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--prefix", str(folder / "env")]
-        + ["--ignore-installed", str(wheel)],
-        check=True,
-        capture_output=True,
-    )
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed"]
+    subprocess.run([*install, "--prefix", str(folder / "env"), str(wheel)], check=True, capture_output=True)
     # A plain line adds a folder without reading the .pth files in it, so this checkout's editable install stays out.
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder / "env" / "bin"

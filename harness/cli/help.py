@@ -53,8 +53,8 @@ examples:
 Write a panel as long Parquet with a membership file, or in qlib's directory format.
 
 examples:
-  bench data convert data=cn_csi300 --to qlib --out qlib_data
-  bench data convert data=qlib_bin data.path=qlib_data --to parquet --out my_panel""",
+  bench data convert data=cn_csi300 --to qlib_bin --out qlib_data --universe csi300
+  bench data convert data=qlib_bin data.path=qlib_data --to long --out my_panel""",
 }
 
 

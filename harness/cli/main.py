@@ -16,13 +16,14 @@ from harness.provenance import code_version
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_WIDTH_OF_A_FILE = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    out = Console(no_color=None if sys.stdout.isatty() else True, highlight=False)
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
     err = Console(stderr=True, highlight=False)
     try:
         return int(given.command(given, out, err))
@@ -59,8 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         action = _add(actions, name, summary, DATA_HELP[name])
         if name == "convert":
-            action.add_argument("--to", choices=("parquet", "qlib"), required=True, help="the format to write")
+            action.add_argument("--to", choices=("long", "qlib_bin"), required=True, help="the format to write")
             action.add_argument("--out", required=True, metavar="FOLDER", help="a new folder for the result")
+            action.add_argument("--universe", default="universe", metavar="NAME", help="name of the membership file")
         else:
             action.add_argument("--json", action="store_true", help="print JSON")
         action.set_defaults(command=command)

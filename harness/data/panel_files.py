@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel, Truth
@@ -43,8 +45,9 @@ def load_panel(folder: Path) -> Panel:
     """Read what `save_panel` wrote; arrays are memory-mapped, the fingerprint is the stored one."""
     meta = json.loads((folder / _META).read_text(encoding="utf-8"))
 
-    def read(name: str) -> np.ndarray:  # type: ignore[type-arg]
-        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    def read(name: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return values
 
     benchmark = None if meta["benchmark"] is None else Benchmark(meta["benchmark"], read("benchmark"))
     truth = Truth(*(read(f"truth-{name}") for name in _TRUTH)) if meta["has_truth"] else None

@@ -1,0 +1,133 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from harness.config import ExperimentConfig
+from harness.data.calendar import Calendar
+from harness.experiment import ExperimentResult
+from harness.samples import RowIndex
+from harness.windows import Segment, Window
+
+__all__ = ["findings_table", "record_table", "result_summary", "result_table", "windows_summary", "windows_table"]
+
+_COLUMNS = {
+    "IC": "IC",
+    "ICIR": "ICIR",
+    "rank_IC": "rank IC",
+    "rank_ICIR": "rank ICIR",
+    "long_short_return": "long-short",
+    "turnover": "turnover",
+    "autocorrelation": "autocorr.",
+    "excess_return": "excess return",
+    "information_ratio": "IR",
+    "max_drawdown": "MDD",
+}
+
+
+def result_table(result: ExperimentResult) -> Table:
+    """Return one row of metrics per forecaster: the run, and the simulator's oracle where there is one."""
+    rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": result.metrics}
+    if result.oracle is not None:
+        rows["oracle"] = result.oracle
+    names = [n for n in _COLUMNS if any(n in row for row in rows.values())]
+    title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
+    table.add_column("forecaster")
+    for name in names:
+        table.add_column(_COLUMNS[name], justify="right", min_width=7, no_wrap=False)
+    for label, row in rows.items():
+        table.add_row(label, *(_number(row.get(name)) for name in names))
+    return table
+
+
+def result_summary(result: ExperimentResult) -> str:
+    """Return what was predicted, how long it took, and where the snapshot lies."""
+    provenance = result.snapshot.provenance
+    seconds = sum(provenance["seconds"].values())
+    calendar = result.snapshot.identity["windows"]
+    period = f"{calendar[0]['test'][0]} … {calendar[-1]['test'][1]}, {result.metrics['rows']:,} predictions"
+    source = "found in the store" if result.reused else f"computed in {seconds:.1f} s"
+    return (
+        f"test      {period}\n"
+        f"cost      {source}, peak memory {provenance['peak_memory_mb']:,} MB\n"
+        f"snapshot  {result.folder / 'snapshot.json'}"
+    )
+
+
+def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Table:
+    """Return one row per window: its segments as dates, what the purge leaves out, and the rows of train and test."""
+    table = Table(title=f"{len(windows)} windows")
+    for name in ("window", "train", "valid", "purged", "decision", "test"):
+        table.add_column(name, no_wrap=True)
+    for name in ("train rows", "test rows"):
+        table.add_column(name, justify="right")
+    for window in windows:
+        learned = np.diff(rows.offsets)[window.train.start : window.train.stop].sum()
+        tested = np.diff(rows.offsets)[window.test.start : window.test.stop].sum()
+        table.add_row(
+            str(window.index),
+            _dates(window.train, calendar),
+            _dates(window.valid, calendar),
+            f"{window.decision - window.learn_stop} times",
+            calendar.format(window.decision),
+            _dates(window.test, calendar),
+            f"{learned:,}",
+            f"{tested:,}",
+        )
+    return table
+
+
+def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
+    """Return why the purge is as long as it is."""
+    return (
+        f"label     {config.label.expression_text}\n"
+        f"purge     a label is known {look_ahead} times after its own, so learning ends {look_ahead} times before the"
+        f" decision{'' if config.windows.embargo == 0 else f', and {config.windows.embargo} more of embargo'}"
+    )
+
+
+def record_table(title: str, record: Mapping[str, object]) -> Table:
+    """Return a record as name and value."""
+    table = Table(title=title, show_header=False)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for name, value in record.items():
+        table.add_row(name.replace("_", " "), _plain(value))
+    return table
+
+
+def findings_table(found: Sequence[object]) -> Table | str:
+    """Return what looks odd, one row per kind."""
+    if not found:
+        return "nothing looks odd"
+    table = Table(title="what looks odd")
+    names = list(vars(found[0]))
+    for name in names:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for finding in found:
+        table.add_row(*(_plain(getattr(finding, name)) for name in names))
+    return table
+
+
+def _dates(segment: Segment | None, calendar: Calendar) -> str:
+    return "–" if segment is None else f"{calendar.format(segment.start)} … {calendar.format(segment.last)}"
+
+
+def _number(value: object) -> str:
+    return "–" if not isinstance(value, int | float) else f"{value:.4f}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,133 @@
+"""The command line as a user meets it: output, exit codes, and files left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.snapshot import read_snapshot
+
+SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_run_prints_a_table_with_an_oracle_and_where_the_snapshot_lies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "rolling_retrain / linear" in out
+    assert "oracle" in out
+    path = Path(out.split("snapshot", 1)[1].split()[0])
+    assert read_snapshot(path).case == "synthetic.linear.rolling_retrain.h20.s40"
+
+
+def test_run_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--json", *SMALL]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["snapshot"]["metrics"]["overall"]["IC"] is not None
+
+
+def test_the_composed_configuration_is_printed_without_running(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--cfg", "windows.step=7"]) == 0
+    assert "step: 7" in capsys.readouterr().out
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_explain_prints_windows_and_computes_no_feature(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "purge" in out
+    assert "21 times" in out
+    assert not (Path.cwd() / ".bench" / "store" / "features").exists()
+
+
+@pytest.mark.parametrize("command", [["run"], ["explain"], ["data", "info"]])
+def test_a_users_mistake_is_one_message_without_a_traceback(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "windows.stp=3"]) == 2
+    shown = capsys.readouterr()
+    assert "did you mean `windows.step`?" in shown.err
+    assert "Traceback" not in shown.err + shown.out
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["explain"], ["data", "info"], ["data", "validate"], ["data", "convert"]]
+)
+def test_help_teaches_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert out.count("bench ") >= 2
+    if command:
+        assert "cn_csi300 | " in out
+
+
+def test_an_unknown_command_is_refused_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["rnu"])
+    assert stopped.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_data_info_says_what_the_panel_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "info", "--json", *SMALL]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["instruments"], record["times"]) == (24, 420)
+
+
+def test_data_validate_accepts_the_simulated_market(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "validate", *SMALL]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("form", "overrides"),
+    [
+        (
+            "qlib_bin",
+            [
+                *("data=qlib_bin", "data.path=out", "data.universe=mine", "data.benchmark=null"),
+                "data.fields=[open,high,low,close,volume,vwap,factor]",
+            ],
+        ),
+        (
+            "long",
+            [
+                *("data=tabular", "data.path=out/panel.parquet", "data.membership=out/mine.txt"),
+                *("data.calendar=out/calendar.txt", "+data.columns.vwap=vwap"),
+            ],
+        ),
+    ],
+)
+def test_a_converted_panel_gives_the_same_predictions(
+    form: str, overrides: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "convert", "--to", form, "--out", "out", "--universe", "mine", *SMALL]) == 0
+    capsys.readouterr()
+    metrics = []
+    for data in (SMALL[:-1], overrides):
+        assert main(["run", "--json", "windows.step=40", *data]) == 0
+        metrics.append(json.loads(capsys.readouterr().out)["snapshot"]["metrics"]["overall"])
+    assert metrics[0] == metrics[1]
+
+
+def test_importing_the_harness_and_running_rr_does_not_import_torch_or_mlflow() -> None:
+    code = (
+        "import sys; from harness import run_experiment; "
+        f"run_experiment({SMALL!r}); "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'mlflow', 'xgboost', 'catboost', 'dask'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
