@@ -1,0 +1,284 @@
+"""The versioned store of baselines: ``<root>/<suite>/<case>/v0003.json``, immutable; the highest version counts.
+
+Each version carries a blessing: its number, when and why it was made, and the digest of the version it replaced. So the
+versions of a case are a chain, and one that was edited, renamed, copied or taken away is noticed by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import SnapshotError, closest
+from harness.snapshot import Snapshot, read_snapshot, write_new_snapshot
+
+__all__ = ["Baselines", "Referenced", "Version"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
+_FILE = re.compile(r"v(\d{4,})\.json")
+_REFERENCE = re.compile(r"(?P<name>.+?)(?:@v?(?P<version>\d+))?")
+_RUN_FILE = "snapshot.json"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One blessed snapshot.
+
+    Attributes
+    ----------
+    number
+        1, 2, …
+    path
+        Its file.
+    snapshot
+        Its content, checked.
+    """
+
+    number: int
+    path: Path
+    snapshot: Snapshot
+
+    @property
+    def reason(self) -> str:
+        """Why it was blessed."""
+        return str((self.snapshot.blessing or {})["reason"])
+
+    @property
+    def time(self) -> str:
+        """When it was blessed, ISO text in UTC."""
+        return str((self.snapshot.blessing or {})["time"])
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """What a reference on the command line stands for.
+
+    Attributes
+    ----------
+    label
+        Its name for people: ``smoke/linear@v2`` or a path.
+    snapshot
+        The snapshot.
+    """
+
+    label: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The baselines under one folder; `bless` is the only way to write there.
+
+    Attributes
+    ----------
+    root
+        The folder; made when the first snapshot is blessed.
+    """
+
+    root: Path
+
+    def bless(
+        self, snapshot: Snapshot, reason: str, *, only_new: bool = False, when: datetime | None = None
+    ) -> Version:
+        """Write a snapshot as the next version of its case and return it. No version is ever overwritten.
+
+        Of several writers at once each gets a version of its own, or the error below.
+
+        Parameters
+        ----------
+        snapshot
+            What to bless.
+        reason
+            Why; kept beside it.
+        only_new
+            Bless a case that has no baseline yet, and no other.
+        when
+            The time to record; now.
+
+        Raises
+        ------
+        SnapshotError
+            When the reason is empty, the baseline has the same content already, or there is one though `only_new`.
+        """
+        if not reason.strip():
+            raise SnapshotError(
+                "A blessing needs a reason.", where="reason", expected="one sentence: what changed, why"
+            )
+        moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+        while True:
+            past = self.history(snapshot.suite, snapshot.case)
+            self._check_worth(snapshot, past, only_new)
+            number = past[-1].number + 1 if past else 1
+            blessing = {
+                "version": number,
+                "reason": reason.strip(),
+                "time": moment,
+                "replaces": past[-1].snapshot.digest if past else None,
+            }
+            blessed = replace(snapshot, blessing=blessing)
+            path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
+            if write_new_snapshot(blessed, path):
+                return Version(number, path, blessed)
+
+    def baseline(self, suite: str, case: str) -> Version | None:
+        """Return the highest version of a case, or None when it was never blessed."""
+        past = self.history(suite, case)
+        return past[-1] if past else None
+
+    def history(self, suite: str, case: str) -> tuple[Version, ...]:
+        """Return every version of a case, oldest first.
+
+        Raises
+        ------
+        SnapshotError
+            When a version was edited, renamed, put there by hand, or is missing between others.
+        """
+        folder = self._folder(suite, case)
+        versions: list[Version] = []
+        for number, path in _numbered(folder):
+            snapshot = read_snapshot(path)
+            _check_chain(snapshot, path, number, (suite, case), versions[-1].snapshot if versions else None)
+            versions.append(Version(number, path, snapshot))
+        return tuple(versions)
+
+    def suites(self) -> tuple[str, ...]:
+        """Return the names of the suites that have a baseline."""
+        return tuple(name for name in _folders(self.root) if self.cases(name))
+
+    def cases(self, suite: str) -> tuple[str, ...]:
+        """Return the names of a suite's cases that have a baseline."""
+        folder = self.root / _checked_name(suite)
+        return tuple(name for name in _folders(folder) if _numbered(folder / name))
+
+    def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
+        """Return the cases of a suite that have a baseline though they are not among the `known` ones."""
+        return tuple(sorted(set(self.cases(suite)) - set(known)))
+
+    def resolve(self, reference: str) -> Referenced:
+        """Return the snapshot that ``case``, ``suite/case``, either with ``@v2``, or a path stands for.
+
+        A path is a snapshot's file, or the folder of a run.
+
+        Raises
+        ------
+        SnapshotError
+            When nothing, or more than one case, has that name.
+        """
+        path = Path(reference)
+        if path.suffix == ".json" or (path / _RUN_FILE).is_file():
+            file = path / _RUN_FILE if path.is_dir() else path
+            return Referenced(reference, read_snapshot(file))
+        match = _REFERENCE.fullmatch(reference)
+        name, wanted = (match["name"], match["version"]) if match else (reference, None)
+        suite, case = self._find(name)
+        past = self.history(suite, case)
+        number = past[-1].number if wanted is None else int(wanted)
+        if number > len(past) or number < 1:
+            raise SnapshotError(
+                "There is no such version.", where=f"{suite}/{case}", got=f"v{number}", expected=f"v1 … v{len(past)}"
+            )
+        return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
+
+    def _find(self, name: str) -> tuple[str, str]:
+        known = [(suite, case) for suite in self.suites() for case in self.cases(suite)]
+        found = [pair for pair in known if name in (pair[1], "/".join(pair))]
+        if len(found) == 1:
+            return found[0]
+        texts = ["/".join(pair) for pair in found or known]
+        raise SnapshotError(
+            "Several cases have this name." if found else "Nothing that was blessed has this name.",
+            where=str(self.root),
+            got=name,
+            expected=", ".join(texts) or "a path, as long as nothing was blessed",
+            hint=None if found else closest(name, [*texts, *(case for _, case in known)]),
+        )
+
+    def _folder(self, suite: str, case: str) -> Path:
+        return self.root / _checked_name(suite) / _checked_name(case)
+
+    def _check_worth(self, snapshot: Snapshot, past: tuple[Version, ...], only_new: bool) -> None:
+        if not past:
+            return
+        name, latest = f"{snapshot.suite}/{snapshot.case}", past[-1]
+        if only_new:
+            raise SnapshotError(
+                "The case has a baseline already.", where=name, got=f"v{latest.number}", expected="none"
+            )
+        if latest.snapshot.digest == snapshot.digest:
+            raise SnapshotError(
+                "There is nothing to bless: the baseline has the same identity and metrics.",
+                where=name,
+                got=f"v{latest.number}",
+            )
+
+
+def _check_chain(
+    snapshot: Snapshot, path: Path, number: int, names: tuple[str, str], previous: Snapshot | None
+) -> None:
+    blessing = snapshot.blessing
+    if blessing is None:
+        raise SnapshotError(
+            "This snapshot was put among the baselines by hand.",
+            where=str(path),
+            expected="a version that was blessed",
+            hint=f"bench bless --reason … {path}",
+        )
+    expected = {
+        "suite": names[0],
+        "case": names[1],
+        "version": number,
+        "replaces": previous.digest if previous is not None else None,
+    }
+    got = {"suite": snapshot.suite, "case": snapshot.case, **{k: blessing.get(k) for k in ("version", "replaces")}}
+    wrong = [key for key in expected if expected[key] != got[key]]
+    if wrong:
+        raise SnapshotError(
+            "The versions of this case do not follow each other: one was renamed, replaced or taken away.",
+            where=str(path),
+            got=", ".join(f"{key} {got[key]}" for key in wrong),
+            expected=", ".join(f"{key} {expected[key]}" for key in wrong),
+            hint="restore the folder from version control",
+        )
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Return the versions in a case's folder, 1 … k without a gap; files being written are hidden."""
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in folder.iterdir():
+        match = _FILE.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+        elif not path.name.startswith("."):
+            raise SnapshotError("This is no baseline.", where=str(path), expected="v0001.json, v0002.json, …")
+    found.sort()
+    for expected, (number, path) in enumerate(found, start=1):
+        if number != expected:
+            raise SnapshotError(
+                "A version is missing.",
+                where=str(folder),
+                got=path.name,
+                expected=f"v{expected:04d}.json",
+                hint="restore the folder from version control",
+            )
+    return found
+
+
+def _folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise SnapshotError(
+            "This cannot be the name of a suite or a case.",
+            got=repr(name),
+            expected="letters, digits and . _ + = - ; no / and no leading dot",
+        )
+    return name
