@@ -9,6 +9,7 @@ import importlib.util
 import platform
 import sys
 import sysconfig
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -67,10 +68,15 @@ def _closure(modules: tuple[str, ...]) -> tuple[dict[str, Path], frozenset[str]]
     return own, frozenset(libraries)
 
 
-def _imports(path: Path, module: str) -> list[str]:
+def _imports(path: Path, module: str) -> tuple[str, ...]:
+    return _imports_of(path, module, path.read_bytes())
+
+
+@cache
+def _imports_of(path: Path, module: str, source: bytes) -> tuple[str, ...]:
     found = []
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+    for node in _statements(ast.parse(source, filename=str(path))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -80,16 +86,40 @@ def _imports(path: Path, module: str) -> list[str]:
                 base = f"{parent}.{base}".rstrip(".")
             found.append(base)
             found += [f"{base}.{alias.name}" for alias in node.names if _own_source(f"{base}.{alias.name}")]
-    return found
+    return tuple(found)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Yield every statement at any depth; expressions hold no import, and skipping them makes this fast."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for node in getattr(tree, name, ()):
+            if isinstance(node, ast.stmt):
+                yield node
+            if isinstance(node, ast.AST):
+                yield from _statements(node)
 
 
 @cache
 def _own_source(module: str) -> Path | None:
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names:
+    """Return the file of an own module, without importing anything: not even its parent packages."""
+    top, *rest = module.split(".")
+    home = _own_package(top)
+    if home is None:
+        return None
+    if not rest:
+        return home
+    if home.name != "__init__.py":
+        return None
+    stem = home.parent.joinpath(*rest)
+    return next((p for p in (stem / "__init__.py", stem.with_suffix(".py")) if p.is_file()), None)
+
+
+@cache
+def _own_package(top: str) -> Path | None:
+    if not top or top in sys.stdlib_module_names:
         return None
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(top)
     except (ModuleNotFoundError, ValueError):
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):

@@ -219,6 +219,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
             expected=", ".join(options),
             hint=closest(group[2], options),
         )
+    if text.startswith("In '"):
+        return ConfigError("A configuration file cannot be composed.", where=text.split("'")[1], got=_first_line(error))
     key = re.search(r"Key '([^']+)' is not in struct", cause) or re.search(r"Could not override '([^']+)'", text)
     if key or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause)

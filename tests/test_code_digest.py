@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,9 +19,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_helper.py").write_text("def f(): return 1\n", encoding="utf-8")
     (tmp_path / "my_other.py").write_text("x = 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    module._own_source.cache_clear()
+    for cached in (module._own_source, module._own_package):
+        cached.cache_clear()
     yield tmp_path
-    module._own_source.cache_clear()
+    for cached in (module._own_source, module._own_package):
+        cached.cache_clear()
     for name in ("my_model", "my_helper", "my_other"):
         sys.modules.pop(name, None)
 
@@ -44,6 +48,16 @@ def test_our_own_modules_are_followed_through_the_package() -> None:
     found = own_modules("harness.samples")
     assert {"harness.samples", "harness.data.panel", "harness.data.calendar", "harness.errors"} <= set(found)
     assert "harness.windows" not in found
+
+
+def test_nothing_is_imported_to_find_out(project: Path) -> None:
+    (project / "my_helper.py").write_text("import sklearn.linear_model\nimport torch.nn\n", encoding="utf-8")
+    code = "import sys; from harness.code_digest import code_digest; code_digest('my_model', 'harness.experiment');"
+    code += "print(sorted({'my_model', 'my_helper', 'sklearn', 'torch', 'harness.experiment'} & set(sys.modules)))"
+    command = [sys.executable, "-W", "error", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_digest_is_the_same_twice() -> None:
