@@ -1,0 +1,233 @@
+"""DDG-DA (Li et al., AAAI 2022, arXiv 2201.04038): weights of past samples learned to suit the next period."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned, named_leaks
+from baselines.adaptation.ddgda.gbdt import GbdtParameters
+from baselines.adaptation.ddgda.meta_input import FillMethod
+from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
+from baselines.adaptation.ddgda.preparation import FeatureChoice, ProxyRecipe, prepare_all
+from baselines.adaptation.ddgda.profile import PROFILES, Profile
+from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
+from harness.errors import ConfigError
+from harness.interfaces import History
+from harness.preprocess import Pipeline
+
+if TYPE_CHECKING:
+    from baselines.adaptation.ddgda.meta_training import MetaScore
+
+__all__ = ["DDGDA"]
+
+
+@dataclass(frozen=True)
+class DDGDA:
+    """Meta-learned time weights; the names of the parameters are those of qlib's ``DDGDA`` where it has them.
+
+    Attributes
+    ----------
+    profile
+        ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published, with its
+        leaks, which the fitted adaptation names.
+    fea_imp_n
+        Proxy features, chosen by the importance of `choice_gbdt`; None takes all.
+    fea_names
+        Proxy features by name, instead of a choice.
+    importance
+        What counts as important: a feature's ``split`` or its ``gain``.
+    refresh_years
+        Choose features anew after so many years; None chooses once, at the first meta-task.
+    preprocess
+        Processors of proxy features and label; the features are then z-scored at every time.
+    choice_preprocess
+        Processors of the data that the choice is made on; None takes `preprocess`.
+    sim_preprocess
+        Processors of the data that similarity is measured on, with all features; None measures it on the proxy data.
+    sim_task_model, sim_alpha, gbdt
+        The proxy of each block: ridge with penalty `sim_alpha`, or LightGBM.
+    choice_gbdt
+        The LightGBM that chooses features.
+    hist_step_n
+        History steps H that the weight model looks back on.
+    fill_method
+        What a masked similarity becomes.
+    segments
+        Where meta-training ends: share of the meta-tasks, date, ranges, or None for the first test.
+    meta_1st_train_end
+        Last learning date of the first meta-task, before its purge; None takes the earliest with enough history.
+    clip_method, clip_weight
+        From score to weight.
+    alpha
+        Ridge penalty of the inner problem.
+    criterion, loss_skip_thresh
+        Outer loss; a time with fewer instruments is not judged.
+    lr, max_epoch
+        Adam's step size and passes.
+    seed
+        Of the initial weight model and of LightGBM; None takes the experiment's.
+    """
+
+    profile: Literal["point_in_time", "qlib"]
+    fea_imp_n: int | None
+    fea_names: tuple[str, ...] | None
+    importance: Literal["split", "gain"]
+    refresh_years: int | None
+    preprocess: Pipeline
+    choice_preprocess: Pipeline | None
+    sim_preprocess: Pipeline | None
+    sim_task_model: Literal["linear", "gbdt"]
+    sim_alpha: float
+    gbdt: GbdtParameters
+    choice_gbdt: GbdtParameters
+    hist_step_n: int
+    fill_method: FillMethod
+    segments: float | str | MetaRanges | None
+    meta_1st_train_end: str | None
+    clip_method: ClipMethod
+    clip_weight: float | None
+    alpha: float
+    criterion: Literal["ic_loss", "mse"]
+    loss_skip_thresh: int
+    lr: float
+    max_epoch: int
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used, at construction."""
+        WeightShape(self.clip_method, self.clip_weight)
+        share = self.segments if isinstance(self.segments, float) else 0.5
+        checks: tuple[tuple[str, bool, str], ...] = (
+            ("fea_imp_n", self.fea_imp_n is None or self.fea_imp_n >= 1, "at least 1, or null for all"),
+            ("refresh_years", self.refresh_years is None or self.refresh_years >= 1, "at least 1, or null"),
+            ("sim_alpha", self.sim_alpha >= 0, "≥ 0"),
+            ("hist_step_n", self.hist_step_n >= 1, "at least 1"),
+            ("segments", 0 < share < 1, "a share between 0 and 1, a date, ranges, or null"),
+            ("alpha", self.alpha >= 0, "≥ 0"),
+            ("loss_skip_thresh", self.loss_skip_thresh >= 2, "at least 2: one instrument has no correlation"),
+            ("lr", self.lr > 0, "> 0"),
+            ("max_epoch", self.max_epoch >= 0, "≥ 0"),
+        )
+        for name, is_fine, expected in checks:
+            if not is_fine:
+                raise ConfigError(
+                    f"`{name}` cannot be used.",
+                    where=f"adaptation.{name}",
+                    got=getattr(self, name),
+                    expected=expected,
+                )
+
+    def fit(self, history: History) -> FittedDDGDA:
+        """Learn the weight model from the past of the first window.
+
+        Raises
+        ------
+        ConfigError
+            When torch is missing, no meta-task can be trained, or meta-training would reach into the final test period.
+        """
+        _require_torch()
+        calendar = history.as_of(history.windows[0].decision).calendar
+        span = self._span(history)
+        tasks = assign_phases(candidate_tasks(span), self.segments, span, calendar, self.rules)
+        prepared = prepare_all(self._served(tasks, span, history), self._recipe(history), history)
+        problems = meta_problems(tasks, prepared, self._learned, self.loss_skip_thresh)
+        model, scores = self._train(problems, history)
+        fitted = FittedDDGDA(
+            model=model,
+            rule=self._learned,
+            eras=tuple(Era(data.choice, data.similarity) for data in prepared),
+            tasks=problems.tasks,
+            history=scores,
+            windows=history.windows,
+            calendar=calendar,
+            leaks=named_leaks(self.rules, problems.tasks, history.windows[0], calendar),
+        )
+        for note in fitted.notes():
+            history.observer.notice(f"DDG-DA: {note}")
+        return fitted
+
+    @property
+    def rules(self) -> Profile:
+        """The switches of the profile."""
+        return PROFILES[self.profile]
+
+    def _span(self, history: History) -> Span:
+        first = history.windows[0]
+        view = history.as_of(first.decision)
+        start, length = first.train.start, self.hist_step_n * history.step
+        first_test = start + length + view.look_ahead - 1
+        if self.meta_1st_train_end is not None:
+            first_test = view.calendar.stop_after(self.meta_1st_train_end)
+        return Span(
+            start=start,
+            first_test=first_test,
+            final=first.decision,
+            stop=history.windows[-1].test.stop,
+            step=history.step,
+            look_ahead=view.look_ahead,
+            history=length,
+        )
+
+    def _served(self, tasks: tuple[MetaTask, ...], span: Span, history: History) -> list[tuple[int, int]]:
+        """Return (decision, last position needed) of every meta-task that is used and of every window."""
+        newest = len(history.as_of(span.final).calendar) - 1
+        used = [task for task in tasks if task.phase in (Phase.META_TRAIN, Phase.META_TEST)]
+        judged = [(task.decision, min(task.test.last + span.look_ahead, newest)) for task in used]
+        return judged + [(window.decision, window.decision) for window in history.windows]
+
+    def _recipe(self, history: History) -> ProxyRecipe:
+        return ProxyRecipe(
+            choice=FeatureChoice(
+                names=self.fea_names,
+                count=self.fea_imp_n,
+                importance=self.importance,
+                preprocess=self.choice_preprocess or self.preprocess,
+                gbdt=self.choice_gbdt,
+                refresh_years=self.refresh_years,
+            ),
+            preprocess=self.preprocess,
+            sim_preprocess=self.sim_preprocess,
+            sim_task_model=self.sim_task_model,
+            sim_alpha=self.sim_alpha,
+            gbdt=self.gbdt,
+            profile=self.rules,
+            seed=self._seed(history),
+        )
+
+    @property
+    def _learned(self) -> Learned:
+        return Learned(
+            hist_step_n=self.hist_step_n,
+            fill_method=self.fill_method,
+            undefined_is_best=self.rules.undefined_is_best,
+            plain_tail=self.rules.plain_tail,
+        )
+
+    def _train(self, problems: MetaProblems, history: History) -> tuple[WeightModel, tuple[MetaScore, ...]]:
+        # torch is imported here only, so that everything but DDG-DA runs without it.
+        from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
+
+        shape = WeightShape(self.clip_method, self.clip_weight)
+        setting = MetaTraining(
+            shape=shape,
+            alpha=self.alpha,
+            criterion=self.criterion,
+            lr=self.lr,
+            max_epoch=self.max_epoch,
+            shrink_correlation=self.rules.shrink_correlation,
+        )
+        start = initial_weight_model(self.hist_step_n, shape, self._seed(history))
+        return train(problems.by_phase, start, setting, history.observer)
+
+    def _seed(self, history: History) -> int:
+        return history.seed if self.seed is None else self.seed
+
+
+def _require_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            "DDG-DA needs torch, which is not installed.", where="adaptation", hint="pip install 'driftbench[torch]'"
+        )

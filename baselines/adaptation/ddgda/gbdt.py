@@ -1,0 +1,128 @@
+"""The small LightGBM models of DDG-DA: the one that chooses features and the proxy of each block."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import lightgbm
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
+from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
+from harness.errors import ConfigError
+from harness.interfaces import Observer
+from harness.samples import AsOfView
+from harness.windows import Segment
+
+__all__ = ["GbdtParameters", "fit_booster", "gbdt_similarity", "important_features"]
+
+Floats = npt.NDArray[np.float32]
+_STAGE = "similarity"
+
+
+@dataclass(frozen=True)
+class GbdtParameters:
+    """LightGBM parameters of the proxies; names as in LightGBM.
+
+    Attributes
+    ----------
+    rounds
+        Trees of a block's proxy; there is no early stopping.
+    learning_rate, colsample_bytree, subsample, lambda_l1, lambda_l2, max_depth, num_leaves
+        Passed on.
+    min_leaf_share
+        Smallest leaf as a share of the rows of the fit, so that a small block can still split; None keeps the
+        library's 20.
+    """
+
+    rounds: int
+    learning_rate: float
+    colsample_bytree: float
+    subsample: float
+    lambda_l1: float
+    lambda_l2: float
+    max_depth: int
+    num_leaves: int
+    min_leaf_share: float | None
+
+    def __post_init__(self) -> None:
+        """Check what LightGBM would take silently."""
+        if self.rounds < 1:
+            raise ConfigError("A proxy needs trees.", where="adaptation.gbdt.rounds", got=self.rounds, expected="≥ 1")
+        if self.min_leaf_share is not None and not 0.0 < self.min_leaf_share <= 0.5:
+            raise ConfigError(
+                "A leaf cannot hold this share of the rows.",
+                where="adaptation.gbdt.min_leaf_share",
+                got=self.min_leaf_share,
+                expected="a number in (0, 0.5], or null",
+            )
+
+    def for_rows(self, rows: int, seed: int, threads: int) -> dict[str, object]:
+        """Return LightGBM's parameters for a fit on that many rows; the result does not depend on `threads`."""
+        leaf = {} if self.min_leaf_share is None else {"min_data_in_leaf": max(1, round(self.min_leaf_share * rows))}
+        return {
+            "objective": "mse",
+            "learning_rate": self.learning_rate,
+            "colsample_bytree": self.colsample_bytree,
+            "subsample": self.subsample,
+            "lambda_l1": self.lambda_l1,
+            "lambda_l2": self.lambda_l2,
+            "max_depth": self.max_depth,
+            "num_leaves": self.num_leaves,
+            **leaf,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": threads,
+            "verbosity": -1,
+        }
+
+
+def fit_booster(
+    features: Floats, label: Floats, parameters: GbdtParameters, *, seed: int, threads: int
+) -> lightgbm.Booster:
+    """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
+    given = parameters.for_rows(label.size, seed, threads)
+    return lightgbm.train(given, lightgbm.Dataset(features, label), num_boost_round=parameters.rounds)
+
+
+def important_features(
+    booster: lightgbm.Booster, names: tuple[str, ...], count: int, kind: Literal["split", "gain"]
+) -> tuple[tuple[str, ...], int]:
+    """Return the `count` most important features, the table's order deciding ties, and how many of them were used."""
+    importance = booster.feature_importance(importance_type=kind)
+    order = np.argsort(-importance, kind="stable")[:count]
+    return tuple(names[i] for i in order), int((importance[order] > 0).sum())
+
+
+def gbdt_similarity(
+    view: AsOfView, start: int, step: int, parameters: GbdtParameters, *, seed: int, observer: Observer
+) -> Similarity:
+    """Return the similarity by one LightGBM proxy per block, scored as `linear_similarity` scores ridge proxies.
+
+    Blocks are fitted and scored side by side, one thread each, as many at a time as Numba has threads; the result does
+    not depend on how many.
+    """
+    stop = view.label_stop
+    known = view.labelled(start, stop)
+    features, label, offsets = known.features(start, stop), known.label(start, stop), known.offsets(start, stop)
+    ranks = rank_labels(label, offsets)
+    whole = whole_blocks(start, stop, step)
+
+    def scores(block: Segment) -> Floats:
+        rows = slice(int(offsets[block.start - start]), int(offsets[block.stop - start]))
+        booster = fit_booster(features[rows], label[rows], parameters, seed=seed, threads=1)
+        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
+
+    values = np.empty((stop - start, len(whole)))
+    observer.start(_STAGE, len(whole))
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for k, prediction in enumerate(pool.map(scores, whole)):
+            values[:, k] = rank_ic(prediction, ranks)
+            observer.advance(_STAGE)
+    observer.finish(_STAGE)
+    return Similarity(start, step, view.look_ahead, values)

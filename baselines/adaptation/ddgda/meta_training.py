@@ -1,0 +1,262 @@
+"""Meta-training: gradient descent on the weight model through the closed form of every inner problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from baselines.adaptation.ddgda.inner_problem import InnerProblem
+from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
+from harness.errors import ConfigError
+from harness.interfaces import Observer
+
+__all__ = ["Criterion", "MetaScore", "MetaTraining", "WeightNet", "initial_weight_model", "train"]
+
+Doubles = npt.NDArray[np.float64]
+Criterion = Literal["ic_loss", "mse"]
+_STAGE = "meta-training"
+_INITIAL_SCALE = 8.0
+_NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class MetaTraining:
+    """How the weight model is trained.
+
+    Attributes
+    ----------
+    shape
+        From score to weight.
+    alpha
+        Ridge penalty of the inner problem.
+    criterion
+        ``ic_loss``: minus the mean Pearson correlation per judged time; ``mse``: mean squared error of all test rows.
+    lr, max_epoch
+        Adam's step size; passes over the meta-train tasks, in time order, one update each.
+    shrink_correlation
+        Multiply each correlation by (n − 1)/n, as qlib does.
+    """
+
+    shape: WeightShape
+    alpha: float
+    criterion: Criterion
+    lr: float
+    max_epoch: int
+    shrink_correlation: bool
+
+
+@dataclass(frozen=True)
+class MetaScore:
+    """One line of the meta-training history.
+
+    Attributes
+    ----------
+    stage
+        ``unweighted``: all weights 1; ``initial``: before the first update; ``trained``: epoch `epoch`.
+    epoch
+        1, 2, …; 0 before training.
+    phase
+        The tasks it is averaged over.
+    loss
+        Mean of the criterion over the tasks. In a training epoch each task counts before its own update.
+    rank_ic
+        Mean rank IC over all times of the tasks.
+    """
+
+    stage: Literal["unweighted", "initial", "trained"]
+    epoch: int
+    phase: str
+    loss: float
+    rank_ic: float
+
+
+class WeightNet(nn.Module):
+    """The weight model in torch, float64: the same function as `WeightModel.weights`, with gradients."""
+
+    def __init__(self, start: WeightModel) -> None:
+        super().__init__()
+        self.shape = start.shape
+        self.coefficients = nn.Parameter(torch.tensor(start.coefficients, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.tensor(start.bias, dtype=torch.float64))
+        self.scale = nn.Parameter(torch.tensor(start.scale, dtype=torch.float64))
+
+    def forward(self, profile: Tensor) -> Tensor:
+        """Return (K,) weights of an (H, K) meta input."""
+        score = self.coefficients @ profile + self.bias
+        score = (score - score.mean()) * self.scale
+        bound = self.shape.clip_weight
+        if bound is None:
+            return torch.exp(score)
+        if self.shape.method == "tanh":
+            return torch.exp(torch.tanh(score) * math.log(bound))
+        if self.shape.method == "clamp":
+            return torch.exp(score).clamp(1.0 / bound, bound)
+        logistic = torch.sigmoid(score)
+        return logistic / logistic.mean()
+
+    def frozen(self) -> WeightModel:
+        """Return the current state as a value."""
+        return WeightModel(
+            coefficients=self.coefficients.detach().numpy().copy(),
+            bias=float(self.bias.detach()),
+            scale=float(self.scale.detach()),
+            shape=self.shape,
+        )
+
+
+def initial_weight_model(hist_step_n: int, shape: WeightShape, seed: int) -> WeightModel:
+    """Return the state before training: coefficients near 1/H, bias 0, scale 8.
+
+    The noise is one hundredth of the usual initialisation of a linear layer, drawn in float32 from a generator of its
+    own, so that a seed gives the published initial state.
+    """
+    noise = torch.empty(1, hist_step_n)
+    nn.init.kaiming_uniform_(noise, a=math.sqrt(5), generator=torch.Generator().manual_seed(seed))
+    start = (1.0 / hist_step_n + noise * 0.01).reshape(-1).double().numpy()
+    return WeightModel(coefficients=start, bias=0.0, scale=_INITIAL_SCALE, shape=shape)
+
+
+class _Problem:
+    """Tensors of one inner problem."""
+
+    def __init__(self, problem: InnerProblem) -> None:
+        width = problem.moment.shape[1]
+        self.profile = _tensor(problem.meta.profile)
+        self.gram = _tensor(problem.gram).reshape(-1, width * width)
+        self.moment = _tensor(problem.moment)
+        self.tail_gram = _tensor(problem.tail_gram)
+        self.tail_moment = _tensor(problem.tail_moment)
+        self.test_covariance = _tensor(problem.test.covariance)
+        self.test_moment = _tensor(problem.test.moment)
+        self.test_norm = _tensor(problem.test.label_norm)
+        self.test_count = _tensor(problem.test.count)
+        self.pooled = problem.test.pooled
+        self.pooled_gram = _tensor(problem.test.pooled.gram)
+        self.pooled_moment = _tensor(problem.test.pooled.moment)
+        self.ranked = problem.ranked
+
+    def solve(self, weights: Tensor, alpha: float) -> Tensor:
+        """Return θ(w), (p,)."""
+        width = self.moment.shape[1]
+        gram = (weights @ self.gram).reshape(width, width) + weights[-1] * self.tail_gram
+        moment = weights @ self.moment + weights[-1] * self.tail_moment
+        penalty = alpha * torch.eye(width, dtype=torch.float64)
+        theta, info = torch.linalg.solve_ex(gram + penalty, moment)
+        if info:
+            raise ConfigError(
+                "An inner problem has no unique solution: some proxy features are linearly dependent.",
+                where="adaptation.alpha",
+                got=alpha,
+                expected="a positive ridge penalty",
+            )
+        solution: Tensor = theta
+        return solution
+
+    def ic_loss(self, theta: Tensor, shrink: bool) -> Tensor:
+        """Return minus the mean correlation over the judged times whose predictions vary; 0 when none do."""
+        square = (self.test_covariance @ theta) @ theta
+        varies = square > _NO_SPREAD**2 * (self.test_count - 1)
+        if not bool(varies.any()):
+            return (theta * 0.0).sum()
+        norm = torch.sqrt(torch.where(varies, square, torch.ones_like(square)))
+        correlation = (self.test_moment @ theta) / (norm * self.test_norm)
+        if shrink:
+            correlation = correlation * (self.test_count - 1) / self.test_count
+        return -correlation[varies].mean()
+
+    def mse(self, theta: Tensor) -> Tensor:
+        """Return the mean squared error over all rows of the test segment."""
+        square = theta @ self.pooled_gram @ theta - 2.0 * self.pooled_moment @ theta + self.pooled.label_square
+        error: Tensor = square / self.pooled.weight_sum
+        return error
+
+
+def train(
+    phases: Mapping[str, Sequence[InnerProblem]],
+    start: WeightModel,
+    setting: MetaTraining,
+    observer: Observer,
+) -> tuple[WeightModel, tuple[MetaScore, ...]]:
+    """Return the trained weight model and the history of its scores.
+
+    Parameters
+    ----------
+    phases
+        Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
+    start
+        The state before training.
+    setting
+        The rule.
+    observer
+        Told about every epoch.
+
+    Raises
+    ------
+    ConfigError
+        When an inner problem has no unique solution: a singular Gram matrix and no penalty.
+    """
+    tasks = {phase: [_Problem(one) for one in members] for phase, members in phases.items() if members}
+    trained = next(iter(phases))
+    net = WeightNet(start)
+    optimiser = torch.optim.Adam(net.parameters(), lr=setting.lr)
+    history: list[MetaScore] = []
+    observer.start(_STAGE, setting.max_epoch)
+    with _one_thread():
+        for phase, members in tasks.items():
+            history.append(MetaScore("unweighted", 0, phase, *_score(members, None, setting)))
+            history.append(MetaScore("initial", 0, phase, *_score(members, net, setting)))
+        for epoch in range(1, setting.max_epoch + 1):
+            for phase, members in tasks.items():
+                update = optimiser if phase == trained else None
+                history.append(MetaScore("trained", epoch, phase, *_score(members, net, setting, update)))
+            observer.advance(_STAGE)
+    observer.finish(_STAGE, f"{trained} loss {history[0].loss:.4f} unweighted")
+    return net.frozen(), tuple(history)
+
+
+def _score(
+    tasks: Sequence[_Problem],
+    net: WeightNet | None,
+    setting: MetaTraining,
+    optimiser: torch.optim.Optimizer | None = None,
+) -> tuple[float, float]:
+    """Return mean loss and mean rank IC; with an optimiser, update after every task."""
+    losses, rank_ics = [], []
+    with torch.set_grad_enabled(optimiser is not None):
+        for task in tasks:
+            weights = torch.ones(task.moment.shape[0], dtype=torch.float64) if net is None else net(task.profile)
+            theta = task.solve(weights, setting.alpha)
+            is_ic = setting.criterion == "ic_loss"
+            loss = task.ic_loss(theta, setting.shrink_correlation) if is_ic else task.mse(theta)
+            if optimiser is not None:
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            losses.append(float(loss.detach()))
+            rank_ics.append(task.ranked.rank_ic(theta.detach().numpy()))
+    every = np.concatenate(rank_ics)
+    defined = every[~np.isnan(every)]
+    return float(np.mean(losses)), float(defined.mean()) if defined.size else math.nan
+
+
+def _tensor(values: Doubles) -> Tensor:
+    return torch.from_numpy(values)  # shared, not copied
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices are small and sums must not depend on the number of threads; the caller's setting is restored."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

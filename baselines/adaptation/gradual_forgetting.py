@@ -1,0 +1,103 @@
+"""Gradual forgetting: a fixed decay of the weight with age, GF-Lin and GF-Exp of the DDG-DA paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from harness.errors import ConfigError
+from harness.interfaces import History, TimeWeights
+from harness.windows import Window
+
+__all__ = ["Decay", "GradualForgetting"]
+
+
+@dataclass(frozen=True)
+class GradualForgetting:
+    """Weights that fall with age, in blocks of `step` times counted from the first train time.
+
+    The learning period of a window holds blocks 0 … K − 1, the newest perhaps unfinished; block k has age K − 1 − k.
+
+    ``linear`` (Koychev, *Gradual forgetting for adaptation to concept drift*, 2000): from 1 + `fade` for the newest
+    block evenly down to 1 − `fade` for the oldest, 1 on average.
+
+    ``exponential`` (Klinkenberg, *Learning drifting concepts: example selection vs. example weighting*, 2004):
+    ½ to the power of age · step / `half_life`.
+
+    Attributes
+    ----------
+    kind
+        The shape of the decay.
+    fade
+        ``linear`` only: share of its weight that the oldest block loses, in (0, 1].
+    half_life
+        ``exponential`` only: times in which the weight halves, > 0.
+
+    Raises
+    ------
+    ConfigError
+        When the number that `kind` needs is missing or impossible, or the other one is given.
+    """
+
+    kind: Literal["linear", "exponential"]
+    fade: float | None = None
+    half_life: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that exactly the number of this kind is given."""
+        needed, other = ("fade", "half_life") if self.kind == "linear" else ("half_life", "fade")
+        value = getattr(self, needed)
+        largest = 1.0 if self.kind == "linear" else np.inf
+        if value is None or not 0.0 < value <= largest or value == np.inf:
+            raise ConfigError(
+                f"{self.kind.capitalize()} forgetting needs `{needed}`.",
+                where=f"adaptation.{needed}",
+                got=value,
+                expected="a number in (0, 1]" if self.kind == "linear" else "a positive number of times",
+            )
+        if getattr(self, other) is not None:
+            raise ConfigError(
+                f"{self.kind.capitalize()} forgetting does not know `{other}`.",
+                where=f"adaptation.{other}",
+                got=getattr(self, other),
+                expected="null",
+            )
+
+    def fit(self, history: History) -> Decay:
+        """Fix the grid of blocks; nothing is read."""
+        return Decay(self, history.windows[0].train.start, history.step)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A decay on a grid of blocks.
+
+    Attributes
+    ----------
+    rule
+        The shape.
+    start
+        Calendar position where block 0 begins.
+    step
+        Times per block.
+    """
+
+    rule: GradualForgetting
+    start: int
+    step: int
+
+    def time_weights(self, window: Window) -> TimeWeights:
+        """Return the weight of every block of the window's learning period."""
+        first = (window.train.start - self.start) // self.step
+        starts = np.arange(self.start + first * self.step, window.learn_stop, self.step, dtype=np.int64)
+        if self.rule.fade is not None:
+            oldest, newest = 1.0 - self.rule.fade, 1.0 + self.rule.fade
+            return TimeWeights(starts, np.linspace(oldest, newest, starts.size) if starts.size > 1 else np.ones(1))
+        age = np.arange(starts.size, dtype=np.float64)[::-1]
+        return TimeWeights(starts, np.exp2(-age * self.step / (self.rule.half_life or np.inf)))
+
+    def save(self, folder: Path) -> None:
+        """Write nothing: the weights follow from the configuration."""
