@@ -134,7 +134,7 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
 
     The test segments partition the test range; the last may be shorter. Segments move by `step`; each learning segment
     is then cut so that its newest label is known when what follows it is judged: at t − look_ahead − embargo for a
-    border at t (the purge that qlib calls ``trunc_days = horizon + 1``), and never reaches the border itself.
+    border at t (the purge that qlib calls ``trunc_days = horizon + 1``).
 
     Raises
     ------
@@ -146,13 +146,13 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
     for index, start in enumerate(range(schedule.test.start, schedule.test.stop, schedule.step)):
         shift = index * schedule.step
         test = Segment(start, min(start + schedule.step, schedule.test.stop))
-        latest = _learn_stop(start, gap)
+        latest = start - gap + 1
         valid = None
         if schedule.valid is not None:
             moved = (schedule.valid.start + shift, schedule.valid.stop + shift)
             valid = _cut(moved, latest, "valid", index)
             if schedule.purge_valid:
-                latest = _learn_stop(valid.start, gap)
+                latest = valid.start - gap + 1
         train_start = schedule.train.start + (shift if schedule.kind is Kind.SLIDING else 0)
         train = _cut((train_start, schedule.train.stop + shift), latest, "train", index)
         windows.append(Window(index=index, train=train, valid=valid, test=test))
@@ -162,10 +162,6 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
 def blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
     """Return consecutive segments of `step` times that cover [start, stop); the last may be shorter."""
     return tuple(Segment(at, min(at + step, stop)) for at in range(start, stop, step))
-
-
-def _learn_stop(border: int, gap: int) -> int:
-    return min(border - gap + 1, border)
 
 
 def _cut(moved: tuple[int, int], latest: int, name: str, index: int) -> Segment:

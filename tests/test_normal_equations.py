@@ -200,6 +200,23 @@ class TestBlocks:
         blocks.weighted(0, TIMES, None)
         assert heard == ["gram blocks 4", *["block"] * 4, "end"]
 
+    def test_weights_that_change_within_blocks_sum_each_row_once_for_all_windows(self) -> None:
+        summed: list[int] = []
+
+        class Listener:
+            def start(self, stage: str, total: int) -> None:
+                summed.append(total)
+
+            def advance(self, stage: str, done: int = 1) -> None: ...
+
+            def finish(self, stage: str, note: str = "") -> None: ...
+
+        blocks = GramBlocks(*make_rows(), step=10, observer=Listener())
+        weights = np.repeat(np.arange(1.0, 6.0), 10)[3:][:TIMES]  # changes at 7, 17, 27, 37: once in every block
+        blocks.weighted(0, TIMES, weights)
+        blocks.weighted(0, TIMES, 2 * weights)
+        assert summed == [8]
+
 
 class TestRows:
     @pytest.mark.parametrize("weighted", [False, True])

@@ -221,6 +221,15 @@ class TestTheLabel:
         made = pipeline.label(table.label, table.index.offsets)
         assert np.isnan(made[np.isnan(table.label)]).all()
 
+    def test_not_even_by_a_processor_of_the_user(self) -> None:
+        class Zero(Processor):
+            def transform(self, values: npt.NDArray[np.float32], offsets: Any, state: Any) -> None:
+                values[:] = 0
+
+        table = make_table()
+        made = Pipeline((), (Zero(),), "once").fit(table.as_of(TIMES - 1), FIT).label(table.label, table.index.offsets)
+        np.testing.assert_array_equal(made, np.where(np.isnan(table.label), np.nan, 0))
+
     @pytest.mark.parametrize("processor", [Fillna(), CSZFillna(), TanhProcess(), DropCol(("label",))])
     def test_processors_that_would_make_one_up_are_refused(self, processor: Processor) -> None:
         with pytest.raises(ConfigError, match="cannot process the label"):
