@@ -1,0 +1,77 @@
+"""The README is true: its tables are what the commands print, its example files work as they stand.
+
+`README_UPDATE=1 pytest tests/test_readme.py -m "nightly or not nightly"` writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+CSI300 = ROOT.parent / "shared" / "data" / "cn_csi300"
+SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
+
+
+def printed_table(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("cost ", "snapshot "))]
+    return "\n".join(kept)
+
+
+def check_table(name: str, table: str) -> None:
+    text = README.read_text(encoding="utf-8")
+    marker = f"<!-- table: {name} -->"
+    block = f"{marker}\n```text\n{table}\n```"
+    pattern = re.compile(re.escape(marker) + r"(?:\n```text\n.*?\n```)?", flags=re.DOTALL)
+    if os.environ.get("README_UPDATE"):
+        README.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+    assert block in README.read_text(encoding="utf-8"), f"the README's table is stale; the command prints:\n{table}"
+
+
+def code_block(language: str, first_line: str) -> str:
+    found = re.search(rf"```{language}\n({re.escape(first_line)}\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, f"the README lacks its {language} block that starts with {first_line}"
+    return found[1]
+
+
+def test_the_table_of_the_main_job_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run"]) == 0
+    check_table("synthetic", printed_table(capsys))
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not CSI300.is_dir(), reason="the CSI 300 panel is not at ../shared/data")
+def test_the_table_of_the_real_panel_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(CSI300.parent))
+    assert main(["run", "data=cn_csi300", "model=linear", "windows.step=20", "label.horizon=20"]) == 0
+    check_table("cn_csi300", printed_table(capsys))
+
+
+def test_the_example_of_an_own_model_works_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_model.py").write_text(code_block("python", "# my_model.py"), encoding="utf-8")
+    folder = tmp_path / "my_conf" / "model"
+    folder.mkdir(parents=True)
+    (folder / "covariance.yaml").write_text(code_block("yaml", "# my_conf/model/covariance.yaml"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert main(["run", "--config-dir", "my_conf", "model=covariance", *SMALL]) == 0
+    finally:
+        sys.modules.pop("my_model", None)
+    assert "rolling_retrain / covariance" in capsys.readouterr().out
