@@ -126,7 +126,7 @@ def roll(
     observer = observer or Silent()
     weights = tuple(recipe.adaptation.time_weights(window) for window in windows)
     _refuse_unusable(recipe, windows, weights)
-    stage = _Stage(table, windows, recipe)
+    stage = _Stage(table, windows, recipe, observer)
     scores, reads, fitted = [], [], 0
     observer.start("windows", len(windows))
     for window, window_weights in zip(windows, weights, strict=True):
@@ -153,10 +153,11 @@ def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | 
 class _Stage:
     """The processed table of the current window; made once when the processors are fitted once."""
 
-    def __init__(self, table: SampleTable, windows: tuple[Window, ...], recipe: Recipe) -> None:
+    def __init__(self, table: SampleTable, windows: tuple[Window, ...], recipe: Recipe, observer: Observer) -> None:
         self.table = table
         self.recipe = recipe
-        self.first = windows[0]
+        self.first, self.last = windows[0], windows[-1]
+        self.observer = observer
         self._once: tuple[SampleTable, GramBlocks, Reads] | None = None
 
     @property
@@ -172,9 +173,21 @@ class _Stage:
         if self._once is None:
             fitted, reads = self._fit(self.first)
             processed = apply(self.table, fitted)
-            blocks = GramBlocks(processed.features, processed.label, processed.index.offsets, step=self.recipe.step)
-            self._once = processed, blocks, reads
+            self._once = processed, self._blocks(processed), reads
         return self._once
+
+    def _blocks(self, processed: SampleTable) -> GramBlocks:
+        """Return the shared sums, cut where the windows' learning periods end, so that no window has a ragged end."""
+        train, _ = learning_segments(self.last, self.recipe.model)
+        offsets = processed.index.offsets
+        return GramBlocks(
+            processed.features,
+            processed.label,
+            offsets,
+            step=self.recipe.step,
+            origin=train.stop,
+            observer=self.observer,
+        )
 
     def _fit(self, window: Window) -> tuple[FittedPreprocess, Reads]:
         train, _ = learning_segments(window, self.recipe.model)
