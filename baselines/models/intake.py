@@ -14,7 +14,16 @@ import numpy.typing as npt
 from harness.errors import ConfigError, DataError
 from harness.interfaces import LearnSet, Model
 
-__all__ = ["Rows", "Scalar", "check_extra", "check_range", "check_width", "import_extra", "learning_rows"]
+__all__ = [
+    "Rows",
+    "Scalar",
+    "check_extra",
+    "check_range",
+    "check_stopping",
+    "check_width",
+    "import_extra",
+    "learning_rows",
+]
 
 Floats = npt.NDArray[np.float32]
 Scalar = bool | int | float | str
@@ -110,6 +119,24 @@ def check_range(name: str, value: float | None, low: float, high: float = math.i
         return
     bound = f"a finite number {'>' if open_low else '≥'} {low}" + (f" and ≤ {high}" if math.isfinite(high) else "")
     raise ConfigError(f"`{name}` has an impossible value.", where=f"model.{name}", got=value, expected=bound)
+
+
+def check_stopping(include_valid: bool, early_stopping_rounds: int | None) -> None:
+    """Refuse to train on the segment that stops the training.
+
+    Raises
+    ------
+    ConfigError
+        When both are asked for, or the patience is not positive.
+    """
+    check_range("early_stopping_rounds", early_stopping_rounds, 1)
+    if include_valid and early_stopping_rounds is not None:
+        raise ConfigError(
+            "A segment that stops the training early cannot be trained on.",
+            where="model.include_valid",
+            got=True,
+            expected="false, or model.early_stopping_rounds=null",
+        )
 
 
 def check_extra(extra: Mapping[str, Scalar], owned: Mapping[str, str], aliases: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
-from baselines.models.intake import Rows, Scalar, check_extra, check_range, check_width, learning_rows
+from baselines.models.intake import Rows, Scalar, check_extra, check_range, check_stopping, check_width, learning_rows
 from harness.artifacts import canonical_json
 from harness.errors import ConfigError, closest
 from harness.interfaces import Floats, LearnSet
@@ -107,20 +107,15 @@ class LightGBM:
 
     def __post_init__(self) -> None:
         """Refuse impossible values, and keys of `extra` that LightGBM would ignore."""
-        for name in ("learning_rate", "colsample_bytree", "subsample"):
-            check_range(name, getattr(self, name), 0, float("inf") if name == "learning_rate" else 1, open_low=True)
+        check_range("learning_rate", self.learning_rate, 0, open_low=True)
+        for name in ("colsample_bytree", "subsample"):
+            check_range(name, getattr(self, name), 0, 1, open_low=True)
         for name, low in (("num_leaves", 2), ("max_depth", -1), ("subsample_freq", 0), ("lambda_l1", 0)):
             check_range(name, getattr(self, name), low)
-        for name, low in (("lambda_l2", 0), ("num_boost_round", 1), ("early_stopping_rounds", 1), ("threads", 1)):
+        for name, low in (("lambda_l2", 0), ("num_boost_round", 1), ("threads", 1)):
             check_range(name, getattr(self, name), low)
         check_range("seed", self.seed, 0)
-        if self.include_valid and self.needs_valid:
-            raise ConfigError(
-                "A segment that stops the training early cannot be trained on.",
-                where="model.include_valid",
-                got=True,
-                expected="false, or model.early_stopping_rounds=null",
-            )
+        check_stopping(self.include_valid, self.early_stopping_rounds)
         if self.extra:
             _check_known(self.extra)
             check_extra(self.extra, _OWNED, _canonical_names())

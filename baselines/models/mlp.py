@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from baselines.models.intake import check_range, check_width, import_extra, learning_rows
+from baselines.models.intake import check_range, check_stopping, check_width, import_extra, learning_rows
 from baselines.models.mlp_network import build_network, isolated_torch, pick_device, scores, train_network
 from harness.artifacts import canonical_json
-from harness.errors import ConfigError, DataError
+from harness.errors import DataError
 from harness.interfaces import Floats, LearnSet
 
 if TYPE_CHECKING:
@@ -95,16 +95,10 @@ class MLP:
         check_range("lr", self.lr, 0, open_low=True)
         check_range("dropout", self.dropout, 0, 1)
         check_range("weight_decay", self.weight_decay, 0)
-        for name in ("batch_size", "max_epochs", "early_stopping_rounds", "threads"):
+        for name in ("batch_size", "max_epochs", "threads"):
             check_range(name, getattr(self, name), 1)
         check_range("seed", self.seed, 0)
-        if self.include_valid and self.needs_valid:
-            raise ConfigError(
-                "A segment that stops the training early cannot be trained on.",
-                where="model.include_valid",
-                got=True,
-                expected="false, or model.early_stopping_rounds=null",
-            )
+        check_stopping(self.include_valid, self.early_stopping_rounds)
 
     @property
     def needs_valid(self) -> bool:

@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from baselines.models.intake import Rows, Scalar, check_extra, check_range, check_width, import_extra, learning_rows
+from baselines.models.intake import (
+    Rows,
+    Scalar,
+    check_extra,
+    check_range,
+    check_stopping,
+    check_width,
+    import_extra,
+    learning_rows,
+)
 from harness.artifacts import canonical_json
 from harness.errors import ConfigError, DataError, closest
 from harness.interfaces import Floats, LearnSet
@@ -114,17 +123,11 @@ class XGBoost:
         check_range("learning_rate", self.learning_rate, 0, open_low=True)
         for name in ("colsample_bytree", "subsample"):
             check_range(name, getattr(self, name), 0, 1, open_low=True)
-        for name, low in (("max_depth", 0), ("max_bin", 2), ("num_boost_round", 1), ("early_stopping_rounds", 1)):
+        for name, low in (("max_depth", 0), ("max_bin", 2), ("num_boost_round", 1)):
             check_range(name, getattr(self, name), low)
         for name, low in (("seed", 0), ("threads", 1)):
             check_range(name, getattr(self, name), low)
-        if self.include_valid and self.needs_valid:
-            raise ConfigError(
-                "A segment that stops the training early cannot be trained on.",
-                where="model.include_valid",
-                got=True,
-                expected="false, or model.early_stopping_rounds=null",
-            )
+        check_stopping(self.include_valid, self.early_stopping_rounds)
         check_extra(self.extra, _OWNED, _ALIASES)
 
     @property

@@ -83,7 +83,7 @@ def from_yaml(name: str, **changes: object) -> object:
     node = OmegaConf.create({"seed": 43, "model": OmegaConf.load(CONF / f"{name}.yaml")})
     record = OmegaConf.to_container(node.model, resolve=True)
     assert isinstance(record, dict)
-    return build({**record, **changes})
+    return build({**{key: value for key, value in record.items() if key != "defaults"}, **changes})
 
 
 def global_states() -> tuple[object, bytes]:

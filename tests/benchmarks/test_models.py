@@ -1,0 +1,92 @@
+"""What our wrapper costs around LightGBM: the same rows, the same parameters, with and without it, in one run.
+
+The budget is 10 % of the run; compare the two rows of the group ``lightgbm``.
+"""
+
+from __future__ import annotations
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from baselines.models.lightgbm import LightGBM
+from harness.data.calendar import Calendar
+from harness.interfaces import LearnSet, TimeWeights
+from harness.samples import AsOfView, RowIndex, SampleTable
+from harness.windows import Segment
+from tests.models.contract import from_yaml
+
+pytestmark = pytest.mark.nightly
+
+TIMES, INSTRUMENTS, FEATURES, LOOK_AHEAD = 500, 200, 158, 21
+TRAIN, VALID, TEST = Segment(0, 350), Segment(370, 449), Segment(470, 490)
+ROUNDS = 20
+
+
+@pytest.fixture(scope="module")
+def view() -> AsOfView:
+    rng = np.random.default_rng(0)
+    n = TIMES * INSTRUMENTS
+    features = rng.standard_normal((n, FEATURES), dtype=np.float32)
+    label = features[:, :8].sum(axis=1) * 0.1 + rng.standard_normal(n, dtype=np.float32)
+    label[rng.random(n) < 0.01] = np.nan
+    table = SampleTable(
+        calendar=Calendar(np.datetime64("2015-01-01") + np.arange(TIMES)),
+        instruments=tuple(f"I{i:03d}" for i in range(INSTRUMENTS)),
+        index=RowIndex(
+            np.arange(0, n + 1, INSTRUMENTS, dtype=np.int64), np.tile(np.arange(INSTRUMENTS, dtype=np.int32), TIMES)
+        ),
+        features=features,
+        feature_names=tuple(f"f{i}" for i in range(FEATURES)),
+        label=label,
+        look_ahead=LOOK_AHEAD,
+    )
+    _ = table.labelled
+    return table.as_of(TEST.start)
+
+
+@pytest.fixture(scope="module")
+def model() -> LightGBM:
+    found = from_yaml("lightgbm", num_boost_round=ROUNDS)
+    assert isinstance(found, LightGBM)
+    return found
+
+
+@pytest.fixture(scope="module")
+def weights() -> TimeWeights:
+    starts = np.arange(0, TIMES, 20, dtype=np.int64)
+    return TimeWeights(starts, np.linspace(0.5, 2, starts.size))
+
+
+@pytest.mark.benchmark(group="lightgbm")
+def test_bare_lightgbm(benchmark: BenchmarkFixture, view: AsOfView, model: LightGBM, weights: TimeWeights) -> None:
+    train, valid = LearnSet(view, TRAIN, weights), LearnSet(view, VALID, weights)
+    arrays = [(s.features, s.label, s.weights) for s in (train, valid)]
+    test = view.features(TEST.start, TEST.start + 1)
+    stopping = model.early_stopping_rounds
+    assert stopping is not None
+
+    def run() -> np.ndarray:
+        data = lgb.Dataset(arrays[0][0], label=arrays[0][1], weight=arrays[0][2])
+        stop = lgb.Dataset(arrays[1][0], label=arrays[1][1], weight=arrays[1][2], reference=data)
+        booster = lgb.train(
+            model.parameters,
+            data,
+            num_boost_round=model.num_boost_round,
+            valid_sets=[stop],
+            callbacks=[lgb.early_stopping(stopping, verbose=False)],
+        )
+        return np.asarray(booster.predict(test, num_threads=model.threads))
+
+    assert benchmark.pedantic(run, rounds=3, warmup_rounds=1).size == INSTRUMENTS
+
+
+@pytest.mark.benchmark(group="lightgbm")
+def test_our_lightgbm(benchmark: BenchmarkFixture, view: AsOfView, model: LightGBM, weights: TimeWeights) -> None:
+    test = view.features(TEST.start, TEST.start + 1)
+
+    def run() -> np.ndarray:
+        return model.fit(LearnSet(view, TRAIN, weights), LearnSet(view, VALID, weights)).predict(test)
+
+    assert benchmark.pedantic(run, rounds=3, warmup_rounds=1).size == INSTRUMENTS
