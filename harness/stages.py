@@ -58,6 +58,8 @@ class Stages:
         self.store = store
         self.watch = watch
         self.observer = observer
+        # Once per run: a source file that is edited while a run goes on must not split it over two keys.
+        self._table_keys: dict[str, TableKey] = {}
 
     def panel(self) -> Panel:
         """Return the panel, memory-mapped from the store."""
@@ -75,6 +77,11 @@ class Stages:
 
     def table_key(self, panel: Panel) -> TableKey:
         """Return what identifies the raw sample table of `panel`, without computing it."""
+        if panel.fingerprint not in self._table_keys:
+            self._table_keys[panel.fingerprint] = self._table_key(panel)
+        return self._table_keys[panel.fingerprint]
+
+    def _table_key(self, panel: Panel) -> TableKey:
         features = self.config.features.feature_set()
         shared = {"panel": panel.fingerprint, "rows": self.config.samples.rows}
         return TableKey(
