@@ -116,7 +116,7 @@ class ArtifactStore:
                 "The artifact store cannot be written.",
                 where=str(self.root),
                 got=f"{type(error).__name__}: {error}",
-                hint="choose another folder with store.root=… or free some space",
+                hint="choose another folder with output.store=… or free some space",
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -132,7 +132,7 @@ class ArtifactStore:
                 where=str(self.root),
                 got=f"{type(error).__name__}: {error}",
                 expected="a folder that you may write to",
-                hint="choose another folder with store.root=…",
+                hint="choose another folder with output.store=…",
             ) from error
 
 
