@@ -1,0 +1,222 @@
+"""Suites: named lists of experiments, each held to its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from harness.baseline import Baselines
+from harness.compare import (
+    CaseVerdict,
+    DifferenceTest,
+    Direction,
+    Tolerances,
+    compare,
+    failed,
+    orphaned,
+    without_baseline,
+)
+from harness.errors import ConfigError, HarnessError, SnapshotError, closest
+from harness.snapshot import Snapshot
+
+__all__ = ["Case", "CaseRun", "Result", "Run", "Standard", "Suite", "load_suite", "run_case", "run_suite"]
+
+_KEYS = ("regression", "cases")
+
+
+class Result(Protocol):
+    """What running an experiment gives."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Its record."""
+        ...
+
+
+Run = Callable[[tuple[str, ...]], Result]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment of a suite.
+
+    Attributes
+    ----------
+    name
+        The case of its snapshots.
+    overrides
+        Hydra overrides that compose it.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of experiments.
+
+    Attributes
+    ----------
+    name
+        The suite of their snapshots: the file's name.
+    regression
+        Name of the tolerances that they are held to.
+    cases
+        In the order in which they run.
+    """
+
+    name: str
+    regression: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What snapshots are held to.
+
+    Attributes
+    ----------
+    baselines
+        The blessed snapshots.
+    tolerances
+        How far a metric may move between environments.
+    directions
+        Metric name → which way it is better.
+    difference_test
+        (baseline, candidate) → paired test of a metric's difference, where the series of both are at hand.
+    """
+
+    baselines: Baselines
+    tolerances: Tolerances
+    directions: Mapping[str, Direction]
+    difference_test: Callable[[Snapshot, Snapshot], DifferenceTest | None] | None = None
+
+    def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
+        """Return the verdict on a snapshot against the baseline of its case; there must be one."""
+        latest = self.baselines.baseline(snapshot.suite, snapshot.case)
+        if latest is None:
+            return without_baseline(snapshot)
+        test = self.difference_test(latest.snapshot, snapshot) if self.difference_test is not None else None
+        return compare(
+            latest.snapshot,
+            snapshot,
+            self.tolerances,
+            directions=self.directions,
+            difference_test=test,
+            labels=(f"v{latest.number}", label),
+        )
+
+
+@dataclass(frozen=True)
+class CaseRun:
+    """What became of a case.
+
+    Attributes
+    ----------
+    verdict
+        The verdict.
+    snapshot
+        What the run left; None when it failed, or when there was nothing to run.
+    """
+
+    verdict: CaseVerdict
+    snapshot: Snapshot | None
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite: ``regression`` (name of the tolerances) and ``cases`` (a list of ``case`` and ``overrides``).
+
+    Raises
+    ------
+    ConfigError
+        When there is no such file, or it holds an unknown key, no case, or the same case twice.
+    """
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError as error:
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ConfigError(
+            "There is no such suite.",
+            where=str(path),
+            got=path.stem,
+            expected=", ".join(names) or None,
+            hint=closest(path.stem, names),
+        ) from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError("The suite cannot be read.", where=str(path), got=str(error)) from error
+    return _parse(node, path)
+
+
+def run_suite(suite: Suite, run: Run, standard: Standard) -> tuple[CaseRun, ...]:
+    """Run every case and hold it to its baseline; baselines without a case follow as findings of their own.
+
+    A case that fails because of a user's mistake is reported, and the others run.
+
+    Parameters
+    ----------
+    suite
+        What to run.
+    run
+        Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
+    standard
+        What to hold the snapshots to.
+    """
+    runs = [run_case(suite, case, run, standard) for case in suite.cases]
+    gone = standard.baselines.orphans(suite.name, [case.name for case in suite.cases])
+    return (*runs, *(CaseRun(orphaned(suite.name, name), None) for name in gone))
+
+
+def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
+    """Run one case and hold it to its baseline."""
+    snapshot = None
+    try:
+        snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
+        if (snapshot.suite, snapshot.case) != (suite.name, case.name):
+            raise SnapshotError(
+                "The run left a snapshot of another case.",
+                got=f"{snapshot.suite}/{snapshot.case}",
+                expected=f"{suite.name}/{case.name}",
+            )
+        return CaseRun(standard.judge(snapshot), snapshot)
+    except HarnessError as error:
+        return CaseRun(failed(suite.name, case.name, str(error)), snapshot)
+
+
+def _parse(node: object, path: Path) -> Suite:
+    if not isinstance(node, Mapping) or not isinstance(node.get("cases"), list) or not node["cases"]:
+        raise ConfigError("A suite is a mapping with a list of cases.", where=str(path), expected=", ".join(_KEYS))
+    _check_keys(node, _KEYS, str(path))
+    cases = tuple(_case(entry, f"{path}: cases[{i}]") for i, entry in enumerate(node["cases"]))
+    names = [case.name for case in cases]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError("A case occurs twice.", where=str(path), got=", ".join(repeated))
+    regression = node.get("regression")
+    if not isinstance(regression, str):
+        raise ConfigError("A suite names its tolerances.", where=f"{path}: regression", got=repr(regression))
+    return Suite(path.stem, regression, cases)
+
+
+def _case(entry: object, where: str) -> Case:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("case"), str):
+        raise ConfigError("A case has a name.", where=where, got=repr(entry), expected="case, overrides")
+    _check_keys(entry, ("case", "overrides"), where)
+    overrides = entry.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise ConfigError("Overrides are a list of texts.", where=where, got=repr(overrides), expected="- key=value")
+    return Case(entry["case"], tuple(overrides))
+
+
+def _check_keys(node: Mapping[object, object], known: tuple[str, ...], where: str) -> None:
+    for key in node:
+        if key not in known:
+            raise ConfigError(
+                "Unknown key.", where=where, got=key, expected=", ".join(known), hint=closest(str(key), known)
+            )

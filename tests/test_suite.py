@@ -1,0 +1,141 @@
+"""Suites: every case is run and held to its baseline, and one mistake does not hide the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.baseline import Baselines
+from harness.compare import Absolute, ExitCode, Problem, Tolerances, Verdict, load_tolerances, worst_exit_code
+from harness.config import compose_config, config_folder
+from harness.errors import ConfigError
+from harness.snapshot import Snapshot
+from harness.suite import Case, Standard, Suite, load_suite, run_suite
+
+SUITE = Suite("smoke", "default", (Case("a", ("x=1",)), Case("b", ("x=2",))))
+SUITES = sorted((config_folder() / "suites").glob("*.yaml"))
+
+
+@dataclass
+class Ran:
+    snapshot: Snapshot
+
+
+def run(overrides: tuple[str, ...]) -> Ran:
+    """An experiment whose only metric is the number that it was given."""
+    given = dict(o.replace("'", "").split("=") for o in overrides)
+    if given["x"] == "none":
+        raise ConfigError("There is no such model.", where="model", got="none")
+    return Ran(Snapshot(given["suite"], given["case"], {}, {"overall": {"IC": float(given["x"])}}, {}))
+
+
+@pytest.fixture
+def standard(tmp_path: Path) -> Standard:
+    return Standard(Baselines(tmp_path), Tolerances(default=Absolute(0.5)), {"IC": "higher"})
+
+
+def bless_all(standard: Standard) -> None:
+    for ran in run_suite(SUITE, run, standard):
+        assert ran.snapshot is not None
+        standard.baselines.bless(ran.snapshot, "first")
+
+
+def test_cases_that_were_never_blessed_fail(standard: Standard) -> None:
+    runs = run_suite(SUITE, run, standard)
+    assert [r.verdict.problem for r in runs] == [Problem.NO_BASELINE] * 2
+    assert worst_exit_code(r.verdict for r in runs) is ExitCode.REGRESSION
+
+
+def test_cases_are_held_to_their_own_baselines(standard: Standard) -> None:
+    bless_all(standard)
+    assert [r.verdict.verdict for r in run_suite(SUITE, run, standard)] == [Verdict.SAME] * 2
+    worse = replace(SUITE, cases=(SUITE.cases[0], Case("b", ("x=1",))))
+    runs = run_suite(worse, run, standard)
+    assert [r.verdict.verdict for r in runs] == [Verdict.SAME, Verdict.WORSENED]
+    assert (runs[1].verdict.baseline, runs[1].verdict.basis_reason[:12]) == ("v1", "not recorded")
+
+
+def test_a_mistake_in_one_case_is_reported_and_the_others_run(standard: Standard) -> None:
+    bless_all(standard)
+    broken = replace(SUITE, cases=(Case("a", ("x=none",)), SUITE.cases[1]))
+    runs = run_suite(broken, run, standard)
+    assert [r.verdict.exit_code for r in runs] == [ExitCode.USER_ERROR, ExitCode.FINE]
+    assert "no such model" in runs[0].verdict.detail
+    assert runs[0].snapshot is None
+
+
+def test_a_damaged_baseline_is_reported_with_its_case(standard: Standard) -> None:
+    bless_all(standard)
+    path = standard.baselines.root / "smoke" / "b" / "v0001.json"
+    path.write_text(path.read_text().replace("2.0", "1.0"), encoding="utf-8")
+    runs = run_suite(SUITE, run, standard)
+    assert [r.verdict.exit_code for r in runs] == [ExitCode.FINE, ExitCode.USER_ERROR]
+    assert "changed after it was written" in runs[1].verdict.detail
+
+
+def test_a_baseline_whose_case_is_gone_fails(standard: Standard) -> None:
+    bless_all(standard)
+    runs = run_suite(replace(SUITE, cases=SUITE.cases[:1]), run, standard)
+    assert [(r.verdict.case, r.verdict.problem) for r in runs] == [("a", None), ("b", Problem.ORPHANED)]
+    assert worst_exit_code(r.verdict for r in runs) is ExitCode.REGRESSION
+
+
+def test_a_run_that_leaves_another_case_is_a_mistake(standard: Standard) -> None:
+    runs = run_suite(SUITE, lambda _: Ran(Snapshot("smoke", "other", {}, {}, {})), standard)
+    assert {r.verdict.problem for r in runs} == {Problem.FAILED}
+
+
+def test_a_paired_test_is_asked_for_each_case(standard: Standard) -> None:
+    bless_all(standard)
+    asked = []
+
+    def difference_test(baseline: Snapshot, candidate: Snapshot) -> Any:
+        asked.append((baseline.metrics["overall"]["IC"], candidate.metrics["overall"]["IC"]))
+        return lambda _: 0.5
+
+    worse = replace(SUITE, cases=(Case("a", ("x=0",)), SUITE.cases[1]))
+    runs = run_suite(worse, run, replace(standard, difference_test=difference_test))
+    assert asked == [(1.0, 0.0), (2.0, 2.0)]
+    assert runs[0].verdict.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
+def test_every_configured_suite_composes(path: Path) -> None:
+    suite = load_suite(path)
+    load_tolerances(config_folder() / "regression" / f"{suite.regression}.yaml")
+    for case in suite.cases:
+        config = compose_config([*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'"])
+        assert (config.suite, config.case_name) == (suite.name, case.name)
+
+
+def test_there_is_a_smoke_suite() -> None:
+    assert "smoke" in [p.stem for p in SUITES]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "mapping with a list of cases"),
+        ("regression: default\ncases: []", "mapping with a list of cases"),
+        ("cases: [{case: a}]", "names its tolerances"),
+        ("regression: default\ncases: [a]", "has a name"),
+        ("regression: default\ncases: [{case: 1}]", "has a name"),
+        ("regression: default\ncases: [{case: a, override: [x]}]", "did you mean `overrides`"),
+        ("regression: default\ncases: [{case: a, overrides: x}]", "list of texts"),
+        ("regression: default\ncases: [{case: a}, {case: a}]", "occurs twice"),
+        ("regresion: default\ncases: [{case: a}]", "did you mean `regression`"),
+        ("cases: [", "cannot be read"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_suite(tmp_path / "s.yaml")
+
+
+def test_a_suite_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"smoke[\s\S]*did you mean `smoke`"):
+        load_suite(config_folder() / "suites" / "smok.yaml")
