@@ -85,8 +85,13 @@ def evaluate(plan: Plan, market: Market, sink: Sink, threads: int) -> Iterator[C
         return chunk
 
     with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
-        for done in as_completed([pool.submit(work, chunk) for chunk in chunks]):
-            yield done.result()
+        futures = [pool.submit(work, chunk) for chunk in chunks]
+        try:
+            for done in as_completed(futures):
+                yield done.result()
+        finally:
+            for future in futures:  # after an error or an interrupt there is nothing to wait for
+                future.cancel()
 
 
 def evaluate_masks(plan: Plan, market: Market, position: Callable[[str], int]) -> Market:

@@ -44,7 +44,7 @@ def main(market_file: str, features_file: str) -> None:
         write_store(np.load(market_file), Path(folder))
         qlib.init(provider_uri=folder, region="cn")
         loader = QlibDataLoader(config={"feature": (list(features.values()), list(features))})
-        days = market["calendar"].astype("datetime64[D]").astype(str)
+        days = market["calendar"].astype("datetime64[D]").astype(str).tolist()
         begin = time.perf_counter()
         frame = loader.load("all", days[0], days[-1])
         seconds = time.perf_counter() - begin

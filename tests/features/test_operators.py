@@ -132,3 +132,26 @@ def test_a_mask_reads_one_other_instrument() -> None:
         np.testing.assert_array_equal(masked[start:, column], alone[start:, 0])
     nested = compute_expression(panel, "Mask($close - Mask($close, I001), I000)")
     np.testing.assert_array_equal(nested[30:, 2], (fields["close"][:, 0] - fields["close"][:, 1])[30:])
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), level=st.sampled_from([0.0, 1e3, 1e6]), jump=st.sampled_from([0.0, 1.0, 1e4, -1e6]))
+def test_a_high_level_or_a_jump_inside_the_window_costs_no_precision(seed: int, level: float, jump: float) -> None:
+    """The reference that moments are taken about is one of the window's values: even the newest may be the odd one."""
+    rng = np.random.default_rng(seed)
+    x = (level + np.round(rng.normal(0, 1, 40), 3)).astype(np.float32)
+    x[25] += np.float32(jump)
+    y = rng.normal(0, 1, 40).astype(np.float32)
+    panel = make_panel({"x": x[:, None], "y": y[:, None]})
+    exact_x, exact_y = (np.lib.stride_tricks.sliding_window_view(v.astype(np.float64), 10) for v in (x, y))
+    gaps_x, gaps_y = (v - v.mean(axis=1, keepdims=True) for v in (exact_x, exact_y))
+    steps = np.arange(10) - 4.5
+    expected = {
+        "Std($x, 10)": np.sqrt((gaps_x**2).sum(axis=1) / 9),
+        "Slope($x, 10)": (steps * gaps_x).sum(axis=1) / (steps**2).sum(),
+        "Cov($x, $y, 10)": (gaps_x * gaps_y).sum(axis=1) / 9,
+        "Corr($x, $y, 10)": (gaps_x * gaps_y).sum(axis=1) / np.sqrt((gaps_x**2).sum(axis=1) * (gaps_y**2).sum(axis=1)),
+    }
+    for text, wanted in expected.items():
+        got = compute_expression(panel, text)[9:, 0]
+        np.testing.assert_allclose(got, wanted, rtol=2e-7, atol=2e-7 * abs(wanted).max(), err_msg=text)

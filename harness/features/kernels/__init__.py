@@ -8,7 +8,8 @@ Conventions shared by all of them:
 - A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
   window, so neither a missing nor a huge value long ago can leave a trace, and equal windows give equal bits.
 - The loop over times is inside the loop over the window, where neighbouring results can be computed at once.
-- Moments are taken about a reference value inside the window, then about its mean: no cancellation of large levels.
+- Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
+  deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
 
 Compiled code is cached per file, so that each file holds everything that its kernels call.
 """

@@ -13,7 +13,7 @@ Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 
 SUM, MEAN, VAR, STD, MAD, SKEW, KURT = range(7)
-_BLOCK = 512  # times per block: the block's sums stay in the first-level cache
+_BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
 _NO_VARIANCE = 1e-14  # pandas calls skewness and kurtosis undefined at or below this variance
 
 
@@ -38,45 +38,59 @@ def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
 def moments(x: Doubles, reference: Doubles, starts: Positions, window: int, kind: int, out: Doubles) -> None:
     """Write one statistic (`kind`) of every window of `x`; `reference` comes from `carry`.
 
-    Follows pandas' rolling ``sum mean var std skew kurt`` (ddof 1, bias-corrected) and qlib's ``Mad``. Two passes over
-    each window: the mean about the reference, then central moments about the mean.
+    Follows pandas' rolling ``sum mean var std skew kurt`` (ddof 1, bias-corrected) and qlib's ``Mad``. Variances are
+    taken about the reference; what needs higher moments, about the mean in a second pass.
     """
     rows, times = x.shape
-    sums = np.empty((5, _BLOCK))  # count, mean, then sums of second, third and fourth powers
+    sums = np.empty((5, _BLOCK))  # count, gaps from the reference or mean, then second, third and fourth powers
     for row in range(rows):
         start = starts[row]
         out[row, :start] = np.nan
         for begin in range(start, times, _BLOCK):
             end = min(begin + _BLOCK, times)
             sums[:] = 0.0
-            _sum_gaps(x[row], reference[row], (start, begin, end), window, sums)
+            _sum_gaps(x[row], reference[row], (start, begin, end), window, kind, sums)
+            if kind > STD:
+                for j in range(end - begin):
+                    sums[1, j] = reference[row, begin + j] + sums[1, j] / sums[0, j]
+                _sum_powers(x[row], (start, begin, end), window, kind, sums)
             for j in range(end - begin):
-                about, total = reference[row, begin + j], sums[1, j]
-                sums[1, j] = about + total / sums[0, j]
+                about, n, total = reference[row, begin + j], sums[0, j], sums[1, j]
                 if kind == SUM:
-                    out[row, begin + j] = total + sums[0, j] * about if sums[0, j] > 0.0 else np.nan
+                    out[row, begin + j] = total + n * about if n > 0.0 else np.nan
                 elif kind == MEAN:
-                    out[row, begin + j] = sums[1, j]
-            if kind <= MEAN:
-                continue
-            _sum_powers(x[row], (start, begin, end), window, kind, sums)
-            for j in range(end - begin):
-                out[row, begin + j] = _central(kind, sums[0, j], sums[2, j], sums[3, j], sums[4, j])
+                    out[row, begin + j] = about + total / n
+                elif kind <= STD:
+                    variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
+                    out[row, begin + j] = variance if kind == VAR else np.sqrt(variance)
+                else:
+                    out[row, begin + j] = _central(kind, n, sums[2, j], sums[3, j], sums[4, j])
 
 
 @compiled
-def _sum_gaps(x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add the number of values and the sum of their gaps from the reference to rows 0 and 1 of `sums`."""
+def _sum_gaps(
+    x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, kind: int, sums: Doubles
+) -> None:
+    """Add the number of values and their gaps from the reference to rows 0 and 1 of `sums`, squared gaps to row 2."""
     start, begin, end = span
+    squared = kind == VAR or kind == STD
     for lag in range(min(window, end - start)):
         low = max(begin, start + lag)
         past, origin = x[low - lag : end - lag], reference[low:end]
-        count, total = sums[0, low - begin :], sums[1, low - begin :]
-        for j in range(end - low):
-            gap = past[j] - origin[j]
-            finite = gap - gap == 0.0
-            count[j] += 1.0 if finite else 0.0
-            total[j] += gap if finite else 0.0
+        count, total, second = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        if squared:
+            for j in range(end - low):
+                gap = past[j] - origin[j]
+                finite = gap - gap == 0.0
+                count[j] += 1.0 if finite else 0.0
+                total[j] += gap if finite else 0.0
+                second[j] += gap * gap if finite else 0.0
+        else:
+            for j in range(end - low):
+                gap = past[j] - origin[j]
+                finite = gap - gap == 0.0
+                count[j] += 1.0 if finite else 0.0
+                total[j] += gap if finite else 0.0
 
 
 @compiled
@@ -87,21 +101,12 @@ def _sum_powers(x: Doubles, span: tuple[int, int, int], window: int, kind: int, 
         low = max(begin, start + lag)
         past, mean = x[low - lag : end - lag], sums[1, low - begin :]
         second, third, fourth = sums[2, low - begin :], sums[3, low - begin :], sums[4, low - begin :]
-        if kind <= STD:
-            for j in range(end - low):
-                gap = past[j] - mean[j]
-                second[j] += gap * gap if gap - gap == 0.0 else 0.0
-        elif kind == MAD:
-            for j in range(end - low):
-                gap = past[j] - mean[j]
-                second[j] += abs(gap) if gap - gap == 0.0 else 0.0
-        else:
-            for j in range(end - low):
-                gap = past[j] - mean[j]
-                gap = gap if gap - gap == 0.0 else 0.0
-                second[j] += gap * gap
-                third[j] += gap * gap * gap
-                fourth[j] += gap * gap * gap * gap
+        for j in range(end - low):
+            gap = past[j] - mean[j]
+            gap = gap if gap - gap == 0.0 else 0.0
+            second[j] += abs(gap) if kind == MAD else gap * gap
+            third[j] += gap * gap * gap
+            fourth[j] += gap * gap * gap * gap
 
 
 @compiled
@@ -111,8 +116,6 @@ def _central(kind: int, n: float, second: float, third: float, fourth: float) ->
     result = np.nan
     if kind == MAD:
         result = variance
-    elif kind <= STD and n > 1.0:
-        result = second / (n - 1.0) if kind == VAR else np.sqrt(second / (n - 1.0))
     elif kind == SKEW and n >= 3.0 and second == 0.0:
         result = 0.0
     elif kind == SKEW and n >= 3.0 and variance > _NO_VARIANCE:

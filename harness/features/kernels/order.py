@@ -13,7 +13,7 @@ Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 
 MEDIAN = -1.0  # as a level: the mean of the two middle values
-_BLOCK = 512
+_BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
 
 
 @compiled
@@ -111,21 +111,8 @@ def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doub
         out[row, :start] = np.nan
         count = 0
         for t in range(start, times):
-            if t - start >= window:
-                leaving = x[row, t - window]
-                if leaving - leaving == 0.0:
-                    at = np.searchsorted(ordered[:count], leaving)
-                    for j in range(at, count - 1):
-                        ordered[j] = ordered[j + 1]
-                    count -= 1
-            value = x[row, t]
-            if value - value == 0.0:
-                at = count
-                while at > 0 and ordered[at - 1] > value:
-                    ordered[at] = ordered[at - 1]
-                    at -= 1
-                ordered[at] = value
-                count += 1
+            leaving = x[row, t - window] if t - start >= window else np.nan
+            count = _replace(ordered, count, leaving, x[row, t])
             if count == 0:
                 out[row, t] = np.nan
             elif level == MEDIAN:
@@ -135,3 +122,31 @@ def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doub
                 below = int(place)
                 above = min(below + 1, count - 1)
                 out[row, t] = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@compiled
+def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> int:
+    """Take one value out of a sorted array and put another in, either of which may be missing; return the new count."""
+    if leaving - leaving == 0.0:
+        at, stop = 0, count
+        while at < stop:
+            middle = (at + stop) // 2
+            if ordered[middle] < leaving:
+                at = middle + 1
+            else:
+                stop = middle
+        last = count - 1
+    else:
+        at, last = count, count
+    if not entering - entering == 0.0:
+        for j in range(at, last):
+            ordered[j] = ordered[j + 1]
+        return last
+    while at < last and ordered[at + 1] < entering:
+        ordered[at] = ordered[at + 1]
+        at += 1
+    while at > 0 and ordered[at - 1] > entering:
+        ordered[at] = ordered[at - 1]
+        at -= 1
+    ordered[at] = entering
+    return last + 1

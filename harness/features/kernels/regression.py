@@ -15,7 +15,7 @@ Pair = tuple[Doubles, Doubles]
 
 SLOPE, RSQUARE, RESI = range(3)
 COV, CORR = range(2)
-_BLOCK = 512  # times per block: the block's sums stay in the first-level cache
+_BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
 _NO_SPREAD = 2e-5  # qlib calls a correlation undefined when a standard deviation is at most this
 
 
@@ -30,7 +30,7 @@ def trend(
     """
     rows, times = x.shape
     window, kind, guarded = how
-    sums = np.empty((6, _BLOCK))  # count, mean, mean lag, Σ(lag − mean)², Σ(mean lag − lag)·gap, Σ gap²
+    sums = np.empty((6, _BLOCK))  # count, gaps from the reference, squared gaps, lags, squared lags, lag × gap
     for row in range(rows):
         start = starts[row]
         out[row, :start] = np.nan
@@ -39,58 +39,41 @@ def trend(
             sums[:] = 0.0
             _sum_lags(x[row], reference[row], (start, begin, end), window, sums)
             for j in range(end - begin):
-                n = sums[0, j]
-                sums[1, j] = reference[row, begin + j] + sums[1, j] / n
-                sums[2, j] /= n
-                sums[3, j] -= n * sums[2, j] * sums[2, j]
-            _sum_slopes(x[row], (start, begin, end), window, sums)
-            for j in range(end - begin):
-                t = begin + j
-                slope = sums[4, j] / sums[3, j] if sums[0, j] > 1.0 else np.nan
+                t, n = begin + j, sums[0, j]
+                lag, gap = sums[3, j] / n, sums[1, j] / n
+                mixed = lag * sums[1, j] - sums[5, j]  # time runs against the lag
+                slope = mixed / (sums[4, j] - lag * sums[3, j]) if n > 1.0 else np.nan
                 if kind == SLOPE:
                     out[row, t] = slope
                 elif kind == RESI:
-                    gap = x[row, t] - sums[1, j]
-                    out[row, t] = gap - slope * sums[2, j] if gap - gap == 0.0 else np.nan
+                    newest = x[row, t] - reference[row, t]
+                    out[row, t] = newest - gap - slope * lag if newest == 0.0 else np.nan
                 elif guarded and spread[row, t] <= _NO_SPREAD:
                     out[row, t] = np.nan
                 else:
-                    out[row, t] = slope * sums[4, j] / sums[5, j]
+                    out[row, t] = slope * mixed / (sums[2, j] - gap * sums[1, j])
 
 
 @compiled
 def _sum_lags(x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add, over the window's values: their number, gaps from the reference, lags, and squared lags to rows 0 … 3."""
+    """Add what a straight line needs to the rows of `sums`, over the window's values."""
     start, begin, end = span
     for lag in range(min(window, end - start)):
         low = max(begin, start + lag)
         past, origin = x[low - lag : end - lag], reference[low:end]
-        count, total = sums[0, low - begin :], sums[1, low - begin :]
-        lags, squares = sums[2, low - begin :], sums[3, low - begin :]
-        step, square = float(lag), float(lag) * float(lag)
+        count, total, square = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        lags, square_lags, mixed = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
+        step, square_step = float(lag), float(lag) * float(lag)
         for j in range(end - low):
             gap = past[j] - origin[j]
             finite = gap - gap == 0.0
+            gap = gap if finite else 0.0
             count[j] += 1.0 if finite else 0.0
-            total[j] += gap if finite else 0.0
-            lags[j] += step if finite else 0.0
-            squares[j] += square if finite else 0.0
-
-
-@compiled
-def _sum_slopes(x: Doubles, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add products of centred time and centred value, and squares of the latter, to rows 4 and 5 of `sums`."""
-    start, begin, end = span
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
-        past, mean, middle = x[low - lag : end - lag], sums[1, low - begin :], sums[2, low - begin :]
-        product, square = sums[4, low - begin :], sums[5, low - begin :]
-        step = float(lag)
-        for j in range(end - low):
-            gap = past[j] - mean[j]
-            gap = gap if gap - gap == 0.0 else 0.0
-            product[j] += (middle[j] - step) * gap
+            total[j] += gap
             square[j] += gap * gap
+            lags[j] += step if finite else 0.0
+            square_lags[j] += square_step if finite else 0.0
+            mixed[j] += step * gap
 
 
 @compiled
@@ -113,61 +96,47 @@ def comovement(
     """
     rows, times = series[0].shape
     window, kind, guarded = how
-    sums = np.empty((6, _BLOCK))  # count, both means, Σxx, Σyy, Σxy about the means
+    sums = np.empty((6, _BLOCK))  # count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps
     for row in range(rows):
         start = starts[row]
         out[row, :start] = np.nan
         for begin in range(start, times, _BLOCK):
             end = min(begin + _BLOCK, times)
             sums[:] = 0.0
-            rows_xy = (series[0][row], series[1][row])
-            _sum_both(rows_xy, (references[0][row], references[1][row]), (start, begin, end), window, sums)
+            xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
+            _sum_products(xy, about, (start, begin, end), window, sums)
             for j in range(end - begin):
-                for k in range(2):
-                    sums[1 + k, j] = references[k][row, begin + j] + sums[1 + k, j] / sums[0, j]
-            _sum_products(rows_xy, (start, begin, end), window, sums)
-            for j in range(end - begin):
-                t = begin + j
-                if not sums[0, j] > 1.0:
+                t, n = begin + j, sums[0, j]
+                gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
+                product = sums[5, j] - gap_x * sums[2, j]
+                if not n > 1.0:
                     out[row, t] = np.nan
                 elif kind == COV:
-                    out[row, t] = sums[5, j] / (sums[0, j] - 1.0)
+                    out[row, t] = product / (n - 1.0)
                 elif guarded and (spreads[0][row, t] <= _NO_SPREAD or spreads[1][row, t] <= _NO_SPREAD):
                     out[row, t] = np.nan
                 else:
-                    out[row, t] = sums[5, j] / (np.sqrt(sums[3, j]) * np.sqrt(sums[4, j]))
+                    square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
+                    out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
 
 
 @compiled
-def _sum_both(series: Pair, references: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add the number of joint values and their gaps from the references to rows 0 … 2 of `sums`."""
+def _sum_products(series: Pair, references: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
+    """Add gaps from the references, their squares and products to the rows of `sums`, over the joint values."""
     start, begin, end = span
     for lag in range(min(window, end - start)):
         low = max(begin, start + lag)
         past_x, origin_x = series[0][low - lag : end - lag], references[0][low:end]
         past_y, origin_y = series[1][low - lag : end - lag], references[1][low:end]
         count, total_x, total_y = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        xx, yy, xy = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
         for j in range(end - low):
             gap_x, gap_y = past_x[j] - origin_x[j], past_y[j] - origin_y[j]
             finite = (gap_x - gap_x == 0.0) & (gap_y - gap_y == 0.0)
-            count[j] += 1.0 if finite else 0.0
-            total_x[j] += gap_x if finite else 0.0
-            total_y[j] += gap_y if finite else 0.0
-
-
-@compiled
-def _sum_products(series: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add squares and products of deviations from the means (rows 1 and 2) to rows 3 … 5 of `sums`."""
-    start, begin, end = span
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
-        past_x, past_y = series[0][low - lag : end - lag], series[1][low - lag : end - lag]
-        mean_x, mean_y = sums[1, low - begin :], sums[2, low - begin :]
-        xx, yy, xy = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
-        for j in range(end - low):
-            gap_x, gap_y = past_x[j] - mean_x[j], past_y[j] - mean_y[j]
-            finite = (gap_x - gap_x == 0.0) & (gap_y - gap_y == 0.0)
             gap_x, gap_y = gap_x if finite else 0.0, gap_y if finite else 0.0
+            count[j] += 1.0 if finite else 0.0
+            total_x[j] += gap_x
+            total_y[j] += gap_y
             xx[j] += gap_x * gap_x
             yy[j] += gap_y * gap_y
             xy[j] += gap_x * gap_y

@@ -21,18 +21,26 @@ def scatter(block: Floats, rows: npt.NDArray[np.int64], matrix: Floats, known: n
     sides.
     """
     features, instruments, times = block.shape
+    tile = np.empty((_TILE, _TILE), dtype=np.float32)
     for begin in range(0, times, _TILE):
         end = min(begin + _TILE, times)
         for i in range(instruments):
             for first in range(0, features, _TILE):
-                last = min(first + _TILE, features)
-                for t in range(begin, end):
-                    row = rows[i, t]
+                width = min(_TILE, features - first)
+                for f in range(width):
+                    for t in range(end - begin):
+                        tile[t, f] = block[first + f, i, begin + t]
+                for t in range(end - begin):
+                    row = rows[i, begin + t]
                     if row >= 0:
-                        for f in range(first, last):
-                            value = block[f, i, t]
-                            matrix[row, f] = value
-                            known[f] = known[f] | (value == value)
+                        for f in range(width):
+                            matrix[row, first + f] = tile[t, f]
+    for f in range(features):
+        for i in range(instruments):
+            for t in range(times):
+                if known[f]:
+                    break
+                known[f] = rows[i, t] >= 0 and not np.isnan(block[f, i, t])
 
 
 @compiled
