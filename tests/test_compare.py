@@ -408,6 +408,13 @@ class TestLearning:
         assert isinstance(rule, Learned)
         assert rule.learned == pytest.approx(2 * float(np.std([0.1, 0.2], ddof=1)))
 
+    def test_cases_share_the_tolerance_of_the_most_variable_one(self) -> None:
+        steady = [seeded(i, IC=0.1) for i in range(2)]
+        learned = learn([*steady, *(replace(seeded(i, IC=0.1 * i), case="wild") for i in range(3))], factor=2.0)
+        rule = learned.of("overall.IC")
+        assert isinstance(rule, Learned)
+        assert rule.learned == pytest.approx(0.1)
+
     def test_two_runs_of_other_seeds_are_told_apart_as_rarely_as_promised(self) -> None:
         random = np.random.default_rng(0)
         alarms = 0
@@ -420,7 +427,9 @@ class TestLearning:
     @pytest.mark.parametrize(
         ("runs", "message"),
         [
+            ([], "at least two runs"),
             ([seeded(1, IC=0.1)], "at least two runs"),
+            ([seeded(1, IC=0.1), replace(seeded(2, IC=0.2), case="other")], "at least two runs"),
             ([seeded(1, IC=0.1), seeded(1, IC=0.2)], "same seed was run twice"),
             ([seeded(1, IC=0.1), replace(seeded(2, IC=0.1), identity={"config": {}})], "more than their seeds"),
             ([seeded(1, IC=0.1), seeded(2, IC=None)], "undefined in some"),

@@ -23,13 +23,14 @@ _REPEATED = ("per_window", "per_year")
 def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tolerances:
     """Return a tolerance per metric from the standard deviation over runs that differ in nothing but their seeds.
 
-    Windows share one tolerance per metric, that of the most variable window, and so do years. A metric that is
-    undefined in every run gets none, and neither does what is not a number; the default is exact.
+    Windows share one tolerance per metric, that of the most variable window, and so do years; the cases of a suite
+    share that of the most variable case. A metric that is undefined in every run gets none, and neither does what is
+    not a number; the default is exact.
 
     Parameters
     ----------
     snapshots
-        k ≥ 2 runs, one per seed.
+        k ≥ 2 runs of each case, one per seed.
     factor
         How many standard deviations are allowed. None: so many that two runs that differ in their seeds only are told
         apart with probability `FALSE_ALARM` per metric, were it normal: t(1 − FALSE_ALARM / 2; k − 1) · √2.
@@ -39,19 +40,25 @@ def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tole
     SnapshotError
         When there are too few runs, they differ in more than seeds, or a metric is undefined in some of them only.
     """
-    _check_runs(snapshots)
-    allowed = _factor(len(snapshots)) if factor is None else factor
+    if not snapshots:
+        raise SnapshotError("A spread needs at least two runs.", where="learn", got=0, expected="≥ 2")
+    cases: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        cases[f"{snapshot.suite}/{snapshot.case}"].append(snapshot)
     spread: dict[str, float] = defaultdict(float)
-    for path, values in _by_path(snapshots).items():
-        pattern = _pattern(path)
-        spread[pattern] = max(spread[pattern], _deviation(values))
+    for name, runs in cases.items():
+        _check_runs(runs, name)
+        for path, values in _by_path(runs).items():
+            pattern = _pattern(path)
+            spread[pattern] = max(spread[pattern], _deviation(values))
+    allowed = _factor(min(map(len, cases.values()))) if factor is None else factor
     rules: tuple[tuple[str, Tolerance], ...] = tuple((p, Learned(s, allowed)) for p, s in sorted(spread.items()))
     return Tolerances(rules, Exact())
 
 
-def _check_runs(snapshots: Sequence[Snapshot]) -> None:
+def _check_runs(snapshots: Sequence[Snapshot], case: str) -> None:
     if len(snapshots) < 2:
-        raise SnapshotError("A spread needs at least two runs.", where="learn", got=len(snapshots), expected="≥ 2")
+        raise SnapshotError("A spread needs at least two runs.", where=case, got=len(snapshots), expected="≥ 2")
     first, *others = snapshots
     for other in others:
         found = differences(first.identity, other.identity)
@@ -59,12 +66,12 @@ def _check_runs(snapshots: Sequence[Snapshot]) -> None:
         if wrong:
             raise SnapshotError(
                 "The runs differ in more than their seeds, so their spread says nothing about chance.",
-                where="learn",
+                where=case,
                 got="; ".join(wrong[:3]),
                 expected="the same identity but for keys that end in `seed`",
             )
     if len({identity_digest(snapshot.identity) for snapshot in snapshots}) < len(snapshots):
-        raise SnapshotError("The same seed was run twice.", where="learn", expected="one run per seed")
+        raise SnapshotError("The same seed was run twice.", where=case, expected="one run per seed")
 
 
 def _by_path(snapshots: Sequence[Snapshot]) -> dict[str, list[float]]:
