@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 _THETA, _RECORD = "theta.npy", "linear.json"
-_LASSO_TOLERANCE = 1e-10  # of the duality gap, relative to the label's sum of squares
+_LASSO_TOLERANCE = 1e-6  # of the duality gap, relative to the explained part of the sum of squares
 _LASSO_SWEEPS = 100_000
 
 
@@ -38,7 +38,9 @@ class Linear:
     - ``nnls``: as ols, with θ ≥ 0; unlike in qlib, weights are used and the intercept is free
     - ``lasso``: Σ w (y − xᵀθ − b)² / (2 Σ w) + α|θ|₁
 
-    Every estimator sees the rows only through XᵀWX and XᵀWy, in float64, which windows share; none copies a row.
+    Every estimator sees the rows only through XᵀWX and XᵀWy, in float64, which windows share; none copies a row. Where
+    features are linearly dependent the rows leave directions of θ open: ols is 0 in them, nnls and lasso take the
+    smallest that their own terms allow, and the fitted model's `rank` and `condition` say so.
 
     Attributes
     ----------
@@ -98,7 +100,7 @@ class Linear:
             if self.estimator == "nnls":
                 theta = _nnls(root.matrix, root.target)
             else:
-                # Mean squared error of the n rows, written as that of the r rows of the root.
+                # Mean squared error of the n rows, written as that of the p rows of the root.
                 scale = np.sqrt(root.target.size / equations.weight_sum)
                 theta = _lasso(root.matrix * scale, root.target * scale, self.alpha)
         intercept = equations.intercept(theta) if self.fit_intercept else 0.0

@@ -129,8 +129,7 @@ class GramBlocks:
         total, part = np.zeros((width, width)), np.empty((width, width))
         for term in terms:
             if term.is_constant:
-                np.multiply(self._constant(term.start, term.stop), term.weights[0], out=part)
-                total += part
+                total += np.multiply(self._constant(term.start, term.stop), term.weights[0], out=part)
             else:
                 total += next(varying)
         return NormalEquations.from_sums(total, self._store.count(start, stop))

@@ -123,10 +123,11 @@ class NormalEquations:
         return Solution(theta, intercept, system.rank, condition)
 
     def square_root(self, *, fit_intercept: bool = False) -> SquareRoot:
-        """Return A (r, p), b (r,) with |b − Aθ|² equal to min over b₀ of Σ w (y − xᵀθ − b₀)² up to a constant.
+        """Return A (p, p), b (p,) with |b − Aθ|² equal to min over b₀ of Σ w (y − xᵀθ − b₀)² up to a constant.
 
-        A = Λ^½Vᵀ and b = Λ^−½Vᵀm of the eigenvalues Λ and vectors V of the Gram matrix, r ≤ p: whatever minimises
-        over n rows can minimise over these r instead. Only directions that float64 cannot resolve are left out.
+        A = Λ^½Vᵀ and b = Λ^−½Vᵀm of the eigenvalues Λ and vectors V of the Gram matrix: whatever minimises over n rows
+        can minimise over these p instead. Directions below `RANK_CUTOFF`, which the rows leave open, get its eigenvalue
+        and the target 0, so that among equal fits the one that is smallest there is the unique solution.
 
         Raises
         ------
@@ -134,22 +135,22 @@ class NormalEquations:
             When the rows hold missing or infinite features, or no weight at all.
         """
         system = _System.of(self, fit_intercept)
-        keep = system.values > system.resolution * system.values[-1]
-        roots, vectors = np.sqrt(system.values[keep]), system.vectors[:, keep]
+        largest = float(system.values[-1]) if system.values[-1] > 0 else 1.0
+        floor = RANK_CUTOFF * largest
+        roots = np.sqrt(np.maximum(system.values, floor))
         with one_blas_thread():
-            matrix, target = roots[:, None] * vectors.T, (vectors.T @ system.moment) / roots
-        condition = float((roots[-1] / roots[0]) ** 2) if roots.size else 1.0
-        return SquareRoot(matrix, target, system.rank, condition)
+            target = np.where(system.values > floor, (system.vectors.T @ system.moment) / roots, 0.0)
+        return SquareRoot(roots[:, None] * system.vectors.T, target, system.rank, float((roots[-1] / roots[0]) ** 2))
 
 
 @dataclass(frozen=True, eq=False)
 class SquareRoot:
-    """A least-squares problem of r ≤ p rows that stands for one of n rows.
+    """A least-squares problem of p rows that stands for one of n rows.
 
     Attributes
     ----------
     matrix, target
-        (r, p) and (r,) float64.
+        (p, p) and (p,) float64.
     rank, condition
         As of a `Solution`.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
@@ -29,14 +30,8 @@ def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
     spread = np.empty(values.shape[1])
 
     def task(first: int) -> None:
-        block = np.array(values[:, first : first + _GROUP].T, order="C")  # (columns, m), a copy to reorder
-        for at, column in enumerate(block, start=first):
-            present = column.size - int(np.count_nonzero(np.isnan(column)))
-            centre[at] = _median_in_place(column, present)
-            if np.isfinite(centre[at]):
-                column -= np.float32(centre[at])
-                np.abs(column, out=column)
-            spread[at] = _median_in_place(column, present)
+        last = min(first + _GROUP, values.shape[1])
+        _medians_of_group(values[:, first:last], centre[first:last], spread[first:last])
 
     _share(task, range(0, values.shape[1], _GROUP))
     return centre, spread
@@ -74,18 +69,8 @@ def column_extremes(values: Floats) -> tuple[Doubles, Doubles]:
 
 def median(values: Floats) -> float:
     """Return the median of the values that are not missing, or NaN."""
-    column = values.copy()
-    return _median_in_place(column, column.size - int(np.count_nonzero(np.isnan(column))))
-
-
-def _median_in_place(column: Floats, present: int) -> float:
-    """Return the median of the `present` values of a column, which is reordered; missing ones sort last."""
-    if present == 0:
-        return float("nan")
-    middle = present // 2
-    column.partition(middle)
-    upper = float(column[middle])
-    return upper if present % 2 else (float(column[:middle].max()) + upper) / 2.0
+    present = values[~np.isnan(values)].astype(np.float64)
+    return float(np.median(present)) if present.size else float("nan")
 
 
 def _count_present(values: Floats) -> Doubles:
@@ -99,3 +84,66 @@ def _share(task: Callable[[int], None], items: range) -> None:
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         for _ in pool.map(task, items):
             pass
+
+
+@numba.njit(cache=True, nogil=True)
+def _medians_of_group(values: Floats, centre: Doubles, spread: Doubles) -> None:
+    rows, width = values.shape
+    columns = np.empty((width, rows), dtype=np.float32)
+    present = np.zeros(width, dtype=np.int64)
+    for i in range(rows):
+        for j in range(width):
+            value = values[i, j]
+            if not np.isnan(value):
+                columns[j, present[j]] = value
+                present[j] += 1
+    for j in range(width):
+        column = columns[j, : present[j]]
+        centre[j] = _median(column)
+        if np.isfinite(centre[j]):
+            middle = np.float32(centre[j])
+            for i in range(column.size):
+                column[i] = abs(column[i] - middle)
+        spread[j] = _median(column)
+
+
+@numba.njit(cache=True, nogil=True)
+def _median(column: Floats) -> float:
+    if column.size == 0:
+        return np.nan
+    upper = _ranked(column, column.size // 2)
+    lower = upper if column.size % 2 else _ranked(column, column.size // 2 - 1)
+    return (np.float64(lower) + np.float64(upper)) / 2.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _ranked(column: Floats, rank: int) -> Any:
+    """Return the value of a rank (from 0) by counting: first by the upper half of its bits, then by the lower."""
+    bits = column.view(np.uint32)
+    counts = np.zeros(1 << 16, dtype=np.int64)
+    for word in bits:
+        counts[_key(word) >> 16] += 1
+    high = 0
+    while rank >= counts[high]:
+        rank -= counts[high]
+        high += 1
+    counts[:] = 0
+    for word in bits:
+        key = _key(word)
+        if key >> 16 == high:
+            counts[key & 0xFFFF] += 1
+    low = 0
+    while rank >= counts[low]:
+        rank -= counts[low]
+        low += 1
+    key = (high << 16) | low
+    found = np.empty(1, dtype=np.uint32)
+    found[0] = key ^ (0x80000000 if key >> 31 else 0xFFFFFFFF)
+    return found.view(np.float32)[0]
+
+
+@numba.njit(cache=True, nogil=True)
+def _key(word: np.uint32) -> Any:
+    """Return the bits of a float32 as a whole number of the same order."""
+    bits = np.int64(word)
+    return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)
