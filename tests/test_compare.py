@@ -301,6 +301,11 @@ class TestTolerances:
         assert rule.allows(a, b) == rule.allows(b, a)
         assert rule.allows(a, a)
 
+    def test_a_relative_tolerance_is_a_share_of_the_larger_side(self) -> None:
+        assert Relative(0.1).allows(9.0, 10.0)
+        assert Relative(0.1).allows(-10.0, -9.0)
+        assert not Relative(0.1).allows(8.9, 10.0)
+
     def test_a_learned_tolerance_lets_rounding_pass_and_no_count(self) -> None:
         rule = Learned(0.0, 6.5)
         assert rule.allows(0.1, 0.1 + 1e-12)
