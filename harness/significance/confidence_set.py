@@ -8,13 +8,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.blas import one_blas_thread
-from harness.errors import ConfigError, DataError
+from harness.errors import ConfigError, DataError, closest
 from harness.significance.bootstrap import Bootstrap
 from harness.significance.defined import Doubles, check_look_ahead, defined_rows, is_long_enough, varies
+from harness.significance.elimination import peer_elimination, studentised_elimination
 from harness.significance.resampling import automatic_block_length
 
 __all__ = ["ModelConfidenceSet", "model_confidence_set"]
+
+Method = Literal["studentised", "R", "max"]
+_METHODS = ("studentised", "R", "max")
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ def model_confidence_set(
     *,
     bootstrap: Bootstrap | None = None,
     look_ahead: int = 1,
-    method: Literal["R", "max"] = "R",
+    method: Method = "studentised",
 ) -> ModelConfidenceSet:
-    """Return the model confidence set of a sweep, by `arch`.
+    """Return the model confidence set of a sweep.
+
+    Overlapping labels make the published bootstrap eliminate too eagerly, for it divides every resample by the same
+    standard errors: of five equal models with losses of overlap 20 over 860 days, at a size of 10 %, ``R`` kept all in
+    68 % of 150 sweeps, ``max`` in 75 %, ``studentised`` in 86 %, where 90 % are promised.
 
     Losses that differ from another model's by a constant only have nothing to be tested with: the worse ones go first
     with p-value 0, equal ones share the p-value of the first.
@@ -73,17 +80,19 @@ def model_confidence_set(
     look_ahead
         Of the label behind the losses, 1 when neighbours share nothing: the shortest mean block.
     method
-        Test statistic: ``R`` the largest pairwise difference, ``max`` the largest difference to the mean.
+        ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample, as in
+        `harness.significance.bootstrap_interval`. As published, by `arch`: ``R``, the largest pairwise difference;
+        ``max``, the largest difference to the mean.
 
     Raises
     ------
     ConfigError
-        When the size or the look-ahead is impossible.
+        When the method is unknown, or the size or the look-ahead impossible.
     DataError
         When shapes and names do not fit, names repeat, or a value is infinite.
     """
     check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
-    _check(losses, names, size)
+    _check(losses, names, size, method)
     bootstrap = bootstrap or Bootstrap()
     (defined,) = defined_rows("model_confidence_set", losses)
     count, dropped = defined.shape[0], losses.shape[0] - defined.shape[0]
@@ -93,7 +102,7 @@ def model_confidence_set(
     means = defined.mean(axis=0)
     leader = _leaders(defined, means)
     tested = np.flatnonzero(leader == np.arange(leader.size))
-    order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, size, method)
+    order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, method)
     p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
     rank = {model: place for place, model in enumerate(p_of)}
     p_values = [p_of[int(lead)] if means[m] == means[lead] else 0.0 for m, lead in enumerate(leader)]
@@ -113,26 +122,28 @@ def model_confidence_set(
 
 
 def _eliminate(
-    losses: Doubles, bootstrap: Bootstrap, look_ahead: int, size: float, method: Literal["R", "max"]
+    losses: Doubles, bootstrap: Bootstrap, look_ahead: int, method: Method
 ) -> tuple[npt.NDArray[np.int64], list[float], float]:
     """Return the columns in order of elimination, their p-values and the block length."""
     if losses.shape[1] == 1:
         return np.zeros(1, dtype=np.int64), [1.0], 0.0
-    from arch.bootstrap import MCS  # slow to import
-
-    block_length = bootstrap.block_length
-    if block_length is None:
+    longest = losses.shape[0] / 3
+    if bootstrap.block_length is None:
         relative = losses - losses.mean(axis=1, keepdims=True)
         moving = [m for m in range(relative.shape[1]) if varies(relative[:, m], float(np.abs(losses).max()))]
         block_length = automatic_block_length(relative[:, moving], look_ahead)
-    blocks = max(1, min(round(block_length), losses.shape[0] // 3))
-    confidence_set = MCS(
-        losses, size, reps=bootstrap.repetitions, block_size=blocks, method=method, seed=bootstrap.seed
-    )
-    with one_blas_thread():
-        confidence_set.compute()
-    p_values = confidence_set.pvalues
-    return p_values.index.to_numpy(dtype=np.int64), p_values["Pvalue"].tolist(), float(blocks)
+    else:
+        block_length = min(bootstrap.block_length, longest)
+    repetitions, seed = bootstrap.repetitions, bootstrap.seed
+    if method == "studentised":
+        order, p_values = studentised_elimination(
+            losses, block_length=block_length, look_ahead=look_ahead, repetitions=repetitions, seed=seed
+        )
+    else:
+        order, p_values = peer_elimination(
+            losses, block_length=block_length, repetitions=repetitions, seed=seed, method=method
+        )
+    return order, p_values, block_length
 
 
 def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
@@ -149,7 +160,15 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
     return leader
 
 
-def _check(losses: Doubles, names: tuple[str, ...], size: float) -> None:
+def _check(losses: Doubles, names: tuple[str, ...], size: float, method: str) -> None:
+    if method not in _METHODS:
+        raise ConfigError(
+            "Unknown method.",
+            where="model_confidence_set.method",
+            got=method,
+            expected=" | ".join(_METHODS),
+            hint=closest(method, _METHODS),
+        )
     if not 0.0 < size < 1.0:
         raise ConfigError(
             "The size is a probability.", where="model_confidence_set.size", got=size, expected="0 < size < 1"
