@@ -288,11 +288,31 @@ class TestSolve:
         assert solution.rank == 2
         assert np.abs(solution.theta).max() < 1
 
-    def test_condition_is_that_of_the_solved_system(self) -> None:
+    def test_condition_is_that_of_the_solved_system_with_a_unit_diagonal(self) -> None:
         equations = direct(make_rows(), 0, TIMES, None)
         for alpha in (0.0, 3.0):
-            expected = np.linalg.cond(equations.gram + alpha * np.eye(WIDTH))
+            solved = equations.gram + alpha * np.eye(WIDTH)
+            scale = np.sqrt(np.diag(solved))
+            expected = np.linalg.cond(solved / np.outer(scale, scale))
             np.testing.assert_allclose(equations.ridge(alpha).condition, expected, rtol=1e-9)
+
+    @pytest.mark.parametrize("intercept", [False, True])
+    def test_units_of_the_features_do_not_change_the_fit(self, intercept: bool) -> None:
+        features, label, offsets = make_rows()
+        units = (2.0 ** np.array([-30, 0, 40, 7, -12])).astype(np.float32)
+        plain = blocks_of((features, label, offsets)).weighted(0, TIMES, None)
+        mixed = blocks_of((features * units, label, offsets)).weighted(0, TIMES, None)
+        expected, found = (e.ridge(fit_intercept=intercept) for e in (plain, mixed))
+        np.testing.assert_allclose(found.theta * units, expected.theta, rtol=0, atol=1e-10)
+        assert found.rank == WIDTH
+        np.testing.assert_allclose(found.condition, expected.condition, rtol=1e-9)
+
+    def test_a_constant_feature_beside_an_intercept_counts_as_none(self) -> None:
+        features, label, offsets = make_rows()
+        features[:, 2] = np.float32(1e6 / 3)
+        solution = blocks_of((features, label, offsets)).weighted(0, TIMES, None).ridge(fit_intercept=True)
+        assert abs(solution.theta[2]) < 1e-15
+        assert solution.rank == WIDTH - 1
 
     def test_features_that_are_all_zero_give_zero(self) -> None:
         rows = np.zeros((9, 2), dtype=np.float32), np.ones(9, dtype=np.float32)

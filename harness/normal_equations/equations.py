@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.blas import one_blas_thread
 from harness.errors import DataError
@@ -13,11 +14,11 @@ from harness.normal_equations.sums import Doubles, Floats, sums_of_rows
 __all__ = ["RANK_CUTOFF", "NormalEquations", "Solution", "SquareRoot"]
 
 RANK_CUTOFF = 1e-11
-"""A direction whose Gram eigenvalue is below this share of the largest counts as none.
+"""A direction below this share of the largest eigenvalue counts as none; the Gram matrix is scaled to a unit diagonal.
 
 Features are float32, so an exact linear relation between them leaves an eigenvalue of up to about (1e-6)² of the
 largest. In normalised Alpha158 the relations lie below 1e-14 (below 3e-12 in a peer's rounding), real directions above
-1e-10.
+1e-10. The scaling keeps a feature in small units, such as a return beside a volume, from being taken for none.
 """
 
 
@@ -32,10 +33,10 @@ class Solution:
     intercept
         0 when none was fitted.
     rank
-        Directions of the Gram matrix above `RANK_CUTOFF` of its largest eigenvalue; below p the features are linearly
-        dependent.
+        Directions above `RANK_CUTOFF`; below p the features are linearly dependent.
     condition
-        Largest over smallest eigenvalue of the system that was solved: ridge term included, dropped directions not.
+        Largest over smallest eigenvalue of the system that was solved, scaled to a unit diagonal: ridge term included,
+        dropped directions not.
     """
 
     theta: Doubles
@@ -92,55 +93,68 @@ class NormalEquations:
         )
 
     def centred(self) -> tuple[Doubles, Doubles]:
-        """Return gram (p, p) and moment (p,) of features and label with their weighted means taken off."""
+        """Return gram (p, p) and moment (p,) of features and label with their weighted means taken off.
+
+        A feature that varies no more than rounding does is constant: its rows and columns are 0.
+        """
         gram = self.gram - np.outer(self.feature_sum, self.feature_sum) / self.weight_sum
-        return gram, self.moment - self.feature_sum * (self.label_sum / self.weight_sum)
+        moment = self.moment - self.feature_sum * (self.label_sum / self.weight_sum)
+        constant = np.diag(gram) <= RANK_CUTOFF * np.diag(self.gram)
+        gram[constant], gram[:, constant], moment[constant] = 0.0, 0.0, 0.0
+        return gram, moment
 
     def intercept(self, theta: Doubles) -> float:
         """Return the intercept that belongs to coefficients of the centred problem."""
         return float((self.label_sum - self.feature_sum @ theta) / self.weight_sum)
 
     def ridge(self, alpha: float = 0.0, *, fit_intercept: bool = False) -> Solution:
-        """Return argmin over θ of Σ w (y − xᵀθ − b)² + α|θ|², by the eigenvalues of the Gram matrix.
+        """Return argmin over θ, b of Σ w (y − xᵀθ − b)² + α|θ|², by eigenvalues.
 
         With α > 0 the system is regular, and only directions that float64 cannot resolve beside the largest are left
-        out. With α = 0 (ordinary least squares) directions below `RANK_CUTOFF` are left out, which gives the solution
-        of smallest norm; `Solution.rank` says how many remain, so that a singular system never goes unnoticed.
+        out. With α = 0 (ordinary least squares) directions below `RANK_CUTOFF` are left out and the solution of
+        smallest norm is taken; `Solution.rank` says how many remain, so that a singular system never goes unnoticed.
 
         Raises
         ------
         DataError
             When the rows hold missing or infinite features, or no weight at all.
         """
-        system = _System.of(self, fit_intercept)
-        values = system.values + alpha
-        keep = values > system.resolution * values[-1] if alpha > 0 else system.values > RANK_CUTOFF * values[-1]
-        vectors = system.vectors[:, keep]
-        with one_blas_thread():
-            theta = vectors @ ((vectors.T @ system.moment) / values[keep])
-        intercept = self.intercept(theta) if fit_intercept else 0.0
-        condition = float(values[-1] / values[keep].min()) if keep.any() else 1.0
-        return Solution(theta, intercept, system.rank, condition)
+        gram, moment = self._system(fit_intercept)
+        plain = _Spectrum.of(gram)
+        if alpha > 0:
+            solved = _Spectrum.of(gram + alpha * np.eye(moment.size))
+            keep = solved.values > moment.size * np.finfo(np.float64).eps * solved.values[-1]
+        else:
+            solved, keep = plain, plain.determined
+        theta = solved.solve(moment, keep)
+        condition = float(solved.values[-1] / solved.values[keep].min()) if keep.any() else 1.0
+        return Solution(theta, self.intercept(theta) if fit_intercept else 0.0, plain.rank, condition)
 
     def square_root(self, *, fit_intercept: bool = False) -> SquareRoot:
-        """Return A (p, p), b (p,) with |b − Aθ|² equal to min over b₀ of Σ w (y − xᵀθ − b₀)² up to a constant.
+        """Return A (p, p), b (p,) with |b − Aθ|² equal to Σ w (y − xᵀθ − b₀)² at its best b₀, up to a constant.
 
-        A = Λ^½Vᵀ and b = Λ^−½Vᵀm of the eigenvalues Λ and vectors V of the Gram matrix: whatever minimises over n rows
-        can minimise over these p instead. Directions below `RANK_CUTOFF`, which the rows leave open, get its eigenvalue
-        and the target 0, so that among equal fits the one that is smallest there is the unique solution.
+        Whatever minimises over n rows can minimise over these p instead: with the Gram matrix G = DVΛVᵀD, D scaling it
+        to a unit diagonal, A = Λ^½VᵀD and b = Λ^−½VᵀD⁻¹m. Directions below `RANK_CUTOFF`, which the rows leave open,
+        get the eigenvalue of the cut-off and the target 0, so that of equal fits the one smallest there is chosen.
 
         Raises
         ------
         DataError
             When the rows hold missing or infinite features, or no weight at all.
         """
-        system = _System.of(self, fit_intercept)
-        largest = float(system.values[-1]) if system.values[-1] > 0 else 1.0
-        floor = RANK_CUTOFF * largest
-        roots = np.sqrt(np.maximum(system.values, floor))
+        gram, moment = self._system(fit_intercept)
+        spectrum = _Spectrum.of(gram)
+        largest = float(spectrum.values[-1]) or 1.0
+        roots = np.sqrt(np.maximum(spectrum.values, RANK_CUTOFF * largest))
         with one_blas_thread():
-            target = np.where(system.values > floor, (system.vectors.T @ system.moment) / roots, 0.0)
-        return SquareRoot(roots[:, None] * system.vectors.T, target, system.rank, float((roots[-1] / roots[0]) ** 2))
+            target = (spectrum.vectors.T @ (moment / spectrum.scale)) / roots
+        target[~spectrum.determined] = 0.0
+        matrix = roots[:, None] * spectrum.vectors.T * spectrum.scale
+        return SquareRoot(matrix, target, spectrum.rank, float((roots[-1] / roots[0]) ** 2))
+
+    def _system(self, fit_intercept: bool) -> tuple[Doubles, Doubles]:
+        _require_solvable(self)
+        return self.centred() if fit_intercept else (self.gram, self.moment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,29 +176,41 @@ class SquareRoot:
 
 
 @dataclass(frozen=True, eq=False)
-class _System:
-    """Eigenvalues (p,), increasing and not negative, and vectors (p, p) of a Gram matrix, with its moment (p,)."""
+class _Spectrum:
+    """Eigenvalues (p,), increasing and not negative, and vectors (p, p) of D⁻¹MD⁻¹ with a unit diagonal.
 
+    `scale` (p,) is the diagonal of D; 1 where M's diagonal is 0.
+    """
+
+    scale: Doubles
     values: Doubles
     vectors: Doubles
-    moment: Doubles
 
     @classmethod
-    def of(cls, equations: NormalEquations, fit_intercept: bool) -> _System:
-        _require_solvable(equations)
-        gram, moment = equations.centred() if fit_intercept else (equations.gram, equations.moment)
+    def of(cls, matrix: Doubles) -> _Spectrum:
+        diagonal = np.diag(matrix)
+        scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         with one_blas_thread():
-            values, vectors = np.linalg.eigh(gram)
-        return cls(np.maximum(values, 0.0), vectors, moment)
+            values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+        return cls(scale, np.maximum(values, 0.0), vectors)
 
     @property
-    def resolution(self) -> float:
-        """The share of the largest eigenvalue below which one is only the rounding error of a float64 Gram matrix."""
-        return float(self.values.size * np.finfo(np.float64).eps)
+    def determined(self) -> npt.NDArray[np.bool_]:
+        """(p,) bool: directions that the rows determine."""
+        above: npt.NDArray[np.bool_] = self.values > RANK_CUTOFF * self.values[-1]
+        return above
 
     @property
     def rank(self) -> int:
-        return int(np.count_nonzero(self.values > RANK_CUTOFF * self.values[-1]))
+        return int(np.count_nonzero(self.determined))
+
+    def solve(self, moment: Doubles, keep: npt.NDArray[np.bool_]) -> Doubles:
+        """Return the smallest θ (p,) that solves Mθ = moment in the directions to keep."""
+        with one_blas_thread():
+            kept, open_ended = self.vectors[:, keep], self.vectors[:, ~keep] / self.scale[:, None]
+            theta: Doubles = kept @ ((kept.T @ (moment / self.scale)) / self.values[keep]) / self.scale
+            basis = np.linalg.qr(open_ended)[0]
+            return theta - basis @ (basis.T @ theta)
 
 
 def _require_solvable(equations: NormalEquations) -> None:
