@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.data.source import Source
-from harness.errors import ConfigError, closest
+from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation import SignalEvaluation
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
@@ -229,7 +229,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
         near = closest(name, siblings) or closest(name, known)
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
-        return ConfigError(
+        return UnknownKeyError(
             f"There is no configuration key `{name}`.",
             where=name,
             got=given,

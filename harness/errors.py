@@ -15,6 +15,7 @@ __all__ = [
     "HarnessError",
     "LookAheadError",
     "SnapshotError",
+    "UnknownKeyError",
     "UnsupportedWeightsError",
     "closest",
 ]
@@ -67,6 +68,10 @@ class HarnessError(Exception):
 
 class ConfigError(HarnessError):
     """A configuration key or value that cannot be used."""
+
+
+class UnknownKeyError(ConfigError):
+    """A configuration key that does not exist where it was given."""
 
 
 class DataError(HarnessError):

@@ -26,7 +26,7 @@ from harness.snapshot import Snapshot, identity_digest, write_snapshot
 from harness.stages import Stages
 from harness.windows import Segment, Window
 
-__all__ = ["ExperimentResult", "run", "run_experiment"]
+__all__ = ["ExperimentResult", "describe_experiment", "run", "run_experiment"]
 
 _PREDICTIONS, _SERIES, _METRICS, _READS = "predictions.parquet", "series.parquet", "metrics.json", "reads.json"
 _RESOLVED = "resolved.json"
@@ -94,10 +94,15 @@ def run_experiment(
     return run(compose_config(overrides, search_path=search_path), observer or Silent())
 
 
-def run(config: ExperimentConfig, observer: Observer) -> ExperimentResult:
+def describe_experiment(config: ExperimentConfig) -> str:
+    """Return canonical JSON of everything configured that can change a number: equal text, equal result."""
+    return canonical_json({"case": config.case, "data": describe(config.data), **_settings(config)})
+
+
+def run(config: ExperimentConfig, observer: Observer, store: ArtifactStore | None = None) -> ExperimentResult:
     """Run a composed configuration: panel → windows → result → snapshot."""
     watch = Stopwatch()
-    store = ArtifactStore(Path(config.output.store))
+    store = store or ArtifactStore(Path(config.output.store))
     stages = Stages(config, store, watch, observer)
     panel = stages.panel()
     windows = resolve_windows(config.windows, panel.calendar, config.label.look_ahead)

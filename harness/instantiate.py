@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pydantic
 from typing_extensions import get_protocol_members
 
-from harness.errors import ConfigError, closest
+from harness.errors import ConfigError, UnknownKeyError, closest
 
 __all__ = ["TARGET", "build", "build_record", "describe", "join_key"]
 
@@ -66,7 +66,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in given:
         if name not in parameters and not open_ended:
-            raise ConfigError(
+            raise UnknownKeyError(
                 f"There is no configuration key `{join_key(path, name)}`.",
                 where=join_key(path, name),
                 got=given[name],

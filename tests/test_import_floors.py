@@ -26,6 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.schedule",),
     ("harness.stages",),
     ("harness.experiment",),
+    ("harness.sweep",),
+    ("harness.leaderboard",),
     ("harness.audit", "harness.tracking", "harness.report"),
     ("harness.cli", "harness.pytest_plugin"),
 )

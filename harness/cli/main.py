@@ -8,13 +8,19 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.cli import commands
-from harness.cli.help import DATA_HELP, EXPLAIN_HELP, MAIN_HELP, RUN_HELP, config_groups
+from harness.cli import data, explain, run
 from harness.errors import HarnessError
 from harness.provenance import code_version
 
 __all__ = ["main"]
 
+_HELP = """\
+Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
+
+  bench run                           the main job on a simulated market
+  bench run data=cn_csi300            the same on real prices
+  bench explain windows.step=40       which windows would be walked
+  bench COMMAND --help                teaches a command"""
 _INTERRUPTED = 130
 _WIDTH_OF_A_FILE = 160
 
@@ -40,51 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bench", description=MAIN_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"bench {code_version()}")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run = _add(groups, "run", "run an experiment: prices in, metrics and a snapshot out", RUN_HELP)
-    run.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
-    run.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
-    run.set_defaults(command=commands.run)
-    explain = _add(groups, "explain", "print the windows of a configuration without running anything", EXPLAIN_HELP)
-    explain.add_argument("--json", action="store_true", help="print the windows as JSON instead of a table")
-    explain.set_defaults(command=commands.explain)
-    data = groups.add_parser("data", help="look at, check or convert market data")
-    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, summary, command in (
-        ("info", "print what the panel holds", commands.data_info),
-        ("validate", "check the panel and list what looks wrong", commands.data_validate),
-        ("convert", "write the panel in another format", commands.data_convert),
-    ):
-        action = _add(actions, name, summary, DATA_HELP[name])
-        if name == "convert":
-            action.add_argument("--to", choices=("long", "qlib_bin"), required=True, help="the format to write")
-            action.add_argument("--out", required=True, metavar="FOLDER", help="a new folder for the result")
-            action.add_argument("--universe", default="universe", metavar="NAME", help="name of the membership file")
-        else:
-            action.add_argument("--json", action="store_true", help="print JSON")
-        action.set_defaults(command=command)
-    return parser
-
-
-def _add(
-    groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, text: str
-) -> argparse.ArgumentParser:
-    parser = groups.add_parser(
-        name,
-        help=summary,
-        description=text,
-        epilog=config_groups(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, see below")
-    parser.add_argument(
-        "--config-dir",
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="a folder with your own configuration groups",
-    )
+    for command in (run, explain, data):
+        command.add(groups)
     return parser

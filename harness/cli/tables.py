@@ -7,27 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.experiment import ExperimentResult
+from harness.leaderboard import COLUMNS, Leaderboard
 from harness.samples import RowIndex
+from harness.sweep import Cell, Outcome
 from harness.windows import Segment, Window
 
-__all__ = ["findings_table", "record_table", "result_summary", "result_table", "windows_summary", "windows_table"]
-
-_COLUMNS = {
-    "IC": "IC",
-    "ICIR": "ICIR",
-    "rank_IC": "rank IC",
-    "rank_ICIR": "rank ICIR",
-    "long_short_return": "long-short",
-    "turnover": "turnover",
-    "autocorrelation": "autocorr.",
-    "excess_return": "excess return",
-    "information_ratio": "IR",
-    "max_drawdown": "MDD",
-}
+__all__ = [
+    "findings_table",
+    "leaderboard_table",
+    "plan_table",
+    "record_table",
+    "result_summary",
+    "result_table",
+    "windows_summary",
+    "windows_table",
+]
 
 
 def result_table(result: ExperimentResult) -> Table:
@@ -35,14 +34,44 @@ def result_table(result: ExperimentResult) -> Table:
     rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": result.metrics}
     if result.oracle is not None:
         rows["oracle"] = result.oracle
-    names = [n for n in _COLUMNS if any(n in row for row in rows.values())]
+    names = [n for n in COLUMNS if any(n in row for row in rows.values())]
     title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     table.add_column("forecaster")
     for name in names:
-        table.add_column(_COLUMNS[name], justify="right", min_width=7, no_wrap=False)
+        table.add_column(COLUMNS[name], justify="right", min_width=7, no_wrap=False)
     for label, row in rows.items():
         table.add_row(label, *(_number(row.get(name)) for name in names))
+    return table
+
+
+def leaderboard_table(board: Leaderboard) -> Table:
+    """Return the cells of a sweep, best first; the best value of each column is bold."""
+    table = Table(title=f"sorted by {COLUMNS[board.sorted_by]}", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("cell")
+    for metric in board.metrics:
+        table.add_column(COLUMNS[metric], justify="right", min_width=7)
+    table.add_column("seconds", justify="right")
+    best = {metric: board.best(metric) for metric in board.metrics}
+    for row in board.rows:
+        cells = []
+        for metric in board.metrics:
+            value = row.values.get(metric)
+            is_best = row.outcome == Outcome.DONE and value is not None and value == best[metric]
+            cells.append(Text(_number(value), style="bold green" if is_best else ""))
+        cost = "stored" if row.reused else f"{row.seconds:.1f}"
+        label = row.name if row.note is None else f"{row.name}\n{row.outcome}: {row.note.splitlines()[0]}"
+        table.add_row(Text(label), *cells, "" if row.outcome == "oracle" else cost)
+    return table
+
+
+def plan_table(cells: Sequence[Cell]) -> Table:
+    """Return the cells that a sweep would run, and why some are refused."""
+    table = Table(title=f"{len(cells)} cells", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("cell")
+    table.add_column("plan")
+    for cell in cells:
+        table.add_row(Text(cell.name), Text("run" if cell.refusal is None else f"refused: {cell.refusal}"))
     return table
 
 

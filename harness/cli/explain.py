@@ -1,0 +1,47 @@
+"""`bench explain`: which windows would be walked."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+
+from harness.artifacts import canonical_json
+from harness.cli import tables
+from harness.cli.progress import ProgressObserver
+from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
+from harness.samples import index_rows
+from harness.schedule import describe_windows, resolve_windows
+
+__all__ = ["add", "explain"]
+
+_HELP = """\
+Print every window of a configuration: dates, purge and rows, without computing a feature or fitting anything.
+
+examples:
+  bench explain data=cn_csi300 windows.step=20
+  bench explain label.horizon=5 windows=sliding"""
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(groups, "explain", "print the windows of a configuration without running anything", _HELP)
+    parser.add_argument("--json", action="store_true", help="print the windows as JSON instead of a table")
+    parser.set_defaults(command=explain)
+
+
+def explain(arguments: Arguments, out: Console, err: Console) -> int:
+    """Print the windows of a configuration: dates, purge, rows."""
+    config = config_of(arguments)
+    with ProgressObserver(err) as observer:
+        panel = stages_of(config, observer).panel()
+    look_ahead = config.label.look_ahead
+    windows = resolve_windows(config.windows, panel.calendar, look_ahead)
+    rows = index_rows(panel, listed=config.samples.rows == "listed")
+    if arguments.json:
+        described = describe_windows(windows, panel.calendar)
+        out.print(canonical_json({"look_ahead": look_ahead, "windows": described}, indent=1), markup=False, end="")
+        return 0
+    out.print(tables.windows_table(windows, panel.calendar, rows))
+    out.print(tables.windows_summary(config, look_ahead), markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,97 @@
+"""`bench run`: one experiment, or with ``-m`` every combination of swept values."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.artifacts import canonical_json
+from harness.cli import tables
+from harness.cli.progress import ProgressObserver
+from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.config import composed_yaml
+from harness.experiment import run as run_config
+from harness.leaderboard import leaderboard, write_leaderboard
+from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+
+__all__ = ["add", "run", "sweep"]
+
+_HELP = """\
+Run one experiment and leave its snapshot.
+
+The past of each window is cut where its labels are no longer known (the purge), the model is fitted on it, and the
+window's test segment is predicted. The predictions of all windows are judged together. Running the same command again
+gives the same snapshot, byte for byte but for its provenance, and takes seconds: finished stages are reused.
+
+examples:
+  bench run data=cn_csi300 model=linear windows.step=20 label.horizon=20
+  bench run model.alpha=1 windows=sliding windows.embargo=5
+  bench run data=tabular data.path=my.parquet data.columns.time=date
+  bench run --config-dir my_conf model=my_model
+  bench run -m model=linear,lightgbm windows.step=20,40      sweeps every combination
+
+exit codes: 0 fine, 2 a mistake in the command or the data, 130 interrupted"""
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(groups, "run", "run an experiment: prices in, metrics and a snapshot out", _HELP)
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="sweep: run every combination of KEY=A,B,… values"
+    )
+    parser.add_argument("--plan", action="store_true", help="with -m: print the cells and stop")
+    parser.add_argument(
+        "--sort-by", default="rank_IC", metavar="METRIC", help="with -m: the metric that orders the table"
+    )
+    parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: Arguments, out: Console, err: Console) -> int:
+    """Run one experiment, print its table and where the snapshot lies."""
+    if arguments.cfg:
+        out.print(composed_yaml(arguments.overrides, search_path=arguments.config_dir), markup=False, end="")
+        return 0
+    if arguments.multirun:
+        return sweep(arguments, out, err)
+    config = config_of(arguments)
+    with ProgressObserver(err) as observer:
+        result = run_config(config, observer)
+    if arguments.json:
+        record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
+        out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
+        return 0
+    out.print(tables.result_table(result))
+    out.print(tables.result_summary(result), markup=False, soft_wrap=True)
+    return 0
+
+
+def sweep(arguments: Arguments, out: Console, err: Console) -> int:
+    """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
+    cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
+    if arguments.plan:
+        out.print(tables.plan_table(cells))
+        return 0
+    with ProgressObserver(err) as observer:
+        observer.start("cells", len(cells))
+
+        def tell(ended: CellResult) -> None:
+            observer.advance("cells")
+            if ended.reason is not None:
+                observer.notice(f"{ended.cell.name}: {ended.outcome}: {ended.reason}")
+
+        ended = run_sweep(cells, lambda config: run_config(config, observer), tell)
+        observer.finish("cells")
+    board = leaderboard(ended, sort_by=arguments.sort_by)
+    runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
+    folder = write_leaderboard(board, ended, runs)
+    if arguments.json:
+        out.print(board.to_json(), markup=False, soft_wrap=True, end="")
+    else:
+        out.print(tables.leaderboard_table(board))
+        out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
+    return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0

@@ -1,0 +1,50 @@
+"""What several commands need: their arguments, their configuration, their stages."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness.artifacts import ArtifactStore
+from harness.cli.help import config_groups
+from harness.config import ExperimentConfig, compose_config
+from harness.interfaces import Observer
+from harness.provenance import Stopwatch
+from harness.stages import Stages
+
+__all__ = ["Arguments", "Commands", "add_command", "config_of", "stages_of"]
+
+Arguments = argparse.Namespace
+Commands = argparse._SubParsersAction  # the type that argparse gives no public name
+
+
+def add_command(
+    groups: Commands[argparse.ArgumentParser], name: str, summary: str, text: str
+) -> argparse.ArgumentParser:
+    """Add a command that takes Hydra overrides; `text` teaches it and shows two examples."""
+    parser = groups.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=config_groups(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, see below")
+    parser.add_argument(
+        "--config-dir",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder with your own configuration groups",
+    )
+    return parser
+
+
+def config_of(arguments: Arguments) -> ExperimentConfig:
+    """Return the checked configuration of a command."""
+    return compose_config(arguments.overrides, search_path=arguments.config_dir)
+
+
+def stages_of(config: ExperimentConfig, observer: Observer) -> Stages:
+    """Return the stages of a configuration, on its store."""
+    return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer)

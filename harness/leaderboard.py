@@ -1,0 +1,179 @@
+"""One table of many cells: sorted, the best of each column marked, as text, CSV, Markdown or JSON."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.artifacts import canonical_json, write_atomically
+from harness.evaluation import METRIC_DIRECTIONS
+from harness.sweep import CellResult, Outcome
+
+__all__ = ["COLUMNS", "Leaderboard", "Row", "leaderboard", "write_leaderboard"]
+
+COLUMNS = {
+    "IC": "IC",
+    "ICIR": "ICIR",
+    "rank_IC": "rank IC",
+    "rank_ICIR": "rank ICIR",
+    "long_short_return": "long-short",
+    "turnover": "turnover",
+    "autocorrelation": "autocorr.",
+    "excess_return": "excess return",
+    "information_ratio": "IR",
+    "max_drawdown": "MDD",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One forecaster.
+
+    Attributes
+    ----------
+    name
+        The swept values, or ``oracle``.
+    outcome
+        How the cell ended; ``oracle`` for the simulator's own expectation.
+    values
+        Metric → value; None where undefined or not run.
+    seconds
+        Wall time.
+    reused
+        The store held the whole result already.
+    note
+        Why it was refused or failed.
+    folder
+        Where its snapshot lies.
+    """
+
+    name: str
+    outcome: str
+    values: dict[str, float | None]
+    seconds: float
+    reused: bool
+    note: str | None
+    folder: str | None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The rows, best first, then the oracle, then what was refused or failed.
+
+    Attributes
+    ----------
+    rows
+        In that order.
+    metrics
+        The metrics that some row has, in the order of `COLUMNS`.
+    sorted_by
+        The metric that orders the rows.
+    """
+
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    sorted_by: str
+
+    def best(self, metric: str) -> float | None:
+        """Return the best value of a metric among the forecasters; None when no direction is better."""
+        direction = METRIC_DIRECTIONS.get(metric, "none")
+        found = [r.values[metric] for r in self.rows if r.outcome == Outcome.DONE and r.values.get(metric) is not None]
+        numbers = [value for value in found if value is not None]
+        if direction == "none" or not numbers:
+            return None
+        return max(numbers) if direction == "higher" else min(numbers)
+
+    def to_csv(self) -> str:
+        """Return the rows as CSV, every number in full precision."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["cell", "outcome", *self.metrics, "seconds", "reused", "note", "folder"])
+        for row in self.rows:
+            numbers = ["" if row.values.get(m) is None else repr(row.values[m]) for m in self.metrics]
+            writer.writerow(
+                [row.name, row.outcome, *numbers, f"{row.seconds:.3f}", row.reused, row.note or "", row.folder or ""]
+            )
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return the rows as a Markdown table; the best value of each column is bold."""
+        heads = ["cell", *(COLUMNS[m] for m in self.metrics)]
+        lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---', *['---:'] * len(self.metrics)])} |"]
+        for row in self.rows:
+            if row.outcome in (Outcome.REFUSED, Outcome.FAILED):
+                first = (row.note or "").splitlines()[0].replace("|", "\\|")
+                lines.append(f"| {row.name} | {row.outcome}: {first} {'|' * len(self.metrics)}")
+                continue
+            lines.append(f"| {row.name} | {' | '.join(self._cell(row, m) for m in self.metrics)} |")
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        """Return the rows as canonical JSON."""
+        return canonical_json({"sorted_by": self.sorted_by, "rows": [vars(row) for row in self.rows]}, indent=1)
+
+    def _cell(self, row: Row, metric: str) -> str:
+        value = row.values.get(metric)
+        if value is None:
+            return "–"
+        is_best = row.outcome == Outcome.DONE and value == self.best(metric)
+        return f"**{value:.4f}**" if is_best else f"{value:.4f}"
+
+
+def leaderboard(results: Sequence[CellResult], *, sort_by: str = "rank_IC") -> Leaderboard:
+    """Return the table of a sweep, sorted by one metric, the best first; ties keep the order of the cells."""
+    done = [_row(r) for r in results if r.outcome is Outcome.DONE]
+    sign = -1.0 if METRIC_DIRECTIONS.get(sort_by, "higher") != "lower" else 1.0
+
+    def rank(row: Row) -> tuple[bool, float]:
+        value = row.values.get(sort_by)
+        return (value is None, 0.0 if value is None else sign * value)
+
+    others = [_row(r) for r in results if r.outcome is not Outcome.DONE]
+    rows = (*sorted(done, key=rank), *_oracles(results), *others)
+    metrics = tuple(m for m in COLUMNS if any(m in row.values for row in rows))
+    return Leaderboard(rows, metrics, sort_by)
+
+
+def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
+    """Write the table as CSV, Markdown and JSON, and the traceback of every failed cell; return their folder.
+
+    The folder is named by the cells, so that the same sweep writes to the same place.
+    """
+    names = "\n".join(sorted(result.cell.name for result in results))
+    folder = runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    write_atomically(folder / "leaderboard.csv", board.to_csv().encode())
+    write_atomically(folder / "leaderboard.md", board.to_markdown().encode())
+    write_atomically(folder / "leaderboard.json", board.to_json().encode())
+    for number, result in enumerate(results):
+        if result.trace is not None:
+            text = f"{result.cell.name}\n\n{result.trace}"
+            write_atomically(folder / f"failure-{number:03}.txt", text.encode())
+    return folder
+
+
+def _row(ended: CellResult) -> Row:
+    result = ended.result
+    return Row(
+        name=ended.cell.name,
+        outcome=str(ended.outcome),
+        values={} if result is None else {m: result.metrics[m] for m in COLUMNS if m in result.metrics},
+        seconds=ended.seconds,
+        reused=result is not None and result.reused,
+        note=ended.reason,
+        folder=None if result is None else str(result.folder),
+    )
+
+
+def _oracles(results: Sequence[CellResult]) -> list[Row]:
+    """Return one oracle row per distinct oracle: cells on the same market and label share theirs."""
+    found: dict[str, Row] = {}
+    for ended in results:
+        if ended.result is None or ended.result.oracle is None:
+            continue
+        values = {m: ended.result.oracle[m] for m in COLUMNS if m in ended.result.oracle}
+        found.setdefault(canonical_json(values), Row("oracle", "oracle", values, 0.0, True, None, None))
+    return list(found.values())

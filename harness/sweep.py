@@ -1,0 +1,187 @@
+"""A sweep: every combination of swept values is a cell; cells share stages and never stop each other."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from harness.config import ExperimentConfig, compose_config
+from harness.errors import ConfigError, HarnessError, UnknownKeyError
+from harness.experiment import ExperimentResult, describe_experiment
+
+__all__ = ["Cell", "CellResult", "Outcome", "plan_sweep", "run_sweep"]
+
+
+class Outcome(StrEnum):
+    """How a cell ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One combination of swept values.
+
+    Attributes
+    ----------
+    chosen
+        Swept key → value, without the keys that do not apply here.
+    overrides
+        The complete overrides.
+    config
+        The checked configuration; None when it is refused.
+    refusal
+        Why it is refused.
+    """
+
+    chosen: dict[str, str]
+    overrides: tuple[str, ...]
+    config: ExperimentConfig | None
+    refusal: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The swept values as text."""
+        return " ".join(f"{key}={value}" for key, value in self.chosen.items()) or "the only cell"
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """How one cell ended.
+
+    Attributes
+    ----------
+    cell, outcome
+        Which one, and how.
+    result
+        What it leaves behind; None unless it is done.
+    reason
+        Why it was refused or failed.
+    trace
+        The traceback of a failure.
+    seconds
+        Wall time.
+    """
+
+    cell: Cell
+    outcome: Outcome
+    result: ExperimentResult | None = None
+    reason: str | None = None
+    trace: str | None = field(default=None, repr=False)
+    seconds: float = 0.0
+
+
+def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
+    """Return the cells of a sweep, in the order of the overrides, the last varying fastest.
+
+    A swept key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
+    thereby become equal are one.
+
+    Raises
+    ------
+    ConfigError
+        When an override cannot be read, or a swept key exists in no cell.
+    """
+    parsed = _parse(overrides)
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    swept = [(o.get_key_element().lstrip("+~"), _values(o)) for o in parsed if o.is_sweep_override()]
+    cells: dict[object, Cell] = {}
+    unused: dict[str, UnknownKeyError] = {}
+    used: set[str] = set()
+    keys = [key for key, _ in swept]
+    for combination in itertools.product(*(values for _, values in swept)):
+        chosen = dict(zip(keys, combination, strict=True))
+        cell, dropped = _cell(chosen, fixed, search_path)
+        used |= chosen.keys() - dropped.keys()
+        unused |= dropped
+        identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
+        cells.setdefault(identity, cell)
+    for key, error in unused.items():
+        if key not in used:
+            raise error
+    return tuple(cells.values())
+
+
+def run_sweep(
+    cells: Sequence[Cell],
+    run_cell: Callable[[ExperimentConfig], ExperimentResult],
+    tell: Callable[[CellResult], None],
+) -> tuple[CellResult, ...]:
+    """Run the cells one after the other; a cell that fails is recorded with its traceback and the others go on.
+
+    Parameters
+    ----------
+    cells
+        What `plan_sweep` returned.
+    run_cell
+        Runs one configuration.
+    tell
+        Hears of every cell as soon as it has ended.
+    """
+    ended = []
+    for cell in cells:
+        ended.append(_run(cell, run_cell))
+        tell(ended[-1])
+    return tuple(ended)
+
+
+def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
+    if cell.config is None:
+        return CellResult(cell, Outcome.REFUSED, reason=cell.refusal)
+    began = time.perf_counter()
+
+    def ended(outcome: Outcome, **what: object) -> CellResult:
+        return CellResult(cell, outcome, seconds=time.perf_counter() - began, **what)  # type: ignore[arg-type]
+
+    try:
+        return ended(Outcome.DONE, result=run_cell(cell.config))
+    except HarnessError as error:
+        return ended(Outcome.REFUSED, reason=str(error))
+    except Exception as error:
+        # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
+        return ended(Outcome.FAILED, reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(
+            "The command's overrides cannot be read.",
+            got=str(error).strip().splitlines()[0],
+            hint="see `bench run --help`",
+        ) from error
+
+
+def _values(override: Override) -> list[str]:
+    return [str(value) for value in override.sweep_string_iterator()]
+
+
+def _cell(
+    chosen: dict[str, str], fixed: Sequence[str], search_path: Sequence[str | Path]
+) -> tuple[Cell, dict[str, UnknownKeyError]]:
+    """Compose one combination, leaving out swept keys that do not exist in it."""
+    dropped: dict[str, UnknownKeyError] = {}
+    while True:
+        kept = {key: value for key, value in chosen.items() if key not in dropped}
+        overrides = (*fixed, *(f"{key}={value}" for key, value in kept.items()))
+        try:
+            return Cell(kept, overrides, compose_config(overrides, search_path=search_path)), dropped
+        except UnknownKeyError as error:
+            key = str(error.where)
+            if key not in kept or "." not in key:
+                raise
+            dropped[key] = error
+        except ConfigError as error:
+            return Cell(kept, overrides, None, str(error)), dropped
