@@ -85,18 +85,17 @@ def schedule(table: SampleTable, *, train: int, step: int) -> tuple[Window, ...]
     """Return expanding windows without valid that begin after `train` times and end with the last known label."""
     stop = len(table.calendar) - table.look_ahead
     return walk_forward(
-        Schedule(
-            train=Segment(0, train), valid=None, test=Segment(train, stop), step=step, look_ahead=table.look_ahead
-        )
+        Schedule(train=Segment(0, train), valid=None, test=Segment(train, stop), step=step, look_ahead=table.look_ahead)
     )
 
 
 def history_of(table: SampleTable, windows: tuple[Window, ...], step: int, seed: int = 0) -> History:
     """Return the history of an experiment on a table."""
-    return History(as_of=table.as_of, windows=windows, step=step, seed=seed, observer=Silent(), **_segment(windows))
-
-
-def _segment(windows: tuple[Window, ...]) -> dict[str, Segment]:
-    if "segment" not in History.__dataclass_fields__:
-        return {}
-    return {"segment": Segment(windows[0].train.start, windows[-1].learn_stop)}
+    return History(
+        as_of=table.as_of,
+        windows=windows,
+        segment=Segment(windows[0].train.start, windows[-1].learn_stop),
+        step=step,
+        seed=seed,
+        observer=Silent(),
+    )

@@ -18,7 +18,7 @@ from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.errors import ConfigError
 from harness.interfaces import Observer
 
-__all__ = ["Criterion", "MetaScore", "MetaTraining", "WeightNet", "initial_weight_model", "train"]
+__all__ = ["Criterion", "MetaScore", "MetaTraining", "TaskTensors", "WeightNet", "initial_weight_model", "train"]
 
 Doubles = npt.NDArray[np.float64]
 Criterion = Literal["ic_loss", "mse"]
@@ -124,8 +124,8 @@ def initial_weight_model(hist_step_n: int, shape: WeightShape, seed: int) -> Wei
     return WeightModel(coefficients=start, bias=0.0, scale=_INITIAL_SCALE, shape=shape)
 
 
-class _Problem:
-    """Tensors of one inner problem."""
+class TaskTensors:
+    """One inner problem as tensors, which share memory with its arrays."""
 
     def __init__(self, problem: InnerProblem) -> None:
         width = problem.moment.shape[1]
@@ -203,7 +203,7 @@ def train(
     ConfigError
         When an inner problem has no unique solution: a singular Gram matrix and no penalty.
     """
-    tasks = {phase: [_Problem(one) for one in members] for phase, members in phases.items() if members}
+    tasks = {phase: [TaskTensors(one) for one in members] for phase, members in phases.items() if members}
     trained = next(iter(phases))
     net = WeightNet(start)
     optimiser = torch.optim.Adam(net.parameters(), lr=setting.lr)
@@ -223,7 +223,7 @@ def train(
 
 
 def _score(
-    tasks: Sequence[_Problem],
+    tasks: Sequence[TaskTensors],
     net: WeightNet | None,
     setting: MetaTraining,
     optimiser: torch.optim.Optimizer | None = None,
