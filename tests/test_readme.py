@@ -37,7 +37,8 @@ def check_table(name: str, table: str) -> None:
 
 
 def code_block(language: str, first_line: str) -> str:
-    found = re.search(rf"```{language}\n({re.escape(first_line)}\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    pattern = rf"```{language}\n({re.escape(first_line)}\n.*?)```"
+    found = re.search(pattern, README.read_text(encoding="utf-8"), re.DOTALL)
     assert found, f"the README lacks its {language} block that starts with {first_line}"
     return found[1]
 
