@@ -43,12 +43,13 @@ class Case:
         """Return the weighted ridge solved from rows; rows after the last block weigh like it."""
         task = problem.task
         per_time = weights[np.minimum((np.arange(len(task.train))) // STEP, weights.size - 1)]
-        gram, moment = alpha * np.eye(self.table.features.shape[1]), np.zeros(self.table.features.shape[1])
+        width = self.table.features.shape[1]
+        gram, moment = alpha * np.eye(width), np.zeros(width)
         for weight, at in zip(per_time, range(task.train.start, task.train.stop), strict=True):
             x, y = self.rows(at, at + 1)
             gram += weight * x.T @ x
             moment += weight * x.T @ y
-        return np.linalg.solve(gram, moment)
+        return np.asarray(np.linalg.solve(gram, moment), dtype=np.float64)
 
     def correlations(self, task: MetaTask, theta: Doubles, skip_below: int = 2) -> list[float]:
         """Return the Pearson correlation of every judged time."""

@@ -46,19 +46,21 @@ class Stream:
 
     def coefficients(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Return (T, F) unit-length coefficients."""
-        basis = np.linalg.qr(rng.standard_normal((self.features, self.features)))[0]
+        basis: npt.NDArray[np.float64] = np.linalg.qr(rng.standard_normal((self.features, self.features)))[0]
         t = np.arange(self.times)
         if self.drift == "none":
             return np.repeat(basis[:1], self.times, axis=0)
         if self.drift == "gradual":
             angle = 2 * np.pi * t / self.period
-            return np.cos(angle)[:, None] * basis[0] + np.sin(angle)[:, None] * basis[1]
+            turned: npt.NDArray[np.float64] = np.cos(angle)[:, None] * basis[0] + np.sin(angle)[:, None] * basis[1]
+            return turned
         if self.drift == "recurring":
-            return basis[(t * 4 // self.period) % 4]
+            return np.asarray(basis[(t * 4 // self.period) % 4])
         changes = np.flatnonzero(rng.random(self.times) < 1.0 / self.period)
         draws = rng.standard_normal((changes.size + 1, self.features))
         draws /= np.linalg.norm(draws, axis=1, keepdims=True)
-        return draws[np.searchsorted(changes, t, side="right")]
+        regimes: npt.NDArray[np.float64] = draws[np.searchsorted(changes, t, side="right")]
+        return regimes
 
     def table(self, seed: int) -> SampleTable:
         """Return a stream as a sample table; labels of the last `look_ahead` times are missing."""

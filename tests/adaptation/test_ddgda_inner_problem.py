@@ -95,7 +95,7 @@ def test_times_with_too_few_instruments_are_not_judged() -> None:
 def test_predictions_without_spread_cost_nothing_and_push_nowhere(small: Case) -> None:
     theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     loss = TaskTensors(small.first).ic_loss(theta, shrink=False)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
     assert theta.grad is not None
     assert not theta.grad.any()

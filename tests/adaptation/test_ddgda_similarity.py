@@ -107,7 +107,7 @@ class TestTrees:
         rows = table.index.rows(START + 30, START + 40)
         booster = fit_booster(table.features[rows], table.label[rows], SMALL, seed=0, threads=1)
         at = table.index.rows(100, 101)
-        expected = spearmanr(booster.predict(table.features[at]).astype(np.float32), table.label[at])[0]
+        expected = spearmanr(np.asarray(booster.predict(table.features[at]), dtype=np.float32), table.label[at])[0]
         np.testing.assert_allclose(by_trees(table).values[100 - START, 3], expected, atol=1e-12)
 
     def test_a_proxy_that_cannot_split_has_no_similarity(self, table: SampleTable) -> None:

@@ -13,8 +13,8 @@ from harness.interfaces import TimeWeights
 from harness.windows import Segment, Window
 from tests.adaptation.streams import Stream, history_of, schedule
 
-LINEAR = {"kind": "linear", "fade": 0.8}
-EXPONENTIAL = {"kind": "exponential", "half_life": 40.0}
+LINEAR: dict[str, Any] = {"kind": "linear", "fade": 0.8}
+EXPONENTIAL: dict[str, Any] = {"kind": "exponential", "half_life": 40.0}
 
 
 def weights(step: int = 10, train: int = 203, **keys: Any) -> TimeWeights:
