@@ -106,7 +106,7 @@ class TestConfiguration:
 
     def test_the_two_profiles_share_every_number_that_is_not_a_leak(self) -> None:
         ours, qlibs = configured("ddgda"), configured("ddgda_qlib")
-        shared = ["fea_imp_n", "sim_alpha", "hist_step_n", "fill_method", "segments", "clip_method", "clip_weight"]
+        shared = ["fea_imp_n", "sim_alpha", "hist_step_n", "fill_method", "clip_method", "clip_weight"]
         shared += ["alpha", "criterion", "loss_skip_thresh", "lr", "max_epoch"]
         assert [getattr(ours, key) for key in shared] == [getattr(qlibs, key) for key in shared]
 
