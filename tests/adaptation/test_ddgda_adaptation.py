@@ -193,11 +193,19 @@ class TestProfiles:
         assert found.values[-1] == 1.0
         assert found.starts[-1] == found.starts[-2] + STEP
 
-    def test_qlibs_leaks_are_named(self, table: SampleTable, windows: tuple[Window, ...]) -> None:
-        qlib = ddgda("ddgda_qlib", **SMALL, meta_1st_train_end=None, segments=0.6)
-        named = " ".join(qlib.fit(history_of(table, windows, STEP)).leaks)
-        for part in ("features are chosen", "z-score", "not all known at the first decision"):
-            assert part in named
+    @pytest.mark.parametrize(
+        ("segments", "expected"),
+        [(0.4, None), (0.66, "not all known at the first decision"), (0.9, "lie in the final test period")],
+    )
+    def test_qlibs_leaks_are_named(
+        self, table: SampleTable, windows: tuple[Window, ...], segments: float, expected: str | None
+    ) -> None:
+        model = ddgda("ddgda_qlib", **SMALL, segments=segments, meta_1st_train_end="2000-03-10")
+        leaks = model.fit(history_of(table, windows, STEP)).leaks
+        assert "features are chosen" in leaks[0]
+        assert "z-score" in leaks[1]
+        assert len(leaks) == (2 if expected is None else 3)
+        assert expected is None or expected in leaks[2]
 
     def test_blocks_begin_with_the_first_train_time(self, table: SampleTable) -> None:
         late = [

@@ -143,7 +143,7 @@ class DDGDA:
             history=scores,
             windows=history.windows,
             calendar=calendar,
-            leaks=named_leaks(self.rules, problems.tasks, history.windows[0], calendar),
+            leaks=named_leaks(self.rules, problems.tasks, history.windows[0], calendar, span.look_ahead),
         )
         for note in fitted.notes():
             history.observer.notice(f"DDG-DA: {note}")

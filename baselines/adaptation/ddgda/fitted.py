@@ -141,7 +141,9 @@ class FittedDDGDA:
         return known
 
 
-def named_leaks(rules: Profile, tasks: tuple[MetaTask, ...], first: Window, calendar: Calendar) -> tuple[str, ...]:
+def named_leaks(
+    rules: Profile, tasks: tuple[MetaTask, ...], first: Window, calendar: Calendar, look_ahead: int
+) -> tuple[str, ...]:
     """Return one sentence for everything that a profile learns from the future of a decision."""
     used = [task for task in tasks if task.phase in (Phase.META_TRAIN, Phase.META_TEST)]
     trained = [task for task in tasks if task.phase is Phase.META_TRAIN]
@@ -159,9 +161,9 @@ def named_leaks(rules: Profile, tasks: tuple[MetaTask, ...], first: Window, cale
             f"{len(inside)} meta-training task(s) lie in the final test period, which begins "
             f"{calendar.format(first.decision)}: {', '.join(calendar.format(t.test.start) for t in inside)}"
         )
-    if rules.count_survivors and not inside and trained:
+    elif trained and trained[-1].test.last + look_ahead > first.decision:
         leaks.append(
-            f"meta-training is judged on labels of times up to {calendar.format(trained[-1].test.last)}, not all known "
-            f"at the first decision on {calendar.format(first.decision)}"
+            f"meta-training is judged on labels of times up to {calendar.format(trained[-1].test.last)}, which are not "
+            f"all known at the first decision on {calendar.format(first.decision)}"
         )
     return tuple(leaks)

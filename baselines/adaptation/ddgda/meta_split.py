@@ -99,6 +99,7 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
                 where="adaptation.meta_1st_train_end",
                 got=f"{at - span.start} times before its test segment",
                 expected=f"more than the look-ahead of {span.look_ahead} times",
+                hint="a later date, or null for the earliest one with enough history",
             )
         test = Segment(at, min(at + span.step, span.stop))
         tasks.append(MetaTask(index, Segment(span.start, train_stop), test))
