@@ -7,6 +7,7 @@ concurrent writers of the same key are harmless: both hold the same content, the
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ __all__ = ["ArtifactStore", "Key", "canonical_json", "key_of", "write_atomically
 
 MANIFEST = "manifest.json"
 _DIGEST_LENGTH = 32
+# What only the disk can be blamed for; a file that somebody's model does not find is not the store's fault.
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -112,6 +115,8 @@ class ArtifactStore:
             _seal(scratch, key)
             _publish(scratch, final)
         except OSError as error:
+            if error.errno not in _DISK_TROUBLE:
+                raise
             raise ArtifactError(
                 "The artifact store cannot be written.",
                 where=str(self.root),

@@ -167,7 +167,7 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
     return OmegaConf.to_yaml(composed, resolve=True)
 
 
-def parse(composed: DictConfig, choices: Mapping[str, str] | None = None) -> ExperimentConfig:
+def parse(composed: DictConfig) -> ExperimentConfig:
     """Turn a composed configuration into objects."""
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
@@ -184,7 +184,6 @@ def parse(composed: DictConfig, choices: Mapping[str, str] | None = None) -> Exp
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
-    tree["choices"] = dict(choices or tree.get("choices") or {})
     return typing.cast("ExperimentConfig", build_record(ExperimentConfig, {str(k): v for k, v in tree.items()}, ""))
 
 

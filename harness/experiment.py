@@ -15,7 +15,7 @@ from harness.code_digest import code_digest
 from harness.config import ExperimentConfig, compose_config
 from harness.data.panel import Panel
 from harness.evaluation import evaluate
-from harness.instantiate import describe
+from harness.instantiate import describe, modules_of
 from harness.interfaces import FittedAdaptation, History, Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch, provenance
@@ -151,11 +151,10 @@ class _Job:
 
     def _roll(self, table: SampleTable, adaptation: FittedAdaptation) -> RollingResult:
         config = self.stages.config
-        modules = {type(config.model).__module__, type(config.preprocess).__module__, "harness.rolling"}
         cache = Cache(
             store=self.stages.store,
             table=self.stages.table_key(self.panel).digest,
-            code=code_digest(*sorted(modules)),
+            code=code_digest("harness.rolling", *modules_of(config.model, config.preprocess)),
         )
         recipe = Recipe(config.preprocess, adaptation, config.model, config.windows.step)
         with self.stages.watch.stage("windows"):
@@ -205,13 +204,13 @@ def _settings(config: ExperimentConfig) -> dict[str, object]:
 
 
 def _result_key(config: ExperimentConfig, stages: Stages, panel: Panel, windows: tuple[Window, ...]) -> Key:
-    modules = {type(part).__module__ for part in (config.features, config.preprocess, config.model, config.adaptation)}
+    settings = _settings(config)
     return key_of(
         "result",
         table=stages.table_key(panel).digest,
-        settings=_settings(config),
+        settings=settings,
         windows=describe_windows(windows, panel.calendar),
-        code=code_digest("harness.experiment", *sorted(modules)),
+        code=code_digest("harness.experiment", *modules_of(settings)),
     )
 
 

@@ -19,7 +19,7 @@ from typing_extensions import get_protocol_members
 
 from harness.errors import ConfigError, UnknownKeyError, closest
 
-__all__ = ["TARGET", "build", "build_record", "describe", "join_key"]
+__all__ = ["TARGET", "build", "build_record", "describe", "join_key", "modules_of"]
 
 TARGET = "_target_"
 _ARBITRARY = pydantic.ConfigDict(arbitrary_types_allowed=True)
@@ -35,6 +35,20 @@ def build(node: object, path: str = "") -> object:
     if isinstance(node, list | tuple):
         return tuple(build(v, f"{path}[{i}]") for i, v in enumerate(node))
     return node
+
+
+def modules_of(*values: object) -> tuple[str, ...]:
+    """Return the modules of every object in built configuration, nested ones too, sorted: the code that it runs."""
+    found: set[str] = set()
+    waiting = [describe(value) for value in values]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            found |= {str(node[TARGET]).rpartition(".")[0]} if TARGET in node else set()
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return tuple(sorted(found))
 
 
 def describe(value: object) -> object:

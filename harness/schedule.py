@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from harness.config import WindowsConfig
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
@@ -12,23 +10,6 @@ from harness.windows import Schedule, Segment, Window, walk_forward
 __all__ = ["describe_windows", "resolve_schedule", "resolve_windows"]
 
 Dates = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class _Resolver:
-    calendar: Calendar
-
-    def segment(self, dates: Dates, key: str) -> Segment:
-        start, stop = self.calendar.span(*dates)
-        if start >= stop:
-            first, last = self.calendar.format(0), self.calendar.format(len(self.calendar) - 1)
-            raise ConfigError(
-                "The segment holds no time of the calendar.",
-                where=key,
-                got=f"{dates[0]} … {dates[1]}",
-                expected=f"first and last date, in order, within {first} … {last}",
-            )
-        return Segment(start, stop)
 
 
 def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> Schedule:
@@ -41,11 +22,10 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
     ConfigError
         When a segment holds no time of the calendar; the key and the calendar's range are named.
     """
-    resolver = _Resolver(calendar)
     if config.train is not None and config.test is not None:
-        train = resolver.segment(config.train, "windows.train")
-        valid = None if config.valid is None else resolver.segment(config.valid, "windows.valid")
-        test = resolver.segment(config.test, "windows.test")
+        train = _segment(calendar, config.train, "windows.train")
+        valid = None if config.valid is None else _segment(calendar, config.valid, "windows.valid")
+        test = _segment(calendar, config.test, "windows.test")
     else:
         train, valid, test = _cut(len(calendar), config.split)
     return Schedule(
@@ -74,6 +54,19 @@ def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[di
     return [
         {"index": w.index, "train": dates(w.train), "valid": dates(w.valid), "test": dates(w.test)} for w in windows
     ]
+
+
+def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
+    start, stop = calendar.span(*dates)
+    if start >= stop:
+        first, last = calendar.format(0), calendar.format(len(calendar) - 1)
+        raise ConfigError(
+            "The segment holds no time of the calendar.",
+            where=key,
+            got=f"{dates[0]} … {dates[1]}",
+            expected=f"first and last date, in order, within {first} … {last}",
+        )
+    return Segment(start, stop)
 
 
 def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segment | None, Segment]:

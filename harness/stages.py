@@ -17,7 +17,7 @@ from harness.data.panel import Panel
 from harness.data.panel_files import load_panel, save_panel
 from harness.errors import DataError
 from harness.features.engine import compute_expression, compute_features
-from harness.instantiate import describe
+from harness.instantiate import describe, modules_of
 from harness.interfaces import Observer
 from harness.provenance import Stopwatch
 from harness.samples import RowIndex, SampleTable, index_rows
@@ -66,7 +66,7 @@ class Stages:
         source = self.config.data
         with self.watch.stage("panel"):
             key = key_of(
-                "panel", source=describe(source), inputs=source.inputs(), code=code_digest(type(source).__module__)
+                "panel", source=describe(source), inputs=source.inputs(), code=code_digest(*modules_of(source))
             )
             found = self.store.find(key)
             if found is None:
@@ -83,21 +83,19 @@ class Stages:
 
     def _table_key(self, panel: Panel) -> TableKey:
         features = self.config.features.feature_set()
-        shared = {"panel": panel.fingerprint, "rows": self.config.samples.rows}
+        shared = {
+            "panel": panel.fingerprint,
+            "rows": self.config.samples.rows,
+            "code": code_digest("harness.features.engine", "harness.samples"),
+        }
         return TableKey(
             features=key_of(
                 "features",
                 **shared,
                 names=list(features.names),
                 expressions=list(features.expressions),
-                code=code_digest("harness.features.engine", "harness.samples"),
             ),
-            label=key_of(
-                "label",
-                **shared,
-                expression=self.config.label.expression_text,
-                code=code_digest("harness.features.engine", "harness.samples"),
-            ),
+            label=key_of("label", **shared, expression=self.config.label.expression_text),
         )
 
     def table(self, panel: Panel) -> SampleTable:

@@ -85,25 +85,27 @@ class CellResult:
 def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
     """Return the cells of a sweep, in the order of the overrides, the last varying fastest.
 
-    A swept key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
+    A key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
     thereby become equal are one.
 
     Raises
     ------
     ConfigError
-        When an override cannot be read, or a swept key exists in no cell.
+        When an override cannot be read, or a key exists in no cell.
     """
     parsed = _parse(overrides)
-    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    swept = [(o.get_key_element().lstrip("+~"), _values(o)) for o in parsed if o.is_sweep_override()]
+    fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
+    swept = [(o.get_key_element(), _values(o)) for o in parsed if o.is_sweep_override()]
     cells: dict[object, Cell] = {}
     unused: dict[str, UnknownKeyError] = {}
     used: set[str] = set()
-    keys = [key for key, _ in swept]
+    signed = {element.lstrip("+~"): element for element, _ in swept}
+    keys = list(signed)
     for combination in itertools.product(*(values for _, values in swept)):
         chosen = dict(zip(keys, combination, strict=True))
-        cell, dropped = _cell(chosen, fixed, search_path)
-        used |= chosen.keys() - dropped.keys()
+        lines = {key: f"{signed[key]}={value}" for key, value in chosen.items()}
+        cell, dropped = _cell(chosen, {**dict(fixed), **lines}, search_path)
+        used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
         unused |= dropped
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
         cells.setdefault(identity, cell)
@@ -169,18 +171,18 @@ def _values(override: Override) -> list[str]:
 
 
 def _cell(
-    chosen: dict[str, str], fixed: Sequence[str], search_path: Sequence[str | Path]
+    chosen: dict[str, str], lines: dict[str, str], search_path: Sequence[str | Path]
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
-    """Compose one combination, leaving out swept keys that do not exist in it."""
+    """Compose one combination from key → override line, leaving out keys that do not exist in it."""
     dropped: dict[str, UnknownKeyError] = {}
     while True:
         kept = {key: value for key, value in chosen.items() if key not in dropped}
-        overrides = (*fixed, *(f"{key}={value}" for key, value in kept.items()))
+        overrides = tuple(line for key, line in lines.items() if key not in dropped)
         try:
             return Cell(kept, overrides, compose_config(overrides, search_path=search_path)), dropped
         except UnknownKeyError as error:
             key = str(error.where)
-            if key not in kept or "." not in key:
+            if key not in lines or key in dropped or "." not in key:
                 raise
             dropped[key] = error
         except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -77,6 +78,23 @@ def test_a_store_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(ArtifactError, match="cannot be written"):
         ArtifactStore(tmp_path / "file").get_or_make(key_of("stage", a=1), write_answer)
+
+
+def test_a_file_that_a_stage_does_not_find_is_not_blamed_on_the_store(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "nowhere" / "file").read_text(encoding="utf-8")
+
+    with pytest.raises(FileNotFoundError):
+        ArtifactStore(tmp_path).get_or_make(key_of("stage", a=1), fail)
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        ArtifactStore(tmp_path).get_or_make(key_of("stage", a=1), fail)
+    assert list((tmp_path / "stage").iterdir()) == []
 
 
 def test_a_killed_writer_leaves_no_result(tmp_path: Path) -> None:

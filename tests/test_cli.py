@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -72,6 +73,39 @@ def test_help_teaches_with_examples(command: list[str], capsys: pytest.CaptureFi
     assert out.count("bench ") >= 2
     if command:
         assert "cn_csi300 | " in out
+
+
+def test_ctrl_c_ends_with_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.rolling._score", interrupt)
+    assert main(["run", *SMALL]) == 130
+    shown = capsys.readouterr()
+    assert "run the same command to resume" in shown.err
+    assert "Traceback" not in shown.err + shown.out
+    assert not (Path.cwd() / "runs").exists()
+    assert not list((Path.cwd() / ".bench").rglob(".making-*"))
+
+
+def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", *SMALL, "model.alpha=0.01,-1", "adaptation=rolling_retrain,gf_exp"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("refused: ") == 2
+    assert "oracle" in out
+    path = Path(out.split("table ", 1)[1].split()[0])
+    assert sorted(p.name for p in path.parent.iterdir()) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
+    with path.open(encoding="utf-8", newline="") as stream:
+        outcomes = [row["outcome"] for row in csv.DictReader(stream)]
+    assert outcomes == ["done", "done", "oracle", "refused", "refused"]
+
+
+def test_the_plan_of_a_sweep_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", "--plan", "windows.step=20,40"]) == 0
+    assert "2 cells" in capsys.readouterr().out
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_an_unknown_command_is_refused_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -76,6 +77,43 @@ def test_any_setting_that_can_change_a_number_is_another_identity(
     other = run_in(tmp_path, override)
     assert other.snapshot.identity != undisturbed.snapshot.identity
     assert other.snapshot.metrics["predictions"] != undisturbed.snapshot.metrics["predictions"]
+
+
+def test_editing_a_users_own_processor_never_reuses_what_the_old_one_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "from dataclasses import dataclass\n"
+        "from harness.preprocess import Processor\n"
+        "@dataclass(frozen=True)\n"
+        "class Shrink(Processor):\n"
+        "    def transform(self, values, offsets, state):\n"
+        "        values *= {factor}\n"
+        "        values[:, 0] += {factor} - 1.0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    conf = tmp_path / "conf" / "preprocess"
+    conf.mkdir(parents=True)
+    (conf / "shrunk.yaml").write_text(
+        "# The linear model's processors and one of a user's own.\n"
+        "_target_: harness.preprocess.Pipeline\nrefit: once\nfeatures:\n"
+        "  - {_target_: harness.preprocess.Fillna, fill_value: 0.0}\n"
+        "  - {_target_: my_processor.Shrink}\n"
+        "label:\n  - {_target_: harness.preprocess.CSRankNorm}\n",
+        encoding="utf-8",
+    )
+    digests = []
+    for factor in ("1.0", "0.5"):
+        (tmp_path / "my_processor.py").write_text(source.format(factor=factor), encoding="utf-8")
+        sys.modules.pop("my_processor", None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        arguments = [*SMALL, "preprocess=shrunk", f"output.store={tmp_path}/store", f"output.runs={tmp_path}/runs"]
+        result = run_experiment(arguments, search_path=[tmp_path / "conf"])
+        assert not result.reused
+        digests.append(result.snapshot.metrics["predictions"])
+    sys.modules.pop("my_processor", None)
+    assert digests[0] != digests[1]
 
 
 def test_the_snapshot_says_everything_that_identifies_the_result(undisturbed: ExperimentResult) -> None:

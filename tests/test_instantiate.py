@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import pytest
 
 from harness.errors import ConfigError
-from harness.instantiate import build, build_record, describe
+from harness.instantiate import build, build_record, describe, modules_of
 
 HERE = __name__
 
@@ -90,6 +90,11 @@ def test_an_object_of_the_wrong_kind_is_refused_with_what_it_lacks() -> None:
 
     with pytest.raises(ConfigError, match="lacks name"):
         build_record(Holder, {"thing": {"_target_": f"{HERE}.Outer", "step": 1}}, "holder")
+
+
+def test_the_modules_of_nested_objects_are_found_too() -> None:
+    made = build({"a": [{"_target_": "harness.windows.Segment", "start": 0, "stop": 1}, make()]})
+    assert modules_of(made) == ("harness.windows", HERE)
 
 
 def test_describing_and_building_again_gives_an_equal_object() -> None:

@@ -14,7 +14,7 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import composed_yaml
 from harness.experiment import run as run_config
-from harness.leaderboard import leaderboard, write_leaderboard
+from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
 from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
 
 __all__ = ["add", "run", "sweep"]
@@ -44,7 +44,7 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--plan", action="store_true", help="with -m: print the cells and stop")
     parser.add_argument(
-        "--sort-by", default="rank_IC", metavar="METRIC", help="with -m: the metric that orders the table"
+        "--sort-by", default="rank_IC", choices=tuple(COLUMNS), help="with -m: the metric that orders the table"
     )
     parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")

@@ -1,0 +1,137 @@
+"""A sweep: the cells of all combinations, none counted twice, none stopping another, one honest table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.config import ExperimentConfig
+from harness.errors import ConfigError, DataError, UnknownKeyError
+from harness.experiment import ExperimentResult
+from harness.leaderboard import leaderboard, write_leaderboard
+from harness.snapshot import Snapshot
+from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+
+
+def chosen(*overrides: str) -> list[dict[str, str]]:
+    return [cell.chosen for cell in plan_sweep(overrides)]
+
+
+def test_every_combination_is_a_cell_and_the_last_key_varies_fastest() -> None:
+    assert chosen("windows.step=20,40", "model.alpha=0.1,1") == [
+        {"windows.step": step, "model.alpha": alpha} for step in ("20", "40") for alpha in ("0.1", "1")
+    ]
+
+
+def test_a_key_that_does_not_apply_multiplies_nothing() -> None:
+    cells = chosen("adaptation=rolling_retrain,gf_exp", "adaptation.half_life=100,200,300")
+    assert cells == [
+        {"adaptation": "rolling_retrain"},
+        *({"adaptation": "gf_exp", "adaptation.half_life": value} for value in ("100", "200", "300")),
+    ]
+
+
+def test_a_fixed_key_holds_where_it_applies() -> None:
+    plain, weighted = plan_sweep(["adaptation=rolling_retrain,gf_exp", "adaptation.half_life=100"])
+    assert "adaptation.half_life=100" not in plain.overrides
+    assert "adaptation.half_life=100" in weighted.overrides
+
+
+@pytest.mark.parametrize("override", ["windows.stp=1,2", "windows.stp=1"])
+def test_a_key_that_applies_nowhere_is_a_mistake(override: str) -> None:
+    with pytest.raises(UnknownKeyError, match=r"windows\.stp"):
+        plan_sweep([override, "model.alpha=0.1,1"])
+
+
+def test_an_added_key_keeps_its_sign() -> None:
+    cells = plan_sweep(["+features.add.A=$close,$open"])
+    assert [cell.overrides for cell in cells] == [("+features.add.A=$close",), ("+features.add.A=$open",)]
+
+
+def test_an_impossible_value_refuses_its_cell_alone() -> None:
+    fine, refused = plan_sweep(["model.alpha=0.1,-1"])
+    assert fine.refusal is None
+    assert refused.config is None
+    assert "alpha" in str(refused.refusal)
+
+
+def test_nothing_swept_is_one_cell() -> None:
+    assert chosen("windows.step=40") == [{}]
+
+
+def test_an_override_that_cannot_be_read_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        plan_sweep(["nonsense"])
+
+
+def result_with(config: ExperimentConfig, **metrics: float | None) -> ExperimentResult:
+    snapshot = Snapshot("s", "c", {}, {"overall": metrics, "oracle": {"IC": 0.9, "rank_IC": 0.8}}, {})
+    return ExperimentResult(config, (), snapshot, Path("runs/x"), reused=False)
+
+
+@pytest.fixture
+def ended() -> tuple[CellResult, ...]:
+    cells = plan_sweep(["windows.step=10,20,30,40,0"])
+
+    def run_cell(config: ExperimentConfig) -> ExperimentResult:
+        match config.windows.step:
+            case 10:
+                return result_with(config, IC=0.1, rank_IC=0.2)
+            case 20:
+                raise DataError("Too little | history.", where="windows")
+            case 30:
+                raise ZeroDivisionError("a bug of the model")
+            case _:
+                return result_with(config, IC=0.3, rank_IC=0.1)
+
+    return run_sweep(cells, run_cell, lambda _: None)
+
+
+def test_a_cell_that_fails_or_is_refused_stops_no_other(ended: tuple[CellResult, ...]) -> None:
+    assert [e.outcome for e in ended] == [
+        *(Outcome.DONE, Outcome.REFUSED, Outcome.FAILED, Outcome.DONE, Outcome.REFUSED)
+    ]
+    assert "ZeroDivisionError: a bug of the model" in str(ended[2].trace)
+
+
+def test_the_table_is_sorted_best_first_then_the_oracle_then_what_did_not_run(ended: tuple[CellResult, ...]) -> None:
+    steps = [row.name for row in leaderboard(ended).rows]
+    assert steps == ["windows.step=10", "windows.step=40", "oracle", *(f"windows.step={s}" for s in (20, 30, 0))]
+    by_ic = leaderboard(ended, sort_by="IC")
+    assert by_ic.rows[0].name == "windows.step=40"
+    assert (by_ic.best("IC"), by_ic.best("rank_IC")) == (0.3, 0.2)
+
+
+def test_an_undefined_metric_sorts_last_and_is_never_best(ended: tuple[CellResult, ...]) -> None:
+    first = ended[0]
+    assert first.result is not None
+    undefined = replace(first, result=result_with(first.result.config, IC=None, rank_IC=None))
+    board = leaderboard([undefined, ended[3]])
+    assert [row.name for row in board.rows[:2]] == ["windows.step=40", "windows.step=10"]
+    assert board.best("IC") == 0.3
+
+
+def test_every_form_of_the_table_says_the_same(ended: tuple[CellResult, ...]) -> None:
+    board = leaderboard(ended)
+    rows = list(csv.DictReader(io.StringIO(board.to_csv())))
+    assert [row["cell"] for row in rows] == [row.name for row in board.rows]
+    assert rows[0]["IC"] == "0.1"
+    assert [row["name"] for row in json.loads(board.to_json())["rows"]] == [row.name for row in board.rows]
+    lines = board.to_markdown().splitlines()
+    assert lines[2] == "| windows.step=10 | 0.1000 | **0.2000** |"
+    pipes = {line.replace("\\|", "").count("|") for line in lines}
+    assert pipes == {4}
+
+
+def test_the_table_and_the_tracebacks_are_written_to_the_same_place_twice(
+    ended: tuple[CellResult, ...], tmp_path: Path
+) -> None:
+    folder = write_leaderboard(leaderboard(ended), ended, tmp_path)
+    assert write_leaderboard(leaderboard(ended), ended, tmp_path) == folder
+    assert "Traceback" in (folder / "failure-002.txt").read_text(encoding="utf-8")
+    assert len(list(folder.iterdir())) == 4
