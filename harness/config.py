@@ -22,6 +22,7 @@ from harness.features.label import ForwardReturn
 from harness.instantiate import build_record, join_key
 from harness.interfaces import Adaptation, Model, Preprocess
 from harness.portfolio import TopkDropout
+from harness.significance import Bootstrap
 from harness.windows import Kind
 
 __all__ = [
@@ -92,10 +93,11 @@ class SamplesConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How predictions are judged."""
+    """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals."""
 
     signal: SignalEvaluation
     portfolio: TopkDropout | None
+    significance: Bootstrap | None = None
 
 
 @dataclass(frozen=True)

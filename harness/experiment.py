@@ -14,7 +14,7 @@ from harness.artifacts import ArtifactStore, Key, canonical_json, key_of, write_
 from harness.code_digest import code_digest
 from harness.config import ExperimentConfig, compose_config
 from harness.data.panel import Panel
-from harness.evaluation import evaluate
+from harness.evaluation import Evaluation, Judged, evaluate, intervals
 from harness.instantiate import describe, modules_of
 from harness.interfaces import FittedAdaptation, History, Observer, Silent
 from harness.predictions import Predictions
@@ -65,6 +65,12 @@ class ExperimentResult:
     def oracle(self) -> dict[str, Any] | None:
         """The same metrics for the simulator's true conditional expectation: the best that can be reached."""
         found = self.snapshot.metrics["oracle"]
+        return None if found is None else dict(found)
+
+    @property
+    def intervals(self) -> dict[str, dict[str, Any]] | None:
+        """Metric → ``low``, ``high``, ``level``, for the mean ICs ``t`` and ``p``; None when that is switched off."""
+        found = self.snapshot.metrics["intervals"]
         return None if found is None else dict(found)
 
     def predictions(self) -> Predictions:
@@ -172,6 +178,7 @@ class _Job:
             "overall": evaluation.overall,
             "per_window": evaluation.per_window,
             "per_year": evaluation.per_year,
+            "intervals": self._intervals(evaluation),
             "oracle": None if oracle is None else oracle.overall,
             "predictions": predictions.digest,
         }
@@ -182,6 +189,14 @@ class _Job:
         (self.folder / _READS).write_text(canonical_json(reads, indent=1), encoding="utf-8")
         resolved = {"features": list(self.stages.feature_names(self.panel)), "dropped": self._dropped}
         (self.folder / _RESOLVED).write_text(canonical_json(resolved, indent=1), encoding="utf-8")
+
+    def _intervals(self, evaluation: Evaluation) -> dict[str, dict[str, float | None]] | None:
+        criteria, label = self.stages.config.evaluation, self.stages.config.label
+        if criteria.significance is None:
+            return None
+        judged = Judged(criteria.signal, criteria.portfolio, label.look_ahead, label.horizon)
+        with self.stages.watch.stage("significance"):
+            return intervals(evaluation, judged, criteria.significance)
 
     @property
     def _dropped(self) -> list[str]:

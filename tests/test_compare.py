@@ -144,6 +144,19 @@ class TestVerdicts:
         assert (finding.path, finding.verdict) == (path, Verdict.MISSING)
         assert verdict.exit_code is ExitCode.REGRESSION
 
+    def test_an_interval_is_evidence_that_another_environment_may_move_but_not_lose(self) -> None:
+        intervals = {"IC": {"low": 0.01, "high": 0.05, "t": 2.5}}
+        baseline = replace(BASELINE, metrics={**METRICS, "intervals": intervals})
+        wider = replace(baseline, metrics={**METRICS, "intervals": {"IC": {"low": -0.02, "high": 0.08, "t": 1.5}}})
+        rules = Tolerances(default=Absolute(0.001))
+        elsewhere = compare(baseline, replace(wider, provenance=ELSEWHERE), rules, directions=DIRECTIONS)
+        assert elsewhere.findings == ()
+        assert of(elsewhere, "intervals.IC.high").verdict is Verdict.WITHIN_TOLERANCE
+        here = compare(baseline, wider, rules, directions=DIRECTIONS)
+        assert {f.verdict for f in here.findings} == {Verdict.WORSENED}
+        lost = compare(baseline, replace(BASELINE, provenance=ELSEWHERE), rules, directions=DIRECTIONS)
+        assert {f.verdict for f in lost.findings} == {Verdict.MISSING}
+
     def test_a_renamed_metric_is_missing_and_new(self) -> None:
         metrics = copy.deepcopy(METRICS)
         metrics["overall"]["information_coefficient"] = metrics["overall"].pop("IC")

@@ -28,10 +28,16 @@ __all__ = [
     "windows_table",
 ]
 
+_SYMMETRIC = 1e-9
+
 
 def result_table(result: ExperimentResult) -> Table:
-    """Return one row of metrics per forecaster: the run, and the simulator's oracle where there is one."""
-    rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": result.metrics}
+    """Return one row of metrics per forecaster: the run with its intervals, and the simulator's oracle if there is one.
+
+    A symmetric interval is printed as what it reaches to both sides, another as its bounds.
+    """
+    own = result.metrics
+    rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": own}
     if result.oracle is not None:
         rows["oracle"] = result.oracle
     names = [n for n in COLUMNS if any(n in row for row in rows.values())]
@@ -42,6 +48,8 @@ def result_table(result: ExperimentResult) -> Table:
         table.add_column(COLUMNS[name], justify="right", min_width=7, no_wrap=False)
     for label, row in rows.items():
         table.add_row(label, *(_number(row.get(name)) for name in names))
+        if row is own and result.intervals is not None:
+            table.add_row("  interval", *(_reach(row.get(name), result.intervals.get(name)) for name in names))
     return table
 
 
@@ -84,6 +92,7 @@ def result_summary(result: ExperimentResult) -> str:
     source = "found in the store" if result.reused else f"computed in {seconds:.1f} s"
     return (
         f"test      {period}\n"
+        f"{_evidence(result)}"
         f"cost      {source}, peak memory {provenance['peak_memory_mb']:,} MB\n"
         f"snapshot  {result.folder / 'snapshot.json'}"
     )
@@ -144,12 +153,31 @@ def findings_table(found: Sequence[object]) -> Table | str:
     return table
 
 
+def _evidence(result: ExperimentResult) -> str:
+    """Return what the intervals mean, and the t-values of the mean ICs."""
+    if result.intervals is None:
+        return ""
+    level = result.intervals["IC"]["level"]
+    tests = {COLUMNS[name]: result.intervals[name] for name in ("IC", "rank_IC")}
+    values = ", ".join(f"{name} t = {_number(test['t'], 2)}" for name, test in tests.items())
+    return f"evidence  {level:.0%} intervals; {values}, allowing for labels that overlap\n"
+
+
 def _dates(segment: Segment | None, calendar: Calendar) -> str:
     return "–" if segment is None else f"{calendar.format(segment.start)} … {calendar.format(segment.last)}"
 
 
-def _number(value: object) -> str:
-    return "–" if not isinstance(value, int | float) else f"{value:.4f}"
+def _number(value: object, digits: int = 4) -> str:
+    return "–" if not isinstance(value, int | float) else f"{value:.{digits}f}"
+
+
+def _reach(value: object, interval: Mapping[str, float | None] | None) -> str:
+    low, high = (None, None) if interval is None else (interval["low"], interval["high"])
+    if low is None or high is None or not isinstance(value, int | float):
+        return "–"
+    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
+        return f"± {(high - low) / 2:.4f}"
+    return f"{low:.2f} … {high:.2f}"
 
 
 def _plain(value: object) -> str:

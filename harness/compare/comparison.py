@@ -27,6 +27,7 @@ DifferenceTest = Callable[[str], float | None]
 
 PREDICTIONS = "predictions"
 _ORACLE = "oracle."
+_INTERVALS = "intervals."
 _NAMED = 3
 
 
@@ -43,9 +44,9 @@ class _Rule:
         return Exact() if self.basis is Basis.EXACT else self.tolerances.of(path)
 
     def direction(self, path: str) -> Direction:
-        """Let the last part of the path that is a metric decide; the simulator's optimum has no better side."""
+        """Let the last part of the path that is a metric decide; the optimum and intervals have no better side."""
         named = [part for part in path.split(".") if part in self.directions]
-        return self.directions[named[-1]] if named and not path.startswith(_ORACLE) else "none"
+        return self.directions[named[-1]] if named and not path.startswith((_ORACLE, _INTERVALS)) else "none"
 
     def p_value(self, path: str) -> float | None:
         return None if self.difference_test is None or self.basis is Basis.EXACT else self.difference_test(path)
@@ -173,6 +174,10 @@ def _numbers(path: str, old: float, new: float, tolerance: Tolerance, rule: _Rul
     said = str(tolerance)
     if old == new:
         return MetricVerdict(path, Verdict.SAME, old, new, said, "equal")
+    if path.startswith(_INTERVALS) and rule.basis is Basis.TOLERANCE:
+        # How sure a metric is follows its series; no bound of an interval is better for being higher.
+        reason = f"moved by {new - old:+.3g}; the metric itself is held to its tolerance"
+        return MetricVerdict(path, Verdict.WITHIN_TOLERANCE, old, new, "may differ", reason)
     if tolerance.allows(old, new):
         return MetricVerdict(path, Verdict.WITHIN_TOLERANCE, old, new, said, f"moved by {new - old:+.3g}")
     p_value = rule.p_value(path)

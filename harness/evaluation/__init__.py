@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from harness.data.panel import Panel
+from harness.evaluation.intervals import ESTIMATES, Estimate, Judged, intervals
 from harness.evaluation.portfolio import evaluate_portfolio
 from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, Number, Record, merge, read_series
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
@@ -12,15 +13,19 @@ from harness.portfolio import TopkDropout, backtest
 from harness.predictions import Predictions
 
 __all__ = [
+    "ESTIMATES",
     "METRIC_DIRECTIONS",
     "Criteria",
+    "Estimate",
     "Evaluation",
+    "Judged",
     "Number",
     "Record",
     "SignalEvaluation",
     "evaluate",
     "evaluate_portfolio",
     "evaluate_signal",
+    "intervals",
     "merge",
     "read_series",
 ]

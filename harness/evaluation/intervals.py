@@ -1,0 +1,171 @@
+"""How sure each overall metric is: its interval, and for the mean ICs the t-value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.evaluation.record import Evaluation
+from harness.evaluation.signal import SignalEvaluation
+from harness.portfolio import TopkDropout
+from harness.significance import Bootstrap, Interval, bootstrap_interval, drawdown_interval, hac_mean
+
+__all__ = ["ESTIMATES", "Estimate", "Judged", "intervals"]
+
+Doubles = npt.NDArray[np.float64]
+Record = dict[str, float | None]
+
+_TESTED = ("IC", "rank_IC")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How an overall metric follows from a series.
+
+    Attributes
+    ----------
+    series
+        Its name.
+    statistic
+        ``mean``, ``ir`` (mean over standard deviation) or ``drawdown``.
+    overlap
+        What neighbouring values share: the ``label``'s look-ahead, the scores of ``lag`` times before, or nothing.
+    unit
+        What the statistic is multiplied by: nothing, returns of a ``horizon`` to a year, periods to a ``year``, or the
+        ``root`` of the periods in a year.
+    """
+
+    series: str
+    statistic: Literal["mean", "ir", "drawdown"] = "mean"
+    overlap: Literal["label", "lag", "nothing"] = "label"
+    unit: Literal["none", "horizon", "year", "root"] = "none"
+
+
+def _portfolio_estimates() -> dict[str, Estimate]:
+    found = {}
+    for suffix in ("", "_without_cost"):
+        series = f"excess_return{suffix}"
+        found[series] = Estimate(series, "mean", "nothing", "year")
+        found[f"information_ratio{suffix}"] = Estimate(series, "ir", "nothing", "root")
+        found[f"max_drawdown{suffix}"] = Estimate(series, "drawdown", "nothing")
+    for name in ("portfolio_return", "benchmark_return", "portfolio_cost"):
+        found[name] = Estimate(name, "mean", "nothing", "year")
+    return {**found, "portfolio_turnover": Estimate("portfolio_turnover", "mean", "nothing")}
+
+
+ESTIMATES: Mapping[str, Estimate] = MappingProxyType(
+    {
+        "IC": Estimate("IC"),
+        "ICIR": Estimate("IC", "ir"),
+        "rank_IC": Estimate("rank_IC"),
+        "rank_ICIR": Estimate("rank_IC", "ir"),
+        "long_short_return": Estimate("long_short_return", unit="horizon"),
+        "long_average_return": Estimate("long_average_return", unit="horizon"),
+        "turnover": Estimate("turnover", overlap="lag"),
+        "autocorrelation": Estimate("autocorrelation", overlap="lag"),
+        "MSE": Estimate("MSE"),
+        **_portfolio_estimates(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the predictions were judged by.
+
+    Attributes
+    ----------
+    signal, portfolio
+        How signal and portfolio are judged.
+    look_ahead
+        Of the label.
+    horizon
+        Times that the label's return spans; None when the label is not a return.
+    """
+
+    signal: SignalEvaluation
+    portfolio: TopkDropout | None
+    look_ahead: int
+    horizon: int | None
+
+    @property
+    def compounds(self) -> bool:
+        """Whether the portfolio's returns are multiplied instead of added."""
+        return self.portfolio is not None and self.portfolio.accumulate == "product"
+
+    def overlap(self, estimate: Estimate) -> int:
+        """Return the look-ahead that makes neighbouring values of a series dependent; 1 when they share nothing."""
+        return {"label": self.look_ahead, "lag": self.signal.lag + 1, "nothing": 1}[estimate.overlap]
+
+    def factor(self, estimate: Estimate) -> float:
+        """Return what the statistic of the series is multiplied by; NaN where that is undefined."""
+        periods = self.signal.periods_per_year
+        per_horizon = float("nan") if self.horizon is None else periods / self.horizon
+        return {"none": 1.0, "horizon": per_horizon, "year": float(periods), "root": math.sqrt(periods)}[estimate.unit]
+
+
+def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> dict[str, Record]:
+    """Return the interval of every overall metric that follows from a series.
+
+    Means and ratios have the symmetric studentised interval of `harness.significance.bootstrap_interval`, drawdowns the
+    percentiles of resampled paths. Compounded returns are resampled as logarithms; their information ratio, a geometric
+    mean over a standard deviation of logarithms, has no interval.
+
+    Parameters
+    ----------
+    evaluation
+        Metrics and series.
+    judged
+        What gives the series their overlap and the metrics their unit.
+    bootstrap
+        How to resample.
+
+    Returns
+    -------
+    dict
+        Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true mean
+        of zero, two-sided, from `harness.significance.hac_mean`. Undefined numbers are None.
+    """
+    found = {}
+    for name, estimate in ESTIMATES.items():
+        if name not in evaluation.overall:
+            continue
+        interval = _interval(evaluation.series[estimate.series], estimate, judged, bootstrap)
+        found[name] = _plain(
+            {"low": interval.low, "high": interval.high, "level": interval.level, "block_length": interval.block_length}
+        )
+        if name in _TESTED:
+            test = hac_mean(evaluation.series[estimate.series], look_ahead=judged.overlap(estimate))
+            found[name] |= _plain({"t": test.t_value, "p": test.p_value})
+    return found
+
+
+def _interval(series: Doubles, estimate: Estimate, judged: Judged, bootstrap: Bootstrap) -> Interval:
+    look_ahead = judged.overlap(estimate)
+    compounds = judged.compounds and _is_compounded(estimate)
+    values = np.log1p(series) if compounds else series
+    if estimate.statistic == "drawdown":
+        interval = drawdown_interval(values, bootstrap=bootstrap, look_ahead=look_ahead)
+    else:
+        interval = bootstrap_interval(values, estimate.statistic, bootstrap=bootstrap, look_ahead=look_ahead)
+    interval = interval.scaled(judged.factor(estimate))
+    if not compounds:
+        return interval
+    if estimate.statistic == "ir":
+        return replace(interval, low=float("nan"), high=float("nan"))
+    return replace(interval, low=math.expm1(interval.low), high=math.expm1(interval.high))
+
+
+def _is_compounded(estimate: Estimate) -> bool:
+    """Whether the metric is a `harness.portfolio.risk_analysis` of returns; cost and turnover are plain means."""
+    return estimate.series.startswith("excess_return") or estimate.series in ("portfolio_return", "benchmark_return")
+
+
+def _plain(record: dict[str, float]) -> Record:
+    return {name: value if math.isfinite(value) else None for name, value in record.items()}

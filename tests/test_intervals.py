@@ -1,0 +1,108 @@
+"""Beside every overall metric that follows from a series stands how sure it is, in the metric's own unit."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from harness.artifacts import canonical_json
+from harness.config import compose_config
+from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, Evaluation, Judged, evaluate, intervals
+from harness.experiment import run_experiment
+from harness.significance import Bootstrap, bootstrap_interval, hac_mean
+from tests.test_evaluation import SIGNAL, STRATEGY, Both, market, signal
+
+BOOTSTRAP = Bootstrap(repetitions=99, block_length=5.0)
+JUDGED = Judged(SIGNAL, STRATEGY, look_ahead=3, horizon=2)
+SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
+QUICK = ["evaluation.significance.repetitions=99", "evaluation.significance.block_length=21"]
+COUNTS = {"days", "rows", "labelled_rows", "undefined_days"}
+
+
+def judged(accumulate: Literal["sum", "product"] = "sum") -> tuple[Evaluation, Judged]:
+    strategy = replace(STRATEGY, accumulate=accumulate)
+    panel = market()
+    evaluation = evaluate(signal(panel), panel, Both(portfolio=strategy), horizon=2)
+    return evaluation, replace(JUDGED, portfolio=strategy)
+
+
+def test_every_metric_but_the_counts_has_an_interval() -> None:
+    evaluation, how = judged()
+    assert intervals(evaluation, how, BOOTSTRAP).keys() == evaluation.overall.keys() - COUNTS
+    assert ESTIMATES.keys() == METRIC_DIRECTIONS.keys() - COUNTS
+
+
+@pytest.mark.parametrize("accumulate", ["sum", "product"])
+def test_an_interval_is_in_the_unit_of_its_metric(accumulate: Literal["sum", "product"]) -> None:
+    """A symmetric one has its metric in the middle; that of compounded returns in logarithms of 1 + metric."""
+    evaluation, how = judged(accumulate)
+    compounded = ("excess_return", "excess_return_without_cost", "portfolio_return", "benchmark_return")
+    for name, interval in intervals(evaluation, how, BOOTSTRAP).items():
+        value, low, high = evaluation.overall[name], interval["low"], interval["high"]
+        if accumulate == "product" and name.startswith("information_ratio"):
+            assert (low, high) == (None, None)
+            continue
+        assert value is not None
+        assert low is not None
+        assert high is not None
+        assert low <= high
+        if ESTIMATES[name].statistic == "drawdown":
+            assert -1.0 < low <= high <= 0.0
+        elif accumulate == "product" and name in compounded:
+            assert (math.log1p(low) + math.log1p(high)) / 2 == pytest.approx(math.log1p(value), abs=1e-12)
+        else:
+            assert (low + high) / 2 == pytest.approx(value, abs=1e-9), name
+
+
+def test_the_label_s_overlap_counts_where_values_share_labels_and_nowhere_else() -> None:
+    evaluation, how = judged()
+    automatic = Bootstrap(repetitions=99)
+    found = intervals(evaluation, replace(how, look_ahead=9), automatic)
+    ic = bootstrap_interval(evaluation.series["IC"], bootstrap=automatic, look_ahead=9)
+    assert (found["IC"]["low"], found["IC"]["block_length"]) == (ic.low, ic.block_length)
+    assert ic.block_length >= 9
+    excess = bootstrap_interval(evaluation.series["excess_return"], bootstrap=automatic, look_ahead=1)
+    assert found["excess_return"]["low"] == pytest.approx(excess.low * SIGNAL.periods_per_year)
+
+
+def test_the_mean_ics_have_the_t_value_that_allows_for_the_overlap() -> None:
+    evaluation, how = judged()
+    found = intervals(evaluation, how, BOOTSTRAP)
+    for name in ("IC", "rank_IC"):
+        test = hac_mean(evaluation.series[name], look_ahead=3)
+        assert (found[name]["t"], found[name]["p"]) == (test.t_value, test.p_value)
+    assert "t" not in found["ICIR"]
+
+
+def test_what_is_undefined_is_null_and_the_record_is_json() -> None:
+    evaluation, how = judged()
+    blank = replace(evaluation, series={n: np.full_like(v, np.nan) for n, v in evaluation.series.items()})
+    found = intervals(blank, replace(how, horizon=None), BOOTSTRAP)
+    assert found["long_short_return"]["low"] is None
+    assert found["IC"] == {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": None, "p": None}
+    canonical_json(found)
+
+
+def test_a_run_records_its_intervals_and_finds_them_again_in_the_store(tmp_path: Path) -> None:
+    overrides = [*SMALL, *QUICK, f"output.store={tmp_path}/store", f"output.runs={tmp_path}/runs"]
+    first, again = run_experiment(overrides), run_experiment(overrides)
+    recorded = first.snapshot.metrics["intervals"]
+    assert recorded["rank_IC"]["low"] < first.metrics["rank_IC"] < recorded["rank_IC"]["high"]
+    assert again.reused
+    assert again.snapshot.metrics["intervals"] == recorded
+    stored = json.loads((first.folder / "metrics.json").read_text(encoding="utf-8"))
+    assert stored["intervals"] == recorded
+
+
+def test_significance_is_part_of_the_identity_and_can_be_switched_off(tmp_path: Path) -> None:
+    output = [f"output.store={tmp_path}/store", f"output.runs={tmp_path}/runs"]
+    off = run_experiment([*SMALL, "evaluation.significance=null", *output])
+    assert off.snapshot.metrics["intervals"] is None
+    assert off.snapshot.identity["config"]["evaluation"]["significance"] is None
+    assert compose_config().evaluation.significance == Bootstrap()
