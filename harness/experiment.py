@@ -24,12 +24,13 @@ from harness.samples import SampleTable
 from harness.schedule import describe_windows, resolve_windows
 from harness.snapshot import Snapshot, identity_digest, write_snapshot
 from harness.stages import Stages
+from harness.view_log import ViewLog
 from harness.windows import Segment, Window
 
 __all__ = ["ExperimentResult", "describe_experiment", "run", "run_experiment"]
 
 _PREDICTIONS, _SERIES, _METRICS, _READS = "predictions.parquet", "series.parquet", "metrics.json", "reads.json"
-_RESOLVED = "resolved.json"
+_RESOLVED, _ARTEFACTS = "resolved.json", "artefacts.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class ExperimentResult:
     snapshot
         Identity, metrics and provenance.
     folder
-        Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json`` and ``reads.json``.
+        Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was read:
+        ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation.
     reused
         True when the store held the whole result already.
     """
@@ -144,8 +146,9 @@ class _Job:
 
     def _adapt(self, table: SampleTable) -> FittedAdaptation:
         config = self.stages.config
+        log = ViewLog(table)
         history = History(
-            as_of=table.as_of,
+            as_of=log.as_of,
             windows=self.windows,
             segment=Segment(self.windows[0].train.start, self.windows[-1].learn_stop),
             step=config.windows.step,
@@ -153,7 +156,11 @@ class _Job:
             observer=self.stages.observer,
         )
         with self.stages.watch.stage("adaptation"):
-            return config.adaptation.fit(history)
+            fitted = config.adaptation.fit(history)
+        learned = {"views": log.artefacts("adaptation"), "artefacts": getattr(fitted, "artefacts", ())}
+        record = {name: [asdict(artefact) for artefact in found] for name, found in learned.items()}
+        (self.folder / _ARTEFACTS).write_text(canonical_json(record, indent=1), encoding="utf-8")
+        return fitted
 
     def _roll(self, table: SampleTable, adaptation: FittedAdaptation) -> RollingResult:
         config = self.stages.config
@@ -242,7 +249,7 @@ def _identity(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...
 def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:
     """Copy the result beside its snapshot, which is written last: where it stands, everything stands."""
     target = Path(config.output.runs) / f"{config.case_name}-{identity_digest(snapshot.identity)[:12]}"
-    for name in (_PREDICTIONS, _SERIES, _METRICS, _READS):
+    for name in (_PREDICTIONS, _SERIES, _METRICS, _READS, _ARTEFACTS):
         write_atomically(target / name, (folder / name).read_bytes())
     write_snapshot(snapshot, target / "snapshot.json")
     return target

@@ -82,6 +82,7 @@ class WindowReads:
     decision: int
     preprocess: Reads
     model: Reads
+    early_stopping: Reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,18 +200,19 @@ class _Stage:
     ) -> tuple[Floats, WindowReads]:
         """Fit on what is known at the window's decision and predict its test segment."""
         table, blocks, preprocess_reads = self.processed(window)
-        view = table.as_of(window.decision)
+        view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         train, valid = learning_segments(window, self.recipe.model)
         fitted = self.recipe.model.fit(
             LearnSet(view, train, weights, blocks),
-            None if valid is None else LearnSet(view, valid, weights),
+            None if valid is None else LearnSet(valid_view, valid, weights),
         )
         score = np.ascontiguousarray(
             fitted.predict(table.features[table.index.rows(window.test.start, window.test.stop)]), dtype=np.float32
         )
         if keep is not None:
             fitted.save(keep("model"))
-        return score, WindowReads(window.index, window.decision, preprocess_reads, view.reads)
+        reads = WindowReads(window.index, window.decision, preprocess_reads, view.reads, valid_view.reads)
+        return score, reads
 
 
 def _score(
@@ -238,7 +240,8 @@ def _score(
 
 def _read_reads(path: Path) -> WindowReads:
     record = json.loads(path.read_text(encoding="utf-8"))
-    return WindowReads(**{**record, "preprocess": Reads(**record["preprocess"]), "model": Reads(**record["model"])})
+    parts = {part: Reads(**record[part]) for part in ("preprocess", "model", "early_stopping")}
+    return WindowReads(**{**record, **parts})
 
 
 def _key(stage: _Stage, window: Window, weights: TimeWeights | None, cache: Cache) -> Key:

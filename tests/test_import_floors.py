@@ -14,7 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.data", "harness.code_digest", "harness.blas"),
     ("harness.features",),
     ("harness.samples", "harness.normal_equations"),
-    ("harness.windows",),
+    ("harness.windows", "harness.view_log"),
     ("harness.predictions", "harness.interfaces"),
     ("harness.preprocess", "harness.metrics", "harness.portfolio", "harness.significance", "harness.collection"),
     ("harness.artifacts", "harness.instantiate"),

@@ -138,7 +138,7 @@ class DDGDA:
         fitted = FittedDDGDA(
             model=model,
             rule=self._learned,
-            eras=tuple(Era(data.choice, data.similarity) for data in prepared),
+            eras=tuple(Era(data.choice, data.similarity, data.learned) for data in prepared),
             tasks=problems.tasks,
             history=scores,
             windows=history.windows,

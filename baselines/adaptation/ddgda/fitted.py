@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from baselines.adaptation.ddgda.artefacts import artefacts_of
 from baselines.adaptation.ddgda.meta_input import FillMethod, MetaInput, meta_input
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import Choice
@@ -18,6 +19,7 @@ from baselines.adaptation.ddgda.weight_model import WeightModel
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
 from harness.interfaces import TimeWeights
+from harness.view_log import Artefact
 from harness.windows import Window
 
 if TYPE_CHECKING:
@@ -50,10 +52,11 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class Era:
-    """A feature choice and the similarity measured with it."""
+    """A feature choice, the similarity measured with it, and what was fitted on the way."""
 
     choice: Choice
     similarity: Similarity
+    learned: tuple[Artefact, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ class FittedDDGDA:
         ConfigError
             When the window has less history than the weight model looks back on.
         """
-        meta = self.rule.meta(self._known(window))
+        meta = self.rule.meta(self._enough(window))
         starts, values = meta.block_starts, self.model.weights(meta.profile)
         if self.rule.plain_tail:
             step = self.eras[0].similarity.step
@@ -127,9 +130,18 @@ class FittedDDGDA:
 
         records.save(self, folder)
 
-    def _known(self, window: Window) -> KnownSimilarity:
-        era = max((e for e in self.eras if e.choice.decision <= window.decision), key=lambda e: e.choice.decision)
-        known = era.similarity.as_of(window.decision).until(window.learn_stop)
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]:
+        """Everything that was fitted, with the newest data it read; choices and processors only before a reload."""
+        return artefacts_of(self)
+
+    def known(self, decision: int, stop: int) -> KnownSimilarity:
+        """Return the similarity that is known at `decision`, of times before `stop`, by the features chosen by then."""
+        era = max((e for e in self.eras if e.choice.decision <= decision), key=lambda e: e.choice.decision)
+        return era.similarity.as_of(decision).until(stop)
+
+    def _enough(self, window: Window) -> KnownSimilarity:
+        known = self.known(window.decision, window.learn_stop)
         needed = self.rule.hist_step_n * known.step
         if known.values.shape[0] < needed:
             raise ConfigError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
 
-__all__ = ["FillMethod", "MetaInput", "meta_input"]
+__all__ = ["FillMethod", "MetaInput", "meta_input", "overlap"]
 
 Doubles = npt.NDArray[np.float64]
 FillMethod = Literal["max", "maxseg", "zero"]
@@ -61,24 +61,25 @@ def meta_input(
     """
     rows = hist_step_n * known.step
     values = known.values[-rows:]
-    overlap = _overlap(known)[-rows:]
+    masked = overlap(known)[-rows:]
     missing = np.isnan(values)
-    absent = overlap | missing
+    absent = masked | missing
     centred = np.where(absent, np.nan, values)
     centred -= _mean(centred, axis=1)[:, None]
     if not undefined_is_best:
-        centred[missing & ~overlap] = 0.0
+        centred[missing & ~masked] = 0.0
     filled = _fill(centred, fill_method)
     steps = filled.reshape(hist_step_n, known.step, -1)
     return MetaInput(
         profile=np.ascontiguousarray(steps.mean(axis=1)),
         block_starts=known.block_starts,
-        masked=int(overlap.sum()),
-        undefined=int((missing & ~overlap).sum()),
+        masked=int(masked.sum()),
+        undefined=int((missing & ~masked).sum()),
     )
 
 
-def _overlap(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
+def overlap(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
+    """Return (rows, K), whether the label at a time shares times with the labels that the block's proxy learned."""
     time = np.arange(known.values.shape[0])[:, None]
     first = (known.block_starts - known.start)[None, :]
     return (time >= first) & (time < first + known.step + known.look_ahead - 1)

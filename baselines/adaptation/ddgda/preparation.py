@@ -18,6 +18,7 @@ from harness.interfaces import History
 from harness.normal_equations import GramBlocks
 from harness.preprocess import Pipeline, apply
 from harness.samples import AsOfView, SampleTable
+from harness.view_log import Artefact
 from harness.windows import Segment
 
 __all__ = ["Choice", "FeatureChoice", "ProxyData", "ProxyRecipe", "choose_features", "prepare", "prepare_all"]
@@ -116,12 +117,15 @@ class ProxyData:
         Gram blocks of the table.
     similarity
         Of the blocks.
+    learned
+        The choice and the processors, with what their views recorded.
     """
 
     choice: Choice
     table: SampleTable
     blocks: GramBlocks
     similarity: Similarity
+    learned: tuple[Artefact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ def prepare_all(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history:
             learning = _Learning(first.decision, first.train)
         last = max(needed for decision, needed in served if at <= decision < until)
         data = prepare(learning.decision, learning.period, last, recipe, history)
-        prepared.append(replace(data, choice=replace(data.choice, decision=at)))
+        learned = tuple(replace(artefact, decision=at) for artefact in data.learned)
+        prepared.append(replace(data, choice=replace(data.choice, decision=at), learned=learned))
     return tuple(prepared)
 
 
@@ -168,17 +173,20 @@ def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, hist
     recipe, history
         The rule and the past; block 0 begins with `period`.
     """
-    start, newest = period.start, history.as_of(last)
-    choice = choose_features(history.as_of(decision), period, recipe.choice, recipe.seed)
+    start, newest, seen = period.start, history.as_of(last), history.as_of(decision)
+    choice = choose_features(seen, period, recipe.choice, recipe.seed)
+    learned = [Artefact("feature choice", decision, seen.reads)]
     _tell(choice, history)
     raw = known_rows(newest, start, None if choice.names == newest.feature_names else choice.names)
-    data = apply(raw, recipe.preprocess.fit(raw.as_of(decision), period))
+    data = apply(raw, recipe.preprocess.fit(fitted_on := raw.as_of(decision), period))
+    learned.append(Artefact("proxy processors", decision, fitted_on.reads))
     table = standardised(data.labelled if recipe.profile.drop_before_scoring else data)
     blocks = _blocks(table, start, history.step)
     compared, compared_blocks = table, blocks
     if recipe.sim_preprocess is not None:
         raw = known_rows(newest, start)
-        compared = apply(raw, recipe.sim_preprocess.fit(raw.as_of(decision), period))
+        compared = apply(raw, recipe.sim_preprocess.fit(fitted_on := raw.as_of(decision), period))
+        learned.append(Artefact("similarity processors", decision, fitted_on.reads))
         compared_blocks = _blocks(compared, start, history.step)
     view = compared.as_of(last)
     if recipe.sim_task_model == "linear":
@@ -187,7 +195,7 @@ def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, hist
         similarity = gbdt_similarity(
             view, start, history.step, recipe.gbdt, seed=recipe.seed, observer=history.observer
         )
-    return ProxyData(choice, table, blocks, similarity)
+    return ProxyData(choice, table, blocks, similarity, tuple(learned))
 
 
 def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:
