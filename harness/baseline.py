@@ -149,9 +149,9 @@ class Baselines:
         return tuple(name for name in _folders(self.root) if self.cases(name))
 
     def cases(self, suite: str) -> tuple[str, ...]:
-        """Return the names of a suite's cases that have a baseline."""
+        """Return the names of a suite's cases that have a baseline, damaged or not."""
         folder = self.root / _checked_name(suite)
-        return tuple(name for name in _folders(folder) if _numbered(folder / name))
+        return tuple(name for name in _folders(folder) if any((folder / name).glob("[!.]*")))
 
     def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
         """Return the cases of a suite that have a baseline though they are not among the `known` ones."""

@@ -123,7 +123,7 @@ def run(config: ExperimentConfig, observer: Observer, store: ArtifactStore | Non
         case=config.case_name,
         identity=identity,
         metrics=json.loads((folder / _METRICS).read_text(encoding="utf-8")),
-        provenance=provenance(watch),
+        provenance=provenance(watch, modules_of(config.data, _settings(config))),
     )
     published = _publish(config, snapshot, folder)
     return ExperimentResult(config, windows, snapshot, published, reused=found is not None)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,11 +15,15 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.code_digest import code_digest
+from harness.machine import machine, threads
 
 __all__ = ["DISTRIBUTION", "Stopwatch", "code_version", "provenance"]
 
 DISTRIBUTION = "driftbench"
-_LIBRARIES = ("numpy", "numba", "pandas", "pyarrow", "scipy", "scikit-learn", "lightgbm", "torch", "hydra-core")
+_LIBRARIES = (
+    *("numpy", "numba", "pandas", "pyarrow", "scipy", "scikit-learn", "hydra-core"),
+    *("lightgbm", "xgboost-cpu", "catboost", "torch"),
+)
 
 
 @dataclass
@@ -40,14 +43,27 @@ class Stopwatch:
             self.seconds[name] += time.perf_counter() - began
 
 
-def provenance(watch: Stopwatch) -> dict[str, object]:
-    """Return the record of this process as JSON-able data; times in seconds, memory in MB."""
+def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, object]:
+    """Return the record of this process as JSON-able data; times in seconds, memory in MB.
+
+    Parameters
+    ----------
+    watch
+        What the seconds are taken from.
+    modules
+        Those of the configured objects: with the harness itself they are the code whose digest is recorded.
+    """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": {"version": code_version(), "digest": code_digest("harness", "harness.experiment"), **_commit()},
+        "code": {
+            "version": code_version(),
+            "digest": code_digest("harness", "harness.experiment", *modules),
+            **_commit(),
+        },
         "python": platform.python_version(),
         "packages": _versions(),
-        "platform": {"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "platform": machine(),
+        "threads": threads(),
         "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
         "peak_memory_mb": round(_peak_memory_mb()),
     }

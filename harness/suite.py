@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +18,10 @@ from harness.compare import (
     Direction,
     Tolerances,
     compare,
+    damaged,
     failed,
     orphaned,
+    skipped,
     without_baseline,
 )
 from harness.errors import ConfigError, HarnessError, SnapshotError, closest
@@ -28,6 +30,7 @@ from harness.snapshot import Snapshot
 __all__ = ["Case", "CaseRun", "Result", "Run", "Standard", "Suite", "load_suite", "run_case", "run_suite"]
 
 _KEYS = ("regression", "cases")
+_CASE_KEYS = ("case", "overrides", "needs")
 
 
 class Result(Protocol):
@@ -52,10 +55,13 @@ class Case:
         The case of its snapshots.
     overrides
         Hydra overrides that compose it.
+    needs
+        Files and folders without which it is skipped, and says so.
     """
 
     name: str
     overrides: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,27 +97,36 @@ class Standard:
         Metric name → which way it is better.
     difference_test
         (baseline, candidate) → paired test of a metric's difference, where the series of both are at hand.
+    data_difference
+        (baseline, candidate) → which instruments, dates and values differ, where both panels are at hand.
     """
 
     baselines: Baselines
     tolerances: Tolerances
     directions: Mapping[str, Direction]
     difference_test: Callable[[Snapshot, Snapshot], DifferenceTest | None] | None = None
+    data_difference: Callable[[Snapshot, Snapshot], tuple[str, ...]] | None = None
 
     def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
         """Return the verdict on a snapshot against the baseline of its case; there must be one."""
         latest = self.baselines.baseline(snapshot.suite, snapshot.case)
         if latest is None:
             return without_baseline(snapshot)
-        test = self.difference_test(latest.snapshot, snapshot) if self.difference_test is not None else None
-        return compare(
-            latest.snapshot,
+        return self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
+
+    def compare(self, baseline: Snapshot, snapshot: Snapshot, labels: tuple[str, str]) -> CaseVerdict:
+        """Return the verdict on a snapshot against another, with everything at hand that explains a difference."""
+        verdict = compare(
+            baseline,
             snapshot,
             self.tolerances,
             directions=self.directions,
-            difference_test=test,
-            labels=(f"v{latest.number}", label),
+            difference_test=None if self.difference_test is None else self.difference_test(baseline, snapshot),
+            labels=labels,
         )
+        if verdict.identity and self.data_difference is not None:
+            return replace(verdict, data=self.data_difference(baseline, snapshot))
+        return verdict
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,7 @@ class CaseRun:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read a suite: ``regression`` (name of the tolerances) and ``cases`` (a list of ``case`` and ``overrides``).
+    """Read a suite: ``regression`` (name of the tolerances) and ``cases``: each ``case``, ``overrides`` and ``needs``.
 
     Raises
     ------
@@ -154,10 +169,12 @@ def load_suite(path: Path) -> Suite:
     return _parse(node, path)
 
 
-def run_suite(suite: Suite, run: Run, standard: Standard) -> tuple[CaseRun, ...]:
+def run_suite(
+    suite: Suite, run: Run, standard: Standard, tell: Callable[[CaseRun], None] = lambda _: None
+) -> tuple[CaseRun, ...]:
     """Run every case and hold it to its baseline; baselines without a case follow as findings of their own.
 
-    A case that fails because of a user's mistake is reported, and the others run.
+    A case that fails because of a user's mistake, or whose baseline is damaged, is reported, and the others run.
 
     Parameters
     ----------
@@ -167,14 +184,26 @@ def run_suite(suite: Suite, run: Run, standard: Standard) -> tuple[CaseRun, ...]
         Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
     standard
         What to hold the snapshots to.
+    tell
+        Hears of every case as soon as it has ended.
     """
-    runs = [run_case(suite, case, run, standard) for case in suite.cases]
     gone = standard.baselines.orphans(suite.name, [case.name for case in suite.cases])
+    runs = []
+    for case in suite.cases:
+        runs.append(run_case(suite, case, run, standard))
+        tell(runs[-1])
     return (*runs, *(CaseRun(orphaned(suite.name, name), None) for name in gone))
 
 
 def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
-    """Run one case and hold it to its baseline."""
+    """Run one case and hold it to its baseline; one that lacks its data, or whose baseline is damaged, is not run."""
+    absent = [path for path in case.needs if not Path(path).expanduser().exists()]
+    if absent:
+        return CaseRun(skipped(suite.name, case.name, f"it needs {', '.join(absent)}, which is not there"), None)
+    try:
+        standard.baselines.history(suite.name, case.name)
+    except SnapshotError as error:
+        return CaseRun(damaged(suite.name, case.name, str(error)), None)
     snapshot = None
     try:
         snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
@@ -206,12 +235,18 @@ def _parse(node: object, path: Path) -> Suite:
 
 def _case(entry: object, where: str) -> Case:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("case"), str):
-        raise ConfigError("A case has a name.", where=where, got=repr(entry), expected="case, overrides")
-    _check_keys(entry, ("case", "overrides"), where)
-    overrides = entry.get("overrides", [])
-    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise ConfigError("Overrides are a list of texts.", where=where, got=repr(overrides), expected="- key=value")
-    return Case(entry["case"], tuple(overrides))
+        raise ConfigError("A case has a name.", where=where, got=repr(entry), expected=", ".join(_CASE_KEYS))
+    _check_keys(entry, _CASE_KEYS, where)
+    overrides = _texts(entry, "overrides", "key=value", where)
+    return Case(entry["case"], overrides, _texts(entry, "needs", "path", where))
+
+
+def _texts(entry: Mapping[object, object], key: str, example: str, where: str) -> tuple[str, ...]:
+    texts = entry.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        what = f"{key.capitalize()} are a list of texts."
+        raise ConfigError(what, where=where, got=repr(texts), expected=f"- {example}")
+    return tuple(texts)
 
 
 def _check_keys(node: Mapping[object, object], known: tuple[str, ...], where: str) -> None:

@@ -38,6 +38,7 @@ from harness.compare import (
     metric_rows,
     orphaned,
     parse_tolerances,
+    skipped,
     summary,
     to_json,
     to_junit_xml,
@@ -74,7 +75,8 @@ PROVENANCE: dict[str, Any] = {
     "code": {"digest": "cd" * 32, "commit": None, "dirty": True, "version": "0.1.0"},
     "python": "3.11.7",
     "packages": {"numpy": "2.4.6", "lightgbm": "4.7.0"},
-    "platform": {"system": "Linux", "machine": "x86_64", "cpus": 2},
+    "platform": {"system": "Linux", "machine": "x86_64", "processor": "Xeon (family 6, model 85)", "cpus": 2},
+    "threads": {"numba": 2},
     "seconds": {"data": 1.0, "windows": 2.5},
 }
 BASELINE = Snapshot("smoke", "linear", {"seed": 43, "config": {"model": {"alpha": 0.1}}}, METRICS, PROVENANCE)
@@ -219,13 +221,22 @@ class TestBasis:
             assert verdict.exit_code is ExitCode.REGRESSION
 
     @pytest.mark.parametrize(
+        "change", [{"platform": {**PROVENANCE["platform"], "cpus": 64}}, {"threads": {"numba": 64, "blas": 1}}]
+    )
+    def test_more_processors_or_threads_are_the_same_environment(self, change: dict[str, Any]) -> None:
+        verdict = check(changed("predictions", "bb" * 32, {**PROVENANCE, **change}))
+        assert (verdict.basis, verdict.exit_code) == (Basis.EXACT, ExitCode.REGRESSION)
+
+    @pytest.mark.parametrize(
         ("change", "named"),
         [
             ({"packages": {"numpy": "2.3.0", "lightgbm": "4.7.0"}}, "packages.numpy: 2.4.6 → 2.3.0"),
             ({"packages": {"numpy": "2.4.6"}}, "packages.lightgbm: 4.7.0 → (absent)"),
             ({"code": {"digest": "ee" * 32}}, "another environment: the code"),
             ({"python": "3.12.1"}, "python: 3.11.7 → 3.12.1"),
-            ({"platform": {"system": "Linux", "machine": "aarch64"}}, "platform.machine: x86_64 → aarch64"),
+            ({"platform": {**PROVENANCE["platform"], "machine": "aarch64"}}, "platform.machine: x86_64 → aarch64"),
+            ({"platform": {**PROVENANCE["platform"], "processor": "EPYC"}}, "Xeon (family 6, model 85) → EPYC"),
+            ({"platform": {"system": "Linux", "machine": "x86_64"}}, "not recorded on both sides: platform"),
             ({"code": {}}, "not recorded on both sides: code"),
             ({"packages": ...}, "not recorded on both sides: packages"),
         ],
@@ -476,6 +487,7 @@ class TestSeveralCases:
 
 
 VERDICTS = [
+    skipped("other", "panel", "it needs prices, which is not there"),
     check(BASELINE),
     check(changed("overall.IC", -1.0)),
     check(changed("per_window.1.MSE", None)),
@@ -492,27 +504,32 @@ class TestOutput:
         found = json.loads(text)
         assert found["exit_code"] == 3
         assert [c["verdict"] for c in found["cases"]] == [v.verdict.name for v in VERDICTS]
-        assert [c["exit_code"] for c in found["cases"]] == [0, 1, 1, 3, 1, 2]
-        (finding,) = [m for m in found["cases"][1]["metrics"] if m["verdict"] == "WORSENED"]
+        assert [c["exit_code"] for c in found["cases"]] == [0, 0, 1, 1, 3, 1, 2]
+        (finding,) = [m for m in found["cases"][2]["metrics"] if m["verdict"] == "WORSENED"]
         assert (finding["path"], finding["candidate"], finding["p_value"]) == ("overall.IC", -1.0, None)
 
     def test_junit_is_well_formed_and_counts_failures_and_errors(self) -> None:
         root = ElementTree.fromstring(to_junit_xml(VERDICTS))
         assert root.tag == "testsuites"
-        assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "3", "2")
+        assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("7", "3", "2")
         suites = root.findall("testsuite")
-        assert [(s.get("name"), s.get("tests"), s.get("failures"), s.get("errors")) for s in suites] == [
-            ("smoke", "5", "3", "1"),
-            ("other", "1", "0", "1"),
+        counts = ("name", "tests", "failures", "errors", "skipped")
+        assert [tuple(s.get(count) for count in counts) for s in suites] == [
+            ("other", "2", "0", "1", "1"),
+            ("smoke", "5", "3", "1", "0"),
         ]
-        cases = list(root.iter("testcase"))
-        assert [c.get("name") for c in cases] == [v.case for v in VERDICTS]
-        assert cases[0].find("failure") is None
-        failure = cases[1].find("failure")
+        cases = {str(c.get("name")): c for c in root.iter("testcase")}
+        assert sorted(cases) == sorted({v.case for v in VERDICTS})
+        skip = cases["panel"].find("skipped")
+        assert skip is not None
+        assert "needs prices" in str(skip.get("message"))
+        (same, worse, *_) = list(suites[1])
+        assert same.find("failure") is None
+        failure = worse.find("failure")
         assert failure is not None
         assert failure.get("type") == "WORSENED"
         assert "overall.IC" in str(failure.text)
-        assert cases[0].get("time") == "3.500"
+        assert same.get("time") == "3.500"
 
     def test_junit_keeps_to_the_common_schema(self) -> None:
         """Element and attribute names, their order and their kinds, as the schema that CI servers share has them."""
@@ -524,9 +541,14 @@ class TestOutput:
                     {"name", "tests", "failures", "errors"},
                     ["testcase"],
                 ),
-                "testcase": ({"name", "classname", "time"}, {"name", "classname"}, ["failure", "error", "system-out"]),
+                "testcase": (
+                    {"name", "classname", "time"},
+                    {"name", "classname"},
+                    ["skipped", "failure", "error", "system-out"],
+                ),
                 "failure": ({"message", "type"}, {"type"}, []),
                 "error": ({"message", "type"}, {"type"}, []),
+                "skipped": ({"message"}, set(), []),
                 "system-out": (set(), set(), []),
             }[element.tag]
             assert required <= set(element.keys()) <= allowed

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.errors",),
-    ("harness.data", "harness.code_digest", "harness.blas"),
+    ("harness.data", "harness.code_digest", "harness.blas", "harness.machine"),
     ("harness.features",),
     ("harness.samples", "harness.normal_equations"),
     ("harness.windows", "harness.view_log"),

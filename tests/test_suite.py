@@ -73,7 +73,36 @@ def test_a_damaged_baseline_is_reported_with_its_case(standard: Standard) -> Non
     path.write_text(path.read_text().replace("2.0", "1.0"), encoding="utf-8")
     runs = run_suite(SUITE, run, standard)
     assert [r.verdict.exit_code for r in runs] == [ExitCode.FINE, ExitCode.USER_ERROR]
+    assert runs[1].verdict.problem is Problem.DAMAGED
     assert "changed after it was written" in runs[1].verdict.detail
+
+
+@pytest.mark.parametrize("damage", ["stray", "gap"])
+def test_a_stray_file_or_a_lost_version_is_named_and_the_other_cases_run(standard: Standard, damage: str) -> None:
+    bless_all(standard)
+    folder = standard.baselines.root / "smoke" / "b"
+    if damage == "stray":
+        (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    else:
+        (folder / "v0001.json").rename(folder / "v0002.json")
+    runs = run_suite(SUITE, run, standard)
+    assert [(r.verdict.case, r.verdict.problem) for r in runs] == [("a", None), ("b", Problem.DAMAGED)]
+
+
+def test_a_case_without_its_data_is_skipped_with_its_reason(standard: Standard, tmp_path: Path) -> None:
+    bless_all(standard)
+    needy = replace(SUITE, cases=(SUITE.cases[0], replace(SUITE.cases[1], needs=(str(tmp_path / "prices"),))))
+    runs = run_suite(needy, run, standard)
+    assert [r.verdict.verdict for r in runs] == [Verdict.SAME, Verdict.SKIPPED]
+    assert "prices, which is not there" in runs[1].verdict.detail
+    assert worst_exit_code(r.verdict for r in runs) is ExitCode.FINE
+    (tmp_path / "prices").mkdir()
+    assert run_suite(needy, run, standard)[1].verdict.verdict is Verdict.SAME
+
+
+def test_a_suite_of_which_nothing_could_be_run_is_not_fine(standard: Standard) -> None:
+    needy = replace(SUITE, cases=tuple(replace(case, needs=("nowhere",)) for case in SUITE.cases))
+    assert worst_exit_code(r.verdict for r in run_suite(needy, run, standard)) is ExitCode.NOT_COMPARABLE
 
 
 def test_a_baseline_whose_case_is_gone_fails(standard: Standard) -> None:
@@ -125,6 +154,7 @@ def test_there_is_a_smoke_suite() -> None:
         ("regression: default\ncases: [{case: 1}]", "has a name"),
         ("regression: default\ncases: [{case: a, override: [x]}]", "did you mean `overrides`"),
         ("regression: default\ncases: [{case: a, overrides: x}]", "list of texts"),
+        ("regression: default\ncases: [{case: a, needs: [1]}]", "Needs are a list of texts"),
         ("regression: default\ncases: [{case: a}, {case: a}]", "occurs twice"),
         ("regresion: default\ncases: [{case: a}]", "did you mean `regression`"),
         ("cases: [", "cannot be read"),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from harness.compare.comparison import DifferenceTest, compare, failed, orphaned, without_baseline
+from harness.compare.comparison import (
+    DifferenceTest,
+    compare,
+    damaged,
+    failed,
+    orphaned,
+    skipped,
+    without_baseline,
+)
 from harness.compare.data_difference import DataDifference, ValueDifference, explain_data_difference
 from harness.compare.learning import learn
 from harness.compare.leaves import differences, environment, metric_leaves
@@ -53,6 +61,7 @@ __all__ = [
     "Verdict",
     "case_record",
     "compare",
+    "damaged",
     "differences",
     "environment",
     "explain_data_difference",
@@ -63,6 +72,7 @@ __all__ = [
     "metric_rows",
     "orphaned",
     "parse_tolerances",
+    "skipped",
     "summary",
     "to_json",
     "to_junit_xml",

@@ -21,7 +21,7 @@ from harness.compare.verdicts import (
 )
 from harness.snapshot import Snapshot
 
-__all__ = ["DifferenceTest", "compare", "failed", "orphaned", "without_baseline"]
+__all__ = ["DifferenceTest", "compare", "damaged", "failed", "orphaned", "skipped", "without_baseline"]
 
 DifferenceTest = Callable[[str], float | None]
 
@@ -119,6 +119,16 @@ def orphaned(suite: str, case: str) -> CaseVerdict:
 def failed(suite: str, case: str, message: str) -> CaseVerdict:
     """Return the verdict on a case that could not be run because of a user's mistake."""
     return _problem(suite, case, Problem.FAILED, message)
+
+
+def damaged(suite: str, case: str, message: str) -> CaseVerdict:
+    """Return the verdict on a case whose baseline was edited, renamed or lost a version."""
+    return _problem(suite, case, Problem.DAMAGED, message)
+
+
+def skipped(suite: str, case: str, reason: str) -> CaseVerdict:
+    """Return the verdict on a case that was not run, and why; never a silent pass."""
+    return _problem(suite, case, Problem.SKIPPED, reason)
 
 
 def _problem(suite: str, case: str, problem: Problem, detail: str) -> CaseVerdict:

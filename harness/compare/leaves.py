@@ -35,8 +35,8 @@ def differences(baseline: object, candidate: object, path: str = "") -> tuple[Id
 def environment(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a provenance decides the bits of a result: code, Python, libraries, machine.
 
-    How many processors there are is left out: no number may depend on it. A part that is not recorded is absent, so
-    that a provenance without any of them is like no other.
+    How many processors and threads there are is left out: no number may depend on them. A part that is not recorded is
+    absent, and so is a platform whose processor is unknown, so that a provenance without any of them is like no other.
     """
     found: dict[str, Any] = {}
     code = provenance.get("code")
@@ -46,7 +46,7 @@ def environment(provenance: Mapping[str, Any]) -> dict[str, Any]:
         if name in provenance:
             found[name] = provenance[name]
     machine = provenance.get("platform")
-    if isinstance(machine, Mapping):
+    if isinstance(machine, Mapping) and machine.get("processor") is not None:
         found["platform"] = {k: v for k, v in machine.items() if k not in _IRRELEVANT}
     return found
 

@@ -11,11 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.artifacts import canonical_json
-from harness.compare.verdicts import CaseVerdict, ExitCode, MetricVerdict, worst_exit_code
+from harness.compare.verdicts import CaseVerdict, ExitCode, MetricVerdict, Problem, worst_exit_code
 
 __all__ = ["METRIC_COLUMNS", "case_record", "metric_rows", "summary", "to_json", "to_junit_xml"]
 
 METRIC_COLUMNS = ("metric", "baseline", "candidate", "difference", "tolerance", "verdict", "reason")
+_SHOWN = 12
 _UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -34,13 +35,13 @@ def case_record(verdict: CaseVerdict) -> dict[str, Any]:
 def to_junit_xml(verdicts: Sequence[CaseVerdict], *, name: str = "bench") -> str:
     r"""Return the verdicts as a JUnit report: one suite per suite, one test case per case.
 
-    A regression is a ``failure``; what could not be run or compared is an ``error``. The full text of the verdict
-    stands in ``system-out``. Characters that XML cannot hold are written as ``\xNN``.
+    A regression is a ``failure``; what could not be run or compared is an ``error``; what was skipped says why. The
+    full text of the verdict stands in ``system-out``. Characters that XML cannot hold are written as ``\xNN``.
     """
     root = ElementTree.Element("testsuites", {"name": _clean(name), **_counts(verdicts)})
     for suite in dict.fromkeys(v.suite for v in verdicts):
         members = [v for v in verdicts if v.suite == suite]
-        node = ElementTree.SubElement(root, "testsuite", {"name": _clean(suite), **_counts(members), "skipped": "0"})
+        node = ElementTree.SubElement(root, "testsuite", {"name": _clean(suite), **_counts(members, skips=True)})
         for verdict in members:
             _add_case(node, verdict)
     ElementTree.indent(root)
@@ -54,7 +55,10 @@ def summary(verdict: CaseVerdict) -> str:
     lines = [f"{verdict.suite}/{verdict.case}: {verdict.verdict.value} ({sides}{verdict.basis_reason})"]
     if verdict.detail:
         lines.append(f"  {verdict.detail}")
-    lines += [f"  {difference}" for difference in verdict.identity]
+    lines += [f"  {difference}" for difference in verdict.identity[:_SHOWN]]
+    if len(verdict.identity) > _SHOWN:
+        lines.append(f"  and {len(verdict.identity) - _SHOWN} keys more")
+    lines += [f"  data: {line}" for line in verdict.data]
     if not verdict.identity:
         lines += [f"  {' '.join(filter(None, row))}" for row in metric_rows(verdict)]
     counts = Counter(m.verdict.value for m in verdict.metrics)
@@ -100,24 +104,29 @@ def _add_case(suite: ElementTree.Element, verdict: CaseVerdict) -> None:
     )
     text = _clean(summary(verdict))
     kind = _kind(verdict)
-    if kind is not None:
+    if kind == "skipped":
+        ElementTree.SubElement(node, kind, message=_clean(verdict.detail))
+    elif kind is not None:
         message = text.partition("\n")[0]
         ElementTree.SubElement(node, kind, message=message, type=verdict.verdict.name).text = text
     ElementTree.SubElement(node, "system-out").text = text
 
 
 def _kind(verdict: CaseVerdict) -> str | None:
+    if verdict.problem is Problem.SKIPPED:
+        return "skipped"
     if verdict.exit_code is ExitCode.FINE:
         return None
     return "failure" if verdict.exit_code is ExitCode.REGRESSION else "error"
 
 
-def _counts(verdicts: Sequence[CaseVerdict]) -> dict[str, str]:
+def _counts(verdicts: Sequence[CaseVerdict], *, skips: bool = False) -> dict[str, str]:
     kinds = Counter(_kind(v) for v in verdicts)
     return {
         "tests": str(len(verdicts)),
         "failures": str(kinds["failure"]),
         "errors": str(kinds["error"]),
+        **({"skipped": str(kinds["skipped"])} if skips else {}),
         "time": f"{sum(v.seconds for v in verdicts):.3f}",
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Literal, TypeGuard
 
 __all__ = [
@@ -28,11 +29,15 @@ Scalar = float | int | str | bool | None
 
 
 class Verdict(Enum):
-    """What became of a metric, or of a case: the worst of its metrics. In order from harmless to bad."""
+    """What became of a metric, or of a case: the worst of its metrics. In order from harmless to bad.
+
+    Only a case is skipped, never a metric: it was not run, and says why.
+    """
 
     SAME = "same"
     WITHIN_TOLERANCE = "within tolerance"
     IMPROVED = "improved"
+    SKIPPED = "skipped"
     NEW = "new"
     INCONCLUSIVE = "inconclusive"
     WORSENED = "worsened"
@@ -63,7 +68,9 @@ class Problem(Enum):
 
     NO_BASELINE = "no baseline"
     ORPHANED = "orphaned baseline"
+    DAMAGED = "damaged baseline"
     FAILED = "failed"
+    SKIPPED = "skipped"
 
 
 class ExitCode(IntEnum):
@@ -73,6 +80,16 @@ class ExitCode(IntEnum):
     REGRESSION = 1
     USER_ERROR = 2
     NOT_COMPARABLE = 3
+
+
+_VERDICT_OF_PROBLEM = MappingProxyType({Problem.NO_BASELINE: Verdict.NEW, Problem.SKIPPED: Verdict.SKIPPED})
+_EXIT_OF_PROBLEM = MappingProxyType(
+    {
+        Problem.FAILED: ExitCode.USER_ERROR,
+        Problem.DAMAGED: ExitCode.USER_ERROR,
+        Problem.SKIPPED: ExitCode.FINE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,8 @@ class CaseVerdict:
         One verdict per number, in the order of the paths.
     identity
         The keys in which the identities differ; empty unless incomparable.
+    data
+        Which instruments, dates and values differ, where the data do and both panels are at hand.
     problem, detail
         Why there was nothing to compare, if so.
     seconds
@@ -164,6 +183,7 @@ class CaseVerdict:
     basis_reason: str
     metrics: tuple[MetricVerdict, ...] = ()
     identity: tuple[IdentityDifference, ...] = ()
+    data: tuple[str, ...] = ()
     problem: Problem | None = None
     detail: str = ""
     seconds: float = 0.0
@@ -171,10 +191,8 @@ class CaseVerdict:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all."""
-        if self.problem is Problem.NO_BASELINE:
-            return Verdict.NEW
         if self.problem is not None:
-            return Verdict.MISSING
+            return _VERDICT_OF_PROBLEM.get(self.problem, Verdict.MISSING)
         if self.identity:
             return Verdict.INCOMPARABLE
         return max((m.verdict for m in self.metrics), key=lambda v: v.severity, default=Verdict.SAME)
@@ -193,7 +211,7 @@ class CaseVerdict:
         because it came from nowhere.
         """
         if self.problem is not None:
-            return ExitCode.USER_ERROR if self.problem is Problem.FAILED else ExitCode.REGRESSION
+            return _EXIT_OF_PROBLEM.get(self.problem, ExitCode.REGRESSION)
         if self.verdict is Verdict.INCOMPARABLE:
             return ExitCode.NOT_COMPARABLE
         if self.verdict in (Verdict.WORSENED, Verdict.MISSING):
@@ -204,8 +222,11 @@ class CaseVerdict:
 
 
 def worst_exit_code(verdicts: Iterable[CaseVerdict]) -> ExitCode:
-    """Return the highest exit code of several cases; 0 for none."""
-    return max((v.exit_code for v in verdicts), default=ExitCode.FINE)
+    """Return the highest exit code of several cases; 0 for none, 3 when all were skipped: nothing was compared."""
+    found = tuple(verdicts)
+    if found and all(v.problem is Problem.SKIPPED for v in found):
+        return ExitCode.NOT_COMPARABLE
+    return max((v.exit_code for v in found), default=ExitCode.FINE)
 
 
 def is_number(value: object) -> TypeGuard[float]:
