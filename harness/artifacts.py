@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
 
-__all__ = ["ArtifactStore", "Key", "canonical_json", "key_of", "write_atomically"]
+__all__ = ["ArtifactStore", "Key", "canonical_json", "is_intact", "key_of", "write_atomically"]
 
 MANIFEST = "manifest.json"
 _DIGEST_LENGTH = 32
@@ -84,6 +84,12 @@ class ArtifactStore:
         """Return where the result of `key` lies, or would lie."""
         return self.root / key.stage / key.digest
 
+    def results(self, stage: str) -> Iterator[Path]:
+        """Yield the folder of every result of a stage, in the order of their digests, unchecked: see `is_intact`."""
+        folder = self.root / stage
+        if folder.is_dir():
+            yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
     def find(self, key: Key) -> Path | None:
         """Return the result's folder, or None when there is none or its files do not match their checksums.
 
@@ -92,7 +98,7 @@ class ArtifactStore:
         folder = self.path(key)
         if not folder.is_dir():
             return None
-        if not _is_intact(folder):
+        if not is_intact(folder):
             shutil.rmtree(folder, ignore_errors=True)
             return None
         return folder
@@ -184,7 +190,8 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _is_intact(folder: Path) -> bool:
+def is_intact(folder: Path) -> bool:
+    """Return whether every file of a result matches its checksum."""
     try:
         manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return all(fingerprint_file(folder / name) == digest for name, digest in manifest["files"].items())

@@ -16,9 +16,12 @@ import pytest
 if TYPE_CHECKING:
     from harness.compare import CaseVerdict, Direction, Tolerances
     from harness.snapshot import Snapshot
-    from harness.suite import Result, Standard
+    from harness.suite import Result
 
-__all__ = ["LEDGER", "Ledger", "MetricSnapshot", "standard"]
+__all__ = ["LEDGER", "STORE", "Ledger", "MetricSnapshot", "names_of"]
+
+# Where experiments leave their series unless they are told otherwise, relative to the working directory.
+STORE = Path(".bench") / "store"
 
 _PREFIX = "pytest"
 _LONGEST = 120
@@ -152,37 +155,18 @@ class MetricSnapshot:
         """
         __tracebackhide__ = True
         from harness.errors import HarnessError
+        from harness.regression import standard_of
 
         self.checked = True
         case = self._case if name is None else f"{self._case}+{_escape(name)}"
         try:
             snapshot = _snapshot_of(result, self._suite, case, identity)
-            verdict = standard(self._ledger.root, tolerances, directions).judge(snapshot)
+            standard = standard_of(self._ledger.root, tolerances, directions=directions, store=STORE)
+            verdict = standard.judge(snapshot)
             self._ledger.settle(verdict, snapshot)
         except HarnessError as error:
             pytest.fail(str(error), pytrace=False)
         return verdict
-
-
-def standard(
-    root: Path,
-    tolerances: Tolerances | Mapping[str, Any] | Path | str,
-    directions: Mapping[str, Direction] | None = None,
-) -> Standard:
-    """Return what the snapshots of a session are held to."""
-    from harness.baseline import Baselines
-    from harness.compare import load_tolerances, parse_tolerances
-    from harness.config import config_folder
-    from harness.evaluation import METRIC_DIRECTIONS
-    from harness.suite import Standard
-
-    if isinstance(tolerances, str):
-        tolerances = config_folder() / "regression" / f"{tolerances}.yaml"
-    if isinstance(tolerances, Path):
-        tolerances = load_tolerances(tolerances)
-    if isinstance(tolerances, Mapping):
-        tolerances = parse_tolerances(tolerances)
-    return Standard(Baselines(root), tolerances, {**METRIC_DIRECTIONS, **(directions or {})})
 
 
 def names_of(node: str) -> tuple[str, str]:

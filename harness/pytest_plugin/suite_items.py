@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 
-from harness.compare import orphaned
-from harness.config import config_folder
+from harness.compare import Problem, orphaned
 from harness.errors import HarnessError
-from harness.pytest_plugin.golden import LEDGER, standard
-from harness.suite import Case, CaseRun, Result, Standard, Suite, load_suite, run_case
+from harness.pytest_plugin.golden import LEDGER, STORE
+from harness.regression import named_suite, standard_of
+from harness.suite import Case, CaseRun, Result, Standard, Suite, run_case
 
 __all__ = ["CaseItem", "SuiteCollector", "collect_suite"]
 
 
 def collect_suite(session: pytest.Session, name: str) -> Iterator[pytest.Item]:
     """Return the tests of a suite, by name or by path."""
-    path = Path(name) if name.endswith(".yaml") else config_folder() / "suites" / f"{name}.yaml"
     try:
-        suite = load_suite(path)
+        suite = named_suite(name)
         collector = SuiteCollector.from_parent(session, name=f"bench-suite-{suite.name}", suite=suite)
         yield from collector.collect()
     except HarnessError as error:
@@ -34,9 +33,7 @@ class SuiteCollector(pytest.Collector):
     def __init__(self, *, suite: Suite, **options: Any) -> None:
         super().__init__(**options)
         self.suite = suite
-        root = self.config.stash[LEDGER].root
-        tolerances = Path(suite.regression) if suite.regression.endswith(".yaml") else suite.regression
-        self.standard = standard(root, tolerances)
+        self.standard = standard_of(self.config.stash[LEDGER].root, suite.regression, store=STORE)
 
     def collect(self) -> Iterator[CaseItem]:
         """Return one test per case, then one per baseline whose case is gone."""
@@ -60,6 +57,8 @@ class CaseItem(pytest.Item):
         """Run the experiment and judge it."""
         __tracebackhide__ = True
         ran = self._run()
+        if ran.verdict.problem is Problem.SKIPPED:
+            pytest.skip(ran.verdict.detail)
         self.config.stash[LEDGER].settle(ran.verdict, ran.snapshot)
 
     def reportinfo(self) -> tuple[Path, None, str]:
