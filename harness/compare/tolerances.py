@@ -179,7 +179,7 @@ def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
     return Tolerances(rules, _tolerance(node["default"], f"{where}: default"), significance)
 
 
-def write_tolerances(tolerances: Tolerances, path: Path, *, comment: str = "") -> None:
+def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
     """Write tolerances as YAML that `load_tolerances` reads back equal.
 
     Parameters
@@ -196,7 +196,7 @@ def write_tolerances(tolerances: Tolerances, path: Path, *, comment: str = "") -
     lines.append("metrics:" if tolerances.rules else "metrics: {}")
     lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
     lines.append(f"default: {_yaml(tolerances.default)}")
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
 
 
 def _tolerance(node: object, where: str) -> Tolerance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import Literal, TypeGuard
@@ -196,6 +196,10 @@ class CaseVerdict:
         if self.identity:
             return Verdict.INCOMPARABLE
         return max((m.verdict for m in self.metrics), key=lambda v: v.severity, default=Verdict.SAME)
+
+    def only(self, prefix: str) -> CaseVerdict:
+        """Return the verdict with the metrics alone whose path starts with `prefix`."""
+        return replace(self, metrics=tuple(m for m in self.metrics if m.path.startswith(prefix)))
 
     @property
     def findings(self) -> tuple[MetricVerdict, ...]:
