@@ -110,7 +110,10 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One experiment, complete and checked."""
+    """One experiment, complete and checked.
+
+    `command` holds what `bench run` was given to compose it; it is recorded and changes nothing.
+    """
 
     suite: str
     case: str | None
@@ -126,6 +129,7 @@ class ExperimentConfig:
     evaluation: EvaluationConfig
     output: OutputConfig
     choices: Mapping[str, str]
+    command: tuple[str, ...] = ()
 
     @property
     def case_name(self) -> str:
@@ -159,7 +163,10 @@ def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str |
     ConfigError
         Names the key, the value and what would be accepted.
     """
-    return parse(_compose(list(overrides), [Path(p).resolve() for p in search_path]))
+    composed = _compose(list(overrides), [Path(p).resolve() for p in search_path])
+    folders = [argument for folder in search_path for argument in ("--config-dir", str(folder))]
+    composed["command"] = [*folders, *overrides]
+    return parse(composed)
 
 
 def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> str:

@@ -123,7 +123,10 @@ def run(config: ExperimentConfig, observer: Observer, store: ArtifactStore | Non
         case=config.case_name,
         identity=identity,
         metrics=json.loads((folder / _METRICS).read_text(encoding="utf-8")),
-        provenance=provenance(watch, modules_of(config.data, _settings(config))),
+        provenance={
+            **provenance(watch, modules_of(config.data, _settings(config))),
+            "command": list(config.command),
+        },
     )
     published = _publish(config, snapshot, folder)
     return ExperimentResult(config, windows, snapshot, published, reused=found is not None)

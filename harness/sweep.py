@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -155,6 +155,11 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return ended(Outcome.FAILED, reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
+def _line_of(where: str, keys: Iterable[str]) -> str | None:
+    """Return the key of the override that an unknown key comes from: it, or one inside it; None for a group."""
+    return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
@@ -181,8 +186,8 @@ def _cell(
         try:
             return Cell(kept, overrides, compose_config(overrides, search_path=search_path)), dropped
         except UnknownKeyError as error:
-            key = str(error.where)
-            if key not in lines or key in dropped or "." not in key:
+            key = _line_of(str(error.where), lines.keys() - dropped.keys())
+            if key is None:
                 raise
             dropped[key] = error
         except ConfigError as error:

@@ -36,6 +36,12 @@ def test_a_key_that_does_not_apply_multiplies_nothing() -> None:
     ]
 
 
+def test_a_key_inside_a_section_that_does_not_exist_everywhere_holds_where_it_applies() -> None:
+    plain, learned = plan_sweep(["adaptation=rolling_retrain,ddgda", "adaptation.gbdt.rounds=5"])
+    assert "adaptation.gbdt.rounds=5" not in plain.overrides
+    assert "adaptation.gbdt.rounds=5" in learned.overrides
+
+
 def test_a_fixed_key_holds_where_it_applies() -> None:
     plain, weighted = plan_sweep(["adaptation=rolling_retrain,gf_exp", "adaptation.half_life=100"])
     assert "adaptation.half_life=100" not in plain.overrides

@@ -1,0 +1,252 @@
+"""What a report shows: the cells of sweeps and single runs, read from the folders that they left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import DataError, closest
+from harness.evaluation import read_series
+from harness.predictions import Predictions
+from harness.snapshot import Snapshot, read_snapshot
+
+__all__ = ["Cell", "Missing", "Report", "find_folders", "read_cells"]
+
+Doubles = npt.NDArray[np.float64]
+LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One finished run.
+
+    Attributes
+    ----------
+    name
+        The swept values, or the case; different for every cell of a report.
+    folder
+        Where it lies.
+    snapshot
+        Identity, metrics, provenance.
+    times
+        (S,) ``datetime64[ns]`` test times.
+    series
+        Name → (S,) float64.
+    """
+
+    name: str
+    folder: Path
+    snapshot: Snapshot
+    times: npt.NDArray[np.datetime64]
+    series: Mapping[str, Doubles]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration."""
+        found: Mapping[str, Any] = self.snapshot.identity["config"]
+        return found
+
+    @property
+    def overall(self) -> Mapping[str, Any]:
+        """Metric → value; None where undefined."""
+        found: Mapping[str, Any] = self.snapshot.metrics["overall"]
+        return found
+
+    @property
+    def intervals(self) -> Mapping[str, Any]:
+        """Metric → ``low``, ``high``, ``level``; empty when the run has none."""
+        return self.snapshot.metrics.get("intervals") or {}
+
+    @property
+    def look_ahead(self) -> int:
+        """Times after which a label is known."""
+        return int(self.snapshot.identity["look_ahead"])
+
+    @property
+    def horizon(self) -> int:
+        """Times that the label spans."""
+        return self.look_ahead - 1
+
+    @property
+    def compounds(self) -> bool:
+        """Whether the portfolio's returns are multiplied instead of added."""
+        portfolio = self.config["evaluation"].get("portfolio")
+        return portfolio is not None and portfolio.get("accumulate") == "product"
+
+    @cached_property
+    def audit(self) -> Mapping[str, Any] | None:
+        """The verdict of an audit, when the run carries one."""
+        path = self.folder / "audit.json"
+        if path.is_file():
+            found = _read_json(path)
+            inner: Mapping[str, Any] = found.get("verdict", found)
+            return inner
+        places = (self.snapshot.provenance, self.snapshot.metrics, self.snapshot.identity)
+        verdicts: list[Mapping[str, Any]] = [place["audit"] for place in places if place.get("audit")]
+        return verdicts[0] if verdicts else None
+
+    def adaptation_file(self, name: str) -> Path | None:
+        """Return a file that the fitted adaptation saved, or None."""
+        path = self.folder / "adaptation" / name
+        return path if path.is_file() else None
+
+    def predictions(self) -> Predictions:
+        """Read the predictions."""
+        return Predictions.read_parquet(self.folder / "predictions.parquet")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A cell of a sweep without a result."""
+
+    name: str
+    outcome: str
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that is shown.
+
+    Attributes
+    ----------
+    cells
+        The reference first, then by rank IC, the best first.
+    missing
+        What was refused or failed.
+    extras
+        What sweeps say beyond their rows: key → value of ``leaderboard.json``.
+    """
+
+    cells: tuple[Cell, ...]
+    missing: tuple[Missing, ...]
+    extras: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def reference(self) -> Cell:
+        """The cell that the others are tested against."""
+        return self.cells[0]
+
+
+def find_folders(root: Path) -> list[Path]:
+    """Return the newest sweep under `root`, or without a sweep all its runs.
+
+    Raises
+    ------
+    DataError
+        When there is neither.
+    """
+    if not root.is_dir():
+        raise DataError(
+            "There is nothing to report on.",
+            where=str(root),
+            hint="run something first: bench run -m model.alpha=0.1,1",
+        )
+    sweeps = sorted((p.parent for p in root.glob(f"*/{LEADERBOARD}")), key=lambda p: (p / LEADERBOARD).stat().st_mtime)
+    found = sweeps[-1:] or sorted(p.parent for p in root.glob(f"*/{SNAPSHOT}"))
+    if not found:
+        raise DataError("The folder holds neither a sweep nor a run.", where=str(root), hint="bench run")
+    return found
+
+
+def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Report:
+    """Read sweeps and runs.
+
+    Parameters
+    ----------
+    folders
+        Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
+    reference
+        Name of the cell to compare with; the first rolling retrain, or else the first cell, when it is not given.
+
+    Raises
+    ------
+    DataError
+        When a folder holds neither, or no cell has that name.
+    SnapshotError
+        When a snapshot is missing, damaged, or of another schema.
+    """
+    named: dict[Path, str | None] = {}
+    missing: list[Missing] = []
+    extras: list[Mapping[str, Any]] = []
+    for folder in folders:
+        if (folder / LEADERBOARD).is_file():
+            board = _read_json(folder / LEADERBOARD)
+            extras.append({k: v for k, v in board.items() if k not in ("rows", "sorted_by")})
+            for row in board["rows"]:
+                if row["folder"] is not None:
+                    named[_run_folder(folder, row["folder"]).resolve()] = str(row["name"])
+                elif row["outcome"] != "oracle":
+                    missing.append(Missing(str(row["name"]), str(row["outcome"]), str(row["note"] or "")))
+        elif (folder / SNAPSHOT).is_file():
+            named.setdefault(folder.resolve(), None)
+        else:
+            raise DataError(
+                "The folder holds neither a sweep nor a run.",
+                where=str(folder),
+                expected=f"{LEADERBOARD} or {SNAPSHOT} in it",
+                hint="`bench run` prints where its snapshot lies, `bench run -m` where its table lies",
+            )
+    cells = _with_different_names([_read(folder, name) for folder, name in named.items()])
+    if not cells:
+        raise DataError("No cell has a result.", where=", ".join(map(str, folders)), got=f"{len(missing)} without one")
+    return Report(_ordered(cells, reference), tuple(missing), tuple(extras))
+
+
+def _read(folder: Path, name: str | None) -> Cell:
+    snapshot = read_snapshot(folder / SNAPSHOT)
+    times, series = read_series(folder / "series.parquet")
+    return Cell(name or snapshot.case, folder, snapshot, times, series)
+
+
+def _run_folder(sweep: Path, recorded: str) -> Path:
+    """Return where a run lies: beside its sweep, also where both were copied to."""
+    beside = sweep.parent / Path(recorded).name
+    return beside if beside.is_dir() else Path(recorded)
+
+
+def _with_different_names(cells: Iterable[Cell]) -> list[Cell]:
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        name = cell.name if cell.name not in found else f"{cell.name} ({cell.folder.name[-12:]})"
+        found[name] = Cell(name, cell.folder, cell.snapshot, cell.times, cell.series)
+    return list(found.values())
+
+
+def _ordered(cells: Sequence[Cell], reference: str | None) -> tuple[Cell, ...]:
+    def rank(cell: Cell) -> tuple[bool, float]:
+        value = cell.overall.get("rank_IC")
+        return (value is None, 0.0 if value is None else -float(value))
+
+    ranked = sorted(cells, key=rank)
+    if reference is None:
+        plain = (c for c in ranked if str(c.config["adaptation"].get("_target_", "")).endswith("RollingRetrain"))
+        first = next(plain, ranked[0])
+    else:
+        names = [cell.name for cell in ranked]
+        if reference not in names:
+            raise DataError(
+                "No cell has the name of the reference.",
+                where="--reference",
+                got=reference,
+                expected="; ".join(names),
+                hint=closest(reference, names),
+            )
+        first = ranked[names.index(reference)]
+    return (first, *(cell for cell in ranked if cell is not first))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "The file cannot be read.", where=str(path), got=str(error), hint="run the sweep again to write it anew"
+        ) from error

@@ -1,0 +1,167 @@
+"""How good the ranking is: IC over time, by month, and over horizons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.report.cells import Cell, Report
+from harness.report.differences import curve_name, differing_keys
+from harness.report.encoding import date_texts, packed, thinned
+from harness.report.figures.figure import Figure, Variant
+
+__all__ = ["ic_decay", "ic_over_time", "monthly_ic", "monthly_means", "rolling_mean"]
+
+Doubles = npt.NDArray[np.float64]
+_KINDS = (("rank IC", "rank_IC"), ("IC", "IC"))
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+SHORTEST_WINDOW = 60
+
+
+def rolling_mean(series: Doubles, width: int) -> Doubles:
+    """Return (S,) the mean of the last `width` defined values; NaN where fewer than half of them are defined."""
+    defined = np.cumsum(np.concatenate([[0], ~np.isnan(series)]))
+    sums = np.cumsum(np.concatenate([[0.0], np.nan_to_num(series)]))
+    start = np.maximum(np.arange(series.size) + 1 - width, 0)
+    stop = np.arange(series.size) + 1
+    count = defined[stop] - defined[start]
+    enough = count >= max(1, width // 2)
+    return np.where(enough, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
+
+
+def monthly_means(times: npt.NDArray[np.datetime64], series: Doubles) -> tuple[list[int], Doubles]:
+    """Return the years and (years, 12) the mean of the defined values of every month, NaN where there is none."""
+    months = times.astype("datetime64[M]").astype(np.int64)
+    first_year, last_year = int(months.min() // 12), int(months.max() // 12)
+    at = months - 12 * first_year
+    size = 12 * (last_year - first_year + 1)
+    known = ~np.isnan(series)
+    count = np.bincount(at[known], minlength=size)
+    sums = np.bincount(at[known], weights=series[known], minlength=size)
+    means = np.where(count > 0, sums / np.maximum(count, 1), np.nan).reshape(-1, 12)
+    return list(range(1970 + first_year, 1971 + last_year)), means
+
+
+def ic_over_time(report: Report) -> Figure:
+    """Return the rolling mean of the ICs, with the single values behind it when few cells are shown."""
+    width = max(SHORTEST_WINDOW, 3 * max(cell.look_ahead for cell in report.cells))
+    variants = []
+    for label, name in _KINDS:
+        traces = [t for i, cell in enumerate(report.cells) if name in cell.series for t in _lines(i, cell, name, width)]
+        if traces:
+            means = ", ".join(f"{c.name} {float(np.nanmean(c.series[name])):.4f}" for c in report.cells[:6])
+            layout = {
+                "xaxis": {"type": "date"},
+                "yaxis": {"title": {"text": label}, "zeroline": True},
+                "hovermode": "x",
+            }
+            variants.append(Variant(label, traces, layout, f"Mean {label}: {means}."))
+    return Figure(
+        "ic",
+        "IC over time",
+        f"Line: mean over the last {width} times. Dots, shown while at most two cells are switched on: the value of "
+        "each time. Neighbouring values share most of their label's return, so that a run of high values is less "
+        "evidence than it looks.",
+        tuple(variants),
+    )
+
+
+def monthly_ic(report: Report) -> Figure:
+    """Return one heat map per cell: years down, months across."""
+    pairs = [(cell, name, label) for label, name in _KINDS for cell in report.cells if name in cell.series]
+    tables = [monthly_means(cell.times, cell.series[name]) for cell, name, _ in pairs]
+    reach = max((float(np.nanmax(np.abs(means))) for _, means in tables if not np.isnan(means).all()), default=1.0)
+    variants = []
+    for (cell, _, label), (years, means) in zip(pairs, tables, strict=True):
+        trace = {
+            "type": "heatmap",
+            "x": list(_MONTHS),
+            "y": [str(year) for year in years],
+            "z": packed(means),
+            "scale": "diverging",
+            "zmin": -reach,
+            "zmax": reach,
+            "texttemplate": "%{z:.2f}",
+            "hovertemplate": "%{y} %{x}: %{z:.4f}<extra></extra>",
+            "xgap": 2,
+            "ygap": 2,
+        }
+        share = float((means[~np.isnan(means)] > 0).mean()) if not np.isnan(means).all() else float("nan")
+        layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "xaxis": {"side": "top", "showgrid": False}}
+        summary = f"Monthly {label} of {cell.name}: positive in {share:.0%} of the months."
+        variants.append(Variant(f"{label} · {cell.name}", [trace], layout, summary))
+    rows = max(len(years) for years, _ in tables)
+    return Figure(
+        "monthly",
+        "IC by month",
+        "Mean over the times of each month. All cells share one colour scale.",
+        tuple(variants),
+        choose="metric and cell",
+        height=140 + 44 * rows,
+    )
+
+
+def ic_decay(report: Report) -> Figure | None:
+    """Return the ICs over the label's horizon; None when the horizon does not vary."""
+    if len({cell.horizon for cell in report.cells}) < 2:
+        return None
+    keys = [k for k in differing_keys(report.cells) if not k.startswith("label.")]
+    curves: dict[str, list[Cell]] = {}
+    for cell in report.cells:
+        curves.setdefault(curve_name(cell, keys), []).append(cell)
+    variants = []
+    for label, name in (*_KINDS, ("ICIR", "ICIR"), ("rank ICIR", "rank_ICIR")):
+        traces: list[dict[str, Any]] = []
+        for number, (curve, members) in enumerate(curves.items()):
+            members = sorted(members, key=lambda cell: cell.horizon)
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "palette": number,
+                    "name": curve or label,
+                    "x": [cell.horizon for cell in members],
+                    "y": [cell.overall.get(name) for cell in members],
+                    "error_y": error_bars(members, name),
+                }
+            )
+        layout = {"xaxis": {"title": {"text": "horizon in times"}}, "yaxis": {"title": {"text": label}}}
+        told = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
+        variants.append(Variant(label, traces, layout, f"{label} by horizon: {told}."))
+    return Figure(
+        "decay", "IC over horizons", "Bars: 95% intervals, where the run has them.", tuple(variants), height=360
+    )
+
+
+def error_bars(cells: list[Cell], metric: str) -> dict[str, Any]:
+    """Return Plotly error bars from the intervals of the runs."""
+    above, below = [], []
+    for cell in cells:
+        value, interval = cell.overall.get(metric), cell.intervals.get(metric) or {}
+        known = value is not None and interval.get("low") is not None and interval.get("high") is not None
+        above.append(interval["high"] - value if known else None)
+        below.append(value - interval["low"] if known else None)
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 4}
+
+
+def _lines(index: int, cell: Cell, name: str, width: int) -> list[dict[str, Any]]:
+    values = cell.series[name]
+    shown = thinned(values.size)
+    base = {"type": "scatter", "cell": index, "name": cell.name, "x": date_texts(cell.times[shown])}
+    return [
+        {
+            **base,
+            "mode": "markers",
+            "daily": True,
+            "showlegend": False,
+            "y": packed(values[shown]),
+            "hoverinfo": "skip",
+        },
+        {**base, "mode": "lines", "y": packed(rolling_mean(values, width)[shown]), "hovertemplate": "%{x}: %{y:.4f}"},
+    ]
+
+
+def _text(value: Any) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,0 +1,56 @@
+"""How a metric answers to a swept number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.leaderboard import COLUMNS
+from harness.report.cells import Report
+from harness.report.differences import swept_numbers
+from harness.report.figures.correlations import error_bars
+from harness.report.figures.figure import Figure, Variant
+
+__all__ = ["sweep_response"]
+
+# From this ratio of the largest to the smallest value on, the axis is logarithmic.
+_WIDE = 50.0
+
+
+def sweep_response(report: Report) -> Figure | None:
+    """Return each metric over each swept number; None when no two cells differ in one number only."""
+    variants = []
+    for key, curves in swept_numbers(report.cells).items():
+        values = [value for _, curve in curves for value, _ in curve]
+        wide = min(values) > 0 and max(values) / min(values) >= _WIDE
+        for metric in ("rank_IC", "IC", "rank_ICIR", "ICIR", "excess_return", "information_ratio", "max_drawdown"):
+            traces: list[dict[str, Any]] = []
+            for number, (name, curve) in enumerate(curves):
+                if any(cell.overall.get(metric) is None for _, cell in curve):
+                    continue
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "mode": "lines+markers",
+                        "palette": number,
+                        "name": name or key,
+                        "showlegend": len(curves) > 1,
+                        "x": [value for value, _ in curve],
+                        "y": [cell.overall[metric] for _, cell in curve],
+                        "error_y": error_bars([cell for _, cell in curve], metric),
+                    }
+                )
+            if traces:
+                axis = {"title": {"text": key}, "type": "log" if wide else "linear"}
+                layout = {"xaxis": axis, "yaxis": {"title": {"text": COLUMNS[metric]}}}
+                told = "; ".join(f"{value:g}: {cell.overall[metric]:.4f}" for value, cell in curves[0][1])
+                variants.append(Variant(f"{COLUMNS[metric]} over {key}", traces, layout, f"{curves[0][0]} {told}."))
+    if not variants:
+        return None
+    return Figure(
+        "response",
+        "Sweep response",
+        "One curve per combination of the other settings that differ. Bars: 95% intervals, where the run has them.",
+        tuple(variants),
+        choose="metric and key",
+        height=400,
+    )

@@ -1,0 +1,190 @@
+"""What DDG-DA has learned: weights, similarity, meta-training; read from the files that its fit saved."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from harness.report.cells import Cell, Report
+from harness.report.encoding import date_texts, packed
+from harness.report.figures.figure import Figure, Variant
+
+__all__ = ["coarse", "learned_weights", "meta_training", "similarity"]
+
+Doubles = npt.NDArray[np.float64]
+MOST_SQUARES = 90
+
+
+def learned_weights(report: Report) -> Figure | None:
+    """Return one heat map per cell: windows down, blocks of past times across; None when no cell saved weights."""
+    variants = []
+    for cell in report.cells:
+        path = cell.adaptation_file("weights.parquet")
+        if path is None:
+            continue
+        table = pq.read_table(path)
+        starts, column = np.unique(table["block_time"].to_numpy(), return_inverse=True)
+        tests, row = np.unique(table["test_time"].to_numpy(), return_inverse=True)
+        weights = np.full((tests.size, starts.size), np.nan)
+        weights[row, column] = table["weight"].to_numpy()
+        trace = {
+            "type": "heatmap",
+            "x": date_texts(starts),
+            "y": date_texts(tests),
+            "z": packed(weights),
+            "scale": "diverging",
+            "zmid": 1.0,
+            "colorbar": {"title": {"text": "weight"}},
+            "hovertemplate": "test from %{y}, block from %{x}: %{z:.3f}<extra></extra>",
+        }
+        layout = {
+            "xaxis": {"type": "category", "title": {"text": "first time of the block"}, "nticks": 12},
+            "yaxis": {"type": "category", "title": {"text": "decision"}, "autorange": "reversed", "nticks": 12},
+        }
+        reach = f"{np.nanmin(weights):.3f} to {np.nanmax(weights):.3f}"
+        variants.append(Variant(cell.name, [trace], layout, f"Weights of {cell.name}: {reach}."))
+    if not variants:
+        return None
+    return Figure(
+        "weights",
+        "Learned weights",
+        "How much the samples of each block of the past count when the model of a window is fitted; 1 is the weight "
+        "they have without adaptation.",
+        tuple(variants),
+        choose="cell",
+        height=520,
+    )
+
+
+def similarity(report: Report) -> Figure | None:
+    """Return how well the proxy of each block ranks every other period; None when no cell saved it."""
+    variants = []
+    seen: dict[bytes, str] = {}
+    for cell in report.cells:
+        path, record = cell.adaptation_file("similarity_0.npy"), cell.adaptation_file("record.json")
+        if path is None or record is None:
+            continue
+        values = np.load(path, allow_pickle=False).astype(np.float64)
+        content = values.tobytes()
+        if content in seen:
+            continue
+        seen[content] = cell.name
+        variants.append(_similarity(cell, values, json.loads(record.read_text(encoding="utf-8"))["eras"][0]))
+    if not variants:
+        return None
+    return Figure(
+        "similarity",
+        "Similarity of periods",
+        "A proxy model is fitted on each block; shown is the mean rank IC that it reaches at other times. Blue "
+        "squares: the relation of that block holds there too. The squares next to the diagonal share labels with the "
+        "block and are masked before DDG-DA learns from them. Long histories are averaged into fewer squares.",
+        tuple(variants),
+        choose="cell",
+        height=560,
+    )
+
+
+def meta_training(report: Report) -> Figure | None:
+    """Return loss and rank IC over the epochs of meta-training; None when no cell saved them."""
+    by_metric: dict[str, list[dict[str, Any]]] = {"loss": [], "rank_ic": []}
+    palette = 0
+    for cell in report.cells:
+        path = cell.adaptation_file("meta_training.parquet")
+        if path is None:
+            continue
+        rows = pq.read_table(path).to_pylist()
+        for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
+            chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
+            for metric, traces in by_metric.items():
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "mode": "lines+markers",
+                        "palette": palette,
+                        "name": f"{cell.name} · {stage} · {phase}",
+                        "x": [r["epoch"] for r in chosen],
+                        "y": [_finite(r[metric]) for r in chosen],
+                    }
+                )
+            palette += 1
+    if not palette:
+        return None
+    variants = []
+    for metric, label in (("loss", "loss"), ("rank_ic", "rank IC")):
+        layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": label}}}
+        curves = by_metric[metric]
+        told = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves[:6])
+        variants.append(Variant(label, curves, layout, f"{label} from first to last epoch. {told}."))
+    return Figure(
+        "meta",
+        "Meta-training",
+        "Before training (epoch 0, where it is recorded) and after every epoch. A loss on the tasks that were held out "
+        "which rises while the other falls says that the weights are overfitted.",
+        tuple(variants),
+        height=380,
+    )
+
+
+def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
+    """Return a matrix averaged into at most `most` equal squares on each side; what is nowhere defined stays NaN."""
+    for axis in (0, 1):
+        size = -(-values.shape[axis] // most)
+        starts = np.arange(0, values.shape[axis], size)
+        known = np.add.reduceat(~np.isnan(values), starts, axis=axis)
+        sums = np.add.reduceat(np.nan_to_num(values), starts, axis=axis)
+        values = np.where(known > 0, sums / np.maximum(known, 1), np.nan)
+    return values
+
+
+def _similarity(cell: Cell, values: Doubles, era: dict[str, Any]) -> Variant:
+    step, start = int(era["step"]), int(era["start"])
+    whole = values[: values.shape[0] // step * step]
+    known = ~np.isnan(whole)
+    count = known.reshape(-1, step, values.shape[1]).sum(axis=1)
+    sums = np.nan_to_num(whole).reshape(-1, step, values.shape[1]).sum(axis=1)
+    squares = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    path = cell.adaptation_file("calendar.npy")
+    shown = coarse(squares)
+    rows: list[Any] = list(range(shown.shape[0]))
+    columns: list[Any] = list(range(shown.shape[1]))
+    if path is not None:
+        times = np.load(path, allow_pickle=False).astype("datetime64[ns]")
+        rows = _labels(times, start, step, squares.shape[0], shown.shape[0])
+        columns = _labels(times, start, step, squares.shape[1], shown.shape[1])
+    reach = float(np.nanmax(np.abs(shown))) if not np.isnan(shown).all() else 1.0
+    trace = {
+        "type": "heatmap",
+        "x": columns,
+        "y": rows,
+        "z": packed(shown),
+        "scale": "diverging",
+        "zmin": -reach,
+        "zmax": reach,
+        "colorbar": {"title": {"text": "rank IC"}},
+        "hovertemplate": "proxy of %{x} at %{y}: %{z:.3f}<extra></extra>",
+    }
+    layout = {
+        "xaxis": {"type": "category", "title": {"text": "block of the proxy"}, "nticks": 10},
+        "yaxis": {"type": "category", "title": {"text": "judged from"}, "autorange": "reversed", "nticks": 10},
+    }
+    mean = float(np.nanmean(squares)) if not np.isnan(squares).all() else float("nan")
+    return Variant(cell.name, [trace], layout, f"Mean similarity of {cell.name}: {mean:.4f}.")
+
+
+def _labels(times: npt.NDArray[np.datetime64], start: int, step: int, count: int, shown: int) -> list[str]:
+    size = -(-count // shown)
+    positions = np.minimum(start + step * size * np.arange(shown), times.size - 1)
+    return date_texts(times[positions])
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _ends(values: list[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    return f"{known[0]:.4f} to {known[-1]:.4f}" if known else "undefined"

@@ -1,0 +1,171 @@
+"""One self-contained HTML file: tables written out, figures as data for the script that travels with them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import write_atomically
+from harness.errors import ConfigError
+from harness.leaderboard import COLUMNS
+from harness.report import tables
+from harness.report.cells import Report
+from harness.report.comparison import LEVEL, compare
+from harness.report.figures import Figure
+from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_ic
+from harness.report.figures.frontier import audit_frontier
+from harness.report.figures.response import sweep_response
+from harness.report.figures.returns import cumulative_returns, quantile_returns
+from harness.report.figures.weights import learned_weights, meta_training, similarity
+from harness.report.published import published_beside
+
+__all__ = ["figures_of", "render", "write_report"]
+
+_FOLDER = "template"
+
+
+def write_report(report: Report, path: Path, *, title: str = "driftbench report") -> Path:
+    """Write the report atomically and return its path."""
+    write_atomically(path, render(report, title=title).encode())
+    return path
+
+
+def render(report: Report, *, title: str = "driftbench report") -> str:
+    """Return the report as HTML that needs no other file and no network.
+
+    Every text that comes from data or configuration is escaped, and a content security policy lets no script run but
+    the three that are written here.
+
+    Raises
+    ------
+    ConfigError
+        When Jinja2 or Plotly is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ConfigError(
+            "A report needs Jinja2 and Plotly.", got=str(error), hint="pip install 'driftbench[report]'"
+        ) from error
+    figures = figures_of(report)
+    plotly, script = get_plotlyjs(), _file("script.js")
+    payload = script_json(_payload(report, figures))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    marks = compare(report.cells)
+    text: str = environment.from_string(_file("page.html.j2")).render(
+        title=title,
+        report=report,
+        leaderboard=tables.leaderboard_rows(report, marks),
+        level=LEVEL,
+        summary=_summary(report),
+        figures={figure.key: figure for figure in figures},
+        windows=tables.windows_table(report.reference),
+        published=[(table, tables.published_rows(table)) for table in published_beside(report.cells)],
+        audits=tables.audit_tables(report),
+        provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
+        style=_safe(_file("style.css")),
+        plotly=_safe(plotly),
+        script=_safe(script),
+        payload=_safe(payload),
+        policy=_policy(plotly, script, payload),
+    )
+    return text
+
+
+def figures_of(report: Report) -> list[Figure]:
+    """Return the figures that the cells have data for, in the order of the page."""
+    found = [
+        cumulative_returns(report),
+        ic_over_time(report),
+        monthly_ic(report),
+        ic_decay(report),
+        quantile_returns(report),
+        sweep_response(report),
+        learned_weights(report),
+        similarity(report),
+        meta_training(report),
+        audit_frontier(report),
+    ]
+    return [figure for figure in found if figure is not None and figure.variants]
+
+
+def script_json(value: object) -> str:
+    """Return JSON that can stand in a script element: no character in it can end the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
+    windows = {cell.name: tables.windows_table(cell) for cell in report.cells}
+    shared: dict[tuple[str, ...], int] = {}
+    records = [figure.to_record() for figure in figures]
+    for record in records:
+        for variant in record["variants"]:
+            variant["traces"] = [_with_shared_axes(trace, shared) for trace in variant["traces"]]
+    return {
+        "cells": [cell.name for cell in report.cells],
+        "shared": [list(texts) for texts in shared],
+        "figures": records,
+        "windows": [
+            {
+                "heads": [[head, numeric] for head, numeric in table.heads.items()],
+                "rows": [[[entry.text, entry.order] for entry in row] for row in table.rows],
+            }
+            for table in windows.values()
+        ],
+    }
+
+
+def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], int]) -> dict[str, Any]:
+    """Return a trace whose texts along the axes stand once on the page, however many traces have them."""
+    return {
+        key: {"shared": shared.setdefault(tuple(value), len(shared))}
+        if key in ("x", "y") and _is_texts(value)
+        else value
+        for key, value in trace.items()
+    }
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _summary(report: Report) -> Mapping[str, Any]:
+    cells = report.cells
+    best = max(cells, key=lambda c: c.overall.get("rank_IC") or float("-inf"))
+    first = min(str(cell.times[0])[:10] for cell in cells)
+    last = max(str(cell.times[-1])[:10] for cell in cells)
+    return {
+        "cells": len(cells),
+        "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in cells)),
+        "period": f"{first} … {last}",
+        "best": best.name,
+        "best_value": tables.number("rank_IC", best.overall.get("rank_IC")),
+        "metric": COLUMNS["rank_IC"],
+        "thinned": max(cell.times.size for cell in cells),
+    }
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content security policy under which exactly these scripts run and nothing is loaded."""
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
+    )
+
+
+def _file(name: str) -> str:
+    return resources.files("harness.report").joinpath(_FOLDER, name).read_text(encoding="utf-8")
+
+
+def _safe(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)

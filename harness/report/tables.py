@@ -1,0 +1,234 @@
+"""The tables of a report as plain records: what stands in a cell, what it is sorted by, how it is marked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.evaluation import METRIC_DIRECTIONS
+from harness.leaderboard import COLUMNS
+from harness.report.cells import Cell, Report
+from harness.report.comparison import Mark
+from harness.report.published import PublishedTable
+
+__all__ = ["Entry", "Table", "audit_tables", "leaderboard_rows", "provenance", "published_rows", "windows_table"]
+
+_PERCENT = frozenset(
+    {"excess_return", "max_drawdown", "long_short_return", "portfolio_return", "benchmark_return", "excess"}
+)
+_SYMMETRIC = 1e-9
+_WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    text
+        What is shown.
+    order
+        What it is sorted by: a number, or the text itself when None.
+    detail
+        A second, smaller line.
+    mark
+        ``better``, ``worse``, ``same`` or nothing.
+    hint
+        Explains the mark.
+    best
+        Whether it is the best of its column.
+    """
+
+    text: str
+    order: float | None = None
+    detail: str = ""
+    mark: str = ""
+    hint: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a heading per column.
+
+    Attributes
+    ----------
+    key, caption
+        Its identity on the page, and what it holds.
+    heads
+        Heading → whether the column holds numbers.
+    rows
+        Entries, the first of each row names it.
+    reference
+        Index of the row that others are compared with.
+    """
+
+    key: str
+    caption: str
+    heads: Mapping[str, bool]
+    rows: tuple[tuple[Entry, ...], ...]
+    reference: int | None = None
+
+
+def leaderboard_rows(report: Report, marks: Mapping[str, Mapping[str, Mark]]) -> Table:
+    """Return every cell with its metrics, intervals, and how it stands to the reference."""
+    metrics = [m for m in COLUMNS if any(m in cell.overall for cell in report.cells)]
+    ranked = sorted(report.cells, key=lambda c: -(c.overall.get("rank_IC") or float("-inf")))
+    best = {m: _best(report, m) for m in metrics}
+    rows = []
+    for cell in ranked:
+        is_reference = cell is report.reference
+        name = Entry(cell.name, detail="reference" if is_reference else "")
+        rows.append((name, *(_metric(cell, m, marks.get(cell.name, {}).get(m), best[m]) for m in metrics)))
+    for oracle in _oracles(report):
+        values = [Entry(number(m, oracle.get(m)), oracle.get(m)) for m in metrics]
+        rows.append((Entry("oracle", detail="the best that anyone could forecast here"), *values))
+    reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
+    heads = {"cell": False, **{COLUMNS[m]: True for m in metrics}}
+    return Table("leaderboard", f"{len(ranked)} cells, by {COLUMNS['rank_IC']} at first", heads, tuple(rows), reference)
+
+
+def windows_table(cell: Cell) -> Table:
+    """Return the metrics of each window of a cell."""
+    records = cell.snapshot.metrics["per_window"]
+    metrics = [m for m in _WINDOW_METRICS if records and m in records[0]]
+    rows = tuple(
+        (
+            Entry(str(r["window"]), float(r["window"])),
+            Entry(str(r["start"])),
+            Entry(str(r["stop"])),
+            *(Entry(number(m, r.get(m)), r.get(m)) for m in metrics),
+        )
+        for r in records
+    )
+    heads = {"window": True, "from": False, "to": False, **{COLUMNS.get(m, m): True for m in metrics}}
+    return Table("windows", f"Windows of {cell.name}", heads, rows)
+
+
+def published_rows(table: PublishedTable) -> Table:
+    """Return published rows, each above the cells that it stands beside."""
+    rows = []
+    for beside in table.rows:
+        rows.append((Entry(beside.name), Entry("published"), *(_plain(m, beside.values.get(m)) for m in table.metrics)))
+        for cell in beside.cells:
+            rows.append(
+                (Entry(beside.name), Entry(cell.name), *(_plain(m, cell.overall.get(m)) for m in table.metrics))
+            )
+    heads = {"row": False, "from": False, **{COLUMNS.get(m, m): True for m in table.metrics}}
+    return Table("published", f"{table.source}: {table.scenario}", heads, tuple(rows))
+
+
+def audit_tables(report: Report) -> list[tuple[Cell, Table, Table | None]]:
+    """Return for every audited cell its checks and the frontier of its windows."""
+    found = []
+    for cell in report.cells:
+        if cell.audit is None:
+            continue
+        checks = tuple(
+            (
+                Entry(str(check.get("name", ""))),
+                Entry(str(check.get("outcome", ""))),
+                Entry(str(check.get("question", "")), detail=_findings(check)),
+            )
+            for check in cell.audit.get("checks", ())
+        )
+        heads = {"check": False, "outcome": False, "question and findings": False}
+        verdict = "clean" if cell.audit.get("clean") else "a leak was found"
+        what = f"{cell.name}: {verdict}, {cell.audit.get('level', 'unknown')} audit"
+        frontiers = tuple(
+            tuple(Entry(str(f.get(k) if f.get(k) is not None else "none")) for k in _FRONTIER)
+            for f in cell.audit.get("frontiers", ())
+        )
+        frontier = Table("frontier", f"Frontier of {cell.name}", dict.fromkeys(_FRONTIER, False), frontiers)
+        found.append((cell, Table("audit", what, heads, checks), frontier if frontiers else None))
+    return found
+
+
+def provenance(cell: Cell) -> list[tuple[str, str]]:
+    """Return where a row comes from as name and value; the command comes first."""
+    record = cell.snapshot.provenance
+    code = record["code"]
+    commit = code.get("commit") or "unknown"
+    seconds = sum(record["seconds"].values())
+    return [
+        ("command", command(cell) or "not recorded: the run is older than this field"),
+        ("case", f"{cell.snapshot.suite} / {cell.snapshot.case}"),
+        ("snapshot", cell.snapshot.digest),
+        (
+            "data",
+            f"{cell.snapshot.identity['data']['name']}, fingerprint {cell.snapshot.identity['data']['fingerprint']}",
+        ),
+        ("code", f"{code.get('version')}, commit {commit}{' with changes' if code.get('dirty') else ''}"),
+        ("made", f"{record['created']}, {seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
+        ("machine", ", ".join(f"{k} {v}" for k, v in record["platform"].items())),
+        ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
+    ]
+
+
+def command(cell: Cell) -> str | None:
+    """Return the command line that makes this row again; None when the run did not record it."""
+    given = cell.snapshot.provenance.get("command")
+    if given is None:
+        return None
+    return shlex.join(["bench", "run", *map(str, given)])
+
+
+def number(metric: str, value: Any) -> str:
+    """Return a metric as text: shares in percent, counts whole, an undefined one as a dash."""
+    if not isinstance(value, int | float):
+        return "–"
+    if metric in _PERCENT:
+        return f"{value:.2%}".replace("-", "−")
+    return (f"{value:,}" if isinstance(value, int) else f"{value:.4f}").replace("-", "−")
+
+
+def _metric(cell: Cell, metric: str, mark: Mark | None, best: float | None) -> Entry:
+    value = cell.overall.get(metric)
+    interval = cell.intervals.get(metric) or {}
+    low, high = interval.get("low"), interval.get("high")
+    is_best = value is not None and value == best
+    shown = Entry(number(metric, value), value, _interval(metric, value, low, high), best=is_best)
+    if mark is None or mark.verdict == "same":
+        return shown
+    return replace(shown, mark=mark.verdict, hint=f"{mark.verdict} than the reference, p = {mark.p:.3f}")
+
+
+def _interval(metric: str, value: Any, low: Any, high: Any) -> str:
+    """Return what a symmetric interval reaches to both sides, or the bounds of another."""
+    if value is None or low is None or high is None:
+        return ""
+    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
+        return f"±\N{NO-BREAK SPACE}{number(metric, (high - low) / 2)}"
+    return f"{number(metric, low)} … {number(metric, high)}"
+
+
+def _plain(metric: str, value: Any) -> Entry:
+    return Entry(number(metric, value), value if isinstance(value, int | float) else None)
+
+
+def _best(report: Report, metric: str) -> float | None:
+    direction = METRIC_DIRECTIONS.get(metric, "none")
+    values = [float(c.overall[metric]) for c in report.cells if c.overall.get(metric) is not None]
+    if direction == "none" or len(values) < 2:
+        return None
+    return max(values) if direction == "higher" else min(values)
+
+
+def _oracles(report: Report) -> list[Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for cell in report.cells:
+        oracle = cell.snapshot.metrics.get("oracle")
+        if oracle:
+            found.setdefault(repr(sorted(oracle.items())), oracle)
+    return list(found.values())
+
+
+_FRONTIER = ("window", "decision", "newest", "oldest", "waste")
+
+
+def _findings(check: Mapping[str, Any]) -> str:
+    told = [str(f.get("what", "")) for f in check.get("findings", ())]
+    return "; ".join(filter(None, [str(check.get("note") or ""), *told]))

@@ -1,0 +1,203 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("payload").textContent);
+  const root = document.documentElement;
+  // Okabe and Ito's colours, which stay apart for colour-blind readers; a dash tells the eighth cell from the first.
+  const palettes = {
+    light: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3B9FD6", "#4D4D4D"],
+    dark: ["#56B4E9", "#FF8A3D", "#2BC79A", "#E7A0C8", "#E6B800", "#9BB8FF", "#BDBDBD"],
+  };
+  const dashes = ["solid", "dash", "dot", "dashdot"];
+  const scales = {
+    light: { diverging: [[0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F7F7F7"], [0.75, "#67A9CF"], [1, "#2166AC"]] },
+    dark: { diverging: [[0, "#F1A340"], [0.25, "#A8661C"], [0.5, "#20262D"], [0.75, "#2F78B5"], [1, "#7CC0F5"]] },
+  };
+  let theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const boxes = [...document.querySelectorAll("#cells input")];
+  const shown = () => new Set(boxes.length ? boxes.filter((b) => b.checked).map((b) => Number(b.value)) : data.cells.map((_, i) => i));
+  const colour = (i) => palettes[theme][i % palettes[theme].length];
+  const dash = (i) => dashes[Math.floor(i / palettes[theme].length) % dashes.length];
+  const token = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const drawn = new Set();
+  const chosen = {};
+
+  function dressed(trace, visible) {
+    const copy = { ...trace };
+    for (const key of ["x", "y"]) if (copy[key]?.shared !== undefined) copy[key] = data.shared[copy[key].shared];
+    // Plotly reads a little HTML in names and labels: what comes from data must stay text.
+    if (copy.name !== undefined) copy.name = safe(copy.name);
+    const at = copy.cell ?? copy.palette;
+    if (at !== undefined) {
+      copy.line = { color: colour(at), dash: dash(at), width: 2 };
+      copy.marker = { color: colour(at) };
+    }
+    if (copy.error_y) copy.error_y = { ...copy.error_y, color: colour(at) };
+    if (copy.daily) copy.marker = { color: colour(at), size: 3, opacity: 0.35 };
+    if (copy.scale) {
+      copy.colorscale = scales[theme][copy.scale];
+      copy.colorbar = { thickness: 12, outlinewidth: 0, ...copy.colorbar };
+    }
+    copy.visible = copy.cell === undefined || visible.has(copy.cell);
+    if (copy.daily && visible.size > 2) copy.visible = false;
+    for (const key of ["cell", "palette", "daily", "scale"]) delete copy[key];
+    return copy;
+  }
+
+  function laidOut(layout) {
+    const narrow = window.innerWidth < 700;
+    const axis = (given) => ({
+      gridcolor: token("--grid"), zerolinecolor: token("--line"), linecolor: token("--line"), automargin: true, ...given,
+      title: { ...(given?.title ?? {}), text: safe(given?.title?.text ?? ""), standoff: 8 },
+    });
+    const full = {
+      ...layout,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: token("--ink"), size: narrow ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
+      margin: { l: narrow ? 44 : 64, r: 12, t: 12, b: 44 },
+      legend: { orientation: "h", y: -0.16, x: 0 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--soft"), activecolor: token("--ink") },
+      hoverlabel: { bgcolor: token("--panel"), bordercolor: token("--line"), font: { color: token("--ink") } },
+      xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+    };
+    if (layout.yaxis2) full.yaxis2 = axis(layout.yaxis2);
+    return full;
+  }
+
+  function draw(figure) {
+    const plot = document.getElementById(`plot-${figure.key}`);
+    const variant = figure.variants[chosen[figure.key] ?? 0];
+    const visible = shown();
+    const byCell = variant.traces.some((trace) => trace.cell !== undefined);
+    const layout = laidOut(variant.layout);
+    layout.showlegend = !byCell && variant.traces.length > 1;
+    Plotly.react(plot, variant.traces.map((trace) => dressed(trace, visible)), layout, {
+      responsive: true, displaylogo: false, displayModeBar: window.innerWidth < 700 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    });
+    document.getElementById(`summary-${figure.key}`).textContent = variant.summary;
+    // Plotly measures texts in a hidden drawing, which is none of a screen reader's business.
+    document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
+    drawn.add(figure.key);
+  }
+
+  const redraw = (keys) => data.figures.filter((f) => (keys ?? drawn).has(f.key)).forEach(draw);
+  const all = new Set(data.figures.map((f) => f.key));
+
+  function wear(name) {
+    theme = name;
+    root.dataset.theme = name;
+    const button = document.getElementById("theme");
+    button.setAttribute("aria-pressed", String(name === "dark"));
+    document.querySelectorAll(".swatch line").forEach((line, i) => {
+      line.setAttribute("stroke", colour(i));
+      line.setAttribute("stroke-dasharray", { solid: "none", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" }[dash(i)]);
+    });
+    redraw();
+  }
+
+  function setUpFigures() {
+    const watcher = new IntersectionObserver((entries) => {
+      for (const entry of entries.filter((e) => e.isIntersecting)) {
+        watcher.unobserve(entry.target);
+        const figure = data.figures.find((f) => f.key === entry.target.dataset.figure);
+        if (!drawn.has(figure.key)) draw(figure);
+      }
+    }, { rootMargin: "600px" });
+    document.querySelectorAll("figure[data-figure]").forEach((element) => watcher.observe(element));
+    for (const figure of data.figures) {
+      const select = document.getElementById(`choose-${figure.key}`);
+      select?.addEventListener("change", () => { chosen[figure.key] = Number(select.value); draw(figure); });
+    }
+    boxes.forEach((box) => box.addEventListener("change", () => redraw()));
+    document.getElementById("theme").addEventListener("click", () => wear(theme === "dark" ? "light" : "dark"));
+    let before = theme;
+    window.addEventListener("beforeprint", () => { before = theme; redraw(all); wear("light"); });
+    window.addEventListener("afterprint", () => wear(before));
+  }
+
+  // Tables: sort by a heading's button, filter by a text; numbers sort by their full value, empty ones last.
+  function orderOf(cell) {
+    return cell.dataset.order !== undefined ? Number(cell.dataset.order) : null;
+  }
+
+  function compared(left, right, numeric, sign) {
+    if (!numeric) return sign * left.textContent.localeCompare(right.textContent, undefined, { numeric: true });
+    const [a, b] = [orderOf(left), orderOf(right)];
+    if (a === null || b === null) return (a === null) - (b === null);
+    return sign * (a - b);
+  }
+
+  function sort(table, column) {
+    const heads = [...table.tHead.rows[0].cells];
+    const head = heads[column];
+    const numeric = head.classList.contains("number");
+    const first = numeric && table.id !== "windows" ? "descending" : "ascending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    const direction = head.getAttribute("aria-sort") === first ? other : first;
+    heads.forEach((h) => h.setAttribute("aria-sort", h === head ? direction : "none"));
+    const sign = direction === "ascending" ? 1 : -1;
+    const rows = [...table.tBodies[0].rows].map((row, at) => ({ row, at }));
+    rows.sort((a, b) => compared(a.row.cells[column], b.row.cells[column], numeric, sign) || a.at - b.at);
+    table.tBodies[0].append(...rows.map(({ row }) => row));
+  }
+
+  function filter(table, text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    let kept = 0;
+    for (const row of table.tBodies[0].rows) {
+      const content = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => content.includes(word));
+      kept += row.hidden ? 0 : 1;
+    }
+    const total = table.tBodies[0].rows.length;
+    document.getElementById(`${table.id}-count`).textContent = kept === total ? `${total} rows` : `${kept} of ${total} rows`;
+  }
+
+  function setUpTables() {
+    document.querySelectorAll("table.sortable").forEach((table) => {
+      table.tHead.addEventListener("click", (event) => {
+        const button = event.target.closest("button");
+        if (button) sort(table, button.parentElement.cellIndex);
+      });
+    });
+    document.querySelectorAll("[data-filter]").forEach((input) => {
+      input.addEventListener("input", () => filter(document.getElementById(input.dataset.filter), input.value));
+    });
+    const select = document.getElementById("choose-windows");
+    select?.addEventListener("change", () => fillWindows(Number(select.value)));
+  }
+
+  function fillWindows(at) {
+    const table = document.getElementById("windows");
+    const { heads, rows } = data.windows[at];
+    const made = (tag, text, numeric, order) => {
+      const cell = document.createElement(tag);
+      cell.textContent = text;
+      if (numeric) cell.className = "number";
+      if (order !== null && order !== undefined) cell.dataset.order = String(order);
+      return cell;
+    };
+    table.tHead.rows[0].replaceChildren(...heads.map(([head, numeric]) => {
+      const th = made("th", "", numeric);
+      th.scope = "col";
+      th.setAttribute("aria-sort", "none");
+      const button = made("button", head, false);
+      button.type = "button";
+      th.append(button);
+      return th;
+    }));
+    table.tBodies[0].replaceChildren(...rows.map((row) => {
+      const tr = document.createElement("tr");
+      tr.append(...row.map(([text, order], i) => made(i ? "td" : "th", text, heads[i][1], order)));
+      tr.cells[0].scope = "row";
+      return tr;
+    }));
+    table.caption.textContent = `Windows of ${data.cells[at]}`;
+    filter(table, document.querySelector("[data-filter=windows]").value);
+  }
+
+  setUpFigures();
+  setUpTables();
+  wear(theme);
+  root.dataset.ready = "true";
+})();

@@ -1,0 +1,137 @@
+"""Which cells a report shows, in which order, and how it compares them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import DataError, SnapshotError
+from harness.report import find_folders, read_cells
+from harness.report.cells import Report
+from harness.report.comparison import compare
+from harness.report.published import published_beside, published_sources
+from harness.report.tables import command, leaderboard_rows, number
+
+
+def test_the_reference_comes_first_then_the_best(report: Report) -> None:
+    first, *others = report.cells
+    assert "rolling_retrain" in first.name
+    values = [cell.overall["rank_IC"] for cell in others]
+    assert values == sorted(values, reverse=True)
+
+
+def test_what_was_refused_is_told_with_its_reason(report: Report) -> None:
+    assert len(report.missing) == 2
+    assert all(cell.outcome == "refused" and "half_life" in cell.note for cell in report.missing)
+
+
+def test_a_named_reference_comes_first(sweep: Path, report: Report) -> None:
+    wanted = report.cells[-1].name
+    assert read_cells([sweep], reference=wanted).reference.name == wanted
+
+
+def test_an_unknown_reference_is_refused_with_the_names(sweep: Path) -> None:
+    with pytest.raises(DataError, match="reference") as caught:
+        read_cells([sweep], reference="label.horizn=5 adaptation=rolling_retrain")
+    assert "did you mean" in str(caught.value)
+
+
+def test_a_run_that_stands_in_two_folders_is_shown_once(sweep: Path, report: Report) -> None:
+    twice = read_cells([sweep, report.cells[0].folder, report.cells[1].folder])
+    assert [cell.name for cell in twice.cells] == [cell.name for cell in report.cells]
+
+
+def test_runs_of_one_case_get_different_names(tmp_path: Path, report: Report) -> None:
+    folders = []
+    for cell in report.cells[:1]:
+        for copy in ("one-aaaaaaaaaaaa", "two-bbbbbbbbbbbb"):
+            folders.append(Path(shutil.copytree(cell.folder, tmp_path / copy)))
+    names = [cell.name for cell in read_cells(folders).cells]
+    assert len(set(names)) == 2
+
+
+def test_a_sweep_that_was_moved_is_still_read(tmp_path: Path, sweep: Path, report: Report) -> None:
+    moved = Path(shutil.copytree(sweep.parent, tmp_path / "elsewhere"))
+    found = read_cells([moved / sweep.name])
+    assert all(cell.folder.is_relative_to(moved) for cell in found.cells)
+    assert len(found.cells) == len(report.cells)
+
+
+def test_the_newest_sweep_is_found_and_runs_without_one(tmp_path: Path, sweep: Path, report: Report) -> None:
+    assert find_folders(sweep.parent) == [sweep]
+    shutil.copytree(report.reference.folder, tmp_path / "runs" / "alone")
+    assert find_folders(tmp_path / "runs") == [tmp_path / "runs" / "alone"]
+
+
+@pytest.mark.parametrize("content", [None, "empty"])
+def test_a_folder_without_results_is_refused_with_the_next_step(tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "runs"
+    if content:
+        folder.mkdir()
+    with pytest.raises(DataError) as caught:
+        find_folders(folder)
+    assert "bench run" in str(caught.value)
+    with pytest.raises(DataError):
+        read_cells([folder])
+
+
+def test_a_damaged_snapshot_is_refused(tmp_path: Path, report: Report) -> None:
+    folder = Path(shutil.copytree(report.reference.folder, tmp_path / "run"))
+    path = folder / "snapshot.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"IC":', '"IC ":', 1), encoding="utf-8")
+    with pytest.raises(SnapshotError):
+        read_cells([folder])
+
+
+def test_a_shifted_series_is_better_with_p_below_the_level(report: Report) -> None:
+    cell = report.reference
+    noise = np.random.default_rng(0).normal(0, 0.01, cell.times.size)
+    better = type(cell)("better", cell.folder, cell.snapshot, cell.times, {"IC": cell.series["IC"] + 0.1 + noise})
+    same = type(cell)("same", cell.folder, cell.snapshot, cell.times, {"IC": cell.series["IC"] + noise})
+    marks = compare([cell, better, same])
+    assert cell.name not in marks
+    assert (marks["better"]["IC"].verdict, marks["same"]["IC"].verdict) == ("better", "same")
+    assert compare([better, cell])[cell.name]["IC"].verdict == "worse"
+
+
+def test_the_table_has_every_cell_the_oracles_and_the_intervals(report: Report) -> None:
+    table = leaderboard_rows(report, compare(report.cells))
+    assert len(table.rows) == len(report.cells) + 2
+    assert table.reference is not None
+    assert table.rows[table.reference][0].text == report.reference.name
+    assert table.rows[0][1].detail.startswith("±")
+    assert [row[0].text for row in table.rows[-2:]] == ["oracle", "oracle"]
+
+
+def test_a_row_carries_the_command_that_makes_it_again(report: Report) -> None:
+    line = command(report.reference)
+    assert line is not None
+    assert line.startswith("bench run ")
+    assert "label.horizon=" in line
+    assert "data.instruments=24" in line
+
+
+def test_undefined_numbers_are_a_dash_and_shares_are_percent() -> None:
+    assert [number("IC", None), number("IC", -0.5), number("excess_return", 0.0764)] == ["–", "−0.5000", "7.64%"]
+
+
+def test_no_published_number_stands_beside_another_scenario(report: Report) -> None:
+    assert published_beside(report.cells) == ()
+
+
+def test_a_published_row_stands_beside_the_cell_of_its_scenario(report: Report) -> None:
+    source = published_sources()[0]
+    identity = json.loads(json.dumps(report.reference.snapshot.identity))
+    identity["data"]["name"] = "cn_csi300"
+    identity["look_ahead"] = 21
+    identity["config"]["windows"] |= {"step": 20, "test": ["2017-01-03", "2020-08-31"]}
+    cell = report.reference
+    snapshot = type(cell.snapshot)("s", "c", identity, cell.snapshot.metrics, cell.snapshot.provenance)
+    (found,) = published_beside([type(cell)("ours", cell.folder, snapshot, cell.times, cell.series)])
+    assert found.source == source["source"]
+    assert [(row.name, row.values["IC"]) for row in found.rows] == [("RR[Linear]", 0.0945)]
+    assert "2008" in found.differences
