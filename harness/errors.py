@@ -12,6 +12,7 @@ __all__ = [
     "ArtifactError",
     "ConfigError",
     "DataError",
+    "ExperimentError",
     "HarnessError",
     "LookAheadError",
     "SnapshotError",
@@ -84,6 +85,10 @@ class LookAheadError(HarnessError):
 
 class UnsupportedWeightsError(HarnessError):
     """Sample weights were given to a model that cannot use them."""
+
+
+class ExperimentError(HarnessError):
+    """An experiment of a suite that crashed; its traceback is kept beside the report."""
 
 
 class SnapshotError(HarnessError):

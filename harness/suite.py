@@ -29,7 +29,7 @@ from harness.snapshot import Snapshot
 
 __all__ = ["Case", "CaseRun", "Result", "Run", "Standard", "Suite", "load_suite", "run_case", "run_suite"]
 
-_KEYS = ("regression", "cases")
+_KEYS = ("regression", "overrides", "cases")
 _CASE_KEYS = ("case", "overrides", "needs")
 
 
@@ -146,7 +146,9 @@ class CaseRun:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read a suite: ``regression`` (name of the tolerances) and ``cases``: each ``case``, ``overrides`` and ``needs``.
+    """Read a suite: ``regression`` names the tolerances, ``cases`` lists ``case``, ``overrides`` and ``needs`` of each.
+
+    ``overrides`` of the suite come before those of every case.
 
     Raises
     ------
@@ -222,7 +224,8 @@ def _parse(node: object, path: Path) -> Suite:
     if not isinstance(node, Mapping) or not isinstance(node.get("cases"), list) or not node["cases"]:
         raise ConfigError("A suite is a mapping with a list of cases.", where=str(path), expected=", ".join(_KEYS))
     _check_keys(node, _KEYS, str(path))
-    cases = tuple(_case(entry, f"{path}: cases[{i}]") for i, entry in enumerate(node["cases"]))
+    shared = _texts(node, "overrides", "key=value", str(path))
+    cases = tuple(_case(entry, shared, f"{path}: cases[{i}]") for i, entry in enumerate(node["cases"]))
     names = [case.name for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -233,11 +236,11 @@ def _parse(node: object, path: Path) -> Suite:
     return Suite(path.stem, regression, cases)
 
 
-def _case(entry: object, where: str) -> Case:
+def _case(entry: object, shared: tuple[str, ...], where: str) -> Case:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("case"), str):
         raise ConfigError("A case has a name.", where=where, got=repr(entry), expected=", ".join(_CASE_KEYS))
     _check_keys(entry, _CASE_KEYS, where)
-    overrides = _texts(entry, "overrides", "key=value", where)
+    overrides = (*shared, *_texts(entry, "overrides", "key=value", where))
     return Case(entry["case"], overrides, _texts(entry, "needs", "path", where))
 
 

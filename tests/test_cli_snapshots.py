@@ -373,6 +373,52 @@ class TestMigrate:
         assert main(["migrate", "empty"]) == 2
 
 
+class TestNightly:
+    def test_it_leaves_a_report_and_returns_the_worst_exit_code(
+        self, blessed: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("mine.yaml").write_text(NEEDY, encoding="utf-8")
+        assert "nightly/report.md" in out_of(capsys, "nightly", "suite=mine.yaml")
+        blessed.drift = -0.1
+        record = record_of(capsys, "nightly", "suite=mine.yaml", "--out", "tonight", code=1)
+        assert json.loads(Path("tonight/verdicts.json").read_text(encoding="utf-8")) == record
+        assert [c["verdict"] for c in record["cases"]] == ["WORSENED", "WORSENED", "SKIPPED"]
+        root = ElementTree.parse("tonight/junit.xml").getroot()
+        assert len(list(root.iter("failure"))) == 2
+        (skip,) = root.iter("skipped")
+        assert "needs prices" in str(skip.get("message"))
+        report = Path("tonight/report.md").read_text(encoding="utf-8")
+        for said in ("Exit code 1: regression", "1 skipped, 2 worsened", "| overall.IC | 0.5 | 0.4 |", "needs prices"):
+            assert said in report
+
+    def test_a_crash_is_one_case_and_leaves_its_traceback(
+        self, blessed: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def crash(config: ExperimentConfig, observer: Observer) -> Ran:
+            if config.case_name == "a":
+                raise ZeroDivisionError("a bug of the model")
+            return blessed.run(config, observer)
+
+        monkeypatch.setattr("harness.cli.cases.run_config", crash)
+        record = record_of(capsys, "nightly", "mine.yaml", code=2)
+        assert [c["problem"] for c in record["cases"]] == ["FAILED", None]
+        assert "ZeroDivisionError: a bug of the model" in Path("nightly/crash-a.txt").read_text(encoding="utf-8")
+        assert "crash-a.txt" in Path("nightly/report.md").read_text(encoding="utf-8")
+
+    def test_a_night_in_which_everything_was_skipped_is_not_fine(
+        self, blessed: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("mine.yaml").write_text("regression: default\ncases: [{case: a, needs: [x]}]\n", encoding="utf-8")
+        shutil.rmtree("results")
+        assert "skipped" in out_of(capsys, "nightly", "mine.yaml", code=3)
+
+    def test_the_report_holds_no_markup_of_the_data(self, blessed: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+        blessed.processor = "<b>|`x"
+        blessed.drift = -0.1
+        out_of(capsys, "nightly", "mine.yaml", code=1)
+        assert "<b>" not in Path("nightly/report.md").read_text(encoding="utf-8").replace("\\<b\\>", "")
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -388,6 +434,8 @@ class TestMigrate:
         (["check", "mine.yaml", "--junit", "mine.yaml/x.xml"], "cannot be written"),
         (["diff", "nothing", "mine.yaml"], "Nothing that was blessed"),
         (["migrate", "nowhere.json"], "no such snapshot"),
+        (["nightly"], "Nothing is chosen"),
+        (["nightly", "mine.yaml", "--out", "mine.yaml"], "cannot be written"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(
@@ -400,7 +448,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(
     assert not Path("results").exists()
 
 
-@pytest.mark.parametrize("command", ["check", "bless", "log", "diff", "migrate"])
+@pytest.mark.parametrize("command", ["check", "bless", "log", "diff", "migrate", "nightly"])
 def test_help_teaches_with_two_examples_and_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

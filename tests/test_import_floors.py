@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.experiment",),
     ("harness.sweep",),
     ("harness.leaderboard", "harness.regression"),
+    ("harness.published",),
     ("harness.audit", "harness.tracking", "harness.report"),
     ("harness.cli", "harness.pytest_plugin"),
 )

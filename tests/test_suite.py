@@ -131,6 +131,13 @@ def test_a_paired_test_is_asked_for_each_case(standard: Standard) -> None:
     assert runs[0].verdict.verdict is Verdict.INCONCLUSIVE
 
 
+def test_shared_overrides_come_before_those_of_a_case(tmp_path: Path) -> None:
+    text = "regression: default\noverrides: [x=1, y=2]\ncases: [{case: a, overrides: [x=3]}, {case: b}]"
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    cases = load_suite(tmp_path / "s.yaml").cases
+    assert [case.overrides for case in cases] == [("x=1", "y=2", "x=3"), ("x=1", "y=2")]
+
+
 @pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
 def test_every_configured_suite_composes(path: Path) -> None:
     suite = load_suite(path)
@@ -154,6 +161,7 @@ def test_there_is_a_smoke_suite() -> None:
         ("regression: default\ncases: [{case: 1}]", "has a name"),
         ("regression: default\ncases: [{case: a, override: [x]}]", "did you mean `overrides`"),
         ("regression: default\ncases: [{case: a, overrides: x}]", "list of texts"),
+        ("regression: default\noverrides: x\ncases: [{case: a}]", "list of texts"),
         ("regression: default\ncases: [{case: a, needs: [1]}]", "Needs are a list of texts"),
         ("regression: default\ncases: [{case: a}, {case: a}]", "occurs twice"),
         ("regresion: default\ncases: [{case: a}]", "did you mean `regression`"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -16,13 +17,15 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.compare import ExitCode, Problem, case_record
 from harness.errors import ConfigError
+from harness.published import refresh
 from harness.suite import CaseRun
 
 __all__ = ["add", "bless"]
 
 _HELP = f"""\
 Show how runs differ from their baselines, then write them as the next versions, results/SUITE/CASE/v0001.json and on.
-No version is ever overwritten; each keeps its reason, its time and the digest of the one that it replaces.
+No version is ever overwritten; each keeps its reason, its time and the digest of the one that it replaces. The
+leaderboard that is made of them, results/leaderboard.md, is written anew.
 
 Nothing is written for a case whose numbers and identity are those of its baseline, that failed, or that was skipped.
 
@@ -87,6 +90,9 @@ def bless(arguments: Arguments, out: Console, err: Console) -> int:
     else:
         for blessing in done:
             out.print(Text(blessing.line()), soft_wrap=True)
+    if not arguments.dry_run:
+        for path in refresh(Path(arguments.results)):
+            err.print(Text(f"written    {path}"), soft_wrap=True)
     in_the_way = any(b.run.verdict.exit_code is ExitCode.USER_ERROR for b in done)
     return int(ExitCode.USER_ERROR if in_the_way else ExitCode.FINE)
 

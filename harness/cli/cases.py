@@ -18,10 +18,11 @@ from harness.experiment import run as run_config
 from harness.interfaces import Observer
 from harness.regression import named_suite, standard_of, suite_names
 from harness.snapshot import read_snapshot
-from harness.suite import CaseRun, Standard, Suite, run_case, run_suite
+from harness.suite import CaseRun, Run, Standard, Suite, run_case, run_suite
 
 __all__ = [
     "EXIT_CODES",
+    "Runner",
     "Selection",
     "add_results",
     "add_selection",
@@ -167,12 +168,14 @@ def runner(selection: Selection, arguments: Arguments, observer: Observer) -> Ru
     return Runner(selection.overrides, arguments.config_dir, observer)
 
 
-def run_selection(selection: Selection, arguments: Arguments, observer: Observer) -> tuple[CaseRun, ...]:
+def run_selection(
+    selection: Selection, arguments: Arguments, observer: Observer, run: Run | None = None
+) -> tuple[CaseRun, ...]:
     """Run every case that is meant and hold it to its baseline; hold recorded runs to theirs.
 
-    Baselines without a case are findings where a whole suite is meant.
+    Baselines without a case are findings where a whole suite is meant. `run` stands in for `runner`'s.
     """
-    run = runner(selection, arguments, observer)
+    run = run or runner(selection, arguments, observer)
     observer.start("cases", selection.count)
     ended: list[CaseRun] = []
 

@@ -14,6 +14,7 @@ from harness.compare.comparison import (
 from harness.compare.data_difference import DataDifference, ValueDifference, explain_data_difference
 from harness.compare.learning import learn
 from harness.compare.leaves import differences, environment, metric_leaves
+from harness.compare.markdown import to_markdown
 from harness.compare.output import METRIC_COLUMNS, case_record, metric_rows, summary, to_json, to_junit_xml
 from harness.compare.tolerances import (
     Absolute,
@@ -76,6 +77,7 @@ __all__ = [
     "summary",
     "to_json",
     "to_junit_xml",
+    "to_markdown",
     "without_baseline",
     "worst_exit_code",
     "write_tolerances",

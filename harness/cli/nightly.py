@@ -1,0 +1,107 @@
+"""`bench nightly`: run a suite, hold every case to its baseline, leave a report, return the worst exit code."""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.cli.case_tables import print_verdicts
+from harness.cli.cases import EXIT_CODES, Runner, add_selection, run_selection, select, write_file
+from harness.cli.progress import ProgressObserver
+from harness.cli.shared import Arguments, Commands
+from harness.compare import to_json, to_junit_xml, to_markdown, worst_exit_code
+from harness.errors import ConfigError, ExperimentError, HarnessError
+from harness.experiment import ExperimentResult
+
+__all__ = ["add", "nightly"]
+
+_HELP = f"""\
+Run every case of a suite, hold it to its baseline, and write into one folder what a person, a program and a CI server
+read: report.md, verdicts.json, junit.xml. A case that crashes leaves its traceback there and stops no other. A case
+whose data are not there is skipped, and says so; a night in which every case was skipped is not fine.
+
+examples:
+  bench nightly suite=smoke
+  bench nightly suite=full --out nights/today
+  BENCH_DATA=my_data bench nightly suite=full --json
+
+{EXIT_CODES}"""
+_STARTED, _CRASH = "started.txt", "crash-"
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = groups.add_parser(
+        "nightly",
+        help="run a suite, check it, write a report, return the worst exit code",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_selection(parser)
+    parser.add_argument("--out", default="nightly", metavar="FOLDER", help="where to write (default: nightly)")
+    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON instead of tables")
+    parser.set_defaults(command=nightly)
+
+
+def nightly(arguments: Arguments, out: Console, err: Console) -> int:
+    """Run, judge, write, and return the worst exit code."""
+    selection = select(arguments)
+    if selection.recorded or not selection.suites:
+        raise ConfigError(
+            "A night runs suites.", where="TARGET", got=" ".join(arguments.targets), expected="suite=NAME"
+        )
+    folder = Path(arguments.out)
+    write_file(str(folder / _STARTED), f"{_now()}\n", "--out")
+    for old in folder.glob(f"{_CRASH}*.txt"):
+        old.unlink()
+    with ProgressObserver(err) as observer:
+        run = _Surviving(Runner(selection.overrides, arguments.config_dir, observer), folder)
+        runs = run_selection(selection, arguments, observer, run)
+    verdicts = [ran.verdict for ran in runs]
+    snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
+    title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
+    files = {
+        "report.md": to_markdown(title, verdicts, snapshots, created=_now()),
+        "verdicts.json": to_json(verdicts),
+        "junit.xml": to_junit_xml(verdicts, name=title),
+    }
+    for name, text in files.items():
+        write_file(str(folder / name), text, "--out")
+    if arguments.json:
+        out.print(files["verdicts.json"], markup=False, soft_wrap=True, end="")
+    else:
+        print_verdicts(out, verdicts)
+        out.print(Text(f"report    {folder / 'report.md'}"), soft_wrap=True)
+    return int(worst_exit_code(verdicts))
+
+
+class _Surviving:
+    """Runs cases; a crash becomes an error of its case, its traceback a file."""
+
+    def __init__(self, run: Runner, folder: Path) -> None:
+        self._run = run
+        self._folder = folder
+
+    def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
+        """Run one case."""
+        try:
+            return self._run(overrides)
+        except HarnessError:
+            raise
+        except Exception as error:
+            # A bug in one case, in a user's model say, must not stop the others; its traceback is kept.
+            case = overrides[-1].partition("=")[2].strip("'")
+            path = self._folder / f"{_CRASH}{case}.txt"
+            write_file(str(path), traceback.format_exc(), "--out")
+            raise ExperimentError(
+                "The experiment crashed.", got=f"{type(error).__name__}: {error}", hint=f"the traceback is in {path}"
+            ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,191 @@
+"""The published leaderboard: one table per market, made from the blessed snapshots and from nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import write_atomically
+from harness.baseline import Baselines, Version
+from harness.evaluation import METRIC_DIRECTIONS
+from harness.leaderboard import COLUMNS
+
+__all__ = ["PublishedRow", "leaderboard_markdown", "published_rows", "refresh", "stale"]
+
+FILE = "leaderboard.md"
+BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
+_METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
+_TESTS = "pytest."  # suites of the pytest plugin hold other people's numbers
+_SYMMETRIC = 1e-9
+_INTRODUCTION = """\
+Written by `bench bless` from the newest blessed snapshots; a test fails when it is stale. Behind each number stands its
+interval, by the stationary bootstrap at the level that the snapshot names; the best of each column is bold, which is
+no claim that it is better than the next. Returns are per year, beyond the benchmark and after costs."""
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One blessed case.
+
+    Attributes
+    ----------
+    suite, case, version
+        Which snapshot.
+    market
+        Name of the data, test range, windows and look-ahead: rows of the same market can be compared.
+    metrics
+        Metric → value; None where undefined.
+    intervals
+        Metric → ``low``, ``high``; None where there is none.
+    oracle
+        The metrics of the simulator's expectation, if there is one.
+    """
+
+    suite: str
+    case: str
+    version: int
+    market: str
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Mapping[str, Any]]
+    oracle: Mapping[str, float | None] | None
+
+
+def published_rows(baselines: Baselines) -> tuple[PublishedRow, ...]:
+    """Return the newest blessed snapshot of every case of every suite, but for those of the pytest plugin.
+
+    Raises
+    ------
+    SnapshotError
+        When one of them is damaged.
+    """
+    return tuple(
+        _row(versions[-1])
+        for suite in baselines.suites()
+        if not suite.startswith(_TESTS)
+        for case in baselines.cases(suite)
+        if (versions := baselines.history(suite, case))
+    )
+
+
+def leaderboard_markdown(rows: Sequence[PublishedRow], *, folder: str = "", heading: str = "##") -> str:
+    """Return the rows as Markdown: a table per suite and market, each case with a link to its snapshot.
+
+    Parameters
+    ----------
+    rows
+        What `published_rows` returned, or a part of it.
+    folder
+        Where the baselines lie, seen from the page: empty, or ``results/``.
+    heading
+        What the titles of the tables start with.
+    """
+    parts = []
+    for suite, market in dict.fromkeys((row.suite, row.market) for row in rows):
+        members = [row for row in rows if (row.suite, row.market) == (suite, market)]
+        parts.append("\n".join([f"{heading} {suite}: {market}", "", *_table(members, folder)]))
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def refresh(results: Path) -> tuple[Path, ...]:
+    """Write ``leaderboard.md`` into the folder of the baselines, and into the README beside it where that has a place.
+
+    The place is between the lines ``<!-- leaderboard: begin -->`` and ``<!-- leaderboard: end -->``.
+
+    Returns
+    -------
+    tuple of Path
+        The files that changed.
+    """
+    changed = []
+    for path, text in _pages(results).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text.encode())
+            changed.append(path)
+    return tuple(changed)
+
+
+def stale(results: Path) -> tuple[Path, ...]:
+    """Return the files that `refresh` would change."""
+    pages = _pages(results).items()
+    return tuple(p for p, text in pages if not p.is_file() or p.read_text(encoding="utf-8") != text)
+
+
+def _pages(results: Path) -> dict[Path, str]:
+    rows = published_rows(Baselines(results))
+    pages = {results / FILE: f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(rows)}"}
+    readme = results.resolve().parent / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    place = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL)
+    if place.search(text):
+        block = leaderboard_markdown(_chosen(rows), folder=f"{results.name}/", heading="###")
+        pages[readme] = place.sub(lambda _: f"{BEGIN}\n{block}{END}", text)
+    return pages
+
+
+def _chosen(rows: Sequence[PublishedRow]) -> list[PublishedRow]:
+    """Return what a README has room for: every suite but the smoke tests, as long as there is another."""
+    serious = [row for row in rows if row.suite != "smoke"]
+    return serious or list(rows)
+
+
+def _row(version: Version) -> PublishedRow:
+    snapshot = version.snapshot
+    identity, metrics = snapshot.identity, snapshot.metrics
+    windows = identity.get("windows") or []
+    market = str(identity.get("data", {}).get("name", "unknown data"))
+    if windows:
+        market += f", test {windows[0]['test'][0]} … {windows[-1]['test'][1]} in {len(windows)} windows"
+    if "look_ahead" in identity:
+        market += f", labels known after {identity['look_ahead']}"
+    return PublishedRow(
+        suite=snapshot.suite,
+        case=snapshot.case,
+        version=version.number,
+        market=market,
+        metrics=metrics.get("overall", {}),
+        intervals=metrics.get("intervals") or {},
+        oracle=metrics.get("oracle"),
+    )
+
+
+def _table(rows: Sequence[PublishedRow], folder: str) -> list[str]:
+    names = [name for name in _METRICS if any(name in row.metrics for row in rows)]
+    lines = [
+        f"| case | {' | '.join(COLUMNS[name] for name in names)} |",
+        f"| --- |{' ---: |' * len(names)}",
+    ]
+    best = {name: _best(rows, name) for name in names}
+    for row in rows:
+        link = f"[{row.case}]({folder}{row.suite}/{row.case}/v{row.version:04d}.json)"
+        cells = (_cell(row.metrics.get(name), row.intervals.get(name), best[name]) for name in names)
+        lines.append(f"| {link} | {' | '.join(cells)} |")
+    oracles: list[Mapping[str, float | None]] = []
+    for row in rows:
+        if row.oracle is not None and row.oracle not in oracles:
+            oracles.append(row.oracle)
+    for oracle in oracles:
+        lines.append(f"| *oracle* | {' | '.join(_cell(oracle.get(name), None, None) for name in names)} |")
+    return lines
+
+
+def _best(rows: Sequence[PublishedRow], name: str) -> float | None:
+    values = [value for row in rows if (value := row.metrics.get(name)) is not None]
+    direction = METRIC_DIRECTIONS.get(name, "none")
+    if len(values) < 2 or direction == "none":
+        return None
+    return max(values) if direction == "higher" else min(values)
+
+
+def _cell(value: float | None, interval: Mapping[str, Any] | None, best: float | None) -> str:
+    if value is None:
+        return "–"
+    text = f"**{value:.4f}**" if value == best else f"{value:.4f}"
+    low, high = (None, None) if interval is None else (interval.get("low"), interval.get("high"))
+    if low is None or high is None:
+        return text
+    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
+        return f"{text} ± {(high - low) / 2:.4f}"
+    return f"{text} ({low:.4f} … {high:.4f})"

@@ -1,0 +1,115 @@
+"""The published leaderboard holds what was blessed, all of it and nothing else, and a stale one is noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.baseline import Baselines
+from harness.errors import SnapshotError
+from harness.published import leaderboard_markdown, published_rows, refresh, stale
+from harness.snapshot import Snapshot
+
+ROOT = Path(__file__).resolve().parents[1]
+IDENTITY = {
+    "data": {"name": "cn_csi300"},
+    "look_ahead": 21,
+    "windows": [{"test": ["2017-01-03", "2017-02-06"]}, {"test": ["2017-02-07", "2017-03-06"]}],
+}
+SNAPSHOT = Snapshot(
+    "full",
+    "linear",
+    IDENTITY,
+    {
+        "overall": {"IC": 0.1, "max_drawdown": -0.2, "ICIR": None, "rows": 7},
+        "intervals": {"IC": {"low": 0.05, "high": 0.15}, "max_drawdown": {"low": -0.4, "high": -0.1}},
+        "oracle": {"IC": 0.3},
+    },
+    {},
+)
+
+
+def with_ic(value: float, case: str = "linear", suite: str = "full") -> Snapshot:
+    metrics = {**SNAPSHOT.metrics, "overall": {**SNAPSHOT.metrics["overall"], "IC": value}}
+    return replace(SNAPSHOT, suite=suite, case=case, metrics=metrics)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    store = Baselines(tmp_path / "results")
+    store.bless(SNAPSHOT, "first")
+    store.bless(with_ic(0.08, "fading"), "second")
+    return store.root
+
+
+def test_the_repository_publishes_what_it_has_blessed() -> None:
+    assert not stale(ROOT / "results"), "stale: `bench bless` writes it anew"
+
+
+def test_a_table_per_market_links_each_number_to_its_snapshot(results: Path) -> None:
+    text = leaderboard_markdown(published_rows(Baselines(results)), folder="results/")
+    assert text.splitlines() == [
+        "## full: cn_csi300, test 2017-01-03 … 2017-03-06 in 2 windows, labels known after 21",
+        "",
+        "| case | IC | ICIR | MDD |",
+        "| --- | ---: | ---: | ---: |",
+        "| [fading](results/full/fading/v0001.json) | 0.0800 (0.0500 … 0.1500) | – | **-0.2000** (-0.4000 … -0.1000) |",
+        "| [linear](results/full/linear/v0001.json) | **0.1000** ± 0.0500 | – | **-0.2000** (-0.4000 … -0.1000) |",
+        "| *oracle* | 0.3000 | – | – |",
+    ]
+
+
+def test_other_markets_and_suites_have_tables_of_their_own_and_tests_have_none(results: Path) -> None:
+    store = Baselines(results)
+    store.bless(replace(with_ic(0.5, "hourly"), identity={"data": {"name": "solar"}}), "x")
+    store.bless(with_ic(0.5, suite="smoke"), "x")
+    store.bless(with_ic(0.5, suite="pytest.tests.mine"), "x")
+    titles = [line for line in leaderboard_markdown(published_rows(store)).splitlines() if line.startswith("##")]
+    assert [title.partition(",")[0] for title in titles] == [
+        "## full: cn_csi300",
+        "## full: solar",
+        "## smoke: cn_csi300",
+    ]
+
+
+def test_a_new_blessing_makes_the_page_and_the_readme_stale_until_they_are_written_anew(results: Path) -> None:
+    readme = results.parent / "README.md"
+    readme.write_text("before\n<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\nafter\n", encoding="utf-8")
+    assert set(stale(results)) == {results / "leaderboard.md", readme}
+    assert set(refresh(results)) == {results / "leaderboard.md", readme}
+    assert stale(results) == refresh(results) == ()
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- leaderboard: begin -->\n### full: cn_csi300")
+    assert text.endswith("<!-- leaderboard: end -->\nafter\n")
+    Baselines(results).bless(with_ic(0.2), "better")
+    assert set(stale(results)) == {results / "leaderboard.md", readme}
+    refresh(results)
+    assert "linear/v0002.json" in readme.read_text(encoding="utf-8")
+
+
+def test_a_readme_without_a_place_is_left_alone(results: Path) -> None:
+    (results.parent / "README.md").write_text("mine\n", encoding="utf-8")
+    refresh(results)
+    assert (results.parent / "README.md").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_smoke_tests_are_shown_in_a_readme_only_where_there_is_nothing_else(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\n", encoding="utf-8")
+    Baselines(results).bless(with_ic(0.1, suite="smoke"), "x")
+    refresh(results)
+    assert "smoke:" in readme.read_text(encoding="utf-8")
+    Baselines(results).bless(SNAPSHOT, "x")
+    refresh(results)
+    assert "smoke:" not in readme.read_text(encoding="utf-8")
+    assert "## smoke:" in (results / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_a_damaged_baseline_is_not_published(results: Path) -> None:
+    path = results / "full" / "linear" / "v0001.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0.1", "0.9"), encoding="utf-8")
+    with pytest.raises(SnapshotError, match="changed after it was written"):
+        refresh(results)
