@@ -35,7 +35,7 @@ class PublishedRow:
     suite, case, version
         Which snapshot.
     market
-        Name of the data, test range, windows and look-ahead: rows of the same market can be compared.
+        Name and fingerprint of the data, test range and look-ahead: rows of the same market can be compared.
     metrics
         Metric → value; None where undefined.
     intervals
@@ -135,11 +135,12 @@ def _row(version: Version) -> PublishedRow:
     snapshot = version.snapshot
     identity, metrics = snapshot.identity, snapshot.metrics
     windows = identity.get("windows") or []
-    market = str(identity.get("data", {}).get("name", "unknown data"))
+    data = identity.get("data", {})
+    market = f"{data.get('name', 'unknown data')} {str(data.get('fingerprint', ''))[:8]}".strip()
     if windows:
-        market += f", test {windows[0]['test'][0]} … {windows[-1]['test'][1]} in {len(windows)} windows"
+        market += f", {windows[0]['test'][0]} … {windows[-1]['test'][1]}"
     if "look_ahead" in identity:
-        market += f", labels known after {identity['look_ahead']}"
+        market += f", labels known after {identity['look_ahead']} times"
     return PublishedRow(
         suite=snapshot.suite,
         case=snapshot.case,
@@ -162,11 +163,8 @@ def _table(rows: Sequence[PublishedRow], folder: str) -> list[str]:
         link = f"[{row.case}]({folder}{row.suite}/{row.case}/v{row.version:04d}.json)"
         cells = (_cell(row.metrics.get(name), row.intervals.get(name), best[name]) for name in names)
         lines.append(f"| {link} | {' | '.join(cells)} |")
-    oracles: list[Mapping[str, float | None]] = []
-    for row in rows:
-        if row.oracle is not None and row.oracle not in oracles:
-            oracles.append(row.oracle)
-    for oracle in oracles:
+    oracle = max((row.oracle for row in rows if row.oracle is not None), key=len, default=None)
+    if oracle is not None:
         lines.append(f"| *oracle* | {' | '.join(_cell(oracle.get(name), None, None) for name in names)} |")
     return lines
 

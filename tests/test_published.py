@@ -14,7 +14,7 @@ from harness.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = {
-    "data": {"name": "cn_csi300"},
+    "data": {"name": "cn_csi300", "fingerprint": "0123abcdef"},
     "look_ahead": 21,
     "windows": [{"test": ["2017-01-03", "2017-02-06"]}, {"test": ["2017-02-07", "2017-03-06"]}],
 }
@@ -51,7 +51,7 @@ def test_the_repository_publishes_what_it_has_blessed() -> None:
 def test_a_table_per_market_links_each_number_to_its_snapshot(results: Path) -> None:
     text = leaderboard_markdown(published_rows(Baselines(results)), folder="results/")
     assert text.splitlines() == [
-        "## full: cn_csi300, test 2017-01-03 … 2017-03-06 in 2 windows, labels known after 21",
+        "## full: cn_csi300 0123abcd, 2017-01-03 … 2017-03-06, labels known after 21 times",
         "",
         "| case | IC | ICIR | MDD |",
         "| --- | ---: | ---: | ---: |",
