@@ -43,6 +43,15 @@ def test_the_composed_configuration_is_printed_without_running(capsys: pytest.Ca
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_overrides_may_follow_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "windows.step=5", "--cfg", "windows.step=7"]) == 0
+    assert "step: 7" in capsys.readouterr().out
+    for command in (["run", "--nonsense", "windows.step=7"], ["diff", "a", "b", "c"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(command)
+        assert stopped.value.code == 2
+
+
 def test_explain_prints_windows_and_computes_no_feature(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", *SMALL]) == 0
     out = capsys.readouterr().out

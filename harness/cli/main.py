@@ -28,7 +28,8 @@ _WIDTH_OF_A_FILE = 160
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given, rest = parser.parse_known_args(arguments)
+    _take(rest, given, parser)
     out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
     err = Console(stderr=True, highlight=False)
     try:
@@ -39,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
         return _INTERRUPTED
+
+
+def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Add what follows an option to the list that stands before it: argparse would refuse ``run --json model=mlp``."""
+    several = getattr(given, "targets", getattr(given, "overrides", None))
+    if rest and (several is None or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if several is not None:
+        several.extend(rest)
 
 
 def _parser() -> argparse.ArgumentParser:
