@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +37,7 @@ __all__ = [
     "composed_yaml",
     "config_folder",
     "parse",
+    "unreadable",
 ]
 
 
@@ -80,6 +83,7 @@ class WindowsConfig:
                 "Train and test must both be given as dates, or neither.",
                 where="train",
                 got=f"train={self.train}, valid={self.valid}, test={self.test}",
+                expected="windows.train=[FIRST,LAST] windows.test=[FIRST,LAST], and windows.valid if it is wanted",
                 hint="leave all three null to cut the calendar by windows.split",
             )
 
@@ -178,18 +182,22 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
 
 def parse(composed: DictConfig) -> ExperimentConfig:
     """Turn a composed configuration into objects."""
-    missing = sorted(OmegaConf.missing_keys(composed))
+    try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+    except OmegaConfBaseException as error:
+        raise _unresolved(error) from error
     if missing:
         raise ConfigError(
             f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
             where=missing[0],
             got="???",
+            expected="a value for it",
             hint=f"add {missing[0]}=VALUE to the command",
         )
     try:
         tree = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError("A reference in the configuration cannot be resolved.", got=_first_line(error)) from error
+        raise _unresolved(error) from error
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
@@ -199,7 +207,13 @@ def parse(composed: DictConfig) -> ExperimentConfig:
 def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
     for folder in search_path:
         if not folder.is_dir():
-            raise ConfigError("The configuration folder does not exist.", where="--config-dir", got=str(folder))
+            raise ConfigError(
+                "The configuration folder does not exist.",
+                where="--config-dir",
+                got=str(folder),
+                expected="a folder with groups like conf/, such as FOLDER/model/mine.yaml",
+                hint="`bench new model mine` writes one",
+            )
     extra = [f"hydra.searchpath=[{','.join(f'file://{p}' for p in search_path)}]"] if search_path else []
     try:
         with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
@@ -207,11 +221,23 @@ def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
             choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+    except yaml.MarkedYAMLError as error:
+        raise _no_yaml(error) from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     composed["choices"] = choices
     return composed
+
+
+def _no_yaml(error: yaml.MarkedYAMLError) -> ConfigError:
+    mark = error.problem_mark
+    return ConfigError(
+        "A configuration file is not YAML.",
+        where="a configuration file" if mark is None else f"{mark.name}, line {mark.line + 1}",
+        got=error.problem,
+        expected="KEY: VALUE lines, nested by spaces",
+    )
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
@@ -228,7 +254,12 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
             hint=closest(group[2], options),
         )
     if text.startswith("In '"):
-        return ConfigError("A configuration file cannot be composed.", where=text.split("'")[1], got=_first_line(error))
+        return ConfigError(
+            "A configuration file cannot be composed.",
+            where=text.split("'")[1],
+            got=_first_line(error),
+            expected="a defaults list of groups and choices that exist",
+        )
     key = re.search(r"Key '([^']+)' is not in struct", cause) or re.search(r"Could not override '([^']+)'", text)
     if key or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause)
@@ -244,7 +275,35 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
             expected=", ".join(siblings) or None,
             hint=near or "`bench run --cfg` prints every key",
         )
-    return ConfigError("The command's overrides cannot be read.", got=_first_line(error), hint="see `bench run --help`")
+    return unreadable(overrides, error)
+
+
+def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
+    """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
+    return ConfigError(
+        "The command's overrides cannot be read.",
+        where=next((text for text in overrides if not _is_readable(text)), " ".join(overrides)),
+        got=_first_line(error),
+        expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
+        hint="see `bench run --help`",
+    )
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _unresolved(error: OmegaConfBaseException) -> ConfigError:
+    return ConfigError(
+        "A reference in the configuration cannot be resolved.",
+        where=error.full_key or None,
+        got=_first_line(error),
+        expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
+    )
 
 
 def _options(group: str) -> list[str]:

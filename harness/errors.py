@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 __all__ = [
     "ArtifactError",
@@ -36,10 +37,11 @@ class HarnessError(Exception):
     expected
         What would be accepted.
     hint
-        The next step: a command, a key, a closest match.
+        The next step: a command, a key, a closest match; `next_step` of the kind when it is not given.
     """
 
-    exit_code = 2
+    exit_code: ClassVar[int] = 2
+    next_step: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -62,13 +64,16 @@ class HarnessError(Exception):
         for name, value in (("where", self.where), ("got", self.got), ("expected", self.expected)):
             if value is not None:
                 lines.append(f"  {name + ':':<10}{value}")
-        if self.hint is not None:
-            lines.append(f"  {'hint:':<10}{self.hint}")
+        hint = self.hint or self.next_step
+        if hint is not None:
+            lines.append(f"  {'hint:':<10}{hint}")
         return "\n".join(lines)
 
 
 class ConfigError(HarnessError):
     """A configuration key or value that cannot be used."""
+
+    next_step = "`bench run --cfg` prints every key with its value"
 
 
 class UnknownKeyError(ConfigError):
@@ -78,13 +83,19 @@ class UnknownKeyError(ConfigError):
 class DataError(HarnessError):
     """Input data that breaks the panel's contract."""
 
+    next_step = "mend the input and run the same command again"
+
 
 class LookAheadError(HarnessError):
     """Something asked for data that is not known at its decision time."""
 
+    next_step = "`bench explain` prints the decision and the purge of every window"
+
 
 class UnsupportedWeightsError(HarnessError):
     """Sample weights were given to a model that cannot use them."""
+
+    next_step = "take another model, or adaptation=rolling_retrain"
 
 
 class ExperimentError(HarnessError):
@@ -94,9 +105,13 @@ class ExperimentError(HarnessError):
 class SnapshotError(HarnessError):
     """A snapshot that is missing, damaged, or of another schema."""
 
+    next_step = "make it again with the command that made it, or restore it from version control"
+
 
 class ArtifactError(HarnessError):
     """The artifact store cannot be read or written."""
+
+    next_step = "choose another folder with output.store=…"
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import traceback
 import typing
 from collections.abc import Mapping
 from enum import Enum
@@ -181,7 +182,12 @@ def join_key(path: str, name: str) -> str:
 
 def _locate(target: object, path: str) -> type:
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError("A `_target_` must be the dotted name of a class.", where=join_key(path, TARGET), got=target)
+        raise ConfigError(
+            "A `_target_` must be the dotted name of a class.",
+            where=join_key(path, TARGET),
+            got=target,
+            expected="module.Class, such as baselines.models.linear.Linear",
+        )
     module_name, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -197,7 +203,19 @@ def _locate(target: object, path: str) -> type:
             "The module of a `_target_` cannot be found.",
             where=join_key(path, TARGET),
             got=target,
+            expected="a module that Python can import",
             hint="your own file must be importable: run from its folder, or add it to PYTHONPATH",
+        ) from error
+    except Exception as error:
+        # Somebody's own file may raise anything while it is read; where it did so is what its author needs.
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        at = getattr(error, "lineno", None) or line.lineno
+        raise ConfigError(
+            f"The module `{module_name}` cannot be imported.",
+            where=join_key(path, TARGET),
+            got=f"{type(error).__name__}: {error} ({getattr(error, 'filename', None) or line.filename}, line {at})",
+            expected="a file that Python can import",
+            hint=f"python -c 'import {module_name}' shows the whole traceback",
         ) from error
     found = getattr(module, name, None)
     if not isinstance(found, type):

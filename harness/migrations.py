@@ -86,7 +86,9 @@ def migrate_file(path: Path) -> tuple[int, int]:
     try:
         record = json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError as error:
-        raise SnapshotError("There is no such snapshot.", where=str(path)) from error
+        raise SnapshotError(
+            "There is no such snapshot.", where=str(path), expected="a snapshot, or a folder"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
     if not isinstance(record, dict):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 from harness.config import WindowsConfig
 from harness.data.calendar import Calendar
-from harness.errors import ConfigError
+from harness.errors import ConfigError, DataError
 from harness.windows import Schedule, Segment, Window, walk_forward
 
 __all__ = ["describe_windows", "resolve_schedule", "resolve_windows"]
@@ -26,6 +28,7 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
         train = _segment(calendar, config.train, "windows.train")
         valid = None if config.valid is None else _segment(calendar, config.valid, "windows.valid")
         test = _segment(calendar, config.test, "windows.test")
+        _refuse_overlap(config, train, valid, test)
     else:
         train, valid, test = _cut(len(calendar), config.split)
     return Schedule(
@@ -57,7 +60,11 @@ def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[di
 
 
 def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
-    start, stop = calendar.span(*dates)
+    try:
+        start, stop = calendar.span(*dates)
+    except DataError as error:
+        error.where = key
+        raise
     if start >= stop:
         first, last = calendar.format(0), calendar.format(len(calendar) - 1)
         raise ConfigError(
@@ -67,6 +74,20 @@ def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
             expected=f"first and last date, in order, within {first} … {last}",
         )
     return Segment(start, stop)
+
+
+def _refuse_overlap(config: WindowsConfig, train: Segment, valid: Segment | None, test: Segment) -> None:
+    named = [("train", train), ("valid", valid), ("test", test)]
+    given = [(name, segment) for name, segment in named if segment is not None]
+    for (earlier, first), (later, second) in itertools.pairwise(given):
+        if second.start < first.stop:
+            dates = [f"{name} {' … '.join(getattr(config, name))}" for name in (earlier, later)]
+            raise ConfigError(
+                "Segments must follow each other without overlap.",
+                where=f"windows.{later}",
+                got=", ".join(dates),
+                expected=f"a {later} segment that starts after {getattr(config, earlier)[1]}",
+            )
 
 
 def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segment | None, Segment]:

@@ -155,7 +155,7 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
-        raise SnapshotError("There is no such snapshot.", where=str(path)) from error
+        raise SnapshotError("There is no such snapshot.", where=str(path), expected="a snapshot.json") from error
     except (OSError, ValueError) as error:
         raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
     return parse_snapshot(text, str(path))
@@ -172,7 +172,9 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
     try:
         record = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise SnapshotError("The snapshot cannot be read.", where=where, got=str(error)) from error
+        raise SnapshotError(
+            "The snapshot cannot be read.", where=where, got=str(error), expected="JSON as it was written"
+        ) from error
     _check_version(record, where)
     lacking = [name for name in (*_SECTIONS, *_GUARDS) if name not in record]
     if lacking:

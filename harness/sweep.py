@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from harness.config import ExperimentConfig, compose_config
+from harness.config import ExperimentConfig, compose_config, unreadable
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.experiment import ExperimentResult, describe_experiment
 
@@ -164,11 +164,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ConfigError(
-            "The command's overrides cannot be read.",
-            got=str(error).strip().splitlines()[0],
-            hint="see `bench run --help`",
-        ) from error
+        raise unreadable(overrides, error) from error
 
 
 def _values(override: Override) -> list[str]:

@@ -80,7 +80,7 @@ def _chosen(baselines: Baselines, targets: Sequence[str]) -> list[tuple[str, str
                 "Nothing that was blessed has this name.",
                 where=str(baselines.root),
                 got=target,
-                expected=", ".join(sorted({"/".join(pair) for pair in known})) or None,
+                expected=", ".join(sorted({"/".join(pair) for pair in known})) or "nothing yet: bless a suite first",
                 hint=closest(target, names),
             )
         chosen += [pair for pair in found if pair not in chosen]

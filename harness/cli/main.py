@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,13 @@ Walk-forward forecasting under concept drift: run it, leave a snapshot, trust th
   bench run data=cn_csi300            the same on real prices
   bench explain windows.step=40       which windows would be walked
   bench COMMAND --help                teaches a command"""
+# What a user can mend. A file that is not found is not among it: whoever reads one says so in words of its own.
+_REFUSED_BY_THE_SYSTEM = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
+    }
+)
 _INTERRUPTED = 130
 _WIDTH_OF_A_FILE = 160
 
@@ -37,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in _REFUSED_BY_THE_SYSTEM:
+            raise
+        err.print(f"bench: {_refused(error)}", style="bold red", markup=False, soft_wrap=True)
+        return HarnessError.exit_code
     except KeyboardInterrupt:
         err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
         return _INTERRUPTED
@@ -49,6 +62,17 @@ def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentP
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if several is not None:
         several.extend(rest)
+
+
+def _refused(error: OSError) -> HarnessError:
+    """Return the operating system's refusal as a message: a place that cannot be written is no bug of ours."""
+    return HarnessError(
+        "The system refuses a file or a folder.",
+        where=error.filename or "the disk",
+        got=f"{type(error).__name__}: {error.strerror}",
+        expected="a place that you may write to, with space left",
+        hint="choose another one with output.runs=…, output.store=… or --out",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -160,6 +160,7 @@ class DownloadSource:
                 "The download failed; nothing was kept.",
                 where=self.url,
                 got=f"{type(error).__name__}: {error}",
+                expected="an archive in qlib's format, sent within data.timeout",
                 hint="check the address and the connection, then run again",
             ) from error
         except ValueError as error:

@@ -63,7 +63,7 @@ def read_long(path: Path, columns: Mapping[str, str]) -> LongTable:
     """
     table = _read(path, columns)
     if table.num_rows == 0:
-        raise DataError("The file has no rows.", where=str(path))
+        raise DataError("The file has no rows.", where=str(path), expected="one row per time and instrument")
     codes, instruments = _instruments(table.column(columns["instrument"]), path)
     return LongTable(
         times=_times(table.column(columns["time"]), columns["time"], path),

@@ -86,6 +86,7 @@ class TabularSource:
                 "A benchmark needs both its file and its instrument.",
                 where="data.benchmark | data.benchmark_instrument",
                 got=f"{self.benchmark} | {self.benchmark_instrument}",
+                expected="both, or null for both",
             )
 
     def inputs(self) -> dict[str, str]:

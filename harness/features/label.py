@@ -51,6 +51,7 @@ class ForwardReturn:
                 "The label does not look ahead, so there is nothing to predict.",
                 where="label.expression",
                 got=self.expression_text,
+                expected="an expression that reads a later time than its own",
                 hint="a negative shift reads the future: `Ref($close, -1)`",
             )
         if self.horizon is not None and ahead != self.horizon + 1:

@@ -194,7 +194,7 @@ class _Parser:
         operator = OPERATORS.get(name.text)
         if operator is None:
             hint = closest(name.text, OPERATORS)
-            self._fail(f"Unknown operator `{name.text}`.", name, hint=hint or f"operators: {' '.join(OPERATORS)}")
+            self._fail(f"Unknown operator `{name.text}`.", name, expected=" ".join(OPERATORS), hint=hint)
         opening = self._take()
         self._enter(name)
         arguments: list[tuple[_Value, _Token]] = []
@@ -218,7 +218,7 @@ class _Parser:
 
     def _close(self, opening: _Token) -> None:
         if self._peek.kind == "end":
-            self._fail("This parenthesis is never closed.", opening)
+            self._fail("This parenthesis is never closed.", opening, expected="`)` at the end of its arguments")
         if self._peek.text != ")":
             self._fail(f"`{self._peek.text}` does not continue the argument.", self._peek, expected="`,` or `)`")
         self._take()

@@ -147,12 +147,18 @@ def find_folders(root: Path) -> list[Path]:
         raise DataError(
             "There is nothing to report on.",
             where=str(root),
+            expected="a folder with runs or sweeps",
             hint="run something first: bench run -m model.alpha=0.1,1",
         )
     sweeps = sorted((p.parent for p in root.glob(f"*/{LEADERBOARD}")), key=lambda p: (p / LEADERBOARD).stat().st_mtime)
     found = sweeps[-1:] or sorted(p.parent for p in root.glob(f"*/{SNAPSHOT}"))
     if not found:
-        raise DataError("The folder holds neither a sweep nor a run.", where=str(root), hint="bench run")
+        raise DataError(
+            "The folder holds neither a sweep nor a run.",
+            where=str(root),
+            expected=f"folders with {LEADERBOARD} or {SNAPSHOT}",
+            hint="bench run",
+        )
     return found
 
 
@@ -248,5 +254,9 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            "The file cannot be read.", where=str(path), got=str(error), hint="run the sweep again to write it anew"
+            "The file cannot be read.",
+            where=str(path),
+            got=str(error),
+            expected="JSON as it was written",
+            hint="run the sweep again to write it anew",
         ) from error
