@@ -6,12 +6,15 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.artifacts import canonical_json, write_atomically
 from harness.evaluation import METRIC_DIRECTIONS
+from harness.experiment import ExperimentResult
 from harness.sweep import CellResult, Outcome
+from harness.sweep_statistics import SweepStatistics, csv_heads, csv_values, mark, name_mark
 
 __all__ = ["COLUMNS", "Leaderboard", "Row", "leaderboard", "write_leaderboard"]
 
@@ -49,6 +52,8 @@ class Row:
         Why it was refused or failed.
     folder
         Where its snapshot lies.
+    intervals
+        Metric → ``low``, ``high``, for the mean ICs ``t``; empty where there are none.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Row:
     reused: bool
     note: str | None
     folder: str | None
+    intervals: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,14 @@ class Leaderboard:
         The metrics that some row has, in the order of `COLUMNS`.
     sorted_by
         The metric that orders the rows.
+    statistics
+        How the rows stand to a reference; None where fewer than two cells have run.
     """
 
     rows: tuple[Row, ...]
     metrics: tuple[str, ...]
     sorted_by: str
+    statistics: SweepStatistics | None = None
 
     def best(self, metric: str) -> float | None:
         """Return the best value of a metric among the forecasters; None when no direction is better."""
@@ -88,15 +97,18 @@ class Leaderboard:
         return max(numbers) if direction == "higher" else min(numbers)
 
     def to_csv(self) -> str:
-        """Return the rows as CSV, every number in full precision."""
+        """Return the rows with their statistics as CSV, every number in full precision."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["cell", "outcome", *self.metrics, "seconds", "reused", "note", "folder"])
+        writer.writerow(
+            ["cell", "outcome", *self.metrics, "seconds", "reused", "note", "folder", *csv_heads(self.metrics)]
+        )
         for row in self.rows:
             numbers = ["" if row.values.get(m) is None else repr(row.values[m]) for m in self.metrics]
-            writer.writerow(
-                [row.name, row.outcome, *numbers, f"{row.seconds:.3f}", row.reused, row.note or "", row.folder or ""]
-            )
+            known = None if self.statistics is None else self.statistics.row(row.name)
+            proof = csv_values(self.metrics, row.intervals, known, self.statistics)
+            about = (f"{row.seconds:.3f}", row.reused, row.note or "", row.folder or "")
+            writer.writerow([row.name, row.outcome, *numbers, *about, *proof])
         return text.getvalue()
 
     def to_markdown(self) -> str:
@@ -108,22 +120,28 @@ class Leaderboard:
                 first = (row.note or "").splitlines()[0].replace("|", "\\|")
                 lines.append(f"| {row.name} | {row.outcome}: {first} {'|' * len(self.metrics)}")
                 continue
-            lines.append(f"| {row.name} | {' | '.join(self._cell(row, m) for m in self.metrics)} |")
+            name = f"{row.name} {name_mark(self.statistics, row.name)}".rstrip()
+            lines.append(f"| {name} | {' | '.join(self._cell(row, m) for m in self.metrics)} |")
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """Return the rows as canonical JSON."""
-        return canonical_json({"sorted_by": self.sorted_by, "rows": [vars(row) for row in self.rows]}, indent=1)
+        """Return the rows and their statistics as canonical JSON."""
+        statistics = None if self.statistics is None else self.statistics.record()
+        rows = [vars(row) for row in self.rows]
+        return canonical_json({"sorted_by": self.sorted_by, "rows": rows, "statistics": statistics}, indent=1)
 
     def _cell(self, row: Row, metric: str) -> str:
         value = row.values.get(metric)
         if value is None:
             return "–"
         is_best = row.outcome == Outcome.DONE and value == self.best(metric)
-        return f"**{value:.4f}**" if is_best else f"{value:.4f}"
+        text = f"**{value:.4f}**" if is_best else f"{value:.4f}"
+        return f"{text} {mark(self.statistics, row.name, metric)}".rstrip()
 
 
-def leaderboard(results: Sequence[CellResult], *, sort_by: str = "rank_IC") -> Leaderboard:
+def leaderboard(
+    results: Sequence[CellResult], *, sort_by: str = "rank_IC", statistics: SweepStatistics | None = None
+) -> Leaderboard:
     """Return the table of a sweep, sorted by one metric, the best first; ties keep the order of the cells."""
     done = [_row(r) for r in results if r.outcome is Outcome.DONE]
     sign = -1.0 if METRIC_DIRECTIONS.get(sort_by, "higher") != "lower" else 1.0
@@ -135,7 +153,7 @@ def leaderboard(results: Sequence[CellResult], *, sort_by: str = "rank_IC") -> L
     others = [_row(r) for r in results if r.outcome is not Outcome.DONE]
     rows = (*sorted(done, key=rank), *_oracles(results), *others)
     metrics = tuple(m for m in COLUMNS if any(m in row.values for row in rows))
-    return Leaderboard(rows, metrics, sort_by)
+    return Leaderboard(rows, metrics, sort_by, statistics)
 
 
 def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
@@ -165,7 +183,13 @@ def _row(ended: CellResult) -> Row:
         reused=result is not None and result.reused,
         note=ended.reason,
         folder=None if result is None else str(result.folder),
+        intervals={} if result is None else _intervals(result),
     )
+
+
+def _intervals(result: ExperimentResult) -> dict[str, Any]:
+    found = result.snapshot.metrics.get("intervals") or {}
+    return {metric: found[metric] for metric in COLUMNS if metric in found}
 
 
 def _oracles(results: Sequence[CellResult]) -> list[Row]:

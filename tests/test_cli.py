@@ -107,8 +107,22 @@ def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[st
     path = Path(out.split("table ", 1)[1].split()[0])
     assert sorted(p.name for p in path.parent.iterdir()) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
     with path.open(encoding="utf-8", newline="") as stream:
-        outcomes = [row["outcome"] for row in csv.DictReader(stream)]
-    assert outcomes == ["done", "done", "oracle", "refused", "refused"]
+        rows = list(csv.DictReader(stream))
+    assert [row["outcome"] for row in rows] == ["done", "done", "oracle", "refused", "refused"]
+    reference = "model.alpha=0.01 adaptation=rolling_retrain"
+    assert f"worse than {reference}" in out
+    (other,) = [row for row in rows if row["outcome"] == "done" and row["cell"] != reference]
+    assert 0 < float(other["rank_IC_vs_reference_p_hac"]) <= 1
+    assert float(other["rank_IC_low"]) < float(other["rank_IC"]) < float(other["rank_IC_high"])
+    assert other["in_confidence_set"] in ("True", "False")
+    record = json.loads((path.parent / "leaderboard.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in record["statistics"]["rows"]] == [reference, other["cell"]]
+
+
+def test_a_reference_that_is_no_cell_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", "windows.step=20,40", "--reference", "windows.step=30"]) == 2
+    assert "windows.step=20; windows.step=40" in capsys.readouterr().err
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_the_plan_of_a_sweep_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.stages",),
     ("harness.experiment",),
     ("harness.sweep",),
+    ("harness.sweep_statistics",),
     ("harness.leaderboard", "harness.regression"),
     ("harness.published",),
     ("harness.audit", "harness.tracking", "harness.report"),

@@ -16,6 +16,7 @@ from harness.config import composed_yaml
 from harness.experiment import run as run_config
 from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
 from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.sweep_statistics import caption, check_reference, statistics_of
 
 __all__ = ["add", "run", "sweep"]
 
@@ -46,6 +47,9 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--sort-by", default="rank_IC", choices=tuple(COLUMNS), help="with -m: the metric that orders the table"
     )
+    parser.add_argument(
+        "--reference", metavar="CELL", help="with -m: the cell that the others are tested against (default: the first)"
+    )
     parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
     parser.set_defaults(command=run)
@@ -73,6 +77,7 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
 def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
     cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
+    check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
         out.print(tables.plan_table(cells))
         return 0
@@ -86,12 +91,17 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
 
         ended = run_sweep(cells, lambda config: run_config(config, observer), tell)
         observer.finish("cells")
-    board = leaderboard(ended, sort_by=arguments.sort_by)
+        observer.start("statistics", 1)
+        statistics = statistics_of(ended, arguments.sort_by, arguments.reference)
+        observer.finish("statistics")
+    board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics)
     runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
     folder = write_leaderboard(board, ended, runs)
     if arguments.json:
         out.print(board.to_json(), markup=False, soft_wrap=True, end="")
     else:
         out.print(tables.leaderboard_table(board))
+        if statistics is not None:
+            out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
     return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0

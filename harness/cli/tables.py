@@ -15,6 +15,7 @@ from harness.experiment import ExperimentResult
 from harness.leaderboard import COLUMNS, Leaderboard
 from harness.samples import RowIndex
 from harness.sweep import Cell, Outcome
+from harness.sweep_statistics import mark, name_mark
 from harness.windows import Segment, Window
 
 __all__ = [
@@ -54,7 +55,7 @@ def result_table(result: ExperimentResult) -> Table:
 
 
 def leaderboard_table(board: Leaderboard) -> Table:
-    """Return the cells of a sweep, best first; the best value of each column is bold."""
+    """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics."""
     table = Table(title=f"sorted by {COLUMNS[board.sorted_by]}", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("cell")
     for metric in board.metrics:
@@ -66,9 +67,11 @@ def leaderboard_table(board: Leaderboard) -> Table:
         for metric in board.metrics:
             value = row.values.get(metric)
             is_best = row.outcome == Outcome.DONE and value is not None and value == best[metric]
-            cells.append(Text(_number(value), style="bold green" if is_best else ""))
+            sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
+            cells.append(Text(f"{_number(value)}{sign}", style="bold green" if is_best else ""))
         cost = "stored" if row.reused else f"{row.seconds:.1f}"
-        label = row.name if row.note is None else f"{row.name}\n{row.outcome}: {row.note.splitlines()[0]}"
+        name = f"{name_mark(board.statistics, row.name)} {row.name}".strip()
+        label = name if row.note is None else f"{name}\n{row.outcome}: {row.note.splitlines()[0]}"
         table.add_row(Text(label), *cells, "" if row.outcome == "oracle" else cost)
     return table
 

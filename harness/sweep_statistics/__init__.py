@@ -1,0 +1,36 @@
+"""What a sweep proves: which cells differ from a reference, which may be the best, what trying many is worth.
+
+Pure functions of the cells' daily series. Cells are compared where they can be: the same data and the same label, at
+the times that all of them predict.
+"""
+
+from harness.sweep_statistics.candidates import Candidate, candidates_of, market_regimes, regimes_at
+from harness.sweep_statistics.columns import caption, csv_heads, csv_values, mark, name_mark
+from harness.sweep_statistics.statistics import (
+    Difference,
+    RowStatistics,
+    SweepStatistics,
+    check_reference,
+    differences_to,
+    statistics_of,
+    sweep_statistics,
+)
+
+__all__ = [
+    "Candidate",
+    "Difference",
+    "RowStatistics",
+    "SweepStatistics",
+    "candidates_of",
+    "caption",
+    "check_reference",
+    "csv_heads",
+    "csv_values",
+    "differences_to",
+    "mark",
+    "market_regimes",
+    "name_mark",
+    "regimes_at",
+    "statistics_of",
+    "sweep_statistics",
+]

@@ -1,0 +1,352 @@
+"""Paired tests, confidence set, deflation and stability over the cells of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import ConfigError, closest
+from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS
+from harness.evidence import overlap_of
+from harness.significance import (
+    BacktestOverfitting,
+    Bootstrap,
+    DeflatedSharpe,
+    ModelConfidenceSet,
+    SubPeriod,
+    calendar_years,
+    deflated_sharpe_ratio,
+    model_confidence_set,
+    paired_difference,
+    probability_of_backtest_overfitting,
+    subperiod_stability,
+)
+from harness.sweep import CellResult
+from harness.sweep_statistics.candidates import Candidate, candidates_of, common_times
+
+__all__ = [
+    "LEVEL",
+    "SIZE",
+    "Difference",
+    "RowStatistics",
+    "SweepStatistics",
+    "check_reference",
+    "differences_to",
+    "statistics_of",
+    "sweep_statistics",
+]
+
+Doubles = npt.NDArray[np.float64]
+
+LEVEL = 0.05  # of the paired tests
+SIZE = 0.10  # of the confidence set
+_RETURNS = "excess_return"
+_BLOCKS = 16
+_MOST = 200  # cells of a confidence set: its memory grows with their square
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of a cell minus that of the reference.
+
+    Attributes
+    ----------
+    difference
+        In the unit of the metric's series: per time, not annualised.
+    low, high
+        Bounds of the paired bootstrap's interval; None where undefined.
+    p_hac, p_bootstrap
+        Two-sided p-values of no difference: Diebold–Mariano by the cosine estimator, and paired bootstrap.
+    verdict
+        ``better`` or ``worse`` when both tests reject at 5 %, ``same`` otherwise; ``differs`` where no side is better.
+    times
+        Times that both have.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_hac: float | None
+    p_bootstrap: float | None
+    verdict: str
+    times: int
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """What is known of one cell.
+
+    Attributes
+    ----------
+    name
+        The cell.
+    why_not_comparable
+        Why it is held against nothing; None for the reference and what can be compared with it.
+    differences
+        Metric → difference to the reference; empty for the reference.
+    confidence_p
+        The smallest size at which the confidence set leaves it out; None when it is not in the comparison.
+    in_confidence_set
+        Whether it may be the best, at 10 %.
+    deflated_sharpe
+        Of its excess return against the best of all cells by chance; None without a portfolio.
+    years, regimes
+        Mean of the series behind the ordering metric per year and per volatility regime, with HAC t-values.
+    """
+
+    name: str
+    why_not_comparable: str | None
+    differences: Mapping[str, Difference]
+    confidence_p: float | None
+    in_confidence_set: bool | None
+    deflated_sharpe: DeflatedSharpe | None
+    years: tuple[SubPeriod, ...]
+    regimes: tuple[SubPeriod, ...]
+
+
+@dataclass(frozen=True)
+class SweepStatistics:
+    """What is known of a sweep.
+
+    Attributes
+    ----------
+    metric
+        The metric that orders the table, behind confidence set and stability.
+    reference
+        The cell that the others are held against.
+    rows
+        One per cell that has run, in their order.
+    trials
+        Cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried.
+    overfitting
+        Probability that the best of the comparable portfolios was picked by luck; None without two of them.
+    notes
+        What could not be computed, and why.
+    """
+
+    metric: str
+    reference: str
+    rows: tuple[RowStatistics, ...]
+    trials: int
+    overfitting: BacktestOverfitting | None
+    notes: tuple[str, ...]
+
+    def row(self, name: str) -> RowStatistics | None:
+        """Return the statistics of a cell, or None when it did not run."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain data; what is undefined is None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def sweep_statistics(
+    candidates: Sequence[Candidate], *, metric: str, reference: str | None = None, bootstrap: Bootstrap | None = None
+) -> SweepStatistics | None:
+    """Return the statistics of a sweep, or None when fewer than two cells have run.
+
+    Two seeds of the same cell are told apart in 5 % of all sweeps; of many cells some differ by chance, which is what
+    the confidence set allows for and the marks do not.
+
+    Parameters
+    ----------
+    candidates
+        The cells that have run.
+    metric
+        The metric that orders the table.
+    reference
+        Name of the cell that the others are held against; the first by default.
+    bootstrap
+        How to resample; the default has seed 0.
+
+    Raises
+    ------
+    ConfigError
+        When no cell that has run has the reference's name.
+    """
+    if len(candidates) < 2:
+        return None
+    base = _reference(candidates, reference)
+    bootstrap = bootstrap or Bootstrap()
+    reasons = {c.name: c.why_not_comparable(base) for c in candidates}
+    compared = [c for c in candidates if reasons[c.name] is None]
+    notes: list[str] = []
+    confidence = _confidence_set(compared, metric, bootstrap, notes)
+    p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
+    included = () if confidence is None else confidence.included
+    deflated = _deflated(candidates)
+    rows = tuple(
+        RowStatistics(
+            name=c.name,
+            why_not_comparable=reasons[c.name],
+            differences={} if c is base or reasons[c.name] else differences_to(base, c, bootstrap),
+            confidence_p=p_values.get(c.name),
+            in_confidence_set=c.name in included if c.name in p_values else None,
+            deflated_sharpe=deflated.get(c.name),
+            years=_stability(c, metric, calendar_years(c.series.times)),
+            regimes=() if c.regimes is None else _stability(c, metric, c.regimes),
+        )
+        for c in candidates
+    )
+    return SweepStatistics(metric, base.name, rows, len(deflated), _overfitting(compared, notes), tuple(notes))
+
+
+def statistics_of(results: Sequence[CellResult], metric: str, reference: str | None = None) -> SweepStatistics | None:
+    """Return the statistics of the cells that have run, resampled as the first of them was evaluated.
+
+    None when fewer than two have run, or their evaluation has no statistics (``evaluation.significance: null``).
+    """
+    done = [ended.result for ended in results if ended.result is not None]
+    if len(done) < 2 or done[0].config.evaluation.significance is None:
+        return None
+    candidates = candidates_of(results)
+    bootstrap = done[0].config.evaluation.significance
+    has_run = reference is None or reference in {c.name for c in candidates}
+    found = sweep_statistics(candidates, metric=metric, reference=reference if has_run else None, bootstrap=bootstrap)
+    if found is None or has_run:
+        return found
+    return replace(found, notes=(f"{reference} did not run: {found.reference} stands in for it", *found.notes))
+
+
+def differences_to(
+    reference: Candidate, candidate: Candidate, bootstrap: Bootstrap | None = None
+) -> dict[str, Difference]:
+    """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
+    times = common_times([reference, candidate])
+    found = {}
+    for name, estimate in ESTIMATES.items():
+        series = estimate.series
+        if estimate.statistic == "drawdown" or any(series not in c.series.values for c in (reference, candidate)):
+            continue
+        tested = paired_difference(
+            candidate.at(series, times),
+            reference.at(series, times),
+            estimate.statistic,
+            bootstrap=bootstrap,
+            look_ahead=overlap_of(candidate.snapshot.identity, estimate),
+        )
+        p_hac, p_bootstrap = _finite(tested.hac.p_value), _finite(tested.bootstrap.p_value)
+        found[name] = Difference(
+            difference=tested.estimate,
+            low=_finite(tested.bootstrap.low),
+            high=_finite(tested.bootstrap.high),
+            p_hac=p_hac,
+            p_bootstrap=p_bootstrap,
+            verdict=_verdict(name, tested.estimate, p_hac, p_bootstrap),
+            times=int(times.size),
+        )
+    return found
+
+
+def _verdict(name: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:
+    if p_hac is None or p_bootstrap is None or max(p_hac, p_bootstrap) > LEVEL:
+        return "same"
+    direction = METRIC_DIRECTIONS[name]
+    if direction == "none":
+        return "differs"
+    return "better" if (difference > 0) == (direction == "higher") else "worse"
+
+
+def check_reference(name: str | None, names: Sequence[str]) -> None:
+    """Refuse a reference that is the name of no cell.
+
+    Raises
+    ------
+    ConfigError
+        Names the cells that there are.
+    """
+    if name is not None and name not in names:
+        raise ConfigError(
+            "No cell has this name.",
+            where="--reference",
+            got=name,
+            expected="; ".join(names),
+            hint=closest(name, names),
+        )
+
+
+def _reference(candidates: Sequence[Candidate], name: str | None) -> Candidate:
+    names = [c.name for c in candidates]
+    check_reference(name, names)
+    return candidates[0 if name is None else names.index(name)]
+
+
+def _confidence_set(
+    compared: Sequence[Candidate], metric: str, bootstrap: Bootstrap, notes: list[str]
+) -> ModelConfidenceSet | None:
+    estimate = ESTIMATES.get(metric)
+    direction = METRIC_DIRECTIONS.get(metric, "none")
+    if estimate is None or direction == "none":
+        notes.append(f"no confidence set: no side of {metric} is better")
+        return None
+    having = [c for c in compared if estimate.series in c.series.values]
+    if not 2 <= len(having) <= _MOST:
+        notes.append(f"no confidence set: {len(having)} comparable cells, where 2 to {_MOST} are needed")
+        return None
+    times = common_times(having)
+    if not times.size:
+        notes.append("no confidence set: no test time that all cells have")
+        return None
+    sign = -1.0 if direction == "higher" else 1.0
+    losses = np.stack([sign * c.at(estimate.series, times) for c in having], axis=1)  # (T, M)
+    names = tuple(c.name for c in having)
+    overlap = overlap_of(having[0].snapshot.identity, estimate)
+    found = model_confidence_set(losses, names, SIZE, bootstrap=bootstrap, look_ahead=overlap)
+    if all(math.isnan(p) for p in found.p_values):
+        notes.append(f"no confidence set: {found.count} times are too few for labels that overlap by {overlap}")
+        return None
+    return found
+
+
+def _deflated(candidates: Sequence[Candidate]) -> dict[str, DeflatedSharpe]:
+    returns = {c.name: c.series.values[_RETURNS] for c in candidates if _RETURNS in c.series.values}
+    sharpes = np.array([_sharpe(r) for r in returns.values()])
+    if np.isfinite(sharpes).sum() < 2:
+        return {}
+    return {name: deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
+
+
+def _sharpe(returns: Doubles) -> float:
+    defined = returns[~np.isnan(returns)]
+    if defined.size < 2 or np.ptp(defined) == 0:
+        return float("nan")
+    return float(defined.mean() / defined.std(ddof=1))
+
+
+def _overfitting(compared: Sequence[Candidate], notes: list[str]) -> BacktestOverfitting | None:
+    having = [c for c in compared if _RETURNS in c.series.values]
+    if len(having) < 2:
+        return None
+    times = common_times(having)
+    returns = np.stack([c.at(_RETURNS, times) for c in having], axis=1)
+    defined = int((~np.isnan(returns).any(axis=1)).sum())
+    if defined < 2 * _BLOCKS:
+        notes.append(f"no probability of overfitting: {defined} times are too few for {_BLOCKS} blocks")
+        return None
+    return probability_of_backtest_overfitting(returns, _BLOCKS)
+
+
+def _stability(candidate: Candidate, metric: str, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
+    estimate = ESTIMATES.get(metric)
+    if estimate is None or estimate.series not in candidate.series.values:
+        return ()
+    overlap = overlap_of(candidate.snapshot.identity, estimate)
+    return subperiod_stability(candidate.series.values[estimate.series], labels, look_ahead=overlap)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return _finite(value) if isinstance(value, float) else value
