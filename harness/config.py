@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.data.source import Source
 from harness.errors import ConfigError, UnknownKeyError, closest
-from harness.evaluation import SignalEvaluation
+from harness.evaluation import Metric, SignalEvaluation, check_extra
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
-from harness.instantiate import build_record, join_key
+from harness.instantiate import LATER, build_record, join_key
 from harness.interfaces import Adaptation, Model, Preprocess
 from harness.portfolio import TopkDropout
 from harness.significance import Bootstrap
@@ -97,11 +97,19 @@ class SamplesConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals."""
+    """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals.
+
+    `extra` holds metrics of the user's own, see `harness.evaluation.Metric`.
+    """
 
     signal: SignalEvaluation
     portfolio: TopkDropout | None
     significance: Bootstrap | None = None
+    extra: tuple[Metric, ...] = field(default=(), metadata=LATER)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no metric."""
+        check_extra(self.extra)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pydantic
@@ -20,9 +21,11 @@ from typing_extensions import get_protocol_members
 
 from harness.errors import ConfigError, UnknownKeyError, closest
 
-__all__ = ["TARGET", "build", "build_record", "describe", "join_key", "modules_of"]
+__all__ = ["LATER", "TARGET", "build", "build_record", "describe", "join_key", "modules_of"]
 
 TARGET = "_target_"
+# Metadata of a field that was added after snapshots were blessed.
+LATER: Mapping[str, Any] = MappingProxyType({"later": True})
 _ARBITRARY = pydantic.ConfigDict(arbitrary_types_allowed=True)
 
 
@@ -53,9 +56,14 @@ def modules_of(*values: object) -> tuple[str, ...]:
 
 
 def describe(value: object) -> object:
-    """Return a built object as JSON-able data: every field, with the ``_target_`` of every object."""
+    """Return a built object as JSON-able data: every field, with the ``_target_`` of every object.
+
+    A field that is `LATER` is left out while it has its default, so that what was described before it existed stays equal.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        fields = {
+            f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_described(f, value)
+        }
         return {TARGET: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
@@ -67,6 +75,10 @@ def describe(value: object) -> object:
         return value.as_posix()
     attributes = {k: describe(v) for k, v in sorted(vars(value).items()) if not k.startswith("_")}
     return {TARGET: f"{type(value).__module__}.{type(value).__qualname__}", **attributes}
+
+
+def _is_described(field: dataclasses.Field[Any], owner: object) -> bool:
+    return field.init and not ("later" in field.metadata and getattr(owner, field.name) == field.default)
 
 
 def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
@@ -204,7 +216,7 @@ def _locate(target: object, path: str) -> type:
             where=join_key(path, TARGET),
             got=target,
             expected="a module that Python can import",
-            hint="your own file must be importable: run from its folder, or add it to PYTHONPATH",
+            hint="your own file must be importable: PYTHONPATH=FOLDER bench …",
         ) from error
     except Exception as error:
         # Somebody's own file may raise anything while it is read; where it did so is what its author needs.

@@ -13,6 +13,7 @@ from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import (
     METRIC_DIRECTIONS,
+    Metric,
     SignalEvaluation,
     evaluate,
     evaluate_portfolio,
@@ -32,6 +33,7 @@ STRATEGY = TopkDropout(topk=5, n_drop=1, trade_unit=None, benchmark="universe")
 class Both:
     signal: SignalEvaluation = SIGNAL
     portfolio: TopkDropout | None = STRATEGY
+    extra: tuple[Metric, ...] = ()
 
 
 def market(first: str = "2019-11-15") -> Panel:

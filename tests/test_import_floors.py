@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.sweep_statistics",),
     ("harness.leaderboard", "harness.regression"),
     ("harness.published",),
-    ("harness.audit", "harness.tracking", "harness.report"),
+    ("harness.audit", "harness.tracking", "harness.report", "harness.skeletons"),
     ("harness.cli", "harness.pytest_plugin"),
 )
 HEAVY = {"torch", "mlflow", "xgboost", "catboost", "dask", "distributed"}

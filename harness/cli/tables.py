@@ -41,12 +41,13 @@ def result_table(result: ExperimentResult) -> Table:
     rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": own}
     if result.oracle is not None:
         rows["oracle"] = result.oracle
-    names = [n for n in COLUMNS if any(n in row for row in rows.values())]
+    extra = [metric.name for metric in result.config.evaluation.extra]
+    names = [*(n for n in COLUMNS if any(n in row for row in rows.values())), *extra]
     title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     table.add_column("forecaster")
     for name in names:
-        table.add_column(COLUMNS[name], justify="right", min_width=7, no_wrap=False)
+        table.add_column(COLUMNS.get(name, name), justify="right", min_width=7, no_wrap=False)
     for label, row in rows.items():
         table.add_row(label, *(_number(row.get(name)) for name in names))
         if row is own and result.intervals is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from harness.data.panel import Panel
+from harness.evaluation.extra import Metric, check_extra, evaluate_extra
 from harness.evaluation.intervals import ESTIMATES, Estimate, Judged, intervals
 from harness.evaluation.portfolio import evaluate_portfolio
 from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, Number, Record, merge, read_series
@@ -19,10 +20,13 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Judged",
+    "Metric",
     "Number",
     "Record",
     "SignalEvaluation",
+    "check_extra",
     "evaluate",
+    "evaluate_extra",
     "evaluate_portfolio",
     "evaluate_signal",
     "intervals",
@@ -44,9 +48,14 @@ class Criteria(Protocol):
         """The strategy whose portfolio is judged; None for the signal alone."""
         ...
 
+    @property
+    def extra(self) -> tuple[Metric, ...]:
+        """Metrics of the user's own."""
+        ...
+
 
 def evaluate(predictions: Predictions, panel: Panel, criteria: Criteria, *, horizon: int | None) -> Evaluation:
-    """Judge predictions by everything that `criteria` ask for: the signal, and the portfolio that follows it.
+    """Judge predictions by all that `criteria` ask for: the signal, the portfolio that follows it, the user's own.
 
     Parameters
     ----------
@@ -59,8 +68,10 @@ def evaluate(predictions: Predictions, panel: Panel, criteria: Criteria, *, hori
     horizon
         Times that the label's return spans; None when the label is not a return.
     """
-    signal = evaluate_signal(predictions, criteria.signal, horizon)
-    if criteria.portfolio is None:
-        return signal
-    result = backtest(panel, predictions, criteria.portfolio)
-    return merge(signal, evaluate_portfolio(result, criteria.signal.periods_per_year))
+    parts = [evaluate_signal(predictions, criteria.signal, horizon)]
+    if criteria.portfolio is not None:
+        result = backtest(panel, predictions, criteria.portfolio)
+        parts.append(evaluate_portfolio(result, criteria.signal.periods_per_year))
+    if criteria.extra:
+        parts.append(evaluate_extra(predictions, criteria.extra))
+    return merge(*parts)

@@ -114,8 +114,9 @@ def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> d
     """Return the interval of every overall metric that follows from a series.
 
     Means and ratios have the symmetric studentised interval of `harness.significance.bootstrap_interval`, drawdowns the
-    percentiles of resampled paths. Compounded returns are resampled as logarithms; their information ratio, a geometric
-    mean over a standard deviation of logarithms, has no interval.
+    percentiles of resampled paths. A user's own metric is the mean of its series, which depend on each other like the
+    labels. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard
+    deviation of logarithms, has no interval.
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> d
         of zero, two-sided, from `harness.significance.hac_mean`. Undefined numbers are None.
     """
     found = {}
-    for name, estimate in ESTIMATES.items():
+    own = [name for name in evaluation.overall if name in evaluation.series and name not in ESTIMATES]
+    for name, estimate in {**ESTIMATES, **{name: Estimate(name) for name in own}}.items():
         if name not in evaluation.overall:
             continue
         interval = _interval(evaluation.series[estimate.series], estimate, judged, bootstrap)

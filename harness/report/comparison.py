@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS
+from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, Estimate
 from harness.report.cells import Cell
+from harness.report.columns import directions
 from harness.significance import Bootstrap, paired_difference
 
 __all__ = ["LEVEL", "Mark", "compare"]
@@ -17,7 +18,7 @@ __all__ = ["LEVEL", "Mark", "compare"]
 LEVEL = 0.05
 # Enough for p-values about 0.05; the draws are seeded, so that a report can be made again.
 _BOOTSTRAP = Bootstrap(seed=0, repetitions=500)
-_PLAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "long_short_return", "excess_return", "information_ratio")
+_TESTED = ("IC", "ICIR", "rank_IC", "rank_ICIR", "long_short_return", "excess_return", "information_ratio")
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,18 @@ class Mark:
 def compare(cells: Sequence[Cell]) -> dict[str, dict[str, Mark]]:
     """Return cell name → metric → mark against the first cell, which has none itself."""
     reference, *others = cells
-    return {cell.name: _marks(cell, reference) for cell in others}
+    better = directions(cells)
+    own = {name: Estimate(name) for name in better if name not in METRIC_DIRECTIONS}
+    estimates = {**{name: ESTIMATES[name] for name in _TESTED}, **own}
+    return {cell.name: _marks(cell, reference, estimates, better) for cell in others}
 
 
-def _marks(cell: Cell, reference: Cell) -> dict[str, Mark]:
+def _marks(
+    cell: Cell, reference: Cell, estimates: Mapping[str, Estimate], better: Mapping[str, str]
+) -> dict[str, Mark]:
     shared, left, right = np.intersect1d(cell.times, reference.times, return_indices=True)
     found = {}
-    for metric in _PLAIN:
-        estimate = ESTIMATES[metric]
+    for metric, estimate in estimates.items():
         if estimate.series not in cell.series or estimate.series not in reference.series or not shared.size:
             continue
         look_ahead = max(cell.look_ahead, reference.look_ahead) if estimate.overlap == "label" else 1
@@ -67,14 +72,13 @@ def _marks(cell: Cell, reference: Cell) -> dict[str, Mark]:
         found[metric] = Mark(
             difference=tested.estimate,
             p=p if math.isfinite(p) else None,
-            verdict=_verdict(metric, tested.estimate, p),
+            verdict=_verdict(better[metric], tested.estimate, p),
             times=int(shared.size),
         )
     return found
 
 
-def _verdict(metric: str, difference: float, p: float) -> str:
-    if not p <= LEVEL or difference == 0:
+def _verdict(direction: str, difference: float, p: float) -> str:
+    if not p <= LEVEL or difference == 0 or direction == "none":
         return "same"
-    higher_is_better = METRIC_DIRECTIONS[metric] != "lower"
-    return "better" if (difference > 0) == higher_is_better else "worse"
+    return "better" if (difference > 0) == (direction == "higher") else "worse"

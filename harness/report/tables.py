@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.evaluation import METRIC_DIRECTIONS
 from harness.leaderboard import COLUMNS
 from harness.report.cells import Cell, Report
+from harness.report.columns import directions, headings
 from harness.report.comparison import Mark
 from harness.report.published import PublishedTable
 
@@ -75,7 +75,8 @@ class Table:
 
 def leaderboard_rows(report: Report, marks: Mapping[str, Mapping[str, Mark]]) -> Table:
     """Return every cell with its metrics, intervals, and how it stands to the reference."""
-    metrics = [m for m in COLUMNS if any(m in cell.overall for cell in report.cells)]
+    columns = headings(report.cells)
+    metrics = list(columns)
     ranked = sorted(report.cells, key=lambda c: -(c.overall.get("rank_IC") or float("-inf")))
     best = {m: _best(report, m) for m in metrics}
     rows = []
@@ -87,7 +88,7 @@ def leaderboard_rows(report: Report, marks: Mapping[str, Mapping[str, Mark]]) ->
         values = [Entry(number(m, oracle.get(m)), oracle.get(m)) for m in metrics]
         rows.append((Entry("oracle", detail="the best that anyone could forecast here"), *values))
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
-    heads = {"cell": False, **{COLUMNS[m]: True for m in metrics}}
+    heads = {"cell": False, **dict.fromkeys(columns.values(), True)}
     return Table("leaderboard", f"{len(ranked)} cells, by {COLUMNS['rank_IC']} at first", heads, tuple(rows), reference)
 
 
@@ -210,7 +211,7 @@ def _plain(metric: str, value: Any) -> Entry:
 
 
 def _best(report: Report, metric: str) -> float | None:
-    direction = METRIC_DIRECTIONS.get(metric, "none")
+    direction = directions(report.cells).get(metric, "none")
     values = [float(c.overall[metric]) for c in report.cells if c.overall.get(metric) is not None]
     if direction == "none" or len(values) < 2:
         return None

@@ -1,0 +1,108 @@
+"""Metrics of a user's own: one value per test time, judged like those of the harness."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import metrics
+from harness.errors import ConfigError, DataError
+from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, summarised
+from harness.instantiate import describe
+from harness.predictions import Predictions
+
+__all__ = ["Metric", "check_extra", "evaluate_extra"]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A metric of one's own: a frozen dataclass with the fields `name` and `direction`, and a method."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and snapshots."""
+        ...
+
+    @property
+    def direction(self) -> Literal["higher", "lower", "none"]:
+        """Which way it is better."""
+        ...
+
+    def compute(self, predictions: Predictions) -> npt.NDArray[np.float64]:
+        """Return (S,) float64, one value per test time, NaN where it is undefined; the metric is their mean."""
+        ...
+
+
+def check_extra(extra: tuple[Metric, ...]) -> None:
+    """Refuse what is no metric, has no field for its name or direction, or a name that is taken.
+
+    Raises
+    ------
+    ConfigError
+        Names the entry.
+    """
+    taken = {*METRIC_DIRECTIONS, "portfolio_value", "window", "start", "stop", "year"}
+    for at, metric in enumerate(extra):
+        where = f"evaluation.extra[{at}]"
+        described = describe(metric)
+        fields = described if isinstance(described, dict) else {}
+        lacking = [name for name in ("name", "direction") if name not in fields]
+        lacking += [] if callable(getattr(metric, "compute", None)) else ["compute"]
+        if lacking:
+            raise ConfigError(
+                f"This is not a metric: it lacks {', '.join(lacking)}.",
+                where=where,
+                got=type(metric).__qualname__,
+                expected="a frozen dataclass with the fields `name` and `direction` and a method `compute`",
+                hint="`bench new metric NAME` writes one",
+            )
+        if not metric.name.isidentifier() or metric.name in taken:
+            raise ConfigError(
+                "A metric needs a name of its own.",
+                where=f"{where}.name",
+                got=metric.name,
+                expected=f"letters, digits and _, and none of {', '.join(sorted(taken))}",
+            )
+        if metric.direction not in ("higher", "lower", "none"):
+            raise ConfigError(
+                "Unknown direction.",
+                where=f"{where}.direction",
+                got=metric.direction,
+                expected="higher | lower | none",
+            )
+        taken.add(metric.name)
+
+
+def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...]) -> Evaluation:
+    """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
+
+    Raises
+    ------
+    DataError
+        When a metric does not return one finite or undefined number per test time.
+    """
+    series = {metric.name: _checked(metric, predictions) for metric in extra}
+    return summarised(
+        predictions.calendar,
+        predictions.start,
+        predictions.window_starts,
+        series,
+        lambda at: {name: metrics.mean(values[at]) for name, values in series.items()},
+    )
+
+
+def _checked(metric: Metric, predictions: Predictions) -> npt.NDArray[np.float64]:
+    values = np.asarray(metric.compute(predictions))
+    shape = predictions.times.shape
+    is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)
+    has_infinite = is_number and bool(np.isinf(values).any())
+    if values.shape != shape or not is_number or has_infinite:
+        raise DataError(
+            f"The metric `{metric.name}` returns something else than a series.",
+            where=f"{type(metric).__module__}.{type(metric).__qualname__}.compute",
+            got=f"{values.dtype} {values.shape}{', with infinite values' if has_infinite else ''}",
+            expected=f"float64 {shape}: one number per test time, NaN where undefined",
+        )
+    return values.astype(np.float64)
