@@ -50,6 +50,7 @@ def _composed(overrides: tuple[str, ...], search_path: tuple[str, ...]) -> Exper
 @dataclass
 class Ran:
     snapshot: Snapshot
+    folder: Path = Path("nowhere")
 
 
 @dataclass

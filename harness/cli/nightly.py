@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,9 @@ __all__ = ["add", "nightly"]
 
 _HELP = f"""\
 Run every case of a suite, hold it to its baseline, and write into one folder what a person, a program and a CI server
-read: report.md, verdicts.json, junit.xml. A case that crashes leaves its traceback there and stops no other. A case
-whose data are not there is skipped, and says so; a night in which every case was skipped is not fine.
+read: report.md, verdicts.json, junit.xml, and report.html about the runs themselves. A case that crashes leaves its
+traceback there and stops no other. A case whose data are not there is skipped, and says so; a night in which every case
+was skipped is not fine.
 
 examples:
   bench nightly suite=smoke
@@ -31,7 +33,7 @@ examples:
   BENCH_DATA=my_data bench nightly suite=full --json
 
 {EXIT_CODES}"""
-_STARTED, _CRASH = "started.txt", "crash-"
+_STARTED, _CRASH, _PAGE = "started.txt", "crash-", "report.html"
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:
@@ -62,6 +64,7 @@ def nightly(arguments: Arguments, out: Console, err: Console) -> int:
     with ProgressObserver(err) as observer:
         run = _Surviving(Runner(selection.overrides, arguments.config_dir, observer), folder)
         runs = run_selection(selection, arguments, observer, run)
+        pages = _write_page(run.folders, folder / _PAGE, title=f"Night of {_now()}")
     verdicts = [ran.verdict for ran in runs]
     snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
     title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
@@ -76,21 +79,25 @@ def nightly(arguments: Arguments, out: Console, err: Console) -> int:
         out.print(files["verdicts.json"], markup=False, soft_wrap=True, end="")
     else:
         print_verdicts(out, verdicts)
-        out.print(Text(f"report    {folder / 'report.md'}"), soft_wrap=True)
+        for path in (folder / "report.md", *pages):
+            out.print(Text(f"report    {path}"), soft_wrap=True)
     return int(worst_exit_code(verdicts))
 
 
 class _Surviving:
-    """Runs cases; a crash becomes an error of its case, its traceback a file."""
+    """Runs cases and remembers their folders; a crash becomes an error of its case, its traceback a file."""
 
     def __init__(self, run: Runner, folder: Path) -> None:
         self._run = run
         self._folder = folder
+        self.folders: list[Path] = []
 
     def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
         """Run one case."""
         try:
-            return self._run(overrides)
+            result = self._run(overrides)
+            self.folders.append(result.folder)
+            return result
         except HarnessError:
             raise
         except Exception as error:
@@ -101,6 +108,16 @@ class _Surviving:
             raise ExperimentError(
                 "The experiment crashed.", got=f"{type(error).__name__}: {error}", hint=f"the traceback is in {path}"
             ) from error
+
+
+def _write_page(folders: list[Path], path: Path, *, title: str) -> tuple[Path, ...]:
+    """Write the runs as one HTML page, where there are any and the libraries for it are installed."""
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found or any(importlib.util.find_spec(name) is None for name in ("jinja2", "plotly")):
+        return ()
+    from harness.report import read_cells, write_report  # slow to import, and an extra
+
+    return (write_report(read_cells(found), path, title=title),)
 
 
 def _now() -> str:
