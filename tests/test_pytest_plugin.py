@@ -248,6 +248,22 @@ class TestSuite:
         result.assert_outcomes(passed=1, failed=1)
         result.stdout.fnmatch_lines(["*mine/b: missing (orphaned baseline)*"])
 
+    def test_a_case_without_its_data_is_a_skipped_test_with_its_reason(self, project: pytest.Pytester) -> None:
+        needy = SUITE + "- {{case: c, overrides: [x=3], needs: [prices]}}\n"
+        result = self.run(project, "--bench-bless", "-rs", suite=needy)
+        result.assert_outcomes(passed=2, skipped=1)
+        result.stdout.fnmatch_lines(["*it needs prices, which is not there*"])
+
+    def test_a_damaged_baseline_fails_its_case_and_is_never_overwritten(self, project: pytest.Pytester) -> None:
+        self.run(project, "--bench-bless")
+        path = project.path / "results" / "mine" / "a" / "v0001.json"
+        edited = path.read_text(encoding="utf-8").replace("1.0", "2.0")
+        path.write_text(edited, encoding="utf-8")
+        for options in ((), ("--bench-bless",)):
+            self.run(project, *options).assert_outcomes(passed=1, failed=1)
+        assert path.read_text(encoding="utf-8") == edited
+        assert len(list(path.parent.iterdir())) == 1
+
     def test_a_suite_that_is_not_there_is_a_usage_error(self, project: pytest.Pytester) -> None:
         result = run(project, "--bench-suite", "smok")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
