@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-CHECKED := harness baselines tests
+CHECKED := harness baselines tests examples
 
 .PHONY: bench test nightly benchmarks check format lock clean
 

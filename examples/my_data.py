@@ -29,7 +29,7 @@ class MyData:
         return {"path": fingerprint_file(self._file())}
 
     def load(self) -> Panel:
-        """Return the panel: NaN where an instrument was not traded, and nobody in the universe before its first price."""
+        """Return the panel: NaN where nothing was traded, and nobody in the universe before the first price."""
         frame = pd.read_csv(self._file(), index_col=0, parse_dates=True).sort_index()
         frame = frame[sorted(frame.columns)]
         close = np.ascontiguousarray(frame.to_numpy(dtype=np.float32))  # (T, N)

@@ -1,7 +1,7 @@
 """A metric of one's own: how often an instrument lands on the side of the median on which its score put it.
 
-Replace what `compute` returns: one number per test time. The metric is their mean, overall, per window and per year, with
-an interval that allows for labels that overlap.
+Replace what `compute` returns: one number per test time. The metric is their mean, overall, per window and per year,
+with an interval that allows for labels that overlap.
 """
 
 from __future__ import annotations

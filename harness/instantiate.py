@@ -58,7 +58,7 @@ def modules_of(*values: object) -> tuple[str, ...]:
 def describe(value: object) -> object:
     """Return a built object as JSON-able data: every field, with the ``_target_`` of every object.
 
-    A field that is `LATER` is left out while it has its default, so that what was described before it existed stays equal.
+    A field that is `LATER` is left out while it has its default: what was described before it existed stays equal.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {

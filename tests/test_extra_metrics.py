@@ -1,4 +1,4 @@
-"""A user's own metric stands on the same footing: in the snapshot, the intervals, the identity, and refused when wrong."""
+"""A user's own metric stands on the same footing: in the snapshot and the identity, and refused when wrong."""
 
 from __future__ import annotations
 

@@ -31,17 +31,7 @@ def test_the_tests_that_are_written_pass(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "13 passed" in done.stdout
-
-
-def test_what_is_written_is_formatted_and_clean(tmp_path: Path) -> None:
-    for kind in KINDS:
-        write_skeleton(kind, f"my_{kind}", tmp_path)
-    ruff = [sys.executable, "-m", "ruff"]
-    for command in (["format", "--check"], ["check"]):
-        options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
-        done = subprocess.run([*ruff, *command, *options, str(tmp_path)], capture_output=True, text=True)
-        assert done.returncode == 0 or "D1" in done.stdout, done.stdout
+    assert "15 passed" in done.stdout
 
 
 def test_all_four_together_from_outside_the_repository(
