@@ -16,12 +16,12 @@ from harness.artifacts import ArtifactStore, is_intact
 from harness.compare import DifferenceTest, explain_data_difference
 from harness.data.panel import Panel
 from harness.data.panel_files import load_panel
-from harness.evaluation import ESTIMATES, Estimate, read_series
+from harness.evaluation import ESTIMATES, Estimate, own_directions, read_series
 from harness.significance import calendar_years, paired_difference
 from harness.significance.statistic import Statistic
 from harness.snapshot import Snapshot
 
-__all__ = ["DailySeries", "Evidence", "overlap_of"]
+__all__ = ["DailySeries", "Evidence", "estimates_of", "overlap_of"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -117,7 +117,7 @@ class _PairedTest:
     def p_value(self, path: str) -> float | None:
         section, _, rest = path.partition(".")
         name = rest.rpartition(".")[2]
-        estimate = ESTIMATES.get(name)
+        estimate = estimates_of(self.candidate.identity).get(name)
         if section not in ("overall", "per_year") or estimate is None or estimate.statistic == "drawdown":
             return None
         pair = self._pair()
@@ -143,6 +143,11 @@ class _PairedTest:
             old, new = self.evidence.series(self.baseline), self.evidence.series(self.candidate)
             self.found = None if old is None or new is None else (old, new)
         return self.found
+
+
+def estimates_of(identity: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return metric → how it follows from its series, for those of the harness and a snapshot's own."""
+    return {**ESTIMATES, **{name: Estimate(name) for name in own_directions(identity)}}
 
 
 def overlap_of(identity: Mapping[str, Any], estimate: Estimate) -> int:

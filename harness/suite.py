@@ -25,6 +25,7 @@ from harness.compare import (
     without_baseline,
 )
 from harness.errors import ConfigError, HarnessError, SnapshotError, closest
+from harness.evaluation import own_directions
 from harness.snapshot import Snapshot
 
 __all__ = ["Case", "CaseRun", "Result", "Run", "Standard", "Suite", "load_suite", "run_case", "run_suite"]
@@ -94,7 +95,7 @@ class Standard:
     tolerances
         How far a metric may move between environments.
     directions
-        Metric name → which way it is better.
+        Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
     difference_test
         (baseline, candidate) → paired test of a metric's difference, where the series of both are at hand.
     data_difference
@@ -120,7 +121,7 @@ class Standard:
             baseline,
             snapshot,
             self.tolerances,
-            directions=self.directions,
+            directions={**self.directions, **own_directions(snapshot.identity)},
             difference_test=None if self.difference_test is None else self.difference_test(baseline, snapshot),
             labels=labels,
         )

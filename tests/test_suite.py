@@ -58,6 +58,17 @@ def test_cases_are_held_to_their_own_baselines(standard: Standard) -> None:
     assert (runs[1].verdict.baseline, runs[1].verdict.basis_reason[:12]) == ("v1", "not recorded")
 
 
+def test_a_metric_of_ones_own_is_judged_the_way_it_is_better(standard: Standard) -> None:
+    identity = {"config": {"evaluation": {"extra": [{"name": "my_loss", "direction": "lower"}]}}}
+
+    def with_loss(value: float) -> Snapshot:
+        return Snapshot("smoke", "a", identity, {"overall": {"my_loss": value}}, {})
+
+    standard.baselines.bless(with_loss(3.0), "first")
+    assert standard.judge(with_loss(1.0)).verdict is Verdict.IMPROVED
+    assert standard.judge(with_loss(5.0)).verdict is Verdict.WORSENED
+
+
 def test_a_mistake_in_one_case_is_reported_and_the_others_run(standard: Standard) -> None:
     bless_all(standard)
     broken = replace(SUITE, cases=(Case("a", ("x=none",)), SUITE.cases[1]))

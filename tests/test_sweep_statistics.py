@@ -131,6 +131,16 @@ def test_portfolios_that_are_run_differently_are_compared() -> None:
     assert cell("topk", 0.0, 2, config=config).why_not_comparable(BASE) is None
 
 
+def test_metrics_of_ones_own_are_compared_the_way_they_are_better() -> None:
+    own = {"evaluation": {"signal": {"lag": 1}, "extra": [{"name": "my_loss", "direction": "lower"}]}}
+    config = {**IDENTITY["config"], **own}
+    pair = [
+        replace(made, series=DailySeries(DAYS, {"my_loss": made.series.values["IC"]}))
+        for made in (cell("base", 0.0, 1, config=config), cell("higher", 0.02, 3, config=config))
+    ]
+    assert {name: d.verdict for name, d in differences_to(*pair, QUICK).items()} == {"my_loss": "worse"}
+
+
 def test_cells_are_compared_at_the_times_that_both_have() -> None:
     later = cell("later", 0.02, 3, days=slice(100, None))
     assert {d.times for d in differences_to(BASE, later, QUICK).values()} == {DAYS.size - 100}

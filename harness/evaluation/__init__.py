@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from harness.data.panel import Panel
-from harness.evaluation.extra import Metric, check_extra, evaluate_extra
+from harness.evaluation.extra import Metric, check_extra, evaluate_extra, own_directions
 from harness.evaluation.intervals import ESTIMATES, Estimate, Judged, intervals
 from harness.evaluation.portfolio import evaluate_portfolio
 from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, Number, Record, merge, read_series
@@ -31,6 +31,7 @@ __all__ = [
     "evaluate_signal",
     "intervals",
     "merge",
+    "own_directions",
     "read_series",
 ]
 

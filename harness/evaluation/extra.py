@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, summarised
 from harness.instantiate import describe
 from harness.predictions import Predictions
 
-__all__ = ["Metric", "check_extra", "evaluate_extra"]
+__all__ = ["Metric", "check_extra", "evaluate_extra", "own_directions"]
 
 
 @runtime_checkable
@@ -73,6 +74,12 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 expected="higher | lower | none",
             )
         taken.add(metric.name)
+
+
+def own_directions(identity: Mapping[str, Any]) -> dict[str, Literal["higher", "lower", "none"]]:
+    """Return the user's own metrics that a snapshot's identity names: name → which way it is better."""
+    extra = identity.get("config", {}).get("evaluation", {}).get("extra", ())
+    return {str(metric["name"]): metric["direction"] for metric in extra}
 
 
 def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...]) -> Evaluation:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, closest
-from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS
-from harness.evidence import overlap_of
+from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, own_directions
+from harness.evidence import estimates_of, overlap_of
 from harness.significance import (
     BacktestOverfitting,
     Bootstrap,
@@ -220,7 +220,8 @@ def differences_to(
     """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
     times = common_times([reference, candidate])
     found = {}
-    for name, estimate in ESTIMATES.items():
+    directions = {**METRIC_DIRECTIONS, **own_directions(candidate.snapshot.identity)}
+    for name, estimate in estimates_of(candidate.snapshot.identity).items():
         series = estimate.series
         if estimate.statistic == "drawdown" or any(series not in c.series.values for c in (reference, candidate)):
             continue
@@ -238,16 +239,15 @@ def differences_to(
             high=_finite(tested.bootstrap.high),
             p_hac=p_hac,
             p_bootstrap=p_bootstrap,
-            verdict=_verdict(name, tested.estimate, p_hac, p_bootstrap),
+            verdict=_verdict(directions[name], tested.estimate, p_hac, p_bootstrap),
             times=int(times.size),
         )
     return found
 
 
-def _verdict(name: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:
+def _verdict(direction: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:
     if p_hac is None or p_bootstrap is None or max(p_hac, p_bootstrap) > LEVEL:
         return "same"
-    direction = METRIC_DIRECTIONS[name]
     if direction == "none":
         return "differs"
     return "better" if (difference > 0) == (direction == "higher") else "worse"
