@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CHECKED := harness baselines tests examples
 
-.PHONY: bench test nightly benchmarks check format lock clean
+.PHONY: bench test nightly benchmarks benchmarks-check check format lock clean
 
 bench: $(STAMP)
 	$(BIN)/bench run
@@ -16,8 +16,16 @@ test: $(STAMP) check
 nightly: $(STAMP)
 	$(BIN)/python -m pytest -m "nightly or not nightly"
 
+# Times are kept under .benchmarks, apart for every machine: a laptop is never held against a server.
+TIMED := tests/benchmarks --benchmark-enable --benchmark-only -m "nightly or not nightly" \
+         -W default::pytest_benchmark.logger.PytestBenchmarkWarning \
+         --benchmark-storage=.benchmarks/$$($(BIN)/python -c "from harness.machine import machine_name as m; print(m())")
+
 benchmarks: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "nightly or not nightly"
+	$(BIN)/python -m pytest $(TIMED) --benchmark-autosave
+
+benchmarks-check: $(STAMP)
+	$(BIN)/python -m pytest $(TIMED) --benchmark-compare --benchmark-compare-fail=median:25%
 
 check: $(STAMP)
 	$(BIN)/ruff check $(CHECKED)

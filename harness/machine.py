@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-__all__ = ["machine", "parse_cpuinfo", "threads"]
+__all__ = ["machine", "machine_name", "parse_cpuinfo", "threads"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Those that libraries choose their kernels by; x86 first, then Arm.
@@ -39,6 +40,13 @@ def machine() -> dict[str, object]:
         "kernels": sorted({str(p["architecture"]) for p in threadpool_info() if p.get("architecture")}),
         "cpus": os.cpu_count(),
     }
+
+
+def machine_name() -> str:
+    """Return a name for machines that compute alike, fit for a folder: system, architecture, and eight hex digits."""
+    described = machine()
+    digest = hashlib.sha256(repr(sorted(described.items())).encode()).hexdigest()
+    return f"{described['system']}-{described['machine']}-{digest[:8]}".lower()
 
 
 def threads() -> dict[str, int]:
