@@ -113,7 +113,7 @@ class _Overlap:
         if self.a.benchmark is not None and self.b.benchmark is not None:
             x, y = self.a.benchmark.close[self.rows_a], self.b.benchmark.close[self.rows_b]
             different = np.flatnonzero(_differ(x, y))
-            first = tuple(f"{self._time(int(t))} {x[t]} → {y[t]}" for t in different[:_SHOWN])
+            first = tuple(f"{self._time(int(t))} {x[t]!s} → {y[t]!s}" for t in different[:_SHOWN])
             yield ValueDifference("benchmark", int(different.size), first)
 
     def _compare(self, name: str, left: npt.NDArray[np.generic], right: npt.NDArray[np.generic]) -> ValueDifference:
@@ -121,7 +121,7 @@ class _Overlap:
         y = right[np.ix_(self.rows_b, self.columns_b)]
         times, columns = np.nonzero(_differ(x, y))
         first = tuple(
-            f"{self._time(int(t))} {self.a.instruments[self.columns_a[n]]} {x[t, n]} → {y[t, n]}"
+            f"{self._time(int(t))} {self.a.instruments[self.columns_a[n]]} {x[t, n]!s} → {y[t, n]!s}"
             for t, n in zip(times[:_SHOWN], columns[:_SHOWN], strict=True)
         )
         return ValueDifference(name, int(times.size), first)
