@@ -1,12 +1,17 @@
 """What our wrapper costs around LightGBM: the same rows, the same parameters, with and without it, in one run.
 
 The budget is 10 % of the run: compare the two rows of the group ``lightgbm``, or, on a busy machine, read
-``share_outside_lightgbm`` in the extra information of the second.
+``share_outside_lightgbm`` in the extra information of the second. Where ``BENCH_PEER_PYTHON`` names a Python that has
+pyqlib, its windows are fitted beside ours (group ``rolling lightgbm``).
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -114,3 +119,52 @@ def test_our_lightgbm(
     assert benchmark.pedantic(run, rounds=3, warmup_rounds=1).size == INSTRUMENTS
     # Both sides of the ratio come from the same runs, so that it means something on a busy machine too.
     benchmark.extra_info["share_outside_lightgbm"] = 1 - sum(inside) / sum(whole)
+
+
+WINDOWS = tuple((Segment(0, 310 + 20 * i), Segment(331 + 20 * i, 411 + 20 * i), 431 + 20 * i) for i in range(3))
+
+
+@pytest.mark.benchmark(group="rolling lightgbm")
+def test_three_windows_of_rolling_lightgbm(benchmark: BenchmarkFixture, view: AsOfView, model: LightGBM) -> None:
+    table = vars(view)["_table"]
+
+    def run() -> int:
+        predicted = 0
+        for train, valid, test in WINDOWS:
+            at = table.as_of(test + LOOK_AHEAD)
+            fitted = model.fit(LearnSet(at, train), LearnSet(at, valid))
+            predicted += fitted.predict(at.features(test, test + 20)).size
+        return predicted
+
+    assert benchmark.pedantic(run, rounds=3, warmup_rounds=1) == 60 * INSTRUMENTS
+
+
+@pytest.mark.benchmark(group="rolling lightgbm")
+def test_three_windows_of_rolling_lightgbm_by_the_peer(
+    benchmark: BenchmarkFixture, view: AsOfView, model: LightGBM, tmp_path: Path
+) -> None:
+    """The extra information holds the seconds of fitting and predicting alone; the row includes imports and set-up."""
+    peer = os.environ.get("BENCH_PEER_PYTHON")
+    if peer is None:
+        pytest.skip("BENCH_PEER_PYTHON does not name a Python that has pyqlib")
+    table = vars(view)["_table"]
+    days = table.calendar.times.astype("datetime64[D]")
+    segments = [(train, valid, Segment(test, test + 20)) for train, valid, test in WINDOWS]
+    np.savez(
+        tmp_path / "rows.npz",
+        features=table.features,
+        label=table.label,
+        times=np.repeat(table.calendar.times, INSTRUMENTS),
+        instruments=np.array(table.instruments)[table.index.codes],
+        windows=np.array([[(days[s.start], days[s.last]) for s in window] for window in segments]),
+    )
+    parameters = {"loss": model.parameters["objective"], **model.parameters}
+    given = {"model": parameters, "rounds": model.num_boost_round, "stopping": model.early_stopping_rounds}
+    (tmp_path / "parameters.json").write_text(json.dumps(given))
+    script = Path(__file__).with_name("peer_lightgbm.py")
+    command = [peer, str(script), str(tmp_path / "rows.npz"), str(tmp_path / "parameters.json")]
+    done = benchmark.pedantic(subprocess.run, args=(command,), kwargs={"capture_output": True, "text": True}, rounds=1)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    benchmark.extra_info.update(result)
+    assert result["predictions"] == 20 * INSTRUMENTS
