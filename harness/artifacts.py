@@ -14,19 +14,36 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.artifact_lock import only_maker
 from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
 
-__all__ = ["ArtifactStore", "Key", "canonical_json", "is_intact", "key_of", "write_atomically"]
+__all__ = [
+    "LOCK",
+    "MANIFEST",
+    "SCRATCH",
+    "ArtifactStore",
+    "Key",
+    "canonical_json",
+    "is_intact",
+    "key_of",
+    "write_atomically",
+]
 
 MANIFEST = "manifest.json"
-_DIGEST_LENGTH = 32
+SCRATCH = ".making-"
+LOCK = ".lock-"
 # What only the disk can be blamed for; a file that somebody's model does not find is not the store's fault.
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+# NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
+_DISK_WORDS = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
+_DIGEST_LENGTH = 32
+Stamp = tuple[tuple[str, str, int, int], ...]
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -71,6 +88,9 @@ def key_of(stage: str, **parts: object) -> Key:
 class ArtifactStore:
     """Results on disk, by key.
 
+    A result is held against its checksums when this object first finds it, and again when the time or the size of one
+    of its files has changed. Bits that rot on the disk in between are noticed by the next process.
+
     Parameters
     ----------
     root
@@ -79,6 +99,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._verified: dict[Path, Stamp] = {}
 
     def path(self, key: Key) -> Path:
         """Return where the result of `key` lies, or would lie."""
@@ -90,21 +111,37 @@ class ArtifactStore:
         if folder.is_dir():
             yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
+    def holds(self, key: Key) -> bool:
+        """Return whether there is a result, without reading it."""
+        return (self.path(key) / MANIFEST).is_file()
+
     def find(self, key: Key) -> Path | None:
         """Return the result's folder, or None when there is none or its files do not match their checksums.
 
         A damaged result is removed, so that it is computed again.
         """
         folder = self.path(key)
-        if not folder.is_dir():
-            return None
-        if not is_intact(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-        return folder
+        try:
+            if folder.is_dir() and self._is_sound(folder):
+                return folder
+        except FileNotFoundError:
+            pass  # removed by another process while we looked
+        return None
+
+    def _is_sound(self, folder: Path) -> bool:
+        if self._verified.get(folder) == _stamp(folder):
+            return True
+        if is_intact(folder):
+            self._remember(folder)
+            return True
+        self._verified.pop(folder, None)
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
 
     def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
         """Return the result's folder; when it is not there, let `make` fill a new folder first.
+
+        While another process makes it, wait for that one.
 
         Raises
         ------
@@ -115,36 +152,52 @@ class ArtifactStore:
         if found is not None:
             return found
         final = self.path(key)
-        scratch = self._scratch(final)
-        try:
-            make(scratch)
-            _seal(scratch, key)
-            _publish(scratch, final)
-        except OSError as error:
-            if error.errno not in _DISK_TROUBLE:
+        with self._writing():
+            final.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock(final), ExitStack() as cleaning:
+            found = self.find(key)
+            if found is not None:
+                return found
+            with self._writing():
+                scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=final.parent))
+            cleaning.callback(shutil.rmtree, scratch, ignore_errors=True)
+            try:
+                make(scratch)
+            except OSError as error:
+                if _is_disk_trouble(error):
+                    raise self._unwritable(error) from error
                 raise
-            raise ArtifactError(
-                "The artifact store cannot be written.",
-                where=str(self.root),
-                got=f"{type(error).__name__}: {error}",
-                hint="choose another folder with output.store=… or free some space",
-            ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with self._writing():
+                _seal(scratch, key)
+                _publish(scratch, final)
+            self._remember(final)
         return final
 
-    def _scratch(self, final: Path) -> Path:
+    @contextmanager
+    def _lock(self, final: Path) -> Iterator[None]:
+        with ExitStack() as held:
+            with self._writing():
+                held.enter_context(only_maker(final.with_name(f"{LOCK}{final.name}")))
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=".making-", dir=final.parent))
+            yield
         except OSError as error:
-            raise ArtifactError(
-                "The artifact store cannot be written.",
-                where=str(self.root),
-                got=f"{type(error).__name__}: {error}",
-                expected="a folder that you may write to",
-                hint="choose another folder with output.store=…",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ArtifactError:
+        return ArtifactError(
+            "The artifact store cannot be written.",
+            where=str(self.root),
+            got=f"{type(error).__name__}: {error}",
+            expected="a folder that you may write to, with space left",
+            hint="choose another folder with output.store=… or free some space with `bench cache gc`",
+        )
+
+    def _remember(self, folder: Path) -> None:
+        self._verified[folder] = _stamp(folder)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -191,9 +244,25 @@ def _flush(path: Path) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Return whether every file of a result matches its checksum."""
+    """Return whether the files of a result are there and match the checksums of its manifest."""
     try:
         manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return all(fingerprint_file(folder / name) == digest for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _stamp(folder: Path) -> Stamp:
+    """Return name, time and size of every file, which change whenever a program writes to one."""
+    files = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            found = os.stat(os.path.join(parent, name))
+            files.append((parent, name, found.st_mtime_ns, found.st_size))
+    return tuple(sorted(files))
+
+
+def _is_disk_trouble(error: OSError) -> bool:
+    if error.errno is None:
+        return any(words in str(error) for words in _DISK_WORDS)
+    return error.errno in _DISK_TROUBLE

@@ -5,10 +5,10 @@ A user's own class stands on the same footing as ours: it needs these methods, n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,16 @@ __all__ = [
     "Observer",
     "Preprocess",
     "Silent",
+    "Stash",
+    "Stored",
+    "StoredAdaptation",
     "TimeWeights",
+    "no_stash",
 ]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +216,38 @@ class Preprocess(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Stored(Generic[Value]):
+    """An intermediate result that several experiments may share: how it is made, and how it becomes files.
+
+    Attributes
+    ----------
+    make
+        Computes it.
+    save
+        Writes it into an existing, empty folder.
+    load
+        Reads what `save` wrote; every number the same bits.
+    """
+
+    make: Callable[[], Value]
+    save: Callable[[Value, Path], None]
+    load: Callable[[Path], Value]
+
+
+class Stash(Protocol):
+    """Where an adaptation keeps intermediate results for experiments that differ in other settings only."""
+
+    def __call__(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+        """Return the result of `stage` that JSON-able `parts` determine, besides the data and the adaptation's code."""
+        ...
+
+
+def no_stash(stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+    """Compute it and keep nothing."""
+    return stored.make()
+
+
 @dataclass(frozen=True)
 class History:
     """What an adaptation may learn from before the first prediction: views, never tables.
@@ -227,6 +264,10 @@ class History:
         Times per test segment.
     seed
         For whatever is random.
+    observer
+        Told about progress.
+    stash
+        Keeps intermediate results; by default nothing is kept.
     """
 
     as_of: Callable[[int], AsOfView]
@@ -235,6 +276,7 @@ class History:
     step: int
     seed: int
     observer: Observer
+    stash: Stash = no_stash
 
 
 class FittedAdaptation(Protocol):
@@ -254,6 +296,15 @@ class Adaptation(Protocol):
 
     def fit(self, history: History) -> FittedAdaptation:
         """Learn from history, before any window is predicted."""
+        ...
+
+
+@runtime_checkable
+class StoredAdaptation(Adaptation, Protocol):
+    """An adaptation whose fitted state can be read back, so that it is fitted once; others are fitted in every run."""
+
+    def load(self, folder: Path) -> FittedAdaptation:
+        """Read what `FittedAdaptation.save` wrote; the same weights, bit for bit."""
         ...
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.samples import AsOfView, Reads, SampleTable
 
-__all__ = ["Artefact", "ViewLog"]
+__all__ = ["Artefact", "ViewLog", "artefact_of"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,18 @@ class Artefact:
     reads: Reads
 
 
+def artefact_of(record: Mapping[str, Any]) -> Artefact:
+    """Return the artefact whose `dataclasses.asdict` is `record`."""
+    return Artefact(record["name"], record["decision"], Reads(**record["reads"]))
+
+
 @dataclass(eq=False)
 class ViewLog:
     """Opens views of a table and remembers them, so that what they released can be told afterwards."""
 
     table: SampleTable
     _opened: list[AsOfView] = field(default_factory=list)
+    _told: list[Artefact] = field(default_factory=list)
 
     def as_of(self, decision: int) -> AsOfView:
         """Return what is known at the close of calendar position `decision`."""
@@ -41,12 +49,29 @@ class ViewLog:
         self._opened.append(view)
         return view
 
-    def artefacts(self, name: str) -> tuple[Artefact, ...]:
-        """Return what every view has released so far, against its own decision; views of one decision are one."""
+    @property
+    def opened(self) -> int:
+        """How many views were opened so far."""
+        return len(self._opened)
+
+    def tell(self, artefacts: Iterable[Artefact]) -> None:
+        """Count what was read earlier, to make a result that is now taken from the store."""
+        self._told.extend(artefacts)
+
+    def artefacts(self, name: str, since: int = 0) -> tuple[Artefact, ...]:
+        """Return what every view has released so far, against its own decision; views of one decision are one.
+
+        Parameters
+        ----------
+        name
+            Of the artefacts.
+        since
+            Leave out this many views, the first that were opened, and what was told.
+        """
+        seen = [(view.decision, view.reads) for view in self._opened[since:]]
+        seen += [(artefact.decision, artefact.reads) for artefact in self._told] if since == 0 else []
         newest: dict[int, Reads] = {}
-        for view in self._opened:
-            before = newest.get(view.decision, Reads())
-            newest[view.decision] = Reads(
-                max(before.feature, view.reads.feature), max(before.label_known, view.reads.label_known)
-            )
+        for decision, reads in seen:
+            before = newest.get(decision, Reads())
+            newest[decision] = Reads(max(before.feature, reads.feature), max(before.label_known, reads.label_known))
         return tuple(Artefact(name, decision, reads) for decision, reads in sorted(newest.items()))

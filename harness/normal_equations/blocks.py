@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from harness.errors import DataError, LookAheadError
 from harness.normal_equations.equations import NormalEquations
 from harness.normal_equations.sums import Doubles, Floats, Positions, in_order, sums_of_piece
 
-__all__ = ["GramBlocks", "Progress"]
+__all__ = ["GramBlocks", "Period", "Progress"]
 
+Period = tuple[int, int]
 _STAGE = "gram blocks"
 _MOST_RUNS = 2  # a block across which the weight changes once is cut there, and both parts are kept for later windows
 
@@ -54,6 +55,8 @@ class GramBlocks:
         A position at which a block begins; the first and the last block may be shorter.
     observer
         Told about the blocks.
+    kept
+        Asked once, when the first sum is needed: sums of the same rows that were taken before, by period.
     """
 
     def __init__(
@@ -65,10 +68,11 @@ class GramBlocks:
         step: int,
         origin: int = 0,
         observer: Progress | None = None,
+        kept: Callable[[], Mapping[Period, Doubles]] | None = None,
     ) -> None:
         if step < 1:
             raise DataError("A block must hold at least one time.", where="GramBlocks.step", got=step, expected="≥ 1")
-        self._store = _Store(features, label, offsets, _borders(offsets.size - 1, step, origin), observer)
+        self._store = _Store(features, label, offsets, _borders(offsets.size - 1, step, origin), observer, kept)
         self._stop = offsets.size - 1
         self._columns: Positions | None = None
 
@@ -102,6 +106,24 @@ class GramBlocks:
         chosen = bounds[(bounds >= start) & (bounds <= stop)].tolist()
         self._store.ensure(list(itertools.pairwise(chosen)))
 
+    def periods(self, start: int, stop: int, per_time: Doubles | None) -> list[Period]:
+        """Return the periods of constant weight whose sums `weighted` would take."""
+        weights = np.ones(stop - start) if per_time is None else per_time
+        return [(t.start, t.stop) for t in self._terms(start, stop, weights) if t.is_constant]
+
+    def sums(self, periods: Sequence[Period]) -> Doubles:
+        """Return (len(periods), F + 2, F + 2) float64 ZᵀZ of Z = [features, label, 1], to be kept for another run.
+
+        Raises
+        ------
+        LookAheadError
+            When a period reaches beyond what these blocks may show.
+        """
+        for start, stop in periods:
+            self._check(start, stop)
+        self._store.ensure(periods)
+        return np.stack([self._constant(*period) for period in periods])
+
     def weighted(self, start: int, stop: int, per_time: Doubles | None) -> NormalEquations:
         """Return the statistics of positions [start, stop) with one weight ≥ 0 per time, exact to rounding.
 
@@ -115,10 +137,7 @@ class GramBlocks:
         DataError
             When there is not one weight per time, or one is negative.
         """
-        if not 0 <= start <= stop <= self._stop:
-            raise LookAheadError(
-                "These blocks are closed to the period.", got=f"[{start}, {stop})", expected=f"within [0, {self._stop})"
-            )
+        self._check(start, stop)
         weights = np.ones(stop - start) if per_time is None else per_time
         if weights.shape != (stop - start,) or not (weights >= 0).all():
             raise DataError("One weight ≥ 0 per time is needed.", got=weights.shape, expected=(stop - start,))
@@ -133,6 +152,12 @@ class GramBlocks:
             else:
                 total += next(varying)
         return NormalEquations.from_sums(total, self._store.count(start, stop))
+
+    def _check(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self._stop:
+            raise LookAheadError(
+                "These blocks are closed to the period.", got=f"[{start}, {stop})", expected=f"within [0, {self._stop})"
+            )
 
     def _sharing(self, stop: int, columns: Positions | None) -> GramBlocks:
         other = object.__new__(GramBlocks)
@@ -186,11 +211,18 @@ class _Store:
     """The sums over periods within a block, each computed once; width = F + 2 for [features, label, 1]."""
 
     def __init__(
-        self, features: Floats, label: Floats, offsets: Positions, bounds: Positions, observer: Progress | None
+        self,
+        features: Floats,
+        label: Floats,
+        offsets: Positions,
+        bounds: Positions,
+        observer: Progress | None,
+        kept: Callable[[], Mapping[Period, Doubles]] | None,
     ) -> None:
         self.bounds = bounds
         self.width = features.shape[1] + 2
-        self.sums: dict[tuple[int, int], Doubles] = {}
+        self.sums: dict[Period, Doubles] = {}
+        self._kept = kept
         self._features, self._label, self._offsets = features, label, offsets
         self._labels_before = np.concatenate([[0], np.cumsum(~np.isnan(label))])[offsets]  # (T + 1,)
         self._observer = observer
@@ -206,9 +238,13 @@ class _Store:
         weights = None if per_time is None else np.repeat(per_time, np.diff(offsets))
         return sums_of_piece(self._features[rows], self._label[rows], weights, columns)
 
-    def ensure(self, periods: Sequence[tuple[int, int]]) -> None:
+    def ensure(self, periods: Sequence[Period]) -> None:
         """Compute the unweighted sums of the periods that are not there yet."""
         missing = [period for period in periods if period not in self.sums]
+        if missing and self._kept is not None:
+            kept, self._kept = self._kept, None
+            self.sums.update(kept())
+            missing = [period for period in missing if period not in self.sums]
         if not missing:
             return
         if self._observer is not None:
@@ -220,7 +256,7 @@ class _Store:
         if self._observer is not None:
             self._observer.finish(_STAGE)
 
-    def _unweighted(self, period: tuple[int, int]) -> Doubles:
+    def _unweighted(self, period: Period) -> Doubles:
         return self.rows(*period, None, None)
 
 

@@ -32,9 +32,9 @@ import torch
 
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span, assign_phases, candidate_tasks
 from baselines.adaptation.ddgda.meta_training import (
-    MetaScore,
     MetaTraining,
     TaskTensors,
     WeightNet,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
+from baselines.adaptation.ddgda import records
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned, named_leaks
 from baselines.adaptation.ddgda.gbdt import GbdtParameters
 from baselines.adaptation.ddgda.meta_input import FillMethod
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
 from baselines.adaptation.ddgda.preparation import FeatureChoice, ProxyRecipe, prepare_all
 from baselines.adaptation.ddgda.profile import PROFILES, Profile
@@ -17,9 +20,6 @@ from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, Wei
 from harness.errors import ConfigError
 from harness.interfaces import History
 from harness.preprocess import Pipeline
-
-if TYPE_CHECKING:
-    from baselines.adaptation.ddgda.meta_training import MetaScore
 
 __all__ = ["DDGDA"]
 
@@ -148,6 +148,16 @@ class DDGDA:
         for note in fitted.notes():
             history.observer.notice(f"DDG-DA: {note}")
         return fitted
+
+    def load(self, folder: Path) -> FittedDDGDA:
+        """Read what `FittedDDGDA.save` wrote: the same weights, bit for bit, without torch.
+
+        Raises
+        ------
+        ArtifactError
+            When a file is missing or of another schema.
+        """
+        return records.load(folder)
 
     @property
     def rules(self) -> Profile:

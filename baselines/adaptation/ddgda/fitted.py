@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from baselines.adaptation.ddgda.artefacts import artefacts_of
 from baselines.adaptation.ddgda.meta_input import FillMethod, MetaInput, meta_input
+from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import Choice
 from baselines.adaptation.ddgda.profile import Profile
@@ -21,9 +21,6 @@ from harness.errors import ConfigError
 from harness.interfaces import TimeWeights
 from harness.view_log import Artefact
 from harness.windows import Window
-
-if TYPE_CHECKING:
-    from baselines.adaptation.ddgda.meta_training import MetaScore
 
 __all__ = ["Era", "FittedDDGDA", "Learned", "named_leaks"]
 
@@ -132,7 +129,7 @@ class FittedDDGDA:
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
-        """Everything that was fitted, with the newest data it read; choices and processors only before a reload."""
+        """Everything that was fitted, with the newest data it read."""
         return artefacts_of(self)
 
     def known(self, decision: int, stop: int) -> KnownSimilarity:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.adaptation.ddgda.inner_problem import InnerProblem
+from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.errors import ConfigError
 from harness.interfaces import Observer
 
-__all__ = ["Criterion", "MetaScore", "MetaTraining", "TaskTensors", "WeightNet", "initial_weight_model", "train"]
+__all__ = ["Criterion", "MetaTraining", "TaskTensors", "WeightNet", "initial_weight_model", "train"]
 
 Doubles = npt.NDArray[np.float64]
 Criterion = Literal["ic_loss", "mse"]
@@ -51,31 +52,6 @@ class MetaTraining:
     lr: float
     max_epoch: int
     shrink_correlation: bool
-
-
-@dataclass(frozen=True)
-class MetaScore:
-    """One line of the meta-training history.
-
-    Attributes
-    ----------
-    stage
-        ``unweighted``: all weights 1; ``initial``: before the first update; ``trained``: epoch `epoch`.
-    epoch
-        1, 2, …; 0 before training.
-    phase
-        The tasks it is averaged over.
-    loss
-        Mean of the criterion over the tasks. In a training epoch each task counts before its own update.
-    rank_ic
-        Mean rank IC over all times of the tasks.
-    """
-
-    stage: Literal["unweighted", "initial", "trained"]
-    epoch: int
-    phase: str
-    loss: float
-    rank_ic: float
 
 
 class WeightNet(nn.Module):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numba
@@ -14,11 +16,13 @@ from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, gbdt_si
 from baselines.adaptation.ddgda.profile import Profile
 from baselines.adaptation.ddgda.proxy import known_rows, standardised
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
-from harness.interfaces import History
+from harness.artifacts import canonical_json
+from harness.instantiate import describe
+from harness.interfaces import History, Stored
 from harness.normal_equations import GramBlocks
 from harness.preprocess import Pipeline, apply
 from harness.samples import AsOfView, SampleTable
-from harness.view_log import Artefact
+from harness.view_log import Artefact, artefact_of
 from harness.windows import Segment
 
 __all__ = ["Choice", "FeatureChoice", "ProxyData", "ProxyRecipe", "choose_features", "prepare", "prepare_all"]
@@ -139,6 +143,8 @@ class _Learning:
 def prepare_all(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[ProxyData, ...]:
     """Return proxy data per feature choice, in time order.
 
+    Choice and similarity are stashed, so that experiments which differ only in what comes later share them.
+
     Parameters
     ----------
     served
@@ -155,7 +161,17 @@ def prepare_all(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history:
         if recipe.profile.learn_choice_late:
             learning = _Learning(first.decision, first.train)
         last = max(needed for decision, needed in served if at <= decision < until)
-        data = prepare(learning.decision, learning.period, last, recipe, history)
+        data = history.stash(
+            "proxy",
+            {
+                "decision": learning.decision,
+                "period": [learning.period.start, learning.period.stop],
+                "last": last,
+                "recipe": describe(recipe),
+                "step": history.step,
+            },
+            _stored(learning, last, recipe, history),
+        )
         learned = tuple(replace(artefact, decision=at) for artefact in data.learned)
         prepared.append(replace(data, choice=replace(data.choice, decision=at), learned=learned))
     return tuple(prepared)
@@ -173,29 +189,70 @@ def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, hist
     recipe, history
         The rule and the past; block 0 begins with `period`.
     """
-    start, newest, seen = period.start, history.as_of(last), history.as_of(decision)
+    learning, seen = _Learning(decision, period), history.as_of(decision)
     choice = choose_features(seen, period, recipe.choice, recipe.seed)
-    learned = [Artefact("feature choice", decision, seen.reads)]
     _tell(choice, history)
+    table, blocks, fitted = _proxy_table(choice, learning, last, recipe, history)
+    similarity, compared = _similarity(table, blocks, learning, last, recipe, history)
+    learned = (Artefact("feature choice", decision, seen.reads), fitted, *compared)
+    return ProxyData(choice, table, blocks, similarity, learned)
+
+
+def _stored(learning: _Learning, last: int, recipe: ProxyRecipe, history: History) -> Stored[ProxyData]:
+    """Return how proxy data become files: what took long to learn; the table follows from it in a second."""
+
+    def save(data: ProxyData, folder: Path) -> None:
+        found = data.similarity
+        record = {
+            "names": list(data.choice.names),
+            "used": data.choice.used,
+            "start": found.start,
+            "step": found.step,
+            "learned": [asdict(artefact) for artefact in data.learned],
+        }
+        (folder / "choice.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+        np.save(folder / "similarity.npy", found.values, allow_pickle=False)
+
+    def load(folder: Path) -> ProxyData:
+        record = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
+        values = np.load(folder / "similarity.npy", allow_pickle=False)
+        choice = Choice(learning.decision, tuple(record["names"]), record["used"])
+        table, blocks, _ = _proxy_table(choice, learning, last, recipe, history)
+        similarity = Similarity(record["start"], record["step"], table.look_ahead, values)
+        return ProxyData(choice, table, blocks, similarity, tuple(artefact_of(a) for a in record["learned"]))
+
+    return Stored(lambda: prepare(learning.decision, learning.period, last, recipe, history), save, load)
+
+
+def _proxy_table(
+    choice: Choice, learning: _Learning, last: int, recipe: ProxyRecipe, history: History
+) -> tuple[SampleTable, GramBlocks, Artefact]:
+    """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what processors read."""
+    start, newest = learning.period.start, history.as_of(last)
     raw = known_rows(newest, start, None if choice.names == newest.feature_names else choice.names)
-    data = apply(raw, recipe.preprocess.fit(fitted_on := raw.as_of(decision), period))
-    learned.append(Artefact("proxy processors", decision, fitted_on.reads))
+    seen = raw.as_of(learning.decision)
+    data = apply(raw, recipe.preprocess.fit(seen, learning.period))
     table = standardised(data.labelled if recipe.profile.drop_before_scoring else data)
-    blocks = _blocks(table, start, history.step)
-    compared, compared_blocks = table, blocks
+    fitted = Artefact("proxy processors", learning.decision, seen.reads)
+    return table, _blocks(table, start, history.step), fitted
+
+
+def _similarity(
+    table: SampleTable, blocks: GramBlocks, learning: _Learning, last: int, recipe: ProxyRecipe, history: History
+) -> tuple[Similarity, tuple[Artefact, ...]]:
+    """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
+    start = learning.period.start
+    fitted: tuple[Artefact, ...] = ()
     if recipe.sim_preprocess is not None:
-        raw = known_rows(newest, start)
-        compared = apply(raw, recipe.sim_preprocess.fit(fitted_on := raw.as_of(decision), period))
-        learned.append(Artefact("similarity processors", decision, fitted_on.reads))
-        compared_blocks = _blocks(compared, start, history.step)
-    view = compared.as_of(last)
+        raw = known_rows(history.as_of(last), start)
+        seen = raw.as_of(learning.decision)
+        table = apply(raw, recipe.sim_preprocess.fit(seen, learning.period))
+        blocks = _blocks(table, start, history.step)
+        fitted = (Artefact("similarity processors", learning.decision, seen.reads),)
+    view, step = table.as_of(last), history.step
     if recipe.sim_task_model == "linear":
-        similarity = linear_similarity(view, start, compared_blocks, step=history.step, alpha=recipe.sim_alpha)
-    else:
-        similarity = gbdt_similarity(
-            view, start, history.step, recipe.gbdt, seed=recipe.seed, observer=history.observer
-        )
-    return ProxyData(choice, table, blocks, similarity, tuple(learned))
+        return linear_similarity(view, start, blocks, step=step, alpha=recipe.sim_alpha), fitted
+    return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=history.observer), fitted
 
 
 def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
+from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import Choice
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError
+from harness.view_log import artefact_of
 from harness.windows import Segment, Window
-
-if TYPE_CHECKING:
-    from baselines.adaptation.ddgda.meta_training import MetaScore
 
 __all__ = ["SCHEMA_VERSION", "load", "save"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def save(fitted: FittedDDGDA, folder: Path) -> None:
@@ -92,6 +91,7 @@ def _record(fitted: FittedDDGDA) -> dict[str, Any]:
                 "step": era.similarity.step,
                 "look_ahead": era.similarity.look_ahead,
                 "undefined": era.similarity.undefined,
+                "learned": [asdict(artefact) for artefact in era.learned],
             }
             for era in fitted.eras
         ],
@@ -151,8 +151,6 @@ def _meta_tasks(fitted: FittedDDGDA) -> pa.Table:
 
 
 def _scores(path: Path) -> tuple[MetaScore, ...]:
-    from baselines.adaptation.ddgda.meta_training import MetaScore
-
     return tuple(MetaScore(**row) for row in pq.read_table(path).to_pylist())
 
 
@@ -171,6 +169,7 @@ def _era(record: dict[str, Any], similarity: Path) -> Era:
     return Era(
         Choice(choice["decision"], tuple(choice["names"]), choice["used"]),
         Similarity(record["start"], record["step"], record["look_ahead"], values),
+        tuple(artefact_of(artefact) for artefact in record["learned"]),
     )
 
 

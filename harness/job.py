@@ -1,0 +1,272 @@
+"""One experiment as its stages, each made at most once: what a run walks through and what workers share out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.code_digest import code_digest
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.evaluation import Evaluation, Judged, evaluate, intervals
+from harness.instantiate import describe, modules_of
+from harness.interfaces import FittedAdaptation, History, Observer, Silent, Stored, StoredAdaptation
+from harness.predictions import Predictions
+from harness.provenance import Stopwatch
+from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage
+from harness.samples import SampleTable
+from harness.schedule import describe_windows, resolve_windows
+from harness.shelf import Shelf
+from harness.stages import Stages
+from harness.view_log import Artefact, ViewLog, artefact_of
+from harness.window_stage import WindowStage
+from harness.windows import Segment, Window
+
+__all__ = ["ADAPTATION", "ARTEFACTS", "METRICS", "PREDICTIONS", "READS", "RESOLVED", "SERIES", "Job", "settings_of"]
+
+PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
+READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
+_VIEWS = "views.json"
+_GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
+Value = TypeVar("Value")
+
+
+def settings_of(config: ExperimentConfig) -> dict[str, object]:
+    """Return everything configured that can change a number, but for the data, which count by their content."""
+    return {name: describe(getattr(config, name)) for name in _GROUPS}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The stages of one configuration.
+
+    Attributes
+    ----------
+    config
+        The experiment.
+    store
+        Where every stage is found or kept.
+    watch, observer
+        Told the seconds of each stage, and its progress.
+    shelf
+        Keeps large stages in memory for the next experiment of this process.
+    shared
+        Large stages go through the store too, for other processes.
+    """
+
+    config: ExperimentConfig
+    store: ArtifactStore
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    observer: Observer = field(default_factory=Silent)
+    shelf: Shelf = field(default_factory=Shelf)
+    shared: bool = False
+
+    @cached_property
+    def stages(self) -> Stages:
+        """The stages up to the sample table."""
+        return Stages(self.config, self.store, self.watch, self.observer)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The market."""
+        return self.stages.panel()
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """The walk-forward schedule."""
+        return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
+
+    @cached_property
+    def table(self) -> SampleTable:
+        """The raw sample table."""
+        return self.shelf.get("table", self.stages.table_key(self.panel).digest, lambda: self.stages.table(self.panel))
+
+    @cached_property
+    def result_key(self) -> Key:
+        """What identifies the finished result."""
+        settings = settings_of(self.config)
+        return key_of(
+            "result",
+            table=self.stages.table_key(self.panel).digest,
+            settings=settings,
+            windows=describe_windows(self.windows, self.panel.calendar),
+            code=code_digest("harness.job", *modules_of(settings)),
+        )
+
+    @cached_property
+    def adaptation_key(self) -> Key:
+        """What identifies the fitted adaptation: no model and no evaluation."""
+        adaptation = describe(self.config.adaptation)
+        return key_of(
+            "adaptation",
+            table=self.stages.table_key(self.panel).digest,
+            adaptation=adaptation,
+            windows=describe_windows(self.windows, self.panel.calendar),
+            step=self.config.windows.step,
+            seed=self.config.seed,
+            code=self._adaptation_code,
+        )
+
+    @cached_property
+    def adaptation(self) -> FittedAdaptation:
+        """The fitted adaptation; found in the store when it can be read back."""
+        adaptation = self.config.adaptation
+        with self.watch.stage("adaptation"):
+            if not isinstance(adaptation, StoredAdaptation):
+                return adaptation.fit(self._history)
+            made: list[FittedAdaptation] = []
+
+            def make(folder: Path) -> None:
+                made.append(adaptation.fit(self._history))
+                made[0].save(folder)
+                _write(folder / _VIEWS, _records(self._log.artefacts(ADAPTATION)))
+
+            folder = self.store.get_or_make(self.adaptation_key, make)
+            if made:
+                return made[0]
+            self._log.tell(_read_views(folder))
+            return adaptation.load(folder)
+
+    @cached_property
+    def window_stage(self) -> WindowStage:
+        """Fits and predicts single windows."""
+        return window_stage(self.table, self.windows, self._recipe, cache=self._cache, observer=self.observer)
+
+    def make_result(self) -> Path:
+        """Return the folder of the result: everything but its snapshot."""
+        return self.store.get_or_make(self.result_key, self._make)
+
+    def _make(self, folder: Path) -> None:
+        table, recipe = self.table, self._recipe
+        with self.watch.stage("windows"):
+            rolled = roll(table, self.windows, recipe, cache=self._cache, observer=self.observer)
+        self._judge(rolled, folder)
+        self._keep_adaptation(folder)
+
+    def _keep_adaptation(self, folder: Path) -> None:
+        """Save what the adaptation has learned, and what it read to learn it."""
+        target = folder / ADAPTATION
+        target.mkdir()
+        self.adaptation.save(target)
+        if not any(target.iterdir()):
+            target.rmdir()
+        learned = {"views": self._log.artefacts(ADAPTATION), "artefacts": getattr(self.adaptation, "artefacts", ())}
+        _write(folder / ARTEFACTS, {name: _records(found) for name, found in learned.items()})
+
+    @property
+    def _recipe(self) -> Recipe:
+        return Recipe(self.config.preprocess, self.adaptation, self.config.model, self.config.windows.step)
+
+    @cached_property
+    def _cache(self) -> Cache:
+        preprocess, model = self.config.preprocess, self.config.model
+        return Cache(
+            store=self.store,
+            table=self.stages.table_key(self.panel).digest,
+            code=code_digest("harness.window_stage", *modules_of(model, preprocess)),
+            processing=code_digest("harness.preprocess", *modules_of(preprocess)),
+            shelf=self.shelf,
+            shared=self.shared,
+        )
+
+    @property
+    def _history(self) -> History:
+        return History(
+            as_of=self._log.as_of,
+            windows=self.windows,
+            segment=Segment(self.windows[0].train.start, self.windows[-1].learn_stop),
+            step=self.config.windows.step,
+            seed=self.config.seed,
+            observer=self.observer,
+            stash=self._stash,
+        )
+
+    @cached_property
+    def _log(self) -> ViewLog:
+        return ViewLog(self.table)
+
+    @cached_property
+    def _adaptation_code(self) -> str:
+        return code_digest("harness.interfaces", *modules_of(describe(self.config.adaptation)))
+
+    def _stash(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+        """Keep an intermediate result of the adaptation by what determines it: data, parts and code."""
+        table = self.stages.table_key(self.panel).digest
+        key = key_of(stage, table=table, parts=dict(parts), code=self._adaptation_code)
+
+        def get() -> tuple[Value, tuple[Artefact, ...]]:
+            made: list[Value] = []
+
+            def make(folder: Path) -> None:
+                opened = self._log.opened
+                made.append(stored.make())
+                stored.save(made[0], folder)
+                _write(folder / _VIEWS, _records(self._log.artefacts(stage, since=opened)))
+
+            folder = self.store.get_or_make(key, make)
+            return made[0] if made else stored.load(folder), _read_views(folder)
+
+        value, views = self.shelf.get(stage, key.digest, get)
+        # What was read does not depend on who read it when.
+        self._log.tell(views)
+        return value
+
+    def _judge(self, rolled: RollingResult, folder: Path) -> None:
+        config, predictions = self.config, rolled.predictions
+        with self.watch.stage("evaluation"):
+            evaluation = self._evaluated(predictions)
+            truth = _truth(self.panel, predictions, config)
+            oracle = None if truth is None else self._evaluated(truth)
+        metrics = {
+            "overall": evaluation.overall,
+            "per_window": evaluation.per_window,
+            "per_year": evaluation.per_year,
+            "intervals": self._intervals(evaluation),
+            "oracle": None if oracle is None else oracle.overall,
+            "predictions": predictions.digest,
+        }
+        predictions.write_parquet(folder / PREDICTIONS)
+        evaluation.write_series(folder / SERIES)
+        _write(folder / METRICS, metrics)
+        _write(folder / READS, _records(rolled.reads))
+        names, dropped = self.stages.feature_names(self.panel), self.stages.dropped_features(self.panel)
+        _write(folder / RESOLVED, {"features": names, "dropped": dropped})
+
+    def _evaluated(self, predictions: Predictions) -> Evaluation:
+        return evaluate(predictions, self.panel, self.config.evaluation, horizon=self.config.label.horizon)
+
+    def _intervals(self, evaluation: Evaluation) -> dict[str, dict[str, float | None]] | None:
+        criteria, label = self.config.evaluation, self.config.label
+        if criteria.significance is None:
+            return None
+        judged = Judged(criteria.signal, criteria.portfolio, label.look_ahead, label.horizon)
+        with self.watch.stage("significance"):
+            return intervals(evaluation, judged, criteria.significance)
+
+
+def _records(found: Iterable[WindowReads | Artefact]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in found]
+
+
+def _read_views(folder: Path) -> tuple[Artefact, ...]:
+    return tuple(artefact_of(record) for record in json.loads((folder / _VIEWS).read_text(encoding="utf-8")))
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(canonical_json(value, indent=1), encoding="utf-8")
+
+
+def _truth(panel: Panel, predictions: Predictions, config: ExperimentConfig) -> Predictions | None:
+    """Return the simulator's expectation of the label as a prediction; the label spans the steps 2 … look-ahead."""
+    if panel.truth is None or config.label.horizon is None:
+        return None
+    expected = panel.truth.expected_return(2, config.label.look_ahead)  # (T, N)
+    times = np.repeat(np.arange(predictions.start, predictions.stop), np.diff(predictions.offsets))
+    return replace(predictions, score=expected[times, predictions.codes])

@@ -1,0 +1,86 @@
+"""Stages that experiments share are made once, and sharing changes no bit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.artifacts import ArtifactStore
+from harness.config import compose_config
+from harness.experiment import ExperimentResult, run
+from harness.interfaces import Silent
+from harness.shelf import Shelf
+
+SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=20", "label.horizon=5"]
+DDGDA = [
+    *["adaptation=ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2", "adaptation.fea_imp_n=5"],
+    *["adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
+]
+
+
+def run_in(folder: Path, *overrides: str, shelf: Shelf | None = None, shared: bool = False) -> ExperimentResult:
+    config = compose_config([*SMALL, f"output.store={folder}/store", f"output.runs={folder}/runs", *overrides])
+    return run(config, Silent(), ArtifactStore(folder / "store"), shelf=shelf, shared=shared)
+
+
+def results_of(folder: Path) -> Counter[str]:
+    return Counter(path.parent.parent.name for path in (folder / "store").glob("*/*/manifest.json"))
+
+
+@pytest.mark.parametrize("overrides", [[], ["adaptation=gf_exp", "model.include_valid=false"], DDGDA])
+def test_stages_shared_through_the_store_give_the_same_bits(tmp_path: Path, overrides: list[str]) -> None:
+    alone = run_in(tmp_path / "alone", *overrides)
+    shared = run_in(tmp_path / "shared", *overrides, shared=True)
+    found = results_of(tmp_path / "shared")
+    assert (found["processed"], found["gram"]) == (1, 1)
+    assert alone.snapshot.digest == shared.snapshot.digest
+    assert (alone.folder / "reads.json").read_bytes() == (shared.folder / "reads.json").read_bytes()
+
+
+def test_features_that_no_processor_touches_are_not_stored_twice(tmp_path: Path) -> None:
+    run_in(tmp_path, "model=lightgbm", "model.num_boost_round=2", "model.early_stopping_rounds=2", shared=True)
+    (processed,) = (tmp_path / "store" / "processed").iterdir()
+    assert not (processed / "features.npy").exists()
+
+
+def test_a_shelf_carries_processed_tables_from_one_experiment_to_the_next(tmp_path: Path) -> None:
+    shelf = Shelf()
+    first = run_in(tmp_path, shelf=shelf)
+    kept = {stage: list(entries) for stage, entries in vars(shelf)["_kept"].items()}
+    assert {"table", "processed", "gram"} <= kept.keys()
+    second = run_in(tmp_path, "model.alpha=1", shelf=shelf)
+    assert {stage: list(entries) for stage, entries in vars(shelf)["_kept"].items()} == kept
+    assert first.snapshot.digest != second.snapshot.digest
+    assert second.snapshot.digest == run_in(tmp_path / "fresh", "model.alpha=1").snapshot.digest
+
+
+def test_ddgda_is_fitted_once_for_every_model_and_its_proxy_data_once_for_every_alpha(tmp_path: Path) -> None:
+    run_in(tmp_path, *DDGDA)
+    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (1, 1)
+    run_in(tmp_path, *DDGDA, "model.alpha=1")
+    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (1, 1)
+    again = run_in(tmp_path, *DDGDA, "adaptation.alpha=1")
+    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (2, 1)
+    assert again.snapshot.digest == run_in(tmp_path / "fresh", *DDGDA, "adaptation.alpha=1").snapshot.digest
+
+
+def test_what_an_adaptation_has_learned_stands_beside_the_snapshot(tmp_path: Path) -> None:
+    result = run_in(tmp_path, *DDGDA)
+    names = {path.name for path in (result.folder / "adaptation").iterdir()}
+    assert {"weights.parquet", "weight_model.json", "similarity_0.npy", "meta_training.parquet"} <= names
+    assert len(json.loads((result.folder / "adaptation" / "weight_model.json").read_text())["coefficients"]) == 4
+    assert not (run_in(tmp_path).folder / "adaptation").exists()
+
+
+def test_a_shelf_forgets_what_was_used_longest_ago() -> None:
+    shelf, made = Shelf(most=2), []
+
+    def get(digest: str) -> str:
+        return shelf.get("stage", digest, lambda: made.append(digest) or digest)  # type: ignore[func-returns-value]
+
+    for digest in ("a", "b", "a", "c", "a", "b"):
+        assert get(digest) == digest
+    assert made == ["a", "b", "c", "b"]
