@@ -11,7 +11,7 @@ import pytest
 
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_split import Phase
-from baselines.adaptation.ddgda.records import load
+from baselines.adaptation.ddgda.records import SCHEMA_VERSION, load
 from harness.errors import ArtifactError, ConfigError, DataError
 from harness.instantiate import build, describe
 from harness.interfaces import Silent
@@ -309,7 +309,7 @@ class TestRecords:
             load(tmp_path)
         fitted.save(tmp_path)
         record = tmp_path / "record.json"
-        record.write_text(record.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+        record.write_text(record.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
         with pytest.raises(ArtifactError, match="schema"):
             load(tmp_path)
 
