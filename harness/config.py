@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+AuditLevel = Literal["none", "static", "sampled", "full"]
+
+
 class FeatureConfig(typing.Protocol):
     """Anything that names features and their expressions."""
 
@@ -124,7 +127,8 @@ class OutputConfig:
 class ExperimentConfig:
     """One experiment, complete and checked.
 
-    `command` holds what `bench run` was given to compose it; it is recorded and changes nothing.
+    `command` holds what `bench run` was given to compose it; it is recorded and changes nothing. `audit` says whether
+    the run is audited on the way, and changes no number either.
     """
 
     suite: str
@@ -142,6 +146,7 @@ class ExperimentConfig:
     output: OutputConfig
     choices: Mapping[str, str]
     command: tuple[str, ...] = ()
+    audit: AuditLevel = "none"
 
     @property
     def case_name(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.cli import bless, check, data, diff, explain, log, migrate, new, nightly, report, run
+from harness.cli import audit, bless, check, data, diff, explain, log, migrate, new, nightly, report, run
 from harness.errors import HarnessError
 from harness.provenance import code_version
 
@@ -81,6 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bench {code_version()}")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, explain, check, bless, log, diff, nightly, migrate, data, report, new):
+    for command in (run, explain, audit, check, bless, log, diff, nightly, migrate, data, report, new):
         command.add(groups)
     return parser

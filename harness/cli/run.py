@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.artifacts import canonical_json
+from harness.audit import run_audited
 from harness.cli import tables
+from harness.cli.audit import verdict_table
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
-from harness.config import composed_yaml
-from harness.experiment import run as run_config
+from harness.config import ExperimentConfig, composed_yaml
+from harness.experiment import ExperimentResult
 from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
 from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
 from harness.sweep_statistics import caption, check_reference, statistics_of
@@ -33,8 +35,9 @@ examples:
   bench run data=tabular data.path=my.parquet data.columns.time=date
   bench run --config-dir my_conf model=my_model
   bench run -m model=linear,lightgbm windows.step=20,40      sweeps every combination
+  bench run audit=sampled                                    and audits it: see `bench audit --help`
 
-exit codes: 0 fine, 2 a mistake in the command or the data, 130 interrupted"""
+exit codes: 0 fine, 1 a leak or a failed cell, 2 a mistake in the command or the data, 130 interrupted"""
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:
@@ -64,14 +67,19 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
         return sweep(arguments, out, err)
     config = config_of(arguments)
     with ProgressObserver(err) as observer:
-        result = run_config(config, observer)
+        result, verdict = run_audited(config, observer)
+    code = 0 if verdict is None or verdict.clean else 1
     if arguments.json:
         record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
-        return 0
+        return code
     out.print(tables.result_table(result))
     out.print(tables.result_summary(result), markup=False, soft_wrap=True)
-    return 0
+    if verdict is not None:
+        out.print(f"audit     {verdict.summary}", markup=False, soft_wrap=True)
+        if not verdict.clean:
+            out.print(verdict_table(verdict))
+    return code
 
 
 def sweep(arguments: Arguments, out: Console, err: Console) -> int:
@@ -89,7 +97,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             if ended.reason is not None:
                 observer.notice(f"{ended.cell.name}: {ended.outcome}: {ended.reason}")
 
-        ended = run_sweep(cells, lambda config: run_config(config, observer), tell)
+        ended = run_sweep(cells, lambda config: _audited(config, observer), tell)
         observer.finish("cells")
         observer.start("statistics", 1)
         statistics = statistics_of(ended, arguments.sort_by, arguments.reference)
@@ -105,3 +113,11 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
     return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0
+
+
+def _audited(config: ExperimentConfig, observer: ProgressObserver) -> ExperimentResult:
+    """Run one cell; a leak that its audit finds is told at once, and stands in its snapshot."""
+    result, verdict = run_audited(config, observer)
+    if verdict is not None and not verdict.clean:
+        observer.notice(f"{config.case_name}: {verdict.summary}")
+    return result

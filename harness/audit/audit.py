@@ -1,0 +1,156 @@
+"""The audit of one configuration: first what costs nothing, then what runs it again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from harness.artifacts import ArtifactStore
+from harness.audit.futures import Futures
+from harness.audit.memory import kept_data
+from harness.audit.outside import Outside
+from harness.audit.replay import Replay
+from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
+from harness.audit.trial import Trial
+from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
+from harness.config import ExperimentConfig
+from harness.errors import HarnessError, LookAheadError
+from harness.experiment import ExperimentResult, run
+from harness.interfaces import Observer, Silent
+from harness.provenance import Stopwatch
+from harness.snapshot import Snapshot, write_snapshot
+from harness.stages import Stages
+
+__all__ = ["audit", "audit_result", "run_audited", "with_verdict"]
+
+_MEMORY = "is everything that is learned in what `fit` returns?"
+_OUTSIDE = "do fitting and predicting read nothing but their arguments?"
+_INPUTS = "are inputs left as they are?"
+_PARTS = ("adaptation", "preprocess", "model")
+
+
+def audit(
+    config: ExperimentConfig, level: Level, observer: Observer | None = None, store: ArtifactStore | None = None
+) -> Verdict:
+    """Run a configuration, or find its result in the store, and audit it.
+
+    Parameters
+    ----------
+    config
+        What to audit; a user's own classes are black boxes.
+    level
+        ``none``; ``static``: what a finished run tells; ``sampled``: two poisoned futures; ``full``: a poisoned future
+        after every decision, and every other check.
+    observer
+        Told about progress.
+    store
+        The artifact store; the configured one by default.
+
+    Raises
+    ------
+    HarnessError
+        When the harness refuses the configuration for another reason than a look ahead, which is a finding.
+    """
+    observer = observer or Silent()
+    try:
+        result = run(config, observer, store)
+    except LookAheadError as error:
+        return _refused(config, level, Check.of("reads", READS, (Finding(error.what, *_details(error)),)))
+    except ValueError as error:
+        if "read-only" not in str(error) and "WRITEABLE" not in str(error):
+            raise
+        finding = Finding("The code changes its inputs, which are read-only.", _raised_in(error), str(error))
+        return _refused(config, level, Check.of("inputs", _INPUTS, (finding,)))
+    return audit_result(config, result, level, observer=observer, store=store)
+
+
+def audit_result(
+    config: ExperimentConfig,
+    result: ExperimentResult,
+    level: Level,
+    *,
+    observer: Observer | None = None,
+    store: ArtifactStore | None = None,
+) -> Verdict:
+    """Audit a finished run; parameters and return value as in `audit`."""
+    if level is Level.NONE:
+        return Verdict(level, config.case_name, ())
+    observer = observer or Silent()
+    store = store or ArtifactStore(Path(config.output.store))
+    evidence = Evidence(result, Stages(config, store, Stopwatch(), observer).panel(), result.predictions())
+    checks = list(static_checks(evidence))
+    frontiers = recorded_frontiers(evidence)
+    if level is not Level.STATIC:
+        outside = Outside()
+        replay = Replay(config, observer, outside)
+        with _scratch(store) as folder, outside.watching():
+            trial = Trial(evidence, replay, Futures(replay, result.windows, folder), store)
+            checks += trial.sampled() if level is Level.SAMPLED else trial.full()
+            # A leak makes the frontier meaningless, and its code may fail on it.
+            is_clean = all(check.outcome is not Outcome.LEAK for check in checks)
+            frontiers = trial.frontiers() if level is Level.FULL and is_clean else frontiers
+        reached = tuple(Finding(f"The code under audit reaches for {what}.") for what in outside.seen)
+        checks.append(Check.of("outside", _OUTSIDE, reached))
+    # Last, so that it sees what all these runs have left behind.
+    kept = tuple(finding for part in _PARTS for finding in kept_data(getattr(config, part)))
+    checks.append(Check.of("memory", _MEMORY, kept))
+    return Verdict(level, config.case_name, tuple(checks), frontiers)
+
+
+def run_audited(
+    config: ExperimentConfig, observer: Observer, store: ArtifactStore | None = None
+) -> tuple[ExperimentResult, Verdict | None]:
+    """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
+
+    Returns
+    -------
+    The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
+    """
+    result = run(config, observer, store)
+    level = Level(config.audit)
+    if level is Level.NONE:
+        return result, None
+    verdict = audit_result(config, result, level, observer=observer, store=store)
+    snapshot = with_verdict(result.snapshot, verdict)
+    write_snapshot(snapshot, result.folder / "snapshot.json")
+    return replace(result, snapshot=snapshot), verdict
+
+
+def with_verdict(snapshot: Snapshot, verdict: Verdict) -> Snapshot:
+    """Return the snapshot with the verdict in its provenance, where it identifies nothing and changes no number."""
+    return replace(snapshot, provenance={**snapshot.provenance, "audit": verdict.to_record()})
+
+
+def _refused(config: ExperimentConfig, level: Level, check: Check) -> Verdict:
+    return Verdict(level, config.case_name, (check,))
+
+
+def _details(error: HarnessError) -> tuple[str, str, str]:
+    return (_text(error.where), _text(error.got), _text(error.expected))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+@contextmanager
+def _scratch(store: ArtifactStore) -> Iterator[Path]:
+    """Lend a folder beside the store, so that poisoned stages, which nobody needs again, do not stay in it."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".audit-", dir=store.root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return file and line where an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -1,0 +1,177 @@
+"""The verdict of an audit: what was asked, what was found, as frozen records that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Check", "Finding", "Frontier", "Level", "Outcome", "Verdict"]
+
+
+class Level(StrEnum):
+    """How much an audit may cost."""
+
+    NONE = "none"
+    STATIC = "static"
+    SAMPLED = "sampled"
+    FULL = "full"
+
+
+class Outcome(StrEnum):
+    """What a check came to."""
+
+    PASSED = "passed"
+    LEAK = "leak"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a reviewer should know.
+
+    Attributes
+    ----------
+    what
+        One sentence.
+    where
+        The window, time, feature or class that it concerns.
+    got, expected
+        The numbers or dates behind it.
+    """
+
+    what: str
+    where: str = ""
+    got: str = ""
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question of the audit and its answer.
+
+    Attributes
+    ----------
+    name
+        Which detector.
+    question
+        What it asks, or what was tried.
+    outcome
+        Any finding makes it a leak.
+    findings
+        Empty when it passed.
+    note
+        Why it was skipped, or what it could not see.
+    """
+
+    name: str
+    question: str
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    note: str = ""
+
+    @classmethod
+    def of(cls, name: str, question: str, findings: tuple[Finding, ...], note: str = "") -> Check:
+        """Return a check that passed when there is no finding."""
+        return cls(name, question, Outcome.LEAK if findings else Outcome.PASSED, findings, note)
+
+    @classmethod
+    def skipped(cls, name: str, question: str, why: str) -> Check:
+        """Return a check that could not be made."""
+        return cls(name, question, Outcome.SKIPPED, (), why)
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Which learning times move the predictions of one window.
+
+    Attributes
+    ----------
+    window
+        Its index.
+    decision
+        Its date.
+    newest, oldest
+        Dates of the newest and the oldest time whose samples move a prediction; None when none does.
+    waste
+        Times between the newest one used and the newest one that the purge and the embargo allow; None as above.
+    perturbed
+        Found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning segment.
+    """
+
+    window: int
+    decision: str
+    newest: str | None
+    oldest: str | None
+    waste: int | None
+    perturbed: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit found.
+
+    Attributes
+    ----------
+    level
+        How thorough it was.
+    case
+        What was audited.
+    checks
+        In the order in which they were made.
+    frontiers
+        Of the probed windows.
+    """
+
+    level: Level
+    case: str
+    checks: tuple[Check, ...]
+    frontiers: tuple[Frontier, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """True when no check found a leak."""
+        return all(check.outcome is not Outcome.LEAK for check in self.checks)
+
+    @property
+    def caught_by(self) -> tuple[str, ...]:
+        """Names of the checks that found a leak."""
+        return tuple(check.name for check in self.checks if check.outcome is Outcome.LEAK)
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one line."""
+        if not self.clean:
+            return f"LEAK  found by {', '.join(self.caught_by)}"
+        wasted = max((at.waste for at in self.frontiers if at.waste is not None), default=0)
+        unused = f"; up to {wasted} times before the purge were never learned from" if wasted > 0 else ""
+        return f"clean  nothing used the future, as far as the {self.level} audit sees{unused}"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return JSON-able data; equal for equal verdicts, as it holds no clock time."""
+        return {**_plain(asdict(self)), "clean": self.clean}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Verdict:
+        """Return the verdict that `to_record` wrote."""
+        checks = tuple(
+            Check(
+                **{
+                    **check,
+                    "outcome": Outcome(check["outcome"]),
+                    "findings": tuple(Finding(**finding) for finding in check["findings"]),
+                }
+            )
+            for check in record["checks"]
+        )
+        frontiers = tuple(Frontier(**frontier) for frontier in record["frontiers"])
+        return cls(Level(record["level"]), record["case"], checks, frontiers)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value

@@ -1,0 +1,109 @@
+"""`bench audit`: did anything use the future, and what would it have been worth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.artifacts import canonical_json
+from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
+from harness.cli.progress import ProgressObserver
+from harness.cli.shared import Arguments, Commands, add_command, config_of
+
+__all__ = ["add", "audit_command"]
+
+_HELP = """\
+Audit an experiment: prove that no prediction used what was not known when it was made.
+
+  static    what the finished run recorded: reads, borders, rows, labels. Free.
+  sampled   also replaces the whole market after two decisions by another one: predictions made before must be the same
+            bits, and those made after must know nothing of the real market. At most twice the run.
+  full      also after every other decision, a second run, labels dealt at random, and which learning times are used.
+
+It works on any model, adaptation or source, your own included.
+
+examples:
+  bench audit data=cn_csi300 model=lightgbm
+  bench audit model=my_model --config-dir my_conf --level full
+  bench audit --price                          also what six well-known leaks would add to the metrics
+
+exit codes: 0 no leak, 1 a leak, 2 a mistake in the command or the data"""
+_STYLES = {Outcome.PASSED: "green", Outcome.LEAK: "bold red", Outcome.SKIPPED: "yellow"}
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(groups, "audit", "prove that no prediction used the future", _HELP)
+    levels = [str(level) for level in Level if level is not Level.NONE]
+    parser.add_argument("--level", choices=levels, default=str(Level.SAMPLED), help="how thorough (default: sampled)")
+    parser.add_argument("--price", action="store_true", help="run leaky twins and print what each leak would add")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON instead of tables")
+    parser.set_defaults(command=audit_command)
+
+
+def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
+    """Audit one configuration, print the verdict, and say with the exit code whether there is a leak."""
+    config = config_of(arguments)
+    with ProgressObserver(err) as observer:
+        verdict = audit(config, Level(arguments.level), observer)
+        priced = prices(config, observer) if arguments.price else ()
+    if arguments.json:
+        record = {"verdict": verdict.to_record(), "prices": [asdict(price) for price in priced]}
+        out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
+    else:
+        out.print(verdict_table(verdict))
+        if verdict.frontiers:
+            out.print(frontier_table(verdict.frontiers))
+        if priced:
+            out.print(price_table(priced))
+        out.print(verdict.summary, style="green" if verdict.clean else "bold red", markup=False, soft_wrap=True)
+    return 0 if verdict.clean else 1
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """Return one row per check, with what it found."""
+    table = Table(title=f"{verdict.case}, {verdict.level} audit", box=SIMPLE_HEAD, title_justify="left")
+    for name in ("check", "outcome", "question and findings"):
+        table.add_column(name, no_wrap=name != "question and findings", overflow="fold")
+    for check in verdict.checks:
+        lines = [check.question, *([f"({check.note})"] if check.note else [])]
+        for finding in check.findings:
+            details = [d for d in (finding.where, finding.got and f"got {finding.got}") if d]
+            details += [f"expected {finding.expected}"] if finding.expected else []
+            lines.append(f"· {finding.what}" + (f" {'; '.join(details)}" if details else ""))
+        table.add_row(check.name, Text(str(check.outcome), style=_STYLES[check.outcome]), Text("\n".join(lines)))
+    return table
+
+
+def frontier_table(frontiers: Sequence[Frontier]) -> Table:
+    """Return one row per window: which learning times move its predictions."""
+    moved = all(at.perturbed for at in frontiers)
+    title = "learning times that move a prediction" if moved else "learning times that were read"
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    for name in ("window", "decision", "oldest", "newest"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("unused before the purge", justify="right")
+    for at in frontiers:
+        unused = "–" if at.waste is None else f"{max(at.waste, 0)} times"
+        table.add_row(str(at.window), at.decision, at.oldest or "none", at.newest or "none", unused)
+    return table
+
+
+def price_table(priced: Sequence[Price]) -> Table:
+    """Return one row per leaky twin: what it gains over the clean run."""
+    table = Table(title="what a leak would add", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("leak")
+    names = list(priced[0].gained)
+    for name in names:
+        table.add_column(f"Δ {name.replace('_', ' ')}", justify="right")
+    for price in priced:
+        label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"
+        values = [price.gained[name] for name in names]
+        table.add_row(Text(label), *("–" if value is None else f"{value:+.4f}" for value in values))
+    return table

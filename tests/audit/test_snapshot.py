@@ -1,0 +1,79 @@
+"""The verdict is part of the snapshot, and of nothing that identifies a result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.audit import Level, Verdict, audit, run_audited
+from harness.cli import main
+from harness.errors import ConfigError
+from harness.experiment import run
+from harness.interfaces import Silent
+from harness.snapshot import identity_digest, read_snapshot
+from tests.audit.market import SMALL, small
+
+
+def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_digest(tmp_path: Path) -> None:
+    plain = run(small(tmp_path), Silent()).snapshot
+    result, verdict = run_audited(small(tmp_path, "audit=sampled"), Silent())
+    assert verdict is not None
+    assert verdict.clean, verdict.caught_by
+    stored = read_snapshot(result.folder / "snapshot.json")
+    assert Verdict.from_record(stored.provenance["audit"]) == verdict
+    assert stored.digest == plain.digest
+    assert identity_digest(stored.identity) == identity_digest(plain.identity)
+    assert result.reused, "an audit is no reason to compute a result again"
+
+
+def test_without_an_audit_the_snapshot_has_no_verdict(tmp_path: Path) -> None:
+    result, verdict = run_audited(small(tmp_path), Silent())
+    assert verdict is None
+    assert "audit" not in read_snapshot(result.folder / "snapshot.json").provenance
+
+
+def test_a_level_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        small(tmp_path, "audit=thorough")
+    assert raised.value.where == "audit"
+    assert "sampled" in str(raised.value)
+
+
+@pytest.mark.parametrize("level", ["static", "sampled"])
+def test_a_verdict_is_the_same_bytes_when_it_is_made_again(tmp_path: Path, level: str) -> None:
+    first, second = (audit(small(tmp_path), Level(level)) for _ in range(2))
+    assert json.dumps(first.to_record()) == json.dumps(second.to_record())
+    assert Verdict.from_record(first.to_record()) == first
+
+
+def test_an_audit_leaves_nothing_of_other_futures_behind(tmp_path: Path) -> None:
+    run(small(tmp_path), Silent())
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    audit(small(tmp_path), Level.SAMPLED)
+    after = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    assert after == before
+
+
+def test_the_command_prints_a_verdict_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", *SMALL, "--level", "static", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"]["clean"]
+    assert Verdict.from_record(record["verdict"]).level is Level.STATIC
+    assert record["prices"] == []
+
+
+def test_a_run_that_is_audited_says_so_and_ends_with_1_when_it_leaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *SMALL, "audit=static"]) == 0
+    assert "audit     clean" in capsys.readouterr().out
+    assert main(["run", *SMALL, "audit=static", "compat=qlib"]) == 1
+    out = capsys.readouterr().out
+    assert "audit     LEAK" in out
+    assert "nobody could trade" in out
