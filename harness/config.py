@@ -36,6 +36,7 @@ __all__ = [
     "compose_config",
     "composed_yaml",
     "config_folder",
+    "known_keys",
     "parse",
     "unreadable",
 ]
@@ -277,7 +278,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
     if key or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause)
         name = full[1] if full else (re.search(r"'([^']+)'", text) or ["", ""])[1]
-        known = _known_keys()
+        known = known_keys()
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
         near = closest(name, siblings) or closest(name, known)
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
@@ -323,7 +324,8 @@ def _options(group: str) -> list[str]:
     return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
+    """Return every dotted key of the main configuration, sorted."""
     with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
         tree = OmegaConf.to_container(compose("config"), resolve=False)
     return sorted(_flatten(tree, ""))

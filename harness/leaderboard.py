@@ -113,7 +113,7 @@ class Leaderboard:
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table; the best value of each column is bold."""
-        heads = ["cell", *(COLUMNS[m] for m in self.metrics)]
+        heads = ["cell", *(COLUMNS.get(m, m) for m in self.metrics)]
         lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---', *['---:'] * len(self.metrics)])} |"]
         for row in self.rows:
             if row.outcome in (Outcome.REFUSED, Outcome.FAILED):
@@ -152,7 +152,8 @@ def leaderboard(
 
     others = [_row(r) for r in results if r.outcome is not Outcome.DONE]
     rows = (*sorted(done, key=rank), *_oracles(results), *others)
-    metrics = tuple(m for m in COLUMNS if any(m in row.values for row in rows))
+    own = dict.fromkeys(m for row in rows for m in row.values if m not in COLUMNS)
+    metrics = (*(m for m in COLUMNS if any(m in row.values for row in rows)), *own)
     return Leaderboard(rows, metrics, sort_by, statistics)
 
 
@@ -178,13 +179,19 @@ def _row(ended: CellResult) -> Row:
     return Row(
         name=ended.cell.name,
         outcome=str(ended.outcome),
-        values={} if result is None else {m: result.metrics[m] for m in COLUMNS if m in result.metrics},
+        values={} if result is None else _values(result),
         seconds=ended.seconds,
         reused=result is not None and result.reused,
         note=ended.reason,
         folder=None if result is None else str(result.folder),
         intervals={} if result is None else _intervals(result),
     )
+
+
+def _values(result: ExperimentResult) -> dict[str, float | None]:
+    """Return the harness's metrics in their order, then the user's own."""
+    own = [metric.name for metric in result.config.evaluation.extra]
+    return {m: result.metrics[m] for m in (*COLUMNS, *own) if m in result.metrics}
 
 
 def _intervals(result: ExperimentResult) -> dict[str, Any]:

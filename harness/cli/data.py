@@ -22,19 +22,25 @@ Print what a panel holds: fields, dates, instruments, members a day, missing val
 
 examples:
   bench data info data=cn_csi300
-  bench data info data=tabular data.path=my.parquet --json""",
+  bench data info data=tabular data.path=my.parquet --json
+
+exit codes: 0 fine, 2 a mistake in the command or the data""",
     "validate": """\
 Check a panel. What breaks its contract is an error (exit code 2); what merely looks odd is listed and counted.
 
 examples:
   bench data validate data=cn_csi300
-  bench data validate data=qlib_bin data.path=qlib_data/cn_data""",
+  bench data validate data=qlib_bin data.path=qlib_data/cn_data
+
+exit codes: 0 fine, 2 a mistake in the command or the data""",
     "convert": """\
 Write a panel as long Parquet with a membership file, or in qlib's directory format.
 
 examples:
   bench data convert data=cn_csi300 --to qlib_bin --out qlib_data --universe csi300
-  bench data convert data=qlib_bin data.path=qlib_data --to long --out my_panel""",
+  bench data convert data=qlib_bin data.path=qlib_data --to long --out my_panel
+
+exit codes: 0 fine, 2 a mistake in the command or the data""",
 }
 
 

@@ -20,7 +20,9 @@ Print every window of a configuration: dates, purge and rows, without computing 
 
 examples:
   bench explain data=cn_csi300 windows.step=20
-  bench explain label.horizon=5 windows=sliding"""
+  bench explain label.horizon=5 windows=sliding
+
+exit codes: 0 fine, 2 a mistake in the command or the data"""
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:

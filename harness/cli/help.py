@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from harness.config import config_folder
 
-__all__ = ["config_groups"]
+__all__ = ["config_groups", "group_choices"]
 
 # Folders of the tree that other commands read: they are no Hydra groups.
 _NOT_GROUPS = ("regression", "suites")
 
 
+def group_choices() -> dict[str, list[str]]:
+    """Return configuration group → its choices, both sorted."""
+    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in _NOT_GROUPS)
+    found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
+    return {name: choices for name, choices in found.items() if choices}
+
+
 def config_groups() -> str:
     """Return the configuration groups with their choices, as help text."""
-    root = config_folder()
     lines = ["configuration groups (GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench run --cfg` shows all keys):"]
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in _NOT_GROUPS):
-        choices = sorted(p.stem for p in folder.glob("*.yaml"))
-        if choices:
-            lines.append(f"  {folder.name:<12} {' | '.join(choices)}")
+    lines += [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
     return "\n".join(lines)

@@ -5,15 +5,33 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+import traceback
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.cli import audit, bless, check, data, diff, explain, log, migrate, new, nightly, report, run
+from harness.cli import (
+    audit,
+    bless,
+    check,
+    completion,
+    data,
+    diff,
+    explain,
+    leaderboard,
+    log,
+    migrate,
+    new,
+    nightly,
+    report,
+    run,
+)
+from harness.cli.progress import StatusConsole
+from harness.cli.tree import leaves
 from harness.errors import HarnessError
 from harness.provenance import code_version
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 _HELP = """\
 Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
@@ -29,21 +47,25 @@ _REFUSED_BY_THE_SYSTEM = frozenset(
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
     }
 )
+_COMMANDS = (run, explain, audit, check, bless, log, diff, nightly, migrate, data, report, leaderboard, new, completion)
 _INTERRUPTED = 130
 _WIDTH_OF_A_FILE = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
-    parser = _parser()
+    parser = build_parser()
     given, rest = parser.parse_known_args(arguments)
     _take(rest, given, parser)
     out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
     err = Console(stderr=True, highlight=False)
+    verbosity = given.verbose - given.quiet
     try:
-        return int(given.command(given, out, err))
+        return int(given.command(given, out, StatusConsole(verbosity)))
     except HarnessError as error:
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
+        if verbosity > 0 and error.__cause__ is not None:
+            err.print("".join(traceback.format_exception(error.__cause__)), markup=False, soft_wrap=True)
         return error.exit_code
     except OSError as error:
         if error.errno not in _REFUSED_BY_THE_SYSTEM:
@@ -75,12 +97,24 @@ def _refused(error: OSError) -> HarnessError:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"bench {code_version()}")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, explain, audit, check, bless, log, diff, nightly, migrate, data, report, new):
+    for command in _COMMANDS:
         command.add(groups)
+    parser.set_defaults(build=build_parser)
+    for leaf in leaves(parser).values():
+        loudness = leaf.add_mutually_exclusive_group()
+        loudness.add_argument(
+            "-v",
+            "--verbose",
+            action="count",
+            default=0,
+            help="also tell the seconds of every stage, and causes of errors",
+        )
+        loudness.add_argument("-q", "--quiet", action="count", default=0, help="tell nothing but the result and errors")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -15,7 +16,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ProgressObserver"]
+__all__ = ["ProgressObserver", "StatusConsole"]
+
+
+class StatusConsole(Console):
+    """Where a command tells how it goes, beside its result.
+
+    Parameters
+    ----------
+    verbosity
+        −1: nothing; 0: bars on a terminal and notices; 1: also the seconds of every stage.
+    """
+
+    def __init__(self, verbosity: int = 0) -> None:
+        super().__init__(stderr=True, highlight=False, quiet=verbosity < 0)
+        self.verbosity = verbosity
 
 
 class ProgressObserver:
@@ -34,6 +49,8 @@ class ProgressObserver:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._tells_seconds = isinstance(console, StatusConsole) and console.verbosity > 0
+        self._began: dict[str, float] = {}
 
     def __enter__(self) -> ProgressObserver:
         """Start drawing."""
@@ -49,6 +66,7 @@ class ProgressObserver:
     def start(self, stage: str, total: int) -> None:
         """Show a bar."""
         self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._began[stage] = time.perf_counter()
 
     def advance(self, stage: str, done: int = 1) -> None:
         """Move a bar."""
@@ -57,6 +75,10 @@ class ProgressObserver:
     def finish(self, stage: str, note: str = "") -> None:
         """Remove a bar."""
         self._progress.remove_task(self._tasks.pop(stage))
+        seconds = time.perf_counter() - self._began.pop(stage)
+        if self._tells_seconds:
+            told = f"{stage:<12}{seconds:8.2f} s  {note}".rstrip()
+            self._progress.console.print(told, style="dim", markup=False, soft_wrap=True)
 
     def notice(self, message: str) -> None:
         """Print a line above the bars."""

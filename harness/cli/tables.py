@@ -60,7 +60,7 @@ def leaderboard_table(board: Leaderboard) -> Table:
     table = Table(title=f"sorted by {COLUMNS[board.sorted_by]}", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("cell")
     for metric in board.metrics:
-        table.add_column(COLUMNS[metric], justify="right", min_width=7)
+        table.add_column(COLUMNS.get(metric, metric), justify="right", min_width=7)
     table.add_column("seconds", justify="right")
     best = {metric: board.best(metric) for metric in board.metrics}
     for row in board.rows:

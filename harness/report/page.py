@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.leaderboard import COLUMNS
 from harness.report import tables
 from harness.report.cells import Report
-from harness.report.comparison import LEVEL, compare
+from harness.report.comparison import compare
 from harness.report.figures import Figure
 from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_ic
 from harness.report.figures.frontier import audit_frontier
@@ -23,6 +23,7 @@ from harness.report.figures.response import sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
 from harness.report.published import published_beside
+from harness.sweep_statistics import caption
 
 __all__ = ["figures_of", "render", "write_report"]
 
@@ -57,12 +58,13 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
     plotly, script = get_plotlyjs(), _file("script.js")
     payload = script_json(_payload(report, figures))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    marks = compare(report.cells)
+    statistics = compare(report)
     text: str = environment.from_string(_file("page.html.j2")).render(
         title=title,
         report=report,
-        leaderboard=tables.leaderboard_rows(report, marks),
-        level=LEVEL,
+        leaderboard=tables.leaderboard_rows(report, statistics),
+        statistics=None if statistics is None else caption(statistics).splitlines(),
+        stability=None if statistics is None else tables.stability_table(statistics),
         summary=_summary(report),
         figures={figure.key: figure for figure in figures},
         windows=tables.windows_table(report.reference),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +11,20 @@ from typing import Any
 from harness.leaderboard import COLUMNS
 from harness.report.cells import Cell, Report
 from harness.report.columns import directions, headings
-from harness.report.comparison import Mark
 from harness.report.published import PublishedTable
+from harness.significance import HacTest
+from harness.sweep_statistics import Difference, SweepStatistics
 
-__all__ = ["Entry", "Table", "audit_tables", "leaderboard_rows", "provenance", "published_rows", "windows_table"]
+__all__ = [
+    "Entry",
+    "Table",
+    "audit_tables",
+    "leaderboard_rows",
+    "provenance",
+    "published_rows",
+    "stability_table",
+    "windows_table",
+]
 
 _PERCENT = frozenset(
     {"excess_return", "max_drawdown", "long_short_return", "portfolio_return", "benchmark_return", "excess"}
@@ -73,23 +84,48 @@ class Table:
     reference: int | None = None
 
 
-def leaderboard_rows(report: Report, marks: Mapping[str, Mapping[str, Mark]]) -> Table:
-    """Return every cell with its metrics, intervals, and how it stands to the reference."""
+def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str = "rank_IC") -> Table:
+    """Return every cell with its metrics, intervals, and how it stands to the reference; the best by a metric first."""
     columns = headings(report.cells)
     metrics = list(columns)
-    ranked = sorted(report.cells, key=lambda c: -(c.overall.get("rank_IC") or float("-inf")))
+    sign = 1.0 if directions(report.cells).get(sort_by) == "lower" else -1.0
+
+    def rank(cell: Cell) -> tuple[bool, float]:
+        value = cell.overall.get(sort_by)
+        return (value is None, 0.0 if value is None else sign * value)
+
+    ranked = sorted(report.cells, key=rank)
     best = {m: _best(report, m) for m in metrics}
     rows = []
     for cell in ranked:
-        is_reference = cell is report.reference
-        name = Entry(cell.name, detail="reference" if is_reference else "")
-        rows.append((name, *(_metric(cell, m, marks.get(cell.name, {}).get(m), best[m]) for m in metrics)))
+        known = None if statistics is None else statistics.row(cell.name)
+        told = ["reference"] if cell is report.reference else []
+        told += ["● may be the best"] if known is not None and known.in_confidence_set else []
+        told += [f"not compared: {known.why_not_comparable}"] if known is not None and known.why_not_comparable else []
+        differences = {} if known is None else known.differences
+        name = Entry(cell.name, detail=", ".join(told))
+        rows.append((name, *(_metric(cell, m, differences.get(m), best[m]) for m in metrics)))
     for oracle in _oracles(report):
         values = [Entry(number(m, oracle.get(m)), oracle.get(m)) for m in metrics]
         rows.append((Entry("oracle", detail="the best that anyone could forecast here"), *values))
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
     heads = {"cell": False, **dict.fromkeys(columns.values(), True)}
-    return Table("leaderboard", f"{len(ranked)} cells, by {COLUMNS['rank_IC']} at first", heads, tuple(rows), reference)
+    return Table(
+        "leaderboard", f"{len(ranked)} cells, by {columns.get(sort_by, sort_by)}", heads, tuple(rows), reference
+    )
+
+
+def stability_table(statistics: SweepStatistics) -> Table:
+    """Return the metric behind the order per cell and year, with its t-value, and what the cell's tests came to."""
+    years = sorted({period.label for row in statistics.rows for period in row.years})
+    rows = []
+    for row in statistics.rows:
+        found = {period.label: period.test for period in row.years}
+        entries = [_period(found[year]) if year in found else Entry("–") for year in years]
+        deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
+        rows.append((Entry(row.name), _plain("IC", row.confidence_p), _plain("IC", deflated), *entries))
+    heads = {"cell": False, "confidence p": True, "deflated Sharpe": True, **dict.fromkeys(years, True)}
+    return Table("stability", f"{COLUMNS[statistics.metric]} by year with t-values, and tests", heads, tuple(rows))
 
 
 def windows_table(cell: Cell) -> Table:
@@ -186,15 +222,16 @@ def number(metric: str, value: Any) -> str:
     return (f"{value:,}" if isinstance(value, int) else f"{value:.4f}").replace("-", "−")
 
 
-def _metric(cell: Cell, metric: str, mark: Mark | None, best: float | None) -> Entry:
+def _metric(cell: Cell, metric: str, difference: Difference | None, best: float | None) -> Entry:
     value = cell.overall.get(metric)
     interval = cell.intervals.get(metric) or {}
     low, high = interval.get("low"), interval.get("high")
     is_best = value is not None and value == best
     shown = Entry(number(metric, value), value, _interval(metric, value, low, high), best=is_best)
-    if mark is None or mark.verdict == "same":
+    if difference is None or difference.verdict not in ("better", "worse"):
         return shown
-    return replace(shown, mark=mark.verdict, hint=f"{mark.verdict} than the reference, p = {mark.p:.3f}")
+    hint = f"{difference.verdict} than the reference, p = {difference.p_hac:.3f} and {difference.p_bootstrap:.3f}"
+    return replace(shown, mark=difference.verdict, hint=hint)
 
 
 def _interval(metric: str, value: Any, low: Any, high: Any) -> str:
@@ -204,6 +241,13 @@ def _interval(metric: str, value: Any, low: Any, high: Any) -> str:
     if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
         return f"±\N{NO-BREAK SPACE}{number(metric, (high - low) / 2)}"
     return f"{number(metric, low)} … {number(metric, high)}"
+
+
+def _period(test: HacTest) -> Entry:
+    if math.isnan(test.estimate):
+        return Entry("–")
+    detail = "" if math.isnan(test.t_value) else f"t = {test.t_value:.2f}"
+    return Entry(number("IC", test.estimate), test.estimate, detail)
 
 
 def _plain(metric: str, value: Any) -> Entry:

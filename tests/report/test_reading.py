@@ -11,10 +11,10 @@ import pytest
 
 from harness.errors import DataError, SnapshotError
 from harness.report import find_folders, read_cells
-from harness.report.cells import Report
+from harness.report.cells import Cell, Report
 from harness.report.comparison import compare
 from harness.report.published import published_beside, published_sources
-from harness.report.tables import command, leaderboard_rows, number
+from harness.report.tables import command, leaderboard_rows, number, stability_table
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:
@@ -87,19 +87,42 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, report: Report) -> None:
         read_cells([folder])
 
 
-def test_a_shifted_series_is_better_with_p_below_the_level(report: Report) -> None:
+def with_series(cell: Cell, name: str, values: np.ndarray) -> Cell:
+    return Cell(name, cell.folder, cell.snapshot, cell.times, {**cell.series, "IC": values})
+
+
+def test_a_shifted_series_is_marked_better_and_an_equal_one_is_not(report: Report) -> None:
     cell = report.reference
     noise = np.random.default_rng(0).normal(0, 0.01, cell.times.size)
-    better = type(cell)("better", cell.folder, cell.snapshot, cell.times, {"IC": cell.series["IC"] + 0.1 + noise})
-    same = type(cell)("same", cell.folder, cell.snapshot, cell.times, {"IC": cell.series["IC"] + noise})
-    marks = compare([cell, better, same])
-    assert cell.name not in marks
-    assert (marks["better"]["IC"].verdict, marks["same"]["IC"].verdict) == ("better", "same")
-    assert compare([better, cell])[cell.name]["IC"].verdict == "worse"
+    better = with_series(cell, "better", cell.series["IC"] + 0.2 + noise)
+    same = with_series(cell, "same", cell.series["IC"] + noise)
+    shown = Report((cell, better, same), ())
+    rows = {row[0].text: row[1] for row in leaderboard_rows(shown, compare(shown)).rows}
+    assert (rows["better"].mark, rows["same"].mark, rows[cell.name].mark) == ("better", "", "")
+    assert "p = 0.0" in rows["better"].hint
+
+
+def test_a_single_cell_is_compared_with_nothing(report: Report) -> None:
+    assert compare(Report((report.reference,), ())) is None
+
+
+def test_cells_of_another_label_are_not_compared_and_say_so(report: Report) -> None:
+    rows = leaderboard_rows(report, compare(report)).rows
+    others = [row[0].detail for row in rows if "horizon=10" in row[0].text]
+    mine = report.reference.name
+    assert all("not compared: another label" in detail for detail in others) or "horizon=10" in mine
+
+
+def test_the_stability_table_has_a_column_per_year(report: Report) -> None:
+    found = compare(report)
+    assert found is not None
+    table = stability_table(found)
+    assert len(table.rows) == len(report.cells)
+    assert {str(year) for year in np.unique(report.reference.times.astype("datetime64[Y]"))} <= set(table.heads)
 
 
 def test_the_table_has_every_cell_the_oracles_and_the_intervals(report: Report) -> None:
-    table = leaderboard_rows(report, compare(report.cells))
+    table = leaderboard_rows(report, compare(report))
     assert len(table.rows) == len(report.cells) + 2
     assert table.reference is not None
     assert table.rows[table.reference][0].text == report.reference.name
