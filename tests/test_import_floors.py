@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.sweep_statistics",),
     ("harness.leaderboard", "harness.regression"),
     ("harness.published",),
-    ("harness.audit", "harness.tracking", "harness.report", "harness.skeletons"),
+    ("harness.audit", "harness.tracking", "harness.report", "harness.skeletons", "harness.qlib_workflow"),
     ("harness.cli", "harness.pytest_plugin"),
 )
 HEAVY = {"torch", "mlflow", "xgboost", "catboost", "dask", "distributed"}

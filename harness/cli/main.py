@@ -15,6 +15,7 @@ from harness.cli import (
     bless,
     check,
     completion,
+    convert_qlib,
     data,
     diff,
     explain,
@@ -47,7 +48,23 @@ _REFUSED_BY_THE_SYSTEM = frozenset(
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
     }
 )
-_COMMANDS = (run, explain, audit, check, bless, log, diff, nightly, migrate, data, report, leaderboard, new, completion)
+_COMMANDS = (
+    run,
+    explain,
+    audit,
+    check,
+    bless,
+    log,
+    diff,
+    nightly,
+    migrate,
+    data,
+    report,
+    leaderboard,
+    new,
+    convert_qlib,
+    completion,
+)
 _INTERRUPTED = 130
 _WIDTH_OF_A_FILE = 160
 

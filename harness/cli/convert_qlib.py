@@ -1,0 +1,70 @@
+"""`bench convert-qlib`: a workflow file of qlib as an experiment of ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.artifacts import write_atomically
+from harness.cli.shared import Arguments, Commands
+from harness.errors import ConfigError
+from harness.qlib_workflow import read_workflow, translate
+
+__all__ = ["add", "convert_qlib"]
+
+_HELP = """\
+Turn a workflow file of qlib's rolling benchmarks into an experiment: data folder, features, processors, label, windows,
+model and portfolio. What has no counterpart is named, in the file and on the screen; nothing is dropped silently.
+
+examples:
+  bench convert-qlib workflow_config_linear_Alpha158.yaml
+  bench convert-qlib workflow.yaml --horizon 20 --step 20 --out my_conf/experiment/from_qlib.yaml
+  bench run --config-dir my_conf experiment=from_qlib
+
+exit codes: 0 translated, 2 a file that is no workflow, or something without a counterpart"""
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = groups.add_parser(
+        "convert-qlib",
+        help="turn a workflow file of qlib into an experiment",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workflow", metavar="FILE", help="qlib's YAML file")
+    parser.add_argument(
+        "--horizon", type=int, default=20, help="the label's horizon, as in qlib's rolling (default: 20)"
+    )
+    parser.add_argument("--step", type=int, default=20, help="times per test segment (default: 20)")
+    parser.add_argument("--as-qlib", action="store_true", help="keep qlib's rules where ours are stricter")
+    parser.add_argument("--out", metavar="FILE", help="write the experiment there instead of printing it")
+    parser.set_defaults(command=convert_qlib)
+
+
+def convert_qlib(arguments: Arguments, out: Console, err: Console) -> int:
+    """Translate, then print or write."""
+    workflow = read_workflow(Path(arguments.workflow))
+    found = translate(workflow, horizon=arguments.horizon, step=arguments.step, as_qlib=arguments.as_qlib)
+    for note in found.notes:
+        err.print(f"not carried over: {note}", style="yellow", markup=False, soft_wrap=True)
+    if arguments.out is None:
+        out.print(found.to_yaml(), markup=False, soft_wrap=True, end="")
+        return 0
+    path = Path(arguments.out)
+    if path.exists():
+        raise ConfigError(
+            "The file is there already, and stays as it is.",
+            where="--out",
+            got=str(path),
+            expected="a name that is not taken",
+            hint="remove it, or choose another",
+        )
+    write_atomically(path, found.to_yaml().encode())
+    out.print(f"written   {path}", markup=False, soft_wrap=True)
+    if path.parent.name == "experiment":
+        command = f"bench run --config-dir {path.parent.parent} experiment={path.stem}"
+        out.print(f"run       {command}", markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,120 @@
+"""qlib's models and processors under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import ConfigError, closest
+from harness.qlib_workflow.workflow import Node
+
+__all__ = ["model_of", "processor_of"]
+
+# qlib's class → our choice, and keyword → key.
+_MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "LinearModel": ("linear", {k: k for k in ("estimator", "alpha", "fit_intercept", "include_valid")}),
+    "LGBModel": (
+        "lightgbm",
+        {
+            **{k: k for k in ("loss", "learning_rate", "num_leaves", "max_depth", "colsample_bytree", "subsample")},
+            **{k: k for k in ("lambda_l1", "lambda_l2", "num_boost_round", "early_stopping_rounds", "seed")},
+            "num_threads": "threads",
+        },
+    ),
+    "XGBModel": (
+        "xgboost",
+        {
+            **{
+                k: k for k in ("max_depth", "colsample_bytree", "subsample", "num_boost_round", "early_stopping_rounds")
+            },
+            **{"eta": "learning_rate", "learning_rate": "learning_rate", "nthread": "threads", "seed": "seed"},
+        },
+    ),
+    "CatBoostModel": (
+        "catboost",
+        {
+            **{k: k for k in ("learning_rate", "max_depth", "num_leaves", "grow_policy", "subsample")},
+            **{k: k for k in ("num_boost_round", "early_stopping_rounds", "seed")},
+            "thread_count": "threads",
+        },
+    ),
+}
+_DROPPED: Mapping[str, str] = {
+    "eval_metric": "our models stop early on their own loss",
+    "n_estimators": "the training call that qlib uses ignores it",
+    "bootstrap_type": "CatBoost has Poisson on GPUs only; ours is Bernoulli",
+    "loss": "ours is the squared error",
+}
+_HAS_EXTRA = ("lightgbm", "xgboost", "catboost")
+_PLAIN = (
+    *("CSRankNorm", "CSZFillna", "ProcessInf", "TanhProcess", "DropnaLabel", "ZScoreNorm", "MinMaxNorm"),
+    *("CSZScoreNorm", "Fillna", "RobustZScoreNorm", "DropCol", "FilterCol"),
+)
+_OF_LABELS = ("DropnaLabel",)
+
+
+def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return our choice of model and its keys.
+
+    Raises
+    ------
+    ConfigError
+        When we have no such model.
+    """
+    model = task.child("model")
+    name = model.text("class")
+    if name not in _MODELS:
+        raise ConfigError(
+            "There is no counterpart of this model.",
+            where=f"{model.file}: {model.path}.class",
+            got=name,
+            expected=", ".join(_MODELS),
+            hint=closest(name, _MODELS) or "`bench new model NAME` begins one of your own",
+        )
+    choice, keys = _MODELS[name]
+    settings: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in model.maybe("kwargs").content.items():
+        if key in keys:
+            settings[keys[key]] = value
+        elif key in _DROPPED:
+            notes.append(f"{model.path}.kwargs.{key}={value}: {_DROPPED[key]}")
+        elif choice in _HAS_EXTRA:
+            extra[str(key)] = value
+        else:
+            notes.append(f"{model.path}.kwargs.{key}={value}: our {choice} has no such key")
+    return choice, {**settings, **({"extra": extra} if extra else {})}
+
+
+def processor_of(entry: object, place: str, train: list[str], notes: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return ``features`` or ``label``, and our processor as configuration.
+
+    Raises
+    ------
+    ConfigError
+        When we have no such processor.
+    """
+    record: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"class": entry}
+    name, given = str(record.get("class", "")).rpartition(".")[2], dict(record.get("kwargs") or {})
+    if name not in _PLAIN:
+        raise ConfigError(
+            "There is no counterpart of this processor.",
+            where=place,
+            got=name,
+            expected=", ".join(_PLAIN),
+            hint=closest(name, _PLAIN),
+        )
+    group = "label" if given.pop("fields_group", "feature") == "label" or name in _OF_LABELS else "features"
+    fitted = [str(given.pop(key)) for key in ("fit_start_time", "fit_end_time") if key in given]
+    if fitted and fitted != train:
+        notes.append(f"{place}: fitted on {' … '.join(fitted)} there, on the first learning period here")
+    translated: dict[str, Any] = {"_target_": f"harness.preprocess.{name}"}
+    if name == "RobustZScoreNorm":
+        translated["clip"] = 3.0 if given.pop("clip_outlier", True) else None
+    if name in ("DropCol", "FilterCol"):
+        translated["names"] = list(given.pop("col_list", ()))
+    for key in ("fill_value", "method"):
+        if key in given:
+            translated[key] = given.pop(key)
+    notes += [f"{place}.kwargs.{key}={value}: no counterpart" for key, value in given.items()]
+    return group, translated

@@ -1,0 +1,165 @@
+"""A workflow of qlib becomes an experiment that runs, and says what it could not carry over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.cli import main
+from harness.config import compose_config
+from harness.errors import ConfigError
+from harness.instantiate import describe
+from harness.qlib_workflow import read_workflow, translate
+
+WORKFLOW = Path(__file__).parent / "workflow.yaml"
+
+
+def changed(tmp_path: Path, change: Any) -> Path:
+    content = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    change(content)
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def written(path: Path, tmp_path: Path, **options: Any) -> Any:
+    target = tmp_path / "conf" / "experiment" / "from_qlib.yaml"
+    target.parent.mkdir(parents=True)
+    target.write_text(translate(read_workflow(path), **options).to_yaml(), encoding="utf-8")
+    return compose_config(["experiment=from_qlib"], search_path=[tmp_path / "conf"])
+
+
+def test_everything_of_the_workflow_arrives(tmp_path: Path) -> None:
+    config = written(WORKFLOW, tmp_path, horizon=10, step=30)
+    data = describe(config.data)
+    assert isinstance(data, dict)
+    assert (data["path"], data["universe"], data["benchmark"]) == ("qlib_data", "mine", None)
+    assert (config.windows.step, config.label.look_ahead) == (30, 11)
+    assert config.windows.train == ("2012-01-04", "2012-10-30")
+    assert config.windows.test == ("2013-03-15", "2013-08-13")
+    assert describe(config.model) == {
+        **{"_target_": "baselines.models.linear.Linear", "estimator": "ridge", "alpha": 0.05},
+        **{"fit_intercept": False, "include_valid": True},
+    }
+    assert config.evaluation.portfolio is not None
+    assert (config.evaluation.portfolio.topk, config.evaluation.portfolio.n_drop) == (5, 1)
+    names = [type(p).__name__ for p in (*config.preprocess.features, *config.preprocess.label)]
+    assert names == ["RobustZScoreNorm", "Fillna", "DropnaLabel", "CSRankNorm"]
+
+
+def test_the_default_processors_of_a_handler_arrive(tmp_path: Path) -> None:
+    def forget(content: Any) -> None:
+        kwargs = content["task"]["dataset"]["kwargs"]["handler"]["kwargs"]
+        del kwargs["infer_processors"], kwargs["learn_processors"]
+
+    config = written(changed(tmp_path, forget), tmp_path)
+    assert config.preprocess.features == ()
+    assert [type(p).__name__ for p in config.preprocess.label] == ["DropnaLabel", "CSZScoreNorm"]
+
+
+@pytest.mark.parametrize(
+    ("model", "kwargs", "choice", "keys"),
+    [
+        (
+            "LGBModel",
+            {"loss": "mse", "num_leaves": 210, "num_threads": 4, "min_data_in_leaf": 7},
+            "lightgbm",
+            {"loss": "mse", "num_leaves": 210, "threads": 4, "extra": {"min_data_in_leaf": 7}},
+        ),
+        (
+            "XGBModel",
+            {"eta": 0.05, "nthread": 3, "n_estimators": 647},
+            "xgboost",
+            {"learning_rate": 0.05, "threads": 3},
+        ),
+        ("CatBoostModel", {"loss": "RMSE", "thread_count": 2}, "catboost", {"threads": 2}),
+    ],
+)
+def test_the_models_and_their_keywords_arrive(
+    model: str, kwargs: dict[str, Any], choice: str, keys: dict[str, Any], tmp_path: Path
+) -> None:
+    def exchange(content: Any) -> None:
+        content["task"]["model"] = {"class": model, "kwargs": kwargs}
+
+    found = translate(read_workflow(changed(tmp_path, exchange)))
+    assert found.overrides["model"] == choice
+    assert found.settings["model"] == keys
+
+
+def test_what_has_no_counterpart_is_named_in_the_file_and_on_the_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert-qlib", str(WORKFLOW)]) == 0
+    shown = capsys.readouterr()
+    for piece in ("start_time", "label=", "subscribe_fields"):
+        assert piece in shown.err
+        assert f"# Not carried over: {next(n for n in shown.err.splitlines() if piece in n)[18:]}" in shown.out
+
+
+def test_the_stricter_rules_are_ours_unless_qlib_s_are_asked_for(tmp_path: Path) -> None:
+    assert "compat" not in translate(read_workflow(WORKFLOW)).overrides
+    assert translate(read_workflow(WORKFLOW), as_qlib=True).overrides["compat"] == "qlib"
+
+
+def test_a_converted_market_runs_by_a_converted_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["data.instruments=24", "data.days=420", "data.members=16"]
+    assert main(["data", "convert", "--to", "qlib_bin", "--out", "qlib_data", "--universe", "mine", *small]) == 0
+    out = "my_conf/experiment/from_qlib.yaml"
+    assert main(["convert-qlib", str(WORKFLOW), "--step", "40", "--out", out]) == 0
+    assert "bench run --config-dir my_conf experiment=from_qlib" in capsys.readouterr().out
+    assert main(["run", "--config-dir", "my_conf", "experiment=from_qlib", "evaluation.portfolio.benchmark=cash"]) == 0
+    assert "excess return" in capsys.readouterr().out
+    assert main(["convert-qlib", str(WORKFLOW), "--out", out]) == 2
+    assert "stays as it is" in capsys.readouterr().err
+
+
+def other_model(content: Any) -> None:
+    content["task"]["model"]["class"] = "DNNModelPytorch"
+
+
+def other_handler(content: Any) -> None:
+    content["task"]["dataset"]["kwargs"]["handler"]["class"] = "Alpha158vwap"
+
+
+def other_processor(content: Any) -> None:
+    content["task"]["dataset"]["kwargs"]["handler"]["kwargs"]["infer_processors"] = [{"class": "RobustZScore"}]
+
+
+def no_segments(content: Any) -> None:
+    del content["task"]["dataset"]["kwargs"]["segments"]
+
+
+def odd_segment(content: Any) -> None:
+    content["task"]["dataset"]["kwargs"]["segments"]["train"] = ["2012-01-04"]
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "piece"),
+    [
+        (other_model, "task.model.class", "LinearModel"),
+        (other_handler, "handler.class", "did you mean `Alpha158`?"),
+        (other_processor, "infer_processors[0]", "did you mean `RobustZScoreNorm`?"),
+        (no_segments, "task.dataset.kwargs.segments", "task.model"),
+        (odd_segment, "segments.train", "[first, last]"),
+    ],
+)
+def test_what_cannot_be_translated_is_refused_by_its_place(change: Any, where: str, piece: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        translate(read_workflow(changed(tmp_path, change)))
+    assert where in str(caught.value.where)
+    assert piece in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "[1, 2]", "a: [1", "\x00"])
+def test_a_file_that_is_no_workflow_is_refused(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "workflow.yaml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_workflow(path)
