@@ -17,6 +17,7 @@ from harness.experiment import ExperimentResult
 from harness.experiment import run as run_config
 from harness.interfaces import Observer
 from harness.regression import named_suite, standard_of, suite_names
+from harness.shelf import Shelf
 from harness.snapshot import read_snapshot
 from harness.suite import CaseRun, Run, Standard, Suite, run_case, run_suite
 
@@ -150,17 +151,18 @@ def standard_for(arguments: Arguments, regression: str, overrides: Sequence[str]
 
 
 class Runner:
-    """Runs the experiment of a case: overrides in, result out."""
+    """Runs the experiment of a case: overrides in, result out; the cases share their large stages in memory."""
 
     def __init__(self, overrides: Sequence[str], search_path: Sequence[str | Path], observer: Observer) -> None:
         self._overrides = tuple(overrides)
         self._search_path = search_path
         self._observer = observer
+        self._shelf = Shelf()
 
     def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
         """Compose and run."""
         config = compose_config([*overrides, *self._overrides], search_path=self._search_path)
-        return run_config(config, self._observer)
+        return run_config(config, self._observer, shelf=self._shelf)
 
 
 def runner(selection: Selection, arguments: Arguments, observer: Observer) -> Runner:
