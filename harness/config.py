@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.data.source import Source
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation import Metric, SignalEvaluation, check_extra
+from harness.execution import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
 from harness.instantiate import LATER, build_record, join_key
@@ -38,6 +40,7 @@ __all__ = [
     "config_folder",
     "known_keys",
     "parse",
+    "rebuild",
     "unreadable",
 ]
 
@@ -129,7 +132,8 @@ class ExperimentConfig:
     """One experiment, complete and checked.
 
     `command` holds what `bench run` was given to compose it; it is recorded and changes nothing. `audit` says whether
-    the run is audited on the way, and changes no number either.
+    the run is audited on the way, `executor` where it is computed: neither changes a number. `composed` is the composed
+    tree as JSON, from which `rebuild` makes the same configuration in another process.
     """
 
     suite: str
@@ -145,9 +149,11 @@ class ExperimentConfig:
     adaptation: Adaptation
     evaluation: EvaluationConfig
     output: OutputConfig
+    executor: Executor
     choices: Mapping[str, str]
     command: tuple[str, ...] = ()
     audit: AuditLevel = "none"
+    composed: str = field(default="", repr=False, compare=False)
 
     @property
     def case_name(self) -> str:
@@ -215,7 +221,17 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
-    return typing.cast("ExperimentConfig", build_record(ExperimentConfig, {str(k): v for k, v in tree.items()}, ""))
+    return _built({str(k): v for k, v in tree.items()})
+
+
+def rebuild(composed: str) -> ExperimentConfig:
+    """Return the configuration whose `ExperimentConfig.composed` is given, without composing it again."""
+    return _built(json.loads(composed))
+
+
+def _built(tree: dict[str, object]) -> ExperimentConfig:
+    composed = json.dumps(tree, ensure_ascii=False)
+    return typing.cast("ExperimentConfig", build_record(ExperimentConfig, {**tree, "composed": composed}, ""))
 
 
 def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:

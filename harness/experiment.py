@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class ExperimentResult:
         learned, when it saves anything.
     reused
         True when the store held the whole result already.
+    seconds_elsewhere
+        What workers spent on it, before this process took it from the store.
     """
 
     config: ExperimentConfig
@@ -48,6 +50,11 @@ class ExperimentResult:
     snapshot: Snapshot
     folder: Path
     reused: bool
+    seconds_elsewhere: float = 0.0
+
+    def made_elsewhere(self, seconds: float) -> ExperimentResult:
+        """Return the same result as one that workers have made just now."""
+        return replace(self, reused=False, seconds_elsewhere=seconds)
 
     @property
     def metrics(self) -> dict[str, Any]:

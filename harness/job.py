@@ -59,6 +59,8 @@ class Job:
         Keeps large stages in memory for the next experiment of this process.
     shared
         Large stages go through the store too, for other processes.
+    panel_key
+        The panel's, where another process has looked at the source already.
     """
 
     config: ExperimentConfig
@@ -67,11 +69,12 @@ class Job:
     observer: Observer = field(default_factory=Silent)
     shelf: Shelf = field(default_factory=Shelf)
     shared: bool = False
+    panel_key: Key | None = None
 
     @cached_property
     def stages(self) -> Stages:
         """The stages up to the sample table."""
-        return Stages(self.config, self.store, self.watch, self.observer)
+        return Stages(self.config, self.store, self.watch, self.observer, self.panel_key)
 
     @cached_property
     def panel(self) -> Panel:

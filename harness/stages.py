@@ -33,6 +33,11 @@ class TableKey:
     label: Key
 
     @property
+    def both(self) -> tuple[Key, Key]:
+        """The two keys."""
+        return self.features, self.label
+
+    @property
     def digest(self) -> str:
         """Both digests as one text."""
         return f"{self.features.digest}-{self.label.digest}"
@@ -51,9 +56,19 @@ class Stages:
         Told the seconds of each stage.
     observer
         Told about progress.
+    panel_key
+        The panel's, where another process has looked at the source already; without it the source is asked.
     """
 
-    def __init__(self, config: ExperimentConfig, store: ArtifactStore, watch: Stopwatch, observer: Observer) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        store: ArtifactStore,
+        watch: Stopwatch,
+        observer: Observer,
+        panel_key: Key | None = None,
+    ) -> None:
+        self._panel_key = panel_key
         self.config = config
         self.store = store
         self.watch = watch
@@ -65,15 +80,21 @@ class Stages:
         """Return the panel, memory-mapped from the store."""
         source = self.config.data
         with self.watch.stage("panel"):
-            key = key_of(
-                "panel", source=describe(source), inputs=source.inputs(), code=code_digest(*modules_of(source))
-            )
+            key = self.panel_key()
             found = self.store.find(key)
             if found is None:
                 self.observer.start("panel", 1)
                 found = self.store.get_or_make(key, lambda folder: save_panel(source.load(), folder))
                 self.observer.finish("panel")
             return load_panel(found)
+
+    def panel_key(self) -> Key:
+        """Return what identifies the panel: the source, the content of its files, and the code that reads them."""
+        if self._panel_key is None:
+            source = self.config.data
+            code = code_digest(*modules_of(source))
+            self._panel_key = key_of("panel", source=describe(source), inputs=source.inputs(), code=code)
+        return self._panel_key
 
     def table_key(self, panel: Panel) -> TableKey:
         """Return what identifies the raw sample table of `panel`, without computing it."""

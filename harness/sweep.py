@@ -6,7 +6,7 @@ import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class CellResult:
     trace
         The traceback of a failure.
     seconds
-        Wall time.
+        Wall time; where workers made it, theirs together.
     """
 
     cell: Cell
@@ -147,7 +147,9 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return CellResult(cell, outcome, seconds=time.perf_counter() - began, **what)  # type: ignore[arg-type]
 
     try:
-        return ended(Outcome.DONE, result=run_cell(cell.config))
+        result = run_cell(cell.config)
+        done = ended(Outcome.DONE, result=result)
+        return replace(done, seconds=done.seconds + result.seconds_elsewhere)
     except HarnessError as error:
         return ended(Outcome.REFUSED, reason=str(error))
     except Exception as error:

@@ -236,17 +236,26 @@ class WindowStage:
         found, blocks = self._once
         return found.table, blocks, found.reads
 
-    def _processed_once(self) -> _Processed:
-        first, cache = self.windows[0], self.cache
-        train, _ = learning_segments(first, self.recipe.model)
-        key = key_of(
+    def prepare(self) -> None:
+        """Make what all windows share, so that several processes find it."""
+        if not self.refits and self._once is None:
+            self._processed(self.windows[0])
+
+    @property
+    def processed_key(self) -> Key:
+        """The key of the table that all windows share when processors are fitted once."""
+        train, _ = learning_segments(self.windows[0], self.recipe.model)
+        return key_of(
             "processed",
-            table="" if cache is None else cache.table,
-            code="" if cache is None else cache.processing,
+            table="" if self.cache is None else self.cache.table,
+            code="" if self.cache is None else self.cache.processing,
             preprocess=describe(self.recipe.preprocess),
             fitted_on=_positions(train),
-            decision=first.decision,
+            decision=self.windows[0].decision,
         )
+
+    def _processed_once(self) -> _Processed:
+        cache, key = self.cache, self.processed_key
         if cache is None:
             return self._process(key)
         if not cache.shared:

@@ -125,10 +125,18 @@ def test_a_reference_that_is_no_cell_is_refused_before_anything_runs(capsys: pyt
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_the_plan_of_a_sweep_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "-m", "--plan", "windows.step=20,40"]) == 0
-    assert "2 cells" in capsys.readouterr().out
-    assert list(Path.cwd().iterdir()) == []
+def test_the_plan_of_a_sweep_looks_at_the_calendar_and_computes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", *SMALL, "windows.step=40,60", "adaptation=rolling_retrain,gf_exp"]
+    assert main(["run", "--plan", *sweep]) == 0
+    assert "4 cells" in capsys.readouterr().out
+    assert {path.name for path in (Path.cwd() / ".bench" / "store").iterdir()} == {"panel"}
+    assert main(["run", *sweep[:-1]]) == 0
+    capsys.readouterr()
+    assert main(["run", "--plan", *sweep]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines if "rolling_retrain" in line] == ["stored", "stored"]
+    assert all("run, 0 of its windows are stored" in line for line in lines if "gf_exp" in line)
+    assert next(line.split() for line in lines if "features" in line) == ["features", "1", "1"]
 
 
 def test_an_unknown_command_is_refused_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

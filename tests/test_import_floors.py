@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.worker",),
     ("harness.fill",),
     ("harness.sweep",),
+    ("harness.sweep_plan",),
     ("harness.sweep_statistics",),
     ("harness.leaderboard", "harness.regression"),
     ("harness.published",),

@@ -22,6 +22,7 @@ from harness.errors import HarnessError, LookAheadError
 from harness.experiment import ExperimentResult, run
 from harness.interfaces import Observer, Silent
 from harness.provenance import Stopwatch
+from harness.shelf import Shelf
 from harness.snapshot import Snapshot, write_snapshot
 from harness.stages import Stages
 
@@ -102,15 +103,22 @@ def audit_result(
 
 
 def run_audited(
-    config: ExperimentConfig, observer: Observer, store: ArtifactStore | None = None
+    config: ExperimentConfig,
+    observer: Observer,
+    store: ArtifactStore | None = None,
+    *,
+    shelf: Shelf | None = None,
+    shared: bool = False,
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
+
+    Parameters as in `harness.experiment.run`.
 
     Returns
     -------
     The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
     """
-    result = run(config, observer, store)
+    result = run(config, observer, store, shelf=shelf, shared=shared)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.artifacts import canonical_json
-from harness.audit import run_audited
+from harness.audit import Verdict, run_audited
 from harness.cli import tables
 from harness.cli.audit import verdict_table
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig, composed_yaml
+from harness.execution import Serial
 from harness.experiment import ExperimentResult
+from harness.fill import WorkersLostError, fill
 from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
+from harness.shelf import Shelf
 from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.sweep_plan import plan_cells
 from harness.sweep_statistics import caption, check_reference, statistics_of
 
 __all__ = ["add", "run", "sweep"]
+
+RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 
 _HELP = """\
 Run one experiment and leave its snapshot.
@@ -67,7 +74,8 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
         return sweep(arguments, out, err)
     config = config_of(arguments)
     with ProgressObserver(err) as observer:
-        result, verdict = run_audited(config, observer)
+        run_one = _runner([config], observer)
+        result, verdict = run_one(config)
     code = 0 if verdict is None or verdict.clean else 1
     if arguments.json:
         record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
@@ -87,9 +95,12 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
-        out.print(tables.plan_table(cells))
+        with ProgressObserver(err) as observer:
+            planned = plan_cells(cells, observer)
+        out.print(tables.plan_table(planned))
         return 0
     with ProgressObserver(err) as observer:
+        run_one = _runner([cell.config for cell in cells if cell.config is not None], observer)
         observer.start("cells", len(cells))
 
         def tell(ended: CellResult) -> None:
@@ -97,7 +108,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             if ended.reason is not None:
                 observer.notice(f"{ended.cell.name}: {ended.outcome}: {ended.reason}")
 
-        ended = run_sweep(cells, lambda config: _audited(config, observer), tell)
+        ended = run_sweep(cells, lambda config: _audited(config, run_one, observer), tell)
         observer.finish("cells")
         observer.start("statistics", 1)
         statistics = statistics_of(ended, arguments.sort_by, arguments.reference)
@@ -115,9 +126,25 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0
 
 
-def _audited(config: ExperimentConfig, observer: ProgressObserver) -> ExperimentResult:
+def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> RunOne:
+    """Let the executor's workers prepare all experiments, and return what then runs each of them."""
+    executor = configs[0].executor if configs else Serial()
+    filled = {id(configs[at]): done for at, done in fill(configs, executor, observer).items()}
+    shelf, shared = Shelf(), not isinstance(executor, Serial)
+
+    def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
+        done = filled.get(id(config))
+        if done is not None and done.lost is not None:
+            raise WorkersLostError(f"{config.case_name}: {done.lost}")
+        result, verdict = run_audited(config, observer, shelf=shelf, shared=shared)
+        return result if done is None else result.made_elsewhere(done.seconds), verdict
+
+    return run_one
+
+
+def _audited(config: ExperimentConfig, run_one: RunOne, observer: ProgressObserver) -> ExperimentResult:
     """Run one cell; a leak that its audit finds is told at once, and stands in its snapshot."""
-    result, verdict = run_audited(config, observer)
+    result, verdict = run_one(config)
     if verdict is not None and not verdict.clean:
         observer.notice(f"{config.case_name}: {verdict.summary}")
     return result

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,8 @@ from harness.data.calendar import Calendar
 from harness.experiment import ExperimentResult
 from harness.leaderboard import COLUMNS, Leaderboard
 from harness.samples import RowIndex
-from harness.sweep import Cell, Outcome
+from harness.sweep import Outcome
+from harness.sweep_plan import SweepPlan
 from harness.sweep_statistics import mark, name_mark
 from harness.windows import Segment, Window
 
@@ -77,14 +79,23 @@ def leaderboard_table(board: Leaderboard) -> Table:
     return table
 
 
-def plan_table(cells: Sequence[Cell]) -> Table:
-    """Return the cells that a sweep would run, and why some are refused."""
-    table = Table(title=f"{len(cells)} cells", box=SIMPLE_HEAD, title_justify="left")
+def plan_table(plan: SweepPlan) -> Group:
+    """Return the cells that a sweep would run, why some are refused, and what they share or have in the store."""
+    table = Table(title=f"{len(plan.cells)} cells", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("cell")
+    table.add_column("windows", justify="right")
     table.add_column("plan")
-    for cell in cells:
-        table.add_row(Text(cell.name), Text("run" if cell.refusal is None else f"refused: {cell.refusal}"))
-    return table
+    for planned in plan.cells:
+        known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
+        what = "stored" if planned.finished else f"run{known}"
+        text = what if planned.refusal is None else f"refused: {planned.refusal}"
+        table.add_row(Text(planned.cell.name), str(planned.windows or "–"), Text(text))
+    stages = Table(title="stages", box=SIMPLE_HEAD, title_justify="left")
+    for name in ("stage", "different ones", "stored"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    for stage, (count, held) in plan.stages.items():
+        stages.add_row(stage, str(count), str(held))
+    return Group(table, stages)
 
 
 def result_summary(result: ExperimentResult) -> str:

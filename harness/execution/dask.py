@@ -1,0 +1,153 @@
+"""A Dask cluster: one that is running, or one of local processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from harness.errors import ConfigError
+from harness.execution.task import Ended, Task, Work
+from harness.execution.threads import available_cores, thread_limits
+
+__all__ = ["Dask", "DaskPool"]
+
+_SECONDS_TO_CONNECT = 10
+
+
+@dataclass(frozen=True)
+class Dask:
+    """Workers of a Dask scheduler. A worker elsewhere needs this package and the folder of the artifact store.
+
+    Attributes
+    ----------
+    address
+        Of the scheduler, such as ``tcp://host:8786``; None starts a cluster on this machine.
+    workers
+        Of that local cluster; None takes one per core.
+    retries
+        Further tries of a task whose worker dies; Dask's own.
+
+    Raises
+    ------
+    ConfigError
+        When Dask is not installed or the scheduler does not answer.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, value, low in (("workers", self.workers, 1), ("retries", self.retries, 0)):
+            if value is not None and value < low:
+                raise ConfigError(
+                    f"`{name}` cannot be used.", where=f"executor.{name}", got=value, expected=f"at least {low}"
+                )
+
+    def start(self, work: Work) -> DaskPool:
+        """Connect to the scheduler, or bring a local cluster up."""
+        try:
+            import distributed
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "The Dask executor needs the library `distributed`, which is not installed.",
+                where="executor",
+                hint="pip install 'driftbench[dask]'",
+            ) from error
+        if self.address is None:
+            workers = self.workers or available_cores()
+            import dask
+
+            limits = dict(thread_limits(max(1, available_cores() // workers)))
+            # The nanny sets these before the worker's process loads anything.
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": limits}):
+                cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=logging.ERROR,
+                )
+            return DaskPool(distributed.Client(cluster), cluster, self.retries, work)  # type: ignore[no-untyped-call]
+        try:
+            client = distributed.Client(self.address, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                "The Dask scheduler does not answer.",
+                where="executor.address",
+                got=f"{self.address} ({type(error).__name__})",
+                expected="the address of a running scheduler, such as tcp://host:8786",
+                hint="start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`",
+            ) from error
+        return DaskPool(client, None, self.retries, work)
+
+
+class DaskPool:
+    """A client of a scheduler.
+
+    Parameters
+    ----------
+    client
+        The connection.
+    cluster
+        Taken down at the end when it is ours.
+    retries
+        Further tries of a task whose worker dies.
+    work
+        What a worker calls.
+    """
+
+    def __init__(self, client: Any, cluster: Any, retries: int, work: Work) -> None:
+        import distributed
+
+        self._client, self._cluster, self._retries, self._work = client, cluster, retries, work
+        self._under_way: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
+        self._names: dict[str, tuple[str, float]] = {}
+
+    @property
+    def workers(self) -> int:
+        """Threads of all workers."""
+        return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
+
+    def __enter__(self) -> DaskPool:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Cancel what has not begun and disconnect."""
+        self._client.cancel(list(self._under_way.futures))
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def submit(self, task: Task) -> None:
+        """Send a task; only its request travels."""
+        # Dask takes equal keys for equal work and forgets none, so a key is used once.
+        key = f"{task.name}-{len(self._names)}"
+        self._names[key] = (task.name, time.perf_counter())
+        future = self._client.submit(
+            self._work, task.request, key=key, priority=task.priority, retries=self._retries, pure=False
+        )
+        self._under_way.add(future)
+
+    def wait(self) -> list[Ended]:
+        """Return what has ended; a worker that was lost is Dask's own error."""
+        first = next(self._under_way)
+        return [self._ended(future) for future in [first, *self._completed()]]
+
+    def _completed(self) -> list[Any]:
+        return list(self._under_way.next_batch(block=False)) if self._under_way.has_ready() else []
+
+    def _ended(self, future: Any) -> Ended:
+        name, began = self._names[future.key]
+        seconds = time.perf_counter() - began
+        error = future.exception()
+        if error is None:
+            return Ended(name, seconds, future.result())
+        return Ended(name, seconds, f"{type(error).__name__}: {error}", died=True)

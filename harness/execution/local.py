@@ -1,0 +1,234 @@
+"""Processes on this machine: each reads tasks as lines of JSON and answers with lines of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO
+
+from harness.errors import ConfigError
+from harness.execution.task import Ended, Task, Work
+from harness.execution.threads import available_cores, thread_limits
+
+__all__ = ["Local", "LocalPool"]
+
+
+@dataclass(frozen=True)
+class Local:
+    """Workers on this machine, with workers × threads ≤ cores.
+
+    Attributes
+    ----------
+    workers
+        Processes; None takes one per core.
+    threads
+        Threads of each; None shares out the cores.
+    retries
+        How often a task is given to another worker when its own dies.
+    memory_gb
+        Tasks that are thought to need more together wait for each other; None sets no limit.
+
+    Raises
+    ------
+    ConfigError
+        For a number below 1, or more threads than cores.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    retries: int = 2
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers against the machine."""
+        cores = available_cores()
+        for name, value, low in (
+            ("workers", self.workers, 1),
+            ("threads", self.threads, 1),
+            ("retries", self.retries, 0),
+        ):
+            if value is not None and value < low:
+                raise ConfigError(
+                    f"`{name}` cannot be used.", where=f"executor.{name}", got=value, expected=f"at least {low}"
+                )
+        if (self.workers or 1) * (self.threads or 1) > cores:
+            raise ConfigError(
+                "There are more threads than cores.",
+                where="executor.workers",
+                got=f"{self.workers or 1} workers × {self.threads or 1} threads",
+                expected=f"at most {cores} together",
+            )
+
+    def start(self, work: Work) -> LocalPool:
+        """Bring the workers up."""
+        cores = available_cores()
+        workers = self.workers or max(1, cores // (self.threads or 1))
+        threads = self.threads or max(1, cores // workers)
+        budget = None if self.memory_gb is None else self.memory_gb * 1e9
+        return LocalPool(work, workers, threads, cores, retries=self.retries, memory=budget)
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    task: Task | None = None
+    began: float = 0.0
+
+    @property
+    def answers(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def end(self, *, kill: bool) -> None:
+        """Let it come to its end, or kill it, and wait until it has."""
+        if kill:
+            self.process.kill()
+        # Closing flushes what a dead worker can no longer take.
+        with contextlib.suppress(BrokenPipeError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        self.process.wait()
+        self.answers.close()
+
+    def give(self, task: Task) -> None:
+        self.task, self.began = task, time.perf_counter()
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(task.request).encode() + b"\n")
+        self.process.stdin.flush()
+
+
+@dataclass(order=True)
+class _Waiting:
+    rank: tuple[int, int]
+    task: Task = field(compare=False)
+
+
+class LocalPool:
+    """The workers of `Local`; a task that uses more threads than its worker takes the place of several.
+
+    Parameters
+    ----------
+    work
+        Its module is what each process runs: it reads requests from standard input, JSON strings on a line each, and
+        answers each with a line of JSON, ``{"error": …}``.
+    workers, threads
+        How many processes, and the threads of each.
+    cores
+        Threads of running tasks together.
+    retries
+        Further tries of a task whose worker dies.
+    memory
+        Bytes of running tasks together; None sets no limit.
+    """
+
+    def __init__(
+        self, work: Work, workers: int, threads: int, cores: int, *, retries: int, memory: float | None
+    ) -> None:
+        self._command = (sys.executable, "-m", work.__module__)
+        self._count, self._threads, self._cores = workers, threads, cores
+        self._retries, self._memory = retries, memory
+        self._workers: list[_Worker] = []
+        self._waiting: list[_Waiting] = []
+        self._tries: dict[str, int] = {}
+        self._order = 0
+        self._ended: list[Ended] = []
+        self._selector = selectors.DefaultSelector()
+
+    @property
+    def workers(self) -> int:
+        """Processes."""
+        return self._count
+
+    def __enter__(self) -> LocalPool:
+        """Return itself; a worker is started when there is work for it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the workers; one that is in the middle of a task is killed, the store keeps nothing half-written."""
+        for worker in self._workers:
+            worker.end(kill=worker.task is not None or error is not None)
+        self._workers.clear()
+        self._selector.close()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        self._order += 1
+        heapq.heappush(self._waiting, _Waiting((-task.priority, self._order), task))
+
+    def wait(self) -> list[Ended]:
+        """Give out work until something has ended."""
+        while not self._ended:
+            self._give_out()
+            for key, _ in self._selector.select():
+                self._hear(key.data)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _give_out(self) -> None:
+        while self._waiting and self._fits(self._waiting[0].task):
+            worker = next((w for w in self._workers if w.task is None), None)
+            if worker is None:
+                if len(self._workers) >= self._count:
+                    return
+                worker = self._started()
+            task = heapq.heappop(self._waiting).task
+            try:
+                worker.give(task)
+            except BrokenPipeError:
+                self._lost(worker)
+
+    def _fits(self, task: Task) -> bool:
+        running = [w.task for w in self._workers if w.task is not None]
+        if not running:
+            return True
+        threads = sum(max(t.threads, self._threads) for t in running)
+        memory = sum(t.memory for t in running)
+        return threads + max(task.threads, self._threads) <= self._cores and (
+            self._memory is None or memory + task.memory <= self._memory
+        )
+
+    def _started(self) -> _Worker:
+        environment = {**os.environ, **thread_limits(self._threads)}
+        # A session of its own keeps Ctrl-C from the worker: the main process takes the workers down.
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        worker = _Worker(process)
+        self._workers.append(worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+        return worker
+
+    def _hear(self, worker: _Worker) -> None:
+        line = worker.answers.readline()
+        if not line.endswith(b"\n"):
+            self._lost(worker)
+            return
+        task, worker.task = worker.task, None
+        assert task is not None
+        error = json.loads(line)["error"]
+        self._ended.append(Ended(task.name, time.perf_counter() - worker.began, error))
+
+    def _lost(self, worker: _Worker) -> None:
+        """Forget a dead worker, and give its task to another one."""
+        self._selector.unregister(worker.answers)
+        worker.end(kill=True)
+        self._workers.remove(worker)
+        if worker.task is None:
+            return
+        task, code = worker.task, worker.process.returncode
+        self._tries[task.name] = self._tries.get(task.name, 0) + 1
+        if self._tries[task.name] <= self._retries:
+            self.submit(task)
+            return
+        reason = f"its worker died {self._tries[task.name]} times, the last time with exit code {code}"
+        self._ended.append(Ended(task.name, time.perf_counter() - worker.began, reason, died=True))

@@ -1,0 +1,237 @@
+"""Let workers fill the artifact store with everything that some experiments need; the serial run then finds it there.
+
+So the result is that of a serial run by construction: workers only make, earlier, what the run would have made itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.artifacts import ArtifactStore
+from harness.config import ExperimentConfig
+from harness.errors import HarnessError
+from harness.execution import Ended, Executor, Pool, Task
+from harness.interfaces import Observer, StoredAdaptation
+from harness.job import Job
+from harness.worker import Request, Step, work
+
+__all__ = ["Filled", "WorkersLostError", "fill"]
+
+_STAGE = "tasks"
+# What others wait for goes first, then what finishes a cell.
+_PRIORITY: dict[Step, int] = {"table": 40, "processed": 30, "adaptation": 20, "result": 15, "window": 10}
+_STEPS_BESIDE_WINDOWS = 4
+_COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
+
+
+class WorkersLostError(RuntimeError):
+    """An experiment whose tasks take their workers down, so that it is not tried in the main process."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What the workers did for one experiment.
+
+    Attributes
+    ----------
+    seconds
+        Of all its tasks, also those that it shares with others.
+    lost
+        Why it must not be tried in this process: its tasks took their workers down. None when they did not.
+    """
+
+    seconds: float
+    lost: str | None
+
+
+def fill(configs: Sequence[ExperimentConfig], executor: Executor, observer: Observer) -> dict[int, Filled]:
+    """Make the results of all experiments on the executor's workers, each shared stage once.
+
+    An experiment that goes wrong is left unfinished: the serial run meets the same error and reports it.
+
+    Parameters
+    ----------
+    configs
+        The experiments.
+    executor
+        Where their tasks run; with a serial one nothing is done.
+    observer
+        Told about every task of all experiments together.
+
+    Returns
+    -------
+    dict
+        Position of an experiment → what was done for it; without those that were finished already.
+    """
+    cells = [cell for at, config in enumerate(configs) if (cell := _opened(at, config)) is not None]
+    if not cells:
+        return {}
+    pool = executor.start(work)
+    if pool is None:
+        return {}
+    with pool:
+        observer.start(_STAGE, sum(cell.tasks for cell in cells))
+        filling = _Filling(pool, observer)
+        for cell in cells:
+            filling.begin(cell)
+        filling.run()
+        observer.finish(_STAGE)
+    return {cell.position: Filled(cell.seconds, cell.died) for cell in cells}
+
+
+@dataclass(eq=False)
+class _Cell:
+    """One experiment on its way.
+
+    Attributes
+    ----------
+    position
+        In the sequence of experiments.
+    job
+        Its stages.
+    left
+        Windows that are not there yet.
+    told
+        Tasks that the observer has heard of.
+    given_up, died
+        Whether a task went wrong, and what took workers down.
+    seconds
+        Spent on its tasks.
+    """
+
+    position: int
+    job: Job
+    left: set[str] = field(default_factory=set)
+    told: int = 0
+    given_up: bool = False
+    died: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def tasks(self) -> int:
+        return len(self.job.windows) + _STEPS_BESIDE_WINDOWS
+
+    def task(self, step: Step, name: str, window: int = -1) -> Task:
+        job = self.job
+        request = Request(
+            step=step,
+            window=window,
+            composed=job.config.composed,
+            store=str(job.store.root.resolve()),
+            panel=job.stages.panel_key().digest,
+            result=job.result_key.digest,
+        )
+        fits = step == "window"
+        return Task(
+            name=name,
+            request=request.to_json(),
+            priority=_PRIORITY[step],
+            threads=int(getattr(job.config.model, "threads", 1)) if fits else 1,
+            memory=_COPIES * job.table.features.nbytes if fits else 0,
+        )
+
+
+def _opened(position: int, config: ExperimentConfig) -> _Cell | None:
+    """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
+    job = Job(config, ArtifactStore(Path(config.output.store)), shared=True)
+    try:
+        return None if job.store.find(job.result_key) is not None else _Cell(position, job)
+    except HarnessError:
+        return None
+
+
+class _Filling:
+    """Which tasks wait for which; a task that several experiments need is submitted once."""
+
+    def __init__(self, pool: Pool, observer: Observer) -> None:
+        self._pool, self._observer = pool, observer
+        self._waiting: dict[str, list[tuple[_Cell, Callable[[], None]]]] = {}
+        self._done: set[str] = set()
+
+    def run(self) -> None:
+        """Wait until nothing is under way."""
+        while self._waiting:
+            for ended in self._pool.wait():
+                self._hear(ended)
+
+    def begin(self, cell: _Cell) -> None:
+        """Submit the first task of an experiment; the others follow as what they need is there."""
+        digest = cell.job.stages.table_key(cell.job.panel).digest
+        self._need(cell, "table", f"table-{digest}", lambda: self._adapt(cell))
+
+    def _adapt(self, cell: _Cell) -> None:
+        if not isinstance(cell.job.config.adaptation, StoredAdaptation):
+            self._tell(cell)
+            self._process(cell)
+            return
+        key = cell.job.adaptation_key
+        self._note(f"adaptation-{key.digest}", held=cell.job.store.holds(key))
+        self._need(cell, "adaptation", f"adaptation-{key.digest}", lambda: self._process(cell))
+
+    def _process(self, cell: _Cell) -> None:
+        try:
+            stage = cell.job.window_stage
+        except HarnessError:
+            self._give_up(cell)
+            return
+        if stage.refits:
+            self._tell(cell)
+            self._windows(cell)
+            return
+        key = stage.processed_key
+        self._note(f"processed-{key.digest}", held=cell.job.store.holds(key))
+        self._need(cell, "processed", f"processed-{key.digest}", lambda: self._windows(cell))
+
+    def _windows(self, cell: _Cell) -> None:
+        keys = [cell.job.window_stage.key(at) for at in range(len(cell.job.windows))]
+        names = [f"window-{key.digest}" for key in keys]
+        cell.left = set(names)
+        for at, (key, name) in enumerate(zip(keys, names, strict=True)):
+            self._note(name, held=cell.job.store.holds(key))
+            self._need(cell, "window", name, lambda name=name: self._window_done(cell, name), at)  # type: ignore[misc]
+
+    def _window_done(self, cell: _Cell, name: str) -> None:
+        cell.left.discard(name)
+        if not cell.left:
+            self._need(cell, "result", f"result-{cell.job.result_key.digest}", lambda: None)
+
+    def _note(self, name: str, *, held: bool) -> None:
+        if held:
+            self._done.add(name)
+
+    def _need(self, cell: _Cell, step: Step, name: str, then: Callable[[], None], window: int = -1) -> None:
+        if cell.given_up:
+            return
+        if name in self._done:
+            self._tell(cell)
+            then()
+            return
+        first = name not in self._waiting
+        self._waiting.setdefault(name, []).append((cell, then))
+        if first:
+            self._pool.submit(cell.task(step, name, window))
+
+    def _hear(self, ended: Ended) -> None:
+        waiting = self._waiting.pop(ended.name)
+        if ended.error is None:
+            self._done.add(ended.name)
+        for cell, then in waiting:
+            cell.seconds += ended.seconds
+            if ended.died:
+                cell.died = ended.error
+            if ended.error is not None:
+                self._give_up(cell)
+            elif not cell.given_up:
+                self._tell(cell)
+                then()
+
+    def _give_up(self, cell: _Cell) -> None:
+        cell.given_up = True
+        self._tell(cell, cell.tasks - cell.told)
+
+    def _tell(self, cell: _Cell, tasks: int = 1) -> None:
+        if tasks > 0:
+            cell.told += tasks
+            self._observer.advance(_STAGE, tasks)

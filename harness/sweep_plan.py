@@ -1,0 +1,102 @@
+"""What a sweep would do: which stages its cells share, and what the store holds already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.artifacts import ArtifactStore, Key
+from harness.errors import HarnessError
+from harness.interfaces import Observer, StoredAdaptation
+from harness.job import Job
+from harness.provenance import Stopwatch
+from harness.shelf import Shelf
+from harness.sweep import Cell
+
+__all__ = ["CellPlan", "SweepPlan", "plan_cells"]
+
+
+@dataclass(frozen=True, eq=False)
+class CellPlan:
+    """One cell.
+
+    Attributes
+    ----------
+    cell
+        Which one.
+    refusal
+        Why it will not run; None when nothing is known against it.
+    windows
+        How many it walks; 0 when it is refused.
+    stored
+        How many of them are in the store; None when that cannot be told before the adaptation is fitted.
+    finished
+        The whole result is in the store.
+    """
+
+    cell: Cell
+    refusal: str | None
+    windows: int = 0
+    stored: int | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPlan:
+    """All cells, and the stages below them.
+
+    Attributes
+    ----------
+    cells
+        In order.
+    stages
+        Stage → (how many different ones the cells need, how many of them are in the store).
+    """
+
+    cells: tuple[CellPlan, ...]
+    stages: dict[str, tuple[int, int]]
+
+
+@dataclass(eq=False)
+class _Needed:
+    """Keys by stage."""
+
+    keys: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def add(self, key: Key, store: ArtifactStore) -> bool:
+        held = store.holds(key)
+        self.keys.setdefault(key.stage, {})[key.digest] = held
+        return held
+
+
+def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
+    """Look every stage of every cell up in the store; only panels are made, for windows need their calendar."""
+    needed, shelf = _Needed(), Shelf()
+    observer.start("plan", len(cells))
+    planned = []
+    for cell in cells:
+        planned.append(_plan(cell, needed, observer, shelf))
+        observer.advance("plan")
+    observer.finish("plan")
+    stages = {stage: (len(found), sum(found.values())) for stage, found in needed.keys.items()}
+    return SweepPlan(tuple(planned), stages)
+
+
+def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
+    if cell.config is None:
+        return CellPlan(cell, cell.refusal)
+    store = ArtifactStore(Path(cell.config.output.store))
+    job = Job(cell.config, store, Stopwatch(), observer, shelf)
+    try:
+        table = job.stages.table_key(job.panel)
+        has_table = all([needed.add(job.stages.panel_key(), store), *(needed.add(key, store) for key in table.both)])
+        fits = isinstance(cell.config.adaptation, StoredAdaptation)
+        has_adaptation = needed.add(job.adaptation_key, store) if fits else True
+        stored = None
+        if has_table and has_adaptation:
+            stage = job.window_stage
+            stored = sum(needed.add(stage.key(at), store) for at in range(len(job.windows)))
+        return CellPlan(cell, None, len(job.windows), stored, needed.add(job.result_key, store))
+    except HarnessError as error:
+        return CellPlan(cell, str(error))

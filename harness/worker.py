@@ -1,0 +1,132 @@
+"""What a worker does: one task of one experiment, named by a request of a few kilobytes; its result goes to the store.
+
+Run as a program it reads requests from standard input, one JSON string a line, and answers each with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from harness.artifacts import ArtifactStore, Key
+from harness.config import rebuild
+from harness.errors import ArtifactError, HarnessError
+from harness.interfaces import Silent
+from harness.job import Job
+from harness.provenance import Stopwatch
+from harness.shelf import Shelf
+
+__all__ = ["Request", "Step", "work"]
+
+Step = Literal["table", "adaptation", "processed", "window", "result"]
+_MOST = 2  # experiments that stay open: tasks of one cell come together
+
+
+@dataclass(frozen=True)
+class Request:
+    """A task: a step of an experiment.
+
+    Attributes
+    ----------
+    step
+        What to make.
+    window
+        Which one, for the step ``window``.
+    composed
+        The configuration, see `harness.config.rebuild`.
+    store
+        Folder of the artifact store.
+    panel
+        Digest of the panel's key: a worker elsewhere has the store but not the source.
+    result
+        Digest of the result's key: a worker that would come to another one runs other code.
+    """
+
+    step: Step
+    window: int
+    composed: str
+    store: str
+    panel: str
+    result: str
+
+    def to_json(self) -> str:
+        """Return it as text."""
+        return json.dumps(vars(self))
+
+
+def work(request: str) -> str | None:
+    """Do one task; return what went wrong, or None. Whatever it is, the worker lives on.
+
+    Parameters
+    ----------
+    request
+        What `Request.to_json` returned.
+    """
+    try:
+        _do(Request(**json.loads(request)))
+    except HarnessError as error:
+        return str(error)
+    except Exception:
+        # A bug in a user's model is reported by whoever asked; it must not take the worker down.
+        return traceback.format_exc()
+    return None
+
+
+def _do(request: Request) -> None:
+    job = _job(request.composed, request.store, request.panel)
+    if job.result_key.digest != request.result:
+        raise ArtifactError(
+            "This worker would compute another result: its code or libraries differ from the main process's.",
+            where="executor",
+            got=job.result_key.digest,
+            expected=request.result,
+            hint="install the same version everywhere, and restart the workers after every change",
+        )
+    if request.step == "table":
+        _ = job.table
+    elif request.step == "adaptation":
+        _ = job.adaptation
+    elif request.step == "processed":
+        job.window_stage.prepare()
+    elif request.step == "window":
+        job.window_stage.score(request.window)
+    else:
+        job.make_result()
+
+
+@lru_cache(maxsize=_MOST)
+def _job(composed: str, store: str, panel: str) -> Job:
+    return Job(
+        rebuild(composed),
+        ArtifactStore(Path(store)),
+        Stopwatch(),
+        Silent(),
+        _shelf(),
+        shared=True,
+        panel_key=Key("panel", panel, ""),
+    )
+
+
+@lru_cache(maxsize=1)
+def _shelf() -> Shelf:
+    return Shelf(most=_MOST)
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    answers = sys.stdout
+    # Whatever a library prints must not be taken for an answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        for line in sys.stdin:
+            answers.write(json.dumps({"error": work(json.loads(line))}) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()

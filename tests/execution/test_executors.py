@@ -1,0 +1,138 @@
+"""Where work runs changes nothing: the same bytes from one process, from several, and from a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.errors import ConfigError
+from harness.execution import Ended, Local, Task
+from harness.execution.local import LocalPool
+from tests.execution import tasks
+
+SMALL = [
+    *["data.instruments=24", "data.days=480", "data.members=16", "label.horizon=5", "adaptation.hist_step_n=4"],
+    *["adaptation.max_epoch=2", "adaptation.fea_imp_n=5", "adaptation.choice_gbdt.rounds=3"],
+    *["adaptation.loss_skip_thresh=5"],
+]
+SWEEP = ["windows.step=40", "adaptation=rolling_retrain,ddgda", "model.alpha=0.1,1"]
+
+
+def sweep(folder: Path, *overrides: str) -> dict[str, bytes]:
+    """Run the sweep in a folder and return every file that says what came out, without provenance."""
+    where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
+    assert main(["run", "-m", *SMALL, *SWEEP, *where, *overrides]) == 0
+    found = {}
+    for path in sorted((folder / "runs").rglob("*")):
+        name = str(path.relative_to(folder / "runs"))
+        if path.name == "snapshot.json":
+            record = json.loads(path.read_text())
+            del record["provenance"], record["seal"]
+            found[name] = json.dumps(record).encode()
+        elif path.is_file() and "sweep-" not in name:
+            found[name] = path.read_bytes()
+    assert sum(name.endswith("snapshot.json") for name in found) == 4
+    return found
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return sweep(tmp_path_factory.mktemp("serial"))
+
+
+def test_two_local_processes_give_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
+    assert sweep(tmp_path, "executor=local", "executor.workers=2", "executor.threads=1") == serial
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("default")
+def test_a_dask_cluster_of_three_workers_gives_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
+    assert sweep(tmp_path, "executor=dask", "executor.workers=3") == serial
+
+
+def pool(**given: Any) -> LocalPool:
+    return LocalPool(tasks.work, **{"workers": 2, "threads": 1, "cores": 2, "retries": 2, "memory": None, **given})
+
+
+def run_all(found: LocalPool, *given: Task) -> dict[str, Ended]:
+    ended: dict[str, Ended] = {}
+    with found:
+        for task in given:
+            found.submit(task)
+        while len(ended) < len(given):
+            ended |= {one.name: one for one in found.wait()}
+    return ended
+
+
+def task(name: str, folder: Path, **what: Any) -> Task:
+    options = {key: what.pop(key) for key in ("priority", "threads", "memory") if key in what}
+    return Task(name, json.dumps({"name": name, "folder": str(folder), **what}), **options)
+
+
+def test_what_goes_wrong_in_a_task_is_told_and_the_worker_lives_on(tmp_path: Path) -> None:
+    ended = run_all(pool(workers=1), task("bad", tmp_path, fail="broken"), task("good", tmp_path))
+    assert (ended["bad"].error, ended["bad"].died) == ("broken", False)
+    assert ended["good"].error is None
+    assert len({path.read_text() for path in tmp_path.glob("*.pid")}) == 1
+
+
+def test_a_task_whose_worker_is_killed_is_done_by_another(tmp_path: Path) -> None:
+    ended = run_all(pool(), task("killed", tmp_path, die_times=2), task("other", tmp_path))
+    assert {one.error for one in ended.values()} == {None}
+    assert len((tmp_path / "killed.tries").read_text()) == 3
+
+
+def test_a_task_that_always_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+    ended = run_all(
+        pool(retries=1), task("killer", tmp_path, die_times=99), *(task(str(i), tmp_path) for i in range(3))
+    )
+    assert ended["killer"].died
+    assert "died 2 times" in str(ended["killer"].error)
+    assert all(ended[str(i)].error is None for i in range(3))
+
+
+def test_higher_priorities_go_first(tmp_path: Path) -> None:
+    given = [task(str(p), tmp_path, priority=p) for p in (1, 3, 2)]
+    run_all(pool(workers=1), *given)
+    assert (tmp_path / "order").read_text().split() == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize("limits", [{"threads": 2}, {"memory": 600}])
+def test_tasks_that_do_not_fit_together_wait_for_each_other(tmp_path: Path, limits: dict[str, int]) -> None:
+    given = [task(str(i), tmp_path, seconds=0.2, **limits) for i in range(3)]
+    run_all(pool(memory=1000), *given)
+    assert (tmp_path / "most").read_text() == "1"
+
+
+def test_libraries_of_a_worker_use_its_share_of_the_threads(tmp_path: Path) -> None:
+    run_all(pool(threads=1), task("one", tmp_path))
+    assert json.loads((tmp_path / "one.environment").read_text()) == {
+        "OMP_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
+@pytest.mark.parametrize("given", [{"workers": 0}, {"threads": 0}, {"retries": -1}, {"workers": 4096}])
+def test_impossible_numbers_are_refused(given: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be used|more threads than cores"):
+        Local(**given)
+
+
+def test_a_scheduler_that_does_not_answer_is_a_mistake_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.execution.dask._SECONDS_TO_CONNECT", 0.2)
+    code = main(["run", *SMALL[:3], "executor=dask", "executor.address=tcp://127.0.0.1:9"])
+    assert code == 2
+    assert "executor.address" in capsys.readouterr().err
+
+
+def test_workers_run_the_interpreter_of_the_main_process(tmp_path: Path) -> None:
+    run_all(pool(), task("one", tmp_path))
+    assert (tmp_path / "one.python").read_text() == sys.executable
