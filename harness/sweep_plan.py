@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.artifacts import ArtifactStore, Key
+from harness.config import ExperimentConfig
 from harness.errors import HarnessError
 from harness.interfaces import Observer, StoredAdaptation
 from harness.job import Job
@@ -14,7 +15,7 @@ from harness.provenance import Stopwatch
 from harness.shelf import Shelf
 from harness.sweep import Cell
 
-__all__ = ["CellPlan", "SweepPlan", "plan_cells"]
+__all__ = ["CellPlan", "SweepPlan", "keys_of", "plan_cells"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +61,13 @@ class SweepPlan:
 
 @dataclass(eq=False)
 class _Needed:
-    """Keys by stage."""
+    """Keys, and whether the store holds them."""
 
-    keys: dict[str, dict[str, bool]] = field(default_factory=dict)
+    keys: dict[Key, bool] = field(default_factory=dict)
 
     def add(self, key: Key, store: ArtifactStore) -> bool:
-        held = store.holds(key)
-        self.keys.setdefault(key.stage, {})[key.digest] = held
-        return held
+        self.keys[key] = store.holds(key)
+        return self.keys[key]
 
 
 def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
@@ -79,8 +79,18 @@ def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
         planned.append(_plan(cell, needed, observer, shelf))
         observer.advance("plan")
     observer.finish("plan")
-    stages = {stage: (len(found), sum(found.values())) for stage, found in needed.keys.items()}
+    stages: dict[str, tuple[int, int]] = {}
+    for key, held in needed.keys.items():
+        count, stored = stages.get(key.stage, (0, 0))
+        stages[key.stage] = (count + 1, stored + held)
     return SweepPlan(tuple(planned), stages)
+
+
+def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
+    """Return the keys of the stages of one experiment, as far as they can be told without computing anything."""
+    needed = _Needed()
+    _plan(Cell({}, (), config), needed, observer, Shelf())
+    return frozenset(needed.keys)
 
 
 def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
@@ -97,6 +107,8 @@ def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> Cell
         if has_table and has_adaptation:
             stage = job.window_stage
             stored = sum(needed.add(stage.key(at), store) for at in range(len(job.windows)))
+            if not stage.refits and store.holds(stage.processed_key):
+                needed.add(stage.processed_key, store)
         return CellPlan(cell, None, len(job.windows), stored, needed.add(job.result_key, store))
     except HarnessError as error:
         return CellPlan(cell, str(error))

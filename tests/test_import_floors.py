@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.predictions", "harness.interfaces"),
     ("harness.preprocess", "harness.metrics", "harness.portfolio", "harness.significance", "harness.collection"),
     ("harness.artifacts", "harness.instantiate", "harness.shelf", "harness.execution"),
-    ("harness.window_stage",),
+    ("harness.window_stage", "harness.store_care"),
     ("harness.rolling", "harness.evaluation"),
     ("harness.provenance", "harness.snapshot"),
     ("harness.migrations", "harness.compare", "harness.baseline"),

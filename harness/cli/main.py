@@ -13,6 +13,7 @@ from rich.console import Console
 from harness.cli import (
     audit,
     bless,
+    cache,
     check,
     completion,
     convert_qlib,
@@ -59,6 +60,7 @@ _COMMANDS = (
     nightly,
     migrate,
     data,
+    cache,
     report,
     leaderboard,
     new,
