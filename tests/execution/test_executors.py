@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.execution import Ended, Local, Task
+from harness.execution import Dask, Ended, Local, Task
 from harness.execution.local import LocalPool
 from tests.execution import tasks
 
@@ -136,3 +136,16 @@ def test_a_scheduler_that_does_not_answer_is_a_mistake_of_the_user(
 def test_workers_run_the_interpreter_of_the_main_process(tmp_path: Path) -> None:
     run_all(pool(), task("one", tmp_path))
     assert (tmp_path / "one.python").read_text() == sys.executable
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_path: Path) -> None:
+    given = [task("bad", tmp_path, fail="broken"), task("killed", tmp_path, die_times=1), task("good", tmp_path)]
+    ended: dict[str, Ended] = {}
+    with Dask(workers=2).start(tasks.work) as found:
+        for one in given:
+            found.submit(one)
+        while len(ended) < len(given):
+            ended |= {one.name: one for one in found.wait()}
+    assert {name: one.error for name, one in ended.items()} == {"bad": "broken", "killed": None, "good": None}
+    assert len((tmp_path / "killed.tries").read_text()) == 2

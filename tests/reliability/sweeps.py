@@ -1,0 +1,59 @@
+"""A small sweep in a process of its own, to be disturbed, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SWEEP = [
+    *["data.instruments=24", "data.days=480", "data.members=16", "label.horizon=5", "windows.step=20"],
+    *["adaptation=rolling_retrain,ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2"],
+    *["adaptation.fea_imp_n=5", "adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
+]
+CELLS = 2
+_MAIN = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start the sweep on the store and runs of a folder."""
+    where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
+    return subprocess.Popen(
+        [sys.executable, "-c", _MAIN, "run", "-m", *SWEEP, *where, *overrides],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONWARNINGS": "default"},
+    )
+
+
+def finish(folder: Path, *overrides: str) -> None:
+    """Run the sweep to its end."""
+    with start(folder, *overrides) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def snapshots(folder: Path) -> dict[str, object]:
+    """Return every snapshot by its run, without provenance."""
+    found = {}
+    for path in sorted((folder / "runs").glob("*/snapshot.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        del record["provenance"], record["seal"]
+        found[path.parent.name] = record
+    assert len(found) == CELLS
+    return found
+
+
+def made(folder: Path, stage: str = "window") -> dict[str, int]:
+    """Return result → time at which it was made, of a stage; a result that is made again has another time."""
+    manifests = (folder / "store" / stage).glob("[!.]*/manifest.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in manifests}
+
+
+def scratch(folder: Path) -> list[Path]:
+    """Return what is half-written."""
+    return list((folder / "store").rglob(".making-*"))

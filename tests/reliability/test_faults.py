@@ -1,0 +1,153 @@
+"""Whatever ends a sweep, nothing half-written is ever visible, no finished window is computed again, no bit changes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.snapshot import read_snapshot
+from harness.store_care import damaged, entries
+from tests.reliability.sweeps import finish, made, scratch, snapshots, start
+
+Undisturbed = tuple[dict[str, object], int, float]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Snapshots, number of windows and seconds of the sweep that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    began = time.perf_counter()
+    finish(folder)
+    return snapshots(folder), len(made(folder)), time.perf_counter() - began
+
+
+def check_what_is_visible(folder: Path) -> None:
+    """Every file that has its final name is whole."""
+    assert not [entry for entry, is_damaged in damaged(entries(folder / "store")) if is_damaged]
+    for path in (folder / "runs").glob("*/snapshot.json"):
+        read_snapshot(path)
+
+
+def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, how: str) -> None:
+    for moment in moments:
+        before = made(folder)
+        with start(folder, f"executor={how}") as process:
+            try:
+                process.wait(timeout=moment)
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+        after = made(folder)
+        assert {name: after[name] for name in before} == before, "a finished window was computed again"
+        check_what_is_visible(folder)
+    before = made(folder)
+    time.sleep(0.5)  # orphaned workers see the end of their input
+    finish(folder)
+    after = made(folder)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == undisturbed[1]
+    assert snapshots(folder) == undisturbed[0]
+
+
+def moments(count: int, seed: int, longest: float) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.uniform(0.2, longest) for _ in range(count)]
+
+
+def test_a_sweep_that_is_killed_twice_resumes_at_the_unfinished_window(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    check_kills(tmp_path, moments(2, 1, undisturbed[2]), undisturbed, "local")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["serial", "local"])
+def test_a_sweep_that_is_killed_at_twenty_moments_gives_the_same_bytes(
+    tmp_path: Path, undisturbed: Undisturbed, how: str
+) -> None:
+    for at, moment in enumerate(moments(20, 2, undisturbed[2])):
+        check_kills(tmp_path / str(at), [moment], undisturbed, how)
+
+
+def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    with start(tmp_path) as first, start(tmp_path) as second:
+        for process in (first, second):
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+    assert snapshots(tmp_path) == undisturbed[0]
+    assert len(made(tmp_path)) == undisturbed[1]
+    assert scratch(tmp_path) == []
+
+
+def test_ctrl_c_takes_the_workers_down_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with start(tmp_path, "executor=local") as process:
+        while process.poll() is None and not made(tmp_path):
+            time.sleep(0.05)
+        workers = children(process.pid)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run the same command to resume" in errors
+    assert "Traceback" not in errors
+    assert workers
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    check_what_is_visible(tmp_path)
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    if not path.exists():
+        pytest.skip("this system does not tell the children of a process")
+    return [int(child) for child in path.read_text().split()]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB that can be made full and read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "ballast").write_bytes(b"." * 3_500_000)
+    where = [f"output.store={small_disk}/store", f"output.runs={tmp_path}/runs"]
+    with start(tmp_path, *where, "adaptation=rolling_retrain") as process:
+        _, errors = process.communicate(timeout=300)
+    assert "The artifact store cannot be written." in errors
+    assert "bench cache gc" in errors
+    assert "Traceback" not in errors
+    assert not list((small_disk / "store").rglob(".making-*"))
+    (small_disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    finish(tmp_path, *where)
+
+
+def test_a_store_made_read_only_still_gives_what_it_holds(
+    small_disk: Path, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    where = [f"output.store={small_disk}/store", f"output.runs={tmp_path}/runs"]
+    finish(tmp_path, *where)
+    shutil.rmtree(tmp_path / "runs")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    finish(tmp_path, *where)
+    assert snapshots(tmp_path) == undisturbed[0]
+    with start(tmp_path, *where, "model.alpha=7") as process:
+        _, errors = process.communicate(timeout=300)
+    assert "The artifact store cannot be written." in errors
+    assert "Traceback" not in errors
