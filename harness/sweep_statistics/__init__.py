@@ -6,10 +6,8 @@ the times that all of them predict.
 
 from harness.sweep_statistics.candidates import Candidate, candidates_of, market_regimes, regimes_at
 from harness.sweep_statistics.columns import caption, csv_heads, csv_values, mark, name_mark
+from harness.sweep_statistics.records import Difference, RowStatistics, SweepStatistics
 from harness.sweep_statistics.statistics import (
-    Difference,
-    RowStatistics,
-    SweepStatistics,
     check_reference,
     differences_to,
     statistics_of,

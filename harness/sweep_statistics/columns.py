@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.sweep_statistics.statistics import LEVEL, SIZE, RowStatistics, SweepStatistics
+from harness.sweep_statistics.records import LEVEL, SIZE, RowStatistics, SweepStatistics
 
 __all__ = ["BETTER", "IN_SET", "WORSE", "caption", "csv_heads", "csv_values", "mark", "name_mark"]
 
