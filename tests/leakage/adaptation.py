@@ -1,0 +1,236 @@
+"""Leaks in what weights the past: own adaptations, and every step of DDG-DA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import baselines.adaptation.ddgda.adaptation as ddgda
+import baselines.adaptation.ddgda.artefacts as artefacts
+import baselines.adaptation.ddgda.meta_input as meta_input
+import baselines.adaptation.ddgda.meta_split as meta_split
+import baselines.adaptation.ddgda.preparation as preparation
+from baselines.adaptation.ddgda.fitted import FittedDDGDA
+from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span
+from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
+from harness.audit.twins import ProcessorsOfAllTimes, whole_table
+from harness.interfaces import History, TimeWeights
+from harness.samples import AsOfView, SampleTable
+from harness.windows import Segment, Window
+from tests.leakage.mutant import Change, Mutant
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+SMALL = (
+    "adaptation.hist_step_n=3",
+    "adaptation.max_epoch=2",
+    "adaptation.loss_skip_thresh=5",
+    "adaptation.fea_imp_n=3",
+    "adaptation.choice_gbdt.rounds=3",
+    "adaptation.choice_gbdt.num_leaves=6",
+    "adaptation.choice_gbdt.max_depth=3",
+)
+POINT_IN_TIME = ("adaptation=ddgda", *SMALL)
+QLIB = ("adaptation=ddgda_qlib", *SMALL)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Weights per window that were computed beforehand."""
+
+    weights: dict[int, float]
+
+    def time_weights(self, window: Window) -> TimeWeights:
+        starts = np.array([window.train.start, window.train.start + len(window.train) // 2], dtype=np.int64)
+        return TimeWeights(starts, np.array([1.0, self.weights[window.index]]))
+
+    def save(self, folder: Path) -> None:
+        """Write nothing."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Weights the newer past by what the window's own test period turned out to be; `how` it gets there."""
+
+    how: str
+
+    def fit(self, history: History) -> Weighted:
+        calendar = history.as_of(history.windows[0].decision).calendar
+        last = history.windows[-1].decision
+        weights = {}
+        for window in history.windows:
+            after = min(window.test.last + 6, len(calendar) - 1)
+            if self.how == "weights from a view after the test segment":
+                view = history.as_of(after)
+            elif self.how == "weights from the table behind the view":
+                view = whole_table(history.as_of(window.decision)).as_of(after)
+            else:
+                view = history.as_of(last)
+            start = max(view.label_stop - 20, window.train.start)
+            label = view.labelled(start, view.label_stop).label(start, view.label_stop)
+            weights[window.index] = float(np.exp(np.mean(label)))
+        return Weighted(weights)
+
+
+ORACLES = (
+    "weights from a view after the test segment",
+    "weights from the table behind the view",
+    "weights tuned up to the last decision",
+)
+
+
+def oracle(how: str) -> Change:
+    return lambda config: replace(config, adaptation=Oracle(how))
+
+
+def late_choice(patch: pytest.MonkeyPatch) -> None:
+    choose = preparation.choose_features
+
+    def on_everything(view: AsOfView, period: Segment, rule: Any, seed: int) -> Any:
+        table = whole_table(view)
+        newest = len(table.calendar) - 1
+        stop = newest - table.look_ahead + 1
+        return replace(choose(table.as_of(newest), Segment(period.start, stop), rule, seed), decision=view.decision)
+
+    patch.setattr(preparation, "choose_features", on_everything)
+
+
+def late_era(patch: pytest.MonkeyPatch) -> None:
+    """Features are chosen as of the last decision and used from the first meta-task on."""
+    prepare = preparation.prepare
+
+    def late(decision: int, period: Segment, last: int, recipe: Any, history: History) -> Any:
+        newest = history.windows[-1].decision
+        return prepare(newest, Segment(period.start, newest - 5), last, recipe, history)
+
+    patch.setattr(preparation, "prepare", late)
+
+
+def z_scored_over_time(patch: pytest.MonkeyPatch) -> None:
+    def over_time(table: SampleTable) -> SampleTable:
+        mean, scale = np.nanmean(table.features, axis=0), np.nanstd(table.features, axis=0)
+        scored = np.nan_to_num((table.features - mean) / scale).astype(np.float32)
+        return table.with_columns(scored, table.feature_names, table.label)
+
+    patch.setattr(preparation, "standardised", over_time)
+
+
+def unborn_similarity(patch: pytest.MonkeyPatch) -> None:
+    def whole(self: Similarity, decision: int) -> KnownSimilarity:
+        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values)
+
+    def uncut(self: KnownSimilarity, stop: int) -> KnownSimilarity:
+        rows = min(stop - self.start + 20, self.values.shape[0])
+        return replace(self, values=self.values[:rows, : (stop - self.start) // self.step])
+
+    patch.setattr(Similarity, "as_of", whole)
+    patch.setattr(KnownSimilarity, "until", uncut)
+
+
+def unmasked(patch: pytest.MonkeyPatch) -> None:
+    def nothing(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
+        return np.zeros(known.values.shape, dtype=bool)
+
+    patch.setattr(meta_input, "overlap", nothing)
+    patch.setattr(artefacts, "overlap", nothing)
+
+
+def short_mask(patch: pytest.MonkeyPatch) -> None:
+    """Only the block's own times are masked, not those whose labels reach into it."""
+    full = meta_input.overlap
+
+    def own(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
+        return full(replace(known, look_ahead=1))
+
+    patch.setattr(meta_input, "overlap", own)
+    patch.setattr(artefacts, "overlap", own)
+
+
+def unpurged_tasks(patch: pytest.MonkeyPatch) -> None:
+    tasks = meta_split.candidate_tasks
+
+    def unpurged(span: Span) -> tuple[MetaTask, ...]:
+        return tuple(replace(t, train=Segment(t.train.start, t.test.start)) for t in tasks(span))
+
+    patch.setattr(ddgda, "candidate_tasks", unpurged)
+
+
+def trained_in_test(patch: pytest.MonkeyPatch) -> None:
+    assign = meta_split.assign_phases
+
+    def everything(tasks: Any, segments: Any, span: Span, calendar: Any, profile: Any) -> tuple[MetaTask, ...]:
+        newest = len(calendar) - span.look_ahead - 1
+        found = assign(tasks, segments, span, calendar, profile)
+        return tuple(
+            replace(t, phase=Phase.META_TRAIN) if t.phase is not Phase.SHORT_HISTORY and t.test.last <= newest else t
+            for t in found
+        )
+
+    patch.setattr(ddgda, "assign_phases", everything)
+
+
+def unpurged_training(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(meta_split, "_purge", lambda tasks, span: list(tasks))
+
+
+def stopped_on_test(patch: pytest.MonkeyPatch) -> None:
+    """The trained weight model is taken only if the test period likes it."""
+    train = ddgda.DDGDA._train
+
+    def judged(self: Any, problems: Any, history: History) -> Any:
+        model, scores = train(self, problems, history)
+        view = history.as_of(history.windows[-1].decision)
+        start = history.windows[0].decision
+        label = view.labelled(start, view.label_stop).label(start, view.label_stop)
+        return replace(model, coefficients=model.coefficients * float(1.0 + np.mean(label))), scores
+
+    patch.setattr(ddgda.DDGDA, "_train", judged)
+
+
+def next_windows_weights(patch: pytest.MonkeyPatch) -> None:
+    weights = FittedDDGDA.time_weights
+
+    def following(self: FittedDDGDA, window: Window) -> TimeWeights:
+        return weights(self, self.windows[min(window.index + 1, len(self.windows) - 1)])
+
+    patch.setattr(FittedDDGDA, "time_weights", following)
+
+
+def processors_of_all_times(config: Any) -> Any:
+    late = ProcessorsOfAllTimes(config.adaptation.preprocess)
+    return replace(config, adaptation=replace(config.adaptation, preprocess=late))
+
+
+def step(name: str, patch: Patch) -> Mutant:
+    return Mutant("adaptation", f"DDG-DA: {name}", POINT_IN_TIME, None, patch)
+
+
+MUTANTS = (
+    *(Mutant("adaptation", how, (), oracle(how)) for how in ORACLES),
+    Mutant("adaptation", "DDG-DA: as published", QLIB),
+    step("features chosen on all times", late_choice),
+    step("features and processors as of the last decision", late_era),
+    Mutant("adaptation", "DDG-DA: proxy processors fitted on all times", POINT_IN_TIME, processors_of_all_times),
+    step("z-score over all times", z_scored_over_time),
+    step("similarity that is not known yet", unborn_similarity),
+    step("similarity unmasked", unmasked),
+    step("mask as long as the block only", short_mask),
+    step("inner problems without a purge", unpurged_tasks),
+    step("meta-training in the test period", trained_in_test),
+    Mutant(
+        "adaptation",
+        "DDG-DA: meta-training judged on labels not yet known",
+        # So that a meta-task ends where the first test begins.
+        (*POINT_IN_TIME, "adaptation.meta_1st_train_end='2012-04-17'"),
+        None,
+        unpurged_training,
+    ),
+    step("weight model chosen by the test period", stopped_on_test),
+    step("weights of the next window", next_windows_weights),
+)

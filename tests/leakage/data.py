@@ -1,0 +1,164 @@
+"""Leaks in the data: what a panel must not know of its own future, and features and labels that look ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.audit.twins import BackwardFilled, EarlyDated, ShortSightedLabel, Survivors
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.data.source import Source
+from harness.features.feature_set import FeatureSet
+from tests.leakage.mutant import Change, Mutant
+
+Floats = npt.NDArray[np.float32]
+LEVELS = ("+features.expressions.level='Log($close)'", "+features.expressions.trade='Log($volume)'")
+HALTS = ("data.suspension_rate=0.03",)
+
+
+@dataclass(frozen=True)
+class Tampered:
+    """A source whose panel is changed by the function `how` names in `TAMPERING`."""
+
+    inner: Source
+    how: str
+
+    def load(self) -> Panel:
+        return TAMPERING[self.how](self.inner.load())
+
+    def inputs(self) -> dict[str, str]:
+        return self.inner.inputs()
+
+
+def adjusted_forwards(panel: Panel) -> Panel:
+    """Prices as a share of the last one, as when split factors are applied from the end of history."""
+
+    def share(values: Floats) -> Floats:
+        last = values[-1 - np.isfinite(values[::-1]).argmax(axis=0), np.arange(values.shape[1])]
+        return values / np.where(np.isfinite(last), last, 1.0).astype(np.float32)
+
+    prices = [name for name in panel.fields if name not in ("volume", "factor")]
+    return replace(panel, fields={**panel.fields, **{name: share(panel.fields[name]) for name in prices}})
+
+
+def interpolated(panel: Panel) -> Panel:
+    def fill(values: Floats) -> Floats:
+        filled, times = np.array(values), np.arange(values.shape[0])
+        for column in filled.T:
+            known = np.isfinite(column)
+            if known.any():
+                column[:] = np.interp(times, times[known], column[known], left=np.nan, right=np.nan)
+        return filled
+
+    return replace(panel, fields={name: fill(values) for name, values in panel.fields.items()})
+
+
+def centred(panel: Panel) -> Panel:
+    volume = panel.fields["volume"]
+    padded = np.pad(volume, ((2, 2), (0, 0)), mode="edge")
+    mean = np.mean([padded[k : k + volume.shape[0]] for k in range(5)], axis=0).astype(np.float32)
+    return replace(panel, fields={**panel.fields, "volume": mean})
+
+
+def early_members(panel: Panel) -> Panel:
+    membership = np.array(panel.membership)
+    membership[:-20] |= panel.membership[20:]
+    return replace(panel, membership=membership)
+
+
+def clipped_by_all_times(panel: Panel) -> Panel:
+    volume = panel.fields["volume"]
+    low, high = np.nanquantile(volume, [0.05, 0.95])
+    return replace(panel, fields={**panel.fields, "volume": np.clip(volume, np.float32(low), np.float32(high))})
+
+
+def scaled_by_all_times(panel: Panel) -> Panel:
+    volume = panel.fields["volume"]
+    return replace(panel, fields={**panel.fields, "volume": volume / np.nanmean(volume, axis=0).astype(np.float32)})
+
+
+def complete_histories(panel: Panel) -> Panel:
+    gaps = (~panel.traded).mean(axis=0)
+    return replace(panel, membership=panel.membership & (gaps <= np.median(gaps)))
+
+
+def listed_on_two_days(panel: Panel) -> Panel:
+    """A range of dates given as a list: whoever trades on its first and last day, instead of everyone between."""
+    on_both = panel.traded[[len(panel.calendar) // 3, -1]].all(axis=0)
+    return replace(panel, membership=panel.membership & on_both)
+
+
+def restated_volume(panel: Panel) -> Panel:
+    volume = panel.fields["volume"]
+    moved = np.concatenate([volume[5:], np.full((5, volume.shape[1]), np.nan, dtype=np.float32)])
+    return replace(panel, fields={**panel.fields, "volume": np.where(np.isnan(moved), volume, moved)})
+
+
+TAMPERING: dict[str, Callable[[Panel], Panel]] = {
+    "prices adjusted from the end of history": adjusted_forwards,
+    "gaps interpolated": interpolated,
+    "volume smoothed by a centred mean": centred,
+    "members known 20 days early": early_members,
+    "volume clipped at quantiles of all times": clipped_by_all_times,
+    "volume scaled by its mean over all times": scaled_by_all_times,
+    "only instruments with complete histories": complete_histories,
+    "a list of two dates instead of a range": listed_on_two_days,
+    "restated volume dated at its first release": restated_volume,
+}
+
+
+class Unchecked(FeatureSet):
+    """A feature set that nobody has checked."""
+
+    def __post_init__(self) -> None:
+        """Refuse nothing."""
+
+
+@dataclass(frozen=True)
+class LookingAhead:
+    """Features one of which reads the future."""
+
+    expression: str
+
+    def feature_set(self) -> FeatureSet:
+        return Unchecked(("momentum", "ahead"), ("$close/Ref($close, 20) - 1", self.expression))
+
+
+def source(wrap: Callable[[Source], Source]) -> Change:
+    return lambda config: replace(config, data=wrap(config.data))
+
+
+def feature(expression: str) -> Change:
+    return lambda config: replace(config, features=LookingAhead(expression))
+
+
+def claiming(claims: int) -> Change:
+    def change(config: ExperimentConfig) -> ExperimentConfig:
+        label = config.label
+        return replace(config, label=ShortSightedLabel(label.horizon, label.price, label.expression, claims))
+
+    return change
+
+
+def tampered(how: str) -> Mutant:
+    return Mutant("data", how, (*LEVELS, *HALTS), source(lambda inner: Tampered(inner, how)))
+
+
+MUTANTS = (
+    *(tampered(how) for how in TAMPERING),
+    Mutant("data", "survivors only", HALTS, source(Survivors)),
+    Mutant("data", "gaps filled backwards", HALTS, source(BackwardFilled)),
+    Mutant("data", "bars dated a day too early", (), source(EarlyDated)),
+    Mutant("features", "tomorrow's return", (), feature("Ref($close, -1)/$close - 1")),
+    Mutant("features", "the label itself", (), feature("Ref($close, -6)/Ref($close, -1) - 1")),
+    Mutant("features", "a centred mean", (), feature("Ref(Mean($close, 5), -2)/$close")),
+    Mutant("features", "a flag of tomorrow's rise", (), feature("If(Gt(Ref($close, -1), $close), 1, 0)")),
+    Mutant("features", "a correlation one day late", (), feature("Ref(Corr($close, $volume, 10), -1)")),
+    Mutant("label", "purge off by one", (), claiming(5)),
+    Mutant("label", "no purge", (), claiming(2)),
+    Mutant("label", "purge of a shorter horizon", (), claiming(3)),
+)

@@ -1,0 +1,172 @@
+"""Leaks after the prediction: evaluation, and results found in the store under the wrong key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import harness.evaluation
+import harness.job
+import harness.rolling
+import harness.stages
+import harness.window_stage
+from harness.artifacts import Key, key_of
+from harness.data.panel import Panel
+from harness.experiment import run
+from harness.interfaces import Silent
+from harness.predictions import Predictions
+from tests.audit.market import small
+from tests.leakage.mutant import Mutant
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+PORTFOLIO = (
+    "evaluation=portfolio",
+    "evaluation.significance=null",
+    "evaluation.portfolio.topk=5",
+    "evaluation.portfolio.n_drop=1",
+)
+
+
+def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
+    """Return a patch of how windows become one record of predictions."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        collect = harness.rolling._collect
+        monkeypatch.setattr(harness.rolling, "_collect", lambda *given: change(collect(*given)))
+
+    return patch
+
+
+def without_losers(predictions: Predictions) -> Predictions:
+    """Leave out the rows with the worst labels."""
+    keep = ~(predictions.label < np.nanquantile(predictions.label, 0.1))
+    counts = np.add.reduceat(keep, predictions.offsets[:-1])
+    return replace(
+        predictions,
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        codes=predictions.codes[keep],
+        score=predictions.score[keep],
+        label=predictions.label[keep],
+    )
+
+
+def labels_moved(predictions: Predictions) -> Predictions:
+    return replace(predictions, label=np.roll(predictions.label, -1))
+
+
+def scores_of_the_next_row(predictions: Predictions) -> Predictions:
+    return replace(predictions, score=np.roll(predictions.score, -len(predictions.instruments)))
+
+
+def judging(change: Callable[[Any], Any]) -> Patch:
+    """Return a patch of what the evaluation reports."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        evaluate = harness.job.evaluate
+        monkeypatch.setattr(harness.job, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
+
+    return patch
+
+
+def best_half(evaluation: Any) -> Any:
+    daily = np.sort(evaluation.series["IC"][~np.isnan(evaluation.series["IC"])])
+    return replace(evaluation, overall={**evaluation.overall, "IC": float(daily[daily.size // 2 :].mean())})
+
+
+def trading(change: Callable[[Panel], Panel]) -> Patch:
+    """Return a patch of the market that the portfolio trades in."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        backtest = harness.evaluation.backtest
+        monkeypatch.setattr(
+            harness.evaluation,
+            "backtest",
+            lambda panel, predictions, strategy: backtest(change(panel), predictions, strategy),
+        )
+
+    return patch
+
+
+def a_day_early(panel: Panel) -> Panel:
+    """Every price is tomorrow's."""
+    fields = {name: np.concatenate([values[1:], values[-1:]]) for name, values in panel.fields.items()}
+    return replace(panel, fields=fields)
+
+
+def halts_known(panel: Panel) -> Panel:
+    """Whoever does not trade tomorrow cannot be bought today."""
+    traded = np.concatenate([panel.traded[1:], panel.traded[-1:]])
+    volume = np.where(traded, panel.fields["volume"], np.float32(0.0))
+    close = np.where(traded, panel.fields["close"], np.float32(np.nan))
+    return replace(panel, fields={**panel.fields, "volume": volume, "close": close})
+
+
+def benchmark_early(panel: Panel) -> Panel:
+    assert panel.benchmark is not None
+    close = np.concatenate([panel.benchmark.close[1:], panel.benchmark.close[-1:]])
+    return replace(panel, benchmark=replace(panel.benchmark, close=close))
+
+
+def forgetful(module: Any, stage: str, *lacking: str) -> Patch:
+    """Return a patch of a stage's key that leaves parts out."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        def key(name: str, **parts: object) -> Key:
+            kept = {k: v for k, v in parts.items() if name != stage or k not in lacking}
+            return key_of(name, **kept)
+
+        monkeypatch.setattr(module, "key_of", key)
+
+    return patch
+
+
+def ran(*overrides: str) -> Callable[[Path], None]:
+    """Return what runs another experiment in the same store first."""
+
+    def before(folder: Path) -> None:
+        run(small(folder, *overrides), Silent())
+
+    return before
+
+
+def stale(name: str, patch: Patch, *overrides: str, own: tuple[str, ...] = ()) -> Mutant:
+    return Mutant("caching", name, own, None, patch, ran(*overrides))
+
+
+MUTANTS = (
+    Mutant("evaluation", "rows with bad outcomes left out", (), None, collecting(without_losers)),
+    Mutant("evaluation", "scores judged by other rows' labels", (), None, collecting(labels_moved)),
+    Mutant("evaluation", "scores of later rows", (), None, collecting(scores_of_the_next_row)),
+    Mutant("evaluation", "the better half of the days reported", (), None, judging(best_half)),
+    Mutant("evaluation", "portfolio at tomorrow's prices", PORTFOLIO, None, trading(a_day_early)),
+    Mutant(
+        "evaluation",
+        "portfolio that knows tomorrow's halts",
+        (*PORTFOLIO, "data.suspension_rate=0.03"),
+        None,
+        trading(halts_known),
+    ),
+    Mutant("evaluation", "benchmark a day early", PORTFOLIO, None, trading(benchmark_early)),
+    stale(
+        "result of another horizon", forgetful(harness.job, "result", "table", "settings", "windows"), "label.horizon=3"
+    ),
+    stale(
+        "windows of another horizon",
+        forgetful(harness.window_stage, "window", "table", "train", "processors_fitted_on"),
+        "label.horizon=3",
+    ),
+    stale(
+        "windows of other weights",
+        forgetful(harness.window_stage, "window", "weights"),
+        "adaptation=gf_exp",
+        own=("adaptation=gf_lin",),
+    ),
+    stale("panel of other data", forgetful(harness.stages, "panel", "source"), "data.seed=5"),
+    stale("features of another panel", forgetful(harness.stages, "features", "panel"), "data.volatility=0.03"),
+    stale("label of another horizon", forgetful(harness.stages, "label", "expression"), "label.horizon=3"),
+)
