@@ -58,7 +58,7 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
     else:
         out.print(verdict_table(verdict))
-        if verdict.frontiers:
+        if any(at.perturbed for at in verdict.frontiers):
             out.print(frontier_table(verdict.frontiers))
         if priced:
             out.print(price_table(priced))
@@ -83,9 +83,7 @@ def verdict_table(verdict: Verdict) -> Table:
 
 def frontier_table(frontiers: Sequence[Frontier]) -> Table:
     """Return one row per window: which learning times move its predictions."""
-    moved = all(at.perturbed for at in frontiers)
-    title = "learning times that move a prediction" if moved else "learning times that were read"
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    table = Table(title="learning times that move a prediction", box=SIMPLE_HEAD, title_justify="left")
     for name in ("window", "decision", "oldest", "newest"):
         table.add_column(name, no_wrap=True)
     table.add_column("unused before the purge", justify="right")

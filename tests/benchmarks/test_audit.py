@@ -1,0 +1,33 @@
+"""The cost of an audit beside the run that it audits: `sampled` at most twice as long, `static` almost nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from harness.audit import Level, audit_result
+from harness.config import compose_config
+from harness.experiment import run
+from harness.interfaces import Silent
+
+pytestmark = pytest.mark.nightly
+
+
+@pytest.mark.parametrize("what", ["run", "static", "sampled"])
+def test_the_main_job_and_its_audits(benchmark: BenchmarkFixture, tmp_path: Path, what: str) -> None:
+    def config(name: str) -> list[str]:
+        return [f"output.store={tmp_path / name / 'store'}", f"output.runs={tmp_path / name / 'runs'}"]
+
+    finished = compose_config(config("finished"))
+    result = run(finished, Silent())
+    rounds = iter(range(3))
+
+    def once() -> None:
+        if what == "run":
+            run(compose_config(config(f"fresh-{next(rounds)}")), Silent())
+        else:
+            assert audit_result(finished, result, Level(what)).clean
+
+    benchmark.pedantic(once, rounds=3)  # type: ignore[no-untyped-call]
