@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ __all__ = ["Outside", "Watched"]
 _FILES = "open"
 _OTHERS = {"socket.connect": "the network", "subprocess.Popen": "another program", "os.system": "another program"}
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dylib", ".dll", ".nbi", ".nbc")
+_CLOCK_TICK = 0.02  # seconds by which a file system's clock may lag
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 
 
@@ -31,14 +33,14 @@ class Outside:
     """
 
     seen: dict[str, None] = field(default_factory=dict)
-    _written: set[Path] = field(default_factory=set)
+    _since: float = float("inf")
     _depth: int = 0
     _active: bool = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hear the interpreter's audit events inside; afterwards the hook stays, deaf, as Python cannot remove one."""
-        self._active = True
+        self._active, self._since = True, time.time() - _CLOCK_TICK
         sys.addaudithook(self._hear)
         try:
             yield
@@ -65,11 +67,16 @@ class Outside:
             self.seen.setdefault(_OTHERS[event])
 
     def _opened(self, path: Path, flags: object) -> None:
-        # What the code has written itself is no news from outside.
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_CREAT):
-            self._written.add(path)
-        elif path not in self._written and _is_data(path):
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_CREAT)
+        if not writes and _is_data(path) and not self._is_own(path):
             self.seen.setdefault(f"the file {path.name}")
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file came to be while the code was watched: what it has written itself is no news from outside."""
+        try:
+            return path.stat().st_ctime >= self._since
+        except OSError:
+            return False
 
 
 def _is_data(path: Path) -> bool:
