@@ -11,8 +11,15 @@ import time
 from pathlib import Path
 
 
+def idle(request: str) -> str | None:
+    """Do nothing."""
+    return None
+
+
 def work(request: str) -> str | None:
     given = json.loads(request)
+    if given.get("idle"):
+        return idle(request)
     folder, name = Path(given["folder"]), given["name"]
     (folder / f"{name}.pid").write_text(str(os.getpid()))
     (folder / f"{name}.python").write_text(sys.executable)
