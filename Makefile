@@ -8,7 +8,7 @@ CHECKED := harness baselines tests examples
 .PHONY: bench test nightly benchmarks benchmarks-check check format lock clean
 
 bench: $(STAMP)
-	$(BIN)/bench run
+	$(BIN)/bench run -m model=linear,lightgbm adaptation=rolling_retrain,ddgda
 
 test: $(STAMP) check
 	$(BIN)/python -m pytest

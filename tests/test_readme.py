@@ -52,6 +52,27 @@ def test_the_table_of_the_main_job_is_what_it_prints(
 
 
 @pytest.mark.nightly
+def test_the_table_of_make_bench_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    command = re.search(r"^bench: .*\n\t\$\(BIN\)/bench (.*)$", makefile, re.MULTILINE)
+    assert command
+    assert main(command[1].split()) == 0
+    check_table("sweep", without_seconds(printed_table(capsys)))
+
+
+def without_seconds(table: str) -> str:
+    """Cut the last column off the lines of a leaderboard: how long it took is another number every time."""
+    lines = [line for line in table.splitlines() if not line.startswith("table ")]
+    end = next(line.index("seconds") for line in lines if "seconds" in line)
+    return "\n".join(
+        (line[:end] if "─" in line or "0." in line or "seconds" in line else line).rstrip() for line in lines
+    )
+
+
+@pytest.mark.nightly
 @pytest.mark.skipif(not CSI300.is_dir(), reason="the CSI 300 panel is not at ../shared/data")
 def test_the_table_of_the_real_panel_is_what_it_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

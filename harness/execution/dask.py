@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -62,9 +64,14 @@ class Dask:
             workers = self.workers or available_cores()
             import dask
 
-            limits = dict(thread_limits(max(1, available_cores() // workers)))
-            # The nanny sets these before the worker's process loads anything.
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": limits}):
+            limits = thread_limits(max(1, available_cores() // workers))
+            # Dask sets what must stand before a worker's process begins in our own environment, and leaves it there.
+            # Numba would take offence in this process, and is early enough inside the worker's.
+            before = {name: value for name, value in limits.items() if not name.startswith("NUMBA")}
+            inside = {name: value for name, value in limits.items() if name not in before}
+            own = dict(os.environ)
+            settings = {"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}
+            with dask.config.set(settings):
                 cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
                     n_workers=workers,
                     threads_per_worker=1,
@@ -72,7 +79,7 @@ class Dask:
                     dashboard_address=None,
                     silence_logs=logging.ERROR,
                 )
-            return DaskPool(distributed.Client(cluster), cluster, self.retries, work)  # type: ignore[no-untyped-call]
+            return DaskPool(distributed.Client(cluster), cluster, self.retries, work, own)  # type: ignore[no-untyped-call]
         try:
             client = distributed.Client(self.address, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
@@ -83,7 +90,7 @@ class Dask:
                 expected="the address of a running scheduler, such as tcp://host:8786",
                 hint="start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`",
             ) from error
-        return DaskPool(client, None, self.retries, work)
+        return DaskPool(client, None, self.retries, work, None)
 
 
 class DaskPool:
@@ -99,14 +106,19 @@ class DaskPool:
         Further tries of a task whose worker dies.
     work
         What a worker calls.
+    environment
+        Of this process, to be put back at the end; None when nothing has touched it.
     """
 
-    def __init__(self, client: Any, cluster: Any, retries: int, work: Work) -> None:
+    def __init__(
+        self, client: Any, cluster: Any, retries: int, work: Work, environment: Mapping[str, str] | None
+    ) -> None:
         import distributed
 
         self._client, self._cluster, self._retries, self._work = client, cluster, retries, work
         self._under_way: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
         self._names: dict[str, tuple[str, float]] = {}
+        self._environment = environment
 
     @property
     def workers(self) -> int:
@@ -125,6 +137,10 @@ class DaskPool:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+        if self._environment is not None:
+            for name in os.environ.keys() - self._environment.keys():
+                del os.environ[name]
+            os.environ.update(self._environment)
 
     def submit(self, task: Task) -> None:
         """Send a task; only its request travels."""

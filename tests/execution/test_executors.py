@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ def test_workers_run_the_interpreter_of_the_main_process(tmp_path: Path) -> None
 def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_path: Path) -> None:
     given = [task("bad", tmp_path, fail="broken"), task("killed", tmp_path, die_times=1), task("good", tmp_path)]
     ended: dict[str, Ended] = {}
+    environment = dict(os.environ)
     with Dask(workers=2).start(tasks.work) as found:
         for one in given:
             found.submit(one)
@@ -149,3 +151,6 @@ def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_p
             ended |= {one.name: one for one in found.wait()}
     assert {name: one.error for name, one in ended.items()} == {"bad": "broken", "killed": None, "good": None}
     assert len((tmp_path / "killed.tries").read_text()) == 2
+    limits = json.loads((tmp_path / "good.environment").read_text())
+    assert limits == {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    assert dict(os.environ) == environment, "the cluster has changed the environment of this process"
