@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-CHECKED := harness baselines tests examples
+CHECKED := harness baselines tests examples docs
 
-.PHONY: bench test nightly benchmarks benchmarks-check check format lock clean
+.PHONY: bench docs test nightly benchmarks benchmarks-check check format lock clean
 
 bench: $(STAMP)
 	$(BIN)/bench run -m model=linear,lightgbm adaptation=rolling_retrain,ddgda
@@ -26,6 +26,9 @@ benchmarks: $(STAMP)
 
 benchmarks-check: $(STAMP)
 	$(BIN)/python -m pytest $(TIMED) --benchmark-compare --benchmark-compare-fail=median:25%
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 check: $(STAMP)
 	$(BIN)/ruff check $(CHECKED)

@@ -64,3 +64,11 @@ def test_the_main_job_runs_from_the_wheel(installed: Path, tmp_path: Path) -> No
     record = json.loads(done.stdout)
     assert (tmp_path / record["folder"] / "snapshot.json").is_file()
     assert record["snapshot"]["metrics"]["overall"]["IC"] is not None
+
+
+def test_skeletons_and_the_template_of_the_report_travel_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    for arguments in (["new", "metric", "my_metric"], ["run", *SMALL], ["report"]):
+        done = run(installed / "bench", *arguments, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my_conf" / "evaluation" / "my_metric.yaml").is_file()
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000

@@ -1,0 +1,109 @@
+"""Every command and code block of the README and the documentation does what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.docs.blocks import ROOT, SHOWN, Block, blocks, pages
+
+CSI300 = ROOT.parent / "shared" / "data" / "cn_csi300"
+NAMES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
+# Seconds on two cores; the others are for the night.
+QUICK = ("docs/how-to/model.md",)
+PROMPT = 900  # seconds that one page may take
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the prices that pages speak of, and `bench` on its path."""
+    rng = np.random.default_rng(0)
+    days = pd.bdate_range("2010-01-04", "2020-08-31")
+    tickers = [f"T{i:02}" for i in range(12)]
+    close = 10 * np.exp(np.cumsum(rng.normal(0, 0.01, (days.size, 12)), axis=0))
+    index = pd.MultiIndex.from_product([days, tickers], names=["datetime", "ticker"])
+    prices = pd.DataFrame({"close": close.ravel()}, index=index)
+    prices["open"] = prices["close"] * np.exp(rng.normal(0, 0.003, len(prices)))
+    prices["high"] = prices[["open", "close"]].max(axis=1) * 1.005
+    prices["low"] = prices[["open", "close"]].min(axis=1) * 0.995
+    prices["volume"] = rng.lognormal(12, 0.5, len(prices))
+    prices["factor"] = 1.0
+    prices.reset_index().to_parquet(tmp_path / "prices.parquet", index=False)
+    (tmp_path / "my_data").symlink_to(CSI300.parent)
+    (tmp_path / "bin").mkdir()
+    for name, code in (("bench", "from harness.cli import main; sys.exit(main())"), ("python", None)):
+        line = f'exec "{sys.executable}" ' + ('"$@"' if code is None else f"-c 'import sys; {code}' \"$@\"")
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    found = {k: v for k, v in os.environ.items() if k != "BENCH_DATA"}
+    path = f"{folder / 'bin'}{os.pathsep}{found.get('PATH', '')}"
+    return {
+        **found,
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "BENCH_DATA": str(CSI300.parent),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def run(block: Block, folder: Path) -> None:
+    """Write, read or run a block; a failure shows what it printed."""
+    if block.file is not None:
+        path = folder / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+    elif block.language == "yaml":
+        assert yaml.safe_load(block.text) is not None
+    elif block.language in ("bash", "python") and block.not_run is None:
+        # A line that sets PYTHONPATH for a module of its own must find ours too.
+        text = block.text.replace("PYTHONPATH=. ", f"PYTHONPATH=.:{ROOT} ").replace(".venv/bin/bench", "bench")
+        shell = ["bash", "-euo", "pipefail", "-c"]
+        command = [*shell, text] if block.language == "bash" else [sys.executable, "-c", text]
+        options = {"capture_output": True, "text": True, "timeout": PROMPT}
+        done = subprocess.run(command, cwd=folder, env=environment(folder), **options)  # type: ignore[call-overload]
+        assert done.returncode == 0, f"line {block.line}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in NAMES]
+)
+def test_the_blocks_of_a_page_run_in_their_order(name: str, folder: Path) -> None:
+    found = blocks(NAMES[name])
+    if any("cn_csi300" in block.text for block in found if block.language == "bash") and not CSI300.is_dir():
+        pytest.skip("the CSI 300 panel is not at ../shared/data")
+    for block in found:
+        run(block, folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_block_says_what_it_is(name: str) -> None:
+    for block in blocks(NAMES[name]):
+        assert block.language in ("bash", "python", "yaml", *SHOWN), f"line {block.line}: {block.language!r}"
+
+
+def test_a_block_that_fails_is_noticed(folder: Path) -> None:
+    with pytest.raises(AssertionError, match="line 7"):
+        run(Block("bash", "bench run windows.stp=3\n", 7), folder)
+    with pytest.raises(AssertionError):
+        run(Block("python", "raise SystemExit(3)\n", 1), folder)
+
+
+def test_the_blocks_of_a_page_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n<!-- not run: why -->\n```bash\nx\n```\n```yaml\n# my_conf/a.yaml\nb: 1\n```\n", encoding="utf-8"
+    )
+    first, second = blocks(page)
+    assert (first.line, first.not_run, first.file) == (2, "why", None)
+    assert (second.not_run, second.file) == (None, "my_conf/a.yaml")
