@@ -18,7 +18,7 @@ from harness.config import ExperimentConfig, compose_config, unreadable
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.experiment import ExperimentResult, describe_experiment
 
-__all__ = ["Cell", "CellResult", "Outcome", "plan_sweep", "run_sweep"]
+__all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "parse_overrides", "plan_sweep", "run_sweep"]
 
 
 class Outcome(StrEnum):
@@ -93,7 +93,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     ConfigError
         When an override cannot be read, or a key exists in no cell.
     """
-    parsed = _parse(overrides)
+    parsed = parse_overrides(overrides)
     fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
     swept = [(o.get_key_element(), _values(o)) for o in parsed if o.is_sweep_override()]
     cells: dict[object, Cell] = {}
@@ -104,7 +104,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     for combination in itertools.product(*(values for _, values in swept)):
         chosen = dict(zip(keys, combination, strict=True))
         lines = {key: f"{signed[key]}={value}" for key, value in chosen.items()}
-        cell, dropped = _cell(chosen, {**dict(fixed), **lines}, search_path)
+        cell, dropped = compose_cell(chosen, {**dict(fixed), **lines}, search_path)
         used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
         unused |= dropped
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
@@ -162,7 +162,8 @@ def _line_of(where: str, keys: Iterable[str]) -> str | None:
     return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return the overrides as Hydra reads them; raises ConfigError for the first that it cannot read."""
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
@@ -173,10 +174,10 @@ def _values(override: Override) -> list[str]:
     return [str(value) for value in override.sweep_string_iterator()]
 
 
-def _cell(
+def compose_cell(
     chosen: dict[str, str], lines: dict[str, str], search_path: Sequence[str | Path]
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
-    """Compose one combination from key → override line, leaving out keys that do not exist in it."""
+    """Compose one combination from key → override line, and return it with the keys that do not exist in it."""
     dropped: dict[str, UnknownKeyError] = {}
     while True:
         kept = {key: value for key, value in chosen.items() if key not in dropped}

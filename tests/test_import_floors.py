@@ -33,12 +33,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.sweep",),
     ("harness.sweep_plan",),
     ("harness.sweep_statistics",),
-    ("harness.leaderboard", "harness.regression"),
+    ("harness.leaderboard", "harness.regression", "harness.search"),
     ("harness.published",),
     ("harness.audit", "harness.tracking", "harness.report", "harness.skeletons", "harness.qlib_workflow"),
     ("harness.cli", "harness.pytest_plugin"),
 )
-HEAVY = {"torch", "mlflow", "xgboost", "catboost", "dask", "distributed"}
+HEAVY = {"torch", "mlflow", "xgboost", "catboost", "dask", "distributed", "optuna"}
 SOURCES = sorted((ROOT / "harness").rglob("*.py")) + sorted((ROOT / "baselines").rglob("*.py"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy.typing as npt
 
 from harness.code_digest import code_digest
 from harness.data.panel import Benchmark, Panel
-from harness.data.source import Source
+from harness.data.source import Source, at_the_root
 from harness.data.validation import PRICES, check_panel
 from harness.errors import ConfigError
 
@@ -89,7 +87,7 @@ class LoadedOnce:
 
 def loaded_once(source: Source) -> Source:
     """Return `source` with its raw data read once."""
-    return _at_the_root(source, LoadedOnce)
+    return at_the_root(source, LoadedOnce)
 
 
 def poisoned(source: Source, cut: int, seed: int) -> Source:
@@ -98,16 +96,7 @@ def poisoned(source: Source, cut: int, seed: int) -> Source:
     A source that transforms another one (a field that is a source) is poisoned at its root, so that the transformation
     is audited too.
     """
-    return _at_the_root(source, lambda root: PoisonedSource(root, cut, seed))
-
-
-def _at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
-    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
-    for name in names:
-        inner = getattr(source, name)
-        if isinstance(inner, Source):
-            return replace(source, **{name: _at_the_root(inner, change)})  # type: ignore[type-var]
-    return change(source)
+    return at_the_root(source, lambda root: PoisonedSource(root, cut, seed))
 
 
 def poison(panel: Panel, cut: int, seed: int) -> Panel:

@@ -27,6 +27,7 @@ from harness.cli import (
     nightly,
     report,
     run,
+    search,
 )
 from harness.cli.progress import StatusConsole
 from harness.cli.tree import leaves
@@ -51,6 +52,7 @@ _REFUSED_BY_THE_SYSTEM = frozenset(
 )
 _COMMANDS = (
     run,
+    search,
     explain,
     audit,
     check,

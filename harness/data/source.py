@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.data.panel import Panel
 from harness.errors import DataError
 
-__all__ = ["Source", "existing_file", "existing_folder"]
+__all__ = ["Source", "at_the_root", "existing_file", "existing_folder"]
 
 
 @runtime_checkable
@@ -34,6 +36,16 @@ class Source(Protocol):
         With the fields of the dataclass it identifies the panel, so that a cached result can be found without loading.
         """
         ...
+
+
+def at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
+    """Return `source` with its root changed: a source may transform another one, which is a field of it."""
+    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
+    for name in names:
+        inner = getattr(source, name)
+        if isinstance(inner, Source):
+            return dataclasses.replace(source, **{name: at_the_root(inner, change)})  # type: ignore[type-var]
+    return change(source)
 
 
 def existing_file(path: str, *, key: str, expected: str) -> Path:

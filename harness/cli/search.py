@@ -1,0 +1,114 @@
+"""`bench search`: hyper-parameters that are chosen on the validation period, never on test."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.progress import ProgressObserver
+from harness.cli.shared import Arguments, Commands, add_command
+from harness.search import SearchRequest, SearchResult, TrialResult, search
+from harness.sweep import Outcome
+
+__all__ = ["add", "run_search"]
+
+_HELP = """\
+Search hyper-parameters on the validation period with Optuna's TPE sampler, and print the command that evaluates the
+best trial on the test range. The search never runs it.
+
+Every trial is an ordinary run on a schedule that is moved back: it is tested on the configured valid segment, stops
+early on the tail of train, and its data end before the first test decision. The last look-ahead times of valid are left
+out, because their labels reach into test. The same seed gives the same trials. The same command goes on where it
+stopped: its finished runs are reused, with --storage also its trials. --trials counts all trials of a study.
+
+A search space is written in Hydra's grammar, in quotes:
+  KEY=interval(0.1,1)     KEY=int(interval(1,9))     KEY=tag(log,interval(1e-3,100))
+  KEY=range(10,100,10)    KEY=choice(a,b)
+
+examples:
+  bench search 'model.alpha=tag(log,interval(0.001,1000))' --trials 20
+  bench search data=cn_csi300 model=lightgbm 'model.num_leaves=int(interval(15,255))' \\
+      'model.learning_rate=tag(log,interval(0.01,0.3))' --trials 30 --storage search.db
+  bench search evaluation=portfolio 'windows.step=choice(20,40,60)' --metric information_ratio --trials 6
+
+exit codes: 0 a best trial is found, 1 a trial crashed, 2 a mistake in the command or the data, or no trial has a value,
+130 interrupted (the finished trials are printed)"""
+_INTERRUPTED = 130
+
+
+def add(groups: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(groups, "search", "search hyper-parameters on the validation period, never on test", _HELP)
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="how many trials (default: 20)")
+    parser.add_argument("--metric", default="rank_IC", help="what is searched for (default: rank_IC)")
+    parser.add_argument(
+        "--direction", choices=("minimize", "maximize"), help="which way the metric is better (default: as it is known)"
+    )
+    parser.add_argument("--seed", type=int, default=43, metavar="S", help="of the sampler (default: 43)")
+    parser.add_argument("--storage", type=Path, metavar="FILE", help="a SQLite file that keeps the trials, to resume")
+    parser.add_argument("--json", action="store_true", help="print the trials as JSON instead of a table")
+    parser.set_defaults(command=run_search)
+
+
+def run_search(arguments: Arguments, out: Console, err: Console) -> int:
+    """Search, print the trials, and say with the exit code how it ended."""
+    request = SearchRequest(
+        overrides=tuple(arguments.overrides),
+        trials=arguments.trials,
+        metric=arguments.metric,
+        direction=arguments.direction,
+        seed=arguments.seed,
+        storage=arguments.storage,
+        search_path=tuple(Path(folder) for folder in arguments.config_dir),
+    )
+    with ProgressObserver(err) as observer:
+
+        def tell(trial: TrialResult) -> None:
+            if trial.reason is not None:
+                observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
+
+        found = search(request, observer, tell)
+    if arguments.json:
+        out.print(found.to_json(), markup=False, soft_wrap=True, end="")
+    else:
+        _show(found, out)
+    if found.interrupted:
+        err.print("bench: interrupted; finished trials are kept, run the same command to resume.", style="yellow")
+        return _INTERRUPTED
+    if found.best is None:
+        return 2
+    return 1 if any(trial.outcome is Outcome.FAILED for trial in found.trials) else 0
+
+
+def _show(found: SearchResult, out: Console) -> None:
+    out.print(_table(found))
+    first, last = found.period.judged
+    out.print(
+        f"judged    {first} … {last}; the final test range begins on {found.period.decision}\n"
+        f"record    {found.folder / 'search.json'}\n"
+        f"test it   {found.command or 'no trial has a value'}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _table(found: SearchResult) -> Table:
+    metric = found.request.metric
+    table = Table(
+        title=f"{len(found.trials)} trials, {found.direction} {metric} on the validation period", box=SIMPLE_HEAD
+    )
+    table.title_justify = "left"
+    table.add_column("trial", justify="right")
+    table.add_column("values", overflow="fold")
+    table.add_column(metric, justify="right", min_width=7)
+    for trial in found.ranked:
+        style = "bold green" if trial is found.best else ""
+        note = "" if trial.reason is None else f"\n{trial.outcome}: {trial.reason.splitlines()[0]}"
+        value = "–" if trial.value is None else f"{trial.value:.4f}"
+        table.add_row(str(trial.number), Text(f"{trial.name}{note}"), Text(value, style=style))
+    return table

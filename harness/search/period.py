@@ -1,0 +1,149 @@
+"""The schedule of a search: the configured one moved back, so that the validation period is its test range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.config import ExperimentConfig, WindowsConfig
+from harness.data.calendar import Calendar
+from harness.data.truncated import truncated
+from harness.errors import ConfigError
+from harness.schedule import describe_windows, resolve_schedule
+from harness.windows import Schedule, Segment, walk_forward
+
+__all__ = ["ValidationPeriod", "on_validation", "validation_period"]
+
+Dates = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ValidationPeriod:
+    """Where a search judges.
+
+    Attributes
+    ----------
+    windows
+        The schedule of every trial, in dates.
+    walked
+        Its windows as first and last dates.
+    last
+        The last time that a trial's data hold, as ISO text: the one before `decision`.
+    decision
+        The first decision of the final test range, which no trial reaches.
+    """
+
+    windows: WindowsConfig
+    walked: tuple[dict[str, object], ...]
+    last: str
+    decision: str
+
+    @property
+    def judged(self) -> Dates:
+        """First and last time whose predictions are judged."""
+        assert self.windows.test is not None
+        return self.windows.test
+
+
+def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> ValidationPeriod:
+    """Move a schedule back by one segment.
+
+    ========  ==============================================================================================
+    test      the configured valid segment, without the times whose labels are known only in the final test range
+    valid     the tail of the configured train segment, its share of the learning times as configured
+    train     what is left of it
+    ========  ==============================================================================================
+
+    Step, kind, embargo and purge are the configured ones.
+
+    Parameters
+    ----------
+    config
+        The configured schedule; without dates its split is resolved on the calendar.
+    calendar
+        Of the whole panel.
+    look_ahead
+        A label at s is known at s + look_ahead.
+
+    Raises
+    ------
+    ConfigError
+        When there is no valid segment, or one of the moved segments would be empty.
+    """
+    final = resolve_schedule(config, calendar, look_ahead)
+    walk_forward(final)
+    moved = _moved(final)
+    dates = {
+        name: (calendar.format(segment.start), calendar.format(segment.last))
+        for name, segment in (("train", moved.train), ("valid", moved.valid), ("test", moved.test))
+        if segment is not None
+    }
+    windows = replace(config, train=dates["train"], valid=dates["valid"], test=dates["test"])
+    if resolve_schedule(windows, calendar, look_ahead) != moved:
+        raise ConfigError(
+            "Dates to the minute do not tell the times of this calendar apart.",
+            where="windows",
+            got=f"{dates}",
+            expected="a calendar whose times are at least a minute apart",
+        )
+    decision = final.test.start
+    return ValidationPeriod(
+        windows=windows,
+        walked=tuple(describe_windows(walk_forward(moved), calendar)),
+        last=str(calendar.times[decision - 1]),
+        decision=calendar.format(decision),
+    )
+
+
+def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str) -> ExperimentConfig:
+    """Return the experiment of one trial: on the validation period, with data that end before the final test range.
+
+    It has no intervals, which no objective needs, and its results go to the folder `runs`.
+    """
+    dates = {name: getattr(period.windows, name) for name in ("train", "valid", "test")}
+    return replace(
+        config,
+        suite="search",
+        data=truncated(config.data, period.last),
+        windows=period.windows,
+        evaluation=replace(config.evaluation, significance=None),
+        output=replace(config.output, runs=runs),
+        command=(*config.command, *(f"windows.{name}=[{','.join(pair)}]" for name, pair in dates.items())),
+        audit="none",
+    )
+
+
+def _moved(final: Schedule) -> Schedule:
+    train, valid = final.train, final.valid
+    if valid is None:
+        raise ConfigError(
+            "A search judges on the validation period, and there is none.",
+            where="windows.valid",
+            got=None,
+            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
+        )
+    # The last label that is judged is known one time before the final test range is first decided on.
+    stop = min(valid.stop, final.test.start - final.look_ahead)
+    if stop <= valid.start:
+        raise ConfigError(
+            "The validation period is too short: no label in it is known before the final test range begins.",
+            where="windows.valid",
+            got=f"{len(valid)} times",
+            expected=f"more than {final.look_ahead} times, the label's look-ahead",
+        )
+    tail = round(len(train) * len(valid) / (len(train) + len(valid)))
+    needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
+    if not needed <= tail < len(train):
+        raise ConfigError(
+            "The train segment is too short to be cut into train and valid once more.",
+            where="windows.train",
+            got=f"{len(train)} times, of which {tail} would be the trials' valid segment",
+            expected=f"a train segment whose tail, by the share of valid, has at least {needed} times",
+            hint="give more times to train, or a larger share to valid",
+        )
+    border = train.stop - tail
+    return replace(
+        final,
+        train=Segment(train.start, border),
+        valid=Segment(border, train.stop),
+        test=Segment(valid.start, stop),
+    )
