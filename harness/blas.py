@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 __all__ = ["one_blas_thread"]
 
 
 @dataclass
 class _Limit:
-    """The process-wide limit and how many callers hold it, for the limit itself is process-wide."""
+    """The process-wide limit and how many callers hold it, for the limit itself is process-wide.
+
+    Looking for the libraries takes milliseconds, so they are looked for again only when modules were imported.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     holders: int = 0
     limits: threadpool_limits | None = None
+    libraries: ThreadpoolController | None = None
+    modules: int = 0
+
+    def known(self) -> ThreadpoolController:
+        if self.libraries is None or self.modules != len(sys.modules):
+            self.libraries, self.modules = ThreadpoolController(), len(sys.modules)
+        return self.libraries
 
 
 _LIMIT = _Limit()
@@ -33,7 +44,7 @@ def one_blas_thread() -> Iterator[None]:
     """
     with _LIMIT.lock:
         if _LIMIT.holders == 0:
-            _LIMIT.limits = threadpool_limits(limits=1, user_api="blas")
+            _LIMIT.limits = _LIMIT.known().limit(limits=1, user_api="blas")
         _LIMIT.holders += 1
     try:
         yield

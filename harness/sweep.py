@@ -101,10 +101,20 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     used: set[str] = set()
     signed = {element.lstrip("+~"): element for element, _ in swept}
     keys = list(signed)
+    # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.
+    absent: dict[tuple[str, ...], dict[str, UnknownKeyError]] = {}
+    composed: dict[tuple[str, ...], tuple[Cell, dict[str, UnknownKeyError]]] = {}
     for combination in itertools.product(*(values for _, values in swept)):
         chosen = dict(zip(keys, combination, strict=True))
         lines = {key: f"{signed[key]}={value}" for key, value in chosen.items()}
-        cell, dropped = compose_cell(chosen, {**dict(fixed), **lines}, search_path)
+        groups = tuple(line for key, line in lines.items() if "." not in key)
+        known = absent.get(groups, {})
+        lines = {key: line for key, line in {**dict(fixed), **lines}.items() if key not in known}
+        if tuple(lines.values()) not in composed:
+            left = {key: value for key, value in chosen.items() if key not in known}
+            composed[tuple(lines.values())] = compose_cell(left, lines, search_path)
+        cell, dropped = composed[tuple(lines.values())]
+        dropped = absent[groups] = {**known, **dropped}
         used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
         unused |= dropped
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
