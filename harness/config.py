@@ -24,7 +24,7 @@ from harness.execution import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
 from harness.instantiate import LATER, build_record, join_key
-from harness.interfaces import Adaptation, Model, Preprocess
+from harness.interfaces import Adaptation, Model, Observer, Preprocess
 from harness.portfolio import TopkDropout
 from harness.significance import Bootstrap
 from harness.windows import Kind
@@ -34,6 +34,7 @@ __all__ = [
     "ExperimentConfig",
     "OutputConfig",
     "SamplesConfig",
+    "Tracking",
     "WindowsConfig",
     "compose_config",
     "composed_yaml",
@@ -53,6 +54,18 @@ class FeatureConfig(typing.Protocol):
 
     def feature_set(self) -> FeatureSet:
         """Return the features; refuses one that looks ahead."""
+        ...
+
+
+class Tracking(typing.Protocol):
+    """Where finished runs are also sent."""
+
+    def check(self) -> None:
+        """Refuse to begin when nothing could be sent."""
+        ...
+
+    def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
+        """Send the folders of runs and sweeps; a failure is a notice."""
         ...
 
 
@@ -132,8 +145,9 @@ class ExperimentConfig:
     """One experiment, complete and checked.
 
     `command` holds what `bench run` was given to compose it; it is recorded and changes nothing. `audit` says whether
-    the run is audited on the way, `executor` where it is computed: neither changes a number. `composed` is the composed
-    tree as JSON, from which `rebuild` makes the same configuration in another process.
+    the run is audited on the way, `executor` where it is computed, `tracking` where it is also sent: none changes a
+    number. `composed` is the composed tree as JSON, from which `rebuild` makes the same configuration in another
+    process.
     """
 
     suite: str
@@ -150,6 +164,7 @@ class ExperimentConfig:
     evaluation: EvaluationConfig
     output: OutputConfig
     executor: Executor
+    tracking: Tracking
     choices: Mapping[str, str]
     command: tuple[str, ...] = ()
     audit: AuditLevel = "none"

@@ -28,6 +28,7 @@ from harness.cli import (
     report,
     run,
     search,
+    track,
 )
 from harness.cli.progress import StatusConsole
 from harness.cli.tree import leaves
@@ -65,6 +66,7 @@ _COMMANDS = (
     cache,
     report,
     leaderboard,
+    track,
     new,
     convert_qlib,
     completion,

@@ -73,9 +73,11 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.multirun:
         return sweep(arguments, out, err)
     config = config_of(arguments)
+    config.tracking.check()
     with ProgressObserver(err) as observer:
         run_one = _runner([config], observer)
         result, verdict = run_one(config)
+        config.tracking.send([result.folder], Path(config.output.runs), observer)
     code = 0 if verdict is None or verdict.clean else 1
     if arguments.json:
         record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
@@ -99,6 +101,9 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             planned = plan_cells(cells, observer)
         out.print(tables.plan_table(planned))
         return 0
+    tracking = next((cell.config.tracking for cell in cells if cell.config is not None), None)
+    if tracking is not None:
+        tracking.check()
     with ProgressObserver(err) as observer:
         run_one = _runner([cell.config for cell in cells if cell.config is not None], observer)
         observer.start("cells", len(cells))
@@ -116,6 +121,9 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics)
     runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
     folder = write_leaderboard(board, ended, runs)
+    if tracking is not None:
+        with ProgressObserver(err) as observer:
+            tracking.send([folder], runs, observer)
     if arguments.json:
         out.print(board.to_json(), markup=False, soft_wrap=True, end="")
     else:
