@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from harness.cli import main
 from harness.tracking.names import accepted, without_password
@@ -83,3 +89,63 @@ def test_a_sweep_is_a_parent_run_whose_children_carry_a_step_for_every_window(ru
         sent = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"snapshot.json", "predictions.parquet"} <= sent
         assert "tracked.json" not in sent
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server on loopback, with a database of its own."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "files"),
+    ]
+    with subprocess.Popen([*command, *stores], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server has ended"
+        try:
+            if requests.get(url, timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not come up within two minutes")
+
+
+@pytest.mark.nightly
+def test_a_run_reaches_a_real_server_with_its_files(server: str, run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / run_folder.name
+    shutil.copytree(run_folder, copy)
+    (copy / "tracked.json").unlink(missing_ok=True)
+    assert main(["track", "push", str(copy), "--uri", server]) == 0
+    marker = json.loads((copy / "tracked.json").read_text(encoding="utf-8"))
+    assert server in json.dumps(marker)
+    found = requests.post(
+        f"{server}/api/2.0/mlflow/runs/search",
+        json={"experiment_ids": [e["experiment_id"] for e in experiments(server)], "max_results": 10},
+        timeout=10,
+    ).json()["runs"]
+    (run,) = found
+    metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+    expected = json.loads((copy / "snapshot.json").read_text(encoding="utf-8"))["metrics"]["overall"]
+    assert metrics["rank_IC"] == pytest.approx(expected["rank_IC"], abs=0)
+    assert run["info"]["status"] == "FINISHED"
+    files = {path.name for path in (tmp_path / "files").rglob("*") if path.is_file()}
+    assert {"snapshot.json", "predictions.parquet"} <= files
+
+
+def experiments(server: str) -> list[dict[str, str]]:
+    answer = requests.post(f"{server}/api/2.0/mlflow/experiments/search", json={"max_results": 10}, timeout=10)
+    found: list[dict[str, str]] = answer.json()["experiments"]
+    return found
