@@ -101,11 +101,20 @@ class Baselines:
         Raises
         ------
         SnapshotError
-            When the reason is empty, the baseline has the same content already, or there is one though `only_new`.
+            When the reason is empty, the snapshot's own audit found a leak, the baseline has the same content already,
+            or there is one though `only_new`.
         """
         if not reason.strip():
             raise SnapshotError(
                 "A blessing needs a reason.", where="reason", expected="one sentence: what changed, why"
+            )
+        if snapshot.leak is not None:
+            raise SnapshotError(
+                "A run that used the future is no baseline.",
+                where=f"{snapshot.suite}/{snapshot.case}",
+                got=snapshot.leak,
+                expected="a clean audit",
+                hint="bench audit shows every finding",
             )
         moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         while True:

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.artifacts import ArtifactStore, canonical_json, write_atomically
 from harness.config import ExperimentConfig, compose_config
+from harness.errors import ConfigError
 from harness.instantiate import describe, modules_of
 from harness.interfaces import Observer, Silent
 from harness.job import ADAPTATION, ARTEFACTS, METRICS, PREDICTIONS, READS, RESOLVED, SERIES, Job, settings_of
@@ -95,9 +96,19 @@ def run_experiment(
     Raises
     ------
     HarnessError
-        For a mistake in the configuration or the data.
+        For a mistake in the configuration or the data, and for an ``audit``: that is an outsider, see
+        `harness.audit.run_audited`.
     """
-    return run(compose_config(overrides, search_path=search_path), observer or Silent())
+    config = compose_config(overrides, search_path=search_path)
+    if config.audit != "none":
+        raise ConfigError(
+            "run_experiment does not audit.",
+            where="audit",
+            got=config.audit,
+            expected="none",
+            hint="harness.audit.run_audited(compose_config(overrides), Silent()) does",
+        )
+    return run(config, observer or Silent())
 
 
 def describe_experiment(config: ExperimentConfig) -> str:

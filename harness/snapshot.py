@@ -67,6 +67,18 @@ class Snapshot:
         """
         return _sha256({**self._record(), "schema_version": SCHEMA_VERSION})
 
+    @property
+    def leak(self) -> str | None:
+        """What an audit of the run found, its checks and their first finding; None when it is clean, or not audited."""
+        verdict = self.provenance.get("audit")
+        if not isinstance(verdict, Mapping) or verdict.get("clean") is not False:
+            return None
+        leaks = [check for check in verdict.get("checks", ()) if check.get("outcome") == "leak"]
+        findings = [finding for check in leaks for finding in check.get("findings", ())]
+        first = "".join(f": {f['what']}" + (f" ({f['where']})" if f.get("where") else "") for f in findings[:1])
+        more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+        return f"its {verdict.get('level')} audit found a leak by {', '.join(c['name'] for c in leaks)}{first}{more}"
+
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, shortest round-trip floats, a newline at the end.
 

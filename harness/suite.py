@@ -20,6 +20,7 @@ from harness.compare import (
     compare,
     damaged,
     failed,
+    leaking,
     orphaned,
     skipped,
     without_baseline,
@@ -109,11 +110,16 @@ class Standard:
     data_difference: Callable[[Snapshot, Snapshot], tuple[str, ...]] | None = None
 
     def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
-        """Return the verdict on a snapshot against the baseline of its case; there must be one."""
+        """Return the verdict on a snapshot against the baseline of its case; there must be one.
+
+        A snapshot whose own audit found a leak fails, whatever it is compared with.
+        """
         latest = self.baselines.baseline(snapshot.suite, snapshot.case)
         if latest is None:
-            return without_baseline(snapshot)
-        return self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
+            compared = without_baseline(snapshot)
+        else:
+            compared = self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
+        return compared if snapshot.leak is None else leaking(snapshot, compared)
 
     def compare(self, baseline: Snapshot, snapshot: Snapshot, labels: tuple[str, str]) -> CaseVerdict:
         """Return the verdict on a snapshot against another, with everything at hand that explains a difference."""

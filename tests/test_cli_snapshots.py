@@ -64,7 +64,7 @@ class Lab:
     broken: str | None = None
     runs: int = 0
 
-    def run(self, config: ExperimentConfig, observer: Observer, **_: object) -> Ran:
+    def run(self, config: ExperimentConfig, observer: Observer, **_: object) -> tuple[Ran, None]:
         self.runs += 1
         if config.case_name == self.broken:
             raise ConfigError("There is no such model.", where="model")
@@ -73,7 +73,7 @@ class Lab:
         identity = {"config": {"alpha": alpha, "seed": config.seed}, "data": {"fingerprint": self.fingerprint}}
         provenance = {**HERE, "platform": {"processor": self.processor}, "seconds": {"windows": 1.5}}
         metrics = {"overall": {"IC": ic, "days": 100}, "predictions": f"{ic:.12f}"}
-        return Ran(Snapshot(config.suite, config.case_name, identity, metrics, provenance))
+        return Ran(Snapshot(config.suite, config.case_name, identity, metrics, provenance)), None
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     made = Lab()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr("harness.cli.cases.run_config", made.run)
+    monkeypatch.setattr("harness.cli.cases.run_audited", made.run)
     monkeypatch.setattr("harness.cli.cases.compose_config", composed)
     (tmp_path / "mine.yaml").write_text(SUITE, encoding="utf-8")
     return made
@@ -400,7 +400,7 @@ class TestNightly:
                 raise ZeroDivisionError("a bug of the model")
             return blessed.run(config, observer)
 
-        monkeypatch.setattr("harness.cli.cases.run_config", crash)
+        monkeypatch.setattr("harness.cli.cases.run_audited", crash)
         record = record_of(capsys, "nightly", "mine.yaml", code=2)
         assert [c["problem"] for c in record["cases"]] == ["FAILED", None]
         assert "ZeroDivisionError: a bug of the model" in Path("nightly/crash-a.txt").read_text(encoding="utf-8")

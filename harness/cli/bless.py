@@ -15,7 +15,7 @@ from harness.cli.case_tables import print_verdicts
 from harness.cli.cases import EXIT_CODES, Selection, add_selection, baselines_of, run_selection, select
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
-from harness.compare import ExitCode, Problem, case_record
+from harness.compare import Problem, case_record, worst_exit_code
 from harness.errors import ConfigError
 from harness.published import refresh
 from harness.suite import CaseRun
@@ -27,7 +27,8 @@ Show how runs differ from their baselines, then write them as the next versions,
 No version is ever overwritten; each keeps its reason, its time and the digest of the one that it replaces. The
 leaderboard that is made of them, results/leaderboard.md, is written anew.
 
-Nothing is written for a case whose numbers and identity are those of its baseline, that failed, or that was skipped.
+Nothing is written for a case whose numbers and identity are those of its baseline, that failed, that was skipped, or
+whose own audit (audit=static, sampled or full among its overrides) found that it used the future.
 
 examples:
   bench bless smoke --reason "purge one day longer: labels are known a day later"
@@ -36,6 +37,7 @@ examples:
   bench bless smoke --dry-run
 
 {EXIT_CODES}"""
+_IN_THE_WAY = (Problem.FAILED, Problem.DAMAGED, Problem.LEAK)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Blessing:
     def line(self) -> str:
         """Return it for people."""
         name = f"{self.run.verdict.suite}/{self.run.verdict.case}"
+        if self.run.verdict.problem is Problem.LEAK:
+            return f"refused    {name}: {self.run.verdict.detail}"
         if self.version is not None:
             return f"blessed    {name} v{self.version.number}: {self.version.path}"
         return f"{self.action:<10} {name}"
@@ -93,8 +97,8 @@ def bless(arguments: Arguments, out: Console, err: Console) -> int:
     if not arguments.dry_run:
         for path in refresh(Path(arguments.results)):
             err.print(Text(f"written    {path}"), soft_wrap=True)
-    in_the_way = any(b.run.verdict.exit_code is ExitCode.USER_ERROR for b in done)
-    return int(ExitCode.USER_ERROR if in_the_way else ExitCode.FINE)
+    in_the_way = [b.run.verdict for b in done if b.run.verdict.problem in _IN_THE_WAY]
+    return int(worst_exit_code(in_the_way))
 
 
 def _bless(run: CaseRun, baselines: Baselines, arguments: Arguments) -> Blessing:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.artifacts import write_atomically
+from harness.audit import run_audited
 from harness.baseline import Baselines, Referenced
 from harness.cli.shared import Arguments
 from harness.compare import damaged, failed
 from harness.config import compose_config
 from harness.errors import ConfigError, HarnessError, SnapshotError, closest
 from harness.experiment import ExperimentResult
-from harness.experiment import run as run_config
 from harness.interfaces import Observer
 from harness.regression import named_suite, standard_of, suite_names
 from harness.shelf import Shelf
@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 EXIT_CODES = """\
-exit codes: 0 fine, 1 regression (missing and orphaned baselines too), 2 a mistake of the user (damaged baselines too),
-3 not comparable, 130 interrupted"""
+exit codes: 0 fine, 1 regression (a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged
+baselines too), 3 not comparable, 130 interrupted"""
 _RUN_FILE = "snapshot.json"
 
 
@@ -151,7 +151,10 @@ def standard_for(arguments: Arguments, regression: str, overrides: Sequence[str]
 
 
 class Runner:
-    """Runs the experiment of a case: overrides in, result out; the cases share their large stages in memory."""
+    """Runs the experiment of a case, and audits it at the case's own level: overrides in, result out.
+
+    The cases share their large stages in memory.
+    """
 
     def __init__(self, overrides: Sequence[str], search_path: Sequence[str | Path], observer: Observer) -> None:
         self._overrides = tuple(overrides)
@@ -162,7 +165,7 @@ class Runner:
     def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
         """Compose and run."""
         config = compose_config([*overrides, *self._overrides], search_path=self._search_path)
-        return run_config(config, self._observer, shelf=self._shelf)
+        return run_audited(config, self._observer, shelf=self._shelf)[0]
 
 
 def runner(selection: Selection, arguments: Arguments, observer: Observer) -> Runner:

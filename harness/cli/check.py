@@ -29,6 +29,8 @@ __all__ = ["add", "check"]
 _HELP = f"""\
 Run the cases of a suite and hold every number to its blessed baseline. What is in the store is not computed again.
 
+A case that says audit=static, sampled or full is audited too, and a leak fails it.
+
 The same code in the same environment must give the same bits. Another processor, library or code is held to the
 tolerances of conf/regression, and the verdict says which rule was applied and why. A metric that is gone, renamed or
 undefined is a finding, and so is a baseline that is missing, edited by hand, or without a case.
@@ -95,7 +97,7 @@ def _learn(selection: Selection, arguments: Arguments, out: Console, err: Consol
         for case in suite.cases:
             names = (f"suite='{suite.name}'", f"case='{case.name}'")
             for seed in seeds:
-                snapshots.append(run((*case.overrides, *names, f"seed={seed}")).snapshot)
+                snapshots.append(run((*case.overrides, *names, f"seed={seed}", "audit=none")).snapshot)
                 observer.advance("runs")
         observer.finish("runs")
     configured = named_tolerances(arguments.regression or suite.regression, arguments.config_dir)

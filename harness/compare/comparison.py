@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.compare.leaves import differences, environment, metric_leaves
 from harness.compare.tolerances import Exact, Tolerance, Tolerances
@@ -21,7 +21,7 @@ from harness.compare.verdicts import (
 )
 from harness.snapshot import Snapshot
 
-__all__ = ["DifferenceTest", "compare", "damaged", "failed", "orphaned", "skipped", "without_baseline"]
+__all__ = ["DifferenceTest", "compare", "damaged", "failed", "leaking", "orphaned", "skipped", "without_baseline"]
 
 DifferenceTest = Callable[[str], float | None]
 
@@ -129,6 +129,11 @@ def damaged(suite: str, case: str, message: str) -> CaseVerdict:
 def skipped(suite: str, case: str, reason: str) -> CaseVerdict:
     """Return the verdict on a case that was not run, and why; never a silent pass."""
     return _problem(suite, case, Problem.SKIPPED, reason)
+
+
+def leaking(candidate: Snapshot, compared: CaseVerdict) -> CaseVerdict:
+    """Return the verdict on a case whose own audit found a leak: it fails, whatever became of its metrics."""
+    return replace(compared, problem=Problem.LEAK, detail=candidate.leak or "")
 
 
 def _problem(suite: str, case: str, problem: Problem, detail: str) -> CaseVerdict:

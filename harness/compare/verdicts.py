@@ -70,6 +70,7 @@ class Problem(Enum):
     ORPHANED = "orphaned baseline"
     DAMAGED = "damaged baseline"
     FAILED = "failed"
+    LEAK = "leak"
     SKIPPED = "skipped"
 
 
@@ -82,7 +83,9 @@ class ExitCode(IntEnum):
     NOT_COMPARABLE = 3
 
 
-_VERDICT_OF_PROBLEM = MappingProxyType({Problem.NO_BASELINE: Verdict.NEW, Problem.SKIPPED: Verdict.SKIPPED})
+_VERDICT_OF_PROBLEM = MappingProxyType(
+    {Problem.NO_BASELINE: Verdict.NEW, Problem.SKIPPED: Verdict.SKIPPED, Problem.LEAK: Verdict.INCOMPARABLE}
+)
 _EXIT_OF_PROBLEM = MappingProxyType(
     {
         Problem.FAILED: ExitCode.USER_ERROR,

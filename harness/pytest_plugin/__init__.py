@@ -35,7 +35,7 @@ class BenchHooks:
     def pytest_bench_run(self, config: pytest.Config, overrides: Sequence[str]) -> Result | None:
         """Run the experiment of a suite's case: Hydra overrides in, an object with a ``snapshot`` out.
 
-        The default is `harness.run_experiment`.
+        The default is `harness.audit.run_audited` on the composed configuration.
         """
 
 
@@ -66,10 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
-    """Run an experiment."""
-    from harness.experiment import run_experiment
+    """Run an experiment, and audit it at its own level."""
+    from harness.audit import run_audited
+    from harness.config import compose_config
+    from harness.interfaces import Silent
 
-    return run_experiment(overrides)
+    return run_audited(compose_config(overrides), Silent())[0]
 
 
 @pytest.fixture
