@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 # In this order; a page that is not named comes after them.
 HOW_TO = ("data", "features", "model", "adaptation", "metric", "report", "cluster", "nightly", "snapshots", "mlflow")
+
+# Of a default that stands in a table; a longer one is read in the file beneath.
+WIDTH = 72
 
 
 def on_config(config: Any) -> Any:
@@ -44,7 +48,8 @@ def commands() -> str:
 
 
 def configuration() -> str:
-    """Return every configuration file, by group."""
+    """Return every configuration file, by group: what it is, each key with what it accepts, and the file itself."""
+    from harness.cli.help import OTHER_FOLDERS
     from harness.config import config_folder
 
     root = config_folder()
@@ -55,17 +60,67 @@ def configuration() -> str:
         "an object are the fields of the class that its `_target_` names: an unknown key, a wrong type or an "
         "impossible value is an error that says what would be accepted.",
         "",
-        *_file(root / "config.yaml", "config.yaml"),
+        "`bench config --describe` prints this reference for your own configuration, `bench config --schema GROUP` a "
+        "JSON Schema with which an editor completes and checks a YAML file.",
+        "",
+        *_choice("", root / "config.yaml", "config.yaml"),
     ]
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
         parts += [f"## {folder.name}", ""]
+        if folder.name in OTHER_FOLDERS:
+            parts += [f"Not a group of an experiment: `bench check`, `bless` and `nightly` read `{folder.name}/`.", ""]
         for path in sorted(folder.glob("*.yaml")):
-            parts += _file(path, f"{folder.name}={path.stem}")
+            parts += _choice(folder.name, path, f"{folder.name}={path.stem}")
+        parts += _processors() if folder.name == "preprocess" else []
     return "\n".join(parts)
 
 
-def _file(path: Path, title: str) -> list[str]:
-    return [f"### `{title}`", "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```", ""]
+def _choice(group: str, path: Path, title: str) -> list[str]:
+    """Return one file: its keys as a table, and its text."""
+    text = path.read_text(encoding="utf-8").rstrip()
+    return [f"### `{title}`", "", *_keys(group, path), "```yaml", text, "```", ""]
+
+
+def _keys(group: str, path: Path) -> list[str]:
+    """Return the table of a file's keys; those that it leaves out have their class's default."""
+    from harness.schema import describe_file
+
+    found = describe_file(group, path)
+    if not found:
+        return []
+    lines = ["| key | accepts | default | meaning |", "| --- | --- | --- | --- |"]
+    for k in found:
+        lines.append(f"| `{k.key}` | {_plain(k.accepts)} | {_cell(_value(k.value))} | {_cell(k.meaning)} |")
+    return [*lines, ""]
+
+
+def _processors() -> list[str]:
+    """Return the processors that a chain can hold, with their keys."""
+    from harness.schema import options_of, processors, summary_of
+
+    lines = ["### Processors", "", "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
+    for cls in processors():
+        keys = (f"`{o.name}` ({_plain(o.accepts)}; {_value(o.default)}): {o.meaning}" for o in options_of(cls))
+        lines.append(f"| `harness.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |")
+    return [*lines, ""]
+
+
+def _value(value: object) -> str:
+    from harness.schema import REQUIRED
+
+    if value is REQUIRED or value == "???":
+        return "required"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"`{text}`" if 0 < len(text) <= WIDTH else "see below"
+
+
+def _plain(text: str) -> str:
+    """Return text in which Markdown sees no syntax."""
+    return "".join(f"&#{ord(c)};" if c in "{}|[]*_" else c for c in text)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _title(path: Path) -> str:

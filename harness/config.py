@@ -71,7 +71,26 @@ class Tracking(typing.Protocol):
 
 @dataclass(frozen=True)
 class WindowsConfig:
-    """The walk-forward schedule, in dates."""
+    """The walk-forward schedule, in dates.
+
+    Attributes
+    ----------
+    kind
+        ``expanding`` keeps the start of the train segment, ``sliding`` moves it along.
+    step
+        Times per test segment, ≥ 1: the model is fitted again every `step` times.
+    train, valid
+        First and last date of the segment in the first window; None: `split` cuts the calendar. Without `valid` beside
+        given dates there is no validation segment.
+    test
+        First and last date of the whole test range; None: `split` cuts the calendar.
+    split
+        Shares of the calendar for train, valid and test where no dates are given, at most 1 together; valid may be 0.
+    embargo
+        Times left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
+    purge_valid
+        Purge between train and valid too.
+    """
 
     kind: Kind
     step: int
@@ -110,7 +129,14 @@ class WindowsConfig:
 
 @dataclass(frozen=True)
 class SamplesConfig:
-    """Which (time, instrument) pairs are rows."""
+    """Which (time, instrument) pairs are rows.
+
+    Attributes
+    ----------
+    rows
+        ``traded``: in the universe, with a price. ``listed``: suspended ones too, from the first to the last price, as
+        in qlib; such a row knows that trading will resume.
+    """
 
     rows: Literal["traded", "listed"]
 
@@ -119,7 +145,16 @@ class SamplesConfig:
 class EvaluationConfig:
     """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals.
 
-    `extra` holds metrics of the user's own, see `harness.evaluation.Metric`.
+    Attributes
+    ----------
+    signal
+        How the signal is judged.
+    portfolio
+        The strategy whose portfolio is judged; None: the signal alone.
+    significance
+        How intervals are made; None: no intervals.
+    extra
+        Metrics of one's own, see `harness.evaluation.Metric`.
     """
 
     signal: SignalEvaluation
@@ -134,7 +169,15 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """Where files go; never changes a number."""
+    """Where files go; never changes a number.
+
+    Attributes
+    ----------
+    runs
+        Folder of the results: one folder per run, and one per sweep.
+    store
+        Folder of intermediate results that later runs use again; `bench cache` looks after it.
+    """
 
     runs: str
     store: str
@@ -144,10 +187,44 @@ class OutputConfig:
 class ExperimentConfig:
     """One experiment, complete and checked.
 
-    `command` holds what `bench run` was given to compose it; it is recorded and changes nothing. `audit` says whether
-    the run is audited on the way, `executor` where it is computed, `tracking` where it is also sent: none changes a
-    number. `composed` is the composed tree as JSON, from which `rebuild` makes the same configuration in another
-    process.
+    Attributes
+    ----------
+    suite
+        The suite that the snapshot belongs to.
+    case
+        Its case; None: named after data, model, adaptation, horizon and step.
+    seed
+        For whatever is random.
+    data
+        Where prices come from.
+    features, label
+        What is learned from, and what is forecast, as expressions.
+    samples
+        Which pairs of time and instrument are rows.
+    windows
+        The walk-forward schedule.
+    preprocess
+        What is done to features and label before learning.
+    model
+        What is fitted in every window.
+    adaptation
+        How much each part of the past counts.
+    evaluation
+        How predictions are judged.
+    output
+        Where files go; never changes a number.
+    executor
+        Where it is computed; never changes a number.
+    tracking
+        Where finished runs are also sent; never changes a number.
+    choices
+        The choice of every group.
+    command
+        What `bench run` was given to compose it; recorded, changes nothing.
+    audit
+        Whether the run is audited on the way; never changes a number.
+    composed
+        The composed tree as JSON, from which `rebuild` makes the same configuration in another process.
     """
 
     suite: str

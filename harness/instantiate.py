@@ -21,7 +21,7 @@ from typing_extensions import get_protocol_members
 
 from harness.errors import ConfigError, UnknownKeyError, closest
 
-__all__ = ["LATER", "TARGET", "build", "build_record", "describe", "join_key", "modules_of"]
+__all__ = ["LATER", "TARGET", "build", "build_record", "describe", "join_key", "locate", "modules_of"]
 
 TARGET = "_target_"
 # Metadata of a field that was added after snapshots were blessed.
@@ -34,7 +34,7 @@ def build(node: object, path: str = "") -> object:
     if isinstance(node, Mapping):
         if TARGET in node:
             rest = {str(k): v for k, v in node.items() if k != TARGET}
-            return build_record(_locate(node[TARGET], path), rest, path)
+            return build_record(locate(node[TARGET], join_key(path, TARGET)), rest, path)
         return {str(k): build(v, join_key(path, str(k))) for k, v in node.items()}
     if isinstance(node, list | tuple):
         return tuple(build(v, f"{path}[{i}]") for i, v in enumerate(node))
@@ -192,11 +192,12 @@ def join_key(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
-def _locate(target: object, path: str) -> type:
+def locate(target: object, where: str) -> type:
+    """Return the class that a ``_target_`` names; a mistake is an error that names `where` it stands."""
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(
             "A `_target_` must be the dotted name of a class.",
-            where=join_key(path, TARGET),
+            where=where,
             got=target,
             expected="module.Class, such as baselines.models.linear.Linear",
         )
@@ -207,13 +208,13 @@ def _locate(target: object, path: str) -> type:
         if error.name is None or not module_name.startswith(error.name):
             raise ConfigError(
                 f"`{module_name}` needs the library `{error.name}`, which is not installed.",
-                where=join_key(path, TARGET),
+                where=where,
                 got=target,
                 hint=f"pip install {error.name}",
             ) from error
         raise ConfigError(
             "The module of a `_target_` cannot be found.",
-            where=join_key(path, TARGET),
+            where=where,
             got=target,
             expected="a module that Python can import",
             hint="your own file must be importable: PYTHONPATH=FOLDER bench …",
@@ -224,7 +225,7 @@ def _locate(target: object, path: str) -> type:
         at = getattr(error, "lineno", None) or line.lineno
         raise ConfigError(
             f"The module `{module_name}` cannot be imported.",
-            where=join_key(path, TARGET),
+            where=where,
             got=f"{type(error).__name__}: {error} ({getattr(error, 'filename', None) or line.filename}, line {at})",
             expected="a file that Python can import",
             hint=f"python -c 'import {module_name}' shows the whole traceback",
@@ -234,7 +235,7 @@ def _locate(target: object, path: str) -> type:
         names = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
         raise ConfigError(
             f"`{module_name}` has no class `{name}`.",
-            where=join_key(path, TARGET),
+            where=where,
             got=target,
             expected=", ".join(names) or None,
             hint=closest(name, names),

@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.migrations", "harness.compare", "harness.baseline"),
     ("harness.suite", "harness.evidence"),
     ("harness.config",),
-    ("harness.schedule",),
+    ("harness.schedule", "harness.schema"),
     ("harness.stages",),
     ("harness.job",),
     ("harness.experiment",),

@@ -91,8 +91,10 @@ class CatBoost:
         Largest depth of a tree.
     num_leaves
         Most leaves of a tree; None unless the policy is ``Lossguide``.
-    bootstrap_type, subsample
-        How rows are drawn for each tree, and their share in (0, 1]; the share is None when all are used.
+    bootstrap_type
+        How rows are drawn for each tree; ``No`` uses all.
+    subsample
+        Their share in (0, 1]; None when all are used.
     num_boost_round
         Most trees to grow.
     early_stopping_rounds

@@ -58,15 +58,21 @@ class LightGBM:
         What is minimised, and what early stopping watches.
     learning_rate
         Shrinkage of each tree, > 0.
-    num_leaves, max_depth
-        Largest number of leaves, and depth (−1: unlimited), of a tree.
+    num_leaves
+        Most leaves of a tree.
+    max_depth
+        Largest depth of a tree; −1 is unlimited.
     colsample_bytree
         Share of the features that each tree may use, in (0, 1].
-    subsample, subsample_freq
-        Share of the rows, redrawn every `subsample_freq` trees; with frequency 0 all rows are used, whatever the share.
-        qlib's benchmark sets a share but no frequency, so its share has no effect.
-    lambda_l1, lambda_l2
-        Penalties on the leaf values.
+    subsample
+        Share of the rows that a tree sees, in (0, 1]; only with a `subsample_freq`.
+    subsample_freq
+        Rows are drawn every so many trees; with 0 all rows are used, whatever the share. qlib's benchmark sets a share
+        but no frequency, so its share has no effect.
+    lambda_l1
+        Penalty on the absolute leaf values.
+    lambda_l2
+        Penalty on the squared leaf values.
     num_boost_round
         Most trees to grow.
     early_stopping_rounds

@@ -47,8 +47,12 @@ class MLP:
         Share of the hidden units left out in training, in [0, 1].
     loss
         What is minimised, and what early stopping watches.
-    optimizer, lr, weight_decay
+    optimizer
         ``adam`` penalises through the gradient, ``adamw`` decays the parameters, ``sgd`` has no momentum.
+    lr
+        Learning rate.
+    weight_decay
+        Strength of the penalty on the parameters.
     batch_size
         Rows per update.
     max_epochs

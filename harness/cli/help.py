@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from harness.config import config_folder
 
-__all__ = ["config_groups", "group_choices"]
+__all__ = ["OTHER_FOLDERS", "config_groups", "group_choices"]
 
 # Folders of the tree that other commands read: they are no Hydra groups.
-_NOT_GROUPS = ("regression", "suites")
+OTHER_FOLDERS = ("regression", "suites")
 
 
 def group_choices() -> dict[str, list[str]]:
     """Return configuration group → its choices, both sorted."""
-    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in _NOT_GROUPS)
+    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in OTHER_FOLDERS)
     found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
     return {name: choices for name, choices in found.items() if choices}
 

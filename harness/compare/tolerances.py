@@ -46,7 +46,13 @@ class Exact:
 
 @dataclass(frozen=True)
 class Absolute:
-    """By so much, in the metric's own unit."""
+    """By so much, in the metric's own unit.
+
+    Attributes
+    ----------
+    absolute
+        The largest difference.
+    """
 
     absolute: float
 
@@ -61,7 +67,13 @@ class Absolute:
 
 @dataclass(frozen=True)
 class Relative:
-    """By a share of the larger of the two, so that the rule is the same from either side."""
+    """By a share of the larger of the two, so that the rule is the same from either side.
+
+    Attributes
+    ----------
+    relative
+        The largest difference as a share.
+    """
 
     relative: float
 

@@ -47,8 +47,12 @@ class SyntheticMarket:
     ----------
     seed
         Every part has a random stream of its own, so that changing one option does not reshuffle the others.
-    instruments, days, start
-        N, T, and the first business day.
+    instruments
+        N.
+    days
+        T, business days from `start` on.
+    start
+        The first day.
     drift
         How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `PremiumProcess`.
     signal
@@ -62,16 +66,22 @@ class SyntheticMarket:
         Steps, of the characteristics body, shadow, vwap, range, volume.
     noise
         Standard deviation of what blurs a characteristic (standard deviation 1) in the bars.
-    volatility, market_volatility
-        Of one step, idiosyncratic and common.
+    volatility
+        Standard deviation of an instrument's own return of one step.
+    market_volatility
+        Standard deviation of the market's.
     market_return
         Mean return of one step.
-    members, review_every
-        The index holds the largest names by capitalisation, reviewed every so many steps.
+    members
+        How many names the index holds: the largest by capitalisation.
+    review_every
+        Steps from one review of the index to the next.
     late_listings, delistings
-        Share of the instruments.
-    suspension_rate, suspension_length
-        Chance that a suspension begins in a step, and its mean number of steps.
+        Share of the instruments that are listed late, or delisted.
+    suspension_rate
+        Chance that a suspension begins in a step.
+    suspension_length
+        Its mean number of steps.
     name
         For reports.
 

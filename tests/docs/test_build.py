@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from harness.schema import describe_file
 from tests.docs.blocks import ROOT
 
 pytest.importorskip("mkdocs", reason="the documentation is built with mkdocs, an extra for developers")
@@ -39,6 +40,9 @@ def test_commands_and_configuration_are_generated(site: Path) -> None:
     configuration = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
     for path in (ROOT / "conf").glob("*/*.yaml"):
         assert f"{path.parent.name}={path.stem}" in configuration
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        for key in describe_file(path.parent.name, path):
+            assert f"<code>{key.key}</code>" in configuration, f"{path.parent.name}={path.stem}: {key.key}"
     assert "time_weights" in (site / "reference" / "python.html").read_text(encoding="utf-8")
 
 

@@ -47,26 +47,38 @@ class DDGDA:
         Processors of the data that the choice is made on; None takes `preprocess`.
     sim_preprocess
         Processors of the data that similarity is measured on, with all features; None measures it on the proxy data.
-    sim_task_model, sim_alpha, gbdt
-        The proxy of each block: ridge with penalty `sim_alpha`, or LightGBM.
+    sim_task_model
+        The proxy of each block: ridge (``linear``) or LightGBM (``gbdt``).
+    sim_alpha
+        Penalty of the ridge.
+    gbdt
+        Parameters of the LightGBM.
     choice_gbdt
         The LightGBM that chooses features.
     hist_step_n
         History steps H that the weight model looks back on.
     fill_method
-        What a masked similarity becomes.
+        What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing, ``maxseg`` the
+        largest mean, over the block's masked times, of the blocks that are known at all of them.
     segments
         Where meta-training ends: share of the meta-tasks, date, ranges, or None for the first test.
     meta_1st_train_end
         Last learning date of the first meta-task, before its purge; None takes the earliest with enough history.
-    clip_method, clip_weight
-        From score to weight.
+    clip_method
+        From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c, c], ``sigmoid``
+        logistic(u) scaled to a mean of 1.
+    clip_weight
+        The bound c, above 1; None: eᵘ, unbounded.
     alpha
         Ridge penalty of the inner problem.
-    criterion, loss_skip_thresh
-        Outer loss; a time with fewer instruments is not judged.
-    lr, max_epoch
-        Adam's step size and passes.
+    criterion
+        Outer loss: minus the mean correlation, or the paper's squared error.
+    loss_skip_thresh
+        A time with fewer instruments is not judged.
+    lr
+        Adam's step size.
+    max_epoch
+        Passes over the meta-tasks.
     seed
         Of the initial weight model and of LightGBM; None takes the experiment's.
     """

@@ -33,7 +33,7 @@ class GbdtParameters:
     rounds
         Trees of a block's proxy; there is no early stopping.
     learning_rate, colsample_bytree, subsample, lambda_l1, lambda_l2, max_depth, num_leaves
-        Passed on.
+        Passed on to LightGBM.
     min_leaf_share
         Smallest leaf as a share of the rows of the fit, so that a small block can still split; None keeps the
         library's 20.

@@ -28,7 +28,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class MetaRanges:
-    """Explicit first and last dates of the test segments of the meta-train and the meta-test tasks."""
+    """Explicit first and last dates of the test segments of the meta-tasks.
+
+    Attributes
+    ----------
+    train
+        Of the tasks that are learned from.
+    test
+        Of those that are only watched; None: there are none.
+    """
 
     train: tuple[str, str]
     test: tuple[str, str] | None = None
