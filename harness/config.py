@@ -395,7 +395,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
             where=name,
             got=given,
             expected=", ".join(siblings) or None,
-            hint=near or "`bench run --cfg` prints every key",
+            hint=near or "`bench config --describe` prints every key",
         )
     return unreadable(overrides, error)
 

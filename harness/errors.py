@@ -73,7 +73,7 @@ class HarnessError(Exception):
 class ConfigError(HarnessError):
     """A configuration key or value that cannot be used."""
 
-    next_step = "`bench run --cfg` prints every key with its value"
+    next_step = "`bench config --describe` prints every key with its value and meaning"
 
 
 class UnknownKeyError(ConfigError):

@@ -260,6 +260,9 @@ class TestBless:
         found = Baselines(Path("results")).baseline("paper", "table-1")
         assert found is not None
         assert found.snapshot.metrics["overall"]["IC"] == 0.5
+        assert main(["check", "snapshot.json", "--as", "paper/table-1"]) == 0
+        assert main(["check", "snapshot.json", "--as", "paper/table-2"]) == 1
+        assert main(["check", "mine.yaml", "--as", "paper/table-1"]) == 2
 
     @pytest.mark.parametrize(
         "command",

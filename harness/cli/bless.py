@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from harness.artifacts import canonical_json
-from harness.baseline import Baselines, Referenced, Version
+from harness.baseline import Baselines, Version
 from harness.cli.case_tables import print_verdicts
-from harness.cli.cases import EXIT_CODES, Selection, add_selection, baselines_of, run_selection, select
+from harness.cli.cases import EXIT_CODES, add_selection, baselines_of, run_selection, select
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.compare import Problem, case_record, worst_exit_code
@@ -70,7 +70,6 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--reason", metavar="TEXT", help="one sentence: what changed, and why; kept in the snapshot")
     parser.add_argument("--new-only", action="store_true", help="only cases that have no baseline yet")
     parser.add_argument("--dry-run", action="store_true", help="show the differences and write nothing")
-    parser.add_argument("--as", dest="name", metavar="SUITE/CASE", help="bless one run under this name")
     parser.add_argument("--all", action="store_true", help="show every metric, not only findings")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON instead of tables")
     parser.set_defaults(command=bless)
@@ -82,7 +81,7 @@ def bless(arguments: Arguments, out: Console, err: Console) -> int:
         raise ConfigError(
             "A blessing needs a reason.", where="--reason", expected="one sentence: what changed, and why"
         )
-    selection = _renamed(select(arguments), arguments.name)
+    selection = select(arguments)
     with ProgressObserver(err) as observer:
         runs = run_selection(selection, arguments, observer)
     if not arguments.json:
@@ -113,21 +112,6 @@ def _bless(run: CaseRun, baselines: Baselines, arguments: Arguments) -> Blessing
     if arguments.dry_run:
         return Blessing(run, "would be")
     return Blessing(run, "blessed", baselines.bless(snapshot, arguments.reason, only_new=arguments.new_only))
-
-
-def _renamed(selection: Selection, name: str | None) -> Selection:
-    if name is None:
-        return selection
-    suite, slash, case = name.partition("/")
-    if not slash or not suite or not case:
-        raise ConfigError("A baseline is named by suite and case.", where="--as", got=name, expected="SUITE/CASE")
-    if selection.suites or len(selection.recorded) != 1:
-        raise ConfigError(
-            "Only one run can be blessed under another name.", where="--as", expected="the folder of one run"
-        )
-    (reference,) = selection.recorded
-    renamed = Referenced(reference.label, replace(reference.snapshot, suite=suite, case=case))
-    return replace(selection, recorded=(renamed,))
 
 
 def _record(blessing: Blessing) -> dict[str, object]:

@@ -82,6 +82,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "snapshot.json, or KEY=VALUE for every case (output.store=FOLDER)",
     )
     add_results(parser)
+    parser.add_argument("--as", dest="name", metavar="SUITE/CASE", help="take one run's folder for this case")
     parser.add_argument(
         "--regression",
         metavar="NAME",
@@ -125,11 +126,12 @@ def select(arguments: Arguments) -> Selection:
             expected="a suite, a case, a run's folder or its snapshot.json",
             hint=f"there are the suites {', '.join(suite_names(arguments.config_dir))}",
         )
-    return Selection(
+    selection = Selection(
         tuple((_part(suite, cases), cases is None) for suite, cases in chosen.values()),
         tuple(recorded),
         tuple(overrides),
     )
+    return selection if arguments.name is None else _renamed(selection, arguments.name)
 
 
 def baselines_of(arguments: Arguments) -> Baselines:
@@ -221,6 +223,19 @@ def write_file(path: str, text: str, option: str) -> None:
             got=f"{path}: {type(error).__name__}",
             expected="a file in a folder that you may write to",
         ) from error
+
+
+def _renamed(selection: Selection, name: str) -> Selection:
+    suite, slash, case = name.partition("/")
+    if not slash or not suite or not case:
+        raise ConfigError("A baseline is named by suite and case.", where="--as", got=name, expected="SUITE/CASE")
+    if selection.suites or len(selection.recorded) != 1:
+        raise ConfigError(
+            "Only one run can be taken for another case.", where="--as", got=name, expected="the folder of one run"
+        )
+    (reference,) = selection.recorded
+    renamed = Referenced(reference.label, replace(reference.snapshot, suite=suite, case=case))
+    return replace(selection, recorded=(renamed,))
 
 
 def _judge(reference: Referenced, standard: Standard) -> CaseRun:

@@ -38,7 +38,7 @@ undefined is a finding, and so is a baseline that is missing, edited by hand, or
 examples:
   bench check smoke
   bench check smoke/linear --all
-  bench check runs/my-run-0123456789ab
+  bench check runs/my-run-0123456789ab --as mine/linear
   bench check smoke --json --junit verdicts.xml
   bench check smoke --learn seeds=5        tolerances from the spread over five seeds
 

@@ -19,6 +19,8 @@ def group_choices() -> dict[str, list[str]]:
 
 def config_groups() -> str:
     """Return the configuration groups with their choices, as help text."""
-    lines = ["configuration groups (GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench run --cfg` shows all keys):"]
+    lines = [
+        "configuration groups (GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys):"
+    ]
     lines += [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
     return "\n".join(lines)

@@ -73,8 +73,12 @@ def _by_target(classes: Mapping[str, type]) -> Schema:
         {"if": {"properties": {TARGET: {"const": name}}, "required": [TARGET]}, "then": {"$ref": f"#/$defs/{name}"}}
         for name in classes
     ]
-    target = {"type": "string", "examples": list(classes), "description": "The class that is made of the other keys."}
-    return {"type": "object", "properties": {TARGET: target}, "allOf": cases}
+    target = {
+        "type": "string",
+        **({"examples": list(classes)} if classes else {}),
+        "description": "The class that is made of the other keys.",
+    }
+    return {"type": "object", "properties": {TARGET: target}} | ({"allOf": cases} if cases else {})
 
 
 def _definitions(classes: Mapping[str, type]) -> Schema:

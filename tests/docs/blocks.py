@@ -1,7 +1,7 @@
 """The code blocks of a page, and how each is run.
 
 - `bash`: run by bash, the blocks of a page in one folder and in their order; a comment `<!-- not run: REASON -->`
-  before it leaves one out.
+  before it leaves one out, `<!-- exit code: N -->` says how it must end if not with 0.
 - `python`, `yaml` with a first line `# a/file.ext`: written there. Other Python is run, other YAML is read.
 - `text`, `cron`: shown only.
 """
@@ -16,18 +16,23 @@ __all__ = ["ROOT", "SHOWN", "Block", "blocks", "pages"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("text", "cron")
-_FENCE = re.compile(r"^(?:<!-- not run: (.+?) -->\n)?```(\S*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<not_run>.+?) -->\n|<!-- exit code: (?P<code>\d+) -->\n)?"
+    r"```(?P<language>\S*)\n(?P<text>.*?)^```$",
+    flags=re.MULTILINE | re.DOTALL,
+)
 _NAMED = re.compile(r"# ([\w./-]+\.(?:py|yaml))$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its language, its text, the line on which it starts, and why it is not run."""
+    """One fenced block: its language, text and first line, why it is not run, and the exit code that it must have."""
 
     language: str
     text: str
     line: int
     not_run: str | None = None
+    exit_code: int = 0
 
     @property
     def file(self) -> str | None:
@@ -44,4 +49,7 @@ def pages() -> list[Path]:
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
-    return [Block(m[2], m[3], text.count("\n", 0, m.start()) + 1, m[1]) for m in _FENCE.finditer(text)]
+    return [
+        Block(m["language"], m["text"], text.count("\n", 0, m.start()) + 1, m["not_run"], int(m["code"] or 0))
+        for m in _FENCE.finditer(text)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
     prices["factor"] = 1.0
     prices.reset_index().to_parquet(tmp_path / "prices.parquet", index=False)
     (tmp_path / "my_data").symlink_to(CSI300.parent)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "bin").mkdir()
     for name, code in (("bench", "from harness.cli import main; sys.exit(main())"), ("python", None)):
         line = f'exec "{sys.executable}" ' + ('"$@"' if code is None else f"-c 'import sys; {code}' \"$@\"")
@@ -67,12 +69,12 @@ def run(block: Block, folder: Path) -> None:
         assert yaml.safe_load(block.text) is not None
     elif block.language in ("bash", "python") and block.not_run is None:
         # A line that sets PYTHONPATH for a module of its own must find ours too.
-        text = block.text.replace("PYTHONPATH=. ", f"PYTHONPATH=.:{ROOT} ").replace(".venv/bin/bench", "bench")
+        text = re.sub(r"PYTHONPATH=(\S+) ", rf"PYTHONPATH=\1:{ROOT} ", block.text).replace(".venv/bin/bench", "bench")
         shell = ["bash", "-euo", "pipefail", "-c"]
         command = [*shell, text] if block.language == "bash" else [sys.executable, "-c", text]
         options = {"capture_output": True, "text": True, "timeout": PROMPT}
         done = subprocess.run(command, cwd=folder, env=environment(folder), **options)  # type: ignore[call-overload]
-        assert done.returncode == 0, f"line {block.line}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == block.exit_code, f"line {block.line}:\n{block.text}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize(
@@ -97,13 +99,19 @@ def test_a_block_that_fails_is_noticed(folder: Path) -> None:
         run(Block("bash", "bench run windows.stp=3\n", 7), folder)
     with pytest.raises(AssertionError):
         run(Block("python", "raise SystemExit(3)\n", 1), folder)
+    with pytest.raises(AssertionError):
+        run(Block("bash", "true\n", 1, exit_code=1), folder)
+    run(Block("bash", "exit 3\n", 1, exit_code=3), folder)
 
 
 def test_the_blocks_of_a_page_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "a\n<!-- not run: why -->\n```bash\nx\n```\n```yaml\n# my_conf/a.yaml\nb: 1\n```\n", encoding="utf-8"
+        "a\n<!-- not run: why -->\n```bash\nx\n```\n```yaml\n# my_conf/a.yaml\nb: 1\n```\n"
+        "<!-- exit code: 2 -->\n```bash\ny\n```\n",
+        encoding="utf-8",
     )
-    first, second = blocks(page)
+    first, second, third = blocks(page)
     assert (first.line, first.not_run, first.file) == (2, "why", None)
-    assert (second.not_run, second.file) == (None, "my_conf/a.yaml")
+    assert (second.not_run, second.file, second.exit_code) == (None, "my_conf/a.yaml", 0)
+    assert (third.not_run, third.exit_code) == (None, 2)

@@ -25,6 +25,7 @@ _KNOWN |= {"items", "prefixItems", "minItems", "maxItems"}
 def mistakes(document: object, schema: Mapping[str, Any], root: Mapping[str, Any], at: str = "") -> Iterator[str]:
     """Yield where a document breaks a schema; a keyword that this does not know is a mistake of the schema."""
     assert set(schema) <= _KNOWN, f"{at}: {sorted(set(schema) - _KNOWN)}"
+    assert all(schema.get(name) != [] for name in ("anyOf", "allOf", "enum")), f"{at}: an empty list is no schema"
     if "$ref" in schema:
         yield from mistakes(document, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, at)
     if "type" in schema and not _is(document, schema["type"]):
