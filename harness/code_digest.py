@@ -43,12 +43,17 @@ def library_versions(top_level: frozenset[str]) -> dict[str, str]:
     """Return distribution → version of the installed libraries among the given top-level module names."""
     owners = _distributions()
     names = {owner for module in top_level for owner in owners.get(module, ())}
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    return {name: _version(name) for name in sorted(names)}
 
 
 @cache
 def _distributions() -> dict[str, list[str]]:
     return {module: list(names) for module, names in importlib.metadata.packages_distributions().items()}
+
+
+@cache
+def _version(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
 
 
 def _closure(modules: tuple[str, ...]) -> tuple[dict[str, Path], frozenset[str]]:

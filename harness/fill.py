@@ -12,9 +12,10 @@ from pathlib import Path
 from harness.artifacts import ArtifactStore
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
-from harness.execution import Ended, Executor, Pool, Task
+from harness.execution import Ended, Executor, Pool, Serial, Task
 from harness.interfaces import Observer, StoredAdaptation
 from harness.job import Job
+from harness.shelf import Shelf
 from harness.worker import Request, Step, work
 
 __all__ = ["Filled", "WorkersLostError", "fill"]
@@ -46,7 +47,9 @@ class Filled:
     lost: str | None
 
 
-def fill(configs: Sequence[ExperimentConfig], executor: Executor, observer: Observer) -> dict[int, Filled]:
+def fill(
+    configs: Sequence[ExperimentConfig], executor: Executor, observer: Observer, shelf: Shelf | None = None
+) -> dict[int, Filled]:
     """Make the results of all experiments on the executor's workers, each shared stage once.
 
     An experiment that goes wrong is left unfinished: the serial run meets the same error and reports it.
@@ -59,13 +62,18 @@ def fill(configs: Sequence[ExperimentConfig], executor: Executor, observer: Obse
         Where their tasks run; with a serial one nothing is done.
     observer
         Told about every task of all experiments together.
+    shelf
+        Remembers what was found out about the experiments' data, for the serial run.
 
     Returns
     -------
     dict
         Position of an experiment → what was done for it; without those that were finished already.
     """
-    cells = [cell for at, config in enumerate(configs) if (cell := _opened(at, config)) is not None]
+    if isinstance(executor, Serial):
+        return {}
+    known = shelf or Shelf()
+    cells = [cell for at, config in enumerate(configs) if (cell := _opened(at, config, known)) is not None]
     if not cells:
         return {}
     pool = executor.start(work)
@@ -133,9 +141,9 @@ class _Cell:
         )
 
 
-def _opened(position: int, config: ExperimentConfig) -> _Cell | None:
+def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | None:
     """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
-    job = Job(config, ArtifactStore(Path(config.output.store)), shared=True)
+    job = Job(config, ArtifactStore(Path(config.output.store)), shelf=shelf, shared=True)
     try:
         return None if job.store.find(job.result_key) is not None else _Cell(position, job)
     except HarnessError:

@@ -24,7 +24,7 @@ from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, win
 from harness.samples import SampleTable
 from harness.schedule import describe_windows, resolve_windows
 from harness.shelf import Shelf
-from harness.stages import Stages
+from harness.stages import Stages, panel_key_of
 from harness.view_log import Artefact, ViewLog, artefact_of
 from harness.window_stage import WindowStage
 from harness.windows import Segment, Window
@@ -74,7 +74,10 @@ class Job:
     @cached_property
     def stages(self) -> Stages:
         """The stages up to the sample table."""
-        return Stages(self.config, self.store, self.watch, self.observer, self.panel_key)
+        source = self.config.data
+        # A sweep looks at a source once: all its cells are about the same files, whatever happens to them meanwhile.
+        key = self.panel_key or self.shelf.get("source", canonical_json(describe(source)), lambda: panel_key_of(source))
+        return Stages(self.config, self.store, self.watch, self.observer, key)
 
     @cached_property
     def panel(self) -> Panel:

@@ -15,6 +15,7 @@ from harness.code_digest import code_digest
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.data.panel_files import load_panel, save_panel
+from harness.data.source import Source
 from harness.errors import DataError
 from harness.features.engine import compute_expression, compute_features
 from harness.instantiate import describe, modules_of
@@ -22,7 +23,12 @@ from harness.interfaces import Observer
 from harness.provenance import Stopwatch
 from harness.samples import RowIndex, SampleTable, index_rows
 
-__all__ = ["Stages", "TableKey"]
+__all__ = ["Stages", "TableKey", "panel_key_of"]
+
+
+def panel_key_of(source: Source) -> Key:
+    """Return what identifies a source's panel: how it is read, the content of its files, and the code that reads it."""
+    return key_of("panel", source=describe(source), inputs=source.inputs(), code=code_digest(*modules_of(source)))
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,7 @@ class Stages:
     def panel_key(self) -> Key:
         """Return what identifies the panel: the source, the content of its files, and the code that reads them."""
         if self._panel_key is None:
-            source = self.config.data
-            code = code_digest(*modules_of(source))
-            self._panel_key = key_of("panel", source=describe(source), inputs=source.inputs(), code=code)
+            self._panel_key = panel_key_of(self.config.data)
         return self._panel_key
 
     def table_key(self, panel: Panel) -> TableKey:

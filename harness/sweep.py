@@ -10,15 +10,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
-from harness.config import ExperimentConfig, compose_config, unreadable
+from harness.config import Composer, ExperimentConfig, parse_overrides
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.experiment import ExperimentResult, describe_experiment
 
-__all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "parse_overrides", "plan_sweep", "run_sweep"]
+__all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "plan_sweep", "run_sweep"]
 
 
 class Outcome(StrEnum):
@@ -96,6 +94,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     parsed = parse_overrides(overrides)
     fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
     swept = [(o.get_key_element(), _values(o)) for o in parsed if o.is_sweep_override()]
+    compose = Composer(search_path)
     cells: dict[object, Cell] = {}
     unused: dict[str, UnknownKeyError] = {}
     used: set[str] = set()
@@ -112,7 +111,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         lines = {key: line for key, line in {**dict(fixed), **lines}.items() if key not in known}
         if tuple(lines.values()) not in composed:
             left = {key: value for key, value in chosen.items() if key not in known}
-            composed[tuple(lines.values())] = compose_cell(left, lines, search_path)
+            composed[tuple(lines.values())] = compose_cell(left, lines, compose)
         cell, dropped = composed[tuple(lines.values())]
         dropped = absent[groups] = {**known, **dropped}
         used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
@@ -172,20 +171,12 @@ def _line_of(where: str, keys: Iterable[str]) -> str | None:
     return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
 
 
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Return the overrides as Hydra reads them; raises ConfigError for the first that it cannot read."""
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise unreadable(overrides, error) from error
-
-
 def _values(override: Override) -> list[str]:
     return [str(value) for value in override.sweep_string_iterator()]
 
 
 def compose_cell(
-    chosen: dict[str, str], lines: dict[str, str], search_path: Sequence[str | Path]
+    chosen: dict[str, str], lines: dict[str, str], compose: Composer
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
     """Compose one combination from key → override line, and return it with the keys that do not exist in it."""
     dropped: dict[str, UnknownKeyError] = {}
@@ -193,7 +184,7 @@ def compose_cell(
         kept = {key: value for key, value in chosen.items() if key not in dropped}
         overrides = tuple(line for key, line in lines.items() if key not in dropped)
         try:
-            return Cell(kept, overrides, compose_config(overrides, search_path=search_path)), dropped
+            return Cell(kept, overrides, compose(overrides)), dropped
         except UnknownKeyError as error:
             key = _line_of(str(error.where), lines.keys() - dropped.keys())
             if key is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from harness.config import compose_config, composed_yaml, config_folder
+from harness.config import Composer, compose_config, composed_yaml, config_folder
 from harness.errors import ConfigError
 
 CONF = config_folder()
@@ -109,3 +111,32 @@ def test_the_printed_configuration_is_complete_and_resolved() -> None:
 def test_the_case_is_named_after_the_choices_unless_it_is_given() -> None:
     assert compose_config([]).case_name == "synthetic.linear.rolling_retrain.h20.s20"
     assert compose_config(["case=mine"]).case_name == "mine"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["windows.step=40", "model.alpha=1e-3"],
+        ["model=lightgbm", "adaptation=ddgda", "adaptation.alpha=0.5", "model.num_leaves=7"],
+        ["windows.train=[2008-01-01,2014-12-31]", "windows.test=[2017-01-03,2020-08-31]", "windows.valid=null"],
+        ["windows={step: 5}", "windows.step=6"],
+        ["windows.step=6", "windows={step: 5}"],
+        ["+features.add.A=$close/$open", "label.horizon=5"],
+        ["windows.step=${seed}", "seed=7"],
+        ["windows.step=3", "windows.step=4"],
+        ["output.runs='a b'", 'output.store="c,d"', "suite=x"],
+        ["~tracking.timeout", "tracking=mlflow", "tracking.experiment=x"],
+        ["evaluation=portfolio", "evaluation.portfolio.topk=7"],
+    ],
+)
+def test_a_configuration_does_not_depend_on_how_much_hydra_composes_anew(overrides: list[str]) -> None:
+    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
+        expected = OmegaConf.to_container(compose("config", overrides=overrides))
+    assert isinstance(expected, dict)
+    composer = Composer()
+    composer(["windows.step=11", "seed=1", "model.alpha=4"])
+    for _ in range(2):
+        found = OmegaConf.to_container(composer.tree(overrides))
+        assert isinstance(found, dict)
+        found.pop("choices")
+        assert found == expected

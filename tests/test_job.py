@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import ArtifactStore
+from harness.artifacts import ArtifactStore, Key
 from harness.config import compose_config
+from harness.data.source import Source
 from harness.experiment import ExperimentResult, run
 from harness.interfaces import Silent
 from harness.shelf import Shelf
+from harness.stages import panel_key_of
 
 SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=20", "label.horizon=5"]
 DDGDA = [
@@ -38,6 +40,22 @@ def test_stages_shared_through_the_store_give_the_same_bits(tmp_path: Path, over
     assert (found["processed"], found["gram"]) == (1, 1)
     assert alone.snapshot.digest == shared.snapshot.digest
     assert (alone.folder / "reads.json").read_bytes() == (shared.folder / "reads.json").read_bytes()
+
+
+def test_experiments_on_one_shelf_look_at_their_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+
+    def counted(source: Source) -> Key:
+        looked.append(source)
+        return panel_key_of(source)
+
+    monkeypatch.setattr("harness.job.panel_key_of", counted)
+    shelf = Shelf()
+    run_in(tmp_path, shelf=shelf)
+    run_in(tmp_path, "model.alpha=1", shelf=shelf)
+    assert len(looked) == 1
+    run_in(tmp_path, "data.seed=7", shelf=shelf)
+    assert len(looked) == 2
 
 
 def test_features_that_no_processor_touches_are_not_stored_twice(tmp_path: Path) -> None:

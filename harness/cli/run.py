@@ -137,8 +137,8 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
 def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> RunOne:
     """Let the executor's workers prepare all experiments, and return what then runs each of them."""
     executor = configs[0].executor if configs else Serial()
-    filled = {id(configs[at]): done for at, done in fill(configs, executor, observer).items()}
     shelf, shared = Shelf(), not isinstance(executor, Serial)
+    filled = {id(configs[at]): done for at, done in fill(configs, executor, observer, shelf).items()}
 
     def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
         done = filled.get(id(config))

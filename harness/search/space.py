@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
+from harness.config import Composer, parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
-from harness.sweep import Cell, compose_cell, parse_overrides
+from harness.sweep import Cell, compose_cell
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -202,7 +203,7 @@ def _composed(
     fixed: Mapping[str, str], chosen: Mapping[str, str], search_path: tuple[Path, ...]
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
     lines = {_plain(key): f"{key}={value}" for key, value in chosen.items()}
-    return compose_cell({_plain(k): v for k, v in chosen.items()}, {**fixed, **lines}, search_path)
+    return compose_cell({_plain(k): v for k, v in chosen.items()}, {**fixed, **lines}, Composer(search_path))
 
 
 def _plain(element: str) -> str:

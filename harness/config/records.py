@@ -1,29 +1,25 @@
-"""Configuration: Hydra composes it, this module turns it into typed, checked objects; a DictConfig ends here."""
+"""What is configured, typed and checked."""
 
 from __future__ import annotations
 
 import json
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml  # type: ignore[import-untyped]
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.config.explanations import unresolved
 from harness.data.source import Source
-from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.errors import ConfigError
 from harness.evaluation import Metric, SignalEvaluation, check_extra
 from harness.execution import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
-from harness.instantiate import LATER, build_record, join_key
+from harness.instantiate import LATER, build_record
 from harness.interfaces import Adaptation, Model, Observer, Preprocess
 from harness.portfolio import TopkDropout
 from harness.significance import Bootstrap
@@ -36,13 +32,8 @@ __all__ = [
     "SamplesConfig",
     "Tracking",
     "WindowsConfig",
-    "compose_config",
-    "composed_yaml",
-    "config_folder",
-    "known_keys",
     "parse",
     "rebuild",
-    "unreadable",
 ]
 
 
@@ -257,47 +248,12 @@ class ExperimentConfig:
         return ".".join([*parts, f"h{horizon}", f"s{self.windows.step}"])
 
 
-def config_folder() -> Path:
-    """Return the folder of the configuration tree: in the wheel inside the package, in a checkout beside it."""
-    here = Path(__file__).resolve().parent
-    inside = here / "conf"
-    return inside if inside.is_dir() else here.parent / "conf"
-
-
-def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> ExperimentConfig:
-    """Compose the configuration tree with Hydra overrides and return it typed and checked.
-
-    Parameters
-    ----------
-    overrides
-        Hydra override texts, such as ``windows.step=40`` or ``model=lightgbm``.
-    search_path
-        Folders outside this project that hold further configuration groups.
-
-    Raises
-    ------
-    ConfigError
-        Names the key, the value and what would be accepted.
-    """
-    composed = _compose(list(overrides), [Path(p).resolve() for p in search_path])
-    folders = [argument for folder in search_path for argument in ("--config-dir", str(folder))]
-    composed["command"] = [*folders, *overrides]
-    return parse(composed)
-
-
-def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> str:
-    """Return the composed configuration as YAML, references resolved; what `compose_config` would read."""
-    composed = _compose(list(overrides), [Path(p).resolve() for p in search_path])
-    del composed["choices"]
-    return OmegaConf.to_yaml(composed, resolve=True)
-
-
 def parse(composed: DictConfig) -> ExperimentConfig:
     """Turn a composed configuration into objects."""
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
     except OmegaConfBaseException as error:
-        raise _unresolved(error) from error
+        raise unresolved(error) from error
     if missing:
         raise ConfigError(
             f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
@@ -309,7 +265,7 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     try:
         tree = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise _unresolved(error) from error
+        raise unresolved(error) from error
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
@@ -324,130 +280,3 @@ def rebuild(composed: str) -> ExperimentConfig:
 def _built(tree: dict[str, object]) -> ExperimentConfig:
     composed = json.dumps(tree, ensure_ascii=False)
     return typing.cast("ExperimentConfig", build_record(ExperimentConfig, {**tree, "composed": composed}, ""))
-
-
-def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
-    for folder in search_path:
-        if not folder.is_dir():
-            raise ConfigError(
-                "The configuration folder does not exist.",
-                where="--config-dir",
-                got=str(folder),
-                expected="a folder with groups like conf/, such as FOLDER/model/mine.yaml",
-                hint="`bench new model mine` writes one",
-            )
-    extra = [f"hydra.searchpath=[{','.join(f'file://{p}' for p in search_path)}]"] if search_path else []
-    try:
-        with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
-            choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides) from error
-    except yaml.MarkedYAMLError as error:
-        raise _no_yaml(error) from error
-    OmegaConf.set_readonly(composed, False)
-    OmegaConf.set_struct(composed, False)
-    del composed["hydra"]
-    composed["choices"] = choices
-    return composed
-
-
-def _no_yaml(error: yaml.MarkedYAMLError) -> ConfigError:
-    mark = error.problem_mark
-    return ConfigError(
-        "A configuration file is not YAML.",
-        where="a configuration file" if mark is None else f"{mark.name}, line {mark.line + 1}",
-        got=error.problem,
-        expected="KEY: VALUE lines, nested by spaces",
-    )
-
-
-def _explain(error: Exception, overrides: Sequence[str]) -> ConfigError:
-    text = str(error)
-    cause = str(error.__cause__ or "")
-    group = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
-    if group:
-        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or _options(group[1])
-        return ConfigError(
-            f"There is no `{group[2]}` in the group `{group[1]}`.",
-            where=group[1],
-            got=group[2],
-            expected=", ".join(options),
-            hint=closest(group[2], options),
-        )
-    if text.startswith("In '"):
-        return ConfigError(
-            "A configuration file cannot be composed.",
-            where=text.split("'")[1],
-            got=_first_line(error),
-            expected="a defaults list of groups and choices that exist",
-        )
-    key = re.search(r"Key '([^']+)' is not in struct", cause) or re.search(r"Could not override '([^']+)'", text)
-    if key or "Could not" in text:
-        full = re.search(r"full_key: (\S+)", cause)
-        name = full[1] if full else (re.search(r"'([^']+)'", text) or ["", ""])[1]
-        known = known_keys()
-        siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
-        near = closest(name, siblings) or closest(name, known)
-        given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
-        return UnknownKeyError(
-            f"There is no configuration key `{name}`.",
-            where=name,
-            got=given,
-            expected=", ".join(siblings) or None,
-            hint=near or "`bench config --describe` prints every key",
-        )
-    return unreadable(overrides, error)
-
-
-def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
-    """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
-    return ConfigError(
-        "The command's overrides cannot be read.",
-        where=next((text for text in overrides if not _is_readable(text)), " ".join(overrides)),
-        got=_first_line(error),
-        expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
-        hint="see `bench run --help`",
-    )
-
-
-def _is_readable(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
-
-
-def _unresolved(error: OmegaConfBaseException) -> ConfigError:
-    return ConfigError(
-        "A reference in the configuration cannot be resolved.",
-        where=error.full_key or None,
-        got=_first_line(error),
-        expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
-    )
-
-
-def _options(group: str) -> list[str]:
-    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
-
-
-def known_keys() -> list[str]:
-    """Return every dotted key of the main configuration, sorted."""
-    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config"), resolve=False)
-    return sorted(_flatten(tree, ""))
-
-
-def _flatten(node: object, path: str) -> list[str]:
-    if not isinstance(node, Mapping):
-        return []
-    found = []
-    for key, value in node.items():
-        name = join_key(path, str(key))
-        found += [name, *_flatten(value, name)]
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

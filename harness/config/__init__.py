@@ -1,0 +1,32 @@
+"""Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here."""
+
+from harness.config.compose import Composer, compose_config, composed_yaml
+from harness.config.overrides import parse_overrides
+from harness.config.records import (
+    EvaluationConfig,
+    ExperimentConfig,
+    OutputConfig,
+    SamplesConfig,
+    Tracking,
+    WindowsConfig,
+    parse,
+    rebuild,
+)
+from harness.config.tree import config_folder, known_keys
+
+__all__ = [
+    "Composer",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "OutputConfig",
+    "SamplesConfig",
+    "Tracking",
+    "WindowsConfig",
+    "compose_config",
+    "composed_yaml",
+    "config_folder",
+    "known_keys",
+    "parse",
+    "parse_overrides",
+    "rebuild",
+]
