@@ -14,7 +14,7 @@ from harness.samples import SampleTable
 from harness.window_stage import Cache, Recipe, WindowReads, WindowStage, learning_segments
 from harness.windows import Window
 
-__all__ = ["Cache", "Recipe", "RollingResult", "WindowReads", "learning_segments", "roll", "window_stage"]
+__all__ = ["Cache", "Recipe", "RollingResult", "WindowReads", "collect", "learning_segments", "roll", "window_stage"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,7 +67,7 @@ def roll(
         observer.advance("windows")
     fitted = sum(one.made for one in scored)
     observer.finish("windows", f"{fitted} fitted, {len(windows) - fitted} reused")
-    predictions = _collect(table, windows, np.concatenate([one.score for one in scored]))
+    predictions = collect(table, windows, np.concatenate([one.score for one in scored]))
     return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
 
 
@@ -105,7 +105,8 @@ def _refuse_unusable(recipe: Recipe, windows: tuple[Window, ...], weights: tuple
         )
 
 
-def _collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> Predictions:
+def collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> Predictions:
+    """Return predictions of consecutive windows with the table's rows and labels; `score` has one value per row."""
     start, stop = windows[0].test.start, windows[-1].test.stop
     rows = table.index.rows(start, stop)
     return Predictions(

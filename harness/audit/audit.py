@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from harness.artifacts import ArtifactStore
@@ -14,6 +15,7 @@ from harness.audit.futures import Futures
 from harness.audit.memory import kept_data
 from harness.audit.outside import Outside
 from harness.audit.replay import Replay
+from harness.audit.splice import Splice
 from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
@@ -21,10 +23,9 @@ from harness.config import ExperimentConfig
 from harness.errors import HarnessError, LookAheadError
 from harness.experiment import ExperimentResult, run
 from harness.interfaces import Observer, Silent
-from harness.provenance import Stopwatch
+from harness.job import Job
 from harness.shelf import Shelf
 from harness.snapshot import Snapshot, write_snapshot
-from harness.stages import Stages
 
 __all__ = ["audit", "audit_result", "run_audited", "with_verdict"]
 
@@ -35,7 +36,11 @@ _PARTS = ("adaptation", "preprocess", "model")
 
 
 def audit(
-    config: ExperimentConfig, level: Level, observer: Observer | None = None, store: ArtifactStore | None = None
+    config: ExperimentConfig,
+    level: Level,
+    observer: Observer | None = None,
+    store: ArtifactStore | None = None,
+    cuts: int | None = None,
 ) -> Verdict:
     """Run a configuration, or find its result in the store, and audit it.
 
@@ -50,6 +55,8 @@ def audit(
         Told about progress.
     store
         The artifact store; the configured one by default.
+    cuts
+        How many decisions a full audit looks at, evenly spread over the windows; every one by default.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def audit(
             raise
         finding = Finding("The code changes its inputs, which are read-only.", _raised_in(error), str(error))
         return _refused(config, level, Check.of("inputs", _INPUTS, (finding,)))
-    return audit_result(config, result, level, observer=observer, store=store)
+    return audit_result(config, result, level, observer=observer, store=store, cuts=cuts)
 
 
 def audit_result(
@@ -76,20 +83,23 @@ def audit_result(
     *,
     observer: Observer | None = None,
     store: ArtifactStore | None = None,
+    cuts: int | None = None,
 ) -> Verdict:
     """Audit a finished run; parameters and return value as in `audit`."""
     if level is Level.NONE:
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
-    evidence = Evidence(result, Stages(config, store, Stopwatch(), observer).panel(), result.predictions())
+    job = Job(config, store, observer=observer)
+    evidence = Evidence(result, job.panel, result.predictions())
     checks = list(static_checks(evidence))
     frontiers = recorded_frontiers(evidence)
     if level is not Level.STATIC:
         outside = Outside()
         replay = Replay(config, observer, outside)
         with _scratch(store) as folder, outside.watching():
-            trial = Trial(evidence, replay, Futures(replay, result.windows, folder), store)
+            splice = cache(lambda: Splice(config, job.panel, job.table))
+            trial = Trial(evidence, replay, Futures(replay, result.windows, folder, splice), job, cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
             is_clean = all(check.outcome is not Outcome.LEAK for check in checks)

@@ -4,27 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 
 from harness.audit.agreement import first_difference
-from harness.audit.replay import Replay, alone
+from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
-from harness.interfaces import FittedAdaptation
+from harness.interfaces import FittedAdaptation, FittedPreprocess
+from harness.predictions import Predictions
+from harness.preprocess import Pipeline, apply
+from harness.rolling import learning_segments
 from harness.samples import SampleTable
-from harness.windows import Window
+from harness.windows import Segment, Window
 
 __all__ = ["Learned", "frontier", "perturbed"]
+
+_NOTHING = Pipeline(features=(), label=(), refit="once")
 
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What the windows are fitted on: the table, and an adaptation fitted on it, which is held."""
+    """What the windows are fitted on, and what a run that was found clean predicts.
+
+    Attributes
+    ----------
+    replay
+        The pipeline.
+    table, windows
+        The real samples, and the schedule.
+    adaptation
+        Fitted on the real samples, and held.
+    predictions
+        Of the run.
+    """
 
     replay: Replay
     table: SampleTable
     windows: Sequence[Window]
     adaptation: FittedAdaptation
+    predictions: Predictions
+
+    def perturbed(self, index: int, start: int, stop: int) -> Predictions:
+        """Return what window `index` predicts when the samples of times [start, stop) are changed.
+
+        Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
+        is known to be clean by now, so each time depends on its own samples and on what was fitted before.
+        """
+        if self._held is None or start < self._learned_from.stop:
+            table = perturbed(self.table, start, stop)
+            return self.replay.predict_one(table, self.windows, index, self.adaptation)
+        fitted, clean = self._held
+        rows = clean.index.rows(start, stop)
+        changed = apply(perturbed(self.table.restricted(start, stop), start, stop), fitted)
+        features, label = np.array(clean.features), np.array(clean.label)
+        features[rows], label[rows] = changed.features, changed.label
+        table = clean.with_columns(features, clean.feature_names, label)
+        return self.replay.predict_one(table, self.windows, index, self.adaptation, _NOTHING)
+
+    @property
+    def _learned_from(self) -> Segment:
+        """What processors are fitted on."""
+        return learning_segments(self.windows[0], self.replay.config.model)[0]
+
+    @cached_property
+    def _held(self) -> tuple[FittedPreprocess, SampleTable] | None:
+        """The processors and the table that they give, when they are fitted once."""
+        preprocess = self.replay.config.preprocess
+        if preprocess.refit != "once":
+            return None
+        fitted = preprocess.fit(self.table.as_of(self.windows[0].decision), self._learned_from)
+        return fitted, apply(self.table, fitted)
 
 
 def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:
@@ -46,24 +96,23 @@ def frontier(learned: Learned, index: int) -> Frontier:
     """Return the newest and the oldest learning time that moves a prediction of window `index`.
 
     Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
-    (oldest) such time lies there. The processors and the model are fitted again at each probe; the adaptation is held.
+    (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
     """
     window = learned.windows[index]
     calendar = learned.table.calendar
-    chosen = alone(learned.windows, index)
-    clean = learned.replay.predict(learned.table, chosen, learned.adaptation)
 
+    @cache
     def moves(start: int, stop: int) -> bool:
         if start >= stop:
             return False
-        other = learned.replay.predict(perturbed(learned.table, start, stop), chosen, learned.adaptation)
-        return first_difference(clean, other, window.test.start, window.test.stop) is not None
+        other = learned.perturbed(index, start, stop)
+        return first_difference(learned.predictions, other, window.test.start, window.test.stop) is not None
 
-    decision = window.decision
-    if not moves(0, decision):
+    decision, guess = window.decision, window.learn_stop - 1
+    if not moves(guess, decision) and not moves(0, decision):
         return Frontier(index, calendar.format(decision), None, None, None)
     # Where a sound pipeline has its borders, two probes each confirm it.
-    newest = _last(lambda at: moves(at, decision), decision, guess=window.learn_stop - 1)
+    newest = _last(lambda at: moves(at, decision), decision, guess)
     oldest = _first(lambda at: moves(0, at + 1), newest, guess=window.train.start)
     allowed = decision - learned.table.look_ahead - learned.replay.config.windows.embargo
     return Frontier(

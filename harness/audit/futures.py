@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.artifacts import ArtifactStore
 from harness.audit.poison import loaded_once, poisoned
-from harness.audit.replay import Replay, alone
+from harness.audit.replay import Replay
+from harness.audit.splice import Splice
 from harness.data.source import Source
 from harness.experiment import ExperimentResult, run
 from harness.predictions import Predictions
@@ -47,11 +49,14 @@ class Futures:
         Of the real run; the calendar is the same in every future.
     folder
         For the stages of other panels.
+    splice
+        Makes tables of other futures from the real one, where that is proved to be the same.
     """
 
     replay: Replay
     windows: tuple[Window, ...]
     folder: Path
+    splice: Callable[[], Splice]
     _source: Source = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,13 +67,25 @@ class Futures:
         """Run everything, as `bench run` does, with another future after `position`."""
         return self.run("poisoned", poisoned(self._source, position, SEED))
 
-    def window(self, cut: Cut) -> Foretold:
-        """Fit and predict one window with another future after the cut."""
+    def window(self, cut: Cut, *, spliced: bool) -> Foretold:
+        """Fit and predict one window with another future after the cut.
+
+        Parameters
+        ----------
+        cut
+            Where, and which window.
+        spliced
+            Take the features up to the cut from the store, where it is proved that nothing later is in them; everything
+            that learns is fitted anew in any case.
+        """
         folder = self.folder / f"window-{cut.window}-{cut.position}"
         try:
-            market = self.replay.market(poisoned(self._source, cut.position, SEED), ArtifactStore(folder))
-            adaptation = self.replay.adapt(market.table, self.windows)
-            predictions = self.replay.predict(market.table, alone(self.windows, cut.window), adaptation)
+            panel = poisoned(self._source, cut.position, SEED).load()
+            table = self.splice().of(panel, cut.position) if spliced else None
+            if table is None:
+                table = self.replay.table(panel, ArtifactStore(folder))
+            adaptation = self.replay.adapt(table, self.windows)
+            predictions = self.replay.predict_one(table, self.windows, cut.window, adaptation)
             return Foretold(predictions, tuple(getattr(adaptation, "leaks", ())))
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,25 +10,15 @@ from harness.artifacts import ArtifactStore
 from harness.audit.outside import Outside, Watched
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
-from harness.data.source import Source
-from harness.interfaces import FittedAdaptation, History, Observer
+from harness.interfaces import FittedAdaptation, History, Observer, Preprocess, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
-from harness.rolling import Recipe, roll
+from harness.rolling import Recipe, collect, roll, window_stage
 from harness.samples import SampleTable
-from harness.schedule import resolve_windows
 from harness.stages import Stages
 from harness.windows import Segment, Window
 
-__all__ = ["Market", "Replay", "alone"]
-
-
-@dataclass(frozen=True, eq=False)
-class Market:
-    """A panel and its sample table."""
-
-    panel: Panel
-    table: SampleTable
+__all__ = ["Replay", "alone"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +39,9 @@ class Replay:
     observer: Observer
     outside: Outside
 
-    def market(self, source: Source, store: ArtifactStore) -> Market:
-        """Return panel and table of a source; both are kept in `store`."""
-        stages = Stages(replace(self.config, data=source), store, Stopwatch(), self.observer)
-        panel = stages.panel()
-        return Market(panel, stages.table(panel))
-
-    def windows(self, panel: Panel) -> tuple[Window, ...]:
-        """Return the walk-forward windows."""
-        return resolve_windows(self.config.windows, panel.calendar, self.config.label.look_ahead)
+    def table(self, panel: Panel, store: ArtifactStore) -> SampleTable:
+        """Return the sample table of a panel; it is kept in `store`."""
+        return Stages(self.config, store, Stopwatch(), self.observer).table(panel)
 
     def adapt(self, table: SampleTable, windows: Sequence[Window]) -> FittedAdaptation:
         """Fit the adaptation anew, on everything that a run would show it."""
@@ -73,13 +57,30 @@ class Replay:
 
     def predict(self, table: SampleTable, windows: Sequence[Window], adaptation: FittedAdaptation) -> Predictions:
         """Fit and predict windows; each result is made now, none is read from a store."""
-        recipe = Recipe(
-            preprocess=self._watched(self.config.preprocess),
+        recipe = self._recipe(adaptation, self.config.preprocess)
+        return roll(table, tuple(windows), recipe, observer=self.observer).predictions
+
+    def predict_one(
+        self,
+        table: SampleTable,
+        windows: Sequence[Window],
+        index: int,
+        adaptation: FittedAdaptation,
+        preprocess: Preprocess | None = None,
+    ) -> Predictions:
+        """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
+        chosen = alone(windows, index)
+        recipe = self._recipe(adaptation, preprocess or self.config.preprocess)
+        scored = window_stage(table, chosen, recipe, observer=Silent()).score(len(chosen) - 1)
+        return collect(table, chosen[-1:], scored.score)
+
+    def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess) -> Recipe:
+        return Recipe(
+            preprocess=self._watched(preprocess),
             adaptation=adaptation,
             model=self._watched(self.config.model),
             step=self.config.windows.step,
         )
-        return roll(table, tuple(windows), recipe, observer=self.observer).predictions
 
     def _watched(self, part: object) -> Any:
         return Watched(part, self.outside)

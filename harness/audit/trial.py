@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from harness.artifacts import ArtifactStore
 from harness.audit.agreement import first_difference
 from harness.audit.foreign import association, memory_of
 from harness.audit.frontier import Learned, frontier
 from harness.audit.futures import SEED, Cut, Futures
 from harness.audit.poison import poison
-from harness.audit.replay import Market, Replay
+from harness.audit.replay import Replay
 from harness.audit.shuffled import chance, shuffled
 from harness.audit.static import Evidence
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.errors import HarnessError
 from harness.evaluation import evaluate
-from harness.interfaces import FittedAdaptation
+from harness.job import Job
 from harness.predictions import Predictions
 from harness.windows import Window
 
@@ -56,14 +55,17 @@ class Trial:
         Its pipeline.
     futures
         The same on other futures.
-    store
-        Holds the stages of the real panel.
+    job
+        The stages of the real panel, as the store holds them.
+    cuts
+        How many decisions a full audit looks at, evenly spread; None for every one.
     """
 
     evidence: Evidence
     replay: Replay
     futures: Futures
-    store: ArtifactStore
+    job: Job
+    cuts: int | None = None
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -75,53 +77,62 @@ class Trial:
 
         A second run is made only when the predictions differ, to tell a look at the future from chance.
         """
-        middle = self.windows[len(self.windows) // 2]
-        checks, differs = self._poisoned([Cut(middle.decision, middle.index)])
+        checks, differs = self._poisoned({self._middle})
         return [*checks, self._repeated()] if differs else checks
 
     def full(self) -> list[Check]:
         """Poison after every decision and inside the last window, repeat the run, deal the labels at random."""
         last = self.windows[-1]
         inside = Cut((last.test.start + last.test.last) // 2, last.index)
-        checks, _ = self._poisoned([*(Cut(w.decision, w.index) for w in self.windows), inside])
+        chosen = {Cut(self.windows[at].decision, at) for at in self._chosen}
+        checks, _ = self._poisoned({self._middle, inside}, chosen)
         return [*checks, self._repeated(), self._shuffled()]
 
     def frontiers(self) -> tuple[Frontier, ...]:
-        """Return the frontier of every window."""
-        learned = Learned(self.replay, self._clean.table, self.windows, self._adaptation)
-        self.replay.observer.start("frontier", len(self.windows))
+        """Return the frontier of the windows that a full audit looks at."""
+        learned = Learned(self.replay, self.job.table, self.windows, self.job.adaptation, self.evidence.predictions)
+        self.replay.observer.start("frontier", len(self._chosen))
         found = []
-        for index in range(len(self.windows)):
+        for index in self._chosen:
             found.append(frontier(learned, index))
             self.replay.observer.advance("frontier")
         self.replay.observer.finish("frontier")
         return tuple(found)
 
-    @cached_property
-    def _clean(self) -> Market:
-        return self.replay.market(self.replay.config.data, self.store)
+    @property
+    def _middle(self) -> Cut:
+        middle = self.windows[len(self.windows) // 2]
+        return Cut(middle.decision, middle.index)
 
-    @cached_property
-    def _adaptation(self) -> FittedAdaptation:
-        return self.replay.adapt(self._clean.table, self.windows)
+    @property
+    def _chosen(self) -> list[int]:
+        """The windows that a full audit looks at."""
+        count = len(self.windows)
+        spread = np.linspace(0, count - 1, min(self.cuts or count, count))
+        return sorted({int(at) for at in np.round(spread)})
 
-    def _poisoned(self, cuts: Sequence[Cut]) -> tuple[list[Check], bool]:
-        """Return the checks on other futures: after the first decision for every window, and at `cuts` for one each."""
+    def _poisoned(self, cuts: Set[Cut], spliced: Set[Cut] = frozenset()) -> tuple[list[Check], bool]:
+        """Return the checks on other futures: after the first decision for every window, and at each cut for its own.
+
+        At `cuts` everything is computed on the poisoned panel; at those that are only `spliced`, all that is learned.
+        """
         first = Cut(self.windows[0].decision, 0)
         whole, _ = self._survived(first, lambda: self.futures.whole(first.position).predictions())
         # A later window may rightly fail on a strange past; whether the first one does is asked alone.
-        alone = [cut for cut in sorted({first, *cuts}) if whole is None or cut != first or len(self.windows) == 1]
+        asked = sorted({first} | cuts | spliced)
+        alone = [cut for cut in asked if whole is None or cut != first or len(self.windows) == 1]
         findings = [] if whole is None else list(self._compared(first, whole))
         leaks: dict[str, None] = {}
         self.replay.observer.start("poison", len(alone))
         for cut in alone:
-            one, failed = self._survived(cut, lambda cut=cut: self.futures.window(cut))  # type: ignore[misc]
+            reuse = cut in spliced - cuts
+            one, failed = self._survived(cut, partial(self.futures.window, cut, spliced=reuse))
             findings += failed if one is None else self._compared(cut, one.predictions)
             leaks |= dict.fromkeys(one.leaks if one is not None else ())
             self.replay.observer.advance("poison")
         self.replay.observer.finish("poison")
         named = tuple(Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in leaks)
-        where = [self.evidence.calendar.format(cut.position) for cut in sorted({first, *alone})]
+        where = [self.evidence.calendar.format(cut.position) for cut in asked]
         note = f"after {', '.join(where)}" if len(where) <= 3 else f"after {len(where)} times, {where[0]} … {where[-1]}"
         checks = [Check.of("poison", _POISON, tuple(findings), note), self._foreign(whole), self._evaluated()]
         return [*checks, Check.of("adaptation", _ADAPTATION, named)], bool(findings)
@@ -189,7 +200,7 @@ class Trial:
         return Check.of("repeat", _REPEAT, findings)
 
     def _shuffled(self) -> Check:
-        table = shuffled(self._clean.table, SEED)
+        table = shuffled(self.job.table, SEED)
         try:
             other = self.replay.predict(table, self.windows, self.replay.adapt(table, self.windows))
         except FAILURES as error:

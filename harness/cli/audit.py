@@ -15,6 +15,7 @@ from harness.artifacts import canonical_json
 from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.errors import ConfigError
 
 __all__ = ["add", "audit_command"]
 
@@ -31,6 +32,7 @@ It works on any model, adaptation or source, your own included.
 examples:
   bench audit data=cn_csi300 model=lightgbm
   bench audit model=my_model --config-dir my_conf --level full
+  bench audit adaptation=ddgda --level full --cuts 12      12 decisions, where every one would take too long
   bench audit --price                          also what six well-known leaks would add to the metrics
 
 exit codes: 0 no leak, 1 a leak, 2 a mistake in the command or the data"""
@@ -42,6 +44,12 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser = add_command(groups, "audit", "prove that no prediction used the future", _HELP)
     levels = [str(level) for level in Level if level is not Level.NONE]
     parser.add_argument("--level", choices=levels, default=str(Level.SAMPLED), help="how thorough (default: sampled)")
+    parser.add_argument(
+        "--cuts",
+        type=int,
+        metavar="N",
+        help="with --level full: look at N decisions, evenly spread (default: at every one)",
+    )
     parser.add_argument("--price", action="store_true", help="run leaky twins and print what each leak would add")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON instead of tables")
     parser.set_defaults(command=audit_command)
@@ -49,9 +57,16 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
 
 def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
     """Audit one configuration, print the verdict, and say with the exit code whether there is a leak."""
-    config = config_of(arguments)
+    config, level = config_of(arguments), Level(arguments.level)
+    if arguments.cuts is not None and (arguments.cuts < 1 or level is not Level.FULL):
+        raise ConfigError(
+            "Decisions are chosen for a full audit.",
+            where="--cuts",
+            got=f"{arguments.cuts} with --level {level}",
+            expected="at least 1, with --level full",
+        )
     with ProgressObserver(err) as observer:
-        verdict = audit(config, Level(arguments.level), observer)
+        verdict = audit(config, level, observer, cuts=arguments.cuts)
         priced = prices(config, observer) if arguments.price else ()
     if arguments.json:
         record = {"verdict": verdict.to_record(), "prices": [asdict(price) for price in priced]}
