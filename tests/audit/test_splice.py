@@ -1,0 +1,124 @@
+"""What a full audit takes from the store is what poison cannot have changed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import harness.stages
+from harness.artifacts import ArtifactStore
+from harness.audit import Level, audit
+from harness.audit.poison import poison
+from harness.audit.splice import Splice
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.experiment import run
+from harness.features import engine
+from harness.interfaces import Silent
+from harness.job import Job
+from harness.provenance import Stopwatch
+from harness.samples import SampleTable
+from harness.stages import Stages
+from tests.audit.market import small
+
+CUTS = (140, 170, 250)
+
+
+def splice_of(config: ExperimentConfig) -> Splice:
+    job = Job(config, ArtifactStore(Path(config.output.store)))
+    return Splice(config, job.panel, job.table)
+
+
+def computed(config: ExperimentConfig, panel: Panel, folder: Path) -> SampleTable:
+    return Stages(config, ArtifactStore(folder), Stopwatch(), Silent()).table(panel)
+
+
+@pytest.mark.parametrize("features", ["expressions", "alpha158"])
+def test_a_spliced_table_is_the_one_that_the_poisoned_panel_gives(tmp_path: Path, features: str) -> None:
+    """Windows of 60 times; instruments that join, leave and are suspended."""
+    config = small(tmp_path, f"features={features}", "data.suspension_rate=0.03", "data.days=340")
+    splice = splice_of(config)
+    for cut in CUTS:
+        panel = poison(splice.panel, cut, seed=1)
+        table, whole = splice.of(panel, cut), computed(config, panel, tmp_path / f"poisoned-{cut}")
+        assert table is not None, "nothing was reused"
+        np.testing.assert_array_equal(table.index.offsets, whole.index.offsets)
+        np.testing.assert_array_equal(table.index.codes, whole.index.codes)
+        np.testing.assert_array_equal(table.label, whole.label)
+        columns = [whole.feature_names.index(name) for name in table.feature_names]
+        np.testing.assert_array_equal(table.features, whole.features[:, columns])
+
+
+def test_a_past_that_the_poison_has_moved_is_not_taken_from_the_store(tmp_path: Path) -> None:
+    splice = splice_of(small(tmp_path))
+    panel = poison(splice.panel, 140, seed=1)
+    close = np.array(panel.fields["close"])
+    at = int(np.flatnonzero(~np.isnan(close[100]))[0])
+    close[100, at] = np.nextafter(close[100, at], np.float32(np.inf))
+    assert splice.of(replace(panel, fields={**panel.fields, "close": close}), 140) is None
+    assert splice.of(panel, 140) is not None
+
+
+@pytest.mark.parametrize("reach", [1, 200])
+def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reach: int
+) -> None:
+    """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
+    monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
+    monkeypatch.setattr(harness.stages, "compute_features", engine.compute_features)
+    monkeypatch.setattr("harness.audit.splice.compute_features", engine.compute_features)
+    splice = splice_of(small(tmp_path))
+    assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)
+
+
+def ahead(compute: Callable[..., Any], reach: int) -> Callable[..., Any]:
+    def leaky(panel: Panel, features: Any, offsets: Any, codes: Any, **options: Any) -> Any:
+        times = len(panel.calendar)
+        later = np.minimum(np.arange(times) + reach, times - 1)
+        moved = {name: values + np.nan_to_num(values[later]) for name, values in panel.fields.items()}
+        leaking = replace(panel, fields=moved)
+        return compute(leaking, features, offsets, codes, **options)
+
+    return leaky
+
+
+def test_a_table_that_was_stored_wrongly_is_not_taken_from_the_store(tmp_path: Path) -> None:
+    """One value of one row of the real table is not what the panel up to its time gives."""
+    splice = splice_of(small(tmp_path))
+    features = np.array(splice.table.features)
+    features[int(splice.table.index.offsets[150])] += 1.0
+    wrong = replace(splice.table, features=features)
+    stale = Splice(splice.config, splice.panel, wrong)
+    assert stale.of(poison(splice.panel, 140, seed=1), 140) is not None
+    assert stale.of(poison(splice.panel, 170, seed=1), 170) is None
+
+
+def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_but_the_second_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(tmp_path, "windows.step=60")
+    run(config, Silent())
+    real = Job(config, ArtifactStore(Path(config.output.store))).panel.fingerprint
+    compute, made = Stages._make_features, []
+
+    def told(self: Stages, panel: Panel, folder: Path) -> None:
+        made.append(panel.fingerprint == real)
+        compute(self, panel, folder)
+
+    monkeypatch.setattr(Stages, "_make_features", told)
+    assert audit(config, Level.FULL).clean
+    assert made.count(True) == 1, "the second run, which asks whether the first can be repeated"
+
+
+def test_a_full_audit_can_look_at_fewer_decisions(tmp_path: Path) -> None:
+    verdict = audit(small(tmp_path), Level.FULL, cuts=2)
+    windows = [at.window for at in verdict.frontiers]
+    assert len(windows) == 2
+    assert windows[0] == 0
+    note = next(check.note for check in verdict.checks if check.name == "poison")
+    assert note.startswith("after 4 times"), "the first and the last decision, a middle one, and once inside a window"
