@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import harness.audit.replay
 import harness.job
 from harness.audit.twins import FitOnTest, ProcessorsOfAllTimes, whole_table
 from harness.config import ExperimentConfig
@@ -332,8 +331,7 @@ def windows(change: Callable[[Window, int], Window]) -> Callable[[pytest.MonkeyP
         def changed(config: Any, calendar: Any, look_ahead: int) -> tuple[Window, ...]:
             return tuple(change(window, look_ahead) for window in resolve(config, calendar, look_ahead))
 
-        for module in (harness.job, harness.audit.replay):
-            monkeypatch.setattr(module, "resolve_windows", changed)
+        monkeypatch.setattr(harness.job, "resolve_windows", changed)
 
     return patch
 

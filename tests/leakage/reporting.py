@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import harness.audit.replay
 import harness.evaluation
 import harness.job
 import harness.rolling
@@ -36,8 +37,9 @@ def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
     """Return a patch of how windows become one record of predictions."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        collect = harness.rolling._collect
-        monkeypatch.setattr(harness.rolling, "_collect", lambda *given: change(collect(*given)))
+        collect = harness.rolling.collect
+        for module in (harness.rolling, harness.audit.replay):
+            monkeypatch.setattr(module, "collect", lambda *given: change(collect(*given)))
 
     return patch
 
@@ -134,6 +136,19 @@ def ran(*overrides: str) -> Callable[[Path], None]:
     return before
 
 
+def left_by_a_leaking_engine(folder: Path) -> None:
+    """Fill the store with features that are what they will be a time later, under the key of the honest ones."""
+    compute = harness.stages.compute_features
+
+    def early(panel: Panel, *given: Any, **named: Any) -> Any:
+        fields = {k: np.concatenate([v[1:], v[-1:]]) for k, v in panel.fields.items()}
+        return compute(replace(panel, fields=fields), *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.stages, "compute_features", early)
+        run(small(folder), Silent())
+
+
 def stale(name: str, patch: Patch, *overrides: str, own: tuple[str, ...] = ()) -> Mutant:
     return Mutant("caching", name, own, None, patch, ran(*overrides))
 
@@ -168,5 +183,6 @@ MUTANTS = (
     ),
     stale("panel of other data", forgetful(harness.stages, "panel", "source"), "data.seed=5"),
     stale("features of another panel", forgetful(harness.stages, "features", "panel"), "data.volatility=0.03"),
+    Mutant("caching", "features of an older engine that looked ahead", before=left_by_a_leaking_engine),
     stale("label of another horizon", forgetful(harness.stages, "label", "expression"), "label.horizon=3"),
 )
