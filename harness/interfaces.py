@@ -24,6 +24,7 @@ __all__ = [
     "FittedModel",
     "FittedPreprocess",
     "History",
+    "LeakyTwins",
     "LearnSet",
     "Model",
     "Observer",
@@ -305,6 +306,15 @@ class StoredAdaptation(Adaptation, Protocol):
 
     def load(self, folder: Path) -> FittedAdaptation:
         """Read what `FittedAdaptation.save` wrote; the same weights, bit for bit."""
+        ...
+
+
+@runtime_checkable
+class LeakyTwins(Protocol):
+    """An adaptation that knows which leaks of its own an implementation may have, for `bench audit --price`."""
+
+    def leaky_twins(self) -> Mapping[str, Adaptation]:
+        """Return name of the leak → the same adaptation with that leak; never for results."""
         ...
 
 

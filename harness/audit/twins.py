@@ -13,7 +13,7 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.features.label import ForwardReturn
-from harness.interfaces import FittedModel, FittedPreprocess, LearnSet, Model, Preprocess
+from harness.interfaces import FittedModel, FittedPreprocess, LeakyTwins, LearnSet, Model, Preprocess
 from harness.samples import AsOfView, SampleTable
 from harness.windows import Segment
 
@@ -29,8 +29,9 @@ __all__ = [
 
 
 def twins(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
-    """Return name → the configuration with that leak."""
-    label = config.label
+    """Return name → the configuration with that leak: six that any may have, then those of its own adaptation."""
+    label, adaptation = config.label, config.adaptation
+    own = adaptation.leaky_twins() if isinstance(adaptation, LeakyTwins) else {}
     return {
         "survivorship universe": replace(config, data=Survivors(config.data)),
         "gaps filled backwards": replace(config, data=BackwardFilled(config.data)),
@@ -38,6 +39,7 @@ def twins(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
         "no purge": replace(config, label=ShortSightedLabel(label.horizon, label.price, label.expression)),
         "processors of all times": replace(config, preprocess=ProcessorsOfAllTimes(config.preprocess)),
         "fitted on the test period": replace(config, model=FitOnTest(config.model)),
+        **{name: replace(config, adaptation=twin) for name, twin in own.items()},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,11 @@ from baselines.adaptation.ddgda.meta_input import FillMethod
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.preparation import FeatureChoice, ProxyRecipe, prepare_all
+from baselines.adaptation.ddgda.preparation import FeatureChoice, ProxyData, ProxyRecipe, prepare_all
 from baselines.adaptation.ddgda.profile import PROFILES, Profile
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
 from harness.errors import ConfigError
-from harness.interfaces import History
+from harness.interfaces import Adaptation, History
 from harness.preprocess import Pipeline
 
 __all__ = ["DDGDA"]
@@ -144,7 +145,7 @@ class DDGDA:
         calendar = history.as_of(history.windows[0].decision).calendar
         span = self._span(history)
         tasks = assign_phases(candidate_tasks(span), self.segments, span, calendar, self.rules)
-        prepared = prepare_all(self._served(tasks, span, history), self._recipe(history), history)
+        prepared = self._prepared(tasks, span, history)
         problems = meta_problems(tasks, prepared, self._learned, self.loss_skip_thresh)
         model, scores = self._train(problems, history)
         fitted = FittedDDGDA(
@@ -170,6 +171,12 @@ class DDGDA:
             When a file is missing or of another schema.
         """
         return records.load(folder)
+
+    def leaky_twins(self) -> Mapping[str, Adaptation]:
+        """Return name → this adaptation with a leak of its own, for `bench audit --price`."""
+        from baselines.adaptation.ddgda.twins import leaky_twins  # which is made of this class
+
+        return leaky_twins(self)
 
     @property
     def rules(self) -> Profile:
@@ -199,6 +206,9 @@ class DDGDA:
         used = [task for task in tasks if task.phase in (Phase.META_TRAIN, Phase.META_TEST)]
         judged = [(task.decision, min(task.test.last + span.look_ahead, newest)) for task in used]
         return judged + [(window.decision, window.decision) for window in history.windows]
+
+    def _prepared(self, tasks: tuple[MetaTask, ...], span: Span, history: History) -> Sequence[ProxyData]:
+        return prepare_all(self._served(tasks, span, history), self._recipe(history), history)
 
     def _recipe(self, history: History) -> ProxyRecipe:
         return ProxyRecipe(

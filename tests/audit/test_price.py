@@ -1,0 +1,73 @@
+"""Leaky twins: those that any configuration has, those that its adaptation offers, and that each is a leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from harness.audit import Level, audit, prices
+from harness.audit.twins import twins
+from harness.config import compose_config
+from harness.interfaces import Adaptation
+from tests.audit.market import SMALL, small
+from tests.leakage.adaptation import POINT_IN_TIME, QLIB, Oracle
+
+OWN = tuple(compose_config([*SMALL, *POINT_IN_TIME]).adaptation.leaky_twins())  # type: ignore[attr-defined]
+
+
+def test_every_twin_is_priced_in_ic_and_return(tmp_path: Path) -> None:
+    priced = prices(small(tmp_path))
+    assert len(priced) == 6
+    assert all({"IC", "rank_IC", "long_short_return"} <= price.gained.keys() for price in priced)
+    found = {price.leak: price.gained["IC"] for price in priced}
+    assert None not in found.values()
+    assert (found["fitted on the test period"] or 0.0) > 0.0, "to have seen the answers is worth something"
+    assert not list((tmp_path / "runs").glob("*twin*"))
+    assert len(list((tmp_path / "runs").iterdir())) == 1, "a twin leaves no snapshot among the honest ones"
+
+
+@dataclass(frozen=True)
+class Own(Oracle):
+    """A user's adaptation that offers a twin of its own."""
+
+    def leaky_twins(self) -> dict[str, Adaptation]:
+        return {"mine: looks": Oracle("weights from a view after the test segment")}
+
+
+def test_an_adaptation_of_ones_own_may_offer_its_leaks(tmp_path: Path) -> None:
+    config = replace(small(tmp_path), adaptation=Own("weights tuned up to the last decision"))
+    assert [name for name in twins(config) if name.startswith("mine")] == ["mine: looks"]
+
+
+def test_ddgda_offers_its_own_leaks_and_its_published_profile_none() -> None:
+    assert len(OWN) == 6
+    published = compose_config([*SMALL, *QLIB])
+    assert not any(name.startswith("DDG-DA") for name in twins(published))
+
+
+def caught(folder: Path, name: str) -> tuple[str, ...]:
+    # So that a meta-task ends where the first test begins, and there is something to purge.
+    config = small(folder, *POINT_IN_TIME, "adaptation.meta_1st_train_end='2012-04-17'")
+    return audit(twins(config)[name], Level.SAMPLED).caught_by
+
+
+def test_a_twin_of_ddgda_is_a_leak(tmp_path: Path) -> None:
+    assert "poison" in caught(tmp_path, "DDG-DA: similarity to times not yet known")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", OWN)
+def test_every_twin_of_ddgda_is_a_leak(tmp_path: Path, name: str) -> None:
+    assert caught(tmp_path, name)
+
+
+@pytest.mark.nightly
+def test_the_leaks_of_ddgda_are_priced(tmp_path: Path) -> None:
+    priced = {price.leak: price for price in prices(small(tmp_path, *POINT_IN_TIME))}
+    assert set(OWN) <= priced.keys()
+    refused = [price.leak for price in priced.values() if price.refused is not None]
+    assert refused == []
+    moved = [name for name in OWN if priced[name].gained["IC"] != 0.0]
+    assert len(moved) >= 4, "most leaks change the weights"
