@@ -17,7 +17,8 @@ from harness.data.panel import Panel
 from harness.data.panel_files import load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
-from harness.features.engine import compute_expression, compute_features
+from harness.features.engine import check_fields, compute_expression, compute_features
+from harness.features.expression import parse
 from harness.instantiate import describe, modules_of
 from harness.interfaces import Observer
 from harness.provenance import Stopwatch
@@ -129,9 +130,13 @@ class Stages:
         Raises
         ------
         DataError
-            When no row has features or no row has a label.
+            When no row has features or no row has a label, or an expression of one's own reads a field that is not
+            there.
         """
         keys = self.table_key(panel)
+        # Before the store is asked: a preset may have left the same features there, without those that it dropped.
+        label_expression = parse(self.config.label.expression_text)
+        check_fields(panel, {"label": label_expression, **self.config.features.feature_set().asked_for()})
         with self.watch.stage("features"):
             features = self.store.get_or_make(keys.features, lambda folder: self._make_features(panel, folder))
         with self.watch.stage("label"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from harness.features.graph import Plan
 from harness.features.kernels.scatter import compact, scatter
 from harness.features.lowering import build_plan
 
-__all__ = ["MARKET_FIELDS", "FeatureMatrix", "Progress", "compute_expression", "compute_features"]
+__all__ = ["MARKET_FIELDS", "FeatureMatrix", "Progress", "check_fields", "compute_expression", "compute_features"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,6 +65,26 @@ class FeatureMatrix:
     values: Floats
     names: tuple[str, ...]
     dropped: tuple[str, ...]
+
+
+def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
+    """Refuse expressions that somebody has written himself and that read a field which the panel does not have.
+
+    Parameters
+    ----------
+    panel
+        The market.
+    asked_for
+        Where an expression stands in the configuration → the expression.
+
+    Raises
+    ------
+    DataError
+        Names the first such expression, the field, and the fields that there are.
+    """
+    for where, expression in asked_for.items():
+        for field in sorted(fields_of(expression) - set(panel.fields)):
+            raise _absent(panel, field, where, str(expression))
 
 
 def compute_features(
@@ -174,12 +194,16 @@ def _field(panel: Panel, name: str) -> Floats | None:
         return None if np.isnan(values).all() else values
     if name in MARKET_FIELDS:
         return None
-    raise DataError(
-        f"The panel has no field `${name}`.",
-        where=f"panel `{panel.name}`",
-        got=f"${name}",
-        expected=f"one of {', '.join(f'${f}' for f in panel.fields)}",
-        hint=closest(name, panel.fields),
+    raise _absent(panel, name, f"panel `{panel.name}`", f"${name}")
+
+
+def _absent(panel: Panel, field: str, where: str, got: str) -> DataError:
+    return DataError(
+        f"The panel has no field `${field}`.",
+        where=where,
+        got=got,
+        expected=f"one of {', '.join(f'${name}' for name in panel.fields)}",
+        hint=closest(field, panel.fields) or "a source reads further fields where its configuration names them",
     )
 
 

@@ -22,6 +22,9 @@ class FeatureSet:
         The F names, all different.
     expressions
         Their expressions, in the language of `harness.features.expression`.
+    own
+        The names that a user has written himself: a panel that lacks one of their fields is refused. The others belong
+        to a preset, which reads whatever a market may have; they are dropped there.
 
     Raises
     ------
@@ -33,6 +36,7 @@ class FeatureSet:
 
     names: tuple[str, ...]
     expressions: tuple[str, ...]
+    own: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Check names, expressions and their look-ahead."""
@@ -63,6 +67,11 @@ class FeatureSet:
     def parsed(self) -> tuple[Expression, ...]:
         """Return the F parsed expressions."""
         return tuple(map(_parse_named, self.names, self.expressions))
+
+    def asked_for(self) -> dict[str, Expression]:
+        """Return where in the configuration → expression of the features that a user has written himself."""
+        parsed = zip(self.names, self.parsed(), strict=True)
+        return {f"features: {name}": expression for name, expression in parsed if name in self.own}
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Expressions:
 
     def feature_set(self) -> FeatureSet:
         """Return the names and expressions; raises what `FeatureSet` raises."""
-        return FeatureSet(tuple(self.expressions), tuple(self.expressions.values()))
+        return FeatureSet(tuple(self.expressions), tuple(self.expressions.values()), frozenset(self.expressions))
 
 
 def _edited(family: str, templates: Mapping[str, str], exclude: tuple[str, ...], add: Mapping[str, str]) -> FeatureSet:
@@ -141,7 +150,7 @@ def _edited(family: str, templates: Mapping[str, str], exclude: tuple[str, ...],
             hint="exclude it first, or choose another name",
         )
     features = {**kept, **add}
-    return FeatureSet(tuple(features), tuple(features.values()))
+    return FeatureSet(tuple(features), tuple(features.values()), frozenset(add))
 
 
 def _parse_named(name: str, text: str) -> Expression:

@@ -192,6 +192,17 @@ EXPRESSIONS = (
         run("features=expressions", "+features.expressions.x='Mean($close)'"),
         ("Mean",),
     ),
+    Mistake(
+        "a feature of one's own from a field that the panel lacks",
+        run("features=expressions", "+features.expressions.x='$amount/$close'"),
+        ("features: x", "$amount", "$volume"),
+    ),
+    Mistake(
+        "a feature beside a preset from a field that the panel lacks",
+        run("+features.add.x='$close/$vwp'"),
+        ("features: x", "$vwp", "did you mean `vwap`?"),
+    ),
+    Mistake("a label from a field that the panel lacks", run("label.price=$amount"), ("label", "$amount", "$close")),
     Mistake("a label that does not look ahead", run("label.expression='$close'", "label.horizon=null"), ("label",)),
 )
 

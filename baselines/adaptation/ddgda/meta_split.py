@@ -158,7 +158,7 @@ def assign_phases(
         raise ConfigError(
             "No meta-task is left to train on.",
             where="adaptation.hist_step_n | adaptation.segments | adaptation.meta_1st_train_end",
-            got="; ".join(sorted({f"{sum(u.phase is t.phase for u in short)} {t.phase}" for t in short})),
+            got="; ".join(sorted({f"{sum(u.phase is t.phase for u in short)} {t.phase}" for t in short})) or "no task",
             expected=f"at least one task with {span.history} times of history that ends before the first final test",
         )
     return tuple(short)
