@@ -200,9 +200,13 @@ def provenance(cell: Cell) -> list[tuple[str, str]]:
         ),
         ("code", f"{code.get('version')}, commit {commit}{' with changes' if code.get('dirty') else ''}"),
         ("made", f"{record['created']}, {seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
-        ("machine", ", ".join(f"{k} {v}" for k, v in record["platform"].items())),
+        ("machine", ", ".join(f"{k.replace('_', ' ')} {_words(v)}" for k, v in record["platform"].items())),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
     ]
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def command(cell: Cell) -> str | None:

@@ -13,6 +13,8 @@ BETTER, WORSE, IN_SET = "▲", "▼", "●"
 _MARKS = {"better": BETTER, "worse": WORSE}
 _PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
 _BOUNDS = ("low", "high")
+# Cells without a comparison that are named one by one.
+_NAMED = 3
 
 
 def csv_heads(metrics: Sequence[str]) -> list[str]:
@@ -71,10 +73,18 @@ def caption(statistics: SweepStatistics) -> str:
         )
     if statistics.overfitting is not None:
         lines.append(f"probability of backtest overfitting {statistics.overfitting.probability:.2f}")
-    others = [row for row in statistics.rows if row.why_not_comparable is not None]
+    others: dict[str, list[str]] = {}
+    for row in statistics.rows:
+        if row.why_not_comparable is not None:
+            others.setdefault(row.why_not_comparable, []).append(row.name)
     if others:
-        lines.append(f"not compared: {'; '.join(f'{row.name} ({row.why_not_comparable})' for row in others)}")
+        told = (f"{_names(names)} ({reason})" for reason, names in others.items())
+        lines.append(f"not compared: {'; '.join(told)}")
     return "\n".join([*lines, *statistics.notes])
+
+
+def _names(names: Sequence[str]) -> str:
+    return "; ".join(names) if len(names) <= _NAMED else f"{len(names)} cells"
 
 
 def _probability(row: RowStatistics) -> float:

@@ -13,7 +13,7 @@ from harness.report.figures.figure import Figure, Variant
 __all__ = ["sweep_response"]
 
 # From this ratio of the largest to the smallest value on, the axis is logarithmic.
-_WIDE = 50.0
+_WIDE = 10.0
 
 
 def sweep_response(report: Report) -> Figure | None:
@@ -33,7 +33,6 @@ def sweep_response(report: Report) -> Figure | None:
                         "mode": "lines+markers",
                         "palette": number,
                         "name": name or key,
-                        "showlegend": len(curves) > 1,
                         "x": [value for value, _ in curve],
                         "y": [cell.overall[metric] for _, cell in curve],
                         "error_y": error_bars([cell for _, cell in curve], metric),

@@ -89,44 +89,40 @@ def similarity(report: Report) -> Figure | None:
 
 
 def meta_training(report: Report) -> Figure | None:
-    """Return loss and rank IC over the epochs of meta-training; None when no cell saved them."""
-    by_metric: dict[str, list[dict[str, Any]]] = {"loss": [], "rank_ic": []}
-    palette = 0
-    for cell in report.cells:
-        path = cell.adaptation_file("meta_training.parquet")
-        if path is None:
-            continue
-        rows = pq.read_table(path).to_pylist()
-        for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
-            chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
-            for metric, traces in by_metric.items():
-                traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "lines+markers",
-                        "palette": palette,
-                        "name": f"{cell.name} · {stage} · {phase}",
-                        "x": [r["epoch"] for r in chosen],
-                        "y": [_finite(r[metric]) for r in chosen],
-                    }
-                )
-            palette += 1
-    if not palette:
+    """Return loss and rank IC over the epochs of meta-training, per cell; None when no cell saved them."""
+    saved = [(cell, cell.adaptation_file("meta_training.parquet")) for cell in report.cells]
+    rows = [(cell, pq.read_table(path).to_pylist()) for cell, path in saved if path is not None]
+    if not rows:
         return None
-    variants = []
-    for metric, label in (("loss", "loss"), ("rank_ic", "rank IC")):
-        layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": label}}}
-        curves = by_metric[metric]
-        told = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves[:6])
-        variants.append(Variant(label, curves, layout, f"{label} from first to last epoch. {told}."))
+    kinds = (("loss", "loss"), ("rank_ic", "rank IC"))
     return Figure(
         "meta",
         "Meta-training",
         "Before training (epoch 0, where it is recorded) and after every epoch. A loss on the tasks that were held out "
         "which rises while the other falls says that the weights are overfitted.",
-        tuple(variants),
+        tuple(_epochs(cell, epochs, metric, label) for metric, label in kinds for cell, epochs in rows),
+        choose="metric and cell",
         height=380,
     )
+
+
+def _epochs(cell: Cell, rows: list[dict[str, Any]], metric: str, label: str) -> Variant:
+    curves: list[dict[str, Any]] = []
+    for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
+        chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
+        curves.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "palette": len(curves),
+                "name": f"{stage}, {phase}",
+                "x": [r["epoch"] for r in chosen],
+                "y": [_finite(r[metric]) for r in chosen],
+            }
+        )
+    layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": label}}}
+    told = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
+    return Variant(f"{label} · {cell.name}", curves, layout, f"{label} from first to last epoch. {told}.")
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:

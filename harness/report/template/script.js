@@ -55,7 +55,6 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: token("--ink"), size: narrow ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
       margin: { l: narrow ? 44 : 64, r: 12, t: 12, b: 44 },
-      legend: { orientation: "h", y: -0.16, x: 0 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--soft"), activecolor: token("--ink") },
       hoverlabel: { bgcolor: token("--panel"), bordercolor: token("--line"), font: { color: token("--ink") } },
       xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
@@ -68,16 +67,37 @@
     const plot = document.getElementById(`plot-${figure.key}`);
     const variant = figure.variants[chosen[figure.key] ?? 0];
     const visible = shown();
-    const byCell = variant.traces.some((trace) => trace.cell !== undefined);
     const layout = laidOut(variant.layout);
-    layout.showlegend = !byCell && variant.traces.length > 1;
+    layout.showlegend = false;
     Plotly.react(plot, variant.traces.map((trace) => dressed(trace, visible)), layout, {
       responsive: true, displaylogo: false, displayModeBar: window.innerWidth < 700 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
+    explain(document.getElementById(`legend-${figure.key}`), variant.traces, visible);
     document.getElementById(`summary-${figure.key}`).textContent = variant.summary;
     // Plotly measures texts in a hidden drawing, which is none of a screen reader's business.
     document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
     drawn.add(figure.key);
+  }
+
+  // Plotly's own legend takes its room from the plot, which long names leave none of.
+  function explain(legend, traces, visible) {
+    const names = new Map();
+    for (const trace of traces) {
+      const at = trace.cell ?? trace.palette;
+      if (at !== undefined && (trace.cell === undefined || visible.has(trace.cell))) names.set(at, data.cells[trace.cell] ?? trace.name);
+    }
+    legend.replaceChildren(...(names.size < 2 ? [] : [...names].map(([at, name]) => {
+      const entry = document.createElement("li");
+      const swatch = document.getElementById("swatch").content.cloneNode(true);
+      ink(swatch.querySelector("line"), at);
+      entry.append(swatch, name);
+      return entry;
+    })));
+  }
+
+  function ink(line, at) {
+    line.setAttribute("stroke", colour(at));
+    line.setAttribute("stroke-dasharray", { solid: "none", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" }[dash(at)]);
   }
 
   const redraw = (keys) => data.figures.filter((f) => (keys ?? drawn).has(f.key)).forEach(draw);
@@ -88,10 +108,7 @@
     root.dataset.theme = name;
     const button = document.getElementById("theme");
     button.setAttribute("aria-pressed", String(name === "dark"));
-    document.querySelectorAll(".swatch line").forEach((line, i) => {
-      line.setAttribute("stroke", colour(i));
-      line.setAttribute("stroke-dasharray", { solid: "none", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" }[dash(i)]);
-    });
+    document.querySelectorAll("#cells .swatch line").forEach(ink);
     redraw();
   }
 
