@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.code_digest import code_digest
 from harness.machine import machine, threads
 
-__all__ = ["DISTRIBUTION", "Stopwatch", "code_version", "provenance"]
+__all__ = ["DISTRIBUTION", "Stopwatch", "code_version", "peak_memory_mb", "provenance"]
 
 DISTRIBUTION = "driftbench"
 _LIBRARIES = (
@@ -65,7 +65,7 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         "platform": machine(),
         "threads": threads(),
         "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
-        "peak_memory_mb": round(_peak_memory_mb()),
+        "peak_memory_mb": round(peak_memory_mb()),
     }
 
 
@@ -99,6 +99,7 @@ def _commit() -> dict[str, object]:
         return {"commit": None, "dirty": None}
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024**2 if sys.platform == "darwin" else peak / 1024

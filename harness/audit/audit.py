@@ -14,7 +14,7 @@ from harness.artifacts import ArtifactStore
 from harness.audit.futures import Futures
 from harness.audit.memory import kept_data
 from harness.audit.outside import Outside
-from harness.audit.replay import Replay
+from harness.audit.replay import Replay, Unreal
 from harness.audit.splice import Splice
 from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
 from harness.audit.trial import Trial
@@ -96,7 +96,7 @@ def audit_result(
     frontiers = recorded_frontiers(evidence)
     if level is not Level.STATIC:
         outside = Outside()
-        replay = Replay(config, observer, outside)
+        replay = Replay(config, Unreal(observer), outside)
         with _scratch(store) as folder, outside.watching():
             splice = cache(lambda: Splice(config, job.panel, job.table))
             trial = Trial(evidence, replay, Futures(replay, result.windows, folder, splice), job, cuts)
@@ -109,7 +109,7 @@ def audit_result(
     # Last, so that it sees what all these runs have left behind.
     kept = tuple(finding for part in _PARTS for finding in kept_data(getattr(config, part)))
     checks.append(Check.of("memory", _MEMORY, kept))
-    return Verdict(level, config.case_name, tuple(checks), frontiers)
+    return Verdict(level, config.case_name, tuple(checks), frontiers, _subject(evidence))
 
 
 def run_audited(
@@ -141,6 +141,12 @@ def run_audited(
 def with_verdict(snapshot: Snapshot, verdict: Verdict) -> Snapshot:
     """Return the snapshot with the verdict in its provenance, where it identifies nothing and changes no number."""
     return replace(snapshot, provenance={**snapshot.provenance, "audit": verdict.to_record()})
+
+
+def _subject(evidence: Evidence) -> str:
+    predictions, calendar = evidence.predictions, evidence.calendar
+    period = f"{calendar.format(predictions.start)} … {calendar.format(predictions.stop - 1)}"
+    return f"{len(evidence.result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
 
 
 def _refused(config: ExperimentConfig, level: Level, check: Check) -> Verdict:

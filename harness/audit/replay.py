@@ -18,7 +18,23 @@ from harness.samples import SampleTable
 from harness.stages import Stages
 from harness.windows import Segment, Window
 
-__all__ = ["Replay", "alone"]
+__all__ = ["Replay", "Unreal", "alone"]
+
+
+class Unreal:
+    """An observer that shows the bars of another, and keeps to itself what code has to say of data that are not real.
+
+    Parameters
+    ----------
+    inner
+        Told about progress.
+    """
+
+    def __init__(self, inner: Observer) -> None:
+        self.start, self.advance, self.finish = inner.start, inner.advance, inner.finish
+
+    def notice(self, message: str) -> None:
+        """Keep it."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,11 @@ class Trial:
         self.replay.observer.finish("poison")
         named = tuple(Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in leaks)
         where = [self.evidence.calendar.format(cut.position) for cut in asked]
-        note = f"after {', '.join(where)}" if len(where) <= 3 else f"after {len(where)} times, {where[0]} … {where[-1]}"
+        note = (
+            f"after {', '.join(where)}"
+            if len(where) <= 3
+            else f"after each of {len(where)} times, {where[0]} … {where[-1]}"
+        )
         checks = [Check.of("poison", _POISON, tuple(findings), note), self._foreign(whole), self._evaluated()]
         return [*checks, Check.of("adaptation", _ADAPTATION, named)], bool(findings)
 

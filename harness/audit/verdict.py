@@ -122,12 +122,15 @@ class Verdict:
         In the order in which they were made.
     frontiers
         Of the probed windows.
+    subject
+        How many windows, which test range, how many predictions; empty when the run was refused.
     """
 
     level: Level
     case: str
     checks: tuple[Check, ...]
     frontiers: tuple[Frontier, ...] = ()
+    subject: str = ""
 
     @property
     def clean(self) -> bool:
@@ -166,7 +169,7 @@ class Verdict:
             for check in record["checks"]
         )
         frontiers = tuple(Frontier(**frontier) for frontier in record["frontiers"])
-        return cls(Level(record["level"]), record["case"], checks, frontiers)
+        return cls(Level(record["level"]), record["case"], checks, frontiers, record.get("subject", ""))
 
 
 def _plain(value: Any) -> Any:

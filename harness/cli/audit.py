@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,6 +17,7 @@ from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, price
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.errors import ConfigError
+from harness.provenance import peak_memory_mb
 
 __all__ = ["add", "audit_command"]
 
@@ -65,6 +67,7 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
             got=f"{arguments.cuts} with --level {level}",
             expected="at least 1, with --level full",
         )
+    began = time.perf_counter()
     with ProgressObserver(err) as observer:
         verdict = audit(config, level, observer, cuts=arguments.cuts)
         priced = prices(config, observer) if arguments.price else ()
@@ -78,12 +81,15 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
         if priced:
             out.print(price_table(priced))
         out.print(verdict.summary, style="green" if verdict.clean else "bold red", markup=False, soft_wrap=True)
+        cost = f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB"
+        out.print(cost, markup=False, soft_wrap=True)
     return 0 if verdict.clean else 1
 
 
 def verdict_table(verdict: Verdict) -> Table:
     """Return one row per check, with what it found."""
-    table = Table(title=f"{verdict.case}, {verdict.level} audit", box=SIMPLE_HEAD, title_justify="left")
+    title = f"{verdict.case}, {verdict.level} audit" + (f": {verdict.subject}" if verdict.subject else "")
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for name in ("check", "outcome", "question and findings"):
         table.add_column(name, no_wrap=name != "question and findings", overflow="fold")
     for check in verdict.checks:
