@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.artifacts import ArtifactStore
 from harness.audit.futures import Futures
-from harness.audit.memory import kept_data
+from harness.audit.memory import changed_numbers, kept_data, numbers_of
 from harness.audit.outside import Outside
 from harness.audit.replay import Replay, Unreal
 from harness.audit.splice import Splice
@@ -64,6 +64,7 @@ def audit(
         When the harness refuses the configuration for another reason than a look ahead, which is a finding.
     """
     observer = observer or Silent()
+    before = _numbers(config)
     try:
         result = run(config, observer, store)
     except LookAheadError as error:
@@ -73,7 +74,7 @@ def audit(
             raise
         finding = Finding("The code changes its inputs, which are read-only.", _raised_in(error), str(error))
         return _refused(config, level, Check.of("inputs", _INPUTS, (finding,)))
-    return audit_result(config, result, level, observer=observer, store=store, cuts=cuts)
+    return audit_result(config, result, level, observer=observer, store=store, cuts=cuts, before=before)
 
 
 def audit_result(
@@ -84,8 +85,12 @@ def audit_result(
     observer: Observer | None = None,
     store: ArtifactStore | None = None,
     cuts: int | None = None,
+    before: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Audit a finished run; parameters and return value as in `audit`."""
+    """Audit a finished run; parameters and return value as in `audit`.
+
+    `before` is what the parts' variables held before the run, where that is known.
+    """
     if level is Level.NONE:
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
@@ -108,7 +113,9 @@ def audit_result(
         checks.append(Check.of("outside", _OUTSIDE, reached))
     # Last, so that it sees what all these runs have left behind.
     kept = tuple(finding for part in _PARTS for finding in kept_data(getattr(config, part)))
-    checks.append(Check.of("memory", _MEMORY, kept))
+    large = {finding.where for finding in kept}
+    small = () if before is None else changed_numbers(before, _numbers(config))
+    checks.append(Check.of("memory", _MEMORY, (*kept, *(one for one in small if one.where not in large))))
     return Verdict(level, config.case_name, tuple(checks), frontiers, _subject(evidence))
 
 
@@ -128,11 +135,12 @@ def run_audited(
     -------
     The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
     """
+    before = _numbers(config)
     result = run(config, observer, store, shelf=shelf, shared=shared)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None
-    verdict = audit_result(config, result, level, observer=observer, store=store)
+    verdict = audit_result(config, result, level, observer=observer, store=store, before=before)
     snapshot = with_verdict(result.snapshot, verdict)
     write_snapshot(snapshot, result.folder / "snapshot.json")
     return replace(result, snapshot=snapshot), verdict
@@ -141,6 +149,10 @@ def run_audited(
 def with_verdict(snapshot: Snapshot, verdict: Verdict) -> Snapshot:
     """Return the snapshot with the verdict in its provenance, where it identifies nothing and changes no number."""
     return replace(snapshot, provenance={**snapshot.provenance, "audit": verdict.to_record()})
+
+
+def _numbers(config: ExperimentConfig) -> dict[str, str]:
+    return {where: digest for part in _PARTS for where, digest in numbers_of(getattr(config, part)).items()}
 
 
 def _subject(evidence: Evidence) -> str:

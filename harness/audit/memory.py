@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from harness.audit.verdict import Finding
 from harness.data.panel import Panel
 from harness.samples import AsOfView, SampleTable
 
-__all__ = ["kept_data"]
+__all__ = ["changed_numbers", "kept_data", "numbers_of"]
 
 _LARGE = 256  # numbers; a table of constants in the source is smaller
 _DEPTH = 4
@@ -26,10 +26,8 @@ def kept_data(part: object) -> tuple[Finding, ...]:
     Data are arrays and frames of more than 256 numbers, panels, tables, views, and containers of them. Followed are the
     functions and classes of the same module that its methods mention, their closures and defaults.
     """
-    seen: set[int] = set()
     found: dict[str, Finding] = {}
-    own = ((f"self.{name}", value) for name, value in vars(part).items())
-    for where, value in itertools.chain(own, _reachable(type(part), type(part).__module__, seen)):
+    for where, value in _variables(part):
         what = _data(value, _DEPTH)
         if what:
             found.setdefault(
@@ -42,6 +40,62 @@ def kept_data(part: object) -> tuple[Finding, ...]:
                 ),
             )
     return tuple(found.values())
+
+
+def numbers_of(part: object) -> dict[str, str]:
+    """Return variable → digest of its content, for each that `part` or its methods refer to and that holds numbers.
+
+    However few they are: what code has learned elsewhere may be one number per window.
+    """
+    return {
+        f"{type(part).__module__}: {where}": hashlib.sha256(repr(content).encode()).hexdigest()
+        for where, value in _variables(part)
+        if _holds_floats(content := _content(value, _DEPTH))
+    }
+
+
+def changed_numbers(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Return one finding per variable whose numbers are others than before the first fit."""
+    return tuple(
+        Finding(
+            "Numbers that a fit leaves behind outlive it, where no other panel reaches them.",
+            where,
+            "changed while it was fitted and predicted",
+            "everything that is learned is in what `fit` returns",
+        )
+        for where, digest in after.items()
+        if before.get(where) != digest
+    )
+
+
+def _variables(part: object) -> Iterator[tuple[str, object]]:
+    yield from ((f"self.{name}", value) for name, value in vars(part).items())
+    yield from _reachable(type(part), type(part).__module__, set())
+
+
+def _content(value: object, depth: int) -> object:
+    """Return what a value holds as text, numbers and tuples of them; nothing of what is no data."""
+    if isinstance(value, np.ndarray):
+        return ("array", value.shape, float(value.size), hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest())
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return value
+    if depth == 0:
+        return ()
+    if isinstance(value, Mapping):
+        return tuple((_content(key, 1), _content(item, depth - 1)) for key, item in list(value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(_content(item, depth - 1) for item in value)
+    if isinstance(value, types.ModuleType | type) or callable(value):
+        return ()
+    return tuple((name, _content(item, depth - 1)) for name, item in sorted(getattr(value, "__dict__", {}).items()))
+
+
+def _holds_floats(content: object) -> bool:
+    if isinstance(content, tuple):
+        return any(_holds_floats(item) for item in content)
+    return isinstance(content, float | complex)
 
 
 def _reachable(owner: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.artifacts import ArtifactStore
+from harness.audit.replay import Unreal
 from harness.audit.twins import twins
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
@@ -28,12 +29,15 @@ class Price:
         Its name.
     gained
         Metric → value of the leaky twin minus that of the clean run; None where either is undefined.
+    clean
+        Metric → value of the clean run.
     refused
         Why the twin could not be run; then nothing was gained.
     """
 
     leak: str
     gained: dict[str, float | None]
+    clean: dict[str, float | None]
     refused: str | None = None
 
 
@@ -44,18 +48,19 @@ def prices(
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     clean = run(config, observer, store).metrics
-    names = [name for name in _METRICS if name in clean]
+    known = {name: clean[name] for name in _METRICS if name in clean}
     found = []
     observer.start("prices", len(leaky := twins(config)))
     # A twin's snapshot must not lie among the honest ones.
     with tempfile.TemporaryDirectory() as runs:
         for leak, twin in leaky.items():
             try:
-                dirty = run(replace(twin, output=replace(config.output, runs=runs)), observer, store).metrics
+                dirty = run(replace(twin, output=replace(config.output, runs=runs)), Unreal(observer), store).metrics
             except HarnessError as error:
-                found.append(Price(leak, dict.fromkeys(names), error.what))
+                found.append(Price(leak, dict.fromkeys(known), known, error.what))
             else:
-                found.append(Price(leak, {name: _difference(dirty.get(name), clean[name]) for name in names}))
+                gained = {name: _difference(dirty.get(name), value) for name, value in known.items()}
+                found.append(Price(leak, gained, known))
             observer.advance("prices")
     observer.finish("prices")
     return tuple(found)

@@ -22,7 +22,7 @@ __all__ = ["Replay", "Unreal", "alone"]
 
 
 class Unreal:
-    """An observer that shows the bars of another, and keeps to itself what code has to say of data that are not real.
+    """An observer that shows the bars of another, and keeps to itself what code has to say of what is not real.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ examples:
   bench audit data=cn_csi300 model=lightgbm
   bench audit model=my_model --config-dir my_conf --level full
   bench audit adaptation=ddgda --level full --cuts 12      12 decisions, where every one would take too long
-  bench audit --price                          also what six well-known leaks would add to the metrics
+  bench audit --price                          also what six well-known leaks would add, and the adaptation's own
 
 exit codes: 0 no leak, 1 a leak, 2 a mistake in the command or the data"""
 _STYLES = {Outcome.PASSED: "green", Outcome.LEAK: "bold red", Outcome.SKIPPED: "yellow"}
@@ -52,7 +52,9 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="with --level full: look at N decisions, evenly spread (default: at every one)",
     )
-    parser.add_argument("--price", action="store_true", help="run leaky twins and print what each leak would add")
+    parser.add_argument(
+        "--price", action="store_true", help="run leaky twins and print what each leak would add to IC and return"
+    )
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON instead of tables")
     parser.set_defaults(command=audit_command)
 
@@ -116,11 +118,16 @@ def frontier_table(frontiers: Sequence[Frontier]) -> Table:
 
 def price_table(priced: Sequence[Price]) -> Table:
     """Return one row per leaky twin: what it gains over the clean run."""
-    table = Table(title="what a leak would add", box=SIMPLE_HEAD, title_justify="left")
+    title = "what a leak would add to the metrics; returns per year"
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     table.add_column("leak")
     names = list(priced[0].gained)
     for name in names:
         table.add_column(f"Δ {name.replace('_', ' ')}", justify="right")
+    clean = [priced[0].clean[name] for name in names]
+    table.add_row(
+        "none: the clean run", *("–" if value is None else f"{value:.4f}" for value in clean), end_section=True
+    )
     for price in priced:
         label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"
         values = [price.gained[name] for name in names]
