@@ -21,6 +21,7 @@ REPRESENTATIVE = (
     "averaged with the next row",
     "weights from a view after the test segment",
     "DDG-DA: similarity unmasked",
+    "weights kept in a global",
     "labels in a file",
     "data of all windows kept in the object",
     "inputs changed in place",
