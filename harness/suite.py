@@ -174,7 +174,13 @@ def load_suite(path: Path) -> Suite:
             hint=closest(path.stem, names),
         ) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError("The suite cannot be read.", where=str(path), got=str(error)) from error
+        raise ConfigError(
+            "The suite cannot be read.",
+            where=str(path),
+            got=" ".join(str(error).split()),
+            expected="YAML with regression, overrides and cases",
+            hint="`bench config --schema suites` says what it may hold",
+        ) from error
     return _parse(node, path)
 
 

@@ -127,8 +127,8 @@ def cache_verify(arguments: Arguments, out: Console, err: Console) -> int:
 def cache_gc(arguments: Arguments, out: Console, err: Console) -> int:
     """Remove what meets every condition."""
     for name, value in (("--older-than", arguments.older_than), ("--keep-gb", arguments.keep_gb)):
-        if value is not None and value < 0:
-            raise ConfigError("A limit cannot be negative.", where=name, got=value, expected="a number ≥ 0")
+        if value is not None and not value >= 0:
+            raise ConfigError("A limit is a number from 0 on.", where=name, got=value, expected="a number ≥ 0")
     limits = (arguments.older_than, arguments.keep_gb, arguments.stage, arguments.overrides or None)
     root, found = _found(arguments, err)
     keep = None if arguments.keep_gb is None else int(arguments.keep_gb * 1e9)

@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.command(given, out, StatusConsole(verbosity)))
     except HarnessError as error:
+        if error.hint is None and str(error.where).startswith("--"):
+            error.hint = f"`bench {given.path} --help` explains it"
         err.print(f"bench: {error}", style="bold red", markup=False, soft_wrap=True)
         if verbosity > 0 and error.__cause__ is not None:
             err.print("".join(traceback.format_exception(error.__cause__)), markup=False, soft_wrap=True)
@@ -132,7 +134,8 @@ def build_parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add(groups)
     parser.set_defaults(build=build_parser)
-    for leaf in leaves(parser).values():
+    for path, leaf in leaves(parser).items():
+        leaf.set_defaults(path=" ".join(path))
         loudness = leaf.add_mutually_exclusive_group()
         loudness.add_argument(
             "-v",

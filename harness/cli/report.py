@@ -52,7 +52,15 @@ def report(arguments: Arguments, out: Console, err: Console) -> int:
     with ProgressObserver(err) as observer:
         observer.start("report", 1)
         found = read_cells(folders, reference=arguments.reference)
-        write_report(found, path, title=arguments.title)
+        try:
+            write_report(found, path, title=arguments.title)
+        except FileNotFoundError as error:
+            raise ConfigError(
+                "The report cannot be written.",
+                where="--out",
+                got=str(path),
+                expected="a file in a folder you may write to",
+            ) from error
         observer.finish("report")
     size = path.stat().st_size / 1e6
     out.print(f"{path}: {len(found.cells)} cells, {size:.1f} MB", markup=False, soft_wrap=True)

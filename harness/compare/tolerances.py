@@ -165,7 +165,12 @@ def load_tolerances(path: Path) -> Tolerances:
             hint=closest(path.stem, names),
         ) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError("The tolerances cannot be read.", where=str(path), got=str(error)) from error
+        raise ConfigError(
+            "The tolerances cannot be read.",
+            where=str(path),
+            got=" ".join(str(error).split()),
+            expected="YAML with significance, metrics and default",
+        ) from error
     return parse_tolerances(node, str(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -237,6 +238,18 @@ class ExperimentConfig:
     command: tuple[str, ...] = ()
     audit: AuditLevel = "none"
     composed: str = field(default="", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse names that would lead out of the folder that they name."""
+        for key, name in (("suite", self.suite), ("case", self.case)):
+            if name is not None and (not name or name.startswith(".") or re.search(r"[/\\\0]", name)):
+                raise ConfigError(
+                    f"The {key} is the name of a folder.",
+                    where=key,
+                    got=name,
+                    expected="letters, digits, _ and -, no path",
+                    hint="output.runs=FOLDER says where runs go",
+                )
 
     @property
     def case_name(self) -> str:

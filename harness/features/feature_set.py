@@ -138,6 +138,7 @@ def _edited(family: str, templates: Mapping[str, str], exclude: tuple[str, ...],
                 f"{family} has no feature `{name}` to exclude.",
                 where="features.exclude",
                 got=name,
+                expected=f"names such as {', '.join(list(templates)[:5])}",
                 hint=closest(name, templates),
             )
     kept = {name: text for name, text in templates.items() if name not in set(exclude)}

@@ -89,11 +89,16 @@ def read_workflow(path: Path) -> Node:
         raise ConfigError(
             "The workflow cannot be read.",
             where=str(path),
-            got=f"{type(error).__name__}: {error}",
+            got=" ".join(f"{type(error).__name__}: {error}".split()),
             expected="a YAML file of qlib",
+            hint="bench convert-qlib workflow.yaml",
         ) from error
     if not isinstance(content, Mapping):
         raise ConfigError(
-            "The workflow cannot be read.", where=str(path), got=type(content).__name__, expected="a YAML mapping"
+            "The workflow cannot be read.",
+            where=str(path),
+            got=type(content).__name__,
+            expected="a YAML mapping",
+            hint="is this a workflow of qlib (`qrun`)?",
         )
     return Node(content, "", path.name)

@@ -395,6 +395,75 @@ SNAPSHOTS = (
     Mistake("a blessing without a reason", ("bless", "smoke"), ("--reason",)),
 )
 
+SWEEPING = ("search", *SMALL, "model.alpha=interval(0.1,1)")
+OPTIONS = (
+    Mistake("a case that leads out of its folder", run("case=../../elsewhere"), ("case", "../../elsewhere", "no path")),
+    Mistake("a suite that is a path", run("suite=a/b"), ("suite", "a/b", "no path")),
+    Mistake("a group without a schema", ("config", "--schema", "modle"), ("modle", "did you mean `model`?")),
+    Mistake(
+        "a key that cannot be described", ("config", "--describe", "model.alhpa"), ("did you mean `model.alpha`?",)
+    ),
+    Mistake("a level of audit that does not exist", ("audit", "--level", "deep"), ("--level", "deep", "sampled")),
+    Mistake("a negative age", ("cache", "gc", "--older-than", "-3"), ("--older-than", "-3", "bench cache gc --help")),
+    Mistake("an age that is no number", ("cache", "gc", "--older-than", "nan"), ("--older-than", "nan", "≥ 0")),
+    Mistake("an age in words", ("cache", "gc", "--older-than", "soon"), ("--older-than", "soon")),
+    Mistake("nothing to search", ("search", *SMALL), ("nothing to search", "interval(LOW,HIGH)")),
+    Mistake("a search without a trial", (*SWEEPING, "--trials", "0"), ("--trials", "0", "≥ 1")),
+    Mistake(
+        "an interval that is empty", ("search", *SMALL, "model.alpha=interval(1,0.1)"), ("model.alpha", "LOW < HIGH")
+    ),
+    Mistake("a search by an unknown metric", (*SWEEPING, "--metric", "IQ"), ("--metric", "IQ", "rank_IC")),
+    Mistake("a push of what is not there", ("track", "push", "absent"), ("absent", "a run's or a sweep's")),
+    Mistake("a workflow that is not there", ("convert-qlib", "absent.yaml"), ("absent.yaml", "qlib")),
+    Mistake("a workflow that is not YAML", ("convert-qlib", "w.yaml"), ("w.yaml",), text("w.yaml", "a: [1")),
+    Mistake("a workflow that is a list", ("convert-qlib", "w.yaml"), ("w.yaml", "mapping"), text("w.yaml", "[1]")),
+    Mistake("a workflow without a task", ("convert-qlib", "w.yaml"), ("task", "qrun"), text("w.yaml", "task: 3")),
+    Mistake("a workflow that is a folder", ("convert-qlib", "."), ("IsADirectory",)),
+    Mistake("a skeleton whose name is no module", ("new", "model", "1abc"), ("NAME", "1abc", "my_model")),
+    Mistake("a skeleton outside its folder", ("new", "data", "../x"), ("NAME", "../x")),
+    Mistake("a skeleton of an unknown kind", ("new", "modle", "x"), ("modle", "metric")),
+    Mistake("a skeleton inside a file", ("new", "model", "x", "--folder", "f"), ("f", "write"), text("f", "mine")),
+    Mistake("a leaderboard of nothing", ("leaderboard", "absent"), ("absent", "leaderboard.json")),
+    Mistake("a leaderboard in an unknown format", ("leaderboard", "--format", "word"), ("--format", "word", "latex")),
+    Mistake("a comparison of damaged files", ("diff", "a.json", "a.json"), ("a.json",), text("a.json", "{")),
+    Mistake("a suite that is not YAML", ("check", "s.yaml"), ("s.yaml", "--schema suites"), text("s.yaml", "cases: [")),
+    Mistake(
+        "a suite without a list of cases", ("check", "s.yaml"), ("s.yaml", "cases"), text("s.yaml", "cases: {a: 1}")
+    ),
+    Mistake(
+        "a suite with numbers for overrides",
+        ("check", "s.yaml"),
+        ("cases[0]", "[1]", "key=value"),
+        text("s.yaml", "regression: default\ncases: [{case: a, overrides: [1]}]"),
+    ),
+    Mistake("a spread over one seed", ("check", "smoke", "--learn", "seeds=1"), ("--learn", "seeds=1", "K ≥ 2")),
+    Mistake(
+        "tolerances that are no numbers",
+        ("check", "smoke/linear", "--regression", "r.yaml"),
+        ("r.yaml: default", "nan"),
+        text("r.yaml", "default: {relative: .nan}"),
+    ),
+    Mistake("a name for several runs", ("check", "smoke", "--as", "a/b"), ("--as", "a/b", "one run")),
+    Mistake("an unknown shell", ("completion", "fish"), ("fish", "bash")),
+    Mistake("a penalty that is no number", run("model.alpha=nan"), ("model.alpha", "nan", "finite")),
+    Mistake("a word in a list of numbers", run("windows.split=[0.5,a,0.3]"), ("windows.split[1]", "'a'", "float")),
+    Mistake("a text for a list", run("features.exclude=KMID"), ("features.exclude", "'KMID'", "tuple")),
+    Mistake("a list that is too short", run("windows.split=[0.5,0.2]"), ("windows.split[2]", "required")),
+    Mistake("a feature to exclude that there is not", run("features.exclude=[KMIT]"), ("KMIT", "did you mean")),
+    Mistake("no workers", run("executor=local", "executor.workers=0"), ("executor.workers", "0", "at least 1")),
+    Mistake("an address that cannot track", run("tracking=mlflow", "tracking.uri=ftp://x"), ("tracking.uri", "sqlite")),
+    Mistake(
+        "a price that cannot be dealt at",
+        run("evaluation=portfolio", "evaluation.portfolio.deal_price=mid"),
+        ("deal_price", "mid", "close"),
+    ),
+    Mistake(
+        "a horizon that its label contradicts",
+        run("label.expression='Ref($close,-2)/$close'"),
+        ("label", "horizon 20", "horizon: 1"),
+    ),
+)
+
 PERMISSIONS = (
     Mistake(
         "a store inside a file",
@@ -440,6 +509,7 @@ CATALOGUE: tuple[Mistake, ...] = (
     *ADDRESSES,
     *MODELS,
     *SNAPSHOTS,
+    *OPTIONS,
     *PERMISSIONS,
     *COMMANDS,
 )
