@@ -38,13 +38,22 @@ _MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "thread_count": "threads",
         },
     ),
+    "DNNModelPytorch": ("mlp", {k: k for k in ("loss", "lr", "optimizer", "batch_size", "weight_decay", "seed")}),
 }
 _DROPPED: Mapping[str, str] = {
     "eval_metric": "our models stop early on their own loss",
     "n_estimators": "the training call that qlib uses ignores it",
     "bootstrap_type": "CatBoost has Poisson on GPUs only; ours is Bernoulli",
     "loss": "ours is the squared error",
+    "GPU": "model.device says where it is trained",
+    "input_dim": "the width follows from the features",
+    "output_dim": "there is one forecast",
+    "max_steps": "there it counts batches; model.max_epochs counts passes over the rows",
+    "early_stop_rounds": "there it counts evaluations; model.early_stopping_rounds counts passes over the rows",
+    "lr_decay": "our learning rate is constant",
+    "lr_decay_steps": "our learning rate is constant",
 }
+_UNLIKE = {"DropnaProcessor": "rows with missing features are learned from here: put Fillna or CSZFillna before"}
 _HAS_EXTRA = ("lightgbm", "xgboost", "catboost")
 _PLAIN = (
     *("CSRankNorm", "CSZFillna", "ProcessInf", "TanhProcess", "DropnaLabel", "ZScoreNorm", "MinMaxNorm"),
@@ -72,10 +81,13 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
             hint=closest(name, _MODELS) or "`bench new model NAME` begins one of your own",
         )
     choice, keys = _MODELS[name]
+    notes += model.left_over(("class", "module_path", "kwargs"), "no counterpart")
     settings: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in model.maybe("kwargs").content.items():
-        if key in keys:
+        if key == "pt_model_kwargs" and isinstance(value, Mapping) and "layers" in value:
+            settings["hidden_sizes"] = list(value["layers"])
+        elif key in keys:
             settings[keys[key]] = value
         elif key in _DROPPED:
             notes.append(f"{model.path}.kwargs.{key}={value}: {_DROPPED[key]}")
@@ -86,8 +98,8 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
     return choice, {**settings, **({"extra": extra} if extra else {})}
 
 
-def processor_of(entry: object, place: str, train: list[str], notes: list[str]) -> tuple[str, dict[str, Any]]:
-    """Return ``features`` or ``label``, and our processor as configuration.
+def processor_of(entry: object, place: str, train: list[str], notes: list[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return ``features`` or ``label``, and our processor as configuration; None for one that is only noted.
 
     Raises
     ------
@@ -96,6 +108,9 @@ def processor_of(entry: object, place: str, train: list[str], notes: list[str]) 
     """
     record: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"class": entry}
     name, given = str(record.get("class", "")).rpartition(".")[2], dict(record.get("kwargs") or {})
+    if name in _UNLIKE:
+        notes.append(f"{place}.class={name}: {_UNLIKE[name]}")
+        return None
     if name not in _PLAIN:
         raise ConfigError(
             "There is no counterpart of this processor.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ import yaml  # type: ignore[import-untyped]
 from harness.errors import ConfigError
 
 __all__ = ["Node", "read_workflow"]
+
+
+# Characters of a value that a note shows.
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,17 @@ class Node:
             )
         return [str(date) for date in found]
 
+    def left_over(self, known: Collection[str], why: str) -> list[str]:
+        """Return a note for every key that is not among those known."""
+        return [f"{self._place(str(k))}={_short(v)}: {why}" for k, v in self.content.items() if k not in known]
+
     def _place(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def read_workflow(path: Path) -> Node:

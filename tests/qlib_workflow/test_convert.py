@@ -75,6 +75,12 @@ def test_the_default_processors_of_a_handler_arrive(tmp_path: Path) -> None:
             "xgboost",
             {"learning_rate": 0.05, "threads": 3},
         ),
+        (
+            "DNNModelPytorch",
+            {"lr": 0.002, "optimizer": "adam", "max_steps": 8000, "GPU": 0, "pt_model_kwargs": {"layers": [64, 32]}},
+            "mlp",
+            {"lr": 0.002, "optimizer": "adam", "hidden_sizes": [64, 32]},
+        ),
         ("CatBoostModel", {"loss": "RMSE", "thread_count": 2}, "catboost", {"threads": 2}),
     ],
 )
@@ -99,6 +105,53 @@ def test_what_has_no_counterpart_is_named_in_the_file_and_on_the_screen(
         assert f"# Not carried over: {next(n for n in shown.err.splitlines() if piece in n)[18:]}" in shown.out
 
 
+def test_nothing_that_is_not_translated_stays_unsaid(tmp_path: Path) -> None:
+    odd = {
+        "qlib_init.region": "cn",
+        "sys.rel_path": ["src"],
+        "task.extra": 1,
+        "task.dataset.class": "TSDatasetH",
+        "task.dataset.kwargs.step_len": 20,
+        "task.dataset.kwargs.segments.holdout": ["2013-01-01", "2013-02-01"],
+        "task.dataset.kwargs.handler.kwargs.filter_pipe": ["x"],
+        "task.dataset.kwargs.handler.kwargs.process_type": "independent",
+        "task.dataset.kwargs.handler.kwargs.fit_end_time": "2012-12-01",
+        "port_analysis_config.executor": {"class": "SimulatorExecutor"},
+        "port_analysis_config.strategy.kwargs.only_tradable": True,
+        "port_analysis_config.backtest.end_time": "2013-08-01",
+    }
+
+    def change(content: Any) -> None:
+        for path, value in odd.items():
+            *parents, last = path.split(".")
+            node = content
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = value
+        content["task"]["record"] = [{"class": "SigAnaRecord", "kwargs": {"ann_scaler": 252}}, {"class": "MyRecord"}]
+
+    notes = "\n".join(translate(read_workflow(changed(tmp_path, change))).notes)
+    for path in odd:
+        name = path.rpartition(".")[2] if path != "sys.rel_path" else "sys"
+        assert name in notes or (name == "fit_end_time" and "2012-12-01" in notes), path
+    assert "ann_scaler=252" in notes
+    assert "MyRecord" in notes
+
+
+def test_a_processor_before_learning_and_before_predicting_is_one(tmp_path: Path) -> None:
+    drop = {"class": "DropCol", "kwargs": {"col_list": ["VWAP0"]}}
+
+    def change(content: Any) -> None:
+        kwargs = content["task"]["dataset"]["kwargs"]["handler"]["kwargs"]
+        kwargs["infer_processors"] = [drop, {"class": "CSZFillna", "kwargs": {"fields_group": "feature"}}]
+        kwargs["learn_processors"] = [drop, {"class": "DropnaProcessor"}, "DropnaLabel"]
+
+    found = translate(read_workflow(changed(tmp_path, change)))
+    names = [p["_target_"].rpartition(".")[2] for p in found.settings["preprocess"]["features"]]
+    assert names == ["DropCol", "CSZFillna"]
+    assert any("DropnaProcessor" in note for note in found.notes)
+
+
 def test_the_stricter_rules_are_ours_unless_qlib_s_are_asked_for(tmp_path: Path) -> None:
     assert "compat" not in translate(read_workflow(WORKFLOW)).overrides
     assert translate(read_workflow(WORKFLOW), as_qlib=True).overrides["compat"] == "qlib"
@@ -120,7 +173,7 @@ def test_a_converted_market_runs_by_a_converted_workflow(
 
 
 def other_model(content: Any) -> None:
-    content["task"]["model"]["class"] = "DNNModelPytorch"
+    content["task"]["model"]["class"] = "GRU"
 
 
 def other_handler(content: Any) -> None:

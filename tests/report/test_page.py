@@ -113,6 +113,17 @@ def test_cells_and_variants_are_switched(driver: Any, page: Path) -> None:
 
 
 @in_a_browser
+def test_a_legend_names_the_cells_that_a_plot_shows(driver: Any, page: Path) -> None:
+    browser.open_page(driver, page)
+    see_all(driver)
+    names = "return [...document.querySelectorAll('#legend-cumulative li')].map(e => e.textContent)"
+    before = driver.execute_script(names)
+    assert len(before) == len(set(before)) == 4
+    driver.find_element("css selector", "#cells input").send_keys(" ")
+    assert driver.execute_script(names) == before[1:]
+
+
+@in_a_browser
 def test_the_theme_follows_the_system_and_its_button(page: Path) -> None:
     with browser.browser(width=390, height=844, dark=True) as driver:
         browser.open_page(driver, page)
