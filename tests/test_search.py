@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +24,17 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.data.synthetic import SyntheticMarket
 from harness.data.truncated import truncate
-from harness.errors import ConfigError
+from harness.errors import ConfigError, DataError
 from harness.evaluation import evaluate
+from harness.execution import Local
 from harness.experiment import run, run_experiment
 from harness.interfaces import Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
-from harness.search import SearchRequest, SearchResult, search
+from harness.search import SearchRequest, SearchResult, TrialResult, search
 from harness.search.period import validation_period
 from harness.search.space import read_space
+from harness.search.study import SeededStudy, open_study
 from harness.stages import Stages
 from harness.windows import Kind
 
@@ -51,6 +57,20 @@ class PoisonedMarket(SyntheticMarket):
         return poison(super().load(), self.cut, 1)
 
 
+EDITION = {"number": 0}
+
+
+class EditedMarket(SyntheticMarket):
+    """A market whose content is edited between one look and the next."""
+
+    def load(self) -> Panel:
+        return poison(super().load(), 100 + EDITION["number"], 1)
+
+    def inputs(self) -> dict[str, str]:
+        return {"market": str(EDITION["number"])}
+
+
+EDITED = [*FEW, "data._target_=tests.test_search.EditedMarket"]
 POISONED = [*FEW, "data._target_=tests.test_search.PoisonedMarket", f"+data.cut={DECISION}"]
 
 
@@ -94,12 +114,194 @@ def test_no_prediction_metric_or_price_of_the_test_range_is_read(monkeypatch: py
 
 
 def test_the_same_seed_gives_the_same_trials_in_memory_resumed_or_not(tmp_path: Path) -> None:
-    whole = find(ALPHA, trials=11, seed=5)
+    whole = find(ALPHA, trials=4, seed=5)
     kept = tmp_path / "kept" / "search.db"
-    assert facts(find(ALPHA, trials=10, seed=5, storage=kept)) == facts(whole)[:10]
-    resumed = find(ALPHA, trials=11, seed=5, storage=kept)
+    assert facts(find(ALPHA, trials=3, seed=5, storage=kept)) == facts(whole)[:3]
+    resumed = find(ALPHA, trials=4, seed=5, storage=kept)
     assert resumed.to_json() == whole.to_json()
     assert facts(find(ALPHA, trials=1, seed=6)) != facts(whole)[:1]
+
+
+def draw(study: SeededStudy, trials: int, stop: int | None = None) -> list[tuple[float, ...]]:
+    """Search for a minimum of a function with a study, to its end or until trial `stop`, and return the trials."""
+
+    def suggest(trial: Any) -> tuple[float, ...]:
+        return tuple(trial.suggest_float(name, -1.0, 1.0) for name in "xy")
+
+    while len(study.finished()) < trials:
+        for asked in study.ask(suggest, trials):
+            if asked.number == stop:
+                return []
+            study.tell(asked, sum(value**2 for value in asked.value), {})
+    return [tuple(trial.params.values()) for trial in study.finished()]
+
+
+def test_trials_of_a_batch_are_not_told_how_the_others_end_and_those_after_it_are() -> None:
+    with (
+        open_study("a", {}, "minimize", 1, 1, None) as (alone, _),
+        open_study("b", {}, "minimize", 1, 7, None) as (by_7, _),
+    ):
+        one, together = draw(alone, 20), draw(by_7, 20)
+    assert together[:10] == one[:10], "the first ten are drawn at random"
+    assert together[10:14] != one[10:14]
+    assert len(set(together)) == 20
+    with open_study("c", {}, "minimize", 1, 7, None) as (shorter, _):
+        assert draw(shorter, 17) == together[:17]
+
+
+@pytest.mark.parametrize("stop", [1, 7, 16, 18])
+def test_a_study_that_stops_in_the_middle_of_a_batch_goes_on_to_the_same_trials(stop: int, tmp_path: Path) -> None:
+    with open_study("a", {}, "minimize", 1, 7, None) as (whole, _):
+        expected = draw(whole, 20)
+    for until in (stop, None):
+        with open_study("b", {}, "minimize", 1, 7, tmp_path / "s.db") as (study, _):
+            drawn = draw(study, 20, until)
+    assert drawn == expected
+
+
+@pytest.mark.filterwarnings("default")  # Dask's own
+@pytest.mark.parametrize(
+    "executor",
+    [
+        ["executor=local", "executor.workers=2", "executor.threads=1"],
+        pytest.param(["executor=dask", "executor.workers=2"], marks=pytest.mark.nightly),
+    ],
+    ids=["local", "dask"],
+)
+def test_workers_run_a_batch_and_no_bit_depends_on_them(
+    executor: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, asked = [ALPHA, "windows.step=choice(20,40)"], {"trials": 4, "batch": 2}
+    ups: list[object] = []
+    start = Local.start
+    monkeypatch.setattr(Local, "start", lambda self, work: ups.append(self) or start(self, work))
+    for name, more in (("one", []), ("several", executor)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        find(*space, *more, **asked)
+    one, several = (outcome(tmp_path / name, drop=executor) for name in ("one", "several"))
+    assert one == several
+    assert len(ups) == (executor[0] == "executor=local"), "the workers do not stay up from one batch to the next"
+
+
+def outcome(folder: Path, drop: list[str]) -> dict[str, Any]:
+    """Return every file of the only search in a folder, without provenance and where it ran."""
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "runs").glob("search-*/**/*")):
+        name = str(path.relative_to(folder))
+        if path.name in ("snapshot.json", "search.json"):
+            record = json.loads(path.read_text())
+            record.pop("provenance", None), record.pop("seal", None)
+            for trial in record.get("trials", ()):
+                trial["overrides"] = [text for text in trial["overrides"] if text not in drop]
+            record.pop("command", None)
+            found[name] = record
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    assert sum(name.endswith("snapshot.json") for name in found) >= 3
+    return found
+
+
+KILLED = """
+import os, signal, sys
+import harness.search.judge as judge
+from harness.cli import main
+left, name = int(sys.argv[1]), sys.argv[2]
+made = getattr(judge, name)
+def killed(*given, **more):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made(*given, **more)
+setattr(judge, name, killed)
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "executor"),
+    [
+        ((4, "run"), []),  # the second batch of two: one of its trials has ended
+        pytest.param((2, "fill"), ["executor=local", "executor.workers=2"], marks=pytest.mark.nightly),
+    ],
+)
+def test_a_search_that_is_killed_in_the_middle_of_a_batch_goes_on_to_the_same_trials(
+    where: tuple[int, str], executor: list[str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "search.db"
+    command = ["search", *FEW, ALPHA, *executor, "--trials", "5", "--batch", "2", "--storage", str(kept)]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(where[0]), where[1], *command], check=False, capture_output=True, timeout=120
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with sqlite3.connect(kept) as database:
+        assert database.execute("select count(*) from trials").fetchall() == [(3 if where[1] == "run" else 2,)]
+    resumed = find(ALPHA, *executor, trials=5, batch=2, storage=kept)
+    assert facts(resumed) == facts(find(ALPHA, trials=5, batch=2))
+
+
+def test_two_searches_at_once_on_one_storage_count_every_trial_once(tmp_path: Path) -> None:
+    kept = tmp_path / "search.db"
+    told: list[TrialResult] = []
+
+    def overtaken(trial: TrialResult) -> None:
+        told.append(trial)
+        if len(told) == 1:
+            find(ALPHA, trials=3, batch=2, storage=kept)
+
+    found = search(SearchRequest((*FEW, ALPHA), trials=4, batch=2, storage=kept), tell=overtaken)
+    assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
+    assert facts(found) == facts(find(ALPHA, trials=4, batch=2))
+
+
+class Notices(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def notice(self, message: str) -> None:
+        self.told.append(message)
+
+
+def test_a_study_is_not_continued_on_other_data_code_or_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, group = tmp_path / "my_own_model.py", tmp_path / "conf" / "preprocess"
+    model.write_text("from baselines.models.linear import Linear\n\n\nclass Mine(Linear):\n    pass\n")
+    group.mkdir(parents=True)
+    (group / "mine.yaml").write_text("defaults: [linear]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = (*EDITED, "model._target_=my_own_model.Mine", "preprocess=mine", ALPHA)
+
+    def again(trials: int = 1) -> tuple[str, list[str]]:
+        notices = Notices()
+        request = SearchRequest(given, trials=trials, storage=tmp_path / "s.db", search_path=(group.parent,))
+        return search(request, notices).folder.name, notices.told
+
+    first, told = again()
+    assert told == []
+    assert again(2) == (first, [])
+    names = {first}
+    monkeypatch.setitem(EDITION, "number", 1)
+    for change, words in (
+        (lambda: None, "its data changed"),
+        (lambda: model.write_text(model.read_text() + "# better\n"), "its code or a library changed"),
+        (lambda: (group / "mine.yaml").write_text("defaults: [none]\n"), "its configuration changed"),
+    ):
+        change()
+        name, told = again()
+        assert name not in names
+        assert [words in text for text in told] == [True], told
+        names.add(name)
+
+
+def test_data_that_change_while_the_search_goes_on_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EDITION, "number", 0)
+    request = SearchRequest((*EDITED, ALPHA), trials=3)
+    with pytest.raises(DataError, match="data have changed since the search began"):
+        search(request, tell=lambda trial: EDITION.update(number=2))
 
 
 def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +315,7 @@ def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], mo
         return run(*given, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("harness.search.trials.run", interrupted)
+        patched.setattr("harness.search.judge.run", interrupted)
         assert main(command) == 130
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err

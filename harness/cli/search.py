@@ -26,6 +26,9 @@ early on the tail of train, and its data end before the first test decision. The
 out, because their labels reach into test. The same seed gives the same trials. The same command goes on where it
 stopped: its finished runs are reused, with --storage also its trials. --trials counts all trials of a study.
 
+With --batch N the trials are asked for N at a time, and executor=local or executor=dask runs them at the same time. The
+trials depend on N, for those of a batch do not know how the others end, but never on the executor or its workers.
+
 A search space is written in Hydra's grammar, in quotes:
   KEY=interval(0.1,1)     KEY=int(interval(1,9))     KEY=tag(log,interval(1e-3,100))
   KEY=range(10,100,10)    KEY=choice(a,b)
@@ -34,6 +37,7 @@ examples:
   bench search 'model.alpha=tag(log,interval(0.001,1000))' --trials 20
   bench search data=cn_csi300 model=lightgbm 'model.num_leaves=int(interval(15,255))' \\
       'model.learning_rate=tag(log,interval(0.01,0.3))' --trials 30 --storage search.db
+  bench search executor=local 'model.alpha=tag(log,interval(0.001,1000))' --trials 24 --batch 4
   bench search evaluation=portfolio 'windows.step=choice(20,40,60)' --metric information_ratio --trials 6
 
 exit codes: 0 a best trial is found, 1 a trial crashed, 2 a mistake in the command or the data, or no trial has a value,
@@ -50,6 +54,13 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
         "--direction", choices=("minimize", "maximize"), help="which way the metric is better (default: as it is known)"
     )
     parser.add_argument("--seed", type=int, default=43, metavar="S", help="of the sampler (default: 43)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many trials are asked for, and run, together (default: 1)",
+    )
     parser.add_argument("--storage", type=Path, metavar="FILE", help="a SQLite file that keeps the trials, to resume")
     parser.add_argument("--json", action="store_true", help="print the trials as JSON instead of a table")
     parser.set_defaults(command=run_search)
@@ -63,6 +74,7 @@ def run_search(arguments: Arguments, out: Console, err: Console) -> int:
         metric=arguments.metric,
         direction=arguments.direction,
         seed=arguments.seed,
+        batch=arguments.batch,
         storage=arguments.storage,
         search_path=tuple(Path(folder) for folder in arguments.config_dir),
     )

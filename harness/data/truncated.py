@@ -8,10 +8,10 @@ import numpy as np
 
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.data.source import Source, at_the_root
+from harness.data.source import Source
 from harness.errors import DataError
 
-__all__ = ["TruncatedSource", "truncate", "truncated"]
+__all__ = ["TruncatedSource", "truncate"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,6 @@ class TruncatedSource:
     def inputs(self) -> dict[str, str]:
         """Return the inner source's files."""
         return self.inner.inputs()
-
-
-def truncated(source: Source, last: str) -> Source:
-    """Return `source` without anything after `last`; one that transforms another is cut at its root."""
-    return at_the_root(source, lambda root: TruncatedSource(root, last))
 
 
 def truncate(panel: Panel, stop: int) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from harness.search.trials import SearchRequest, SearchResult, TrialResult, search
+from harness.search.result import SearchRequest, SearchResult, TrialResult
+from harness.search.trials import search
 
 __all__ = ["SearchRequest", "SearchResult", "TrialResult", "search"]

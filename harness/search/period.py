@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, replace
+from typing import Any
 
-from harness.config import ExperimentConfig, WindowsConfig
+from harness.config import ExperimentConfig, WindowsConfig, rebuild
 from harness.data.calendar import Calendar
-from harness.data.truncated import truncated
+from harness.data.source import Source
+from harness.data.truncated import TruncatedSource
 from harness.errors import ConfigError
-from harness.schedule import describe_windows, resolve_schedule
+from harness.instantiate import TARGET
+from harness.schedule import resolve_schedule
 from harness.windows import Schedule, Segment, walk_forward
 
 __all__ = ["ValidationPeriod", "on_validation", "validation_period"]
@@ -24,8 +29,6 @@ class ValidationPeriod:
     ----------
     windows
         The schedule of every trial, in dates.
-    walked
-        Its windows as first and last dates.
     last
         The last time that a trial's data hold, as ISO text: the one before `decision`.
     decision
@@ -33,7 +36,6 @@ class ValidationPeriod:
     """
 
     windows: WindowsConfig
-    walked: tuple[dict[str, object], ...]
     last: str
     decision: str
 
@@ -88,7 +90,6 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     decision = final.test.start
     return ValidationPeriod(
         windows=windows,
-        walked=tuple(describe_windows(walk_forward(moved), calendar)),
         last=str(calendar.times[decision - 1]),
         decision=calendar.format(decision),
     )
@@ -97,19 +98,32 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
 def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str) -> ExperimentConfig:
     """Return the experiment of one trial: on the validation period, with data that end before the final test range.
 
-    It has no intervals, which no objective needs, and its results go to the folder `runs`.
+    It has no intervals, which no objective needs, and its results go to the folder `runs`. A worker rebuilds the same
+    experiment from its `composed` tree.
     """
-    dates = {name: getattr(period.windows, name) for name in ("train", "valid", "test")}
-    return replace(
-        config,
-        suite="search",
-        data=truncated(config.data, period.last),
-        windows=period.windows,
-        evaluation=replace(config.evaluation, significance=None),
-        output=replace(config.output, runs=runs),
-        command=(*config.command, *(f"windows.{name}=[{','.join(pair)}]" for name, pair in dates.items())),
-        audit="none",
-    )
+    dates = {name: list(getattr(period.windows, name)) for name in ("train", "valid", "test")}
+    tree: dict[str, Any] = json.loads(config.composed)
+    tree["suite"], tree["audit"] = "search", "none"
+    tree["data"] = _truncated(tree["data"], config.data, period.last)
+    tree["windows"] |= dates
+    tree["evaluation"]["significance"] = None
+    tree["output"]["runs"] = runs
+    tree["command"] += [f"windows.{name}=[{','.join(pair)}]" for name, pair in dates.items()]
+    return rebuild(json.dumps(tree))
+
+
+def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any]:
+    """Return `node`, the configuration of `source`, without anything after `last`.
+
+    A source that transforms another one is cut at its root.
+    """
+    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
+    for name in names:
+        inner = getattr(source, name)
+        if isinstance(inner, Source):
+            return {**node, name: _truncated(node[name], inner, last)}
+    cut = f"{TruncatedSource.__module__}.{TruncatedSource.__qualname__}"
+    return {TARGET: cut, "inner": node, "last": last}
 
 
 def _moved(final: Schedule) -> Schedule:

@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 
 from harness.config import Composer, parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
+from harness.instantiate import TARGET, modules_of
+from harness.job import settings_of
 from harness.sweep import Cell, compose_cell
 
 if TYPE_CHECKING:
@@ -116,8 +118,10 @@ class Space:
         Key, with Hydra's ``+`` → its values.
     applies
         Values of the searched groups → the keys that exist with them.
+    cells
+        Every choice of groups, each other key at its first value.
     reference
-        The first combination that can be run, each key at its first value.
+        The first of them that can be run.
     search_path
         Folders with further configuration groups.
     """
@@ -125,8 +129,18 @@ class Space:
     fixed: Mapping[str, str]
     dimensions: Mapping[str, Dimension]
     applies: Mapping[tuple[str, ...], tuple[str, ...]]
+    cells: tuple[Cell, ...]
     reference: Cell
     search_path: tuple[Path, ...]
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of everything that a trial may consist of, sorted."""
+        found = set(modules_of(*(cell.config and settings_of(cell.config) for cell in self.cells)))
+        for key, dimension in self.dimensions.items():
+            if key.endswith(f".{TARGET}") and isinstance(dimension, Choice):
+                found |= {value.rpartition(".")[0] for value in dimension.values}
+        return tuple(sorted(found))
 
     def suggest(self, trial: Trial) -> Cell:
         """Return the next cell: its groups first, then the keys that exist with them."""
@@ -191,7 +205,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             got=cells[0].refusal,
             expected="values of which the first of every key go together",
         )
-    return Space(fixed, dimensions, applies, reference, folders)
+    return Space(fixed, dimensions, applies, tuple(cells), reference, folders)
 
 
 def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Choice]:
