@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -297,11 +298,23 @@ def test_a_study_is_not_continued_on_other_data_code_or_settings(
         names.add(name)
 
 
-def test_data_that_change_while_the_search_goes_on_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EDITION, "number", 0)
+def test_a_search_goes_on_with_the_data_that_it_began_with_or_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     request = SearchRequest((*EDITED, ALPHA), trials=3)
+    undisturbed = facts(search(request))
+
+    def edited(trial: TrialResult) -> None:
+        monkeypatch.setitem(EDITION, "number", 2)
+
+    def edited_and_forgotten(trial: TrialResult) -> None:
+        edited(trial)
+        shutil.rmtree(".bench/store", ignore_errors=True)
+
+    shutil.rmtree(".bench/store")
+    assert facts(search(request, tell=edited)) == undisturbed
+    monkeypatch.setitem(EDITION, "number", 0)
+    shutil.rmtree(".bench/store")
     with pytest.raises(DataError, match="data have changed since the search began"):
-        search(request, tell=lambda trial: EDITION.update(number=2))
+        search(request, tell=edited_and_forgotten)
 
 
 def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,9 @@ class Judge:
         configs = [cell.config for cell in moved if cell.config is not None]
         shared = not isinstance(self.reference.executor, Serial)
         filled = (
-            {id(configs[at]): done for at, done in fill(configs, executor, self.observer, self.shelf).items()} if shared else {}
+            {id(configs[at]): done for at, done in fill(configs, executor, self.observer, self.shelf).items()}
+            if shared
+            else {}
         )
 
         def run_one(config: ExperimentConfig) -> ExperimentResult:
