@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import harness.stages
+from baselines.models.linear import Linear
 from harness.artifacts import ArtifactStore
 from harness.audit import Level, audit
 from harness.audit.poison import poison
@@ -101,7 +102,7 @@ def test_a_table_that_was_stored_wrongly_is_not_taken_from_the_store(tmp_path: P
 def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_but_the_second_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small(tmp_path, "windows.step=60")
+    config = small(tmp_path)
     run(config, Silent())
     real = Job(config, ArtifactStore(Path(config.output.store))).panel.fingerprint
     compute, made = Stages._make_features, []
@@ -113,6 +114,21 @@ def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_but_the_second_
     monkeypatch.setattr(Stages, "_make_features", told)
     assert audit(config, Level.FULL).clean
     assert made.count(True) == 1, "the second run, which asks whether the first can be repeated"
+    assert made.count(False) == 3, "the first decision, a middle one, and once inside a window; the others are spliced"
+
+
+@pytest.mark.parametrize("step", [20, 40])
+def test_a_full_audit_fits_each_window_a_fixed_number_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Once for the first cut, its own cut, the second run and dealt labels; three times for the frontier's borders."""
+    config = small(tmp_path, f"windows.step={step}")
+    windows = len(run(config, Silent()).windows)
+    fit, fits = Linear.fit, []
+    monkeypatch.setattr(Linear, "fit", lambda *given: fits.append(1) or fit(*given))
+    assert audit(config, Level.FULL).clean
+    # The first window's own cut is the whole run; in its place stands the cut inside a window.
+    assert len(fits) == 7 * windows
 
 
 def test_a_full_audit_can_look_at_fewer_decisions(tmp_path: Path) -> None:
