@@ -184,9 +184,7 @@ def _preprocess(handler: Node, train: list[str], notes: list[str]) -> dict[str, 
     if fitted and fitted != train:
         notes.append(f"{kwargs.path}: fitted on {' … '.join(fitted)} there, on the first learning period here")
     if kwargs.content.get("process_type", "append") != "append":
-        notes.append(
-            f"{kwargs.path}.process_type={kwargs.content['process_type']}: one chain serves both here"
-        )
+        notes.append(f"{kwargs.path}.process_type={kwargs.content['process_type']}: one chain serves both here")
     return {"_target_": "harness.preprocess.Pipeline", **found, "refit": "once"}
 
 

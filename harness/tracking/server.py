@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -102,11 +103,19 @@ class Server:
         """Fill a run, let the block add to it, finish it, and mark its folder.
 
         A run that an earlier attempt left unfinished is taken up: the same values at the same times change nothing.
+        One that is left unfinished now does not stand there as if it were still running.
         """
         run = self._on_server(record, sweep) or self._create(record, sweep, parent)
         run_id = run.info.run_id
-        self._fill(run_id, record)
-        yield run_id
+        try:
+            if run.info.status != "RUNNING":
+                self._client.update_run(run_id, status="RUNNING")
+            self._fill(run_id, record)
+            yield run_id
+        except BaseException as error:
+            with contextlib.suppress(*unreachable()):
+                self._client.set_terminated(run_id, status="FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         self._client.set_terminated(run_id, status="FINISHED", end_time=record.ended)
         mark(record.folder, self._mark(record, sweep, run_id))
 
@@ -169,6 +178,8 @@ def unreachable() -> tuple[type[Exception], ...]:
         sqlalchemy.exc.SQLAlchemyError,
         alembic.util.exc.CommandError,
         OSError,
+        # Of an address that is none, and of an answer that is not MLflow's.
+        ValueError,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,11 @@ import pytest
 import requests
 
 from harness.cli import main
+from harness.interfaces import Silent
+from harness.tracking import Mlflow
 from harness.tracking.names import accepted, without_password
+from harness.tracking.record import Record
+from harness.tracking.server import Server
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
 
@@ -54,6 +61,81 @@ def test_a_dead_server_loses_no_result_and_push_sends_it_once(
         counts.append(json.loads(capsys.readouterr().out))
         (run_folder / "tracked.json").unlink()  # then only the server knows
     assert [(c["sent"], c["present"]) for c in counts] == [(1, 0), (0, 1), (0, 1)]
+
+
+@pytest.fixture
+def silent_uri() -> Iterator[str]:
+    """A server that accepts connections and never answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+
+def test_a_server_that_never_answers_is_a_notice_in_bounded_time(
+    run_folder: Path, silent_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = [f"output.runs={tmp_path}/runs", f"output.store={run_folder.parents[1] / 'store'}"]
+    began = time.perf_counter()
+    tracking = ["tracking=mlflow", f"tracking.uri={silent_uri}", "tracking.timeout=1"]
+    assert main(["run", *SMALL, *output, *tracking]) == 0
+    assert time.perf_counter() - began < 30
+    assert "the result is safe; later: bench track push" in capsys.readouterr().err
+    (snapshot,) = (tmp_path / "runs").glob("*/snapshot.json")
+    uri = f"sqlite:///{tmp_path / 'later.db'}"
+    assert main(["track", "push", str(snapshot.parent), "--uri", uri]) == 0
+    assert "1 sent" in capsys.readouterr().out
+
+
+def test_an_address_that_is_none_is_a_notice(run_folder: Path) -> None:
+    done = Mlflow("http://a..b:5000", timeout=1).push([run_folder], run_folder.parent, Silent())
+    assert set(done.missed) == {run_folder}
+
+
+def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / run_folder.name
+    shutil.copytree(run_folder, copy)
+    (copy / "tracked.json").unlink(missing_ok=True)
+    sink = Mlflow(f"sqlite:///{tmp_path / 'half.db'}")
+    fill = Server._fill
+
+    def broken(error: type[BaseException]) -> Any:
+        def half(self: Server, run_id: str, record: Record) -> None:
+            fill(self, run_id, replace(record, folder=tmp_path / "nothing"))
+            raise error("in the middle")
+
+        return half
+
+    def statuses() -> list[str]:
+        with sqlite3.connect(tmp_path / "half.db") as database:
+            return [status for (status,) in database.execute("select status from runs")]
+
+    for error, status in ((OSError, "FAILED"), (KeyboardInterrupt, "KILLED")):
+        monkeypatch.setattr(Server, "_fill", broken(error))
+        if error is OSError:
+            assert copy in sink.push([copy], tmp_path, Silent()).missed
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                sink.push([copy], tmp_path, Silent())
+        assert statuses() == [status]
+        assert not (copy / "tracked.json").exists()
+    monkeypatch.setattr(Server, "_fill", fill)
+    assert sink.push([copy], tmp_path, Silent()).sent == 1
+    assert statuses() == ["FINISHED"]
+
+
+def test_mlflow_that_is_not_installed_is_named_with_its_extra_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *more: None if name == "mlflow" else found(name, *more)
+    )
+    assert main(["run", *SMALL, "tracking=mlflow", f"output.runs={tmp_path}/runs"]) == 2
+    assert "driftbench[mlflow]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_names_that_a_server_refuses_are_made_acceptable_and_stay_different() -> None:
