@@ -40,6 +40,10 @@ examples:
 _IN_THE_WAY = (Problem.FAILED, Problem.DAMAGED, Problem.LEAK)
 
 
+# What leaves a baseline that the leaderboard shows.
+_STANDS = ("blessed", "unchanged", "kept")
+
+
 @dataclass(frozen=True)
 class Blessing:
     """What became of one case: ``blessed``, ``unchanged``, ``kept`` (has a baseline, new-only), or not blessable."""
@@ -93,7 +97,7 @@ def bless(arguments: Arguments, out: Console, err: Console) -> int:
     else:
         for blessing in done:
             out.print(Text(blessing.line()), soft_wrap=True)
-    if not arguments.dry_run:
+    if not arguments.dry_run and any(blessing.action in _STANDS for blessing in done):
         for path in refresh(Path(arguments.results)):
             err.print(Text(f"written    {path}"), soft_wrap=True)
     in_the_way = [b.run.verdict for b in done if b.run.verdict.problem in _IN_THE_WAY]

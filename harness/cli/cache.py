@@ -14,7 +14,8 @@ from rich.table import Table
 from harness.artifacts import Key, canonical_json
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
-from harness.errors import ConfigError
+from harness.config import ExperimentConfig
+from harness.errors import ArtifactError, ConfigError
 from harness.store_care import Entry, chosen, damaged, entries, leftovers, remove, summary
 from harness.sweep_plan import keys_of
 
@@ -148,7 +149,7 @@ def cache_gc(arguments: Arguments, out: Console, err: Console) -> int:
 
 def cache_reset(arguments: Arguments, out: Console, err: Console) -> int:
     """Remove every result."""
-    root = Path(config_of(arguments).output.store)
+    root = _root(config_of(arguments))
     found = entries(root)
     if arguments.yes:
         remove([*(entry.folder for entry in found), *leftovers(root, float("inf"))])
@@ -162,7 +163,7 @@ def cache_reset(arguments: Arguments, out: Console, err: Console) -> int:
 def _found(arguments: Arguments, err: Console) -> tuple[Path, tuple[Entry, ...]]:
     """Return the store's folder and the results that the command is about."""
     config = config_of(arguments)
-    root = Path(config.output.store)
+    root = _root(config)
     found = entries(root, arguments.stage)
     # An override of the store alone says where to look, not which experiment.
     if all(override.startswith("output.") for override in arguments.overrides):
@@ -170,6 +171,14 @@ def _found(arguments: Arguments, err: Console) -> tuple[Path, tuple[Entry, ...]]
     with ProgressObserver(err) as observer:
         keys: frozenset[Key] = keys_of(config, observer)
     return root, chosen(found, keys=keys)
+
+
+def _root(config: ExperimentConfig) -> Path:
+    """Return the store's folder; one that is not there yet is empty."""
+    root = Path(config.output.store)
+    if root.exists() and not root.is_dir():
+        raise ArtifactError("The store is no folder.", where="output.store", got=str(root), expected="a folder")
+    return root
 
 
 def _bytes(size: float) -> str:

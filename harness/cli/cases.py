@@ -227,7 +227,7 @@ def write_file(path: str, text: str, option: str) -> None:
 
 def _renamed(selection: Selection, name: str) -> Selection:
     suite, slash, case = name.partition("/")
-    if not slash or not suite or not case:
+    if not slash or any(not part or part.startswith(".") or "/" in part for part in (suite, case)):
         raise ConfigError("A baseline is named by suite and case.", where="--as", got=name, expected="SUITE/CASE")
     if selection.suites or len(selection.recorded) != 1:
         raise ConfigError(

@@ -59,8 +59,8 @@ def not_composed(error: Exception, overrides: Sequence[str]) -> ConfigError:
             f"There is no configuration key `{name}`.",
             where=name,
             got=given,
-            expected=", ".join(siblings) or None,
-            hint=near or "`bench config --describe` prints every key",
+            expected=", ".join(siblings) or "a key that exists, or +KEY=VALUE for a new one",
+            hint=_added(name, given) if _is_open(name) else near or "`bench config --describe` prints every key",
         )
     return unreadable(overrides, error)
 
@@ -73,6 +73,18 @@ def unresolved(error: OmegaConfBaseException) -> ConfigError:
         got=_first_line(error),
         expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
     )
+
+
+def _is_open(name: str) -> bool:
+    """Return whether a key would stand in a mapping that is empty, and so has no keys to choose from."""
+    parent, _, _ = name.rpartition(".")
+    known = known_keys()
+    return parent in known and not any(key.startswith(f"{parent}.") for key in known)
+
+
+def _added(name: str, given: str) -> str:
+    value = given.partition("=")[2] or "VALUE"
+    return f"+{name}={value} adds it, where `{name.rpartition('.')[0]}` takes names of one's own"
 
 
 def _options(group: str) -> list[str]:

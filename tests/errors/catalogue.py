@@ -10,6 +10,8 @@ from pathlib import Path
 
 __all__ = ["CATALOGUE", "Mistake"]
 
+ROOT = Path(__file__).resolve().parents[2]
+
 SMALL = ("data.instruments=24", "data.days=420", "data.members=16", "windows.step=40")
 TABULAR = ("data=tabular", "data.path=prices.csv", "~data.columns.factor")
 
@@ -444,6 +446,17 @@ OPTIONS = (
         text("r.yaml", "default: {relative: .nan}"),
     ),
     Mistake("a name for several runs", ("check", "smoke", "--as", "a/b"), ("--as", "a/b", "one run")),
+    Mistake(
+        "a blessing outside the results",
+        ("bless", "run", "--as", "../../x/y", "--reason", "x"),
+        ("--as", "../../x/y", "SUITE/CASE"),
+        text("run/snapshot.json", (ROOT / "results/smoke/linear/v0001.json").read_bytes()),
+    ),
+    Mistake(
+        "a feature that is added without a plus", run("features.add.x=$close"), ("features.add.x", "+features.add.x=")
+    ),
+    Mistake("a store that is a file", ("cache", "status", "output.store=f"), ("f", "folder"), text("f", "mine")),
+    Mistake("a history that leaves no meta-task", run("adaptation=ddgda"), ("hist_step_n", "no task")),
     Mistake("an unknown shell", ("completion", "fish"), ("fish", "bash")),
     Mistake("a penalty that is no number", run("model.alpha=nan"), ("model.alpha", "nan", "finite")),
     Mistake("a word in a list of numbers", run("windows.split=[0.5,a,0.3]"), ("windows.split[1]", "'a'", "float")),
