@@ -45,8 +45,11 @@ def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
 
 
 def without_losers(predictions: Predictions) -> Predictions:
-    """Leave out the rows with the worst labels."""
-    keep = ~(predictions.label < np.nanquantile(predictions.label, 0.1))
+    """Leave out the rows with the worst labels, where there are any."""
+    known = predictions.label[~np.isnan(predictions.label)]
+    if not known.size:
+        return predictions
+    keep = ~(predictions.label < np.quantile(known, 0.1))
     counts = np.add.reduceat(keep, predictions.offsets[:-1])
     return replace(
         predictions,
