@@ -5,6 +5,7 @@ So the result is that of a serial run by construction: workers only make, earlie
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ from harness.execution import Ended, Executor, Pool, Serial, Task
 from harness.interfaces import Observer, StoredAdaptation
 from harness.job import Job
 from harness.shelf import Shelf
+from harness.time_left import TimeLeft
 from harness.worker import Request, Step, work
 
 __all__ = ["Filled", "WorkersLostError", "fill"]
 
 _STAGE = "tasks"
 # What others wait for goes first, then what finishes a cell.
-_PRIORITY: dict[Step, int] = {"table": 40, "processed": 30, "adaptation": 20, "result": 15, "window": 10}
-_STEPS_BESIDE_WINDOWS = 4
+_PRIORITY: dict[Step, int] = {"table": 40, "processed": 30, "piece": 25, "adaptation": 20, "result": 15, "window": 10}
+_STEPS_BESIDE_WINDOWS: tuple[Step, ...] = ("table", "processed", "adaptation", "result")
 _COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
 
 
@@ -81,7 +83,7 @@ def fill(
         return {}
     with pool:
         observer.start(_STAGE, sum(cell.tasks for cell in cells))
-        filling = _Filling(pool, observer)
+        filling = _Filling(pool, observer, cells)
         for cell in cells:
             filling.begin(cell)
         filling.run()
@@ -101,6 +103,8 @@ class _Cell:
         Its stages.
     left
         Windows that are not there yet.
+    pieces
+        Tasks that its adaptation was divided into.
     told
         Tasks that the observer has heard of.
     given_up, died
@@ -112,32 +116,51 @@ class _Cell:
     position: int
     job: Job
     left: set[str] = field(default_factory=set)
-    told: int = 0
+    told: Counter[Step] = field(default_factory=Counter)
+    pieces: int = 0
     given_up: bool = False
     died: str | None = None
     seconds: float = 0.0
 
     @property
     def tasks(self) -> int:
-        return len(self.job.windows) + _STEPS_BESIDE_WINDOWS
+        return sum(self.count(step) for step in _PRIORITY)
 
-    def task(self, step: Step, name: str, window: int = -1) -> Task:
+    def count(self, step: Step) -> int:
+        """Return how many tasks of a step it has."""
+        return {"window": len(self.job.windows), "piece": self.pieces}.get(step, 1)
+
+    def _memory(self, step: Step) -> int:
+        """Return the bytes that a task is thought to need: copies of the feature matrix, for those that learn."""
+        if step == "result":
+            return 0
+        if step == "table":
+            fields = next(iter(self.job.panel.fields.values()))  # (T, N) float32
+            return fields.nbytes * len(self.job.config.features.feature_set().names)
+        return _COPIES * self.job.table.features.nbytes
+
+    def kind(self, step: Step) -> tuple[str, ...]:
+        """Return what decides how long a task of it takes, roughly."""
+        choices = self.job.config.choices
+        return (step, choices.get("data", ""), choices.get({"window": "model"}.get(step, "adaptation"), ""))
+
+    def task(self, step: Step, name: str, at: int, wave: int) -> Task:
         job = self.job
         request = Request(
             step=step,
-            window=window,
+            at=at,
+            wave=wave,
             composed=job.config.composed,
             store=str(job.store.root.resolve()),
             panel=job.stages.panel_key().digest,
             result=job.result_key.digest,
         )
-        fits = step == "window"
         return Task(
             name=name,
             request=request.to_json(),
             priority=_PRIORITY[step],
-            threads=int(getattr(job.config.model, "threads", 1)) if fits else 1,
-            memory=_COPIES * job.table.features.nbytes if fits else 0,
+            threads=int(getattr(job.config.model, "threads", 1)) if step == "window" else 1,
+            memory=self._memory(step),
         )
 
 
@@ -153,9 +176,14 @@ def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | No
 class _Filling:
     """Which tasks wait for which; a task that several experiments need is submitted once."""
 
-    def __init__(self, pool: Pool, observer: Observer) -> None:
-        self._pool, self._observer = pool, observer
-        self._waiting: dict[str, list[tuple[_Cell, Callable[[], None]]]] = {}
+    def __init__(self, pool: Pool, observer: Observer, cells: Sequence[_Cell]) -> None:
+        self._pool, self._observer, self._cells = pool, observer, cells
+        self._left = TimeLeft()
+        for cell in cells:
+            for step in _STEPS_BESIDE_WINDOWS:
+                self._left.expect(cell.kind(step))
+            self._left.expect(cell.kind("window"), len(cell.job.windows))
+        self._waiting: dict[str, list[tuple[_Cell, Step, Callable[[], None]]]] = {}
         self._done: set[str] = set()
 
     def run(self) -> None:
@@ -171,12 +199,37 @@ class _Filling:
 
     def _adapt(self, cell: _Cell) -> None:
         if not isinstance(cell.job.config.adaptation, StoredAdaptation):
-            self._tell(cell)
+            self._tell(cell, "adaptation")
             self._process(cell)
             return
         key = cell.job.adaptation_key
-        self._note(f"adaptation-{key.digest}", held=cell.job.store.holds(key))
-        self._need(cell, "adaptation", f"adaptation-{key.digest}", lambda: self._process(cell))
+        name = f"adaptation-{key.digest}"
+        self._note(name, held=cell.job.store.holds(key))
+        if name not in self._done and name not in self._waiting:
+            try:
+                self._expect(cell, sum(map(len, cell.job.waves)))
+            except HarnessError:
+                self._give_up(cell)
+                return
+            self._wave(cell, name, 0)
+            return
+        self._need(cell, "adaptation", name, lambda: self._process(cell))
+
+    def _wave(self, cell: _Cell, name: str, number: int) -> None:
+        """Make the pieces of one wave of an adaptation, then the next wave, then the adaptation."""
+        if number == len(cell.job.waves):
+            self._need(cell, "adaptation", name, lambda: self._process(cell))
+            return
+        names = [f"piece-{key.digest}" for key in cell.job.waves[number]]
+        left = set(names)
+
+        def made(one: str) -> None:
+            left.discard(one)
+            if not left:
+                self._wave(cell, name, number + 1)
+
+        for at, one in enumerate(names):
+            self._need(cell, "piece", one, lambda one=one: made(one), at, number)  # type: ignore[misc]
 
     def _process(self, cell: _Cell) -> None:
         try:
@@ -185,7 +238,7 @@ class _Filling:
             self._give_up(cell)
             return
         if stage.refits:
-            self._tell(cell)
+            self._tell(cell, "processed")
             self._windows(cell)
             return
         key = stage.processed_key
@@ -209,37 +262,52 @@ class _Filling:
         if held:
             self._done.add(name)
 
-    def _need(self, cell: _Cell, step: Step, name: str, then: Callable[[], None], window: int = -1) -> None:
+    def _need(self, cell: _Cell, step: Step, name: str, then: Callable[[], None], at: int = -1, wave: int = 0) -> None:
         if cell.given_up:
             return
         if name in self._done:
-            self._tell(cell)
+            self._tell(cell, step)
             then()
             return
         first = name not in self._waiting
-        self._waiting.setdefault(name, []).append((cell, then))
+        self._waiting.setdefault(name, []).append((cell, step, then))
         if first:
-            self._pool.submit(cell.task(step, name, window))
+            self._pool.submit(cell.task(step, name, at, wave))
 
     def _hear(self, ended: Ended) -> None:
         waiting = self._waiting.pop(ended.name)
         if ended.error is None:
             self._done.add(ended.name)
-        for cell, then in waiting:
+            first, step, _ = waiting[0]
+            self._left.measured(first.kind(step), ended.seconds)
+        for cell, step, then in waiting:
             cell.seconds += ended.seconds
             if ended.died:
                 cell.died = ended.error
             if ended.error is not None:
                 self._give_up(cell)
             elif not cell.given_up:
-                self._tell(cell)
+                self._tell(cell, step)
                 then()
+        self._estimate()
+
+    def _expect(self, cell: _Cell, pieces: int) -> None:
+        """Count the pieces of an adaptation, which are known only once there is a table."""
+        cell.pieces += pieces
+        self._left.expect(cell.kind("piece"), pieces)
+        self._estimate()
 
     def _give_up(self, cell: _Cell) -> None:
         cell.given_up = True
-        self._tell(cell, cell.tasks - cell.told)
+        for step in _PRIORITY:
+            while cell.told[step] < cell.count(step):
+                self._tell(cell, step)
 
-    def _tell(self, cell: _Cell, tasks: int = 1) -> None:
-        if tasks > 0:
-            cell.told += tasks
-            self._observer.advance(_STAGE, tasks)
+    def _tell(self, cell: _Cell, step: Step) -> None:
+        cell.told[step] += 1
+        self._left.expect(cell.kind(step), -1)
+        self._observer.advance(_STAGE)
+
+    def _estimate(self) -> None:
+        seconds, at_least = self._left.seconds(self._pool.workers)
+        self._observer.estimate(_STAGE, sum(cell.tasks for cell in self._cells), seconds, at_least=at_least)

@@ -20,6 +20,7 @@ from harness.windows import Segment, Window
 
 __all__ = [
     "Adaptation",
+    "DividedAdaptation",
     "FittedAdaptation",
     "FittedModel",
     "FittedPreprocess",
@@ -28,6 +29,7 @@ __all__ = [
     "LearnSet",
     "Model",
     "Observer",
+    "Piece",
     "Preprocess",
     "Silent",
     "Stash",
@@ -269,6 +271,8 @@ class History:
         Told about progress.
     stash
         Keeps intermediate results; by default nothing is kept.
+    shared
+        Several processes work on this history: what one has stashed the others find.
     """
 
     as_of: Callable[[int], AsOfView]
@@ -278,6 +282,7 @@ class History:
     seed: int
     observer: Observer
     stash: Stash = no_stash
+    shared: bool = False
 
 
 class FittedAdaptation(Protocol):
@@ -318,6 +323,31 @@ class LeakyTwins(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of an adaptation's work that can be done anywhere: its result goes to the history's stash.
+
+    Attributes
+    ----------
+    parts
+        JSON-able: what determines it, besides the data and the adaptation's code.
+    make
+        Does the work, or finds it done.
+    """
+
+    parts: Mapping[str, object]
+    make: Callable[[], object]
+
+
+@runtime_checkable
+class DividedAdaptation(StoredAdaptation, Protocol):
+    """An adaptation whose fitting begins with pieces that many workers can make; `fit` then finds them."""
+
+    def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
+        """Return the pieces; those of a wave need all earlier waves and not each other. Computes nothing itself."""
+        ...
+
+
 class Observer(Protocol):
     """Told about progress; returns nothing, so that it cannot change a number."""
 
@@ -327,6 +357,10 @@ class Observer(Protocol):
 
     def advance(self, stage: str, done: int = 1) -> None:
         """Count `done` more units as finished."""
+        ...
+
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
+        """Say anew how many units there are in all, and how long the rest will take, at least or about."""
         ...
 
     def finish(self, stage: str, note: str = "") -> None:
@@ -345,6 +379,9 @@ class Silent:
         """Ignore."""
 
     def advance(self, stage: str, done: int = 1) -> None:
+        """Ignore."""
+
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
         """Ignore."""
 
     def finish(self, stage: str, note: str = "") -> None:

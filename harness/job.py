@@ -17,7 +17,15 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.evaluation import Evaluation, Judged, evaluate, intervals
 from harness.instantiate import describe, modules_of
-from harness.interfaces import FittedAdaptation, History, Observer, Silent, Stored, StoredAdaptation
+from harness.interfaces import (
+    DividedAdaptation,
+    FittedAdaptation,
+    History,
+    Observer,
+    Silent,
+    Stored,
+    StoredAdaptation,
+)
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
 from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage
@@ -141,6 +149,23 @@ class Job:
             return adaptation.load(folder)
 
     @cached_property
+    def waves(self) -> tuple[tuple[Key, ...], ...]:
+        """The keys of the adaptation's pieces, see `DividedAdaptation`; none when it is fitted in one go."""
+        adaptation, table = self.config.adaptation, self.stages.table_key(self.panel).digest
+        if not isinstance(adaptation, DividedAdaptation):
+            return ()
+        return tuple(
+            tuple(key_of("piece", table=table, parts=dict(piece.parts), code=self._adaptation_code) for piece in wave)
+            for wave in adaptation.waves(self._history)
+        )
+
+    def make_piece(self, wave: int, at: int) -> None:
+        """Make one piece of the adaptation, and leave it in the store."""
+        adaptation = self.config.adaptation
+        assert isinstance(adaptation, DividedAdaptation)
+        adaptation.waves(self._history)[wave][at].make()
+
+    @cached_property
     def window_stage(self) -> WindowStage:
         """Fits and predicts single windows."""
         return window_stage(self.table, self.windows, self._recipe, cache=self._cache, observer=self.observer)
@@ -192,6 +217,7 @@ class Job:
             seed=self.config.seed,
             observer=self.observer,
             stash=self._stash,
+            shared=self.shared,
         )
 
     @cached_property
@@ -211,10 +237,10 @@ class Job:
             made: list[Value] = []
 
             def make(folder: Path) -> None:
-                opened = self._log.opened
+                mark = self._log.mark
                 made.append(stored.make())
                 stored.save(made[0], folder)
-                _write(folder / _VIEWS, _records(self._log.artefacts(stage, since=opened)))
+                _write(folder / _VIEWS, _records(self._log.artefacts(stage, since=mark)))
 
             folder = self.store.get_or_make(key, make)
             return made[0] if made else stored.load(folder), _read_views(folder)

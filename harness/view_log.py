@@ -8,7 +8,9 @@ from typing import Any
 
 from harness.samples import AsOfView, Reads, SampleTable
 
-__all__ = ["Artefact", "ViewLog", "artefact_of"]
+__all__ = ["Artefact", "Mark", "ViewLog", "artefact_of"]
+
+Mark = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ class ViewLog:
         return view
 
     @property
-    def opened(self) -> int:
-        """How many views were opened so far."""
-        return len(self._opened)
+    def mark(self) -> Mark:
+        """Where the log stands now."""
+        return len(self._opened), len(self._told)
 
     def tell(self, artefacts: Iterable[Artefact]) -> None:
         """Count what was read earlier, to make a result that is now taken from the store."""
         self._told.extend(artefacts)
 
-    def artefacts(self, name: str, since: int = 0) -> tuple[Artefact, ...]:
+    def artefacts(self, name: str, since: Mark = (0, 0)) -> tuple[Artefact, ...]:
         """Return what every view has released so far, against its own decision; views of one decision are one.
 
         Parameters
@@ -66,10 +68,11 @@ class ViewLog:
         name
             Of the artefacts.
         since
-            Leave out this many views, the first that were opened, and what was told.
+            An earlier `mark`: what was opened or told before it is left out.
         """
-        seen = [(view.decision, view.reads) for view in self._opened[since:]]
-        seen += [(artefact.decision, artefact.reads) for artefact in self._told] if since == 0 else []
+        opened, told = since
+        seen = [(view.decision, view.reads) for view in self._opened[opened:]]
+        seen += [(artefact.decision, artefact.reads) for artefact in self._told[told:]]
         newest: dict[int, Reads] = {}
         for decision, reads in seen:
             before = newest.get(decision, Reads())

@@ -24,7 +24,7 @@ from harness.shelf import Shelf
 
 __all__ = ["Request", "Step", "work"]
 
-Step = Literal["table", "adaptation", "processed", "window", "result"]
+Step = Literal["table", "piece", "adaptation", "processed", "window", "result"]
 _MOST = 2  # experiments that stay open: tasks of one cell come together
 
 
@@ -36,8 +36,8 @@ class Request:
     ----------
     step
         What to make.
-    window
-        Which one, for the step ``window``.
+    at, wave
+        Which window, for the step ``window``; which piece of which wave, for the step ``piece``.
     composed
         The configuration, see `harness.config.rebuild`.
     store
@@ -49,7 +49,8 @@ class Request:
     """
 
     step: Step
-    window: int
+    at: int
+    wave: int
     composed: str
     store: str
     panel: str
@@ -90,12 +91,14 @@ def _do(request: Request) -> None:
         )
     if request.step == "table":
         _ = job.table
+    elif request.step == "piece":
+        job.make_piece(request.wave, request.at)
     elif request.step == "adaptation":
         _ = job.adaptation
     elif request.step == "processed":
         job.window_stage.prepare()
     elif request.step == "window":
-        job.window_stage.score(request.window)
+        job.window_stage.score(request.at)
     else:
         job.make_result()
 

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.windows", "harness.view_log"),
     ("harness.predictions", "harness.interfaces"),
     ("harness.preprocess", "harness.metrics", "harness.portfolio", "harness.significance", "harness.collection"),
-    ("harness.artifacts", "harness.instantiate", "harness.shelf", "harness.execution"),
+    ("harness.artifacts", "harness.instantiate", "harness.shelf", "harness.execution", "harness.time_left"),
     ("harness.window_stage", "harness.store_care"),
     ("harness.rolling", "harness.evaluation"),
     ("harness.provenance", "harness.snapshot"),

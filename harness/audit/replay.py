@@ -32,6 +32,7 @@ class Unreal:
 
     def __init__(self, inner: Observer) -> None:
         self.start, self.advance, self.finish = inner.start, inner.advance, inner.finish
+        self.estimate = inner.estimate
 
     def notice(self, message: str) -> None:
         """Keep it."""

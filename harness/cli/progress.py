@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -10,11 +11,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 __all__ = ["ProgressObserver", "StatusConsole"]
 
@@ -33,6 +36,17 @@ class StatusConsole(Console):
         self.verbosity = verbosity
 
 
+class _TimeLeftColumn(TimeRemainingColumn):
+    """The estimate that somebody made, or else rich's own, which takes all units to be alike."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields.get("left") is None:
+            return super().render(task)
+        seconds, at_least = task.fields["left"]
+        text = f"{'≥ ' if at_least else ''}{timedelta(seconds=round(seconds))}"
+        return Text(text, style="progress.remaining")
+
+
 class ProgressObserver:
     """Shows stages as bars while they run; vanishes when the output is not a terminal."""
 
@@ -43,7 +57,7 @@ class ProgressObserver:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeftColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -71,6 +85,10 @@ class ProgressObserver:
     def advance(self, stage: str, done: int = 1) -> None:
         """Move a bar."""
         self._progress.advance(self._tasks[stage], done)
+
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
+        """Change a bar's length and the time that it is thought to take."""
+        self._progress.update(self._tasks[stage], total=total, left=(seconds, at_least))
 
     def finish(self, stage: str, note: str = "") -> None:
         """Remove a bar."""

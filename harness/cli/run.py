@@ -21,9 +21,10 @@ from harness.experiment import ExperimentResult
 from harness.fill import WorkersLostError, fill
 from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
 from harness.shelf import Shelf
-from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.sweep import Cell, CellResult, Outcome, plan_sweep, run_sweep
 from harness.sweep_plan import plan_cells
 from harness.sweep_statistics import caption, check_reference, statistics_of
+from harness.time_left import TimeLeft
 
 __all__ = ["add", "run", "sweep"]
 
@@ -107,9 +108,16 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     with ProgressObserver(err) as observer:
         run_one = _runner([cell.config for cell in cells if cell.config is not None], observer)
         observer.start("cells", len(cells))
+        left = TimeLeft()
+        for cell in cells:
+            left.expect(_kind(cell))
 
         def tell(ended: CellResult) -> None:
             observer.advance("cells")
+            left.expect(_kind(ended.cell), -1)
+            left.measured(_kind(ended.cell), ended.seconds)
+            seconds, at_least = left.seconds()
+            observer.estimate("cells", len(cells), seconds, at_least=at_least)
             if ended.reason is not None:
                 observer.notice(f"{ended.cell.name}: {ended.outcome}: {ended.reason}")
 
@@ -148,6 +156,12 @@ def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> 
         return result if done is None else result.made_elsewhere(done.seconds), verdict
 
     return run_one
+
+
+def _kind(cell: Cell) -> tuple[str, ...]:
+    """Return what decides how long a cell takes, roughly."""
+    choices = {} if cell.config is None else cell.config.choices
+    return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
 
 
 def _audited(config: ExperimentConfig, run_one: RunOne, observer: ProgressObserver) -> ExperimentResult:

@@ -17,11 +17,15 @@ from harness.execution.threads import available_cores, thread_limits
 __all__ = ["Dask", "DaskPool"]
 
 _SECONDS_TO_CONNECT = 10
+_MEMORY = "MEMORY"  # the resource of a worker, in bytes
 
 
 @dataclass(frozen=True)
 class Dask:
     """Workers of a Dask scheduler. A worker elsewhere needs this package and the folder of the artifact store.
+
+    A task says how many bytes it is thought to need. Workers that say how many they have (``dask worker … --resources
+    MEMORY=16e9``) take no more than fit together, and tasks go to those that are large enough.
 
     Attributes
     ----------
@@ -119,6 +123,9 @@ class DaskPool:
         self._under_way: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
         self._names: dict[str, tuple[str, float]] = {}
         self._environment = environment
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        # A task that asks for more than any worker has would never run.
+        self._most = max((float(worker["resources"].get(_MEMORY, 0)) for worker in workers), default=0.0)
 
     @property
     def workers(self) -> int:
@@ -147,8 +154,15 @@ class DaskPool:
         # Dask takes equal keys for equal work and forgets none, so a key is used once.
         key = f"{task.name}-{len(self._names)}"
         self._names[key] = (task.name, time.perf_counter())
+        needed = min(float(task.memory), self._most)
         future = self._client.submit(
-            self._work, task.request, key=key, priority=task.priority, retries=self._retries, pure=False
+            self._work,
+            task.request,
+            key=key,
+            priority=task.priority,
+            retries=self._retries,
+            pure=False,
+            resources={_MEMORY: needed} if needed > 0 else None,
         )
         self._under_way.add(future)
 

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from harness.cli import main
 from harness.errors import ConfigError
@@ -54,6 +56,50 @@ def test_two_local_processes_give_the_same_bytes(serial: dict[str, bytes], tmp_p
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_of_three_workers_gives_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
     assert sweep(tmp_path, "executor=dask", "executor.workers=3") == serial
+
+
+PROXIES = [
+    *SMALL[:-4],
+    *["adaptation=ddgda", "windows.step=40", "adaptation.alpha=0.01,1", "adaptation.sim_task_model=gbdt"],
+    *["adaptation.gbdt.rounds=2", "adaptation.max_epoch=2", "adaptation.fea_imp_n=5"],
+    *["adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
+]
+
+
+def learned(folder: Path, *overrides: str) -> dict[str, bytes]:
+    """Sweep DDG-DA with LightGBM proxies and return what came out of it."""
+    where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
+    assert main(["run", "-m", *PROXIES, *where, *overrides]) == 0
+    files = [path for path in (folder / "runs").rglob("*") if path.is_file() and "sweep-" not in str(path)]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != "snapshot.json"}
+
+
+@pytest.mark.parametrize("preprocess", ["null", "${adaptation.preprocess}"], ids=["proxy data", "all features"])
+def test_blocks_whose_proxies_workers_fit_give_the_same_bytes(tmp_path: Path, preprocess: str) -> None:
+    given = f"adaptation.sim_preprocess={preprocess}"
+    alone = learned(tmp_path / "serial", given)
+    assert any("similarity" in name for name in alone)
+    assert any(name.endswith("artefacts.json") for name in alone)
+    shared = learned(tmp_path / "local", given, "executor=local", "executor.workers=2", "executor.threads=1")
+    assert shared == alone
+    columns = np.load(next((tmp_path / "serial" / "runs").rglob("similarity_0.npy"))).shape[1]
+    assert len(list((tmp_path / "local" / "store" / "similarity_column").glob("*/manifest.json"))) == columns
+    assert not (tmp_path / "serial" / "store" / "similarity_column").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dask_worker_that_says_how_much_memory_it_has_takes_no_more_tasks_than_fit(tmp_path: Path) -> None:
+    cluster = LocalCluster(n_workers=1, threads_per_worker=2, resources={"MEMORY": 1e9}, dashboard_address=None)  # type: ignore[no-untyped-call]
+    needs = {"0": 0.6e9, "1": 0.6e9, "2": 5e9}  # the last one more than there is: alone, not never
+    given = [task(name, tmp_path, seconds=0.2, memory=int(memory)) for name, memory in needs.items()]
+    with cluster, Dask(address=cluster.scheduler_address).start(tasks.work) as found:
+        for one in given:
+            found.submit(one)
+        ended: list[Ended] = []
+        while len(ended) < len(given):
+            ended += found.wait()
+    assert {one.error for one in ended} == {None}
+    assert (tmp_path / "most").read_text() == "1"
 
 
 def pool(**given: Any) -> LocalPool:

@@ -15,11 +15,18 @@ from baselines.adaptation.ddgda.meta_input import FillMethod
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.preparation import FeatureChoice, ProxyData, ProxyRecipe, prepare_all
+from baselines.adaptation.ddgda.preparation import (
+    FeatureChoice,
+    ProxyData,
+    ProxyRecipe,
+    prepare_all,
+    turns_of,
+    waves_of,
+)
 from baselines.adaptation.ddgda.profile import PROFILES, Profile
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
 from harness.errors import ConfigError
-from harness.interfaces import Adaptation, History
+from harness.interfaces import Adaptation, History, Piece
 from harness.preprocess import Pipeline
 
 __all__ = ["DDGDA"]
@@ -143,8 +150,7 @@ class DDGDA:
         """
         _require_torch()
         calendar = history.as_of(history.windows[0].decision).calendar
-        span = self._span(history)
-        tasks = assign_phases(candidate_tasks(span), self.segments, span, calendar, self.rules)
+        span, tasks = self._tasks(history)
         prepared = self._prepared(tasks, span, history)
         problems = meta_problems(tasks, prepared, self._learned, self.loss_skip_thresh)
         model, scores = self._train(problems, history)
@@ -161,6 +167,12 @@ class DDGDA:
         for note in fitted.notes():
             history.observer.notice(f"DDG-DA: {note}")
         return fitted
+
+    def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
+        """Return what workers can make before `fit`: LightGBM proxies of the blocks; see `DividedAdaptation`."""
+        span, tasks = self._tasks(history)
+        recipe = self._recipe(history)
+        return waves_of(turns_of(self._served(tasks, span, history), recipe, history), recipe, history)
 
     def load(self, folder: Path) -> FittedDDGDA:
         """Read what `FittedDDGDA.save` wrote: the same weights, bit for bit, without torch.
@@ -182,6 +194,11 @@ class DDGDA:
     def rules(self) -> Profile:
         """The switches of the profile."""
         return PROFILES[self.profile]
+
+    def _tasks(self, history: History) -> tuple[Span, tuple[MetaTask, ...]]:
+        span = self._span(history)
+        calendar = history.as_of(span.final).calendar
+        return span, assign_phases(candidate_tasks(span), self.segments, span, calendar, self.rules)
 
     def _span(self, history: History) -> Span:
         first = history.windows[0]
@@ -208,7 +225,8 @@ class DDGDA:
         return judged + [(window.decision, window.decision) for window in history.windows]
 
     def _prepared(self, tasks: tuple[MetaTask, ...], span: Span, history: History) -> Sequence[ProxyData]:
-        return prepare_all(self._served(tasks, span, history), self._recipe(history), history)
+        recipe = self._recipe(history)
+        return prepare_all(turns_of(self._served(tasks, span, history), recipe, history), recipe, history)
 
     def _recipe(self, history: History) -> ProxyRecipe:
         return ProxyRecipe(

@@ -16,11 +16,11 @@ from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
 from harness.errors import ConfigError
 from harness.interfaces import Observer
 from harness.samples import AsOfView
-from harness.windows import Segment
 
-__all__ = ["GbdtParameters", "fit_booster", "gbdt_similarity", "important_features"]
+__all__ = ["BlockProxies", "GbdtParameters", "fit_booster", "gbdt_similarity", "important_features"]
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 _STAGE = "similarity"
 
 
@@ -99,6 +99,43 @@ def important_features(
     return tuple(names[i] for i in order), int((importance[order] > 0).sum())
 
 
+class BlockProxies:
+    """One LightGBM proxy per block, scored at every known time.
+
+    Parameters
+    ----------
+    view
+        Processed rows; those with a label are scored.
+    start
+        First position of block 0.
+    step
+        Times per block.
+    parameters, seed
+        Of every proxy.
+    """
+
+    def __init__(self, view: AsOfView, start: int, step: int, parameters: GbdtParameters, seed: int) -> None:
+        stop = view.label_stop
+        known = view.labelled(start, stop)
+        self.features, self.label = known.features(start, stop), known.label(start, stop)
+        self.offsets = known.offsets(start, stop)
+        self.start, self.times = start, stop - start
+        self.blocks = whole_blocks(start, stop, step)
+        self._ranks = rank_labels(self.label, self.offsets)
+        self._parameters, self._seed = parameters, seed
+
+    def predict(self, k: int) -> Floats:
+        """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
+        block = self.blocks[k]
+        rows = slice(int(self.offsets[block.start - self.start]), int(self.offsets[block.stop - self.start]))
+        booster = fit_booster(self.features[rows], self.label[rows], self._parameters, seed=self._seed, threads=1)
+        return np.asarray(booster.predict(self.features, num_threads=1), dtype=np.float32)
+
+    def judge(self, prediction: Floats) -> Doubles:
+        """Return the rank IC of predictions at every time, (times,) float64."""
+        return rank_ic(prediction, self._ranks)
+
+
 def gbdt_similarity(
     view: AsOfView, start: int, step: int, parameters: GbdtParameters, *, seed: int, observer: Observer
 ) -> Similarity:
@@ -107,22 +144,13 @@ def gbdt_similarity(
     Blocks are fitted and scored side by side, one thread each, as many at a time as Numba has threads; the result does
     not depend on how many.
     """
-    stop = view.label_stop
-    known = view.labelled(start, stop)
-    features, label, offsets = known.features(start, stop), known.label(start, stop), known.offsets(start, stop)
-    ranks = rank_labels(label, offsets)
-    whole = whole_blocks(start, stop, step)
-
-    def scores(block: Segment) -> Floats:
-        rows = slice(int(offsets[block.start - start]), int(offsets[block.stop - start]))
-        booster = fit_booster(features[rows], label[rows], parameters, seed=seed, threads=1)
-        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
-
-    values = np.empty((stop - start, len(whole)))
-    observer.start(_STAGE, len(whole))
+    proxies = BlockProxies(view, start, step, parameters, seed)
+    count = len(proxies.blocks)
+    values = np.empty((proxies.times, count))
+    observer.start(_STAGE, count)
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for k, prediction in enumerate(pool.map(scores, whole)):
-            values[:, k] = rank_ic(prediction, ranks)
+        for k, prediction in enumerate(pool.map(proxies.predict, range(count))):
+            values[:, k] = proxies.judge(prediction)
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     return Similarity(start, step, view.look_ahead, values)

@@ -12,69 +12,35 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, FeatureChoice
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, gbdt_similarity, important_features
 from baselines.adaptation.ddgda.profile import Profile
 from baselines.adaptation.ddgda.proxy import known_rows, standardised
+from baselines.adaptation.ddgda.shared_similarity import Rows, SharedSimilarity
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
 from harness.artifacts import canonical_json
 from harness.instantiate import describe
-from harness.interfaces import History, Stored
+from harness.interfaces import History, Piece, Stored
 from harness.normal_equations import GramBlocks
 from harness.preprocess import Pipeline, apply
 from harness.samples import AsOfView, SampleTable
 from harness.view_log import Artefact, artefact_of
 from harness.windows import Segment
 
-__all__ = ["Choice", "FeatureChoice", "ProxyData", "ProxyRecipe", "choose_features", "prepare", "prepare_all"]
+__all__ = [
+    "Choice",
+    "FeatureChoice",
+    "ProxyData",
+    "ProxyRecipe",
+    "Turn",
+    "choose_features",
+    "prepare",
+    "prepare_all",
+    "turns_of",
+    "waves_of",
+]
 
 _YEAR = np.timedelta64(365, "D")
-
-
-@dataclass(frozen=True)
-class FeatureChoice:
-    """How the proxy features are chosen.
-
-    Attributes
-    ----------
-    names
-        The choice itself, when it was made by hand.
-    count
-        How many; None takes all. Nothing is fitted in either case.
-    importance
-        Of the booster: number of splits, or total gain.
-    preprocess
-        Makes the booster's features and label.
-    gbdt
-        The booster.
-    refresh_years
-        Choose anew after so many years; None chooses once.
-    """
-
-    names: tuple[str, ...] | None
-    count: int | None
-    importance: Literal["split", "gain"]
-    preprocess: Pipeline
-    gbdt: GbdtParameters
-    refresh_years: int | None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Features chosen at one time.
-
-    Attributes
-    ----------
-    decision
-        It serves decisions from this position on.
-    names
-        Most important first.
-    used
-        How many of them the booster used at all; the rest only fill up the number, in the table's order.
-    """
-
-    decision: int
-    names: tuple[str, ...]
-    used: int
 
 
 @dataclass(frozen=True)
@@ -133,17 +99,37 @@ class ProxyData:
 
 
 @dataclass(frozen=True)
-class _Learning:
-    """What may be learned from for one choice: `period`, through views as of `decision`."""
+class Turn:
+    """One feature choice.
 
+    Attributes
+    ----------
+    at
+        It serves decisions from this position on.
+    decision, period
+        What may be learned from for it: `period`, through views as of `decision`.
+    last
+        The newest position whose rows are needed.
+    """
+
+    at: int
     decision: int
     period: Segment
+    last: int
+
+    def parts(self, recipe: ProxyRecipe, history: History) -> dict[str, object]:
+        """Return what determines its proxy data, besides the data and the code."""
+        return {
+            "decision": self.decision,
+            "period": [self.period.start, self.period.stop],
+            "last": self.last,
+            "recipe": describe(recipe),
+            "step": history.step,
+        }
 
 
-def prepare_all(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[ProxyData, ...]:
-    """Return proxy data per feature choice, in time order.
-
-    Choice and similarity are stashed, so that experiments which differ only in what comes later share them.
+def turns_of(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[Turn, ...]:
+    """Return the feature choices, in time order.
 
     Parameters
     ----------
@@ -155,26 +141,46 @@ def prepare_all(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history:
     first = history.windows[0]
     view = history.as_of(first.decision)
     decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, recipe.choice.refresh_years)
-    prepared = []
+    turns = []
     for at, until in zip(decisions, [*decisions[1:], len(view.calendar)], strict=True):
-        learning = _Learning(at, Segment(first.train.start, at - view.look_ahead + 1))
+        decision, period = at, Segment(first.train.start, at - view.look_ahead + 1)
         if recipe.profile.learn_choice_late:
-            learning = _Learning(first.decision, first.train)
-        last = max(needed for decision, needed in served if at <= decision < until)
-        data = history.stash(
-            "proxy",
-            {
-                "decision": learning.decision,
-                "period": [learning.period.start, learning.period.stop],
-                "last": last,
-                "recipe": describe(recipe),
-                "step": history.step,
-            },
-            _stored(learning, last, recipe, history),
-        )
-        learned = tuple(replace(artefact, decision=at) for artefact in data.learned)
-        prepared.append(replace(data, choice=replace(data.choice, decision=at), learned=learned))
+            decision, period = first.decision, first.train
+        last = max(needed for made, needed in served if at <= made < until)
+        turns.append(Turn(at, decision, period, last))
+    return tuple(turns)
+
+
+def prepare_all(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tuple[ProxyData, ...]:
+    """Return proxy data per feature choice, in time order.
+
+    Choice and similarity are stashed, so that experiments which differ only in what comes later share them.
+    """
+    prepared = []
+    for turn in turns:
+        data = history.stash("proxy", turn.parts(recipe, history), _stored(turn, recipe, history))
+        learned = tuple(replace(artefact, decision=turn.at) for artefact in data.learned)
+        prepared.append(replace(data, choice=replace(data.choice, decision=turn.at), learned=learned))
     return tuple(prepared)
+
+
+def waves_of(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tuple[tuple[Piece, ...], ...]:
+    """Return what workers can make before: the processed rows of every choice, then every block's proxy.
+
+    Ridge proxies are solved from shared sums in a second; there is nothing to share out.
+    """
+    if recipe.sim_task_model == "linear":
+        return ()
+    shared = [_shared(turn.decision, turn.period, turn.last, recipe, history) for turn in turns]
+
+    def rows_of(one: SharedSimilarity) -> Piece:
+        return Piece({**one.parts, "block": None}, lambda: one.processed)
+
+    def column_of(one: SharedSimilarity, k: int) -> Piece:
+        return Piece(one.column_parts(k), lambda: one.column(k))
+
+    rows = tuple(rows_of(one) for one in shared)
+    return rows, tuple(column_of(one, k) for one in shared for k in range(len(one.blocks)))
 
 
 def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> ProxyData:
@@ -189,16 +195,53 @@ def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, hist
     recipe, history
         The rule and the past; block 0 begins with `period`.
     """
-    learning, seen = _Learning(decision, period), history.as_of(decision)
-    choice = choose_features(seen, period, recipe.choice, recipe.seed)
-    _tell(choice, history)
-    table, blocks, fitted = _proxy_table(choice, learning, last, recipe, history)
-    similarity, compared = _similarity(table, blocks, learning, last, recipe, history)
-    learned = (Artefact("feature choice", decision, seen.reads), fitted, *compared)
-    return ProxyData(choice, table, blocks, similarity, learned)
+    chosen = _chosen(decision, period, recipe, history)
+    _tell(chosen.choice, history)
+    table, blocks, fitted = _proxy_table(chosen.choice, decision, period, last, recipe, history)
+    if recipe.sim_task_model == "gbdt" and history.shared:
+        similarity, compared = _shared(decision, period, last, recipe, history).whole()
+    else:
+        similarity, compared = _similarity(table, blocks, decision, period, last, recipe, history)
+    return ProxyData(chosen.choice, table, blocks, similarity, (chosen.learned, fitted, *compared))
 
 
-def _stored(learning: _Learning, last: int, recipe: ProxyRecipe, history: History) -> Stored[ProxyData]:
+def _chosen(decision: int, period: Segment, recipe: ProxyRecipe, history: History) -> Chosen:
+    """Choose the features, or find them chosen."""
+
+    def make() -> Chosen:
+        seen = history.as_of(decision)
+        choice = choose_features(seen, period, recipe.choice, recipe.seed)
+        return Chosen(choice, Artefact("feature choice", decision, seen.reads))
+
+    parts = {
+        "decision": decision,
+        "period": [period.start, period.stop],
+        "rule": describe(recipe.choice),
+        "seed": recipe.seed,
+    }
+    return history.stash("feature_choice", parts, Stored(make, Chosen.save, Chosen.load))
+
+
+def _shared(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> SharedSimilarity:
+    def rows() -> Rows:
+        if recipe.sim_preprocess is not None:
+            return _all_features(decision, period, last, recipe.sim_preprocess, history)
+        choice = _chosen(decision, period, recipe, history).choice
+        return Rows(_proxy_table(choice, decision, period, last, recipe, history)[0], ())
+
+    parts = Turn(decision, decision, period, last).parts(recipe, history)
+    return SharedSimilarity(history, parts, period.start, last, rows, recipe.gbdt, recipe.seed)
+
+
+def _all_features(decision: int, period: Segment, last: int, pipeline: Pipeline, history: History) -> Rows:
+    """Return the rows of all features as `pipeline` processes them."""
+    raw = known_rows(history.as_of(last), period.start)
+    seen = raw.as_of(decision)
+    table = apply(raw, pipeline.fit(seen, period))
+    return Rows(table, (Artefact("similarity processors", decision, seen.reads),))
+
+
+def _stored(turn: Turn, recipe: ProxyRecipe, history: History) -> Stored[ProxyData]:
     """Return how proxy data become files: what took long to learn; the table follows from it in a second."""
 
     def save(data: ProxyData, folder: Path) -> None:
@@ -216,40 +259,44 @@ def _stored(learning: _Learning, last: int, recipe: ProxyRecipe, history: Histor
     def load(folder: Path) -> ProxyData:
         record = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
         values = np.load(folder / "similarity.npy", allow_pickle=False)
-        choice = Choice(learning.decision, tuple(record["names"]), record["used"])
-        table, blocks, _ = _proxy_table(choice, learning, last, recipe, history)
+        choice = Choice(turn.decision, tuple(record["names"]), record["used"])
+        table, blocks, _ = _proxy_table(choice, turn.decision, turn.period, turn.last, recipe, history)
         similarity = Similarity(record["start"], record["step"], table.look_ahead, values)
         return ProxyData(choice, table, blocks, similarity, tuple(artefact_of(a) for a in record["learned"]))
 
-    return Stored(lambda: prepare(learning.decision, learning.period, last, recipe, history), save, load)
+    return Stored(lambda: prepare(turn.decision, turn.period, turn.last, recipe, history), save, load)
 
 
 def _proxy_table(
-    choice: Choice, learning: _Learning, last: int, recipe: ProxyRecipe, history: History
+    choice: Choice, decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History
 ) -> tuple[SampleTable, GramBlocks, Artefact]:
     """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what processors read."""
-    start, newest = learning.period.start, history.as_of(last)
+    start, newest = period.start, history.as_of(last)
     raw = known_rows(newest, start, None if choice.names == newest.feature_names else choice.names)
-    seen = raw.as_of(learning.decision)
-    data = apply(raw, recipe.preprocess.fit(seen, learning.period))
+    seen = raw.as_of(decision)
+    data = apply(raw, recipe.preprocess.fit(seen, period))
     table = standardised(data.labelled if recipe.profile.drop_before_scoring else data)
-    fitted = Artefact("proxy processors", learning.decision, seen.reads)
+    fitted = Artefact("proxy processors", decision, seen.reads)
     return table, _blocks(table, start, history.step), fitted
 
 
 def _similarity(
-    table: SampleTable, blocks: GramBlocks, learning: _Learning, last: int, recipe: ProxyRecipe, history: History
+    table: SampleTable,
+    blocks: GramBlocks,
+    decision: int,
+    period: Segment,
+    last: int,
+    recipe: ProxyRecipe,
+    history: History,
 ) -> tuple[Similarity, tuple[Artefact, ...]]:
     """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
-    start = learning.period.start
+    start, step = period.start, history.step
     fitted: tuple[Artefact, ...] = ()
     if recipe.sim_preprocess is not None:
-        raw = known_rows(history.as_of(last), start)
-        seen = raw.as_of(learning.decision)
-        table = apply(raw, recipe.sim_preprocess.fit(seen, learning.period))
-        blocks = _blocks(table, start, history.step)
-        fitted = (Artefact("similarity processors", learning.decision, seen.reads),)
-    view, step = table.as_of(last), history.step
+        rows = _all_features(decision, period, last, recipe.sim_preprocess, history)
+        table, fitted = rows.table, rows.learned
+        blocks = _blocks(table, start, step)
+    view = table.as_of(last)
     if recipe.sim_task_model == "linear":
         return linear_similarity(view, start, blocks, step=step, alpha=recipe.sim_alpha), fitted
     return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=history.observer), fitted

@@ -1,0 +1,82 @@
+"""Which features the proxies see: the most important ones of a booster, as of the choice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from baselines.adaptation.ddgda.gbdt import GbdtParameters
+from harness.artifacts import canonical_json
+from harness.preprocess import Pipeline
+from harness.view_log import Artefact, artefact_of
+
+__all__ = ["Choice", "Chosen", "FeatureChoice"]
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """How the proxy features are chosen.
+
+    Attributes
+    ----------
+    names
+        The choice itself, when it was made by hand.
+    count
+        How many; None takes all. Nothing is fitted in either case.
+    importance
+        Of the booster: number of splits, or total gain.
+    preprocess
+        Makes the booster's features and label.
+    gbdt
+        The booster.
+    refresh_years
+        Choose anew after so many years; None chooses once.
+    """
+
+    names: tuple[str, ...] | None
+    count: int | None
+    importance: Literal["split", "gain"]
+    preprocess: Pipeline
+    gbdt: GbdtParameters
+    refresh_years: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Features chosen at one time.
+
+    Attributes
+    ----------
+    decision
+        It serves decisions from this position on.
+    names
+        Most important first.
+    used
+        How many of them the booster used at all; the rest only fill up the number, in the table's order.
+    """
+
+    decision: int
+    names: tuple[str, ...]
+    used: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A choice, and what was read to make it."""
+
+    choice: Choice
+    learned: Artefact
+
+    def save(self, folder: Path) -> None:
+        """Write it as JSON into an existing folder."""
+        record = {"choice": asdict(self.choice), "learned": asdict(self.learned)}
+        (folder / "chosen.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Chosen:
+        """Read what `save` wrote."""
+        record = json.loads((folder / "chosen.json").read_text(encoding="utf-8"))
+        made = record["choice"]
+        return Chosen(Choice(made["decision"], tuple(made["names"]), made["used"]), artefact_of(record["learned"]))

@@ -1,0 +1,33 @@
+"""How long the rest will take, from how long tasks of the same kind took."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable
+
+__all__ = ["TimeLeft"]
+
+
+class TimeLeft:
+    """Tasks of several kinds that take very different times: an adaptation is not a window."""
+
+    def __init__(self) -> None:
+        self._left: Counter[Hashable] = Counter()
+        self._seconds: defaultdict[Hashable, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def expect(self, kind: Hashable, count: int = 1) -> None:
+        """Add tasks that are still to be done; a negative count: that need not be done any more."""
+        self._left[kind] = max(self._left[kind] + count, 0)
+
+    def measured(self, kind: Hashable, seconds: float) -> None:
+        """Learn how long one task of a kind took."""
+        entry = self._seconds[kind]
+        entry[0] += seconds
+        entry[1] += 1
+
+    def seconds(self, workers: int = 1) -> tuple[float, bool]:
+        """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far."""
+        known = {kind: total / count for kind, (total, count) in self._seconds.items()}
+        left = {kind: count for kind, count in self._left.items() if count > 0}
+        total = sum(known[kind] * count for kind, count in left.items() if kind in known)
+        return total / workers, any(kind not in known for kind in left)

@@ -1,0 +1,27 @@
+"""The time left is told from tasks of the same kind, and is a lower bound while a kind is unknown."""
+
+from __future__ import annotations
+
+from harness.time_left import TimeLeft
+
+
+def test_kinds_that_take_very_different_times_are_kept_apart() -> None:
+    left = TimeLeft()
+    left.expect("adaptation", 2)
+    left.expect("window", 100)
+    assert left.seconds() == (0.0, True)
+    left.measured("window", 0.1)
+    left.expect("window", -1)
+    seconds, at_least = left.seconds()
+    assert (round(seconds, 6), at_least) == (9.9, True)
+    left.measured("adaptation", 60.0)
+    left.expect("adaptation", -1)
+    seconds, at_least = left.seconds(workers=2)
+    assert (round(seconds, 6), at_least) == (34.95, False)
+
+
+def test_what_need_not_be_done_takes_no_time() -> None:
+    left = TimeLeft()
+    left.expect("result", 3)
+    left.expect("result", -5)
+    assert left.seconds() == (0.0, False)
