@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from baselines.adaptation.ddgda.gbdt import GbdtParameters
-from harness.artifacts import canonical_json
-from harness.preprocess import Pipeline
-from harness.view_log import Artefact, artefact_of
+import numba
 
-__all__ = ["Choice", "Chosen", "FeatureChoice"]
+from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, important_features
+from baselines.adaptation.ddgda.proxy import known_rows
+from harness.artifacts import canonical_json
+from harness.preprocess import Pipeline, apply
+from harness.samples import AsOfView
+from harness.view_log import Artefact, artefact_of
+from harness.windows import Segment
+
+__all__ = ["Choice", "Chosen", "FeatureChoice", "choose_features"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +85,24 @@ class Chosen:
         record = json.loads((folder / "chosen.json").read_text(encoding="utf-8"))
         made = record["choice"]
         return Chosen(Choice(made["decision"], tuple(made["names"]), made["used"]), artefact_of(record["learned"]))
+
+
+def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:
+    """Return the most important features of a booster fitted on `period`, through a view as of the choice."""
+    names = view.feature_names
+    if rule.names is not None:
+        return Choice(view.decision, rule.names, len(rule.names))
+    if rule.count is None or rule.count >= len(names):
+        return Choice(view.decision, names, len(names))
+    raw = known_rows(view, period.start)
+    data = apply(raw, rule.preprocess.fit(raw.as_of(view.decision), period))
+    known = data.as_of(view.decision).labelled(period.start, period.stop)
+    booster = fit_booster(
+        known.features(period.start, period.stop),
+        known.label(period.start, period.stop),
+        rule.gbdt,
+        seed=seed,
+        threads=numba.get_num_threads(),
+    )
+    chosen, used = important_features(booster, known.feature_names, rule.count, rule.importance)
+    return Choice(view.decision, chosen, used)

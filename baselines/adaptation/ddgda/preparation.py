@@ -6,24 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-import numba
 import numpy as np
-import numpy.typing as npt
 
-from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, FeatureChoice
-from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, gbdt_similarity, important_features
-from baselines.adaptation.ddgda.profile import Profile
+from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, FeatureChoice, choose_features
+from baselines.adaptation.ddgda.gbdt import gbdt_similarity
 from baselines.adaptation.ddgda.proxy import known_rows, standardised
 from baselines.adaptation.ddgda.shared_similarity import Rows, SharedSimilarity
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
+from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn, turns_of
 from harness.artifacts import canonical_json
 from harness.instantiate import describe
 from harness.interfaces import History, Piece, Stored
 from harness.normal_equations import GramBlocks
 from harness.preprocess import Pipeline, apply
-from harness.samples import AsOfView, SampleTable
+from harness.samples import SampleTable
 from harness.view_log import Artefact, artefact_of
 from harness.windows import Segment
 
@@ -39,38 +36,6 @@ __all__ = [
     "turns_of",
     "waves_of",
 ]
-
-_YEAR = np.timedelta64(365, "D")
-
-
-@dataclass(frozen=True)
-class ProxyRecipe:
-    """How proxy data and similarity are made.
-
-    Attributes
-    ----------
-    choice
-        The features.
-    preprocess
-        Makes the proxy features, before the per-time z-score, and the proxy label.
-    sim_preprocess
-        Makes the data on which similarity is measured, from *all* features; None measures it on the proxy data.
-    sim_task_model, sim_alpha, gbdt
-        The proxy models of the blocks.
-    profile
-        The switches.
-    seed
-        For LightGBM.
-    """
-
-    choice: FeatureChoice
-    preprocess: Pipeline
-    sim_preprocess: Pipeline | None
-    sim_task_model: Literal["linear", "gbdt"]
-    sim_alpha: float
-    gbdt: GbdtParameters
-    profile: Profile
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,59 +61,6 @@ class ProxyData:
     blocks: GramBlocks
     similarity: Similarity
     learned: tuple[Artefact, ...] = ()
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One feature choice.
-
-    Attributes
-    ----------
-    at
-        It serves decisions from this position on.
-    decision, period
-        What may be learned from for it: `period`, through views as of `decision`.
-    last
-        The newest position whose rows are needed.
-    """
-
-    at: int
-    decision: int
-    period: Segment
-    last: int
-
-    def parts(self, recipe: ProxyRecipe, history: History) -> dict[str, object]:
-        """Return what determines its proxy data, besides the data and the code."""
-        return {
-            "decision": self.decision,
-            "period": [self.period.start, self.period.stop],
-            "last": self.last,
-            "recipe": describe(recipe),
-            "step": history.step,
-        }
-
-
-def turns_of(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[Turn, ...]:
-    """Return the feature choices, in time order.
-
-    Parameters
-    ----------
-    served
-        (decision, last position whose data it needs) of every meta-task and window.
-    recipe, history
-        The rule and the past.
-    """
-    first = history.windows[0]
-    view = history.as_of(first.decision)
-    decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, recipe.choice.refresh_years)
-    turns = []
-    for at, until in zip(decisions, [*decisions[1:], len(view.calendar)], strict=True):
-        decision, period = at, Segment(first.train.start, at - view.look_ahead + 1)
-        if recipe.profile.learn_choice_late:
-            decision, period = first.decision, first.train
-        last = max(needed for made, needed in served if at <= made < until)
-        turns.append(Turn(at, decision, period, last))
-    return tuple(turns)
 
 
 def prepare_all(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tuple[ProxyData, ...]:
@@ -302,38 +214,8 @@ def _similarity(
     return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=history.observer), fitted
 
 
-def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:
-    """Return the most important features of a booster fitted on `period`, through a view as of the choice."""
-    names = view.feature_names
-    if rule.names is not None:
-        return Choice(view.decision, rule.names, len(rule.names))
-    if rule.count is None or rule.count >= len(names):
-        return Choice(view.decision, names, len(names))
-    raw = known_rows(view, period.start)
-    data = apply(raw, rule.preprocess.fit(raw.as_of(view.decision), period))
-    known = data.as_of(view.decision).labelled(period.start, period.stop)
-    booster = fit_booster(
-        known.features(period.start, period.stop),
-        known.label(period.start, period.stop),
-        rule.gbdt,
-        seed=seed,
-        threads=numba.get_num_threads(),
-    )
-    chosen, used = important_features(booster, known.feature_names, rule.count, rule.importance)
-    return Choice(view.decision, chosen, used)
-
-
 def _blocks(table: SampleTable, start: int, step: int) -> GramBlocks:
     return GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=start)
-
-
-def _refreshes(decisions: list[int], times: npt.NDArray[np.datetime64], years: int | None) -> list[int]:
-    """Return the decisions at which features are chosen: the first, and each that is `years` after the last choice."""
-    chosen = decisions[:1]
-    for at in decisions[1:]:
-        if years is not None and times[at] - times[chosen[-1]] >= years * _YEAR:
-            chosen.append(at)
-    return chosen
 
 
 def _tell(choice: Choice, history: History) -> None:
