@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import sys
 import traceback
 import typing
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def describe(value: object) -> object:
         fields = {
             f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_described(f, value)
         }
-        return {TARGET: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+        return {TARGET: _name(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -74,7 +75,13 @@ def describe(value: object) -> object:
     if isinstance(value, Path):
         return value.as_posix()
     attributes = {k: describe(v) for k, v in sorted(vars(value).items()) if not k.startswith("_")}
-    return {TARGET: f"{type(value).__module__}.{type(value).__qualname__}", **attributes}
+    return {TARGET: _name(type(value)), **attributes}
+
+
+def _name(cls: type) -> str:
+    """Return what a class is called in a snapshot: a module that was split keeps its name by `described_in`."""
+    module = vars(sys.modules[cls.__module__]).get("described_in", cls.__module__)
+    return f"{module}.{cls.__qualname__}"
 
 
 def _is_described(field: dataclasses.Field[Any], owner: object) -> bool:

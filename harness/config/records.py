@@ -37,6 +37,8 @@ __all__ = [
     "rebuild",
 ]
 
+# What snapshots call the module of these classes: they are older than this file.
+described_in = "harness.config"
 
 AuditLevel = Literal["none", "static", "sampled", "full"]
 
