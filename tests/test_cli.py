@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness.cli import main
+from harness.cli.tables import leaderboard_table
+from harness.leaderboard import COLUMNS, Leaderboard, Row
 from harness.snapshot import read_snapshot
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
@@ -102,7 +106,7 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(
 def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "-m", *SMALL, "model.alpha=0.01,-1", "adaptation=rolling_retrain,gf_exp"]) == 0
     out = capsys.readouterr().out
-    assert out.count("refused: ") == 2
+    assert sum(line.startswith("refused ") for line in out.splitlines()) == 2
     assert "oracle" in out
     path = Path(out.split("table ", 1)[1].split()[0])
     assert sorted(p.name for p in path.parent.iterdir()) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
@@ -117,6 +121,20 @@ def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[st
     assert other["in_confidence_set"] in ("True", "False")
     record = json.loads((path.parent / "leaderboard.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in record["statistics"]["rows"]] == [reference, other["cell"]]
+
+
+@pytest.mark.parametrize(("width", "whole"), [(80, False), (160, True)])
+def test_names_that_do_not_fit_beside_the_metrics_stand_below_them(width: int, whole: bool) -> None:
+    names = ["adaptation=ddgda adaptation.alpha=0.01", "adaptation=ddgda adaptation.alpha=1"]
+    rows = [Row(name, "done", dict.fromkeys(COLUMNS, 0.1), 1.0, False, None, None) for name in names]
+    refused = Row("windows.step=0", "refused", {}, 0.0, False, "The step must be positive.\nmore", None)
+    board = Leaderboard((*rows, refused), tuple(COLUMNS)[:7], "rank_IC", None)
+    console = Console(width=width, file=io.StringIO())
+    console.print(leaderboard_table(board, width))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [f"{number:<9} {name}" in lines for number, name in enumerate(names, start=1)] == [not whole] * 2
+    assert any(line.strip().startswith(names[0] + "  ") for line in lines) == whole
+    assert "refused   windows.step=0: The step must be positive." in lines
 
 
 def test_a_reference_that_is_no_cell_is_refused_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,8 @@ class _TimeLeftColumn(TimeRemainingColumn):
         if task.fields.get("left") is None:
             return super().render(task)
         seconds, at_least = task.fields["left"]
+        if at_least and seconds < 1:
+            return Text("-:--:--", style="progress.remaining")  # nothing is known yet
         text = f"{'≥ ' if at_least else ''}{timedelta(seconds=round(seconds))}"
         return Text(text, style="progress.remaining")
 

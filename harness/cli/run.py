@@ -135,7 +135,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(board.to_json(), markup=False, soft_wrap=True, end="")
     else:
-        out.print(tables.leaderboard_table(board))
+        out.print(tables.leaderboard_table(board, out.width))
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)

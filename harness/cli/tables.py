@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _SYMMETRIC = 1e-9
+_METRIC_WIDTH, _NAME_WIDTH = 10, 24  # characters
 
 
 def result_table(result: ExperimentResult) -> Table:
@@ -57,15 +58,22 @@ def result_table(result: ExperimentResult) -> Table:
     return table
 
 
-def leaderboard_table(board: Leaderboard) -> Table:
-    """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics."""
+def leaderboard_table(board: Leaderboard, width: int) -> Group:
+    """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics.
+
+    Where names would be cut to fit in `width` characters they stand below the table, by number; so do the reasons of
+    refused and failed cells.
+    """
     table = Table(title=f"sorted by {COLUMNS[board.sorted_by]}", box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("cell")
+    table.add_column("cell", overflow="fold")
     for metric in board.metrics:
         table.add_column(COLUMNS.get(metric, metric), justify="right", min_width=7)
     table.add_column("seconds", justify="right")
     best = {metric: board.best(metric) for metric in board.metrics}
-    for row in board.rows:
+    longest = max((len(row.name) for row in board.rows), default=0)
+    numbered = width < (len(board.metrics) + 1) * _METRIC_WIDTH + min(longest, _NAME_WIDTH)
+    below: list[str] = []
+    for number, row in enumerate(board.rows, start=1):
         cells = []
         for metric in board.metrics:
             value = row.values.get(metric)
@@ -73,10 +81,18 @@ def leaderboard_table(board: Leaderboard) -> Table:
             sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
             cells.append(Text(f"{_number(value)}{sign}", style="bold green" if is_best else ""))
         cost = "stored" if row.reused else f"{row.seconds:.1f}"
-        name = f"{name_mark(board.statistics, row.name)} {row.name}".strip()
-        label = name if row.note is None else f"{name}\n{row.outcome}: {row.note.splitlines()[0]}"
-        table.add_row(Text(label), *cells, "" if row.outcome == "oracle" else cost)
-    return table
+        label = str(number) if numbered else row.name
+        if numbered:
+            below.append(f"{number:<9} {row.name}")
+        if row.note is not None:
+            below.append(f"{row.outcome:<9} {row.name}: {row.note.splitlines()[0]}")
+            cost = row.outcome
+        table.add_row(
+            Text(f"{name_mark(board.statistics, row.name)} {label}".strip()),
+            *cells,
+            "" if row.outcome == "oracle" else cost,
+        )
+    return Group(table, *(Text(line, overflow="fold") for line in below))
 
 
 def plan_table(plan: SweepPlan) -> Group:
