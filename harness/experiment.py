@@ -12,8 +12,8 @@ from harness.artifacts import ArtifactStore, canonical_json, write_atomically
 from harness.config import ExperimentConfig, compose_config
 from harness.errors import ConfigError
 from harness.instantiate import describe, modules_of
-from harness.interfaces import Observer, Silent
 from harness.job import ADAPTATION, ARTEFACTS, METRICS, PREDICTIONS, READS, RESOLVED, SERIES, Job, settings_of
+from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch, provenance
 from harness.schedule import describe_windows

@@ -14,8 +14,9 @@ from harness.artifacts import ArtifactStore
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
 from harness.execution import Ended, Executor, Pool, Serial, Task
-from harness.interfaces import Observer, StoredAdaptation
+from harness.interfaces import StoredAdaptation
 from harness.job import Job
+from harness.observer import Observer
 from harness.shelf import Shelf
 from harness.time_left import TimeLeft
 from harness.worker import Request, Step, work

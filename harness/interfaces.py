@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from harness.errors import DataError
 from harness.normal_equations import GramBlocks, NormalEquations
+from harness.observer import Observer
 from harness.samples import AsOfView
 from harness.windows import Segment, Window
 
@@ -28,10 +29,8 @@ __all__ = [
     "LeakyTwins",
     "LearnSet",
     "Model",
-    "Observer",
     "Piece",
     "Preprocess",
-    "Silent",
     "Stash",
     "Stored",
     "StoredAdaptation",
@@ -346,46 +345,3 @@ class DividedAdaptation(StoredAdaptation, Protocol):
     def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
         """Return the pieces; those of a wave need all earlier waves and not each other. Computes nothing itself."""
         ...
-
-
-class Observer(Protocol):
-    """Told about progress; returns nothing, so that it cannot change a number."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Begin a stage of `total` units of work."""
-        ...
-
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Count `done` more units as finished."""
-        ...
-
-    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
-        """Say anew how many units there are in all, and how long the rest will take, at least or about."""
-        ...
-
-    def finish(self, stage: str, note: str = "") -> None:
-        """End the stage; `note` says what came of it."""
-        ...
-
-    def notice(self, message: str) -> None:
-        """Tell the user something."""
-        ...
-
-
-class Silent:
-    """An observer that ignores everything."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Ignore."""
-
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Ignore."""
-
-    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
-        """Ignore."""
-
-    def finish(self, stage: str, note: str = "") -> None:
-        """Ignore."""
-
-    def notice(self, message: str) -> None:
-        """Ignore."""

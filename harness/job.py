@@ -17,15 +17,8 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.evaluation import Evaluation, Judged, evaluate, intervals
 from harness.instantiate import describe, modules_of
-from harness.interfaces import (
-    DividedAdaptation,
-    FittedAdaptation,
-    History,
-    Observer,
-    Silent,
-    Stored,
-    StoredAdaptation,
-)
+from harness.interfaces import DividedAdaptation, FittedAdaptation, History, Stored, StoredAdaptation
+from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
 from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage

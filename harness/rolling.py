@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, UnsupportedWeightsError
-from harness.interfaces import Observer, Silent, TimeWeights
+from harness.interfaces import TimeWeights
+from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.samples import SampleTable
 from harness.window_stage import Cache, Recipe, WindowReads, WindowStage, learning_segments

@@ -20,7 +20,7 @@ from harness.errors import DataError
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.expression import parse
 from harness.instantiate import describe, modules_of
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.provenance import Stopwatch
 from harness.samples import RowIndex, SampleTable, index_rows
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from harness.artifacts import ArtifactStore, Key
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
-from harness.interfaces import Observer, StoredAdaptation
+from harness.interfaces import StoredAdaptation
 from harness.job import Job
+from harness.observer import Observer
 from harness.provenance import Stopwatch
 from harness.shelf import Shelf
 from harness.sweep import Cell

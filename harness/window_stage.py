@@ -13,8 +13,9 @@ import numpy.typing as npt
 from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
 from harness.data.fingerprint import fingerprint_arrays
 from harness.instantiate import describe
-from harness.interfaces import FittedAdaptation, FittedPreprocess, LearnSet, Model, Observer, Preprocess, TimeWeights
+from harness.interfaces import FittedAdaptation, FittedPreprocess, LearnSet, Model, Preprocess, TimeWeights
 from harness.normal_equations import GramBlocks, Period
+from harness.observer import Observer
 from harness.preprocess import apply
 from harness.samples import Reads, SampleTable
 from harness.shelf import Shelf

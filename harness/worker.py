@@ -17,8 +17,8 @@ from typing import Literal
 from harness.artifacts import ArtifactStore, Key
 from harness.config import rebuild
 from harness.errors import ArtifactError, HarnessError
-from harness.interfaces import Silent
 from harness.job import Job
+from harness.observer import Silent
 from harness.provenance import Stopwatch
 from harness.shelf import Shelf
 

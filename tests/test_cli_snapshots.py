@@ -20,7 +20,7 @@ from harness.compare import Learned, load_tolerances
 from harness.config import ExperimentConfig, compose_config
 from harness.data.panel_files import save_panel
 from harness.errors import ConfigError
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.snapshot import Snapshot, read_snapshot, write_snapshot
 
 SUITE = """\

@@ -12,7 +12,7 @@ from harness.artifacts import ArtifactStore, Key
 from harness.config import compose_config
 from harness.data.source import Source
 from harness.experiment import ExperimentResult, run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.shelf import Shelf
 from harness.stages import panel_key_of
 

@@ -29,7 +29,7 @@ from harness.errors import ConfigError, DataError
 from harness.evaluation import evaluate
 from harness.execution import Local
 from harness.experiment import run, run_experiment
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
 from harness.search import SearchRequest, SearchResult, TrialResult, search

@@ -10,7 +10,7 @@ import numpy as np
 from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.experiment import run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.samples import Reads, RowIndex, SampleTable
 from harness.view_log import Artefact, ViewLog
 

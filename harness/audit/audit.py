@@ -22,8 +22,8 @@ from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError, LookAheadError
 from harness.experiment import ExperimentResult, run
-from harness.interfaces import Observer, Silent
 from harness.job import Job
+from harness.observer import Observer, Silent
 from harness.shelf import Shelf
 from harness.snapshot import Snapshot, write_snapshot
 

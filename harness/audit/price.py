@@ -12,7 +12,7 @@ from harness.audit.twins import twins
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
 from harness.experiment import run
-from harness.interfaces import Observer, Silent
+from harness.observer import Observer, Silent
 
 __all__ = ["Price", "prices"]
 

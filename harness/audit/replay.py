@@ -10,7 +10,8 @@ from harness.artifacts import ArtifactStore
 from harness.audit.outside import Outside, Watched
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
-from harness.interfaces import FittedAdaptation, History, Observer, Preprocess, Silent
+from harness.interfaces import FittedAdaptation, History, Preprocess
+from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
 from harness.rolling import Recipe, collect, roll, window_stage

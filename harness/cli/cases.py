@@ -15,7 +15,7 @@ from harness.compare import damaged, failed
 from harness.config import compose_config
 from harness.errors import ConfigError, HarnessError, SnapshotError, closest
 from harness.experiment import ExperimentResult
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.regression import named_suite, standard_of, suite_names
 from harness.shelf import Shelf
 from harness.snapshot import read_snapshot

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.artifacts import ArtifactStore
 from harness.cli.help import config_groups
 from harness.config import ExperimentConfig, compose_config
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.provenance import Stopwatch
 from harness.stages import Stages
 

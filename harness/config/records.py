@@ -21,7 +21,8 @@ from harness.execution import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
 from harness.instantiate import LATER, build_record
-from harness.interfaces import Adaptation, Model, Observer, Preprocess
+from harness.interfaces import Adaptation, Model, Preprocess
+from harness.observer import Observer
 from harness.portfolio import TopkDropout
 from harness.significance import Bootstrap
 from harness.windows import Kind

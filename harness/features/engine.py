@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numba
 import numpy as np
@@ -18,34 +17,15 @@ from harness.features.feature_set import FeatureSet
 from harness.features.graph import Plan
 from harness.features.kernels.scatter import compact, scatter
 from harness.features.lowering import build_plan
+from harness.observer import Observer
 
-__all__ = ["MARKET_FIELDS", "FeatureMatrix", "Progress", "check_fields", "compute_expression", "compute_features"]
+__all__ = ["MARKET_FIELDS", "FeatureMatrix", "Observer", "check_fields", "compute_expression", "compute_features"]
 
 Floats = npt.NDArray[np.float32]
 
 # Fields that a market is expected to have; a panel that lacks one has it NaN everywhere.
 MARKET_FIELDS = ("open", "high", "low", "close", "volume", "vwap", "amount", "factor", "change")
 STAGE = "features"
-
-
-class Progress(Protocol):
-    """Told how far the computation is; returns nothing, so that it cannot change a number."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Begin a stage of `total` units."""
-        ...
-
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Count `done` more units."""
-        ...
-
-    def finish(self, stage: str, note: str = "") -> None:
-        """End the stage."""
-        ...
-
-    def notice(self, message: str) -> None:
-        """Tell the user."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +74,7 @@ def compute_features(
     codes: npt.NDArray[np.int32],
     *,
     out: Floats | None = None,
-    observer: Progress | None = None,
+    observer: Observer | None = None,
 ) -> FeatureMatrix:
     """Compute all features at all rows.
 

@@ -5,35 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from harness.errors import DataError, LookAheadError
 from harness.normal_equations.equations import NormalEquations
 from harness.normal_equations.sums import Doubles, Floats, Positions, in_order, sums_of_piece
+from harness.observer import Observer
 
-__all__ = ["GramBlocks", "Period", "Progress"]
+__all__ = ["GramBlocks", "Observer", "Period"]
 
 Period = tuple[int, int]
 _STAGE = "gram blocks"
 _MOST_RUNS = 2  # a block across which the weight changes once is cut there, and both parts are kept for later windows
-
-
-class Progress(Protocol):
-    """The part of an observer that is told about the blocks."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Hear that a stage of `total` units of work begins."""
-        ...
-
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Hear that `done` more units are finished."""
-        ...
-
-    def finish(self, stage: str, note: str = "") -> None:
-        """Hear that the stage has ended."""
-        ...
 
 
 class GramBlocks:
@@ -67,7 +51,7 @@ class GramBlocks:
         *,
         step: int,
         origin: int = 0,
-        observer: Progress | None = None,
+        observer: Observer | None = None,
         kept: Callable[[], Mapping[Period, Doubles]] | None = None,
     ) -> None:
         if step < 1:
@@ -216,7 +200,7 @@ class _Store:
         label: Floats,
         offsets: Positions,
         bounds: Positions,
-        observer: Progress | None,
+        observer: Observer | None,
         kept: Callable[[], Mapping[Period, Doubles]] | None,
     ) -> None:
         self.bounds = bounds

@@ -69,7 +69,7 @@ def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
     """Run an experiment, and audit it at its own level."""
     from harness.audit import run_audited
     from harness.config import compose_config
-    from harness.interfaces import Silent
+    from harness.observer import Silent
 
     return run_audited(compose_config(overrides), Silent())[0]
 

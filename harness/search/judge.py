@@ -17,7 +17,7 @@ from harness.execution import Executor, Serial
 from harness.experiment import ExperimentResult, run
 from harness.fill import WorkersLostError, fill
 from harness.instantiate import describe
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.provenance import Stopwatch
 from harness.search.objective import unknown_metric
 from harness.search.period import ValidationPeriod, on_validation, validation_period

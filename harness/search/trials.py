@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artifacts import write_atomically
 from harness.execution import Executor
-from harness.interfaces import Observer, Silent
+from harness.observer import Observer, Silent
 from harness.search.identity import identity_of
 from harness.search.judge import Judge, judged
 from harness.search.objective import direction_of

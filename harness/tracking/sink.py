@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from harness.artifact_lock import only_maker
 from harness.errors import ConfigError, HarnessError
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.tracking.names import without_password
 from harness.tracking.record import Tracked, read_tracked
 from harness.tracking.server import Server, unreachable

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
-from harness.interfaces import History, Silent
+from harness.interfaces import History
+from harness.observer import Silent
 from harness.samples import RowIndex, SampleTable
 from harness.windows import Schedule, Segment, Window, walk_forward
 

@@ -14,7 +14,7 @@ from baselines.adaptation.ddgda.meta_split import Phase
 from baselines.adaptation.ddgda.records import SCHEMA_VERSION, load
 from harness.errors import ArtifactError, ConfigError, DataError
 from harness.instantiate import build, describe
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.samples import AsOfView, SampleTable
 from harness.windows import Window
 from tests.adaptation.configured import CONF, configured, ddgda

@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, gbdt_similarity, important_features
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
 from harness.errors import ConfigError, LookAheadError
-from harness.interfaces import Silent
 from harness.normal_equations import GramBlocks
+from harness.observer import Silent
 from harness.samples import SampleTable
 from tests.adaptation.streams import Stream
 

@@ -16,7 +16,7 @@ from harness.audit.twins import BackwardFilled
 from harness.config import compose_config
 from harness.data.panel import Panel
 from harness.experiment import run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.predictions import Predictions
 from tests.audit.market import SMALL, small
 

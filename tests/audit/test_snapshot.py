@@ -11,7 +11,7 @@ from harness.audit import Level, Verdict, audit, run_audited
 from harness.cli import main
 from harness.errors import ConfigError
 from harness.experiment import run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.snapshot import identity_digest, read_snapshot
 from tests.audit.market import SMALL, small
 

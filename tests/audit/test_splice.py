@@ -20,8 +20,8 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.experiment import run
 from harness.features import engine
-from harness.interfaces import Silent
 from harness.job import Job
+from harness.observer import Silent
 from harness.provenance import Stopwatch
 from harness.samples import SampleTable
 from harness.stages import Stages

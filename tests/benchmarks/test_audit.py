@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from harness.audit import Level, audit_result
 from harness.config import compose_config
 from harness.experiment import run
-from harness.interfaces import Silent
+from harness.observer import Silent
 
 pytestmark = pytest.mark.nightly
 

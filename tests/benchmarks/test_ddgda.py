@@ -19,8 +19,8 @@ from baselines.adaptation.ddgda.preparation import Choice, ProxyData
 from baselines.adaptation.ddgda.profile import QLIB
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity, whole_blocks
 from baselines.adaptation.ddgda.weight_model import WeightShape
-from harness.interfaces import Silent
 from harness.normal_equations import GramBlocks
+from harness.observer import Silent
 from harness.samples import SampleTable
 from tests.adaptation.configured import configured
 from tests.adaptation.streams import Stream

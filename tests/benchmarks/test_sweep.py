@@ -18,7 +18,7 @@ from harness.artifacts import ArtifactStore, key_of
 from harness.config import ExperimentConfig
 from harness.execution import Dask, Executor, Local, Task
 from harness.experiment import ExperimentResult, run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.shelf import Shelf
 from harness.sweep import Outcome, plan_sweep, run_sweep
 from tests.execution import tasks

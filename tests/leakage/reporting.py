@@ -19,7 +19,7 @@ import harness.window_stage
 from harness.artifacts import Key, key_of
 from harness.data.panel import Panel
 from harness.experiment import run
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.predictions import Predictions
 from tests.audit.market import small
 from tests.leakage.mutant import Mutant

@@ -17,7 +17,8 @@ from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
 from harness.instantiate import build
-from harness.interfaces import History, Silent
+from harness.interfaces import History
+from harness.observer import Silent
 from harness.samples import RowIndex, SampleTable, index_rows
 from harness.windows import Schedule, Segment, Window, walk_forward
 from tests.parity import oracle

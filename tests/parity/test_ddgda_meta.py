@@ -46,8 +46,8 @@ from baselines.adaptation.ddgda.profile import POINT_IN_TIME, QLIB
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.errors import ConfigError
-from harness.interfaces import Silent
 from harness.normal_equations import GramBlocks
+from harness.observer import Silent
 from harness.samples import SampleTable
 from tests.parity import ddgda_run, oracle
 

@@ -11,7 +11,8 @@ import pytest
 from harness.artifacts import ArtifactStore
 from harness.cli import main
 from harness.config import compose_config
-from harness.interfaces import History, Silent
+from harness.interfaces import History
+from harness.observer import Silent
 from harness.provenance import Stopwatch
 from harness.report import read_cells
 from harness.report.cells import Report

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from harness.cli import main
-from harness.interfaces import Silent
+from harness.observer import Silent
 from harness.tracking import Mlflow
 from harness.tracking.names import accepted, without_password
 from harness.tracking.record import Record

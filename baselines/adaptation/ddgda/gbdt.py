@@ -14,7 +14,7 @@ import numpy.typing as npt
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
 from harness.errors import ConfigError
-from harness.interfaces import Observer
+from harness.observer import Observer
 from harness.samples import AsOfView
 
 __all__ = ["BlockProxies", "GbdtParameters", "fit_booster", "gbdt_similarity", "important_features"]
