@@ -137,6 +137,17 @@ class TestCommands:
         assert "removed 0 results" in capsys.readouterr().out
         assert len(entries(Path(".bench/store"))) == 1
 
+    def test_a_reset_never_removes_the_whole_store_for_one_experiment(self, capsys: pytest.CaptureFixture[str]) -> None:
+        ArtifactStore(Path(".bench/store")).get_or_make(key(1), lambda f: None)
+        assert main(["cache", "reset", "model.alpha=1", "--yes"]) == 2
+        assert "bench cache gc model.alpha=1" in capsys.readouterr().err
+        assert len(entries(Path(".bench/store"))) == 1
+
+    @pytest.mark.parametrize("limit", ["inf", "nan"])
+    def test_a_limit_is_a_finite_number(self, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "gc", "--keep-gb", limit]) == 2
+        assert "--keep-gb" in capsys.readouterr().err
+
     def test_a_negative_limit_is_a_mistake(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["cache", "gc", "--older-than", "-1"]) == 2
         assert "--older-than" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -128,7 +129,7 @@ def cache_verify(arguments: Arguments, out: Console, err: Console) -> int:
 def cache_gc(arguments: Arguments, out: Console, err: Console) -> int:
     """Remove what meets every condition."""
     for name, value in (("--older-than", arguments.older_than), ("--keep-gb", arguments.keep_gb)):
-        if value is not None and not value >= 0:
+        if value is not None and not 0 <= value < math.inf:
             raise ConfigError("A limit is a number from 0 on.", where=name, got=value, expected="a number ≥ 0")
     limits = (arguments.older_than, arguments.keep_gb, arguments.stage, arguments.overrides or None)
     root, found = _found(arguments, err)
@@ -149,6 +150,15 @@ def cache_gc(arguments: Arguments, out: Console, err: Console) -> int:
 
 def cache_reset(arguments: Arguments, out: Console, err: Console) -> int:
     """Remove every result."""
+    other = next((override for override in arguments.overrides if not override.startswith("output.")), None)
+    if other is not None:
+        raise ConfigError(
+            "A reset removes the whole store, not what one experiment uses.",
+            where="bench cache reset",
+            got=other,
+            expected="no override, or output.store=FOLDER",
+            hint=f"bench cache gc {other} removes what that experiment uses",
+        )
     root = _root(config_of(arguments))
     found = entries(root)
     if arguments.yes:

@@ -178,7 +178,7 @@ def unreachable() -> tuple[type[Exception], ...]:
         sqlalchemy.exc.SQLAlchemyError,
         alembic.util.exc.CommandError,
         OSError,
-        # Of an address that is none, and of an answer that is not MLflow's.
+        # Of an answer that is not MLflow's, and of text that cannot be sent.
         ValueError,
     )
 

@@ -87,11 +87,6 @@ def test_a_server_that_never_answers_is_a_notice_in_bounded_time(
     assert "1 sent" in capsys.readouterr().out
 
 
-def test_an_address_that_is_none_is_a_notice(run_folder: Path) -> None:
-    done = Mlflow("http://a..b:5000", timeout=1).push([run_folder], run_folder.parent, Silent())
-    assert set(done.missed) == {run_folder}
-
-
 def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,9 +107,9 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
         with sqlite3.connect(tmp_path / "half.db") as database:
             return [status for (status,) in database.execute("select status from runs")]
 
-    for error, status in ((OSError, "FAILED"), (KeyboardInterrupt, "KILLED")):
+    for error, status in ((ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")):
         monkeypatch.setattr(Server, "_fill", broken(error))
-        if error is OSError:
+        if error is ValueError:
             assert copy in sink.push([copy], tmp_path, Silent()).missed
         else:
             with pytest.raises(KeyboardInterrupt):
@@ -200,7 +195,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         try:
             if requests.get(url, timeout=1).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:  # also one that is still too busy to answer
             time.sleep(0.2)
     raise AssertionError("the server did not come up within two minutes")
 
