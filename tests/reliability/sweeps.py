@@ -8,17 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.reliability.counted import LOG
+
 SWEEP = [
     *["data.instruments=24", "data.days=480", "data.members=16", "label.horizon=5", "windows.step=20"],
     *["adaptation=rolling_retrain,ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2"],
     *["adaptation.fea_imp_n=5", "adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
+    "model._target_=tests.reliability.counted.CountedLinear",
 ]
 CELLS = 2
 _MAIN = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start the sweep on the store and runs of a folder."""
+    """Start the sweep on the store and runs of a folder; every fit is a line of its file ``fits``."""
+    folder.mkdir(parents=True, exist_ok=True)
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN, "run", "-m", *SWEEP, *where, *overrides],
@@ -26,7 +30,7 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"PYTHONWARNINGS": "default"},
+        env=os.environ | {"PYTHONWARNINGS": "default", LOG: str(folder / "fits")},
     )
 
 
@@ -52,6 +56,21 @@ def made(folder: Path, stage: str = "window") -> dict[str, int]:
     """Return result → time at which it was made, of a stage; a result that is made again has another time."""
     manifests = (folder / "store" / stage).glob("[!.]*/manifest.json")
     return {path.parent.name: path.stat().st_mtime_ns for path in manifests}
+
+
+def finished_windows(folder: Path) -> set[str]:
+    """Return the windows that the store holds, as `fits` tells them."""
+    found = set()
+    for path in (folder / "store" / "window").glob("[!.]*/manifest.json"):
+        parts = json.loads(path.read_text(encoding="utf-8"))["parts"]
+        found.add(json.dumps([parts["train"], parts["weights"]]))
+    return found
+
+
+def fits(folder: Path) -> list[str]:
+    """Return the window of every fit so far, in order."""
+    path = folder / "fits"
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def scratch(folder: Path) -> list[Path]:

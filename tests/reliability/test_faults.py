@@ -15,7 +15,7 @@ import pytest
 
 from harness.snapshot import read_snapshot
 from harness.store_care import damaged, entries
-from tests.reliability.sweeps import finish, made, scratch, snapshots, start
+from tests.reliability.sweeps import finish, finished_windows, fits, made, scratch, snapshots, start
 
 Undisturbed = tuple[dict[str, object], int, float]
 
@@ -26,7 +26,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     began = time.perf_counter()
     finish(folder)
-    return snapshots(folder), len(made(folder)), time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    assert len(fits(folder)) == len(finished_windows(folder)) == len(made(folder))
+    return snapshots(folder), len(made(folder)), seconds
 
 
 def check_what_is_visible(folder: Path) -> None:
@@ -38,7 +40,7 @@ def check_what_is_visible(folder: Path) -> None:
 
 def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, how: str) -> None:
     for moment in moments:
-        before = made(folder)
+        before, known, fitted = made(folder), finished_windows(folder), len(fits(folder))
         with start(folder, f"executor={how}") as process:
             try:
                 process.wait(timeout=moment)
@@ -46,12 +48,14 @@ def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, ho
                 os.kill(process.pid, signal.SIGKILL)
             process.communicate()
         after = made(folder)
-        assert {name: after[name] for name in before} == before, "a finished window was computed again"
+        assert {name: after[name] for name in before} == before, "a finished window was replaced"
+        assert not known & set(fits(folder)[fitted:]), "a finished window was fitted again"
         check_what_is_visible(folder)
-    before = made(folder)
     time.sleep(0.5)  # orphaned workers see the end of their input
+    before, known, fitted = made(folder), finished_windows(folder), len(fits(folder))
     finish(folder)
     after = made(folder)
+    assert len(fits(folder)) - fitted == undisturbed[1] - len(known), "a window was fitted twice, or not at all"
     assert {name: after[name] for name in before} == before
     assert len(after) == undisturbed[1]
     assert snapshots(folder) == undisturbed[0]
@@ -83,7 +87,7 @@ def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undistu
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
     assert snapshots(tmp_path) == undisturbed[0]
-    assert len(made(tmp_path)) == undisturbed[1]
+    assert len(made(tmp_path)) == len(fits(tmp_path)) == undisturbed[1]
     assert scratch(tmp_path) == []
 
 
@@ -102,11 +106,73 @@ def test_ctrl_c_takes_the_workers_down_and_leaves_nothing_half_written(tmp_path:
     check_what_is_visible(tmp_path)
 
 
+@pytest.mark.nightly
+def test_dask_workers_that_are_killed_in_the_middle_of_a_sweep_change_nothing(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    with start(tmp_path, "executor=dask", "executor.workers=2") as process:
+        killed: set[int] = set()
+        while process.poll() is None and len(killed) < 3:
+            seen = len(made(tmp_path))
+            for worker in [pid for pid in workers_of(process.pid) if pid not in killed][: seen and 1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+            time.sleep(0.2)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert killed
+    assert snapshots(tmp_path) == undisturbed[0]
+    check_what_is_visible(tmp_path)
+
+
+@pytest.mark.nightly
+def test_ctrl_c_takes_a_dask_cluster_of_ones_own_down(tmp_path: Path) -> None:
+    with start(tmp_path, "executor=dask", "executor.workers=2") as process:
+        while process.poll() is None and not made(tmp_path):
+            time.sleep(0.05)
+        workers = workers_of(process.pid)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run the same command to resume" in errors
+    assert workers
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    check_what_is_visible(tmp_path)
+
+
+@pytest.mark.nightly
+def test_a_byte_that_flips_in_any_stage_is_noticed_and_computed_again(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    finish(tmp_path)
+    for stage in sorted(path for path in (tmp_path / "store").iterdir() if path.is_dir()):
+        for entry in sorted(path for path in stage.iterdir() if not path.name.startswith("."))[:2]:
+            victim = max(
+                (p for p in entry.rglob("*") if p.is_file() and p.name != "manifest.json"),
+                key=lambda p: p.stat().st_size,
+            )
+            content = bytearray(victim.read_bytes())
+            content[len(content) // 2] ^= 1
+            victim.write_bytes(content)
+    shutil.rmtree(tmp_path / "runs")
+    finish(tmp_path)
+    assert snapshots(tmp_path) == undisturbed[0]
+    check_what_is_visible(tmp_path)
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes of a cluster, which their nannies in the main process have spawned."""
+    found = []
+    for child in children(pid):
+        command = Path(f"/proc/{child}/cmdline")
+        if command.exists() and b"spawn_main" in command.read_bytes():
+            found.append(child)
+    return found
+
+
 def children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    if not path.exists():
+    """Return the processes that any thread of a process has started."""
+    if not Path(f"/proc/{pid}/task/{pid}/children").exists():
         pytest.skip("this system does not tell the children of a process")
-    return [int(child) for child in path.read_text().split()]
+    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
 
 
 @pytest.fixture
