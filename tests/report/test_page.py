@@ -165,7 +165,14 @@ def test_it_prints_without_controls(driver: Any, page: Path) -> None:
     try:
         assert not driver.find_element("id", "theme").is_displayed()
         assert not driver.find_element("css selector", "nav").is_displayed()
+        assert not any(bar.is_displayed() for bar in driver.find_elements("css selector", ".modebar-container"))
         assert driver.find_element("id", "leaderboard").is_displayed()
+        folded = len(driver.find_elements("css selector", "details:not([open])"))
+        assert folded > 0
+        driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+        assert driver.find_elements("css selector", "details:not([open])") == []
+        driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
+        assert len(driver.find_elements("css selector", "details:not([open])")) == folded
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 

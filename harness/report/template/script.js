@@ -128,8 +128,18 @@
     boxes.forEach((box) => box.addEventListener("change", () => redraw()));
     document.getElementById("theme").addEventListener("click", () => wear(theme === "dark" ? "light" : "dark"));
     let before = theme;
-    window.addEventListener("beforeprint", () => { before = theme; redraw(all); wear("light"); });
-    window.addEventListener("afterprint", () => wear(before));
+    let folded = [];
+    window.addEventListener("beforeprint", () => {
+      before = theme;
+      folded = [...document.querySelectorAll("details:not([open])")];
+      folded.forEach((element) => { element.open = true; });
+      redraw(all);
+      wear("light");
+    });
+    window.addEventListener("afterprint", () => {
+      folded.forEach((element) => { element.open = false; });
+      wear(before);
+    });
   }
 
   // Tables: sort by a heading's button, filter by a text; numbers sort by their full value, empty ones last.
