@@ -122,8 +122,8 @@ class Space:
         Every choice of groups, each other key at its first value.
     reference
         The first of them that can be run.
-    search_path
-        Folders with further configuration groups.
+    compose
+        Makes configurations; what trials have in common is composed once.
     """
 
     fixed: Mapping[str, str]
@@ -131,7 +131,7 @@ class Space:
     applies: Mapping[tuple[str, ...], tuple[str, ...]]
     cells: tuple[Cell, ...]
     reference: Cell
-    search_path: tuple[Path, ...]
+    compose: Composer
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Space:
             for key, dimension in self.dimensions.items()
             if key not in groups and key in applying
         }
-        return _composed(self.fixed, chosen, self.search_path)[0]
+        return _composed(self.fixed, chosen, self.compose)[0]
 
 
 def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> Space:
@@ -173,7 +173,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         When there is nothing to search, an override cannot be searched, a key exists with no choice of groups, or no
         combination can be run.
     """
-    folders = tuple(Path(folder) for folder in search_path)
+    compose = Composer(search_path)
     parsed = parse_overrides(overrides)
     fixed = {_plain(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     dimensions = {o.get_key_element(): _dimension(o) for o in parsed if o.is_sweep_override()}
@@ -191,7 +191,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     for values in itertools.product(*(d.values for d in _groups(dimensions).values())):
         chosen = {key: dimension.first for key, dimension in dimensions.items()}
         chosen |= dict(zip(_groups(dimensions), values, strict=True))
-        cell, dropped = _composed(fixed, chosen, folders)
+        cell, dropped = _composed(fixed, chosen, compose)
         applies[values] = tuple(key for key in dimensions if _plain(key) not in dropped)
         unknown = dropped if not cells else {key: unknown[key] for key in unknown.keys() & dropped.keys()}
         cells.append(cell)
@@ -205,7 +205,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             got=cells[0].refusal,
             expected="values of which the first of every key go together",
         )
-    return Space(fixed, dimensions, applies, tuple(cells), reference, folders)
+    return Space(fixed, dimensions, applies, tuple(cells), reference, compose)
 
 
 def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Choice]:
@@ -214,10 +214,10 @@ def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Choice]:
 
 
 def _composed(
-    fixed: Mapping[str, str], chosen: Mapping[str, str], search_path: tuple[Path, ...]
+    fixed: Mapping[str, str], chosen: Mapping[str, str], compose: Composer
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
     lines = {_plain(key): f"{key}={value}" for key, value in chosen.items()}
-    return compose_cell({_plain(k): v for k, v in chosen.items()}, {**fixed, **lines}, Composer(search_path))
+    return compose_cell({_plain(k): v for k, v in chosen.items()}, {**fixed, **lines}, compose)
 
 
 def _plain(element: str) -> str:
