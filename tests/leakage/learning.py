@@ -360,7 +360,7 @@ def overlapping(window: Window, look_ahead: int) -> Window:
 def answers(folder: Path) -> None:
     """Write every label of the small market into files, as somebody's notebook might."""
     from harness.artifacts import ArtifactStore
-    from harness.interfaces import Silent
+    from harness.observer import Silent
     from harness.provenance import Stopwatch
     from harness.stages import Stages
 

@@ -93,7 +93,7 @@ def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undistu
 
 def test_ctrl_c_takes_the_workers_down_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     with start(tmp_path, "executor=local") as process:
-        while process.poll() is None and not made(tmp_path):
+        while process.poll() is None and not made(tmp_path, "features"):
             time.sleep(0.05)
         workers = children(process.pid)
         os.kill(process.pid, signal.SIGINT)
@@ -128,7 +128,7 @@ def test_dask_workers_that_are_killed_in_the_middle_of_a_sweep_change_nothing(
 @pytest.mark.nightly
 def test_ctrl_c_takes_a_dask_cluster_of_ones_own_down(tmp_path: Path) -> None:
     with start(tmp_path, "executor=dask", "executor.workers=2") as process:
-        while process.poll() is None and not made(tmp_path):
+        while process.poll() is None and not made(tmp_path, "features"):
             time.sleep(0.05)
         workers = workers_of(process.pid)
         os.kill(process.pid, signal.SIGINT)
