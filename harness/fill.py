@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from harness.artifacts import ArtifactStore
+from harness.artifacts import ArtifactStore, Key
 from harness.config import ExperimentConfig
-from harness.errors import HarnessError
 from harness.execution import Ended, Executor, Pool, Serial, Task
 from harness.interfaces import StoredAdaptation
 from harness.job import Job
@@ -22,6 +22,8 @@ from harness.time_left import TimeLeft
 from harness.worker import Request, Step, work
 
 __all__ = ["Filled", "WorkersLostError", "fill"]
+
+Value = TypeVar("Value")
 
 _STAGE = "tasks"
 # What others wait for goes first, then what finishes a cell.
@@ -143,7 +145,7 @@ class _Cell:
     def kind(self, step: Step) -> tuple[str, ...]:
         """Return what decides how long a task of it takes, roughly."""
         choices = self.job.config.choices
-        return (step, choices.get("data", ""), choices.get({"window": "model"}.get(step, "adaptation"), ""))
+        return (step, choices.get("data", ""), choices.get("model" if step == "window" else "adaptation", ""))
 
     def task(self, step: Step, name: str, at: int, wave: int) -> Task:
         job = self.job
@@ -170,8 +172,8 @@ def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | No
     job = Job(config, ArtifactStore(Path(config.output.store)), shelf=shelf, shared=True)
     try:
         return None if job.store.find(job.result_key) is not None else _Cell(position, job)
-    except HarnessError:
-        return None
+    except Exception:
+        return None  # somebody's own source may raise anything; the serial run reports it
 
 
 class _Filling:
@@ -207,36 +209,41 @@ class _Filling:
         name = f"adaptation-{key.digest}"
         self._note(name, held=cell.job.store.holds(key))
         if name not in self._done and name not in self._waiting:
-            try:
-                self._expect(cell, sum(map(len, cell.job.waves)))
-            except HarnessError:
-                self._give_up(cell)
-                return
-            self._wave(cell, name, 0)
+            waves = self._found(cell, lambda: cell.job.waves)
+            if waves is not None:
+                self._expect(cell, sum(map(len, waves)))
+                self._wave(cell, name, waves)
             return
         self._need(cell, "adaptation", name, lambda: self._process(cell))
 
-    def _wave(self, cell: _Cell, name: str, number: int) -> None:
-        """Make the pieces of one wave of an adaptation, then the next wave, then the adaptation."""
-        if number == len(cell.job.waves):
+    def _wave(self, cell: _Cell, name: str, waves: Sequence[Sequence[Key]]) -> None:
+        """Make the pieces of an adaptation, wave after wave, then the adaptation."""
+        if not waves:
             self._need(cell, "adaptation", name, lambda: self._process(cell))
             return
-        names = [f"piece-{key.digest}" for key in cell.job.waves[number]]
-        left = set(names)
+        names = [f"piece-{key.digest}" for key in waves[0]]
+        number, left = len(cell.job.waves) - len(waves), set(names)
 
         def made(one: str) -> None:
             left.discard(one)
             if not left:
-                self._wave(cell, name, number + 1)
+                self._wave(cell, name, waves[1:])
 
         for at, one in enumerate(names):
             self._need(cell, "piece", one, lambda one=one: made(one), at, number)  # type: ignore[misc]
 
-    def _process(self, cell: _Cell) -> None:
+    def _found(self, cell: _Cell, get: Callable[[], Value]) -> Value | None:
         try:
-            stage = cell.job.window_stage
-        except HarnessError:
+            return get()
+        except Exception:
+            # Somebody's own code may raise anything. The serial run meets the same error and reports it, with its
+            # traceback; the other experiments go on.
             self._give_up(cell)
+            return None
+
+    def _process(self, cell: _Cell) -> None:
+        stage = self._found(cell, lambda: cell.job.window_stage)
+        if stage is None:
             return
         if stage.refits:
             self._tell(cell, "processed")

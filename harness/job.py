@@ -142,21 +142,23 @@ class Job:
             return adaptation.load(folder)
 
     @cached_property
+    def _pieces(self) -> tuple[tuple[Piece, ...], ...]:
+        # Kept from one piece to the next: what they have in common is made once per process.
+        adaptation = self.config.adaptation
+        return adaptation.waves(self._history) if isinstance(adaptation, DividedAdaptation) else ()
+
+    @property
     def waves(self) -> tuple[tuple[Key, ...], ...]:
         """The keys of the adaptation's pieces, see `DividedAdaptation`; none when it is fitted in one go."""
-        adaptation, table = self.config.adaptation, self.stages.table_key(self.panel).digest
-        if not isinstance(adaptation, DividedAdaptation):
-            return ()
+        table = self.stages.table_key(self.panel).digest
         return tuple(
             tuple(key_of("piece", table=table, parts=dict(piece.parts), code=self._adaptation_code) for piece in wave)
-            for wave in adaptation.waves(self._history)
+            for wave in self._pieces
         )
 
     def make_piece(self, wave: int, at: int) -> None:
         """Make one piece of the adaptation, and leave it in the store."""
-        adaptation = self.config.adaptation
-        assert isinstance(adaptation, DividedAdaptation)
-        adaptation.waves(self._history)[wave][at].make()
+        self._pieces[wave][at].make()
 
     @cached_property
     def window_stage(self) -> WindowStage:

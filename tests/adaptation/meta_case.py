@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.fitted import Learned
 from baselines.adaptation.ddgda.inner_problem import InnerProblem
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span, candidate_tasks
-from baselines.adaptation.ddgda.preparation import Choice, ProxyData
+from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.similarity import linear_similarity
 from harness.normal_equations import GramBlocks
 from harness.samples import SampleTable

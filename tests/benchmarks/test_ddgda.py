@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.fitted import Learned
 from baselines.adaptation.ddgda.gbdt import fit_booster, gbdt_similarity
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_split import Span, assign_phases, candidate_tasks
 from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
-from baselines.adaptation.ddgda.preparation import Choice, ProxyData
+from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.profile import QLIB
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity, whole_blocks
 from baselines.adaptation.ddgda.weight_model import WeightShape

@@ -87,6 +87,19 @@ def test_blocks_whose_proxies_workers_fit_give_the_same_bytes(tmp_path: Path, pr
     assert not (tmp_path / "serial" / "store" / "similarity_column").exists()
 
 
+def test_a_bug_in_somebodys_adaptation_stops_no_other_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "adaptation").mkdir()
+    (tmp_path / "adaptation" / "broken.yaml").write_text("_target_: tests.execution.broken.Broken\n", encoding="utf-8")
+    where = [f"output.store={tmp_path}/store", f"output.runs={tmp_path}/runs", "executor=local"]
+    swept = ["adaptation=rolling_retrain,broken", "windows.step=40", "--config-dir", str(tmp_path)]
+    assert main(["run", "-m", *SMALL[:4], *swept, *where]) == 1
+    shown = capsys.readouterr()
+    assert "ZeroDivisionError: a bug of its author" in shown.out
+    (failure,) = (tmp_path / "runs").rglob("failure-*.txt")
+    assert "in fit" in failure.read_text()
+    assert len(list((tmp_path / "runs").glob("*/snapshot.json"))) == 1
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_dask_worker_that_says_how_much_memory_it_has_takes_no_more_tasks_than_fit(tmp_path: Path) -> None:
     cluster = LocalCluster(n_workers=1, threads_per_worker=2, resources={"MEMORY": 1e9}, dashboard_address=None)  # type: ignore[no-untyped-call]

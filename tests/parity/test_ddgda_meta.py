@@ -30,6 +30,7 @@ import pandas as pd
 import pytest
 import torch
 
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_score import MetaScore
@@ -41,7 +42,7 @@ from baselines.adaptation.ddgda.meta_training import (
     initial_weight_model,
     train,
 )
-from baselines.adaptation.ddgda.preparation import Choice, ProxyData
+from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.profile import POINT_IN_TIME, QLIB
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape

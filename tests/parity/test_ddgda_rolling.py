@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
-from baselines.adaptation.ddgda.preparation import Choice
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.models.linear import FittedLinear, Linear

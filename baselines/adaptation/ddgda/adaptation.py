@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from baselines.adaptation.ddgda import records
+from baselines.adaptation.ddgda.feature_choice import FeatureChoice
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned, named_leaks
 from baselines.adaptation.ddgda.gbdt import GbdtParameters
 from baselines.adaptation.ddgda.meta_input import FillMethod
 from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.preparation import (
-    FeatureChoice,
-    ProxyData,
-    ProxyRecipe,
-    prepare_all,
-    turns_of,
-    waves_of,
-)
+from baselines.adaptation.ddgda.preparation import ProxyData, prepare_all, waves_of
 from baselines.adaptation.ddgda.profile import PROFILES, Profile
+from baselines.adaptation.ddgda.turns import ProxyRecipe, turns_of
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
 from harness.errors import ConfigError
 from harness.interfaces import Adaptation, History, Piece

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from baselines.adaptation.ddgda.artefacts import artefacts_of
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.meta_input import FillMethod, MetaInput, meta_input
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
-from baselines.adaptation.ddgda.preparation import Choice
 from baselines.adaptation.ddgda.profile import Profile
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, FeatureChoice, choose_features
+from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, choose_features
 from baselines.adaptation.ddgda.gbdt import gbdt_similarity
 from baselines.adaptation.ddgda.proxy import known_rows, standardised
 from baselines.adaptation.ddgda.shared_similarity import Rows, SharedSimilarity
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
-from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn, turns_of
+from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn
 from harness.artifacts import canonical_json
 from harness.instantiate import describe
 from harness.interfaces import History, Piece, Stored
@@ -24,18 +24,7 @@ from harness.samples import SampleTable
 from harness.view_log import Artefact, artefact_of
 from harness.windows import Segment
 
-__all__ = [
-    "Choice",
-    "FeatureChoice",
-    "ProxyData",
-    "ProxyRecipe",
-    "Turn",
-    "choose_features",
-    "prepare",
-    "prepare_all",
-    "turns_of",
-    "waves_of",
-]
+__all__ = ["ProxyData", "prepare", "prepare_all", "waves_of"]
 
 
 @dataclass(frozen=True, eq=False)

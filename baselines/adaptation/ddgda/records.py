@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from baselines.adaptation.ddgda.feature_choice import Choice
 from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
-from baselines.adaptation.ddgda.preparation import Choice
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.data.calendar import Calendar

@@ -87,6 +87,8 @@ class SharedSimilarity:
 
     def column(self, k: int) -> Doubles:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
+        # Looked up first, so that what the column is said to have read does not depend on which one was made first.
+        _ = self.processed
         stored = Stored(lambda: self._proxies.judge(self._proxies.predict(k)), _save_column, _load_column)
         return self.history.stash("similarity_column", self.column_parts(k), stored)
 
