@@ -17,7 +17,7 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.evaluation import Evaluation, Judged, evaluate, intervals
 from harness.instantiate import describe, modules_of
-from harness.interfaces import DividedAdaptation, FittedAdaptation, History, Stored, StoredAdaptation
+from harness.interfaces import DividedAdaptation, FittedAdaptation, History, Piece, Stored, StoredAdaptation
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
