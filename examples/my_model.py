@@ -40,6 +40,10 @@ class MyModel:
     needs_valid: ClassVar[bool] = False
     # False makes the harness refuse adaptations that weight, instead of ignoring their weights.
     supports_weights: ClassVar[bool] = True
+    # True learns from the validation segment too, as nothing is stopped early: from everything known at the decision.
+    include_valid: ClassVar[bool] = True
+    # How many threads OpenMP and BLAS may use in `fit` and `predict`.
+    threads: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.shrinkage < 1.0:

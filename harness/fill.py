@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from harness.artifacts import ArtifactStore, Key
 from harness.config import ExperimentConfig
+from harness.contracts import traits_of
 from harness.execution import Ended, Executor, Pool, Serial, Task
-from harness.interfaces import StoredAdaptation
+from harness.interfaces import ModelTraits, StoredAdaptation
 from harness.job import Job
 from harness.observer import Observer
 from harness.shelf import Shelf
@@ -162,7 +163,7 @@ class _Cell:
             name=name,
             request=request.to_json(),
             priority=_PRIORITY[step],
-            threads=int(getattr(job.config.model, "threads", 1)) if step == "window" else 1,
+            threads=traits_of(job.config.model, ModelTraits).threads if step == "window" else 1,
             memory=self._memory(step),
         )
 

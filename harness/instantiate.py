@@ -6,39 +6,70 @@ The class's own signature is the schema: an unknown key, a wrong type or a missi
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import inspect
 import sys
 import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Never
 
 import pydantic
-from typing_extensions import get_protocol_members
+from annotated_types import Ge, Gt, Le, Lt
 
-from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.contracts import check_object, is_protocol, lacking_methods, members_of
+from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest
 
-__all__ = ["LATER", "TARGET", "build", "build_record", "describe", "join_key", "locate", "modules_of"]
+__all__ = [
+    "LATER",
+    "TARGET",
+    "alternatives",
+    "build",
+    "build_record",
+    "describe",
+    "join_key",
+    "limits_of",
+    "locate",
+    "modules_of",
+]
 
 TARGET = "_target_"
 # Metadata of a field that was added after snapshots were blessed.
 LATER: Mapping[str, Any] = MappingProxyType({"later": True})
-_ARBITRARY = pydantic.ConfigDict(arbitrary_types_allowed=True)
+# Every float is finite, in anybody's class.
+_CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+_PLAIN = (bool, int, float, str, type(None))
+_OURS = ("harness", "baselines")
 
 
-def build(node: object, path: str = "") -> object:
-    """Return `node` with every mapping that has a ``_target_`` replaced by an instance of the class it names."""
+def build(node: object, path: str = "", hint: Any = Any, owner: type | None = None) -> object:
+    """Return `node` with every mapping that has a ``_target_`` replaced by an instance of the class it names.
+
+    A class is imported, held to what its place takes, and only then made: `hint` is the type of that place, `owner` the
+    class whose field it is; without an owner any class will do.
+
+    Raises
+    ------
+    ConfigError
+        Names the full key, the value, and what would be accepted.
+    """
     if isinstance(node, Mapping):
         if TARGET in node:
             rest = {str(k): v for k, v in node.items() if k != TARGET}
-            return build_record(locate(node[TARGET], join_key(path, TARGET)), rest, path)
-        return {str(k): build(v, join_key(path, str(k))) for k, v in node.items()}
+            cls = locate(node[TARGET], join_key(path, TARGET))
+            _admit(cls, hint, owner, join_key(path, TARGET))
+            return build_record(cls, rest, path)
+        record = _record_of(hint)
+        if record is not None:
+            return build_record(record, {str(k): v for k, v in node.items()}, path)
+        inner = _value_hint(hint)
+        return {str(k): build(v, join_key(path, str(k)), inner, owner) for k, v in node.items()}
     if isinstance(node, list | tuple):
-        return tuple(build(v, f"{path}[{i}]") for i, v in enumerate(node))
+        return tuple(build(v, f"{path}[{i}]", _item_hint(hint, i), owner) for i, v in enumerate(node))
     return node
 
 
@@ -116,55 +147,110 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
             where=join_key(path, missing[0]),
             expected=", ".join(missing),
         )
-    owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
-    hints = typing.get_type_hints(owner)
-    values = {n: _typed(hints.get(n, Any), v, join_key(path, n)) for n, v in given.items()}
+    hints = _hints(cls)
+    values = {n: _typed(hints.get(n, Any), v, join_key(path, n), cls) for n, v in given.items()}
     try:
         return cls(**values)
     except ConfigError as error:
         inner = "" if error.where is None else str(error.where)
         error.where = inner if path and inner.startswith(path) else join_key(path, inner.rpartition(".")[2])
         raise
+    except HarnessError:
+        raise
+    except Exception as error:
+        # Somebody's own class may refuse its values in any way; a bug in one of ours keeps its traceback.
+        if _package(cls) in _OURS:
+            raise
+        raise ConfigError(
+            f"`{cls.__module__}.{cls.__qualname__}` cannot be made of these values.",
+            where=path or None,
+            got=f"{type(error).__name__}: {error}",
+            expected=", ".join(f"{n}: {_name_of(hints.get(n, Any))}" for n in parameters) or "no key at all",
+        ) from error
 
 
-def _typed(hint: Any, value: object, path: str) -> object:
-    record = _record_of(hint)
-    if isinstance(value, Mapping) and record is not None and TARGET not in value:
-        return build_record(record, value, path)
-    built = build(value, path)
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a class's keys, with their limits."""
+    owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
+    try:
+        return typing.get_type_hints(owner, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise ConfigError(
+            f"The types of `{cls.__qualname__}` cannot be read.",
+            where=f"{cls.__module__}.{cls.__qualname__}",
+            got=str(error),
+            expected="annotations whose names the module knows when it runs",
+        ) from error
+
+
+def _typed(hint: Any, value: object, path: str, owner: type) -> object:
+    built = build(value, path, hint, owner)
     if _holds_objects(built):
-        return _checked_object(hint, built, path)
-    accepts_bool = bool in _alternatives(hint) or hint in (Any, object)
+        for protocol in (h for h in alternatives(hint) if is_protocol(h)):
+            check_object(built, protocol, path)
+        return built
+    accepts_bool = bool in alternatives(hint) or hint in (Any, object)
     if isinstance(built, bool) and not accepts_bool:
         raise _wrong_type(path, built, _name_of(hint))
     try:
-        return pydantic.TypeAdapter(hint, config=_ARBITRARY).validate_python(built)
+        return _adapter(hint).validate_python(built)
     except pydantic.ValidationError as error:
         detail = error.errors()[0]
         inner = "".join(f"[{p}]" if isinstance(p, int) else "" for p in detail["loc"])
         raise _wrong_type(path + inner, detail["input"], f"{_name_of(hint)} ({detail['msg']})") from error
 
 
+def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(hint, config=_CONFIG)
+
+
+def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
+    """Refuse a class that cannot be what its place takes, before anything of it is called.
+
+    Where the place's type says nothing, records and classes of the owner's own package are taken: nobody else's
+    constructor is called because a file names it.
+    """
+    kinds = alternatives(hint)
+    got = f"{cls.__module__}.{cls.__qualname__}"
+    if any(kind in (Any, object) for kind in kinds):
+        if owner is None or dataclasses.is_dataclass(cls) or _package(cls) in (_package(owner), *_OURS):
+            return
+        raise ConfigError(
+            f"`{got}` cannot stand here: the type of the key does not say that it takes one.",
+            where=where,
+            got=got,
+            expected=f"a dataclass, or a class of the package `{_package(owner)}`",
+            hint=f"give the key its type in {owner.__module__}.{owner.__qualname__}; docs/explanation/security.md",
+        )
+    protocols = [kind for kind in kinds if is_protocol(kind)]
+    classes = [kind for kind in kinds if isinstance(kind, type) and not is_protocol(kind) and kind not in _PLAIN]
+    lacking = [lacking_methods(cls, protocol) for protocol in protocols]
+    if any(issubclass(cls, kind) for kind in classes) or any(not names for names in lacking):
+        return
+    names = [kind.__name__ for kind in (*protocols, *classes)]
+    raise ConfigError(
+        f"`{got}` is not a {' or '.join(names)}" + (f": it lacks {', '.join(lacking[0])}." if lacking else ".")
+        if names
+        else f"No object can stand here: `{got}` is not made.",
+        where=where,
+        got=got,
+        expected=f"a class with {', '.join(members_of(protocols[0]))}" if protocols else _name_of(hint),
+        hint=_near_member(cls, lacking[0]) if lacking else None,
+    )
+
+
+def _near_member(cls: type, lacking: list[str]) -> str | None:
+    own = [name for name in dir(cls) if not name.startswith("_")]
+    near = [(name, difflib.get_close_matches(name, own, n=1, cutoff=0.8)) for name in lacking]
+    return next((f"`{found[0]}` is there: did you mean `{name}`?" for name, found in near if found), None)
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
 def _wrong_type(path: str, value: object, expected: str) -> ConfigError:
     return ConfigError(f"`{path}` has a value of the wrong kind.", where=path, got=repr(value), expected=expected)
-
-
-def _checked_object(hint: Any, built: object, path: str) -> object:
-    protocols = [h for h in _alternatives(hint) if isinstance(h, type) and getattr(h, "_is_protocol", False)]
-    for protocol in protocols:
-        lacking = [name for name in _members(protocol) if not hasattr(built, name)]
-        if lacking:
-            raise ConfigError(
-                f"`{path}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.",
-                where=path,
-                got=f"{type(built).__module__}.{type(built).__qualname__}",
-                expected=f"an object with {', '.join(_members(protocol))}",
-            )
-    return built
-
-
-def _members(protocol: type) -> list[str]:
-    return sorted(get_protocol_members(protocol))
 
 
 def _holds_objects(value: object) -> bool:
@@ -176,22 +262,65 @@ def _holds_objects(value: object) -> bool:
 
 
 def _record_of(hint: Any) -> type | None:
-    records = [h for h in _alternatives(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)]
+    records = [h for h in alternatives(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)]
     return records[0] if len(records) == 1 else None
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    arguments = typing.get_args(hint)
+def _value_hint(hint: Any) -> Any:
+    """Return the type of a mapping's values."""
+    return _inner(hint, Mapping, -1, 0)
+
+
+def _item_hint(hint: Any, at: int) -> Any:
+    """Return the type of a list's item."""
+    return _inner(hint, Sequence, 0, at)
+
+
+def _inner(hint: Any, kind: type, position: int, at: int) -> Any:
+    if any(part in (Any, object) for part in alternatives(hint)):
+        return Any
+    for part in alternatives(hint):
+        origin, arguments = typing.get_origin(part), typing.get_args(part)
+        if isinstance(origin, type) and issubclass(origin, kind) and arguments:
+            is_row = origin is tuple and Ellipsis not in arguments
+            return arguments[min(at, len(arguments) - 1)] if is_row else arguments[0 if origin is tuple else position]
+        if isinstance(part, type) and issubclass(part, kind) and part is not str:
+            return Any
+    return Never
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union, any other type alone; without limits, which `Annotated` adds."""
+    if typing.get_origin(hint) is Annotated:
+        return alternatives(typing.get_args(hint)[0])
     is_union = typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
-    return arguments if is_union else (hint,)
+    return tuple(part for member in typing.get_args(hint) for part in alternatives(member)) if is_union else (hint,)
 
 
 def _name_of(hint: Any) -> str:
+    if typing.get_origin(hint) is Annotated:
+        return " ".join(filter(None, (_name_of(typing.get_args(hint)[0]), limits_of(hint))))
+    if typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType":
+        return " | ".join(_name_of(member) for member in typing.get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " | ".join(str(member) for member in hint)
     if typing.get_origin(hint) is Literal:
         return " | ".join(str(a) for a in typing.get_args(hint))
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+def limits_of(hint: Any) -> str:
+    """Return the limits of an annotated type in words, such as ``≥ 1 and ≤ 16``; an empty text for other types."""
+    signs = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
+    found = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in (typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ())
+        for kind, (name, sign) in signs.items()
+        if isinstance(limit, kind)
+    ]
+    return " and ".join(found)
 
 
 def join_key(path: str, name: str) -> str:

@@ -8,19 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from types import MappingProxyType
+from typing import Annotated, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
 from harness.errors import DataError
 from harness.normal_equations import GramBlocks, NormalEquations
 from harness.observer import Observer
 from harness.samples import AsOfView
+from harness.view_log import Artefact
 from harness.windows import Segment, Window
 
 __all__ = [
+    "EXTENSIONS",
+    "TRAITS",
     "Adaptation",
+    "AdaptationTraits",
     "DividedAdaptation",
     "FittedAdaptation",
     "FittedModel",
@@ -29,6 +35,7 @@ __all__ = [
     "LeakyTwins",
     "LearnSet",
     "Model",
+    "ModelTraits",
     "Piece",
     "Preprocess",
     "Stash",
@@ -163,7 +170,10 @@ class FittedModel(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """How to fit; holds parameters only, so that one instance serves every window."""
+    """How to fit; holds parameters only, so that one instance serves every window.
+
+    It may also have the fields or class attributes of `ModelTraits`.
+    """
 
     @property
     def needs_valid(self) -> bool:
@@ -182,6 +192,23 @@ class Model(Protocol):
     def load(self, folder: Path) -> FittedModel:
         """Read what `FittedModel.save` wrote."""
         ...
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What a model may say of itself beyond `Model`, in a field, a class attribute or a property of the same name.
+
+    Attributes
+    ----------
+    include_valid
+        Learn from the validation segment too, for a model that stops nothing early: everything known at the decision.
+        None, or nothing said: as `windows.include_valid` says, by default true.
+    threads
+        How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them.
+    """
+
+    include_valid: bool | None = None
+    threads: Annotated[int, Ge(1), Le(1024)] = 1
 
 
 class FittedPreprocess(Protocol):
@@ -284,8 +311,24 @@ class History:
     shared: bool = False
 
 
+@dataclass(frozen=True)
+class AdaptationTraits:
+    """What a fitted adaptation may say of itself beyond `FittedAdaptation`.
+
+    Attributes
+    ----------
+    artefacts
+        Everything that was fitted, with the newest data it read: checked by the static audit.
+    leaks
+        Sentences on the leaks that it has by design: named by the audit.
+    """
+
+    artefacts: tuple[Artefact, ...] = ()
+    leaks: tuple[str, ...] = ()
+
+
 class FittedAdaptation(Protocol):
-    """What an adaptation has learned: weights for any window."""
+    """What an adaptation has learned: weights for any window. It may also have the fields of `AdaptationTraits`."""
 
     def time_weights(self, window: Window) -> TimeWeights | None:
         """Return the weights of the window's learning samples; None when all count alike."""
@@ -297,7 +340,7 @@ class FittedAdaptation(Protocol):
 
 
 class Adaptation(Protocol):
-    """How past samples are weighted."""
+    """How past samples are weighted. It may also be a `StoredAdaptation`, a `DividedAdaptation`, have `LeakyTwins`."""
 
     def fit(self, history: History) -> FittedAdaptation:
         """Learn from history, before any window is predicted."""
@@ -345,3 +388,10 @@ class DividedAdaptation(StoredAdaptation, Protocol):
     def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
         """Return the pieces; those of a wave need all earlier waves and not each other. Computes nothing itself."""
         ...
+
+
+# Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.
+TRAITS: Mapping[type, type] = MappingProxyType({Model: ModelTraits, FittedAdaptation: AdaptationTraits})
+EXTENSIONS: Mapping[type, tuple[type, ...]] = MappingProxyType(
+    {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyTwins)}
+)

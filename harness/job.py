@@ -14,10 +14,19 @@ import numpy as np
 from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
 from harness.code_digest import code_digest
 from harness.config import ExperimentConfig
+from harness.contracts import check_object, traits_of
 from harness.data.panel import Panel
 from harness.evaluation import Evaluation, Judged, evaluate, intervals
 from harness.instantiate import describe, modules_of
-from harness.interfaces import DividedAdaptation, FittedAdaptation, History, Piece, Stored, StoredAdaptation
+from harness.interfaces import (
+    AdaptationTraits,
+    DividedAdaptation,
+    FittedAdaptation,
+    History,
+    Piece,
+    Stored,
+    StoredAdaptation,
+)
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.provenance import Stopwatch
@@ -127,11 +136,11 @@ class Job:
         adaptation = self.config.adaptation
         with self.watch.stage("adaptation"):
             if not isinstance(adaptation, StoredAdaptation):
-                return adaptation.fit(self._history)
+                return self._fitted_adaptation()
             made: list[FittedAdaptation] = []
 
             def make(folder: Path) -> None:
-                made.append(adaptation.fit(self._history))
+                made.append(self._fitted_adaptation())
                 made[0].save(folder)
                 _write(folder / _VIEWS, _records(self._log.artefacts(ADAPTATION)))
 
@@ -140,6 +149,11 @@ class Job:
                 return made[0]
             self._log.tell(_read_views(folder))
             return adaptation.load(folder)
+
+    def _fitted_adaptation(self) -> FittedAdaptation:
+        fitted = self.config.adaptation.fit(self._history)
+        check_object(fitted, FittedAdaptation, "adaptation.fit")
+        return fitted
 
     @cached_property
     def _pieces(self) -> tuple[tuple[Piece, ...], ...]:
@@ -183,7 +197,8 @@ class Job:
         self.adaptation.save(target)
         if not any(target.iterdir()):
             target.rmdir()
-        learned = {"views": self._log.artefacts(ADAPTATION), "artefacts": getattr(self.adaptation, "artefacts", ())}
+        told = traits_of(self.adaptation, AdaptationTraits, "adaptation").artefacts
+        learned = {"views": self._log.artefacts(ADAPTATION), "artefacts": told}
         _write(folder / ARTEFACTS, {name: _records(found) for name, found in learned.items()})
 
     @property

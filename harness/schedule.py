@@ -40,6 +40,7 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
         kind=config.kind,
         embargo=config.embargo,
         purge_valid=config.purge_valid,
+        include_valid=config.include_valid,
     )
 
 

@@ -11,9 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.contracts import check_object, traits_of
 from harness.data.fingerprint import fingerprint_arrays
 from harness.instantiate import describe
-from harness.interfaces import FittedAdaptation, FittedPreprocess, LearnSet, Model, Preprocess, TimeWeights
+from harness.interfaces import (
+    FittedAdaptation,
+    FittedModel,
+    FittedPreprocess,
+    LearnSet,
+    Model,
+    ModelTraits,
+    Preprocess,
+    TimeWeights,
+)
 from harness.normal_equations import GramBlocks, Period
 from harness.observer import Observer
 from harness.preprocess import apply
@@ -117,12 +127,13 @@ class _Processed:
 def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | None]:
     """Return the segments that a model trains on and stops early on.
 
-    A model that needs no validation may take the valid segment into training (its `include_valid`), so as not to waste
-    the newest past.
+    A model that needs no validation takes the valid segment into training, so as not to waste the newest past, unless
+    its `include_valid` or, where it does not say, the window's is false.
     """
     if model.needs_valid:
         return window.train, window.valid
-    return (window.whole_past if getattr(model, "include_valid", False) else window.train), None
+    said = traits_of(model, ModelTraits).include_valid
+    return (window.whole_past if (window.include_valid if said is None else said) else window.train), None
 
 
 class WindowStage:
@@ -217,6 +228,7 @@ class WindowStage:
             LearnSet(view, train, weights, blocks),
             None if valid is None else LearnSet(valid_view, valid, weights),
         )
+        check_object(fitted, FittedModel, "model.fit")
         score = np.ascontiguousarray(
             fitted.predict(table.features[table.index.rows(window.test.start, window.test.stop)]), dtype=np.float32
         )

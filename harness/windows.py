@@ -56,12 +56,15 @@ class Window:
         Learning segments; every label in them is known at `decision`.
     test
         The predicted segment; its predictions are made with what is known at `decision` and each time's own features.
+    include_valid
+        Whether a model that stops nothing early, and does not say otherwise, learns from `valid` too.
     """
 
     index: int
     train: Segment
     valid: Segment | None
     test: Segment
+    include_valid: bool = True
 
     @property
     def decision(self) -> int:
@@ -97,6 +100,8 @@ class Schedule:
         Extra times left out at every border, beyond the purge.
     purge_valid
         Purge between train and valid too. Only qlib parity switches it off: there, train labels reach into valid.
+    include_valid
+        As in `Window`.
     """
 
     train: Segment
@@ -107,6 +112,7 @@ class Schedule:
     kind: Kind = Kind.EXPANDING
     embargo: int = 0
     purge_valid: bool = True
+    include_valid: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a schedule that cannot be walked."""
@@ -155,7 +161,7 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
                 latest = valid.start - gap + 1
         train_start = schedule.train.start + (shift if schedule.kind is Kind.SLIDING else 0)
         train = _cut((train_start, schedule.train.stop + shift), latest, "train", index)
-        windows.append(Window(index=index, train=train, valid=valid, test=test))
+        windows.append(Window(index, train, valid, test, schedule.include_valid))
     return tuple(windows)
 
 

@@ -11,8 +11,10 @@ from harness.artifacts import ArtifactStore
 from harness.audit.poison import loaded_once, poisoned
 from harness.audit.replay import Replay
 from harness.audit.splice import Splice
+from harness.contracts import traits_of
 from harness.data.source import Source
 from harness.experiment import ExperimentResult, run
+from harness.interfaces import AdaptationTraits
 from harness.predictions import Predictions
 from harness.windows import Window
 
@@ -86,7 +88,7 @@ class Futures:
                 table = self.replay.table(panel, ArtifactStore(folder))
             adaptation = self.replay.adapt(table, self.windows)
             predictions = self.replay.predict_one(table, self.windows, cut.window, adaptation)
-            return Foretold(predictions, tuple(getattr(adaptation, "leaks", ())))
+            return Foretold(predictions, traits_of(adaptation, AdaptationTraits).leaks)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import ExperimentConfig
+from harness.contracts import traits_of
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.features.label import ForwardReturn
-from harness.interfaces import FittedModel, FittedPreprocess, LeakyTwins, LearnSet, Model, Preprocess
+from harness.interfaces import FittedModel, FittedPreprocess, LeakyTwins, LearnSet, Model, ModelTraits, Preprocess
 from harness.samples import AsOfView, SampleTable
 from harness.windows import Segment
 
@@ -146,9 +147,14 @@ class FitOnTest:
         return self.inner.supports_weights
 
     @property
-    def include_valid(self) -> bool:
+    def include_valid(self) -> bool | None:
         """As the inner one."""
-        return bool(getattr(self.inner, "include_valid", False))
+        return traits_of(self.inner, ModelTraits).include_valid
+
+    @property
+    def threads(self) -> int:
+        """As the inner one."""
+        return traits_of(self.inner, ModelTraits).threads
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedModel:
         """Fit the inner model on a view of the future."""

@@ -85,6 +85,9 @@ class WindowsConfig:
         Times left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
     purge_valid
         Purge between train and valid too.
+    include_valid
+        Whether a model that stops nothing early, and does not say by an `include_valid` of its own, learns from valid
+        too: from everything known at the decision. qlib's rule is false.
     """
 
     kind: Kind
@@ -95,6 +98,7 @@ class WindowsConfig:
     split: tuple[float, float, float]
     embargo: int
     purge_valid: bool
+    include_valid: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be walked."""

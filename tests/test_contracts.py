@@ -1,0 +1,162 @@
+"""What a user's own class offers, may offer and seems to have meant: told before anything is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from harness.config import compose_config
+from harness.contracts import check_object, traits_of
+from harness.errors import ConfigError
+from harness.interfaces import (
+    EXTENSIONS,
+    TRAITS,
+    Adaptation,
+    AdaptationTraits,
+    FittedAdaptation,
+    FittedModel,
+    Model,
+    ModelTraits,
+)
+from harness.window_stage import learning_segments
+from harness.windows import Segment, Window
+
+WINDOW = Window(0, Segment(0, 50), Segment(60, 80), Segment(90, 100))
+
+
+@dataclass(frozen=True)
+class Plain:
+    needs_valid: ClassVar[bool] = False
+    supports_weights: ClassVar[bool] = True
+
+    def fit(self, train: Any, valid: Any) -> Any: ...
+
+    def load(self, folder: Path) -> Any: ...
+
+
+def plain_with(**attributes: object) -> Any:
+    return type("Mine", (Plain,), attributes)()
+
+
+def without(name: str, **attributes: object) -> Any:
+    kept = {k: v for k, v in vars(Plain).items() if k in ("needs_valid", "supports_weights", "fit", "load")}
+    del kept[name]
+    return type("Mine", (), {**kept, **attributes})()
+
+
+def test_a_model_that_says_nothing_learns_from_everything_known_at_the_decision() -> None:
+    assert learning_segments(WINDOW, Plain()) == (WINDOW.whole_past, None)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_a_model_says_of_the_valid_segment_counts_more_than_the_rule_of_the_windows(said: bool) -> None:
+    expected = WINDOW.whole_past if said else WINDOW.train
+    for rule in (True, False):
+        window = replace(WINDOW, include_valid=rule)
+        assert learning_segments(window, plain_with(include_valid=said))[0] == expected
+
+
+def test_the_peers_rule_leaves_valid_to_nobody_who_does_not_ask_for_it() -> None:
+    assert not compose_config(["compat=qlib"]).windows.include_valid
+    assert learning_segments(replace(WINDOW, include_valid=False), Plain())[0] == WINDOW.train
+
+
+def test_a_model_that_stops_early_learns_from_the_train_segment_alone() -> None:
+    model = plain_with(needs_valid=True, include_valid=True)
+    assert learning_segments(WINDOW, model) == (WINDOW.train, WINDOW.valid)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("include_vaild", "include_valid"),
+        ("includes_valid", "include_valid"),
+        ("Include_valid", "include_valid"),
+        ("thread", "threads"),
+        ("n_threads", "threads"),
+    ],
+)
+def test_a_misspelt_name_that_may_be_left_out_is_an_error_that_names_the_right_one(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean `{meant}`") as caught:
+        check_object(plain_with(**{given: 1}), Model, "model")
+    assert caught.value.where == f"model.{given}"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "given"),
+    [
+        ("supports_weights", "suports_weights"),
+        ("supports_weights", "support_weights"),
+        ("needs_valid", "need_valid"),
+        ("load", "loads"),
+    ],
+)
+def test_a_misspelt_name_that_is_needed_is_told_beside_what_is_lacking(lacking: str, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"lacks {lacking}") as caught:
+        check_object(without(lacking, **{given: True}), Model, "model")
+    assert f"`{given}` is there: did you mean `{lacking}`?" in str(caught.value)
+
+
+def test_a_misspelt_way_to_read_an_adaptation_back_is_told() -> None:
+    class Weighs:
+        def fit(self, history: Any) -> Any: ...
+
+        def loads(self, folder: Path) -> Any: ...
+
+    with pytest.raises(ConfigError, match="did you mean `load`"):
+        check_object(Weighs(), Adaptation, "adaptation")
+
+
+@pytest.mark.parametrize("name", ["depth", "rounds", "leaf", "validate", "valid_share", "alpha", "weights", "helper"])
+def test_names_of_a_models_own_are_left_alone(name: str) -> None:
+    check_object(plain_with(**{name: 1}), Model, "model")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "where"),
+    [
+        ({"threads": 0}, "model.threads"),
+        ({"threads": "2"}, "model.threads"),
+        ({"threads": True}, "model.threads"),
+        ({"include_valid": "no"}, "model.include_valid"),
+        ({"include_valid": lambda self: False}, "model.include_valid"),
+        ({"needs_valid": lambda self: False}, "model.needs_valid"),
+        ({"supports_weights": 1}, "model.supports_weights"),
+        ({"fit": 3}, "model.fit"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_its_name(attributes: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_object(plain_with(**attributes), Model, "model")
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("fitted", "protocol"), [(None, FittedModel), (np.zeros(3), FittedModel), (3, FittedAdaptation)]
+)
+def test_what_fit_returns_must_be_something_fitted(fitted: object, protocol: type) -> None:
+    with pytest.raises(ConfigError, match="lacks"):
+        check_object(fitted, protocol, "model.fit")
+
+
+def test_what_is_left_out_has_one_default_for_all_readers() -> None:
+    assert traits_of(Plain(), ModelTraits) == ModelTraits(include_valid=None, threads=1)
+    assert traits_of(Plain(), AdaptationTraits) == AdaptationTraits((), ())
+    assert set(TRAITS) == {Model, FittedAdaptation}
+    assert set(EXTENSIONS) == {Adaptation}
+
+
+def test_nobody_reads_an_attribute_of_a_users_class_that_no_protocol_declares() -> None:
+    root = Path(__file__).resolve().parents[1]
+    of_users: Mapping[str, str] = {"model": "ModelTraits", "adaptation": "AdaptationTraits", "inner": "ModelTraits"}
+    for path in sorted((root / "harness").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for name in of_users:
+            assert f'getattr({name}, "' not in text, path
+            assert f'getattr(self.{name}, "' not in text, path
+            assert f'hasattr({name}, "' not in text, path
