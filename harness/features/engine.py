@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numba
 import numpy as np
@@ -14,7 +15,7 @@ from harness.errors import DataError, closest
 from harness.features.evaluate import Chunk, Market, evaluate, evaluate_masks
 from harness.features.expression import Expression, fields_of, parse
 from harness.features.feature_set import FeatureSet
-from harness.features.graph import Plan
+from harness.features.graph import Plan, first_times
 from harness.features.kernels.scatter import compact, scatter
 from harness.features.lowering import build_plan
 from harness.observer import Observer
@@ -137,7 +138,7 @@ def compute_expression(panel: Panel, text: str) -> Floats:
 
     Returns
     -------
-    (T, N) float32, NaN before an instrument's first time.
+    (T, N) float32, NaN before the series begins: until the fields that it reads have their first values.
 
     Raises
     ------
@@ -163,8 +164,10 @@ def _prepare(panel: Panel, expressions: Iterable[Expression]) -> tuple[Market, P
     expressions = tuple(expressions)
     fields = {name: _field(panel, name) for name in sorted(frozenset().union(*map(fields_of, expressions)))}
     plan = build_plan(expressions, frozenset(name for name, values in fields.items() if values is None))
-    market = Market(fields, _starts(panel), len(panel.calendar))
-    return evaluate_masks(plan, market, lambda code: _position(panel, code)), plan
+    position = partial(_position, panel)
+    starts = first_times(plan.nodes, {name: _start(panel, values) for name, values in fields.items()}, position)
+    market = Market(fields, len(panel.instruments), starts, len(panel.calendar))
+    return evaluate_masks(plan, market, position), plan
 
 
 def _field(panel: Panel, name: str) -> Floats | None:
@@ -187,12 +190,13 @@ def _absent(panel: Panel, field: str, where: str, got: str) -> DataError:
     )
 
 
-def _starts(panel: Panel) -> npt.NDArray[np.int64]:
-    """Return each instrument's first time with any value; T when it has none."""
-    present = np.zeros(panel.membership.shape, dtype=np.bool_)
-    for values in panel.fields.values():
-        present |= ~np.isnan(values)
-    return np.where(present.any(axis=0), present.argmax(axis=0), len(present)).astype(np.int64)
+def _start(panel: Panel, values: Floats | None) -> npt.NDArray[np.int64]:
+    """Return where each instrument's series of a field begins: its first value; T when it has none."""
+    times, instruments = len(panel.calendar), len(panel.instruments)
+    if values is None:
+        return np.full(instruments, times, dtype=np.int64)
+    present = ~np.isnan(values)
+    return np.where(present.any(axis=0), present.argmax(axis=0), times).astype(np.int64)
 
 
 def _position(panel: Panel, code: str) -> int:

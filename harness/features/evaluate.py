@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.features.graph import FIELD, MASK, Node, Plan, Step
+from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Step
 from harness.features.kernels.exponential import exponential_mean, exponential_mean_expanding
 from harness.features.kernels.moments import carry, moments, weighted_mean
 from harness.features.kernels.order import extreme, extreme_position, quantile, rank
@@ -37,8 +37,10 @@ class Market:
     ----------
     fields
         name → (T, N) float32; None for a field that is NaN everywhere.
+    instruments
+        N.
     starts
-        (N,) int64, each instrument's first time with any value; windows begin to fill there.
+        For each node of the plan (N,) int64, where the series of each instrument begins: `first_times`.
     times
         T.
     masked
@@ -46,7 +48,8 @@ class Market:
     """
 
     fields: Mapping[str, npt.NDArray[np.float32] | None]
-    starts: Positions
+    instruments: int
+    starts: Sequence[Positions]
     times: int
     masked: Mapping[int, Array] = field(default_factory=dict)
 
@@ -66,11 +69,11 @@ def evaluate(plan: Plan, market: Market, sink: Sink, threads: int) -> Iterator[C
     """Compute the plan's outputs for all instruments, and yield each group when it is done.
 
     `sink` receives a group and its (F, instruments, T) float32 values, F being the outputs that are not hopeless; NaN
-    before an instrument's first time. It is called from several threads, and must not keep the array.
+    before the output's series begins. It is called from several threads, and must not keep the array.
     """
     outputs = tuple(node for node, nothing in zip(plan.outputs, plan.hopeless, strict=True) if not nothing)
     size = max(1, _VALUES_PER_CHUNK // market.times)
-    total = len(market.starts)
+    total = market.instruments
     chunks = [Chunk(first, min(first + size, total)) for first in range(0, total, size)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for _ in range(threads):
@@ -99,10 +102,10 @@ def evaluate_masks(plan: Plan, market: Market, position: Callable[[str], int]) -
     masked: dict[int, Array] = {}
     for mask in plan.masks:
         code = position(mask.code)
-        known = Market(market.fields, market.starts, market.times, masked)
+        known = replace(market, masked=masked)
         worker = _Worker(plan.nodes, mask.steps, (), known)
         masked[mask.node] = worker.series(mask.source, Chunk(code, code + 1))
-    return Market(market.fields, market.starts, market.times, masked)
+    return replace(market, masked=masked)
 
 
 class _Worker:
@@ -116,6 +119,10 @@ class _Worker:
         for column, node in enumerate(outputs):
             self._columns.setdefault(node, []).append(column)
         self._features = len(outputs)
+        together: dict[int, tuple[Positions, list[int]]] = {}  # outputs that begin together, by the identity of starts
+        for column, node in enumerate(outputs):
+            together.setdefault(id(market.starts[node]), (market.starts[node], []))[1].append(column)
+        self._beginnings = [(starts, _columns(columns)) for starts, columns in together.values()]
         self._block = np.empty((0, 0, 0), dtype=np.float32)
         self._free: dict[np.dtype[np.generic], list[Array]] = {}
 
@@ -125,12 +132,12 @@ class _Worker:
         if self._block.shape[1] != instruments:
             self._free.clear()
             self._block = np.empty((self._features, instruments, self._market.times), dtype=np.float32)
-        starts = self._market.starts[chunk.first : chunk.stop]
         for node, values in self._results(chunk):
             for column in self._columns.get(node, ()):
                 self._block[column] = values
-        for i, start in enumerate(starts):
-            self._block[:, i, :start] = np.nan
+        for starts, columns in self._beginnings:
+            for i, start in enumerate(starts[chunk.first : chunk.stop]):
+                self._block[columns, i, :start] = np.nan
         return self._block
 
     def series(self, node: int, chunk: Chunk) -> Array:
@@ -140,13 +147,13 @@ class _Worker:
         return series
 
     def _results(self, chunk: Chunk) -> Iterator[tuple[int, Array]]:
-        starts = self._market.starts[chunk.first : chunk.stop]
+        instruments = chunk.stop - chunk.first
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
             for step in self._steps:
                 node = self._nodes[step.node]
-                out = self._take(node.dtype, len(starts))
-                self._compute(step.node, values, starts, chunk, out)
+                out = self._take(node.dtype, instruments)
+                self._compute(step.node, values, chunk, out)
                 values[step.node] = out
                 yield step.node, out
                 for dead in step.dying:
@@ -157,8 +164,9 @@ class _Worker:
         free = self._free.setdefault(dtype, [])
         return free.pop() if free else np.empty((instruments, self._market.times), dtype=dtype)
 
-    def _compute(self, position: int, values: dict[int, Array], starts: Positions, chunk: Chunk, out: Array) -> None:
+    def _compute(self, position: int, values: dict[int, Array], chunk: Chunk, out: Array) -> None:
         node = self._nodes[position]
+        starts = self._market.starts[position][chunk.first : chunk.stop]
         if node.kernel == FIELD:
             source = self._market.fields[str(node.parameters[0])]
             out[...] = np.nan if source is None else source[:, chunk.first : chunk.stop].T
@@ -167,6 +175,23 @@ class _Worker:
         else:
             inputs = [i.value if isinstance(i, Number) else values[i] for i in node.inputs]
             _apply(node, inputs, starts, out)
+            if node.kernel == CHOICE:
+                self._forget_unbegun(node, values, chunk, out)
+
+    def _forget_unbegun(self, node: Node, values: Mapping[int, Array], chunk: Chunk, out: Array) -> None:
+        """Make missing what a choice took from a branch before it began, where a condition's arithmetic has numbers."""
+        if out.dtype == np.bool_:
+            return
+        condition = values[node.sources[0]].astype(np.bool_)
+        for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
+            if not isinstance(branch, Number):
+                for i, start in enumerate(self._market.starts[branch][chunk.first : chunk.stop]):
+                    out[i, :start][chosen[i, :start]] = np.nan
+
+
+def _columns(columns: list[int]) -> slice | list[int]:
+    """Return neighbouring columns as a slice, which is written to without a copy of indices."""
+    return slice(columns[0], columns[-1] + 1) if len(columns) == columns[-1] - columns[0] + 1 else columns
 
 
 def _apply(node: Node, inputs: list[Any], starts: Positions, out: Any) -> None:
@@ -197,7 +222,7 @@ def _shift(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, ou
         out[:, :kept], out[:, kept:] = inputs[0][:, times - kept :], np.nan
         return
     out[:, by:] = inputs[0][:, : max(times - by, 0)]
-    for row, start in enumerate(starts):  # nothing is known before the first time, not even a condition
+    for row, start in enumerate(starts):  # nothing is known before the series begins, not even a condition
         out[row, : start + by] = np.nan
 
 
@@ -227,7 +252,7 @@ def _exponential_mean(inputs: list[Any], parameters: tuple[Any, ...], starts: Po
 _Kernel = Callable[[list[Any], tuple[Any, ...], Positions, Any], None]
 _KERNELS: Mapping[str, _Kernel] = {
     "cast": lambda x, p, starts, out: np.copyto(out, x[0], casting="unsafe"),
-    "where": _choose,
+    CHOICE: _choose,
     "shift": _shift,
     "first": _first,
     "carry": lambda x, p, starts, out: carry(x[0], starts, out),

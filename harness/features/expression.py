@@ -22,8 +22,8 @@ def look_ahead(expression: Expression) -> int:
 def look_back(expression: Expression) -> int | None:
     """Return how many times before t a value at t reads; None when it reads back to the first time.
 
-    Expanding windows (0), ``EMA`` and a reference to the first time have no bound. An instrument's first time itself
-    (when its windows begin to fill) may lie further back than a bounded value reads.
+    Expanding windows (0), ``EMA`` and a reference to the first time have no bound. Where a series begins (when its
+    windows begin to fill) may lie further back than a bounded value reads.
     """
     back = max(0.0, -_reach(expression)[0])
     return None if math.isinf(back) else int(back)

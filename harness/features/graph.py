@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.features.nodes import Number
 
-__all__ = ["FIELD", "MASK", "Mask", "Node", "Plan", "Step", "empty_nodes", "plan_nodes"]
+__all__ = ["CHOICE", "FIELD", "MASK", "Mask", "Node", "Plan", "Step", "empty_nodes", "first_times", "plan_nodes"]
 
-FIELD, MASK = "field", "mask"
-# Kernels whose result need not be missing where an input is.
-_ANSWERS_MISSING = frozenset(
-    {"power", "greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
-    | {"logical_and", "logical_or", "logical_not"}
-)
+Positions = npt.NDArray[np.int64]
+
+FIELD, MASK, CHOICE = "field", "mask", "where"
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,61 @@ def empty_nodes(nodes: Sequence[Node], empty_fields: frozenset[str]) -> list[boo
         inputs = [not isinstance(i, Number) and empty[i] for i in node.inputs]
         if node.kernel == FIELD:
             empty.append(node.parameters[0] in empty_fields)
-        elif node.kernel == "where":
-            empty.append(all(inputs[1:]))
+        elif node.kernel == CHOICE:
+            empty.append(all(inputs[at] for at in _deciding(node)))
         else:
-            empty.append(node.kernel not in _ANSWERS_MISSING and any(inputs))
+            empty.append(any(inputs))
     return empty
+
+
+def first_times(
+    nodes: Sequence[Node], fields: Mapping[str, Positions], position: Callable[[str], int]
+) -> tuple[Positions, ...]:
+    """Return for each node where the series of each instrument begins; windows begin to fill there.
+
+    A field begins at its first value. What is computed begins when everything that it reads has begun, so that a
+    series knows nothing of fields that it does not read; a choice begins with the first of its branches (what has not
+    begun is false as its condition). A shift does not move the beginning: its first values are missing, as in qlib.
+
+    Parameters
+    ----------
+    nodes
+        All nodes; inputs come before what reads them.
+    fields
+        name → (N,) int64, the position of each instrument's first value; T when it has none.
+    position
+        Finds an instrument's column by its code, for masks.
+
+    Returns
+    -------
+    One (N,) array per node. Nodes that begin together share one array.
+    """
+    known: dict[bytes, Positions] = {}
+    begins: list[Positions] = []
+    for node in nodes:
+        inputs = [None if isinstance(i, Number) else begins[i] for i in node.inputs]
+        if node.kernel == FIELD:
+            first = fields[node.parameters[0]]
+        elif node.kernel == MASK:
+            source = begins[node.sources[0]]
+            first = np.full_like(source, source[position(node.parameters[0])])
+        else:
+            deciding = [inputs[at] for at in _deciding(node)]
+            combined = [begin for begin in deciding if begin is not None]
+            first = combined[0]
+            for other in combined[1:]:
+                if other is not first:
+                    first = (np.minimum if node.kernel == CHOICE else np.maximum)(first, other)
+        begins.append(known.setdefault(first.tobytes(), first))
+    return tuple(begins)
+
+
+def _deciding(node: Node) -> tuple[int, ...]:
+    """Return the inputs that decide where a node begins; a constant branch is there once its condition is."""
+    if node.kernel != CHOICE:
+        return tuple(range(len(node.inputs)))
+    branches = {0 if isinstance(i, Number) else at for at, i in enumerate(node.inputs) if at > 0}
+    return tuple(sorted(branches))
 
 
 def _schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> tuple[Step, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.features.graph import FIELD, MASK, Node, Plan, plan_nodes
+from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, plan_nodes
 from harness.features.kernels import moments, order, regression
 from harness.features.nodes import Call, Expression, Field, Number
 from harness.features.operators import OPERATORS
@@ -119,8 +119,8 @@ class _Lowering:
         inputs = tuple(map(self._input, call.series))
         branches = self._dtypes(inputs[1:])
         if branches == [_BOOL, _BOOL]:
-            return self._add("where", inputs, (), _BOOL)
-        return self._add("where", inputs, (), _SINGLE if _SINGLE in branches and _DOUBLE not in branches else _DOUBLE)
+            return self._add(CHOICE, inputs, (), _BOOL)
+        return self._add(CHOICE, inputs, (), _SINGLE if _SINGLE in branches and _DOUBLE not in branches else _DOUBLE)
 
     def _shifted(self, call: Call) -> int:
         source = self.position(call.series[0])

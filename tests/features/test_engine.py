@@ -82,11 +82,12 @@ def test_a_feature_that_turns_out_nan_in_every_row_is_dropped_too() -> None:
 
 def test_only_what_must_be_missing_is_dropped_for_a_missing_field() -> None:
     panel = make_panel(random_fields(3))
-    features = Expressions({"known": "If($vwap > 0, $vwap, $close)", "counted": "Count($vwap, 5)"}).feature_set()
-    matrix = compute_features(panel, features, *all_rows(panel))
-    assert matrix.names == ("known", "counted")
+    texts = {"known": "If($vwap > 0, $vwap, $close)", "either": "If($close > 9, 1, $vwap)"}
+    never = {"counted": "Count($vwap, 5)", "compared": "Mean($close > $vwap, 5)", "flag": "If($vwap > 0, 1, 0)"}
+    matrix = compute_features(panel, Expressions(texts | never).feature_set(), *all_rows(panel))
+    assert matrix.names == ("known", "either")
+    assert matrix.dropped == tuple(never)  # a series that never begins has no values, not even a count of 0
     np.testing.assert_array_equal(matrix.values[:, 0], panel.fields["close"][panel.traded])
-    assert (matrix.values[:, 1] == 0).all()
 
 
 def test_a_feature_set_that_is_nan_everywhere_is_an_error() -> None:
