@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.dates import When, period_of
 from harness.errors import DataError
 
 __all__ = ["Calendar", "When"]
 
-When = str | date | datetime | np.datetime64
-_DAY = np.timedelta64(1, "D")
-_NANOSECOND = np.timedelta64(1, "ns")
+Unit = Literal["D", "m", "s", "ms", "us", "ns"]
+_UNITS: tuple[Unit, ...] = ("D", "m", "s", "ms", "us", "ns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +71,16 @@ class Calendar:
     @property
     def is_daily(self) -> bool:
         """True when every time is a midnight."""
-        return bool((self.times == self.times.astype("datetime64[D]")).all())
+        return self.unit == "D"
+
+    @cached_property
+    def unit(self) -> Unit:
+        """NumPy's name of the coarsest unit that holds every time exactly: D, m, s, ms, us or ns."""
+        return next(unit for unit in _UNITS if (self.times == self.times.astype(f"datetime64[{unit}]")).all())
 
     def format(self, position: int) -> str:
-        """Return the time at `position` as ISO text: a date when the calendar is daily, else date and minute."""
-        return str(self.times[position].astype("datetime64[D]" if self.is_daily else "datetime64[m]"))
+        """Return the time at `position` as ISO text, as exactly as the calendar's unit: a date when it is daily."""
+        return str(self.times[position].astype(f"datetime64[{self.unit}]"))
 
     def position(self, when: When) -> int:
         """Return the position of exactly `when`.
@@ -84,7 +90,7 @@ class Calendar:
         DataError
             When the calendar does not hold it; the neighbours are named.
         """
-        moment = _moment(when)
+        moment = period_of(when).first
         at = int(np.searchsorted(self.times, moment))
         if at < len(self) and self.times[at] == moment:
             return at
@@ -92,34 +98,13 @@ class Calendar:
         raise DataError("The calendar does not hold this time.", got=str(when), hint=f"nearest: {', '.join(near)}")
 
     def first_at_or_after(self, when: When) -> int:
-        """Return the first position whose time is at or after `when`; T when there is none."""
-        return int(np.searchsorted(self.times, _moment(when), side="left"))
+        """Return the first position whose time is at or after the start of `when`; T when there is none."""
+        return int(np.searchsorted(self.times, period_of(when).first, side="left"))
 
     def stop_after(self, when: When) -> int:
-        """Return one past the last position at or before `when`; a plain date counts to the end of its day."""
-        return int(np.searchsorted(self.times, _end_of(when), side="right"))
+        """Return one past the last position at or before the end of `when`; a date counts to the end of its day."""
+        return int(np.searchsorted(self.times, period_of(when).last, side="right"))
 
     def span(self, start: When, end: When) -> tuple[int, int]:
         """Return the half-open positions [first, stop) of the times from `start` to `end`, both included."""
         return self.first_at_or_after(start), self.stop_after(end)
-
-
-def _moment(when: When) -> np.datetime64:
-    try:
-        moment: np.datetime64 = np.array(when, dtype="datetime64[ns]").reshape(1)[0]
-    except ValueError as error:
-        raise DataError("This is not a date or time.", got=repr(when), expected="ISO text like 2017-01-03") from error
-    return moment
-
-
-def _end_of(when: When) -> np.datetime64:
-    moment = _moment(when)
-    midnight = moment.astype("datetime64[D]")
-    is_plain_date = len(when.strip()) <= len("2017-01-03") if isinstance(when, str) else _is_date_object(when)
-    return (midnight + _DAY).astype("datetime64[ns]") - _NANOSECOND if is_plain_date else moment
-
-
-def _is_date_object(when: object) -> bool:
-    if isinstance(when, np.datetime64):
-        return np.datetime_data(when.dtype)[0] == "D"
-    return isinstance(when, date) and not isinstance(when, datetime)

@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.calendar import Calendar
+from harness.data.dates import period_of
+from harness.data.text_lines import read_lines
 from harness.errors import DataError
 
 __all__ = ["read_calendar", "time_texts"]
 
 _SHOWN = 5
+_EXPECTED = "lines like 2017-01-03 or 2017-01-03 10:30:00"
 
 
 def read_calendar(path: Path) -> Calendar:
-    """Read one time per line; empty lines are ignored.
+    """Read one time per line; blank lines are ignored, a comment or a heading is not a time.
 
     Raises
     ------
     DataError
-        When a line is no time, or the times do not increase; with the first offending lines.
+        When the file is not UTF-8 or empty, a line is no time, or the times do not increase; with the first offending
+        lines.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError("The calendar is not text.", where=str(path), got=str(error)) from error
-    times = [(at, line, _moment(line)) for at, line in enumerate(lines, start=1) if line]
-    bad = [f"line {at}: {line}" for at, line, moment in times if moment is None]
+    lines = [(at, text.strip()) for at, text in read_lines(path, expected=_EXPECTED)]
+    if not lines:
+        raise DataError("The calendar is empty.", where=str(path), expected=_EXPECTED)
+    times, bad, hints = [], [], []
+    for at, text in lines:
+        try:
+            period = period_of(text)
+        except DataError as error:
+            bad.append(f"line {at}: {text}")
+            hints.append(error.hint)
+            continue
+        if not period.is_one_time:
+            bad.append(f"line {at}: {text}")
+            hints.append("each line is one day or one time, between 1678 and 2262")
+        times.append(period.first)
     if bad:
-        raise DataError(
-            f"{len(bad)} line(s) of the calendar are no times.",
-            where=str(path),
-            got="the first:\n" + "\n".join(f"    {line}" for line in bad[:_SHOWN]),
-            expected="lines like 2017-01-03 or 2017-01-03 10:30:00",
-        )
-    try:
-        return Calendar(np.array([moment for _, _, moment in times], dtype="datetime64[ns]"))
-    except DataError as error:
-        raise DataError(error.what, where=f"{path}, {error.where}", got=error.got, expected=error.expected) from error
+        raise _refused(path, f"{len(bad)} line(s) of the calendar are no times.", bad, hints[0])
+    _refuse_disorder(path, lines, times)
+    return Calendar(np.array(times, dtype="datetime64[ns]"))
+
+
+def _refuse_disorder(path: Path, lines: Sequence[tuple[int, str]], times: Sequence[np.datetime64]) -> None:
+    pairs = itertools.pairwise(zip(lines, times, strict=True))
+    bad = [f"line {at}: {text}, after {before}" for ((_, before), a), ((at, text), b) in pairs if not a < b]
+    if bad:
+        what = f"The calendar is not strictly increasing: {len(bad)} line(s) repeat or step back."
+        raise _refused(path, what, bad, "sort the lines and keep each time once, as `sort -u` does")
+
+
+def _refused(path: Path, what: str, bad: Sequence[str], hint: str | None) -> DataError:
+    shown = "the first:\n" + "\n".join(f"    {line}" for line in bad[:_SHOWN])
+    return DataError(what, where=str(path), got=shown, expected=_EXPECTED, hint=hint)
 
 
 def time_texts(calendar: Calendar) -> list[str]:
-    """Return each time as qlib writes it: a date when the calendar is daily, else date and clock time."""
+    """Return each time as qlib writes it: a date when the calendar is daily, else date and clock time to the second.
+
+    Times between two seconds keep as many digits as the calendar needs.
+    """
     if calendar.is_daily:
         return [str(text) for text in np.datetime_as_string(calendar.times, unit="D")]
-    return [str(text).replace("T", " ") for text in np.datetime_as_string(calendar.times, unit="s")]
-
-
-def _moment(text: str) -> np.datetime64 | None:
-    try:
-        return np.datetime64(text, "ns")
-    except ValueError:
-        return None
+    unit = "s" if calendar.unit == "m" else calendar.unit
+    return [str(text).replace("T", " ") for text in np.datetime_as_string(calendar.times, unit=unit)]

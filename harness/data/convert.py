@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 
 from harness.data.atomic_folder import new_folder
 from harness.data.calendar_file import time_texts
+from harness.data.codes import check_codes
 from harness.data.membership import spans_of, write_spans
 from harness.data.panel import Panel
 from harness.data.qlib_bin import write_qlib_bin
+from harness.data.text_lines import write_lines
+from harness.errors import DataError
+from harness.file_names import file_name
 
 __all__ = ["Format", "convert", "write_long"]
 
@@ -58,15 +62,24 @@ def write_long(panel: Panel, folder: Path, *, universe: str) -> None:
     Raises
     ------
     DataError
-        When the folder exists.
+        When the folder exists, or the universe's file could not be told from the calendar's.
     """
+    if universe.lower() == "calendar" or universe != file_name(universe):
+        raise DataError(
+            "The universe is the name of a text file beside `calendar.txt`.",
+            where="--universe",
+            got=universe,
+            expected="a plain name such as csi300",
+        )
+    if panel.benchmark is not None:
+        check_codes([panel.benchmark.name], where="benchmark")
     with new_folder(folder) as staging:
         present = np.logical_or.reduce([~np.isnan(values) for values in panel.fields.values()])
         times, columns = np.nonzero(present)
         fields = {name: values[times, columns] for name, values in panel.fields.items()}
         codes = pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(panel.instruments, pa.string()))
         _write(staging / "panel.parquet", panel.calendar.times[times], codes.cast(pa.string()), fields)
-        (staging / "calendar.txt").write_text("\n".join(time_texts(panel.calendar)) + "\n")
+        write_lines(staging / "calendar.txt", time_texts(panel.calendar))
         write_spans(spans_of(panel.membership, panel.calendar, panel.instruments), staging / f"{universe}.txt")
         if panel.benchmark is not None:
             known = np.flatnonzero(~np.isnan(panel.benchmark.close))

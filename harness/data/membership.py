@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
-from harness.errors import DataError, closest
+from harness.data.codes import CODE, check_codes, fault_of, like
+from harness.data.dates import Period, period_of
+from harness.data.text_lines import read_lines, write_lines
+from harness.errors import DataError
 
-__all__ = ["Spans", "UnknownMembers", "mask_of", "read_spans", "spans_of", "write_spans"]
+__all__ = ["Spans", "UnknownMembers", "mask_of", "read_spans", "spans_between", "spans_of", "write_spans"]
 
 UnknownMembers = Literal["error", "drop"]
-_DAY_TEXT = len("2017-01-03")
+_DAY = np.timedelta64(1, "D")
+_NANOSECOND = np.timedelta64(1, "ns")
 _EXPECTED = "lines of `code <tab> first day <tab> last day`"
 _SHOWN = 5
 
@@ -46,26 +50,34 @@ class Spans:
 def read_spans(path: Path) -> Spans:
     """Read a file in qlib's instruments format: code, first day, last day, separated by tabs.
 
+    Days are read by `harness.data.dates`: a last day without a time reaches to its end, an empty one or 9999-12-31 is
+    open. Codes are kept as they are. There are no comments and no heading.
+
     Raises
     ------
     DataError
-        When the file is empty, a line lacks a column, a day is no date, or a span ends before it begins; with the
-        number of bad lines and the first ones.
+        When the file is empty or not UTF-8, a line lacks a column or has more than three, a code cannot be kept, a day
+        is no date, or a span ends before it begins; with the number of bad lines and the first ones.
     """
-    lines = [(at, line.split("\t")) for at, line in enumerate(_text(path).splitlines(), start=1) if line.strip()]
-    if not lines:
+    rows = [(at, line.split("\t")) for at, line in read_lines(path, expected=_EXPECTED)]
+    if not rows:
         raise DataError("The membership file is empty.", where=str(path), expected=_EXPECTED)
-    _refuse(path, "lack a column", [(at, cells) for at, cells in lines if len(cells) < 3])
-    first = [_moment(cells[1]) for _, cells in lines]
-    last = [_last_moment(cells[2]) for _, cells in lines]
-    _refuse(path, "hold no date", [row for row, a, b in zip(lines, first, last, strict=True) if a is None or b is None])
+    _refuse(path, "lack a column", [row for row in rows if len(row[1]) < 3], _columns_hint)
+    extra = [(at, cells) for at, cells in rows if any(cell.strip() for cell in cells[3:])]
+    _refuse(path, "have more than three columns", extra, lambda _: "remove what is not code, first day, last day")
+    unusable = [(at, cells) for at, cells in rows if fault_of(cells[0]) is not None]
+    _refuse(path, "hold a code that cannot be kept as it is", unusable, lambda cells: _code_hint(cells[0]))
+    first = [_read(cells[1]) for _, cells in rows]
+    last = [_read(cells[2]) for _, cells in rows]
+    undated = [row for row, a, b in zip(rows, first, last, strict=True) if a is None or b is None]
+    _refuse(path, "hold no date", undated, _dates_hint)
     spans = Spans(
-        codes=tuple(cells[0].strip() for _, cells in lines),
-        first=np.array(first, dtype="datetime64[ns]"),
-        last=np.array(last, dtype="datetime64[ns]"),
+        codes=tuple(cells[0] for _, cells in rows),
+        first=np.array([period.first for period in first if period is not None], dtype="datetime64[ns]"),
+        last=np.array([period.last for period in last if period is not None], dtype="datetime64[ns]"),
     )
     backward = np.flatnonzero(spans.last < spans.first)
-    _refuse(path, "end before they begin", [lines[int(at)] for at in backward])
+    _refuse(path, "end before they begin", [rows[int(at)] for at in backward])
     return spans
 
 
@@ -98,7 +110,7 @@ def mask_of(
             where=where,
             got=", ".join(strangers[:_SHOWN]) + (", …" if len(strangers) > _SHOWN else ""),
             expected=f"some of the {len(column)} instruments of the panel",
-            hint=closest(strangers[0], column)
+            hint=like(strangers[0], column)
             or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
         )
     starts = np.searchsorted(calendar.times, spans.first, side="left")
@@ -113,8 +125,9 @@ def mask_of(
         raise DataError(
             "Membership and prices do not overlap: nobody is ever a member.",
             where=where,
-            got=f"spans {spans.first.min().astype('M8[D]')} … {spans.last.max().astype('M8[D]')}",
-            expected=f"spans within {calendar.format(0)} … {calendar.format(len(calendar) - 1)}",
+            got=f"spans {_day(spans.first.min())} … {_day(spans.last.max())} of {spans.codes[0]}, …",
+            expected=f"spans within {calendar.format(0)} … {calendar.format(-1)} of {instruments[0]}, …",
+            hint=like(strangers[0], column) if strangers else None,
         )
     return mask
 
@@ -126,49 +139,73 @@ def spans_of(mask: npt.NDArray[np.bool_], calendar: Calendar, instruments: Seque
     change = np.diff(padded, axis=0).T  # (N, T + 1)
     columns, starts = np.nonzero(change == 1)
     _, stops = np.nonzero(change == -1)
-    return Spans(
-        codes=tuple(instruments[int(column)] for column in columns),
-        first=calendar.times[starts],
-        last=calendar.times[stops - 1],
-    )
+    return spans_between(tuple(instruments[int(column)] for column in columns), calendar, starts, stops)
+
+
+def spans_between(
+    codes: tuple[str, ...], calendar: Calendar, starts: npt.NDArray[np.intp], stops: npt.NDArray[np.intp]
+) -> Spans:
+    """Return the spans of half-open calendar positions [start, stop); on a daily calendar they end with their day."""
+    last = calendar.times[stops - 1]
+    return Spans(codes, first=calendar.times[starts], last=last + _DAY - _NANOSECOND if calendar.is_daily else last)
 
 
 def write_spans(spans: Spans, path: Path) -> None:
-    """Write spans in qlib's instruments format: days when all are midnights, else days with seconds."""
-    ends = np.concatenate([spans.first, spans.last])
-    daily = bool((ends == ends.astype("datetime64[D]")).all())
-    first, last = (np.datetime_as_string(ends, unit="D" if daily else "s") for ends in (spans.first, spans.last))
-    rows = zip(spans.codes, first, last, strict=True)
-    path.write_text(
-        "".join(f"{code}\t{a}\t{b}\n".replace("T", " ") if not daily else f"{code}\t{a}\t{b}\n" for code, a, b in rows)
-    )
+    """Write spans in qlib's instruments format, so that `read_spans` gives them back.
+
+    A first midnight and a last instant of a day are written as days, everything else with its time, to the second
+    where that is exact. A code is never touched.
+    """
+    check_codes(spans.instruments, where=str(path))
+    first = _texts(spans.first, spans.first == spans.first.astype("datetime64[D]"))
+    last = _texts(spans.last, spans.last + _NANOSECOND == (spans.last + _NANOSECOND).astype("datetime64[D]"))
+    write_lines(path, [f"{code}\t{a}\t{b}" for code, a, b in zip(spans.codes, first, last, strict=True)])
 
 
-def _text(path: Path) -> str:
+def _texts(moments: npt.NDArray[np.datetime64], is_day: npt.NDArray[np.bool_]) -> list[str]:
+    """Return each moment as a day where it `is_day`, else with its time."""
+    in_seconds = bool((moments == moments.astype("datetime64[s]"))[~is_day].all())
+    exact = np.datetime_as_string(moments, unit="s" if in_seconds else "ns").tolist()
+    days = np.datetime_as_string(moments, unit="D").tolist()
+    return [day if whole else str(time).replace("T", " ") for whole, day, time in zip(is_day, days, exact, strict=True)]
+
+
+def _day(moment: np.datetime64) -> str:
+    return str(moment.astype("datetime64[D]"))
+
+
+def _read(text: str) -> Period | None:
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "The membership file is not text.", where=str(path), got=str(error), expected=_EXPECTED
-        ) from error
-
-
-def _moment(text: str) -> np.datetime64 | None:
-    try:
-        moment = np.datetime64(text.strip(), "ns")
-    except ValueError:
+        return period_of(text)
+    except DataError:
         return None
-    return None if np.isnat(moment) else moment
 
 
-def _last_moment(text: str) -> np.datetime64 | None:
-    moment = _moment(text)
-    if moment is not None and len(text.strip()) <= _DAY_TEXT:
-        return moment + np.timedelta64(1, "D") - np.timedelta64(1, "ns")
-    return moment
+def _columns_hint(cells: list[str]) -> str | None:
+    if len(cells) == 2:
+        return "an open end is an empty third column, or 9999-12-31"
+    return "columns are separated by tabs, not by blanks or commas"
 
 
-def _refuse(path: Path, fault: str, rows: Sequence[tuple[int, list[str]]]) -> None:
+def _code_hint(code: str) -> str:
+    return f"the code {code!r} {fault_of(code)}; expected is {CODE}"
+
+
+def _dates_hint(cells: list[str]) -> str | None:
+    for text in cells[1:3]:
+        try:
+            period_of(text)
+        except DataError as error:
+            return error.hint or "every line is a span: a heading or a comment is none"
+    return None
+
+
+def _refuse(
+    path: Path,
+    fault: str,
+    rows: Sequence[tuple[int, list[str]]],
+    hint: Callable[[list[str]], str | None] = lambda _: None,
+) -> None:
     if rows:
         shown = "\n".join(f"    line {at}: {' | '.join(cells)}" for at, cells in rows[:_SHOWN])
         raise DataError(
@@ -176,4 +213,5 @@ def _refuse(path: Path, fault: str, rows: Sequence[tuple[int, list[str]]]) -> No
             where=str(path),
             got=f"the first:\n{shown}",
             expected=_EXPECTED,
+            hint=hint(rows[0][1]),
         )

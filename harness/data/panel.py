@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
+from harness.data.codes import check_codes
 from harness.data.fingerprint import fingerprint_arrays
 from harness.errors import DataError
 
@@ -106,7 +107,7 @@ class Panel:
     Raises
     ------
     DataError
-        When shapes, dtypes or order disagree.
+        When shapes, dtypes or order disagree, or a code cannot be kept as it is.
     """
 
     calendar: Calendar
@@ -121,6 +122,7 @@ class Panel:
     def __post_init__(self) -> None:
         """Check the shapes and freeze the arrays."""
         shape = (len(self.calendar), len(self.instruments))
+        check_codes(self.instruments, where="the instruments of the panel")
         if list(self.instruments) != sorted(set(self.instruments)):
             raise DataError("Instruments must be sorted and unique.", where="panel.instruments")
         if self.price_field not in self.fields:
@@ -130,8 +132,8 @@ class Panel:
                 got=self.price_field,
                 expected=f"one of {sorted(self.fields)}",
             )
-        for name, values in {**self.fields, "membership": self.membership}.items():
-            dtype = np.dtype(bool) if name == "membership" else np.dtype(np.float32)
+        arrays = [(f"fields[{name!r}]", values, np.dtype(np.float32)) for name, values in self.fields.items()]
+        for name, values, dtype in [*arrays, ("membership", self.membership, np.dtype(bool))]:
             if values.shape != shape or values.dtype != dtype:
                 raise DataError(
                     "A panel array has the wrong shape or dtype.",

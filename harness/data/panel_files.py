@@ -19,11 +19,11 @@ _TRUTH = ("exposures", "decay", "premia")
 
 
 def save_panel(panel: Panel, folder: Path) -> None:
-    """Write `panel` into an existing, empty folder."""
+    """Write `panel` into an existing, empty folder; fields are numbered, for a name may be no name of a file."""
     np.save(folder / "calendar.npy", panel.calendar.times, allow_pickle=False)
     np.save(folder / "membership.npy", panel.membership, allow_pickle=False)
-    for name, values in panel.fields.items():
-        np.save(folder / f"field-{name}.npy", values, allow_pickle=False)
+    for at, values in enumerate(panel.fields.values()):
+        np.save(folder / f"field-{at}.npy", values, allow_pickle=False)
     if panel.benchmark is not None:
         np.save(folder / "benchmark.npy", panel.benchmark.close, allow_pickle=False)
     if panel.truth is not None:
@@ -54,7 +54,7 @@ def load_panel(folder: Path) -> Panel:
     panel = Panel(
         calendar=Calendar(read("calendar")),
         instruments=tuple(meta["instruments"]),
-        fields={name: read(f"field-{name}") for name in meta["fields"]},
+        fields={name: read(f"field-{at}") for at, name in enumerate(meta["fields"])},
         membership=read("membership"),
         benchmark=benchmark,
         truth=truth,

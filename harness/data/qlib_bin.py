@@ -4,7 +4,9 @@
     instruments/<universe>.txt              code, first day, last day, separated by tabs
     features/<code>/<field>.<freq>.bin      little-endian float32: first the calendar position of the first value
 
-Folder names of `features` are lower case, codes in `instruments` as they are.
+Codes stand in `instruments` as they are; folders and files of `features` have their names in lower case, escaped by
+`harness.file_names.file_name` where a file system or qlib asks for it. qlib itself escapes names of devices (``CON``)
+only: it finds a code with a slash in another folder, or not at all.
 """
 
 from __future__ import annotations
@@ -19,12 +21,23 @@ import numpy.typing as npt
 
 from harness.data.atomic_folder import new_folder
 from harness.data.calendar_file import read_calendar, time_texts
+from harness.data.codes import check_codes
 from harness.data.fingerprint import fingerprint_file
-from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of, write_spans
+from harness.data.membership import (
+    Spans,
+    UnknownMembers,
+    mask_of,
+    read_spans,
+    spans_between,
+    spans_of,
+    write_spans,
+)
 from harness.data.panel import Benchmark, Panel
 from harness.data.source import existing_file, existing_folder
+from harness.data.text_lines import write_lines
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
+from harness.file_names import LONGEST, file_name, file_twins, name_of_file
 
 __all__ = ["ALL", "QlibBinSource", "write_qlib_bin"]
 
@@ -93,7 +106,7 @@ class QlibBinSource:
     def inputs(self) -> dict[str, str]:
         """Return the digests of the calendar and the spans, and one over every feature file that is read."""
         listed, features = hashlib.sha256(), self._features()
-        codes = [code for code in self._loaded().instruments if (features / code.lower()).is_dir()]
+        codes = [code for code in self._loaded().instruments if _folder(features, code).is_dir()]
         names = [(code, field) for code in codes for field in self.fields]
         names += [] if self.benchmark is None else [(self.benchmark, self.price_field)]
         for code, field in names:
@@ -116,8 +129,7 @@ class QlibBinSource:
         calendar = read_calendar(self._calendar_path())
         spans = read_spans(self._spans_path(self.universe))
         wanted, features = self._loaded(), self._features()
-        present = {folder.name for folder in features.iterdir()}
-        codes = tuple(code for code in wanted.instruments if code.lower() in present)
+        codes = tuple(code for code in wanted.instruments if _folder(features, code).is_dir())
         universe_file = str(self._spans_path(self.universe))
         if not codes:
             raise DataError(
@@ -150,7 +162,8 @@ class QlibBinSource:
         """Copy one file into its (T,) place and return the positions [start, stop) that it covers."""
         path = self._bin(code, field)
         if not path.is_file():
-            known = sorted(entry.name.split(".")[0] for entry in path.parent.glob(f"*.{self.freq}.bin"))
+            ending = f".{self.freq}.bin"
+            known = sorted(name_of_file(e.name.removesuffix(ending)) for e in path.parent.glob(f"*{ending}"))
             raise DataError(
                 f"Instrument {code} lacks the field `{field}`.",
                 where=str(path),
@@ -202,11 +215,11 @@ class QlibBinSource:
         return existing_file(str(path), key="data.freq", expected="a calendar of this frequency")
 
     def _spans_path(self, universe: str) -> Path:
-        path = self._root() / "instruments" / f"{universe.lower()}.txt"
+        path = self._root() / "instruments" / f"{file_name(universe.lower())}.txt"
         return existing_file(str(path), key="data.universe", expected="an instruments file of this name")
 
     def _bin(self, code: str, field: str) -> Path:
-        return self._root() / "features" / code.lower() / f"{field.lower()}.{self.freq}.bin"
+        return _folder(self._root() / "features", code) / _bin_name(field, self.freq)
 
 
 def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "day") -> None:
@@ -219,44 +232,77 @@ def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "da
     Raises
     ------
     DataError
-        When the folder exists, or names of instruments differ by case only, which the format cannot hold.
+        When the folder exists, or a name cannot be one of a file; before anything is written.
     """
-    _refuse_case_twins(panel.instruments if panel.benchmark is None else (*panel.instruments, panel.benchmark.name))
+    _check_names(panel, universe, freq)
     with new_folder(folder) as staging:
         for name in ("calendars", "instruments", "features"):
             (staging / name).mkdir()
-        (staging / "calendars" / f"{freq}.txt").write_text("\n".join(time_texts(panel.calendar)) + "\n")
+        write_lines(staging / "calendars" / f"{freq}.txt", time_texts(panel.calendar))
         present = np.logical_or.reduce([~np.isnan(values) for values in panel.fields.values()])
         listed = present.any(axis=0)
         start = np.where(listed, present.argmax(axis=0), 0)
         stop = np.where(listed, present.shape[0] - present[::-1].argmax(axis=0), 1)
-        everything = Spans(panel.instruments, panel.calendar.times[start], panel.calendar.times[stop - 1])
+        everything = spans_between(panel.instruments, panel.calendar, start, stop)
         write_spans(everything, staging / "instruments" / f"{ALL}.txt")
         members = spans_of(panel.membership, panel.calendar, panel.instruments)
-        write_spans(members, staging / "instruments" / f"{universe.lower()}.txt")
+        write_spans(members, staging / "instruments" / f"{file_name(universe.lower())}.txt")
         for column, code in enumerate(panel.instruments):
             span = slice(int(start[column]), int(stop[column]))
             own = {name: values[span, column] for name, values in panel.fields.items()}
-            _write_bins(staging / "features" / code.lower(), own, span.start, freq)
+            _write_bins(_folder(staging / "features", code), own, span.start, freq)
         if panel.benchmark is not None:
             level = {panel.price_field: panel.benchmark.close}
-            _write_bins(staging / "features" / panel.benchmark.name.lower(), level, 0, freq)
+            _write_bins(_folder(staging / "features", panel.benchmark.name), level, 0, freq)
 
 
 def _write_bins(folder: Path, fields: dict[str, Floats], start: int, freq: str) -> None:
     folder.mkdir()
     for name, values in fields.items():
         data = np.concatenate([np.array([start], dtype="<f4"), values.astype("<f4")])
-        (folder / f"{name.lower()}.{freq}.bin").write_bytes(data.tobytes())
+        (folder / _bin_name(name, freq)).write_bytes(data.tobytes())
 
 
-def _refuse_case_twins(codes: tuple[str, ...]) -> None:
-    seen: dict[str, str] = {}
-    twins = [f"{seen[code.lower()]} and {code}" for code in codes if seen.setdefault(code.lower(), code) != code]
-    if len(seen) < len(codes):
+def _folder(features: Path, code: str) -> Path:
+    """Return the folder of a code; a plain name that others wrote without the escape is found too."""
+    plain, escaped = code.lower(), features / file_name(code).lower()
+    is_one_name = plain not in (".", "..") and not set(plain) & {"/", "\\"}
+    return features / plain if is_one_name and not escaped.is_dir() and (features / plain).is_dir() else escaped
+
+
+def _bin_name(field: str, freq: str) -> str:
+    return f"{file_name(field).lower()}.{freq}.bin"
+
+
+def _check_names(panel: Panel, universe: str, freq: str) -> None:
+    """Refuse what the format cannot hold: names whose files would be one or too long, a universe called like `ALL`."""
+    own = [] if panel.benchmark is None else [panel.benchmark.name]
+    codes, fields = [*panel.instruments, *own], list(panel.fields)
+    check_codes(own, where="benchmark")
+    for kind, place, names in (("instruments", "folder", codes), ("fields", "file", fields)):
+        twins = [f"{a} and {b}" for a, b in file_twins(names)]
+        if twins:
+            raise DataError(
+                f"Two {kind} would share a {place}, for its name is lower case.",
+                where="features",
+                got=", ".join(twins[:_SHOWN]),
+                expected="names that differ in more than case and the composition of accents, the benchmark's too",
+                hint="rename one of them, or use --to long, which keeps every name",
+            )
+    ends = [*((code, file_name(code).lower()) for code in codes), *((name, _bin_name(name, freq)) for name in fields)]
+    long = [f"{name[:40]}…" for name, end in ends if len(end.encode()) > LONGEST]
+    if long:
         raise DataError(
-            "Two instruments would share a folder.",
+            f"{len(long)} name(s) are too long for a file.",
             where="features",
-            got=", ".join(twins[:_SHOWN]) or "the benchmark is an instrument of the panel",
-            expected="codes that differ in more than upper and lower case",
+            got=", ".join(long[:_SHOWN]),
+            expected=f"at most {LONGEST} bytes",
+            hint="use --to long, which keeps every name",
+        )
+    if universe.lower() == ALL:
+        raise DataError(
+            f"The universe cannot be called `{ALL}`.",
+            where="--universe",
+            got=universe,
+            expected=f"another name: instruments/{ALL}.txt holds everything with a price",
         )

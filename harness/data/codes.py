@@ -1,0 +1,79 @@
+"""Instrument codes: any text that every file format can hold as it is, byte for byte."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from harness.errors import DataError, closest
+
+__all__ = ["CODE", "check_codes", "fault_of", "like"]
+
+CODE = "text without tabs, line ends or other control characters, and without blanks at its ends"
+
+_SHOWN = 5
+# Control characters, halves of surrogate pairs, separators of lines and paragraphs: none survives every text file.
+_LOST = {"Cc", "Cs", "Zl", "Zp"}
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+def fault_of(code: str) -> str | None:
+    """Return why a code cannot be kept as it is, or None when it can."""
+    if not code:
+        return "is empty"
+    if code != code.strip():
+        return "has blanks at its ends"
+    for character in code:
+        if character == _BYTE_ORDER_MARK:
+            return "holds a byte order mark (U+FEFF)"
+        if unicodedata.category(character) in _LOST:
+            return f"holds the control character U+{ord(character):04X}"
+    return None
+
+
+def check_codes(codes: Sequence[str], *, where: str) -> None:
+    """Refuse codes that some reader or writer would change.
+
+    Blanks inside, digits only, ``NA``, ``TRUE``, slashes, accents and emoji are all fine: a code is text, never a
+    number, a truth value or a missing value.
+
+    Raises
+    ------
+    DataError
+        With the number of such codes and the first ones.
+    """
+    faults = [(code, fault) for code in codes if (fault := fault_of(code)) is not None]
+    if faults:
+        raise DataError(
+            f"{len(faults)} instrument code(s) cannot be kept as they are.",
+            where=where,
+            got="; ".join(f"{code!r} {fault}" for code, fault in faults[:_SHOWN]),
+            expected=CODE,
+            hint="in pandas: frame[column] = frame[column].str.strip()",
+        )
+
+
+def like(code: str, known: Iterable[str]) -> str | None:
+    """Return a hint that names the known code which `code` was probably meant to be, and what to change; None if none.
+
+    Leading zeros that a spreadsheet dropped, another case, another Unicode normalisation, a similar spelling.
+    """
+    names = list(known)
+    for plain, difference in (
+        (_without_zeros, "leading zeros: keep codes as text in both files, such as dtype=str in pandas"),
+        (str.casefold, "upper and lower case: write it as the prices do"),
+        (_normal, "Unicode normalisation: write it as the prices do, as with unicodedata.normalize"),
+    ):
+        twin = next((name for name in names if plain(name) == plain(code)), None)
+        if twin is not None:
+            return f"`{code}` and `{twin}` differ in {difference}"
+    return closest(code, names)
+
+
+def _without_zeros(code: str) -> str:
+    whole = code.removesuffix(".0") if code.removesuffix(".0").isdigit() else code
+    return whole.lstrip("0") or "0" if whole.isdigit() else code
+
+
+def _normal(code: str) -> str:
+    return unicodedata.normalize("NFC", code).casefold()

@@ -1,0 +1,191 @@
+"""The one reader of dates: membership, calendars, windows, splits and command-line values all mean the same by a text.
+
+=====================================  ===================================  ========================================
+written                                as a start                           as an end
+=====================================  ===================================  ========================================
+``2019``                               first instant of the year            last instant of the year
+``2019-03``, ``2019/03``               first instant of the month           last instant of the month
+``2019-03-01``, ``2019/3/1``,          midnight at which the day begins     last instant of the day
+``2019.03.01``, ``20190301``
+a date with a clock time               that instant                         that instant
+empty, ``null``, ``None``, ``NaT``     open: before everything              open: after everything
+=====================================  ===================================  ========================================
+
+A clock time follows ``T`` or a blank, from hours to nanoseconds (``2019-03-01 10:30``, ``20190301T103000.123``); whole
+numbers are read as their digits. A date before 1677-09-22 or after 2262-04-10, such as 9999-12-31, is open on that
+side. The year always comes first and has four digits. Time zones are refused: times are the local time of the data.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+import numpy as np
+
+from harness.errors import DataError
+
+__all__ = ["ACCEPTED", "Extent", "Period", "When", "date_text", "period_of"]
+
+When = str | int | date | datetime | np.datetime64 | None
+"""What a date may be given as; None is an open end."""
+
+ACCEPTED = "a date such as 2019-03-01, 20190301, 2019-03 or 2019, or a time such as 2019-03-01 10:30:00"
+
+_EARLIEST = np.datetime64(-(2**63 - 1), "ns")
+_LATEST = np.datetime64(2**63 - 1, "ns")
+_SECONDS = (2**63 - 1) // 10**9
+_DAY = np.timedelta64(1, "D")
+_NANOSECOND = np.timedelta64(1, "ns")
+_NO_ZONE = "write the local time of the data, without a time zone"
+_OPEN = {"", "null", "none", "nat", "nan"}
+_LONG = r"(?P<year>[0-9]{4})(?:(?P<mark>[-/])(?P<month>[0-9]{1,2})(?:(?P=mark)(?P<day>[0-9]{1,2}))?)?"
+_DOTTED = r"(?P<year>[0-9]{4})\.(?P<month>[0-9]{1,2})\.(?P<day>[0-9]{1,2})"
+_SHORT = r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
+_FRACTION = r"(?:[.,](?P<fraction>[0-9]{1,9}))?"
+_CLOCK = rf"(?P<hour>[0-9]{{1,2}})(?::(?P<minute>[0-9]{{2}})(?::(?P<second>[0-9]{{2}}){_FRACTION})?)?"
+_SHORT_CLOCK = rf"(?P<hour>[0-9]{{2}})(?P<minute>[0-9]{{2}})(?:(?P<second>[0-9]{{2}}){_FRACTION})?"
+_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        *(rf"{day}(?:(?:T| +){_CLOCK})?" for day in (_LONG, _DOTTED, _SHORT)),
+        rf"{_SHORT}(?:T| +)?{_SHORT_CLOCK}",
+    )
+)
+_ZONE = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?|[A-Za-z_]{2,}(?:/[A-Za-z_]+)*)")
+_DAY_FIRST = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{2,4}.*")
+_TWO_DIGITS = re.compile(r"[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}.*|[0-9]{6}")
+
+
+class Extent(StrEnum):
+    """How much time a date covers."""
+
+    INSTANT = "instant"
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class Period:
+    """What a date covers.
+
+    Attributes
+    ----------
+    first, last
+        Its first and last instant, ``datetime64[ns]``, both included.
+    extent
+        What it is: one instant, a day, a month, a year, or an open end.
+    text
+        ISO 8601, equal for equal periods; empty for an open end.
+    """
+
+    first: np.datetime64
+    last: np.datetime64
+    extent: Extent
+    text: str
+
+    @property
+    def is_one_time(self) -> bool:
+        """Whether a calendar can hold it: a day or an instant within what 64 bits of nanoseconds can count."""
+        return self.extent in (Extent.DAY, Extent.INSTANT) and bool(_EARLIEST < self.first and self.last < _LATEST)
+
+
+def period_of(when: When) -> Period:
+    """Return what `when` covers; the table above says how texts are read.
+
+    Raises
+    ------
+    DataError
+        When it is no date, its parts are in doubt, the day does not exist, or it names a time zone.
+    """
+    if isinstance(when, bool):
+        raise _refused(when, None)
+    if isinstance(when, np.datetime64):
+        return _Reading(when).period(_text_of(when))
+    if isinstance(when, datetime) and when.tzinfo is not None:
+        raise _refused(when, _NO_ZONE)
+    if isinstance(when, date):
+        return _Reading(when).period(when.isoformat())
+    return _Reading(when).period("" if when is None else str(when).strip())
+
+
+def date_text(when: When) -> str | None:
+    """Return the ISO text of a date, equal for equal periods; None for an open end. Raises as `period_of` does."""
+    return period_of(when).text or None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What was given, for messages; reads it as text."""
+
+    given: object
+
+    def period(self, text: str) -> Period:
+        if text.lower() in _OPEN:
+            return Period(_EARLIEST, _LATEST, Extent.OPEN, "")
+        parts = next((found.groupdict() for form in _FORMS if (found := form.fullmatch(text))), None)
+        if parts is None or (parts.get("hour") is not None and parts["day"] is None):
+            raise _refused(self.given, _hint(text))
+        year, month, day = int(parts["year"]), parts["month"], parts["day"]
+        if month is None:
+            return self._span(year, (1, 1), (12, 31), Extent.YEAR, f"{year:04}")
+        at = int(month)
+        if day is None:
+            length = monthrange(year, at)[1] if 1 <= at <= 12 else 31
+            return self._span(year, (at, 1), (at, length), Extent.MONTH, f"{year:04}-{at:02}")
+        whole = self._span(year, (at, int(day)), (at, int(day)), Extent.DAY, f"{year:04}-{at:02}-{int(day):02}")
+        return whole if parts.get("hour") is None else self._instant(whole.text, parts)
+
+    def _span(self, year: int, first: tuple[int, int], last: tuple[int, int], extent: Extent, text: str) -> Period:
+        try:
+            start, end = date(year, *first), date(year, *last)
+        except ValueError as error:
+            raise _refused(self.given, f"there is no such day: {error}") from error
+        after = _bounded(np.datetime64(end.isoformat(), "s") + _DAY)
+        last_instant = after - _NANOSECOND if _EARLIEST < after < _LATEST else after
+        return Period(_bounded(np.datetime64(start.isoformat(), "s")), last_instant, extent, text)
+
+    def _instant(self, day: str, parts: Mapping[str, str | None]) -> Period:
+        hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
+        if hour > 23 or minute > 59 or second > 59:
+            raise _refused(self.given, "there is no such time of day: it goes from 00:00:00 to 23:59:59.999999999")
+        text = f"{day}T{hour:02}:{minute:02}:{second:02}"
+        fraction = (parts["fraction"] or "").rstrip("0")
+        moment = _bounded(np.datetime64(text, "s"))
+        if _EARLIEST < moment < _LATEST:
+            moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
+        return Period(moment, moment, Extent.INSTANT, f"{text}.{fraction}" if fraction else text)
+
+
+def _text_of(moment: np.datetime64) -> str:
+    """Return the text of a moment as exactly as its unit says: a unit of days covers the day."""
+    return "" if np.isnat(moment) else str(moment)
+
+
+def _bounded(moment: np.datetime64) -> np.datetime64:
+    """Return seconds as nanoseconds; what these cannot count is before or after everything."""
+    seconds = int(moment.astype(np.int64))  # compared as numbers: NumPy overflows where it compares units
+    if abs(seconds) >= _SECONDS:
+        return _LATEST if seconds > 0 else _EARLIEST
+    exact: np.datetime64 = moment.astype("M8[ns]")
+    return exact
+
+
+def _hint(text: str) -> str | None:
+    if _DAY_FIRST.fullmatch(text) or _TWO_DIGITS.fullmatch(text):
+        return "write the year first and with four digits, as in 2019-03-01: anything else can be read in two ways"
+    zoned = _ZONE.fullmatch(text)
+    if zoned and any(form.fullmatch(zoned["local"]) for form in _FORMS):
+        return _NO_ZONE
+    return None
+
+
+def _refused(given: object, hint: str | None) -> DataError:
+    got = given if isinstance(given, str) else str(given)
+    return DataError("This is not a date.", got=repr(got), expected=ACCEPTED, hint=hint)
