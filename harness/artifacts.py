@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifact_lock import only_maker
+from harness.code_digest import check_code_unchanged
 from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
 
@@ -147,6 +148,8 @@ class ArtifactStore:
         ------
         ArtifactError
             When the store cannot be written.
+        ConfigError
+            When a file of code was changed before it was loaded, so that the key may tell of other code.
         """
         found = self.find(key)
         if found is not None:
@@ -167,6 +170,7 @@ class ArtifactStore:
                 if _is_disk_trouble(error):
                     raise self._unwritable(error) from error
                 raise
+            check_code_unchanged()
             with self._writing():
                 _seal(scratch, key)
                 _publish(scratch, final)

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Never
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt
 
+from harness.code_digest import note_code
 from harness.contracts import check_object, is_protocol, lacking_methods, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest
 
@@ -338,6 +339,7 @@ def locate(target: object, where: str) -> type:
             expected="module.Class, such as baselines.models.linear.Linear",
         )
     module_name, _, name = target.rpartition(".")
+    note_code(module_name)  # before it is loaded, so that an edit in between is noticed
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
