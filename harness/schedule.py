@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from harness.config import WindowsConfig
-from harness.data.calendar import Calendar
-from harness.errors import ConfigError, DataError
+from harness.data.calendar import Calendar, When
+from harness.errors import ConfigError
 from harness.windows import Schedule, Segment, Window, walk_forward
 
 __all__ = ["describe_windows", "resolve_schedule", "resolve_windows"]
 
-Dates = tuple[str, str]
+Dates = tuple[When, When]
 
 
 def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> Schedule:
@@ -61,17 +62,13 @@ def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[di
 
 
 def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
-    try:
-        start, stop = calendar.span(*dates)
-    except DataError as error:
-        error.where = key
-        raise
+    start, stop = calendar.span(*dates)
     if start >= stop:
         first, last = calendar.format(0), calendar.format(len(calendar) - 1)
         raise ConfigError(
             "The segment holds no time of the calendar.",
             where=key,
-            got=f"{dates[0]} … {dates[1]}",
+            got=_text(dates),
             expected=f"first and last date, in order, within {first} … {last}",
         )
     return Segment(start, stop)
@@ -82,13 +79,17 @@ def _refuse_overlap(config: WindowsConfig, train: Segment, valid: Segment | None
     given = [(name, segment) for name, segment in named if segment is not None]
     for (earlier, first), (later, second) in itertools.pairwise(given):
         if second.start < first.stop:
-            dates = [f"{name} {' … '.join(getattr(config, name))}" for name in (earlier, later)]
+            dates = [f"{name} {_text(getattr(config, name))}" for name in (earlier, later)]
             raise ConfigError(
                 "Segments must follow each other without overlap.",
                 where=f"windows.{later}",
                 got=", ".join(dates),
-                expected=f"a {later} segment that starts after {getattr(config, earlier)[1]}",
+                expected=f"a {later} segment that starts after {_text(getattr(config, earlier)[1:])}",
             )
+
+
+def _text(dates: Sequence[When]) -> str:
+    return " … ".join("open" if date is None else str(date) for date in dates)
 
 
 def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segment | None, Segment]:

@@ -84,6 +84,15 @@ def test_a_model_brings_the_preprocessing_that_suits_it_and_the_user_has_the_las
     assert compose_config(["model=lightgbm", "preprocess=linear"]).choices["preprocess"] == "linear"
 
 
+def test_dates_on_the_command_line_may_be_years_compact_or_open():
+    config = compose_config(["windows.train=[2012,20141231]", "windows.test=[2015-01,null]"])
+    assert config.windows.train == ("2012", "2014-12-31")
+    assert config.windows.test == ("2015-01", None)
+    plain = compose_config(["windows.train=[2012-01-04,2014-12-31]", "windows.test=['2015-01-01 09:30','']"])
+    assert plain.windows.train == ("2012-01-04", "2014-12-31")
+    assert plain.windows.test == ("2015-01-01T09:30", None)
+
+
 def test_data_bring_their_schedule_and_the_user_has_the_last_word() -> None:
     config = compose_config(["data=cn_csi300", "windows.step=40", "windows.valid=null"])
     assert config.windows.test == ("2017-01-03", "2020-08-31")

@@ -72,3 +72,38 @@ def test_an_impossible_schedule_is_refused(change: dict[str, object], where: str
     with pytest.raises(ConfigError) as caught:
         replace(BY_DATE, **change)
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ((2016, 2017), ("2016", "2017")),
+        ((20160101, "20171231"), ("2016-01-01", "2017-12-31")),
+        (("2016/1/1", "2017-12"), ("2016-01-01", "2017-12")),
+        ((None, ""), (None, None)),
+        ((None, "9999-12-31"), (None, "9999-12-31")),
+    ],
+)
+def test_segments_mean_the_same_however_their_dates_are_written(given, kept) -> None:
+    config = replace(BY_SPLIT, train=("2015", "2015"), test=given)
+    assert config.test == kept
+    assert CALENDAR.span(*config.test) == (0, len(CALENDAR))
+
+
+@pytest.mark.parametrize("key", ["train", "valid", "test"])
+@pytest.mark.parametrize(
+    ("dates", "told"),
+    [
+        (("2016-12-31", "2016-01-01"), "last date lies before the first"),
+        ((2017, 2016), "last date lies before the first"),
+        (("01/02/2016", "2017"), "year first"),
+        (("2016-02-30", "2017"), "no such day"),
+        (("2016", "2017-01-01T00:00Z"), "without a time zone"),
+        (("2016", 201702), "four digits"),
+    ],
+)
+def test_dates_that_are_none_or_in_the_wrong_order_are_refused_with_their_key(key, dates, told) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(BY_DATE, **{key: dates})
+    assert caught.value.where == key
+    assert told in str(caught.value)

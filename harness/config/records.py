@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.explanations import unresolved
+from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.evaluation import Metric, SignalEvaluation, check_extra
@@ -41,6 +42,8 @@ __all__ = [
 # What snapshots call the module of these classes: they are older than this file.
 described_in = "harness.config"
 
+# As they may be given; kept as ISO text, or None for an open end.
+Dates = tuple[str | int | None, str | int | None]
 AuditLevel = Literal["none", "static", "sampled", "full"]
 
 
@@ -75,7 +78,8 @@ class WindowsConfig:
     step
         Times per test segment, ≥ 1: the model is fitted again every `step` times.
     train, valid
-        First and last date of the segment in the first window; None: `split` cuts the calendar. Without `valid` beside
+        First and last date of the segment in the first window, as `harness.data.dates` reads them: a date without a
+        time is its whole day, month or year, null an open end. None: `split` cuts the calendar. Without `valid` beside
         given dates there is no validation segment.
     test
         First and last date of the whole test range; None: `split` cuts the calendar.
@@ -92,16 +96,20 @@ class WindowsConfig:
 
     kind: Kind
     step: int
-    train: tuple[str, str] | None
-    valid: tuple[str, str] | None
-    test: tuple[str, str] | None
+    train: Dates | None
+    valid: Dates | None
+    test: Dates | None
     split: tuple[float, float, float]
     embargo: int
     purge_valid: bool
     include_valid: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be walked."""
+        """Write dates in one way and refuse what cannot be walked."""
+        for name in ("train", "valid", "test"):
+            dates = getattr(self, name)
+            if dates is not None:
+                object.__setattr__(self, name, configured_span(dates, name))
         if self.step < 1:
             raise ConfigError("The step must be positive.", where="step", got=self.step, expected="a whole number ≥ 1")
         if self.embargo < 0:

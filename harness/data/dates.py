@@ -27,9 +27,18 @@ from enum import StrEnum
 
 import numpy as np
 
-from harness.errors import DataError
+from harness.errors import ConfigError, DataError
 
-__all__ = ["ACCEPTED", "Extent", "Period", "When", "date_text", "period_of"]
+__all__ = [
+    "ACCEPTED",
+    "Extent",
+    "Period",
+    "When",
+    "configured_date",
+    "configured_span",
+    "date_text",
+    "period_of",
+]
 
 When = str | int | date | datetime | np.datetime64 | None
 """What a date may be given as; None is an open end."""
@@ -120,6 +129,39 @@ def date_text(when: When) -> str | None:
     return period_of(when).text or None
 
 
+def configured_date(when: When, key: str) -> str | None:
+    """Return the ISO text of a date of the configuration, None for an open end.
+
+    Raises
+    ------
+    ConfigError
+        When it is no date; names the `key`.
+    """
+    try:
+        return date_text(when)
+    except DataError as error:
+        raise ConfigError(error.what, where=key, got=error.got, expected=error.expected, hint=error.hint) from error
+
+
+def configured_span(ends: tuple[When, When], key: str) -> tuple[str | None, str | None]:
+    """Return the ISO texts of a first and a last date of the configuration, None for an open end.
+
+    Raises
+    ------
+    ConfigError
+        When one is no date, or the last ends before the first begins; names the `key`.
+    """
+    first, last = (configured_date(end, key) for end in ends)
+    if period_of(last).last < period_of(first).first:
+        raise ConfigError(
+            "The last date lies before the first.",
+            where=key,
+            got=f"{first} … {last}",
+            expected="[FIRST,LAST], in order",
+        )
+    return first, last
+
+
 @dataclass(frozen=True)
 class _Reading:
     """What was given, for messages; reads it as text."""
@@ -155,8 +197,8 @@ class _Reading:
         hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
         if hour > 23 or minute > 59 or second > 59:
             raise _refused(self.given, "there is no such time of day: it goes from 00:00:00 to 23:59:59.999999999")
-        text = f"{day}T{hour:02}:{minute:02}:{second:02}"
         fraction = (parts["fraction"] or "").rstrip("0")
+        text = f"{day}T{hour:02}:{minute:02}" + (f":{second:02}" if second or fraction else "")
         moment = _bounded(np.datetime64(text, "s"))
         if _EARLIEST < moment < _LATEST:
             moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from harness.data.bars import CHARACTERISTICS, Closes, draw_bars
 from harness.data.calendar import Calendar
+from harness.data.dates import ACCEPTED, Extent, configured_date, date_text, period_of
 from harness.data.listings import Listings, index_level, largest_members, last_seen
 from harness.data.panel import Benchmark, Panel, Truth
 from harness.data.portable import half_life_decay, portable
@@ -52,7 +53,7 @@ class SyntheticMarket:
     days
         T, business days from `start` on.
     start
-        The first day.
+        The first day; of a month or a year its first.
     drift
         How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `PremiumProcess`.
     signal
@@ -94,7 +95,7 @@ class SyntheticMarket:
     seed: int = 0
     instruments: int = 120
     days: int = 1800
-    start: str = "2012-01-04"
+    start: str | int = "2012-01-04"
     drift: Drift = "gradual"
     signal: float = 0.05
     stable: float = 0.25
@@ -134,6 +135,7 @@ class SyntheticMarket:
         for half_life in self.half_lives:
             _within("half_lives", half_life, 0.1, 1e6)
         self._calendar()
+        object.__setattr__(self, "start", date_text(self.start))
 
     def inputs(self) -> dict[str, str]:
         """Return nothing: no file is read."""
@@ -175,12 +177,17 @@ class SyntheticMarket:
         }
 
     def _calendar(self) -> Calendar:
-        try:
-            days = np.busday_offset(np.datetime64(self.start, "D"), np.arange(self.days), roll="forward")
-        except ValueError as error:
+        start = period_of(configured_date(self.start, "data.start"))
+        if start.extent is Extent.OPEN:
+            raise ConfigError("The market begins on a day.", where="data.start", got=self.start, expected=ACCEPTED)
+        days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
+        if not period_of(days[-1]).is_one_time:
             raise ConfigError(
-                "This is not a day.", where="data.start", got=self.start, expected="ISO text like 2012-01-04"
-            ) from error
+                "The market would not end before 2262.",
+                where="data.start | data.days",
+                got=f"{self.days} business days from {self.start}",
+                expected="an earlier start, or fewer days",
+            )
         return Calendar(days)
 
     def _exposures(self, rng: np.random.Generator) -> Doubles:

@@ -114,6 +114,34 @@ class TestConfiguration:
         ranges = {"train": ["2000-05-01", "2000-07-01"], "test": ["2000-07-02", "2000-08-01"]}
         assert configured("ddgda", segments=ranges).segments.train == ("2000-05-01", "2000-07-01")
 
+    def test_dates_may_be_years_compact_or_open_and_a_number_below_one_is_a_share(self) -> None:
+        assert [configured("ddgda", segments=s).segments for s in (2000, 20000501, "2000/5", 0.5)] == [
+            "2000",
+            "2000-05-01",
+            "2000-05",
+            0.5,
+        ]
+        assert configured("ddgda", meta_1st_train_end=2000).meta_1st_train_end == "2000"
+        ranges = {"train": [None, 2000], "test": [2001, "9999-12-31"]}
+        assert configured("ddgda", segments=ranges).segments.train == (None, "2000")
+
+    @pytest.mark.parametrize(
+        ("given", "key"),
+        [
+            ({"segments": 1}, "segments"),
+            ({"segments": 1.5}, "segments"),
+            ({"segments": "01/05/2000"}, "segments"),
+            ({"segments": "2000-02-30"}, "segments"),
+            ({"meta_1st_train_end": "soon"}, "meta_1st_train_end"),
+            ({"segments": {"train": ["2000-05", "2000-04"]}}, "segments.train"),
+            ({"segments": {"train": ["2000-05", "2000-06"], "test": ["x", None]}}, "segments.test"),
+        ],
+    )
+    def test_what_is_neither_a_share_nor_a_date_is_refused_with_its_key(self, given: Any, key: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            configured("ddgda", **given)
+        assert str(caught.value.where).endswith(key)
+
     def test_without_torch_the_library_is_named(
         self, table: SampleTable, windows: tuple[Window, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:

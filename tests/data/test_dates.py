@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness.data.calendar import Calendar
 from harness.data.dates import Extent, date_text, period_of
-from harness.errors import DataError
+from harness.data.synthetic import SyntheticMarket
+from harness.errors import ConfigError, DataError
 
 BEFORE_ALL, AFTER_ALL = np.datetime64(-(2**63 - 1), "ns"), np.datetime64(2**63 - 1, "ns")
 
@@ -125,3 +126,14 @@ def test_every_moment_survives_its_text_at_its_own_precision(moment, nanoseconds
     for text in (str(exact), str(exact).replace("T", " ")):
         assert period_of(text).first == period_of(text).last == exact
         assert period_of(date_text(text)) == period_of(text)
+
+
+def test_a_simulated_market_begins_on_a_date_however_it_is_written_and_ends_before_the_last_nanosecond():
+    plain = SyntheticMarket(instruments=3, days=5, members=2, start="2019-01-01").load().calendar
+    for start in (2019, "2019-01", 20190101, "2019/1/1"):
+        assert SyntheticMarket(instruments=3, days=5, members=2, start=start).load().calendar == plain
+    assert SyntheticMarket(start=2019).start == "2019"
+    for start, days in (("01/01/2019", 5), ("", 5), ("9999-12-31", 5), ("2019", 100_000)):
+        with pytest.raises(ConfigError, match=r"not a date|begins on a day|end before 2262") as caught:
+            SyntheticMarket(start=start, days=days)
+        assert "data.start" in str(caught.value)

@@ -20,6 +20,7 @@ from baselines.adaptation.ddgda.preparation import ProxyData, prepare_all, waves
 from baselines.adaptation.ddgda.profile import PROFILES, Profile
 from baselines.adaptation.ddgda.turns import ProxyRecipe, turns_of
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
+from harness.data.dates import configured_date
 from harness.errors import ConfigError
 from harness.interfaces import Adaptation, History, Piece
 from harness.preprocess import Pipeline
@@ -64,9 +65,11 @@ class DDGDA:
         What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing, ``maxseg`` the
         largest mean, over the block's masked times, of the blocks that are known at all of them.
     segments
-        Where meta-training ends: share of the meta-tasks, date, ranges, or None for the first test.
+        Where meta-training ends: share of the meta-tasks, date (the beginning of a month or year), ranges, or None for
+        the first test.
     meta_1st_train_end
-        Last learning date of the first meta-task, before its purge; None takes the earliest with enough history.
+        Last learning date of the first meta-task, before its purge (the end of a month or year); None takes the
+        earliest with enough history.
     clip_method
         From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c, c], ``sigmoid``
         logistic(u) scaled to a mean of 1.
@@ -100,8 +103,8 @@ class DDGDA:
     choice_gbdt: GbdtParameters
     hist_step_n: int
     fill_method: FillMethod
-    segments: float | str | MetaRanges | None
-    meta_1st_train_end: str | None
+    segments: float | int | str | MetaRanges | None
+    meta_1st_train_end: str | int | None
     clip_method: ClipMethod
     clip_weight: float | None
     alpha: float
@@ -114,6 +117,7 @@ class DDGDA:
     def __post_init__(self) -> None:
         """Refuse values that cannot be used, at construction."""
         WeightShape(self.clip_method, self.clip_weight)
+        self._write_dates()
         share = self.segments if isinstance(self.segments, float) else 0.5
         checks: tuple[tuple[str, bool, str], ...] = (
             ("fea_imp_n", self.fea_imp_n is None or self.fea_imp_n >= 1, "at least 1, or null for all"),
@@ -134,6 +138,15 @@ class DDGDA:
                     got=getattr(self, name),
                     expected=expected,
                 )
+
+    def _write_dates(self) -> None:
+        """Write dates in one way; a whole number is a year or a compact date, but 0 and 1 are shares."""
+        segments = float(self.segments) if self.segments in (0, 1) else self.segments
+        if isinstance(segments, str | int):
+            segments = configured_date(segments, "adaptation.segments")
+        object.__setattr__(self, "segments", segments)
+        first = configured_date(self.meta_1st_train_end, "adaptation.meta_1st_train_end")
+        object.__setattr__(self, "meta_1st_train_end", first)
 
     def fit(self, history: History) -> FittedDDGDA:
         """Learn the weight model from the past of the first window.

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from baselines.adaptation.ddgda.profile import Profile
 from harness.data.calendar import Calendar
+from harness.data.dates import configured_span
 from harness.errors import ConfigError
 from harness.windows import Segment
 
@@ -36,10 +37,21 @@ class MetaRanges:
         Of the tasks that are learned from.
     test
         Of those that are only watched; None: there are none.
+
+    Raises
+    ------
+    ConfigError
+        When one is no date, or a last date lies before its first.
     """
 
-    train: tuple[str, str]
-    test: tuple[str, str] | None = None
+    train: tuple[str | int | None, str | int | None]
+    test: tuple[str | int | None, str | int | None] | None = None
+
+    def __post_init__(self) -> None:
+        """Write dates in one way."""
+        object.__setattr__(self, "train", configured_span(self.train, "adaptation.segments.train"))
+        if self.test is not None:
+            object.__setattr__(self, "test", configured_span(self.test, "adaptation.segments.test"))
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,9 @@ def assign_phases(
     tasks
         From `candidate_tasks`.
     segments
-        Where meta-training ends: a share of the tasks, a date (a task that ends before it trains), explicit ranges, or
-        None for the first final decision. A share is resolved to a date before any task is left out.
+        Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a month or
+        year means its beginning), explicit ranges, or None for the first final decision. A share is resolved to a date
+        before any task is left out.
     span, calendar
         The experiment.
     profile
