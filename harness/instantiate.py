@@ -32,10 +32,12 @@ __all__ = [
     "build",
     "build_record",
     "describe",
+    "hints_of",
     "join_key",
     "limits_of",
     "locate",
     "modules_of",
+    "record_of",
 ]
 
 TARGET = "_target_"
@@ -64,7 +66,7 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
             cls = locate(node[TARGET], join_key(path, TARGET))
             _admit(cls, hint, owner, join_key(path, TARGET))
             return build_record(cls, rest, path)
-        record = _record_of(hint)
+        record = record_of(hint)
         if record is not None:
             return build_record(record, {str(k): v for k, v in node.items()}, path)
         inner = _value_hint(hint)
@@ -148,7 +150,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
             where=join_key(path, missing[0]),
             expected=", ".join(missing),
         )
-    hints = _hints(cls)
+    hints = hints_of(cls)
     values = {n: _typed(hints.get(n, Any), v, join_key(path, n), cls) for n, v in given.items()}
     try:
         return cls(**values)
@@ -170,7 +172,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
         ) from error
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def hints_of(cls: type) -> dict[str, Any]:
     """Return the types of a class's keys, with their limits."""
     owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
     try:
@@ -262,7 +264,8 @@ def _holds_objects(value: object) -> bool:
     return not (value is None or isinstance(value, bool | int | float | str))
 
 
-def _record_of(hint: Any) -> type | None:
+def record_of(hint: Any) -> type | None:
+    """Return the dataclass that a mapping without a ``_target_`` makes for a type; None where there is not just one."""
     records = [h for h in alternatives(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)]
     return records[0] if len(records) == 1 else None
 

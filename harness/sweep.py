@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from hydra.core.override_parser.types import Override
-
-from harness.config import Composer, ExperimentConfig, parse_overrides
+from harness.config import Composer, ExperimentConfig, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.experiment import ExperimentResult, describe_experiment
 
 __all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "plan_sweep", "run_sweep"]
+
+_MOST_CELLS = 100_000
 
 
 class Outcome(StrEnum):
@@ -93,8 +94,9 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     """
     parsed = parse_overrides(overrides)
     fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
-    swept = [(o.get_key_element(), _values(o)) for o in parsed if o.is_sweep_override()]
     compose = Composer(search_path)
+    swept = [(o.get_key_element(), swept_values(o, compose.options)) for o in parsed if o.is_sweep_override()]
+    _refuse_too_many([values for _, values in swept])
     cells: dict[object, Cell] = {}
     unused: dict[str, UnknownKeyError] = {}
     used: set[str] = set()
@@ -171,8 +173,16 @@ def _line_of(where: str, keys: Iterable[str]) -> str | None:
     return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
 
 
-def _values(override: Override) -> list[str]:
-    return [str(value) for value in override.sweep_string_iterator()]
+def _refuse_too_many(swept: Sequence[Sequence[str]]) -> None:
+    cells = math.prod(len(values) for values in swept)
+    if cells > _MOST_CELLS:
+        raise ConfigError(
+            "This sweep has more cells than can be run.",
+            where="-m",
+            got=f"{' × '.join(str(len(values)) for values in swept)} = {cells:,} cells",
+            expected=f"at most {_MOST_CELLS:,}",
+            hint="`bench search` tries some of many combinations",
+        )
 
 
 def compose_cell(

@@ -134,7 +134,7 @@ def test_the_case_is_named_after_the_choices_unless_it_is_given() -> None:
         ["windows.step=${seed}", "seed=7"],
         ["windows.step=3", "windows.step=4"],
         ["output.runs='a b'", 'output.store="c,d"', "suite=x"],
-        ["~tracking.timeout", "tracking=mlflow", "tracking.experiment=x"],
+        ["~data.columns.factor", "data=tabular", "data.path=x", "data.name=y"],
         ["evaluation=portfolio", "evaluation.portfolio.topk=7"],
     ],
 )

@@ -1,7 +1,7 @@
 """Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here."""
 
 from harness.config.compose import Composer, compose_config, composed_yaml
-from harness.config.overrides import parse_overrides
+from harness.config.overrides import parse_overrides, swept_values
 from harness.config.records import (
     EvaluationConfig,
     ExperimentConfig,
@@ -29,4 +29,5 @@ __all__ = [
     "parse",
     "parse_overrides",
     "rebuild",
+    "swept_values",
 ]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.explanations import no_yaml, not_composed
-from harness.config.overrides import parse_overrides
+from harness.config.explanations import inside_null, no_yaml, not_composed, unknown_key
+from harness.config.keys import place_of
+from harness.config.overrides import parse_overrides, refuse_sweeps
 from harness.config.records import ExperimentConfig, parse
-from harness.config.tree import config_folder
+from harness.config.tree import config_folder, group_options, main_groups, search_folders
 from harness.errors import ConfigError
+from harness.instantiate import TARGET
 
 __all__ = ["Composer", "compose_config", "composed_yaml"]
 
@@ -33,6 +36,7 @@ class Composer:
 
     def __init__(self, search_path: Sequence[str | Path] = ()) -> None:
         self._given = tuple(search_path)
+        self._folders = search_folders(self._given)
         self._trees: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -48,27 +52,39 @@ class Composer:
         composed["command"] = [*folders, *overrides]
         return parse(composed)
 
+    def options(self, group: str) -> list[str]:
+        """Return the choices of a group, those of the search path too; empty for what is no group."""
+        return group_options(group, self._folders)
+
     def tree(self, overrides: Sequence[str]) -> DictConfig:
         """Return the composed tree, references not yet resolved."""
-        read = parse_overrides(overrides)
+        read = [self._plain(override) for override in parse_overrides(overrides)]
+        refuse_sweeps(read)
+        lines = [str(o.input_line) for o in read]
         shared = [o for o in read if not _is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
-            return self._open(overrides)  # a whole subtree: what is changed in it before and after differs
-        tree = self._open([str(o.input_line) for o in shared])
-        OmegaConf.set_struct(tree, True)
-        try:
-            for change in read:
-                if _is_change(change):
-                    OmegaConf.update(tree, change.key_or_group, change.value(), merge=True)
-        except OmegaConfBaseException:
-            return self._open(overrides)  # Hydra says what is wrong
-        OmegaConf.set_struct(tree, False)
+            tree = self._open(lines)  # a whole subtree: what is changed in it before and after differs
+        else:
+            tree = self._open([str(o.input_line) for o in shared])
+            # Which other keys exist depends on the class.
+            changes = sorted(filter(_is_change, read), key=lambda o: not o.key_or_group.endswith(f".{TARGET}"))
+            for change in changes:
+                if not _changed(tree, change):
+                    tree = self._open(lines)  # Hydra says what is wrong
+                    break
+        for deleted in read:
+            _refuse_default(tree, deleted)
         return tree
+
+    def _plain(self, override: Override) -> Override:
+        """Return ``+GROUP=CHOICE`` as ``GROUP=CHOICE`` where the group is in the main file's defaults already."""
+        is_group = override.is_add() and override.package is None and override.key_or_group in main_groups()
+        return parse_overrides([str(override.input_line).lstrip("+")])[0] if is_group else override
 
     def _open(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)
         if key not in self._trees:
-            self._trees[key] = _compose(list(key), [Path(p).resolve() for p in self._given])
+            self._trees[key] = _compose(list(key), self._folders)
         return copy.deepcopy(self._trees[key])
 
 
@@ -77,6 +93,50 @@ def _is_change(override: Override) -> bool:
     key = override.key_or_group
     is_plain = not (override.is_add() or override.is_delete() or override.is_sweep_override())
     return is_plain and override.package is None and "." in key and "/" not in key and not key.startswith("hydra.")
+
+
+def _changed(tree: DictConfig, change: Override) -> bool:
+    """Give a key another value, also one that its file leaves out; False where Hydra has to look at it."""
+    key = change.key_or_group
+    parent, _, name = key.rpartition(".")
+    place = place_of(tree, parent)
+    if place is not None and name not in (*place.written, *place.fields):
+        raise unknown_key(key, str(change.input_line), place)
+    if place is None and _is_null(tree, parent):
+        raise inside_null(key, str(change.input_line), group_options(key.partition(".")[0]))
+    try:
+        OmegaConf.set_struct(tree, True)
+        OmegaConf.update(tree, key, change.value(), merge=True, force_add=place is not None)
+    except OmegaConfBaseException:
+        return False
+    finally:
+        OmegaConf.set_struct(tree, False)
+    return True
+
+
+def _is_null(tree: DictConfig, path: str) -> bool:
+    above, _, name = path.rpartition(".")
+    place = place_of(tree, above)
+    return place is not None and name in place.written and OmegaConf.select(tree, path) is None
+
+
+def _refuse_default(tree: DictConfig, override: Override) -> None:
+    """Refuse to delete the key of a class that would then silently have its default."""
+    parent, _, name = override.key_or_group.rpartition(".")
+    if not override.is_delete() or not parent:
+        return
+    place = place_of(tree, parent)
+    if place is None or name not in place.fields:
+        return
+    default = place.fields[name].default
+    value = "its default" if default is inspect.Parameter.empty else f"its default, {default!r}"
+    raise ConfigError(
+        f"`{override.key_or_group}` cannot be deleted: it belongs to its class, and would silently have {value}.",
+        where=override.key_or_group,
+        got=override.input_line,
+        expected="the value that is meant",
+        hint=f"{override.key_or_group}=VALUE; a name in a mapping, such as ~data.columns.factor, can be deleted",
+    )
 
 
 def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> ExperimentConfig:
@@ -104,23 +164,19 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
     return OmegaConf.to_yaml(composed, resolve=True)
 
 
-def _compose(overrides: list[str], search_path: list[Path]) -> DictConfig:
-    for folder in search_path:
-        if not folder.is_dir():
-            raise ConfigError(
-                "The configuration folder does not exist.",
-                where="--config-dir",
-                got=str(folder),
-                expected="a folder with groups like conf/, such as FOLDER/model/mine.yaml",
-                hint="`bench new model mine` writes one",
-            )
-    extra = [f"hydra.searchpath=[{','.join(f'file://{p}' for p in search_path)}]"] if search_path else []
+def _quoted(text: str) -> str:
+    """Return a text as a value of Hydra's grammar that means just this text."""
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
+    extra = [f"hydra.searchpath=[{','.join(_quoted(f'file://{p}') for p in search_path)}]"] if search_path else []
     try:
         with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
             choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
     except (HydraException, OmegaConfBaseException) as error:
-        raise not_composed(error, overrides) from error
+        raise not_composed(error, overrides, search_path) from error
     except yaml.MarkedYAMLError as error:
         raise no_yaml(error) from error
     OmegaConf.set_readonly(composed, False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf.errors import OmegaConfBaseException
 
+from harness.config.keys import Place
 from harness.config.overrides import unreadable
-from harness.config.tree import config_folder, known_keys
+from harness.config.tree import group_options, known_keys
 from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.instantiate import join_key
 
-__all__ = ["no_yaml", "not_composed", "unresolved"]
+__all__ = ["inside_null", "no_yaml", "not_composed", "unknown_key"]
 
 
 def no_yaml(error: yaml.MarkedYAMLError) -> ConfigError:
@@ -26,13 +28,13 @@ def no_yaml(error: yaml.MarkedYAMLError) -> ConfigError:
     )
 
 
-def not_composed(error: Exception, overrides: Sequence[str]) -> ConfigError:
+def not_composed(error: Exception, overrides: Sequence[str], search_path: Sequence[Path] = ()) -> ConfigError:
     """Return the error for overrides that Hydra cannot compose: a choice, a file or a key that does not exist."""
     text = str(error)
     cause = str(error.__cause__ or "")
     group = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if group:
-        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or _options(group[1])
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or group_options(group[1], search_path)
         return ConfigError(
             f"There is no `{group[2]}` in the group `{group[1]}`.",
             where=group[1],
@@ -47,6 +49,16 @@ def not_composed(error: Exception, overrides: Sequence[str]) -> ConfigError:
             got=_first_line(error),
             expected="a defaults list of groups and choices that exist",
         )
+    there = re.search(r"An item is already at '([^']+)'", text) or re.search(r"'([^']+)' is already", text)
+    if there:
+        given = next((o for o in overrides if o.startswith(f"+{there[1]}")), there[1])
+        return ConfigError(
+            f"`{there[1]}` is there already, so it cannot be added.",
+            where=there[1],
+            got=given,
+            expected=given.lstrip("+"),
+            hint=f"{given.lstrip('+')} changes it",
+        )
     key = re.search(r"Key '([^']+)' is not in struct", cause) or re.search(r"Could not override '([^']+)'", text)
     if key or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause)
@@ -55,40 +67,43 @@ def not_composed(error: Exception, overrides: Sequence[str]) -> ConfigError:
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
         near = closest(name, siblings) or closest(name, known)
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
-        return UnknownKeyError(
-            f"There is no configuration key `{name}`.",
-            where=name,
-            got=given,
-            expected=", ".join(siblings) or "a key that exists, or +KEY=VALUE for a new one",
-            hint=_added(name, given) if _is_open(name) else near or "`bench config --describe` prints every key",
-        )
+        return _unknown(name, given, siblings, near)
     return unreadable(overrides, error)
 
 
-def unresolved(error: OmegaConfBaseException) -> ConfigError:
-    """Return the error for a reference that leads nowhere."""
-    return ConfigError(
-        "A reference in the configuration cannot be resolved.",
-        where=error.full_key or None,
-        got=_first_line(error),
-        expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
+def unknown_key(name: str, given: str, place: Place) -> UnknownKeyError:
+    """Return the error for a key that does not exist at its place; `given` is the override."""
+    own = name.rpartition(".")[2]
+    siblings = [join_key(name.rpartition(".")[0], key) for key in place.names]
+    near = closest(own, place.names)
+    if place.cls is None:
+        adds = f"+{given.lstrip('+')} adds it, as names are free here"
+        return _unknown(name, given, siblings, f"{near} {adds}" if near else adds)
+    return _unknown(name, given, siblings, closest(name, siblings) or near)
+
+
+def inside_null(name: str, given: str, options: Sequence[str]) -> UnknownKeyError:
+    """Return the error for a key inside one that is null; `options` are the choices of its group."""
+    parent, _, own = name.rpartition(".")
+    group = name.partition(".")[0]
+    value = given.partition("=")[2]
+    return UnknownKeyError(
+        f"There is no configuration key `{name}`: `{parent}` is null.",
+        where=name,
+        got=given,
+        expected=f"{parent}={{{own}: {value}}}, or another choice of {group}: {', '.join(options)}",
+        hint="`bench config --describe` prints every key",
     )
 
 
-def _is_open(name: str) -> bool:
-    """Return whether a key would stand in a mapping that is empty, and so has no keys to choose from."""
-    parent, _, _ = name.rpartition(".")
-    known = known_keys()
-    return parent in known and not any(key.startswith(f"{parent}.") for key in known)
-
-
-def _added(name: str, given: str) -> str:
-    value = given.partition("=")[2] or "VALUE"
-    return f"+{name}={value} adds it, where `{name.rpartition('.')[0]}` takes names of one's own"
-
-
-def _options(group: str) -> list[str]:
-    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+def _unknown(name: str, given: str, siblings: Sequence[str], hint: str | None) -> UnknownKeyError:
+    return UnknownKeyError(
+        f"There is no configuration key `{name}`.",
+        where=name,
+        got=given,
+        expected=", ".join(siblings) or "a key that exists, or +KEY=VALUE for a new one",
+        hint=hint or "`bench config --describe` prints every key",
+    )
 
 
 def _first_line(error: Exception) -> str:

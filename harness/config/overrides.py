@@ -1,16 +1,24 @@
-"""Overrides as Hydra reads them."""
+"""Overrides as Hydra reads them, and the values of those that sweep."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from harness.errors import ConfigError
 
-__all__ = ["parse_overrides", "unreadable"]
+__all__ = ["parse_overrides", "refuse_sweeps", "swept_values", "unreadable"]
+
+# More cells than anybody runs; a range with a slip in it would fill the memory.
+_MOST = 100_000
+# `shuffle` gives one order, the same every time.
+_SHUFFLED = 43
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -27,6 +35,75 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         raise unreadable(overrides, error) from error
 
 
+def refuse_sweeps(overrides: Sequence[Override]) -> None:
+    """Refuse several values where one is wanted.
+
+    Raises
+    ------
+    ConfigError
+        Names the first override that sweeps, and `-m`.
+    """
+    for override in overrides:
+        if override.is_sweep_override():
+            line = str(override.input_line)
+            key, value = override.get_key_element(), line.partition("=")[2]
+            raise ConfigError(
+                f"`{key}` has several values, which makes a sweep.",
+                where=key.lstrip("+~"),
+                got=line,
+                expected=f"one value, or a list {key}=[…]",
+                hint=f"`bench run -m {line}` runs one after the other; a text with a comma is {key}='\"{value}\"'",
+            )
+
+
+def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:
+    """Return the values of an override that sweeps, as the text of overrides.
+
+    Parameters
+    ----------
+    override
+        One for which `is_sweep_override` holds.
+    options
+        Group → names of its files, for `glob(…)`; empty for what is no group.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be listed, or has no value.
+    """
+    swept: object = override.value()
+    if isinstance(swept, IntervalSweep):
+        raise _unlisted(
+            override,
+            "an interval has no list of values",
+            "choice(A,B,…) or range(START,STOP,STEP)",
+            "`bench search` tries values of an interval",
+        )
+    if isinstance(swept, Glob):
+        known = options(override.key_or_group)
+        if not known:
+            raise _unlisted(override, "glob(…) chooses among the files of a group", "GROUP=glob(PATTERN)", None)
+        names = swept.filter(list(known))
+        if not names:
+            raise _unlisted(
+                override, "no choice of the group fits", f"a pattern that fits one of {', '.join(known)}", None
+            )
+        return names
+    is_shuffled = isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle
+    if isinstance(swept, ChoiceSweep | RangeSweep):
+        override = dataclasses.replace(override, _value=dataclasses.replace(swept, shuffle=False))
+    if isinstance(swept, RangeSweep) and swept.step == 0:
+        raise _unlisted(override, "steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP", None)
+    values = [str(value) for value in itertools.islice(override.sweep_string_iterator(), _MOST + 1)]
+    if not values:
+        raise _unlisted(override, "the range is empty", "range(START,STOP,STEP) that holds a number", None)
+    if len(values) > _MOST:
+        raise _unlisted(override, f"there are more than {_MOST:,} values", "fewer of them", None)
+    if is_shuffled:
+        random.Random(_SHUFFLED).shuffle(values)
+    return values
+
+
 def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
     return ConfigError(
@@ -35,6 +112,16 @@ def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
         got=str(error).strip().splitlines()[0],
         expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
         hint="see `bench run --help`",
+    )
+
+
+def _unlisted(override: Override, why: str, expected: str, hint: str | None) -> ConfigError:
+    return ConfigError(
+        f"This cannot be swept: {why}.",
+        where=override.get_key_element().lstrip("+~"),
+        got=override.input_line,
+        expected=expected,
+        hint=hint or "see `bench run --help`",
     )
 
 

@@ -13,7 +13,6 @@ from typing import Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.explanations import unresolved
 from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
@@ -281,7 +280,7 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
     except OmegaConfBaseException as error:
-        raise unresolved(error) from error
+        raise _unresolved(error) from error
     if missing:
         raise ConfigError(
             f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
@@ -293,11 +292,21 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     try:
         tree = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise unresolved(error) from error
+        raise _unresolved(error) from error
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
     return _built({str(k): v for k, v in tree.items()})
+
+
+def _unresolved(error: OmegaConfBaseException) -> ConfigError:
+    """Return the error for a reference that leads nowhere."""
+    return ConfigError(
+        "A reference in the configuration cannot be resolved.",
+        where=error.full_key or None,
+        got=str(error).strip().splitlines()[0],
+        expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
+    )
 
 
 def rebuild(composed: str) -> ExperimentConfig:

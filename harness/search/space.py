@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
-from harness.config import Composer, parse_overrides
+from harness.config import Composer, parse_overrides, swept_values
 from harness.errors import ConfigError, UnknownKeyError
 from harness.instantiate import TARGET, modules_of
 from harness.job import settings_of
@@ -176,7 +176,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     compose = Composer(search_path)
     parsed = parse_overrides(overrides)
     fixed = {_plain(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
-    dimensions = {o.get_key_element(): _dimension(o) for o in parsed if o.is_sweep_override()}
+    dimensions = {o.get_key_element(): _dimension(o, compose) for o in parsed if o.is_sweep_override()}
     if not dimensions:
         raise ConfigError(
             "There is nothing to search.",
@@ -224,8 +224,10 @@ def _plain(element: str) -> str:
     return element.lstrip("+~")
 
 
-def _dimension(override: Override) -> Dimension:
-    swept = override.value()
+def _dimension(override: Override, compose: Composer) -> Dimension:
+    swept: object = override.value()
+    if isinstance(swept, Glob):
+        return Choice(tuple(swept_values(override, compose.options)))
     if isinstance(swept, IntervalSweep):
         return _interval(override, swept)
     if isinstance(swept, RangeSweep):
@@ -248,9 +250,7 @@ def _interval(override: Override, swept: IntervalSweep) -> Dimension:
 
 
 def _range(override: Override, swept: RangeSweep) -> Dimension:
-    log, values = _known_tags(override, swept.tags), tuple(override.sweep_string_iterator())
-    if not values:
-        raise _unsearchable(override, "the range is empty", "range(START,STOP,STEP) that holds a number")
+    log, values = _known_tags(override, swept.tags), tuple(swept_values(override, lambda _: ()))
     numbers = (swept.start, swept.stop, swept.step)
     whole = all(isinstance(number, int) for number in numbers) and swept.step > 0
     if log and not (whole and swept.step == 1 and int(values[0]) > 0):
