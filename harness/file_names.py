@@ -16,12 +16,14 @@ Everything else, dots, blanks, accents and emoji inside a name too, stays as it 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-__all__ = ["LONGEST", "file_name", "file_twins", "name_of_file"]
+__all__ = ["LONGEST", "fault_of_file", "file_name", "file_twins", "name_of_file"]
 
 LONGEST = 255
 """Bytes that a name may have on the file systems in use."""
@@ -46,6 +48,15 @@ def name_of_file(name: str) -> str:
     if name.startswith(_QLIB) and device.upper() in _DEVICES:
         return device
     return unquote(name)
+
+
+def fault_of_file(file: str) -> str | None:
+    """Return why no file can be called `file` here, or None when one can."""
+    try:
+        length = len(os.fsencode(file))
+    except UnicodeEncodeError:
+        return f"cannot be written in {sys.getfilesystemencoding()}, this locale's encoding (PYTHONUTF8=1 changes it)"
+    return f"has {length} bytes, more than {LONGEST}" if length > LONGEST else None
 
 
 def file_twins(names: Iterable[str]) -> list[tuple[str, str]]:

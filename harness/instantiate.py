@@ -253,7 +253,14 @@ def _package(cls: type) -> str:
 
 
 def _wrong_type(path: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"`{path}` has a value of the wrong kind.", where=path, got=repr(value), expected=expected)
+    quoted = "str" in expected and isinstance(value, bool | int | float)
+    return ConfigError(
+        f"`{path}` has a value of the wrong kind.",
+        where=path,
+        got=repr(value),
+        expected=expected,
+        hint=f"if it is text, quote what YAML reads as a number or a truth value: {path}=\"'1e5'\"" if quoted else None,
+    )
 
 
 def _holds_objects(value: object) -> bool:

@@ -15,7 +15,7 @@ from harness.data.calendar_file import time_texts
 from harness.data.codes import check_codes
 from harness.data.membership import spans_of, write_spans
 from harness.data.panel import Panel
-from harness.data.qlib_bin import write_qlib_bin
+from harness.data.qlib_bin import ALL, write_qlib_bin
 from harness.data.text_lines import write_lines
 from harness.errors import DataError
 from harness.file_names import file_name
@@ -23,6 +23,8 @@ from harness.file_names import file_name
 __all__ = ["Format", "convert", "write_long"]
 
 Format = Literal["long", "qlib_bin"]
+
+_TAKEN: dict[Format, tuple[str, ...]] = {"long": ("calendar",), "qlib_bin": (ALL,)}
 
 
 def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: str = "day") -> None:
@@ -44,8 +46,15 @@ def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: st
     Raises
     ------
     DataError
-        When the folder exists.
+        When the folder exists, or a name cannot be written; before anything is.
     """
+    if not universe or universe != file_name(universe) or universe.lower() in _TAKEN[form]:
+        raise DataError(
+            "The universe cannot be called that: it is the name of a text file.",
+            where="--universe",
+            got=repr(universe),
+            expected=f"a plain name such as csi300, and not {', '.join(_TAKEN[form])}, which is another file",
+        )
     match form:
         case "long":
             write_long(panel, folder, universe=universe)
@@ -62,15 +71,8 @@ def write_long(panel: Panel, folder: Path, *, universe: str) -> None:
     Raises
     ------
     DataError
-        When the folder exists, or the universe's file could not be told from the calendar's.
+        When the folder exists, or a code cannot be kept as it is.
     """
-    if universe.lower() == "calendar" or universe != file_name(universe):
-        raise DataError(
-            "The universe is the name of a text file beside `calendar.txt`.",
-            where="--universe",
-            got=universe,
-            expected="a plain name such as csi300",
-        )
     if panel.benchmark is not None:
         check_codes([panel.benchmark.name], where="benchmark")
     with new_folder(folder) as staging:

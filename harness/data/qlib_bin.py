@@ -37,7 +37,7 @@ from harness.data.source import existing_file, existing_folder
 from harness.data.text_lines import write_lines
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
-from harness.file_names import LONGEST, file_name, file_twins, name_of_file
+from harness.file_names import LONGEST, fault_of_file, file_name, file_twins, name_of_file
 
 __all__ = ["ALL", "QlibBinSource", "write_qlib_bin"]
 
@@ -234,7 +234,7 @@ def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "da
     DataError
         When the folder exists, or a name cannot be one of a file; before anything is written.
     """
-    _check_names(panel, universe, freq)
+    _check_names(panel, freq)
     with new_folder(folder) as staging:
         for name in ("calendars", "instruments", "features"):
             (staging / name).mkdir()
@@ -274,8 +274,8 @@ def _bin_name(field: str, freq: str) -> str:
     return f"{file_name(field).lower()}.{freq}.bin"
 
 
-def _check_names(panel: Panel, universe: str, freq: str) -> None:
-    """Refuse what the format cannot hold: names whose files would be one or too long, a universe called like `ALL`."""
+def _check_names(panel: Panel, freq: str) -> None:
+    """Refuse what the format cannot hold: names whose files would be one file, or none at all."""
     own = [] if panel.benchmark is None else [panel.benchmark.name]
     codes, fields = [*panel.instruments, *own], list(panel.fields)
     check_codes(own, where="benchmark")
@@ -289,20 +289,13 @@ def _check_names(panel: Panel, universe: str, freq: str) -> None:
                 expected="names that differ in more than case and the composition of accents, the benchmark's too",
                 hint="rename one of them, or use --to long, which keeps every name",
             )
-    ends = [*((code, file_name(code).lower()) for code in codes), *((name, _bin_name(name, freq)) for name in fields)]
-    long = [f"{name[:40]}…" for name, end in ends if len(end.encode()) > LONGEST]
-    if long:
+    files = [*((code, file_name(code).lower()) for code in codes), *((name, _bin_name(name, freq)) for name in fields)]
+    faults = [(name, fault) for name, file in files if (fault := fault_of_file(file)) is not None]
+    if faults:
         raise DataError(
-            f"{len(long)} name(s) are too long for a file.",
+            f"{len(faults)} name(s) cannot be those of files.",
             where="features",
-            got=", ".join(long[:_SHOWN]),
-            expected=f"at most {LONGEST} bytes",
+            got="; ".join(f"{name[:40]} {fault}" for name, fault in faults[:_SHOWN]),
+            expected=f"at most {LONGEST} bytes, in the encoding of this locale",
             hint="use --to long, which keeps every name",
-        )
-    if universe.lower() == ALL:
-        raise DataError(
-            f"The universe cannot be called `{ALL}`.",
-            where="--universe",
-            got=universe,
-            expected=f"another name: instruments/{ALL}.txt holds everything with a price",
         )

@@ -54,3 +54,23 @@ def test_of_two_writers_the_second_is_refused(tmp_path):
         with new_folder(tmp_path / "out") as faster:
             (faster / "file").write_text("first")
     assert (tmp_path / "out" / "file").read_text() == "first"
+
+
+@pytest.mark.parametrize(
+    ("form", "universe"),
+    [
+        ("long", "calendar"),
+        ("long", "../x"),
+        ("long", ""),
+        ("qlib_bin", "all"),
+        ("qlib_bin", "a/b"),
+        ("qlib_bin", ".."),
+    ],
+)
+def test_a_universe_whose_file_would_be_another_or_elsewhere_is_refused_before_anything_is_written(
+    tmp_path, form, universe
+):
+    with pytest.raises(DataError, match="cannot be called that") as caught:
+        convert(small_panel(), tmp_path / "out", form, universe=universe)
+    assert repr(universe) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -104,6 +104,56 @@ def test_codes_that_would_share_a_folder_are_refused(tmp_path):
         write_qlib_bin(clash, tmp_path / "bin", universe="csi300")
 
 
+def test_names_that_are_too_long_for_a_file_are_refused_before_anything_is_written(tmp_path):
+    long = replace(small_panel(), instruments=("SH600000", "SZ000001", "中" * 86))
+    with pytest.raises(DataError, match=r"1 name\(s\) cannot be those of files") as caught:
+        write_qlib_bin(long, tmp_path / "bin", universe="csi300")
+    assert "258 bytes" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_the_locale_cannot_write_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.file_names.os.fsencode", lambda name: name.encode("ascii"))
+    with pytest.raises(DataError, match="PYTHONUTF8=1"):
+        write_qlib_bin(replace(small_panel(), instruments=("A", "B", "é")), tmp_path / "bin", universe="csi300")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fields_whose_files_would_be_one_are_refused(tmp_path):
+    panel = small_panel()
+    twins = replace(panel, fields={**panel.fields, "Close": panel.fields["close"]})
+    with pytest.raises(DataError, match="Two fields would share a file"):
+        write_qlib_bin(twins, tmp_path / "bin", universe="csi300")
+
+
+def test_odd_fields_are_written_and_read_back_exactly(tmp_path):
+    panel = small_panel()
+    odd = dict.fromkeys(("$close", "a/b", "..", "con", "p.e", "VAR78", "%2f", "é"), panel.fields["close"])
+    panel = replace(panel, fields={**panel.fields, **odd})
+    write_qlib_bin(panel, tmp_path / "bin", universe="csi300")
+    again = _source(tmp_path / "bin", fields=tuple(panel.fields))
+    assert again.load().fingerprint == panel.fingerprint
+    with pytest.raises(DataError, match="lacks the field `a/c`") as caught:
+        replace(again, fields=("close", "a/c")).load()
+    assert "did you mean `a/b`?" in str(caught.value)
+
+
+def test_a_folder_that_others_wrote_without_the_escape_is_found(tmp_path):
+    panel = replace(small_panel(), instruments=("100%", "A:B", "B"))
+    write_qlib_bin(panel, tmp_path / "bin", universe="csi300")
+    for escaped, plain in (("100%25", "100%"), ("a%3ab", "a:b")):
+        (tmp_path / "bin" / "features" / escaped).rename(tmp_path / "bin" / "features" / plain)
+    assert _source(tmp_path / "bin").load().fingerprint == panel.fingerprint
+
+
+def test_a_code_never_leads_out_of_the_folder(folder):
+    (folder / "close.day.bin").write_bytes(b"12345678")
+    with (folder / "instruments" / "csi300.txt").open("a", encoding="utf-8") as spans:
+        spans.write("..\t2020-01-01\t2020-01-06\n")
+    with pytest.raises(DataError, match=r"1 instrument\(s\) that have no prices"):
+        _source(folder).load()
+
+
 def _bin(folder, field="close"):
     return folder / "features" / "sh600004" / f"{field}.day.bin"
 
