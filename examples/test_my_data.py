@@ -32,7 +32,7 @@ def test_nobody_is_in_the_universe_before_the_first_price(file: Path) -> None:
 def test_a_changed_file_is_another_input(file: Path) -> None:
     source = MyData(str(file))
     before = source.inputs()
-    file.write_text(file.read_text(encoding="utf-8").replace("S00", "S99"), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace("S00", "S99"), encoding="utf-8", newline="\n")
     assert source.inputs() != before
 
 

@@ -223,7 +223,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _seal(folder: Path, key: Key) -> None:
     files = {str(p.relative_to(folder)): fingerprint_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
-    (folder / MANIFEST).write_text(canonical_json(manifest, indent=1), encoding="utf-8")
+    (folder / MANIFEST).write_text(canonical_json(manifest, indent=1), encoding="utf-8", newline="\n")
     for path in (*(folder / name for name in files), folder / MANIFEST, folder):
         _flush(path)
     folder.chmod(0o755)

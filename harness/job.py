@@ -302,7 +302,7 @@ def _read_views(folder: Path) -> tuple[Artefact, ...]:
 
 
 def _write(path: Path, value: object) -> None:
-    path.write_text(canonical_json(value, indent=1), encoding="utf-8")
+    path.write_text(canonical_json(value, indent=1), encoding="utf-8", newline="\n")
 
 
 def _truth(panel: Panel, predictions: Predictions, config: ExperimentConfig) -> Predictions | None:

@@ -89,6 +89,9 @@ def _processor() -> tuple[str, tuple[str, ...]]:
 def _apple_processor() -> str:
     command = ["sysctl", "-n", "machdep.cpu.brand_string"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or _UNNAMED
+        return (
+            subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout.strip()
+            or _UNNAMED
+        )
     except (OSError, subprocess.CalledProcessError):
         return platform.processor() or _UNNAMED

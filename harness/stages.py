@@ -170,7 +170,7 @@ class Stages:
         np.save(folder / "offsets.npy", rows.offsets, allow_pickle=False)
         np.save(folder / "codes.npy", rows.codes, allow_pickle=False)
         record = {"names": list(matrix.names), "dropped": list(matrix.dropped)}
-        (folder / "features.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (folder / "features.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8", newline="\n")
 
     def _make_label(self, panel: Panel, folder: Path) -> None:
         rows = self._rows(panel)

@@ -189,7 +189,7 @@ class WindowStage:
 
             score, reads = self._fit_and_predict(at, keep)
             np.save(folder / "score.npy", score, allow_pickle=False)
-            (folder / "reads.json").write_text(canonical_json(asdict(reads)), encoding="utf-8")
+            (folder / "reads.json").write_text(canonical_json(asdict(reads)), encoding="utf-8", newline="\n")
             made.append(reads)
 
         found = self.cache.store.get_or_make(self.key(at), make)
@@ -288,7 +288,7 @@ class WindowStage:
                 np.save(folder / "features.npy", made.table.features, allow_pickle=False)
             np.save(folder / "label.npy", made.table.label, allow_pickle=False)
             record = {"names": list(made.table.feature_names), "reads": asdict(made.reads)}
-            (folder / "processed.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+            (folder / "processed.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
         folder = store.get_or_make(key, make)
         record = json.loads((folder / "processed.json").read_text(encoding="utf-8"))

@@ -247,7 +247,7 @@ class FittedCatBoost:
         """Write the trees, and the feature names beside them."""
         (folder / _MODEL).write_bytes(self.content)
         record = {"schema_version": 1, "feature_names": list(self.feature_names), "rounds": self.rounds}
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
 
 def _content(model: Any) -> bytes:

@@ -221,9 +221,9 @@ class FittedLightGBM:
 
     def save(self, folder: Path) -> None:
         """Write the trees as text, and the feature names beside them."""
-        (folder / _MODEL).write_text(self.text, encoding="utf-8")
+        (folder / _MODEL).write_text(self.text, encoding="utf-8", newline="\n")
         record = {"schema_version": 1, "feature_names": list(self.feature_names), "rounds": self.rounds}
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
 
 def _dataset(rows: Rows, reference: lgb.Dataset | None = None) -> lgb.Dataset:

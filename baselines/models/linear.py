@@ -146,7 +146,7 @@ class FittedLinear:
             "rank": self.solution.rank,
             "condition": self.solution.condition,
         }
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
 
 def _nnls(matrix: Doubles, target: Doubles) -> Doubles:

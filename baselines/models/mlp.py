@@ -185,7 +185,7 @@ class FittedMLP:
             "hidden_sizes": list(self._model.hidden_sizes),
             "activation": self._model.activation,
         }
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
 
 def _refuse_undefined(features: Floats, feature_names: tuple[str, ...]) -> None:

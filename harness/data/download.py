@@ -135,12 +135,13 @@ class DownloadSource:
             with _unpacked_root(archive, Path(scratch) / "unpacked", self.url) as root, new_folder(folder) as staging:
                 for entry in root.iterdir():
                     shutil.move(entry, staging / entry.name)
-                (staging / _RECEIPT).write_text(json.dumps({"sha256": digest, "url": self.url}, indent=2) + "\n")
+                receipt = json.dumps({"sha256": digest, "url": self.url}, indent=2) + "\n"
+                (staging / _RECEIPT).write_text(receipt, encoding="utf-8", newline="\n")
         return digest
 
     def _receipt(self, folder: Path) -> str:
         try:
-            receipt = json.loads((folder / _RECEIPT).read_text())
+            receipt = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
             url, digest = str(receipt["url"]), str(receipt["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

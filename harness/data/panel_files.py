@@ -38,7 +38,7 @@ def save_panel(panel: Panel, folder: Path) -> None:
         "has_truth": panel.truth is not None,
         "fingerprint": panel.fingerprint,
     }
-    (folder / _META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / _META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
 
 
 def load_panel(folder: Path) -> Panel:

@@ -77,7 +77,7 @@ class Chosen:
     def save(self, folder: Path) -> None:
         """Write it as JSON into an existing folder."""
         record = {"choice": asdict(self.choice), "learned": asdict(self.learned)}
-        (folder / "chosen.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / "chosen.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
     @staticmethod
     def load(folder: Path) -> Chosen:

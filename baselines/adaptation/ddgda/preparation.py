@@ -154,7 +154,7 @@ def _stored(turn: Turn, recipe: ProxyRecipe, history: History) -> Stored[ProxyDa
             "step": found.step,
             "learned": [asdict(artefact) for artefact in data.learned],
         }
-        (folder / "choice.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+        (folder / "choice.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
         np.save(folder / "similarity.npy", found.values, allow_pickle=False)
 
     def load(folder: Path) -> ProxyData:

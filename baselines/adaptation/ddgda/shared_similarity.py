@@ -122,7 +122,7 @@ def _save(rows: Rows, folder: Path) -> None:
     for name, values in zip(_ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     record = {"names": list(table.feature_names), "learned": [asdict(artefact) for artefact in rows.learned]}
-    (folder / "rows.json").write_text(canonical_json(record, indent=1), encoding="utf-8")
+    (folder / "rows.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
 
 
 def _load(folder: Path, calendar: Calendar, look_ahead: int) -> Rows:
