@@ -23,6 +23,7 @@ from harness.artifact_lock import only_maker
 from harness.code_digest import check_code_unchanged
 from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
+from harness.redaction import redacted
 
 __all__ = [
     "LOCK",
@@ -71,7 +72,7 @@ class Key:
     digest
         Hash over the stage and `parts`.
     parts
-        Canonical JSON of everything that determines it, to be read by people.
+        Canonical JSON of everything that determines it, to be read by people; without passwords.
     """
 
     stage: str
@@ -83,7 +84,7 @@ def key_of(stage: str, **parts: object) -> Key:
     """Return the key of a result from JSON-able parts: configuration, digests of the inputs, digest of the code."""
     text = canonical_json(parts)
     digest = hashlib.sha256(f"{stage}\0{text}".encode()).hexdigest()
-    return Key(stage=stage, digest=digest[:_DIGEST_LENGTH], parts=text)
+    return Key(stage=stage, digest=digest[:_DIGEST_LENGTH], parts=redacted(text))
 
 
 class ArtifactStore:

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+from harness.redaction import redacted
+
 __all__ = [
     "ArtifactError",
     "ConfigError",
@@ -24,7 +26,7 @@ __all__ = [
 
 
 class HarnessError(Exception):
-    """A mistake that the user can mend; shown without a traceback.
+    """A mistake that the user can mend; shown without a traceback, and as text without passwords.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class HarnessError(Exception):
         hint = self.hint or self.next_step
         if hint is not None:
             lines.append(f"  {'hint:':<10}{hint}")
-        return "\n".join(lines)
+        return redacted("\n".join(lines))
 
 
 class ConfigError(HarnessError):

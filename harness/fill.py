@@ -5,6 +5,7 @@ So the result is that of a serial run by construction: workers only make, earlie
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ class _Cell:
             step=step,
             at=at,
             wave=wave,
-            composed=job.config.composed,
+            composed=_for_workers(job.config.composed),
             store=str(job.store.root.resolve()),
             panel=job.stages.panel_key().digest,
             result=job.result_key.digest,
@@ -166,6 +167,11 @@ class _Cell:
             threads=traits_of(job.config.model, ModelTraits).threads if step == "window" else 1,
             memory=self._memory(step),
         )
+
+
+def _for_workers(composed: str) -> str:
+    """Return what workers build the experiment from: they track nothing, so that no password travels."""
+    return json.dumps({**json.loads(composed), "tracking": {"_target_": "harness.tracking.NoTracking"}})
 
 
 def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | None:

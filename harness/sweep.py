@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.config import Composer, ExperimentConfig, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.experiment import ExperimentResult, describe_experiment
+from harness.redaction import redacted
 
 __all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "plan_sweep", "run_sweep"]
 
@@ -165,7 +166,8 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return ended(Outcome.REFUSED, reason=str(error))
     except Exception as error:
         # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
-        return ended(Outcome.FAILED, reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
+        return ended(Outcome.FAILED, reason=reason, trace=trace)
 
 
 def _line_of(where: str, keys: Iterable[str]) -> str | None:

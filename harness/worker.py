@@ -20,6 +20,7 @@ from harness.errors import ArtifactError, HarnessError
 from harness.job import Job
 from harness.observer import Silent
 from harness.provenance import Stopwatch
+from harness.redaction import redacted
 from harness.shelf import Shelf
 
 __all__ = ["Request", "Step", "work"]
@@ -75,7 +76,7 @@ def work(request: str) -> str | None:
         return str(error)
     except Exception:
         # A bug in a user's model is reported by whoever asked; it must not take the worker down.
-        return traceback.format_exc()
+        return redacted(traceback.format_exc())
     return None
 
 

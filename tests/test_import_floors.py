@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
+    ("harness.redaction",),
     ("harness.errors", "harness.file_names", "harness.module_origin", "harness.observer"),
     ("harness.data", "harness.code_digest", "harness.blas", "harness.machine", "harness.artifact_lock"),
     ("harness.features",),

@@ -7,6 +7,8 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, cast
 
 from rich.console import Console
 
@@ -35,6 +37,7 @@ from harness.cli.progress import StatusConsole
 from harness.cli.tree import leaves
 from harness.errors import HarnessError
 from harness.provenance import code_version
+from harness.redaction import RedactedStream, redacted
 
 __all__ = ["build_parser", "main"]
 
@@ -79,11 +82,13 @@ _WIDTH_OF_A_FILE = 160
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
+    if arguments is None:
+        sys.excepthook = _tell_bug
     parser = build_parser()
     given, rest = parser.parse_known_args(arguments)
     _take(rest, given, parser)
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-    err = Console(stderr=True, highlight=False)
+    out = Console(file=_stream(sys.stdout), highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+    err = Console(file=_stream(sys.stderr), stderr=True, highlight=False)
     verbosity = given.verbose - given.quiet
     try:
         return int(given.command(given, out, StatusConsole(verbosity)))
@@ -102,6 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
         return _INTERRUPTED
+
+
+def _stream(inner: IO[str]) -> IO[str]:
+    return cast("IO[str]", RedactedStream(inner))
+
+
+def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as Python does, without passwords."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

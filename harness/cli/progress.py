@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import timedelta
 from types import TracebackType
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from harness.redaction import RedactedStream
+
 __all__ = ["ProgressObserver", "StatusConsole"]
 
 
@@ -32,7 +36,8 @@ class StatusConsole(Console):
     """
 
     def __init__(self, verbosity: int = 0) -> None:
-        super().__init__(stderr=True, highlight=False, quiet=verbosity < 0)
+        stream = cast("IO[str]", RedactedStream(sys.stderr))
+        super().__init__(file=stream, stderr=True, highlight=False, quiet=verbosity < 0)
         self.verbosity = verbosity
 
 

@@ -21,6 +21,7 @@ from harness.config.records import ExperimentConfig, parse
 from harness.config.tree import config_folder, group_options, main_groups, search_folders
 from harness.errors import ConfigError
 from harness.instantiate import TARGET
+from harness.redaction import redacted
 
 __all__ = ["Composer", "compose_config", "composed_yaml"]
 
@@ -49,7 +50,7 @@ class Composer:
         """
         composed = self.tree(overrides)
         folders = [argument for folder in self._given for argument in ("--config-dir", str(folder))]
-        composed["command"] = [*folders, *overrides]
+        composed["command"] = [redacted(text) for text in (*folders, *overrides)]
         return parse(composed)
 
     def options(self, group: str) -> list[str]:

@@ -26,6 +26,7 @@ from harness.data.membership import UnknownMembers
 from harness.data.panel import Panel
 from harness.data.qlib_bin import QlibBinSource
 from harness.errors import ConfigError, DataError
+from harness.redaction import redacted
 
 __all__ = ["DownloadSource"]
 
@@ -135,7 +136,7 @@ class DownloadSource:
             with _unpacked_root(archive, Path(scratch) / "unpacked", self.url) as root, new_folder(folder) as staging:
                 for entry in root.iterdir():
                     shutil.move(entry, staging / entry.name)
-                receipt = json.dumps({"sha256": digest, "url": self.url}, indent=2) + "\n"
+                receipt = json.dumps({"sha256": digest, "url": redacted(self.url)}, indent=2) + "\n"
                 (staging / _RECEIPT).write_text(receipt, encoding="utf-8", newline="\n")
         return digest
 
@@ -151,7 +152,7 @@ class DownloadSource:
                 expected=f"no such folder yet, or one that holds {_RECEIPT}",
                 hint="choose another folder, or read it with `data=qlib_bin`",
             ) from error
-        if url != self.url or (self.sha256 is not None and digest != self.sha256):
+        if redacted(url) != redacted(self.url) or (self.sha256 is not None and digest != self.sha256):
             raise DataError(
                 "The download folder holds something else.",
                 where=str(folder),

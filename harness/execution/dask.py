@@ -13,10 +13,13 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.execution.task import Ended, Task, Work
 from harness.execution.threads import available_cores, thread_limits
+from harness.redaction import redacted
 
 __all__ = ["Dask", "DaskPool"]
 
 _SECONDS_TO_CONNECT = 10
+# Whoever reaches the port of a scheduler can run code: ours is reached from this machine alone.
+_LOOPBACK = "127.0.0.1"
 _MEMORY = "MEMORY"  # the resource of a worker, in bytes
 
 
@@ -77,6 +80,7 @@ class Dask:
             settings = {"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}
             with dask.config.set(settings):
                 cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
+                    host=_LOOPBACK,
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
@@ -121,7 +125,7 @@ class DaskPool:
 
         self._client, self._cluster, self._retries, self._work = client, cluster, retries, work
         self._under_way: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
-        self._names: dict[str, tuple[str, float]] = {}
+        self._names: dict[str, str] = {}
         self._environment = environment
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         # A task that asks for more than any worker has would never run.
@@ -153,9 +157,10 @@ class DaskPool:
         """Send a task; only its request travels."""
         # Dask takes equal keys for equal work and forgets none, so a key is used once.
         key = f"{task.name}-{len(self._names)}"
-        self._names[key] = (task.name, time.perf_counter())
+        self._names[key] = task.name
         needed = min(float(task.memory), self._most)
         future = self._client.submit(
+            timed,
             self._work,
             task.request,
             key=key,
@@ -175,9 +180,14 @@ class DaskPool:
         return list(self._under_way.next_batch(block=False)) if self._under_way.has_ready() else []
 
     def _ended(self, future: Any) -> Ended:
-        name, began = self._names[future.key]
-        seconds = time.perf_counter() - began
-        error = future.exception()
+        name, error = self._names[future.key], future.exception()
         if error is None:
-            return Ended(name, seconds, future.result())
-        return Ended(name, seconds, f"{type(error).__name__}: {error}", died=True)
+            answer, seconds = future.result()
+            return Ended(name, seconds, answer)
+        return Ended(name, 0.0, redacted(f"{type(error).__name__}: {error}"), died=True)
+
+
+def timed(work: Work, request: str) -> tuple[str | None, float]:
+    """Do a task, and return its answer with the seconds of work: what it waits in the queue is none."""
+    began = time.perf_counter()
+    return work(request), time.perf_counter() - began

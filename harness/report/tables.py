@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.leaderboard import COLUMNS
+from harness.redaction import redacted
 from harness.report.cells import Cell, Report
 from harness.report.columns import directions, headings
 from harness.report.published import PublishedTable
@@ -214,7 +215,7 @@ def command(cell: Cell) -> str | None:
     given = cell.snapshot.provenance.get("command")
     if given is None:
         return None
-    return shlex.join(["bench", "run", *map(str, given)])
+    return shlex.join(["bench", "run", *(redacted(str(text)) for text in given)])
 
 
 def number(metric: str, value: Any) -> str:

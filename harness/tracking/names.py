@@ -7,9 +7,8 @@ import posixpath
 import re
 from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["LONGEST_TAG", "accepted", "flat", "shortened", "without_password"]
+__all__ = ["LONGEST_TAG", "accepted", "flat", "shortened"]
 
 Value = TypeVar("Value")
 LONGEST_NAME, LONGEST_VALUE, LONGEST_TAG = 250, 500, 5000
@@ -48,9 +47,3 @@ def flat(node: object, path: str = "") -> dict[str, str]:
 def shortened(text: str, longest: int = LONGEST_VALUE) -> str:
     """Return the text, cut with an ellipsis where it is longer than a server takes."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def without_password(uri: str) -> str:
-    """Return the address as it may be written down: without user and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri

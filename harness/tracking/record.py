@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.artifacts import canonical_json
 from harness.errors import DataError
+from harness.redaction import redacted
 from harness.snapshot import Snapshot, identity_digest, read_snapshot
 from harness.tracking.marker import MARKER
 from harness.tracking.names import LONGEST_TAG, accepted, flat, shortened
@@ -153,8 +154,8 @@ def _params(snapshot: Snapshot) -> dict[str, str]:
 
 def _tags(snapshot: Snapshot) -> dict[str, str]:
     code = snapshot.provenance["code"]
-    # The tracking address may hold a password.
-    command = [text for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
+    # Of a snapshot that is older than redaction, the tracking address may hold a password.
+    command = [redacted(text) for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
     tags = {
         KIND: "run",
         "driftbench.config": identity_digest(snapshot.identity["config"]),

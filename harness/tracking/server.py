@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from harness.redaction import redacted
 from harness.tracking.marker import Mark, mark, marks_of
-from harness.tracking.names import shortened, without_password
+from harness.tracking.names import shortened
 from harness.tracking.record import SNAPSHOT_TAG, SWEEP_TAG, Record
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Server:
             self._client.log_artifact(run_id, str(record.folder / inner), where)
 
     def _mark(self, record: Record, sweep: str, run_id: str) -> Mark:
-        return Mark(without_password(self.uri), self.experiment, record.digest, sweep, run_id)
+        return Mark(redacted(self.uri), self.experiment, record.digest, sweep, run_id)
 
 
 def unreachable() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from harness.artifact_lock import only_maker
 from harness.errors import ConfigError, HarnessError
 from harness.observer import Observer
-from harness.tracking.names import without_password
+from harness.redaction import redacted
 from harness.tracking.record import Tracked, read_tracked
 from harness.tracking.server import Server, unreachable
 
@@ -109,7 +109,7 @@ class Mlflow:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""
         done = self.push(folders, runs, observer)
         for folder, reason in done.missed.items():
-            uri = "" if self.uri is None else f" --uri {without_password(self.uri)}"
+            uri = "" if self.uri is None else f" --uri {redacted(self.uri)}"
             name = "" if self.experiment == Mlflow.experiment else f" --experiment '{self.experiment}'"
             observer.notice(
                 f"not tracked: {reason}\n      the result is safe; later: bench track push '{folder}'{uri}{name}"
@@ -152,7 +152,7 @@ class Mlflow:
         except unreachable() as error:
             server.is_down = True
             lines = str(error).strip().splitlines() or [""]
-            return f"{without_password(server.uri)}: {type(error).__name__}: {lines[0][:300]}"
+            return redacted(f"{server.uri}: {type(error).__name__}: {lines[0]}")[:400]
         return None
 
 
@@ -191,7 +191,7 @@ def _check_uri(uri: str) -> None:
         raise ConfigError(
             "MLflow has no store for this address.",
             where="uri",
-            got=without_password(uri) if scheme else uri,
+            got=uri,
             expected=f"SCHEME://… with {', '.join(_SCHEMES)}, such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db",
             hint="null takes the file mlflow.db in output.runs",
         )

@@ -22,8 +22,9 @@ import requests
 
 from harness.cli import main
 from harness.observer import Silent
+from harness.redaction import redacted
 from harness.tracking import Mlflow
-from harness.tracking.names import accepted, without_password
+from harness.tracking.names import accepted
 from harness.tracking.record import Record
 from harness.tracking.server import Server
 
@@ -138,7 +139,7 @@ def test_names_that_a_server_refuses_are_made_acceptable_and_stay_different() ->
 
 
 def test_a_password_is_not_written_down() -> None:
-    assert without_password("http://user:secret@host:5000/x") == "http://host:5000/x"
+    assert redacted("http://user:secret@host:5000/x") == "http://***@host:5000/x"
 
 
 def test_a_sweep_is_a_parent_run_whose_children_carry_a_step_for_every_window(run_folder: Path) -> None:

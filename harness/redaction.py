@@ -1,0 +1,69 @@
+"""Passwords out of texts: the one function that stands wherever a text leaves the program."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["RedactedStream", "redacted"]
+
+_HIDDEN = "***"
+_NAMES = r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|credentials?|sig(?:nature)?|(?:api|access|private)[_-]?key)"
+# user:password@ may hold any sign, a colon before a port is none of it; a user alone ends before the path.
+_LOGIN = re.compile(r"(?<=://)(?:[^\s/?#@:'\"]*:(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"<>]*@|[^\s/?#@'\"<>]+@)")
+_QUERY = re.compile(rf"(?i)(?<![\w])((?:[\w.\-]*[_.\-])?{_NAMES}=)(?:\"[^\"]*\"|'[^']*'|[^\s&;'\"#<>,)\]}}]+)")
+_HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/=._~\-]{8,}")
+# Variables of the environment that hold nothing but a secret, and those that hold an address with one.
+_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN")
+_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+# A shorter secret would take ordinary words out of texts.
+_SHORTEST = 4
+
+
+def redacted(text: str) -> str:
+    """Return the text without passwords, tokens and keys; what is left out stands as ``***``.
+
+    Left out are user and password of every address, the values of ``password=``, ``token=`` and their like, headers of
+    authorisation, and, wherever they stand, the secrets of MLflow's variables in the environment.
+    """
+    for secret in _known():
+        text = text.replace(secret, _HIDDEN)
+    if "://" in text:
+        text = _LOGIN.sub(f"{_HIDDEN}@", text)
+    return _HEADER.sub(rf"\1 {_HIDDEN}", _QUERY.sub(rf"\1{_HIDDEN}", text))
+
+
+class RedactedStream:
+    """A text stream whose writes are redacted; everything else is the inner stream's.
+
+    Parameters
+    ----------
+    inner
+        Where the texts go.
+    """
+
+    def __init__(self, inner: IO[str]) -> None:
+        self._inner = inner
+
+    def write(self, text: str) -> int:
+        """Write a text without its secrets; return the length of the one that was given."""
+        self._inner.write(redacted(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the inner stream's attribute."""
+        return getattr(self._inner, name)
+
+
+def _known() -> list[str]:
+    """Return the secrets of the environment, the longest first."""
+    found = {os.environ.get(name, "") for name in _SECRETS}
+    for name in _ADDRESSES:
+        try:
+            raw = urlsplit(os.environ.get(name, "")).password or ""
+        except ValueError:
+            continue
+        found |= {raw, unquote(raw)}
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=lambda s: (-len(s), s))
