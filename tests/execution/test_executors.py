@@ -201,9 +201,18 @@ def test_workers_run_the_interpreter_of_the_main_process(tmp_path: Path) -> None
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_path: Path) -> None:
     given = [task("bad", tmp_path, fail="broken"), task("killed", tmp_path, die_times=1), task("good", tmp_path)]
+    queue = [task(f"queued {at}", tmp_path, seconds=0.2) for at in range(6)]
     ended: dict[str, Ended] = {}
     environment = dict(os.environ)
     with Dask(workers=2).start(tasks.work) as found:
+        addresses = [found._client.scheduler.address, *found._client.scheduler_info(n_workers=-1)["workers"]]
+        assert all(address.startswith("tcp://127.0.0.1:") for address in addresses), "others could run code here"
+        for one in queue:
+            found.submit(one)
+        waited = {}
+        while len(waited) < len(queue):
+            waited |= {one.name: one.seconds for one in found.wait()}
+        assert all(0.2 <= seconds < 0.5 for seconds in waited.values()), "seconds of work, not of waiting"
         for one in given:
             found.submit(one)
         while len(ended) < len(given):
