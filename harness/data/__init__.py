@@ -5,7 +5,7 @@
 
 ========================  =================================================================================
 `SyntheticMarket`         a simulated market whose best reachable forecast is known
-`TabularSource`           Parquet or CSV in long form
+`TabularSource`           Parquet or CSV: long, wide, or a file per instrument
 `QlibBinSource`           qlib's directory format
 `DownloadSource`          an archive of that format, fetched by URL
 ========================  =================================================================================

@@ -1,36 +1,35 @@
-"""Long tables on disk (one row per time and instrument, Parquet or CSV) read into checked columns."""
+"""Tables on disk (one row per time and instrument, in one file or many) read into checked columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
-from harness.errors import DataError, closest
+from harness.data.table_columns import Column, instruments_of, numbers_of
+from harness.data.table_files import TablePart, heads, read_columns
+from harness.data.table_format import Layout, TableFormat
+from harness.data.table_times import times_of
+from harness.data.validation import check_keys, check_unique, repeated_hour
+from harness.errors import DataError
 
-__all__ = ["LongTable", "read_long"]
+__all__ = ["LongTable", "read_table"]
 
-_SHOWN = 5
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^(?i:nan)?$"
-_DAY = r"^\d{4}-\d{2}-\d{2}([T ].*)?$"
-_FORMATS = "a Parquet (.parquet) or CSV (.csv) file"
+_KEYS = ("time", "instrument")
 
 
 @dataclass(frozen=True, eq=False)
 class LongTable:
-    """Columns of n rows.
+    """Columns of n rows, each (time, instrument) once.
 
     Attributes
     ----------
     times
-        (n,) int64 nanoseconds since 1970.
+        (n,) int64 nanoseconds since 1970, on the clock of the data.
     codes
         (n,) int64 index into `instruments`.
     instruments
@@ -45,137 +44,120 @@ class LongTable:
     fields: Mapping[str, npt.NDArray[np.float32]]
 
 
-def read_long(path: Path, columns: Mapping[str, str]) -> LongTable:
-    """Read the named columns of a Parquet or CSV file, by its extension.
+def read_table(
+    parts: Sequence[TablePart], columns: Mapping[str, str], layout: Layout, form: TableFormat, *, sort: bool, field: str
+) -> LongTable:
+    """Read the named columns of Parquet or CSV files as one table.
 
     Parameters
     ----------
-    path
-        The file.
+    parts
+        The files.
     columns
-        canonical name → column of the file; ``time`` and ``instrument`` are keys, everything else is a field.
+        canonical name → column of the files; ``time`` and ``instrument`` are keys, everything else is a field.
+    layout
+        ``long``: a row per time and instrument. ``wide``: a row per time, a column per instrument, which holds `field`.
+        ``per_instrument``: a file per instrument, which is called like it.
+    form
+        How the files are written.
+    sort
+        Whether the rows of a long file may stand in any order.
+    field
+        What a wide file holds.
 
     Raises
     ------
     DataError
-        When the file is damaged or empty, lacks a column, or a column has the wrong type or an empty key; with the
-        first offending rows.
+        When a file is damaged or empty, lacks a column, or a column has the wrong type or an empty key, when rows are
+        unsorted or a key occurs twice; with the first offending rows.
     """
-    table = _read(path, columns)
-    if table.num_rows == 0:
-        raise DataError("The file has no rows.", where=str(path), expected="one row per time and instrument")
-    codes, instruments = _instruments(table.column(columns["instrument"]), path)
-    return LongTable(
-        times=_times(table.column(columns["time"]), columns["time"], path),
-        codes=codes,
-        instruments=instruments,
-        fields={
-            name: _numbers(table.column(column), column, path)
-            for name, column in columns.items()
-            if name not in ("time", "instrument")
-        },
-    )
+    reader = {"long": _long, "wide": _wide, "per_instrument": _one_instrument}[layout]
+    table = _joined([reader(part, columns, form, sort, field) for part in parts])
+    check_unique(table.times, table.codes, table.instruments, where=_where(parts), zone=form.timezone)
+    return table
 
 
-def _read(path: Path, columns: Mapping[str, str]) -> pa.Table:
-    wanted, keys = list(dict.fromkeys(columns.values())), [columns["instrument"]]
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                file = pq.ParquetFile(path, read_dictionary=keys)
-                _require(wanted, file.schema_arrow.names, path)
-                return file.read(columns=wanted)
-            case ".csv":
-                # The whole file is read, so that a missing column gets our message, with a suggestion.
-                table = pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types={keys[0]: pa.string()}))
-                _require(wanted, table.column_names, path)
-                return table.select(wanted)
-    except (pa.ArrowException, OSError) as error:
+def _long(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str) -> LongTable:
+    read = read_columns(part, list(columns.values()), form.csv)
+    instruments = instruments_of(read[columns["instrument"]])
+    times = times_of(read[columns["time"]], form)
+    if not sort:
+        keys = [columns[key] for key in _KEYS]
+        hint = f"data.sort=true sorts them; or in pandas: frame.sort_values({keys}).drop_duplicates({keys})"
+        repeated = repeated_hour(form.timezone)
+        hint = hint if repeated is None else f"{repeated}; {hint}"
+        own_order = instruments.ranks[instruments.codes]
+        check_keys(times, instruments.codes, instruments.names, where=str(part.path), hint=hint, own_order=own_order)
+    return LongTable(times, instruments.codes, instruments.names, _fields(read, columns, form))
+
+
+def _one_instrument(
+    part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str
+) -> LongTable:
+    read = read_columns(part, list(columns.values()), form.csv)
+    times = times_of(read[columns["time"]], form)
+    return LongTable(times, np.zeros(times.size, dtype=np.int64), (part.stem,), _fields(read, columns, form))
+
+
+def _wide(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str) -> LongTable:
+    time = columns["time"]
+    names = [name for name in heads(part, form.csv, [time]) if name not in (time, "") and not _is_index(name)]
+    read = read_columns(part, [time, *names], form.csv)
+    times = times_of(read[time], form)
+    if not names:
         raise DataError(
-            "The file cannot be read; it may be truncated.", where=str(path), got=str(error), expected=_FORMATS
-        ) from error
-    raise DataError("This kind of file is not known.", where=str(path), got=path.suffix or path.name, expected=_FORMATS)
-
-
-def _require(wanted: Sequence[str], present: Sequence[str], path: Path) -> None:
-    for name in wanted:
-        if name not in present:
-            raise DataError(
-                "The file lacks a column.",
-                where=str(path),
-                got=f"no column `{name}`",
-                expected=f"columns of the file: {', '.join(present)}",
-                hint=closest(name, present) or "map it under `columns` in the data configuration",
-            )
-
-
-def _times(column: pa.ChunkedArray, name: str, path: Path) -> npt.NDArray[np.int64]:
-    kind = column.type
-    is_time = pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
-    if not is_time:
-        bad = _unmatched(column, _DAY) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else []
-        raise _wrong_type(name, column, bad, path, "dates, or timestamps without a time zone")
-    _refuse_empty(column, name, path)
-    try:
-        moments = column.cast(pa.timestamp("ns")).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"Column `{name}` holds a time that does not fit.", where=str(path), got=str(error), expected="1678 … 2262"
-        ) from error
-    times: npt.NDArray[np.int64] = moments.astype("datetime64[ns]").astype(np.int64)
-    return times
-
-
-def _instruments(column: pa.ChunkedArray, path: Path) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_integer(plain)):
-        raise _wrong_type("instrument", column, [], path, "text, or whole numbers")
-    _refuse_empty(column, "instrument", path)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    encoded = column.unify_dictionaries()
-    indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
-    names = np.array([str(value) for value in encoded.chunk(0).dictionary.to_pylist()], dtype=np.str_)
-    used = np.flatnonzero(np.bincount(indices, minlength=names.size))
-    instruments, inverse = np.unique(names[used], return_inverse=True)
-    code = np.zeros(names.size, dtype=np.int64)
-    code[used] = inverse
-    return code[indices], tuple(instruments.tolist())
-
-
-def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> npt.NDArray[np.float32]:
-    kind = column.type
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan, dtype=np.float32)
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        raise _wrong_type(name, column, _unmatched(column, _NUMBER) if is_text else [], path, "numbers")
-    values: npt.NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy()
-    return values
-
-
-def _unmatched(column: pa.ChunkedArray, pattern: str) -> list[int]:
-    fits = pc.fill_null(pc.match_substring_regex(column, pattern), True)
-    return np.flatnonzero(~fits.to_numpy()).tolist()
-
-
-def _refuse_empty(column: pa.ChunkedArray, name: str, path: Path) -> None:
-    if column.null_count:
-        empty = np.flatnonzero(column.is_null().to_numpy())
-        raise DataError(
-            f"{column.null_count} row(s) have no key in column `{name}`.",
-            where=str(path),
-            got=f"the first: row {', row '.join(map(str, empty[:_SHOWN]))}",
-            expected="a time and an instrument in every row",
+            "The file has no column beside the time.",
+            where=str(part.path),
+            got=f"`{time}`",
+            expected="a column per instrument",
         )
-
-
-def _wrong_type(name: str, column: pa.ChunkedArray, rows: list[int], path: Path, expected: str) -> DataError:
-    bad = rows or range(len(column))
-    shown = "\n".join(f"    row {row}: {column[row].as_py()!r}" for row in bad[:_SHOWN])
-    return DataError(
-        f"{len(bad)} value(s) of column `{name}` have the wrong type.",
-        where=str(path),
-        got=f"{column.type}, the first:\n{shown}",
-        expected=expected,
+    codes = Column(
+        "the heads", pa.chunked_array([pa.array(names, pa.string())]), part.path, lambda at: f"column {at + 1}"
     )
+    instruments = instruments_of(codes)
+    values = numbers_of([read[name] for name in names], form.csv.decimal)
+    whole = LongTable(
+        np.repeat(times, len(names)),
+        np.tile(instruments.codes, times.size),
+        instruments.names,
+        {field: np.stack(values, axis=1).reshape(-1)},
+    )
+    return _rows(whole, np.flatnonzero(~np.isnan(whole.fields[field])))
+
+
+def _fields(
+    read: Mapping[str, Column], columns: Mapping[str, str], form: TableFormat
+) -> dict[str, npt.NDArray[np.float32]]:
+    names = [name for name in columns if name not in _KEYS]
+    distinct = list(dict.fromkeys(columns[name] for name in names))
+    values = dict(zip(distinct, numbers_of([read[c] for c in distinct], form.csv.decimal), strict=True))
+    return {name: values[columns[name]] for name in names}
+
+
+def _joined(tables: Sequence[LongTable]) -> LongTable:
+    """Return the rows of all tables, sorted by time, then instrument."""
+    names = sorted({name for table in tables for name in table.instruments})
+    place = {name: at for at, name in enumerate(names)}
+    codes = [np.array([place[n] for n in t.instruments], dtype=np.int64)[t.codes] for t in tables]
+    fields = {name: np.concatenate([table.fields[name] for table in tables]) for name in tables[0].fields}
+    times = np.concatenate([table.times for table in tables])
+    table = LongTable(times, np.concatenate(codes), tuple(names), fields)
+    if np.all((np.diff(table.times) > 0) | ((np.diff(table.times) == 0) & (np.diff(table.codes) >= 0))):
+        return table
+    return _rows(table, np.lexsort((table.codes, table.times)))
+
+
+def _rows(table: LongTable, chosen: npt.NDArray[np.int64]) -> LongTable:
+    fields = {name: values[chosen] for name, values in table.fields.items()}
+    return replace(table, times=table.times[chosen], codes=table.codes[chosen], fields=fields)
+
+
+def _is_index(name: str) -> bool:
+    """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
+    return name.startswith(("Unnamed: ", "__index_level_"))
+
+
+def _where(parts: Sequence[TablePart]) -> str:
+    if len(parts) == 1:
+        return str(parts[0].path)
+    return str(Path(*[a for a, b in zip(parts[0].path.parts, parts[-1].path.parts, strict=False) if a == b]))

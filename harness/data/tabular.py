@@ -1,9 +1,9 @@
-"""Market data from long tables: Parquet or CSV with a column mapping, a membership file and a benchmark file."""
+"""Market data from tables: Parquet or CSV with a column mapping, a membership file and a benchmark file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +12,37 @@ import numpy.typing as npt
 from harness.data.calendar import Calendar
 from harness.data.calendar_file import read_calendar
 from harness.data.fingerprint import fingerprint_file
-from harness.data.long_table import LongTable, read_long
+from harness.data.long_table import LongTable, read_table
 from harness.data.membership import UnknownMembers, mask_of, read_spans
 from harness.data.panel import Benchmark, Panel
 from harness.data.source import existing_file
-from harness.data.validation import check_keys, check_panel
+from harness.data.table_files import TablePart, fingerprint_parts, parts_of
+from harness.data.table_format import CsvFormat, Layout, TableFormat
+from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
 
 __all__ = ["TabularSource"]
 
 Floats = npt.NDArray[np.float32]
-_TABLE = "a Parquet or CSV file in long form: one row per time and instrument"
+_TABLE = (
+    "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
+)
+# A key that was added after snapshots were blessed is no part of what they describe while it has its default.
+_LATER: Mapping[str, object] = {"later": True}
 
 
 @dataclass(frozen=True)
 class TabularSource:
-    """One row per time and instrument in a Parquet or CSV file.
+    """A table in Parquet or CSV files, of any of three layouts.
 
     Attributes
     ----------
     path
-        The file, ``.parquet`` or ``.csv``, sorted by time, then instrument. A row that is missing was not traded.
+        The file, ``.parquet`` or ``.csv`` (also compressed: ``.csv.gz``), a folder of files of one kind, or a pattern
+        such as ``data/*.csv``. Folders called ``name=value`` give a column. A row that is missing was not traded.
     columns
         canonical name → column of the file; ``time`` and ``instrument`` are required, every other entry is a field.
+        In the layouts ``wide`` and ``per_instrument`` there is no column for the instrument.
     price_field
         The field whose presence says that an instrument traded.
     membership
@@ -43,7 +51,7 @@ class TabularSource:
     unknown_members
         What to do with members that have no prices: ``error`` or ``drop``.
     benchmark
-        File with columns like those of `path`, of which time, instrument and price are read.
+        Table with columns like those of `path`, of which time, instrument and price are read; of the same layout.
     benchmark_instrument
         Which of its instruments is the benchmark.
     calendar
@@ -52,6 +60,22 @@ class TabularSource:
         Folder that the files are relative to; itself relative to the current directory.
     name
         For reports.
+    layout
+        ``long``: a row per time and instrument, sorted by both. ``wide``: a row per time and a column per instrument,
+        which holds the price field; columns then names the time only. ``per_instrument``: a file per instrument, which
+        is called like it.
+    sort
+        Whether the rows of a long file may stand in any order. Rows of the other layouts, and files of a folder, may.
+    csv
+        How CSV files are written, where it cannot be recognised.
+    time_format
+        How times are written that do not begin with the year, as in ``%d/%m/%Y``; or ``s``, ``ms``, ``us``, ``ns``
+        since 1970.
+    timezone
+        On which clock times with a time zone are read, such as ``UTC``; None refuses them.
+    negative_prices
+        Whether prices may be 0 or negative, as those of spreads and of some futures. Returns are then undefined or
+        without meaning, and with them the default label and a portfolio: give a label of differences.
 
     Raises
     ------
@@ -69,18 +93,17 @@ class TabularSource:
     calendar: str | None = None
     root: str = "."
     name: str = "tabular"
+    layout: Layout = field(default="long", metadata=_LATER)
+    sort: bool = field(default=False, metadata=_LATER)
+    csv: CsvFormat = field(default=CsvFormat(), metadata=_LATER)
+    time_format: str | None = field(default=None, metadata=_LATER)
+    timezone: str | None = field(default=None, metadata=_LATER)
+    negative_prices: bool = field(default=False, metadata=_LATER)
 
     def __post_init__(self) -> None:
         """Refuse keys that contradict each other."""
-        for key in ("time", "instrument", self.price_field):
-            if key not in self.columns:
-                raise ConfigError(
-                    "The column mapping lacks a name.",
-                    where="data.columns",
-                    got=f"{', '.join(self.columns) or 'nothing'}; no `{key}`",
-                    expected="time, instrument, the price field, and any other field",
-                    hint=closest(key, self.columns),
-                )
+        self._check_columns()
+        TableFormat(self.csv, self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
             raise ConfigError(
                 "A benchmark needs both its file and its instrument.",
@@ -89,9 +112,44 @@ class TabularSource:
                 expected="both, or null for both",
             )
 
+    def _check_columns(self) -> None:
+        needed = {"long": ("time", "instrument", self.price_field), "wide": ("time",)}
+        for key in needed.get(self.layout, ("time", self.price_field)):
+            if key not in self.columns:
+                raise ConfigError(
+                    "The column mapping lacks a name.",
+                    where="data.columns",
+                    got=f"{', '.join(self.columns) or 'nothing'}; no `{key}`",
+                    expected="time, instrument, the price field, and any other field",
+                    hint=closest(key, self.columns),
+                )
+        idle = {"long": [], "wide": [n for n in self.columns if n != "time"]}
+        unread = idle.get(self.layout, [n for n in self.columns if n == "instrument"])
+        if unread:
+            raise ConfigError(
+                f"In the layout `{self.layout}` no column holds {', '.join(f'`{name}`' for name in unread)}.",
+                where="data.columns",
+                got=", ".join(self.columns),
+                expected="the time only: each other column is an instrument of the price field"
+                if self.layout == "wide"
+                else "time and fields: each file is an instrument",
+                hint=f"data={self.layout} is a configuration for it; ~data.columns.{unread[0]} removes a column",
+            )
+        column = self.columns["time"]
+        if column in [other for name, other in self.columns.items() if name != "time"] or (
+            self.layout == "long" and list(self.columns.values()).count(self.columns["instrument"]) > 1
+        ):
+            raise ConfigError(
+                "A column that holds the time or the instrument is mapped twice.",
+                where="data.columns",
+                got=", ".join(f"{name}: {other}" for name, other in self.columns.items()),
+                expected="one column for the time, another for the instrument, others for fields",
+            )
+
     def inputs(self) -> dict[str, str]:
-        """Return key → SHA-256 of every file that is named."""
-        return {key: fingerprint_file(path) for key, path in self._files().items()}
+        """Return key → SHA-256 of every file that is named; of several files, of their names and digests."""
+        tables = {key: fingerprint_parts(parts) for key, parts in self._tables().items()}
+        return tables | {key: fingerprint_file(path) for key, path in self._files().items()}
 
     def load(self) -> Panel:
         """Return the panel.
@@ -102,11 +160,10 @@ class TabularSource:
             When a file is missing or damaged, keys are unsorted or repeated, values are impossible, members are
             unknown, or files do not overlap; with the number of offending rows and the first ones.
         """
-        files = self._files()
-        table = read_long(files["path"], self.columns)
-        self._check_order(table, files["path"])
+        files, tables = self._files(), self._tables()
+        table = self._read(tables["path"], self.columns)
         calendar = _calendar_of(table) if self.calendar is None else read_calendar(files["calendar"])
-        rows = _positions(table, calendar, files["path"])
+        rows = _positions(table, calendar, self.path)
         shape = (len(calendar), len(table.instruments))
         where = rows * shape[1] + table.codes
         if self.membership is None:
@@ -124,17 +181,23 @@ class TabularSource:
             instruments=table.instruments,
             fields={name: _dense(values, where, shape) for name, values in table.fields.items()},
             membership=membership,
-            benchmark=self._benchmark(files, calendar),
+            benchmark=self._benchmark(tables, calendar),
             price_field=self.price_field,
             name=self.name,
         )
-        return check_panel(panel, where=self.path)
+        return check_panel(panel, where=self.path, any_sign=self.negative_prices)
+
+    def _tables(self) -> dict[str, list[TablePart]]:
+        named = {"path": self.path, "benchmark": self.benchmark}
+        return {
+            key: parts_of(str(Path(self.root) / path), key=f"data.{key}", expected=_TABLE)
+            for key, path in named.items()
+            if path is not None
+        }
 
     def _files(self) -> dict[str, Path]:
         expected = {
-            "path": _TABLE,
             "membership": "a text file: code, first day, last day, separated by tabs",
-            "benchmark": _TABLE,
             "calendar": "a text file with one time per line",
         }
         named = {key: getattr(self, key) for key in expected}
@@ -144,17 +207,15 @@ class TabularSource:
             if path is not None
         }
 
-    def _check_order(self, table: LongTable, path: Path) -> None:
-        keys = [self.columns["time"], self.columns["instrument"]]
-        hint = f"in pandas: frame.sort_values({keys}).drop_duplicates({keys})"
-        check_keys(table.times, table.codes, table.instruments, where=str(path), hint=hint)
+    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> LongTable:
+        form = TableFormat(self.csv, self.time_format, self.timezone)
+        return read_table(parts, columns, self.layout, form, sort=self.sort, field=self.price_field)
 
-    def _benchmark(self, files: Mapping[str, Path], calendar: Calendar) -> Benchmark | None:
+    def _benchmark(self, tables: Mapping[str, list[TablePart]], calendar: Calendar) -> Benchmark | None:
         if self.benchmark is None or self.benchmark_instrument is None:
             return None
-        columns = {key: self.columns[key] for key in ("time", "instrument", self.price_field)}
-        table = read_long(files["benchmark"], columns)
-        self._check_order(table, files["benchmark"])
+        needed = ("time", "instrument", self.price_field)
+        table = self._read(tables["benchmark"], {key: self.columns[key] for key in needed if key in self.columns})
         if self.benchmark_instrument not in table.instruments:
             raise DataError(
                 "The benchmark file lacks the benchmark.",
@@ -176,7 +237,7 @@ def _calendar_of(table: LongTable) -> Calendar:
     return Calendar(table.times[is_new].astype("datetime64[ns]"))
 
 
-def _positions(table: LongTable, calendar: Calendar, path: Path) -> npt.NDArray[np.int64]:
+def _positions(table: LongTable, calendar: Calendar, path: str) -> npt.NDArray[np.int64]:
     """Return (n,) the calendar position of every row."""
     known = calendar.times.astype(np.int64)
     at = np.minimum(np.searchsorted(known, table.times), known.size - 1)
@@ -184,7 +245,7 @@ def _positions(table: LongTable, calendar: Calendar, path: Path) -> npt.NDArray[
     if strangers.size:
         raise DataError(
             f"{strangers.size} time(s) of the table are not on the calendar.",
-            where=str(path),
+            where=path,
             got=f"the first: {', '.join(str(np.datetime_as_string(time, unit='m')) for time in strangers[:5])}",
             expected=f"times of the calendar, {calendar.format(0)} … {calendar.format(len(calendar) - 1)}",
             hint="leave `calendar` out to use the times that occur",

@@ -12,12 +12,16 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError
 
-__all__ = ["Finding", "check_keys", "check_panel", "describe", "validate"]
+__all__ = ["Finding", "check_keys", "check_panel", "check_unique", "describe", "repeated_hour", "validate"]
 
 Bools = npt.NDArray[np.bool_]
 
 PRICES = ("open", "high", "low", "close", "vwap")
 _POSITIVE = (*PRICES, "factor")
+_NEGATIVE_HINT = (
+    "leave the rows out if nothing was traded; prices of futures or spreads that are negative in truth: "
+    "data.negative_prices=true (data=tabular)"
+)
 _SHOWN = 5
 _EXTREME_RETURN = 0.5
 _ROUNDING = 1e-5
@@ -43,7 +47,13 @@ class Finding:
 
 
 def check_keys(
-    times: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], names: Sequence[str], *, where: str, hint: str
+    times: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    where: str,
+    hint: str,
+    own_order: npt.NDArray[np.int64] | None = None,
 ) -> None:
     """Refuse rows that are not sorted by (time, instrument), or that repeat a key.
 
@@ -57,6 +67,9 @@ def check_keys(
         The instruments.
     where, hint
         The file, and how to mend it, for the message.
+    own_order
+        (n,) another order of the instruments that will do as well: that of the column's own type, in which 9 comes
+        before 10.
 
     Raises
     ------
@@ -64,8 +77,12 @@ def check_keys(
         With the number of offending rows and the first ones.
     """
     step, move = np.diff(times), np.diff(codes)
+    backward = (step < 0) | ((step == 0) & (move < 0))
+    if own_order is not None:
+        own = (step < 0) | ((step == 0) & (np.diff(own_order) < 0))
+        backward = backward if own.any() else own
     for fault, bad in (
-        ("step back: they are not sorted by time, then instrument", (step < 0) | ((step == 0) & (move < 0))),
+        ("step back: they are not sorted by time, then instrument", backward),
         ("repeat the key of the row before", (step == 0) & (move == 0)),
     ):
         rows = np.flatnonzero(bad) + 1
@@ -81,12 +98,44 @@ def check_keys(
             )
 
 
-def check_panel(panel: Panel, *, where: str) -> Panel:
+def check_unique(
+    times: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], names: Sequence[str], *, where: str, zone: str | None
+) -> None:
+    """Refuse rows, sorted by (time, instrument), that hold the same time and instrument; arguments as in `check_keys`.
+
+    `zone` is the time zone on whose clock the times were read: in one with summer time an hour repeats itself.
+
+    Raises
+    ------
+    DataError
+        With the number of such rows and the first ones.
+    """
+    rows = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0)) + 1
+    if rows.size:
+        moments = times.astype("datetime64[ns]")
+        raise DataError(
+            f"{rows.size} row(s) have a time and an instrument that another row has too.",
+            where=where,
+            got=_first([f"{_time_text(moments[row])} {names[codes[row]]}" for row in rows[:_SHOWN].tolist()]),
+            expected="each time and instrument once",
+            hint=repeated_hour(zone)
+            or "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])",
+        )
+
+
+def repeated_hour(zone: str | None) -> str | None:
+    """Return what to do about times that repeat or step back because they were read on the clock of a time zone."""
+    if zone in (None, "UTC"):
+        return None
+    return f"when the clocks of {zone} go back an hour repeats: data.timezone=UTC has none that does"
+
+
+def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
     """Return the panel when it fulfils the contract of market data.
 
-    Fields named open, high, low, close, vwap and factor must be positive, volume not negative, high not below low,
-    nothing infinite; NaN means "not traded" and is always allowed. There must be prices, and members that have some.
-    Fields of other names may hold any finite number.
+    Fields named open, high, low, close, vwap and factor must be positive (prices need not with `any_sign`), volume not
+    negative, high not below low, nothing infinite; NaN means "not traded" and is always allowed. There must be prices,
+    and members that have some. Fields of other names may hold any finite number.
 
     Raises
     ------
@@ -96,8 +145,11 @@ def check_panel(panel: Panel, *, where: str) -> Panel:
     fields = panel.fields
     for name, values in fields.items():
         _refuse(panel, np.isinf(values), (name,), where, f"values of `{name}` are infinite", "finite numbers, or none")
-        if name in _POSITIVE:
-            _refuse(panel, values <= 0, (name,), where, f"values of `{name}` are not positive", "positive numbers")
+        if name in _POSITIVE and not (any_sign and name in PRICES):
+            hint = _NEGATIVE_HINT if name in PRICES else None
+            _refuse(
+                panel, values <= 0, (name,), where, f"values of `{name}` are not positive", "positive numbers", hint
+            )
     if "volume" in fields:
         _refuse(panel, fields["volume"] < 0, ("volume",), where, "volumes are negative", "numbers ≥ 0")
     if "high" in fields and "low" in fields:
@@ -189,10 +241,12 @@ def _moves(panel: Panel) -> npt.NDArray[np.float32]:
     return moves
 
 
-def _refuse(panel: Panel, bad: Bools, names: tuple[str, ...], where: str, what: str, expected: str) -> None:
+def _refuse(
+    panel: Panel, bad: Bools, names: tuple[str, ...], where: str, what: str, expected: str, hint: str | None = None
+) -> None:
     found = _finding(panel, bad, what, names)
     if found.count:
-        raise DataError(f"{found.count} {what}.", where=where, got=_first(found.examples), expected=expected)
+        raise DataError(f"{found.count} {what}.", where=where, got=_first(found.examples), expected=expected, hint=hint)
 
 
 def _finding(panel: Panel, bad: Bools, what: str, names: tuple[str, ...]) -> Finding:

@@ -1,0 +1,249 @@
+"""Table files on disk: which ones a path means, and the columns of one, Parquet or CSV."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.data.csv_file import Dialect, line_of, read_csv, recognise
+from harness.data.fingerprint import fingerprint_file
+from harness.data.source import existing_file
+from harness.data.table_columns import Column
+from harness.data.table_format import CsvFormat
+from harness.errors import DataError, closest
+
+__all__ = ["TablePart", "fingerprint_parts", "heads", "parts_of", "read_columns"]
+
+KINDS = "a Parquet (.parquet) or CSV (.csv) file"
+_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """One file of a table.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    name
+        What it is called below the table's folder.
+    values
+        Columns that its folders name, as in ``year=2019/part-0.parquet``.
+    """
+
+    path: Path
+    name: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """The name of the file without what says how it is stored: ``BRK.B`` for ``BRK.B.csv.gz``."""
+        return _plain(self.path).rpartition(".")[0]
+
+
+def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
+    """Return the files that a path means: itself, a folder's, or those that a pattern such as ``data/*.csv`` matches.
+
+    Of a folder all Parquet files are taken, or all CSV files where there are none; hidden files and those that begin
+    with ``_`` are not.
+
+    Raises
+    ------
+    DataError
+        When there is none; `key` is the configuration key that names the path.
+    """
+    found = Path(path).expanduser()
+    if found.is_dir():
+        inside = [file for file in sorted(found.rglob("*")) if file.is_file() and not _is_hidden(file, found)]
+        for suffixes in (_PARQUET, _CSV):
+            chosen = [file for file in inside if _suffix(file) in suffixes]
+            if chosen:
+                return [_part(file, found) for file in chosen]
+        raise DataError(
+            "The folder holds no table.",
+            where=key,
+            got=f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}",
+            expected="Parquet or CSV files, or folders of them",
+        )
+    if not found.exists() and glob.has_magic(str(found)):
+        matched = [Path(name) for name in sorted(glob.glob(str(found), recursive=True)) if Path(name).is_file()]
+        if not matched:
+            raise DataError("No file matches the pattern.", where=key, got=str(found), expected=expected)
+        fixed = found
+        while glob.has_magic(str(fixed)):
+            fixed = fixed.parent
+        return [_part(file, fixed) for file in matched]
+    return [TablePart(existing_file(path, key=key, expected=expected), found.name)]
+
+
+def fingerprint_parts(parts: Sequence[TablePart]) -> str:
+    """Return the hex SHA-256 of one file, or of the names and digests of several."""
+    if len(parts) == 1 and parts[0].name == parts[0].path.name and not parts[0].values:
+        return fingerprint_file(parts[0].path)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part.name}\0{fingerprint_file(part.path)}\n".encode())
+    return digest.hexdigest()
+
+
+def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a file's columns, in order. Raises as `read_columns` does."""
+    if _kind(part.path) == "csv":
+        return recognise(part.path, csv, wanted).heads
+    return tuple(_open_parquet(part.path).schema_arrow.names)
+
+
+def read_columns(part: TablePart, wanted: Sequence[str], csv: CsvFormat) -> dict[str, Column]:
+    """Return the columns `wanted` of a Parquet or CSV file, told apart by its extension.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged, empty or of another kind, or columns are missing or there twice; all are named.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    inside = [name for name in wanted if name not in part.values]
+    if _kind(part.path) == "csv":
+        dialect = recognise(part.path, csv, wanted)
+        at = _positions(wanted, dialect.heads, part, f", {dialect.described}")
+        table = read_csv(part.path, dialect, [at[name] for name in inside])
+        _refuse_no_rows(table.num_rows, part.path)
+        columns = {
+            name: Column(name, table.column(i), part.path, _Lines(part.path, dialect), is_text=True)
+            for i, name in enumerate(inside)
+        }
+    else:
+        table, at = _read_parquet(part, wanted)
+        _refuse_no_rows(table.num_rows, part.path)
+        columns = {name: Column(name, table.column(at[name]), part.path, _row) for name in inside}
+    for name in wanted:
+        if name in part.values:
+            value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
+            columns[name] = Column(name, value, part.path, _row, is_text=True)
+    return columns
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Says on which line of a CSV file a row stands."""
+
+    path: Path
+    dialect: Dialect
+
+    def __call__(self, row: int) -> str:
+        return f"line {line_of(self.path, self.dialect, row)}"
+
+
+def _row(row: int) -> str:
+    return f"row {row}"
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        hint = None
+        if path.stat().st_size and not path.read_bytes()[:4] == b"PAR1":
+            hint = "it does not begin as Parquet does: give a CSV file the extension .csv"
+        raise _unreadable(path, str(error), hint) from error
+
+
+def _read_parquet(part: TablePart, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, int]]:
+    """Return the columns of a file and where each wanted one stands among them."""
+    file = _open_parquet(part.path)
+    names = file.schema_arrow.names
+    at = _positions(wanted, names, part, "")
+    try:
+        inside = [name for name in wanted if name not in part.values]
+        if len(set(names)) == len(names):
+            return file.read(columns=inside), {name: i for i, name in enumerate(inside)}
+        return file.read(), at  # columns are chosen by name: of a name that occurs twice both would come
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(part.path, str(error), None) from error
+
+
+def _positions(wanted: Sequence[str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
+    """Return where each column stands; refuse all that are missing, or there twice, in one message."""
+    missing = [name for name in wanted if name not in present and name not in part.values]
+    if missing:
+        shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
+        near = [f"{name}: {hint}" if len(missing) > 1 else hint for name in missing if (hint := closest(name, present))]
+        raise DataError(
+            "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns.",
+            where=str(part.path),
+            got=f"no column {', '.join(f'`{name}`' for name in missing)}",
+            expected=f"columns of the file: {', '.join(shown)}{how}",
+            hint="; ".join(near) or "map it under `data.columns`, or leave a field out: ~data.columns.NAME",
+        )
+    twice = [name for name in wanted if list(present).count(name) + (name in part.values) > 1]
+    if twice:
+        raise DataError(
+            "A column name occurs more than once in the file.",
+            where=str(part.path),
+            got=", ".join(f"`{name}` {list(present).count(name) + (name in part.values)} times" for name in twice),
+            expected="each column that is read once",
+            hint="rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]",
+        )
+    return {name: list(present).index(name) for name in wanted if name not in part.values}
+
+
+def _refuse_no_rows(rows: int, path: Path) -> None:
+    if rows == 0:
+        raise DataError("The file has no rows.", where=str(path), expected="one row per time and instrument")
+
+
+def _part(file: Path, folder: Path) -> TablePart:
+    """Return a file with the columns that its folders name (hive's ``name=value``)."""
+    relative = file.relative_to(folder)
+    pairs = [piece.split("=", 1) for piece in relative.parts[:-1] if "=" in piece]
+    return TablePart(file, relative.as_posix(), {name: unquote(value) for name, value in pairs})
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(piece.startswith((".", "_")) for piece in file.relative_to(folder).parts)
+
+
+def _plain(path: Path) -> str:
+    """Return the name of a file without the ending of a compression."""
+    return path.name[: -len(path.suffix)] if path.suffix.lower() in _COMPRESSED else path.name
+
+
+def _suffix(path: Path) -> str:
+    return Path(_plain(path)).suffix.lower()
+
+
+def _kind(path: Path) -> str:
+    suffix = _suffix(path)
+    if suffix in _CSV:
+        return "csv"
+    if suffix in _PARQUET and path.suffix.lower() not in _COMPRESSED:
+        return "parquet"
+    hint = None
+    if suffix in _SHEETS:
+        hint = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{Path(path.name).stem}.parquet", index=False)'
+    elif suffix in _PARQUET:
+        hint = "Parquet is compressed inside; unpack the file"
+    raise DataError(
+        "This kind of file is not known.",
+        where=str(path),
+        got=path.suffix or path.name,
+        expected=f"{KINDS}, a CSV file also compressed ({' '.join(_COMPRESSED)})",
+        hint=hint,
+    )
+
+
+def _unreadable(path: Path, got: str, hint: str | None) -> DataError:
+    return DataError(
+        "The file cannot be read; it may be truncated.", where=str(path), got=got, expected=KINDS, hint=hint
+    )
