@@ -5,31 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.artifacts import canonical_json, write_atomically
-from harness.evaluation import METRIC_DIRECTIONS
+from harness.evaluation import COLUMNS, METRICS, MetricRecord, headings_of, own_metrics
 from harness.experiment import ExperimentResult
+from harness.markdown import bold, markdown_table, markdown_text
 from harness.sweep import CellResult, Outcome
 from harness.sweep_statistics import SweepStatistics, csv_heads, csv_values, mark, name_mark
 
 __all__ = ["COLUMNS", "Leaderboard", "Row", "leaderboard", "write_leaderboard"]
-
-COLUMNS = {
-    "IC": "IC",
-    "ICIR": "ICIR",
-    "rank_IC": "rank IC",
-    "rank_ICIR": "rank ICIR",
-    "long_short_return": "long-short",
-    "turnover": "turnover",
-    "autocorrelation": "autocorr.",
-    "excess_return": "excess return",
-    "information_ratio": "IR",
-    "max_drawdown": "MDD",
-}
 
 
 @dataclass(frozen=True)
@@ -80,16 +68,28 @@ class Leaderboard:
         The metric that orders the rows.
     statistics
         How the rows stand to a reference; None where fewer than two cells have run.
+    own
+        The records of the users' own metrics.
     """
 
     rows: tuple[Row, ...]
     metrics: tuple[str, ...]
     sorted_by: str
     statistics: SweepStatistics | None = None
+    own: Mapping[str, MetricRecord] = field(default_factory=dict)
+
+    def metric(self, name: str) -> MetricRecord:
+        """Return how a metric is shown."""
+        return {**METRICS, **self.own}[name]
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Metric → heading of its column."""
+        return headings_of(map(self.metric, self.metrics))
 
     def best(self, metric: str) -> float | None:
         """Return the best value of a metric among the forecasters; None when no direction is better."""
-        direction = METRIC_DIRECTIONS.get(metric, "none")
+        direction = self.metric(metric).direction
         found = [r.values[metric] for r in self.rows if r.outcome == Outcome.DONE and r.values.get(metric) is not None]
         numbers = [value for value in found if value is not None]
         if direction == "none" or not numbers:
@@ -113,15 +113,8 @@ class Leaderboard:
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table; the best value of each column is bold."""
-        heads = ["cell", *(COLUMNS.get(m, m) for m in self.metrics)]
-        lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---', *['---:'] * len(self.metrics)])} |"]
-        for row in self.rows:
-            if row.outcome in (Outcome.REFUSED, Outcome.FAILED):
-                first = (row.note or "").splitlines()[0].replace("|", "\\|")
-                lines.append(f"| {row.name} | {row.outcome}: {first} {'|' * len(self.metrics)}")
-                continue
-            name = f"{row.name} {name_mark(self.statistics, row.name)}".rstrip()
-            lines.append(f"| {name} | {' | '.join(self._cell(row, m) for m in self.metrics)} |")
+        heads = {"cell": False, **dict.fromkeys(self.headings.values(), True)}
+        lines = markdown_table(heads, map(self._markdown_row, self.rows))
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
@@ -130,12 +123,20 @@ class Leaderboard:
         rows = [vars(row) for row in self.rows]
         return canonical_json({"sorted_by": self.sorted_by, "rows": rows, "statistics": statistics}, indent=1)
 
+    def _markdown_row(self, row: Row) -> list[str]:
+        if row.note is not None:
+            first = f"{row.outcome}: {(row.note.splitlines() or [''])[0]}"
+            # Without metrics there is no column that could hold the reason.
+            cells = [markdown_text(first), *[""] * (len(self.metrics) - 1)] if self.metrics else []
+            return [markdown_text(row.name if cells else f"{row.name}: {first}"), *cells]
+        name = f"{markdown_text(row.name)} {name_mark(self.statistics, row.name)}".rstrip()
+        return [name, *(self._cell(row, m) for m in self.metrics)]
+
     def _cell(self, row: Row, metric: str) -> str:
         value = row.values.get(metric)
-        if value is None:
-            return "–"
-        is_best = row.outcome == Outcome.DONE and value == self.best(metric)
-        text = f"**{value:.4f}**" if is_best else f"{value:.4f}"
+        text = self.metric(metric).text(value)
+        if row.outcome == Outcome.DONE and value is not None and value == self.best(metric):
+            text = bold(text)
         return f"{text} {mark(self.statistics, row.name, metric)}".rstrip()
 
 
@@ -144,7 +145,10 @@ def leaderboard(
 ) -> Leaderboard:
     """Return the table of a sweep, sorted by one metric, the best first; ties keep the order of the cells."""
     done = [_row(r) for r in results if r.outcome is Outcome.DONE]
-    sign = -1.0 if METRIC_DIRECTIONS.get(sort_by, "higher") != "lower" else 1.0
+    own: dict[str, MetricRecord] = {}
+    for ended in results:
+        own |= {} if ended.result is None else own_metrics(ended.result.snapshot.identity)
+    sign = 1.0 if {**METRICS, **own}[sort_by].direction == "lower" else -1.0
 
     def rank(row: Row) -> tuple[bool, float]:
         value = row.values.get(sort_by)
@@ -152,9 +156,8 @@ def leaderboard(
 
     others = [_row(r) for r in results if r.outcome is not Outcome.DONE]
     rows = (*sorted(done, key=rank), *_oracles(results), *others)
-    own = dict.fromkeys(m for row in rows for m in row.values if m not in COLUMNS)
-    metrics = (*(m for m in COLUMNS if any(m in row.values for row in rows)), *own)
-    return Leaderboard(rows, metrics, sort_by, statistics)
+    metrics = tuple(m for m in (*COLUMNS, *own) if any(m in row.values for row in rows))
+    return Leaderboard(rows, metrics, sort_by, statistics, own)
 
 
 def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
@@ -190,13 +193,14 @@ def _row(ended: CellResult) -> Row:
 
 def _values(result: ExperimentResult) -> dict[str, float | None]:
     """Return the harness's metrics in their order, then the user's own."""
-    own = [metric.name for metric in result.config.evaluation.extra]
+    own = own_metrics(result.snapshot.identity)
     return {m: result.metrics[m] for m in (*COLUMNS, *own) if m in result.metrics}
 
 
 def _intervals(result: ExperimentResult) -> dict[str, Any]:
     found = result.snapshot.metrics.get("intervals") or {}
-    return {metric: found[metric] for metric in COLUMNS if metric in found}
+    own = own_metrics(result.snapshot.identity)
+    return {metric: found[metric] for metric in (*COLUMNS, *own) if metric in found}
 
 
 def _oracles(results: Sequence[CellResult]) -> list[Row]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.artifacts import write_atomically
 from harness.baseline import Baselines, Version
-from harness.evaluation import METRIC_DIRECTIONS
-from harness.leaderboard import COLUMNS
+from harness.evaluation import METRICS
+from harness.markdown import bold, link, markdown_table, markdown_text
 
 __all__ = ["PublishedRow", "leaderboard_markdown", "published_rows", "refresh", "stale"]
 
@@ -19,7 +19,6 @@ FILE = "leaderboard.md"
 BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
 _METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
 _TESTS = "pytest."  # suites of the pytest plugin hold other people's numbers
-_SYMMETRIC = 1e-9
 _INTRODUCTION = """\
 Written by `bench bless` from the newest blessed snapshots; a test fails when it is stale. Behind each number stands its
 interval, by the stationary bootstrap at the level that the snapshot names; the best of each column is bold, which is
@@ -85,7 +84,7 @@ def leaderboard_markdown(rows: Sequence[PublishedRow], *, folder: str = "", head
     parts = []
     for suite, market in dict.fromkeys((row.suite, row.market) for row in rows):
         members = [row for row in rows if (row.suite, row.market) == (suite, market)]
-        parts.append("\n".join([f"{heading} {suite}: {market}", "", *_table(members, folder)]))
+        parts.append("\n".join([f"{heading} {markdown_text(f'{suite}: {market}')}", "", *_table(members, folder)]))
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
@@ -154,36 +153,30 @@ def _row(version: Version) -> PublishedRow:
 
 def _table(rows: Sequence[PublishedRow], folder: str) -> list[str]:
     names = [name for name in _METRICS if any(name in row.metrics for row in rows)]
-    lines = [
-        f"| case | {' | '.join(COLUMNS[name] for name in names)} |",
-        f"| --- |{' ---: |' * len(names)}",
-    ]
     best = {name: _best(rows, name) for name in names}
+    cells = []
     for row in rows:
-        link = f"[{row.case}]({folder}{row.suite}/{row.case}/v{row.version:04d}.json)"
-        cells = (_cell(row.metrics.get(name), row.intervals.get(name), best[name]) for name in names)
-        lines.append(f"| {link} | {' | '.join(cells)} |")
+        target = link(row.case, f"{folder}{row.suite}/{row.case}/v{row.version:04d}.json")
+        numbers = (_cell(name, row.metrics.get(name), row.intervals.get(name), best[name]) for name in names)
+        cells.append([target, *numbers])
     oracle = max((row.oracle for row in rows if row.oracle is not None), key=len, default=None)
     if oracle is not None:
-        lines.append(f"| *oracle* | {' | '.join(_cell(oracle.get(name), None, None) for name in names)} |")
-    return lines
+        cells.append(["*oracle*", *(METRICS[name].text(oracle.get(name)) for name in names)])
+    return markdown_table({"case": False, **{METRICS[name].heading: True for name in names}}, cells)
 
 
 def _best(rows: Sequence[PublishedRow], name: str) -> float | None:
     values = [value for row in rows if (value := row.metrics.get(name)) is not None]
-    direction = METRIC_DIRECTIONS.get(name, "none")
+    direction = METRICS[name].direction
     if len(values) < 2 or direction == "none":
         return None
     return max(values) if direction == "higher" else min(values)
 
 
-def _cell(value: float | None, interval: Mapping[str, Any] | None, best: float | None) -> str:
-    if value is None:
-        return "–"
-    text = f"**{value:.4f}**" if value == best else f"{value:.4f}"
-    low, high = (None, None) if interval is None else (interval.get("low"), interval.get("high"))
-    if low is None or high is None:
-        return text
-    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
-        return f"{text} ± {(high - low) / 2:.4f}"
-    return f"{text} ({low:.4f} … {high:.4f})"
+def _cell(name: str, value: float | None, interval: Mapping[str, Any] | None, best: float | None) -> str:
+    metric = METRICS[name]
+    text = metric.text(value)
+    if value is not None and value == best:
+        text = bold(text)
+    reach = metric.interval(value, interval)
+    return f"{text} {reach if not reach or reach.startswith('±') else f'({reach})'}".rstrip()

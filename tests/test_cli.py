@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from harness.cli import main
+from harness.cli.grid import show
 from harness.cli.tables import leaderboard_table
-from harness.leaderboard import COLUMNS, Leaderboard, Row
+from harness.evaluation import COLUMNS
+from harness.leaderboard import Leaderboard, Row
 from harness.snapshot import read_snapshot
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
@@ -130,7 +132,7 @@ def test_names_that_do_not_fit_beside_the_metrics_stand_below_them(width: int, w
     refused = Row("windows.step=0", "refused", {}, 0.0, False, "The step must be positive.\nmore", None)
     board = Leaderboard((*rows, refused), tuple(COLUMNS)[:7], "rank_IC", None)
     console = Console(width=width, file=io.StringIO())
-    console.print(leaderboard_table(board, width))
+    show(console, leaderboard_table(board))
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert [f"{number:<9} {name}" in lines for number, name in enumerate(names, start=1)] == [not whole] * 2
     assert any(line.strip().startswith(names[0] + "  ") for line in lines) == whole

@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.artifacts import canonical_json
 from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
+from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.errors import ConfigError
+from harness.evaluation import METRICS, MetricRecord
 from harness.provenance import peak_memory_mb
 
 __all__ = ["add", "audit_command"]
@@ -77,59 +77,51 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
         record = {"verdict": verdict.to_record(), "prices": [asdict(price) for price in priced]}
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
     else:
-        out.print(verdict_table(verdict))
+        show(out, verdict_table(verdict))
         if any(at.perturbed for at in verdict.frontiers):
-            out.print(frontier_table(verdict.frontiers))
+            show(out, frontier_table(verdict.frontiers))
         if priced:
-            out.print(price_table(priced))
+            show(out, price_table(priced))
         out.print(verdict.summary, style="green" if verdict.clean else "bold red", markup=False, soft_wrap=True)
         cost = f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB"
         out.print(cost, markup=False, soft_wrap=True)
     return 0 if verdict.clean else 1
 
 
-def verdict_table(verdict: Verdict) -> Table:
+def verdict_table(verdict: Verdict) -> Grid:
     """Return one row per check, with what it found."""
-    title = f"{verdict.case}, {verdict.level} audit" + (f": {verdict.subject}" if verdict.subject else "")
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
-    for name in ("check", "outcome", "question and findings"):
-        table.add_column(name, no_wrap=name != "question and findings", overflow="fold")
+    rows = []
     for check in verdict.checks:
         lines = [check.question, *([f"({check.note})"] if check.note else [])]
         for finding in check.findings:
             details = [d for d in (finding.where, finding.got and f"got {finding.got}") if d]
             details += [f"expected {finding.expected}"] if finding.expected else []
             lines.append(f"· {finding.what}" + (f" {'; '.join(details)}" if details else ""))
-        table.add_row(check.name, Text(str(check.outcome), style=_STYLES[check.outcome]), Text("\n".join(lines)))
-    return table
+        rows.append(Row(check.name, (Text(str(check.outcome), style=_STYLES[check.outcome]), "\n".join(lines))))
+    title = f"{verdict.case}, {verdict.level} audit" + (f": {verdict.subject}" if verdict.subject else "")
+    return Grid(title, "check", (Column("outcome"), Column("question and findings", prose=True)), tuple(rows))
 
 
-def frontier_table(frontiers: Sequence[Frontier]) -> Table:
+def frontier_table(frontiers: Sequence[Frontier]) -> Grid:
     """Return one row per window: which learning times move its predictions."""
-    table = Table(title="learning times that move a prediction", box=SIMPLE_HEAD, title_justify="left")
-    for name in ("window", "decision", "oldest", "newest"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("unused before the purge", justify="right")
+    rows = []
     for at in frontiers:
         unused = "–" if at.waste is None else f"{max(at.waste, 0)} times"
-        table.add_row(str(at.window), at.decision, at.oldest or "none", at.newest or "none", unused)
-    return table
+        rows.append(Row(str(at.window), (at.decision, at.oldest or "none", at.newest or "none", unused)))
+    columns = (*map(Column, ("decision", "oldest", "newest")), Column("unused before the purge", numeric=True))
+    return Grid("learning times that move a prediction", "window", columns, tuple(rows))
 
 
-def price_table(priced: Sequence[Price]) -> Table:
+def price_table(priced: Sequence[Price]) -> Grid:
     """Return one row per leaky twin: what it gains over the clean run."""
-    title = "what a leak would add to the metrics; returns per year"
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("leak")
-    names = list(priced[0].gained)
-    for name in names:
-        table.add_column(f"Δ {name.replace('_', ' ')}", justify="right")
-    clean = [priced[0].clean[name] for name in names]
-    table.add_row(
-        "none: the clean run", *("–" if value is None else f"{value:.4f}" for value in clean), end_section=True
-    )
+    metrics = [METRICS[name] for name in priced[0].gained]
+    rows = [Row("none: the clean run", tuple(metric.text(priced[0].clean[metric.name]) for metric in metrics))]
     for price in priced:
         label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"
-        values = [price.gained[name] for name in names]
-        table.add_row(Text(label), *("–" if value is None else f"{value:+.4f}" for value in values))
-    return table
+        rows.append(Row(label, tuple(_gain(metric, price.gained[metric.name]) for metric in metrics)))
+    columns = tuple(Column(f"Δ {metric.heading}", numeric=True) for metric in metrics)
+    return Grid("what a leak would add to the metrics; returns per year", "leak", columns, tuple(rows))
+
+
+def _gain(metric: MetricRecord, value: float | None) -> str:
+    return f"+{metric.text(value)}" if value is not None and value >= 0 else metric.text(value)

@@ -8,11 +8,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from harness.artifacts import Key, canonical_json
+from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig
@@ -92,14 +91,13 @@ def cache_status(arguments: Arguments, out: Console, err: Console) -> int:
         record = {"store": str(root), "stages": [asdict(line) for line in lines]}
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
         return 0
-    table = Table(title=str(root), box=SIMPLE_HEAD, title_justify="left")
-    for name in ("stage", "results", "size", "oldest", "newest"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+    rows = []
     for line in lines:
         ages = (f"{line.oldest:.1f} days", f"{line.newest:.1f} days")
-        table.add_row(line.stage, f"{line.results:,}", _bytes(line.size), *ages)
-    table.add_row("all", f"{len(found):,}", _bytes(sum(e.size for e in found)), "", "", style="bold")
-    out.print(table)
+        rows.append(Row(line.stage, (f"{line.results:,}", _bytes(line.size), *ages)))
+    rows.append(Row("all", (f"{len(found):,}", _bytes(sum(e.size for e in found)), "", "")))
+    columns = tuple(Column(name, numeric=True) for name in ("results", "size", "oldest", "newest"))
+    show(out, Grid(str(root), "stage", columns, tuple(rows)))
     return 0
 
 

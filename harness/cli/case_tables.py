@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.baseline import Version
+from harness.cli.grid import Column, Grid, Row, show
 from harness.compare import METRIC_COLUMNS, CaseVerdict, ExitCode, Verdict, metric_rows
+from harness.evaluation import METRICS
 
 __all__ = ["history_table", "metrics_table", "print_verdicts", "verdicts_table"]
 
@@ -21,69 +21,61 @@ _METRICS_SHOWN = 25
 
 def print_verdicts(out: Console, verdicts: Sequence[CaseVerdict], *, all_metrics: bool = False) -> None:
     """Print one row per case, then what every case that is not the same has to say."""
-    out.print(verdicts_table(verdicts))
+    show(out, verdicts_table(verdicts))
     for verdict in verdicts:
         if all_metrics or verdict.verdict is not Verdict.SAME:
             _print_details(out, verdict, all_metrics)
 
 
-def verdicts_table(verdicts: Sequence[CaseVerdict]) -> Table:
+def verdicts_table(verdicts: Sequence[CaseVerdict]) -> Grid:
     """Return one row per case: what it was held to, by which rule, and what became of it."""
-    table = Table(box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
-    for name in ("case", "baseline", "rule", "verdict"):
-        table.add_column(name)
-    for name in ("findings", "seconds"):
-        table.add_column(name, justify="right")
-    for v in verdicts:
-        said = v.verdict.value if v.problem is None else v.problem.value
-        table.add_row(
-            Text(f"{v.suite}/{v.case}"),
-            Text(v.baseline or "–"),
-            "–" if v.problem is not None else v.basis.value,
-            Text(said, style=_colour(v)),
-            str(len(v.identity) or len(v.findings)) if v.problem is None else "–",
-            f"{v.seconds:.1f}" if v.problem is None else "–",
+    rows = tuple(
+        Row(
+            f"{v.suite}/{v.case}",
+            (
+                v.baseline or "–",
+                "–" if v.problem is not None else v.basis.value,
+                Text(v.verdict.value if v.problem is None else v.problem.value, style=_colour(v)),
+                str(len(v.identity) or len(v.findings)) if v.problem is None else "–",
+                f"{v.seconds:.1f}" if v.problem is None else "–",
+            ),
         )
-    return table
+        for v in verdicts
+    )
+    columns = (
+        *map(Column, ("baseline", "rule", "verdict")),
+        *(Column(h, numeric=True) for h in ("findings", "seconds")),
+    )
+    return Grid("", "case", columns, rows)
 
 
-def metrics_table(verdict: CaseVerdict, *, all_metrics: bool = False) -> Table:
+def metrics_table(verdict: CaseVerdict, *, all_metrics: bool = False) -> Grid:
     """Return the metrics that a person should look at, worst first, or every one."""
     rows = metric_rows(verdict, all_metrics=all_metrics)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
-    for name in METRIC_COLUMNS:
-        table.add_column(name, overflow="fold", justify="right" if name in METRIC_COLUMNS[1:4] else "left")
     shown = rows if all_metrics else rows[:_METRICS_SHOWN]
-    for row in shown:
-        table.add_row(*(Text(cell) for cell in row))
-    if len(shown) < len(rows):
-        table.caption = f"and {len(rows) - len(shown)} findings more: --all or --json shows them"
-        table.caption_justify = "left"
-    return table
+    name, *heads = METRIC_COLUMNS
+    columns = tuple(Column(h, numeric=h in heads[:3], prose=h in ("tolerance", "reason")) for h in heads)
+    more = len(rows) - len(shown)
+    below = (f"and {more} findings more: --all or --json shows them",) if more else ()
+    return Grid("", name, columns, tuple(Row(first, tuple(cells)) for first, *cells in shown), below)
 
 
-def history_table(title: str, versions: Sequence[Version], changes: Sequence[str]) -> Table:
+def history_table(title: str, versions: Sequence[Version], changes: Sequence[str]) -> Grid:
     """Return one row per blessed version, the newest first, with what it changed and why."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-    for name in ("version", "blessed", "commit"):
-        table.add_column(name, no_wrap=True)
-    for name in ("IC", "rank IC"):
-        table.add_column(name, justify="right")
-    table.add_column("changed", overflow="fold")
-    table.add_column("reason", overflow="fold")
+    metrics = [METRICS[name] for name in ("IC", "rank_IC")]
+    rows = []
     for version, change in reversed(list(zip(versions, changes, strict=True))):
         overall = version.snapshot.metrics.get("overall", {})
-        numbers = [overall.get(name) for name in ("IC", "rank_IC")]
         commit = str(version.snapshot.provenance.get("code", {}).get("commit") or "–")[:10]
-        table.add_row(
-            f"v{version.number}",
-            version.time[:16].replace("T", " "),
-            commit,
-            *(f"{n:.4f}" if isinstance(n, int | float) else "–" for n in numbers),
-            Text(change),
-            Text(version.reason),
-        )
-    return table
+        numbers = (metric.text(overall.get(metric.name)) for metric in metrics)
+        blessed = version.time[:16].replace("T", " ")
+        rows.append(Row(f"v{version.number}", (blessed, commit, *numbers, change, version.reason)))
+    columns = (
+        *map(Column, ("blessed", "commit")),
+        *(Column(metric.heading, numeric=True) for metric in metrics),
+        *(Column(heading, prose=True) for heading in ("changed", "reason")),
+    )
+    return Grid(title, "version", columns, tuple(rows))
 
 
 def _print_details(out: Console, verdict: CaseVerdict, all_metrics: bool) -> None:
@@ -97,9 +89,9 @@ def _print_details(out: Console, verdict: CaseVerdict, all_metrics: bool) -> Non
     for line in verdict.data:
         out.print(Text(f"  data: {line}"), soft_wrap=True)
     if verdict.identity and not all_metrics:
-        out.print(metrics_table(verdict.only("overall."), all_metrics=True))
+        show(out, metrics_table(verdict.only("overall."), all_metrics=True))
     elif verdict.metrics and (all_metrics or verdict.findings):
-        out.print(metrics_table(verdict, all_metrics=all_metrics))
+        show(out, metrics_table(verdict, all_metrics=all_metrics))
 
 
 def _colour(verdict: CaseVerdict) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from harness.artifacts import canonical_json
+from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.help import OTHER_FOLDERS, group_choices
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import composed_yaml
@@ -77,7 +75,7 @@ def config(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(canonical_json([vars(k) for k in found], indent=1), markup=False, soft_wrap=True, end="")
     else:
-        out.print(_table(found))
+        show(out, _table(found))
     return 0
 
 
@@ -106,13 +104,9 @@ def _unknown_key(key: str, known: list[str]) -> UnknownKeyError:
     )
 
 
-def _table(found: tuple[DescribedKey, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("key", no_wrap=True)
-    table.add_column("value", overflow="fold", max_width=36)
-    table.add_column("accepts", max_width=30)
-    table.add_column("meaning", min_width=30)
+def _table(found: tuple[DescribedKey, ...]) -> Grid:
+    rows = []
     for key in found:
         value = key.value if isinstance(key.value, str) else json.dumps(key.value, ensure_ascii=False)
-        table.add_row(Text(key.key), Text(value), Text(key.accepts), Text(key.meaning))
-    return table
+        rows.append(Row(key.key, (value, key.accepts, key.meaning)))
+    return Grid("", "key", tuple(Column(h, prose=True) for h in ("value", "accepts", "meaning")), tuple(rows))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harness.artifacts import canonical_json
 from harness.cli import tables
+from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
 from harness.data.convert import convert
@@ -69,7 +70,7 @@ def data_info(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
     else:
-        out.print(tables.record_table("panel", record))
+        show(out, tables.record_table("panel", record))
     return 0
 
 
@@ -84,7 +85,7 @@ def data_validate(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(canonical_json([vars(f) for f in found], indent=1), markup=False, soft_wrap=True, end="")
     else:
-        out.print(tables.findings_table(found))
+        show(out, tables.findings_table(found))
     return 0
 
 

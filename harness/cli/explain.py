@@ -8,6 +8,7 @@ from rich.console import Console
 
 from harness.artifacts import canonical_json
 from harness.cli import tables
+from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
 from harness.samples import index_rows
@@ -44,6 +45,6 @@ def explain(arguments: Arguments, out: Console, err: Console) -> int:
         described = describe_windows(windows, panel.calendar)
         out.print(canonical_json({"look_ahead": look_ahead, "windows": described}, indent=1), markup=False, end="")
         return 0
-    out.print(tables.windows_table(windows, panel.calendar, rows))
+    show(out, tables.windows_table(windows, panel.calendar, rows))
     out.print(tables.windows_summary(config, look_ahead), markup=False, soft_wrap=True)
     return 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.artifacts import write_atomically
+from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError, closest
@@ -19,7 +18,7 @@ from harness.report.cells import Report
 from harness.report.columns import headings
 from harness.report.comparison import compare
 from harness.report.exports import EXPORTS
-from harness.report.tables import Table, leaderboard_rows
+from harness.report.tables import Entry, Table, leaderboard_rows
 from harness.sweep_statistics import caption
 
 __all__ = ["add", "leaderboard"]
@@ -76,7 +75,7 @@ def leaderboard(arguments: Arguments, out: Console, err: Console) -> int:
         table = leaderboard_rows(report, statistics, sort_by=arguments.sort_by)
         observer.finish("tests")
     if arguments.format == "table":
-        out.print(_rich(table))
+        show(out, _grid(table))
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         return 0
@@ -101,18 +100,19 @@ def _check_metric(metric: str, report: Report) -> None:
         )
 
 
-def _rich(table: Table) -> RichTable:
-    shown = RichTable(title=table.caption, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
-    for head, numeric in table.heads.items():
-        shown.add_column(head, justify="right" if numeric else "left", overflow="fold")
-    for row in table.rows:
-        cells = []
-        for entry in row:
-            text = Text(entry.text, style="bold" if entry.best else "")
-            if entry.mark in _SIGNS:
-                text.append(f" {_SIGNS[entry.mark]}", style=_STYLES[entry.mark])
-            if entry.detail:
-                text.append(f"\n{entry.detail}", style="dim")
-            cells.append(text)
-        shown.add_row(*cells)
-    return shown
+def _grid(table: Table) -> Grid:
+    name, *others = table.heads.items()
+    rows = []
+    for first, *entries in table.rows:
+        rows.append(Row(first.text, tuple(map(_cell, entries)), detail=first.detail))
+    columns = tuple(Column(heading, numeric=numeric) for heading, numeric in others)
+    return Grid(table.caption, name[0], columns, tuple(rows))
+
+
+def _cell(entry: Entry) -> Text:
+    text = Text(entry.text, style="bold" if entry.best else "")
+    if entry.mark in _SIGNS:
+        text.append(f" {_SIGNS[entry.mark]}", style=_STYLES[entry.mark])
+    if entry.detail:
+        text.append(f"\n{entry.detail}", style="dim")
+    return text

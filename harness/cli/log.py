@@ -13,6 +13,7 @@ from harness.artifacts import canonical_json
 from harness.baseline import Baselines, Version
 from harness.cli.case_tables import history_table
 from harness.cli.cases import add_results, baselines_of
+from harness.cli.grid import show
 from harness.cli.shared import Arguments, Commands
 from harness.compare import ExitCode, differences, metric_leaves
 from harness.errors import SnapshotError, closest
@@ -61,7 +62,7 @@ def log(arguments: Arguments, out: Console, err: Console) -> int:
         if arguments.json:
             records.append({"suite": suite, "case": case, "versions": _records(versions, changes)})
         else:
-            out.print(history_table(f"{suite}/{case}", versions, changes))
+            show(out, history_table(f"{suite}/{case}", versions, changes))
     if arguments.json:
         out.print(canonical_json(records, indent=1), markup=False, soft_wrap=True, end="")
     return int(ExitCode.USER_ERROR if damaged else ExitCode.FINE)

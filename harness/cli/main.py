@@ -87,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given, rest = parser.parse_known_args(arguments)
     _take(rest, given, parser)
-    out = Console(file=_stream(sys.stdout), highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-    err = Console(file=_stream(sys.stderr), stderr=True, highlight=False)
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    out = Console(file=_stream(sys.stdout), highlight=False, emoji=False, width=width)
+    err = Console(file=_stream(sys.stderr), stderr=True, highlight=False, emoji=False)
     verbosity = given.verbose - given.quiet
     try:
         return int(given.command(given, out, StatusConsole(verbosity)))

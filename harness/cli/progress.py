@@ -37,7 +37,7 @@ class StatusConsole(Console):
 
     def __init__(self, verbosity: int = 0) -> None:
         stream = cast("IO[str]", RedactedStream(sys.stderr))
-        super().__init__(file=stream, stderr=True, highlight=False, quiet=verbosity < 0)
+        super().__init__(file=stream, stderr=True, highlight=False, emoji=False, quiet=verbosity < 0)
         self.verbosity = verbosity
 
 

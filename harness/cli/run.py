@@ -13,13 +13,15 @@ from harness.artifacts import canonical_json
 from harness.audit import Verdict, run_audited
 from harness.cli import tables
 from harness.cli.audit import verdict_table
+from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig, composed_yaml
+from harness.evaluation import COLUMNS
 from harness.execution import Serial
 from harness.experiment import ExperimentResult
 from harness.fill import WorkersLostError, fill
-from harness.leaderboard import COLUMNS, leaderboard, write_leaderboard
+from harness.leaderboard import leaderboard, write_leaderboard
 from harness.shelf import Shelf
 from harness.sweep import Cell, CellResult, Outcome, plan_sweep, run_sweep
 from harness.sweep_plan import plan_cells
@@ -84,12 +86,12 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
         record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
         out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
         return code
-    out.print(tables.result_table(result))
+    show(out, tables.result_table(result))
     out.print(tables.result_summary(result), markup=False, soft_wrap=True)
     if verdict is not None:
         out.print(f"audit     {verdict.summary}", markup=False, soft_wrap=True)
         if not verdict.clean:
-            out.print(verdict_table(verdict))
+            show(out, verdict_table(verdict))
     return code
 
 
@@ -100,7 +102,8 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.plan:
         with ProgressObserver(err) as observer:
             planned = plan_cells(cells, observer)
-        out.print(tables.plan_table(planned))
+        for table in tables.plan_tables(planned):
+            show(out, table)
         return 0
     tracking = next((cell.config.tracking for cell in cells if cell.config is not None), None)
     if tracking is not None:
@@ -135,7 +138,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(board.to_json(), markup=False, soft_wrap=True, end="")
     else:
-        out.print(tables.leaderboard_table(board, out.width))
+        show(out, tables.leaderboard_table(board))
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command
+from harness.evaluation import METRICS, MetricRecord
 from harness.search import SearchRequest, SearchResult, TrialResult, search
 from harness.sweep import Outcome
 
@@ -98,7 +98,7 @@ def run_search(arguments: Arguments, out: Console, err: Console) -> int:
 
 
 def _show(found: SearchResult, out: Console) -> None:
-    out.print(_table(found))
+    show(out, _table(found))
     first, last = found.period.judged
     out.print(
         f"judged    {first} … {last}; the final test range begins on {found.period.decision}\n"
@@ -109,18 +109,14 @@ def _show(found: SearchResult, out: Console) -> None:
     )
 
 
-def _table(found: SearchResult) -> Table:
-    metric = found.request.metric
-    table = Table(
-        title=f"{len(found.trials)} trials, {found.direction} {metric} on the validation period", box=SIMPLE_HEAD
-    )
-    table.title_justify = "left"
-    table.add_column("trial", justify="right")
-    table.add_column("values", overflow="fold")
-    table.add_column(metric, justify="right", min_width=7)
+def _table(found: SearchResult) -> Grid:
+    name = found.request.metric
+    # What an objective of one's own is called is its heading.
+    metric = METRICS.get(name, MetricRecord(name, name, "none", digits=None))
+    rows = []
     for trial in found.ranked:
         style = "bold green" if trial is found.best else ""
-        note = "" if trial.reason is None else f"\n{trial.outcome}: {trial.reason.splitlines()[0]}"
-        value = "–" if trial.value is None else f"{trial.value:.4f}"
-        table.add_row(str(trial.number), Text(f"{trial.name}{note}"), Text(value, style=style))
-    return table
+        note = "" if trial.reason is None else f"\n{trial.outcome}: {(trial.reason.splitlines() or [''])[0]}"
+        rows.append(Row(str(trial.number), (f"{trial.name}{note}", Text(metric.text(trial.value), style=style))))
+    title = f"{len(found.trials)} trials, {found.direction} {metric.heading} on the validation period"
+    return Grid(title, "trial", (Column("values", prose=True), Column(metric.heading, numeric=True)), tuple(rows))

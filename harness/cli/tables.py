@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from harness.cli.grid import Column, Grid, Row
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
+from harness.evaluation import METRICS, headings_of, own_metrics
 from harness.experiment import ExperimentResult
-from harness.leaderboard import COLUMNS, Leaderboard
+from harness.leaderboard import Leaderboard
+from harness.leaderboard import Row as LeaderboardRow
 from harness.samples import RowIndex
 from harness.sweep import Outcome
 from harness.sweep_plan import SweepPlan
@@ -23,7 +23,7 @@ from harness.windows import Segment, Window
 __all__ = [
     "findings_table",
     "leaderboard_table",
-    "plan_table",
+    "plan_tables",
     "record_table",
     "result_summary",
     "result_table",
@@ -31,11 +31,8 @@ __all__ = [
     "windows_table",
 ]
 
-_SYMMETRIC = 1e-9
-_METRIC_WIDTH, _NAME_WIDTH = 10, 24  # characters
 
-
-def result_table(result: ExperimentResult) -> Table:
+def result_table(result: ExperimentResult) -> Grid:
     """Return one row of metrics per forecaster: the run with its intervals, and the simulator's oracle if there is one.
 
     A symmetric interval is printed as what it reaches to both sides, another as its bounds.
@@ -44,74 +41,54 @@ def result_table(result: ExperimentResult) -> Table:
     rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": own}
     if result.oracle is not None:
         rows["oracle"] = result.oracle
-    extra = [metric.name for metric in result.config.evaluation.extra]
-    names = [*(n for n in COLUMNS if any(n in row for row in rows.values())), *extra]
-    title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1))
-    table.add_column("forecaster")
-    for name in names:
-        table.add_column(COLUMNS.get(name, name), justify="right", min_width=7, no_wrap=False)
+    records = {**METRICS, **own_metrics(result.snapshot.identity)}
+    metrics = [m for m in records.values() if m.column and any(m.name in row for row in rows.values())]
+    shown = []
     for label, row in rows.items():
-        table.add_row(label, *(_number(row.get(name)) for name in names))
+        shown.append(Row(label, tuple(m.text(row.get(m.name)) for m in metrics)))
         if row is own and result.intervals is not None:
-            table.add_row("  interval", *(_reach(row.get(name), result.intervals.get(name)) for name in names))
-    return table
+            bounds = result.intervals
+            reach = (m.interval(row.get(m.name), bounds.get(m.name)) or "–" for m in metrics)
+            shown.append(Row("  interval", tuple(reach)))
+    title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
+    columns = tuple(Column(heading, numeric=True) for heading in headings_of(metrics).values())
+    return Grid(title, "forecaster", columns, tuple(shown))
 
 
-def leaderboard_table(board: Leaderboard, width: int) -> Group:
+def leaderboard_table(board: Leaderboard) -> Grid:
     """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics.
 
-    Where names would be cut to fit in `width` characters they stand below the table, by number; so do the reasons of
-    refused and failed cells.
+    The reasons of cells without a result stand below the table.
     """
-    table = Table(title=f"sorted by {COLUMNS[board.sorted_by]}", box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("cell", overflow="fold")
-    for metric in board.metrics:
-        table.add_column(COLUMNS.get(metric, metric), justify="right", min_width=7)
-    table.add_column("seconds", justify="right")
     best = {metric: board.best(metric) for metric in board.metrics}
-    longest = max((len(row.name) for row in board.rows), default=0)
-    numbered = width < (len(board.metrics) + 1) * _METRIC_WIDTH + min(longest, _NAME_WIDTH)
-    below: list[str] = []
-    for number, row in enumerate(board.rows, start=1):
-        cells = []
-        for metric in board.metrics:
-            value = row.values.get(metric)
-            is_best = row.outcome == Outcome.DONE and value is not None and value == best[metric]
-            sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
-            cells.append(Text(f"{_number(value)}{sign}", style="bold green" if is_best else ""))
+    rows, below = [], []
+    for row in board.rows:
         cost = "stored" if row.reused else f"{row.seconds:.1f}"
-        label = str(number) if numbered else row.name
-        if numbered:
-            below.append(f"{number:<9} {row.name}")
         if row.note is not None:
-            below.append(f"{row.outcome:<9} {row.name}: {row.note.splitlines()[0]}")
+            below.append(f"{row.outcome:<9} {row.name}: {(row.note.splitlines() or [''])[0]}")
             cost = row.outcome
-        table.add_row(
-            Text(f"{name_mark(board.statistics, row.name)} {label}".strip()),
-            *cells,
-            "" if row.outcome == "oracle" else cost,
-        )
-    return Group(table, *(Text(line, overflow="fold") for line in below))
+        cells = (_marked(board, row, metric, best[metric]) for metric in board.metrics)
+        told = "" if row.outcome == "oracle" else cost
+        rows.append(Row(row.name, (*cells, told), mark=name_mark(board.statistics, row.name)))
+    columns = (*(Column(heading, numeric=True) for heading in board.headings.values()), Column("seconds", numeric=True))
+    heading = board.metric(board.sorted_by).heading
+    return Grid(f"sorted by {heading}", "cell", columns, tuple(rows), tuple(below))
 
 
-def plan_table(plan: SweepPlan) -> Group:
+def plan_tables(plan: SweepPlan) -> tuple[Grid, Grid]:
     """Return the cells that a sweep would run, why some are refused, and what they share or have in the store."""
-    table = Table(title=f"{len(plan.cells)} cells", box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("cell")
-    table.add_column("windows", justify="right")
-    table.add_column("plan")
+    rows = []
     for planned in plan.cells:
         known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
         what = "stored" if planned.finished else f"run{known}"
         text = what if planned.refusal is None else f"refused: {planned.refusal}"
-        table.add_row(Text(planned.cell.name), str(planned.windows or "–"), Text(text))
-    stages = Table(title="stages", box=SIMPLE_HEAD, title_justify="left")
-    for name in ("stage", "different ones", "stored"):
-        stages.add_column(name, justify="left" if name == "stage" else "right")
-    for stage, (count, held) in plan.stages.items():
-        stages.add_row(stage, str(count), str(held))
-    return Group(table, stages)
+        rows.append(Row(planned.cell.name, (str(planned.windows or "–"), text)))
+    cells = Grid(
+        f"{len(plan.cells)} cells", "cell", (Column("windows", numeric=True), Column("plan", prose=True)), tuple(rows)
+    )
+    numbers = tuple(Row(stage, (str(count), str(held))) for stage, (count, held) in plan.stages.items())
+    columns = (Column("different ones", numeric=True), Column("stored", numeric=True))
+    return cells, Grid("stages", "stage", columns, numbers)
 
 
 def result_summary(result: ExperimentResult) -> str:
@@ -129,27 +106,27 @@ def result_summary(result: ExperimentResult) -> str:
     )
 
 
-def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Table:
+def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Grid:
     """Return one row per window: its segments as dates, what the purge leaves out, and the rows of train and test."""
-    table = Table(title=f"{len(windows)} windows")
-    for name in ("window", "train", "valid", "purged", "decision", "test"):
-        table.add_column(name, no_wrap=True)
-    for name in ("train rows", "test rows"):
-        table.add_column(name, justify="right")
-    for window in windows:
-        learned = np.diff(rows.offsets)[window.train.start : window.train.stop].sum()
-        tested = np.diff(rows.offsets)[window.test.start : window.test.stop].sum()
-        table.add_row(
+    counts = np.diff(rows.offsets)
+    shown = tuple(
+        Row(
             str(window.index),
-            _dates(window.train, calendar),
-            _dates(window.valid, calendar),
-            f"{window.decision - window.learn_stop} times",
-            calendar.format(window.decision),
-            _dates(window.test, calendar),
-            f"{learned:,}",
-            f"{tested:,}",
+            (
+                _dates(window.train, calendar),
+                _dates(window.valid, calendar),
+                f"{window.decision - window.learn_stop} times",
+                calendar.format(window.decision),
+                _dates(window.test, calendar),
+                f"{counts[window.train.start : window.train.stop].sum():,}",
+                f"{counts[window.test.start : window.test.stop].sum():,}",
+            ),
         )
-    return table
+        for window in windows
+    )
+    columns = tuple(map(Column, ("train", "valid", "purged", "decision", "test")))
+    numbers = tuple(Column(heading, numeric=True) for heading in ("train rows", "test rows"))
+    return Grid(f"{len(windows)} windows", "window", (*columns, *numbers), shown)
 
 
 def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
@@ -161,27 +138,28 @@ def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
     )
 
 
-def record_table(title: str, record: Mapping[str, object]) -> Table:
+def record_table(title: str, record: Mapping[str, object]) -> Grid:
     """Return a record as name and value."""
-    table = Table(title=title, show_header=False)
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    for name, value in record.items():
-        table.add_row(name.replace("_", " "), _plain(value))
-    return table
+    rows = tuple(Row(name.replace("_", " "), (_plain(value),)) for name, value in record.items())
+    return Grid(title, "", (Column("", prose=True),), rows)
 
 
-def findings_table(found: Sequence[object]) -> Table | str:
+def findings_table(found: Sequence[object]) -> Grid:
     """Return what looks odd, one row per kind."""
     if not found:
-        return "nothing looks odd"
-    table = Table(title="what looks odd")
-    names = list(vars(found[0]))
-    for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for finding in found:
-        table.add_row(*(_plain(getattr(finding, name)) for name in names))
-    return table
+        return Grid("nothing looks odd", "", (), ())
+    name, *others = vars(found[0])
+    columns = tuple(Column(other.replace("_", " "), prose=True) for other in others)
+    rows = (Row(_plain(getattr(f, name)), tuple(_plain(getattr(f, other)) for other in others)) for f in found)
+    return Grid("what looks odd", name.replace("_", " "), columns, tuple(rows))
+
+
+def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | None) -> Text:
+    """Return a metric of a cell with its mark; the place of a mark is kept free, so that the digits stand in line."""
+    value = row.values.get(metric)
+    is_best = row.outcome == Outcome.DONE and value is not None and value == best
+    sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
+    return Text(f"{board.metric(metric).text(value)}{sign}", style="bold green" if is_best else "")
 
 
 def _evidence(result: ExperimentResult) -> str:
@@ -189,26 +167,13 @@ def _evidence(result: ExperimentResult) -> str:
     if result.intervals is None:
         return ""
     level = result.intervals["IC"]["level"]
-    tests = {COLUMNS[name]: result.intervals[name] for name in ("IC", "rank_IC")}
-    values = ", ".join(f"{name} t = {_number(test['t'], 2)}" for name, test in tests.items())
+    tests = {METRICS[name].heading: result.intervals[name]["t"] for name in ("IC", "rank_IC")}
+    values = ", ".join(f"{heading} t = {'–' if t is None else f'{t:.2f}'}" for heading, t in tests.items())
     return f"evidence  {level:.0%} intervals; {values}, allowing for labels that overlap\n"
 
 
 def _dates(segment: Segment | None, calendar: Calendar) -> str:
     return "–" if segment is None else f"{calendar.format(segment.start)} … {calendar.format(segment.last)}"
-
-
-def _number(value: object, digits: int = 4) -> str:
-    return "–" if not isinstance(value, int | float) else f"{value:.{digits}f}"
-
-
-def _reach(value: object, interval: Mapping[str, float | None] | None) -> str:
-    low, high = (None, None) if interval is None else (interval["low"], interval["high"])
-    if low is None or high is None or not isinstance(value, int | float):
-        return "–"
-    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
-        return f"± {(high - low) / 2:.4f}"
-    return f"{low:.2f} … {high:.2f}"
 
 
 def _plain(value: object) -> str:

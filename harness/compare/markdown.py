@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from harness.compare.output import METRIC_COLUMNS, metric_rows
 from harness.compare.verdicts import CaseVerdict, ExitCode, worst_exit_code
+from harness.evaluation import METRICS, headings_of, own_metrics
+from harness.markdown import markdown_table, markdown_text
 from harness.snapshot import Snapshot
 
 __all__ = ["to_markdown"]
@@ -41,16 +43,14 @@ def to_markdown(
     code = worst_exit_code(verdicts)
     counts = Counter(_said(v) for v in verdicts)
     lines = [
-        f"# {_escaped(title)}",
+        f"# {markdown_text(title)}",
         "",
         f"{created}. Exit code {int(code)}: {_MEANING[code]}. "
         f"{len(verdicts)} cases: {', '.join(f'{n} {what}' for what, n in sorted(counts.items()))}.",
         "",
         *_table(("case", "baseline", "rule", "verdict", "seconds"), [_case_row(v) for v in verdicts]),
     ]
-    numbers = [_number_row(v, snapshots[v.suite, v.case]) for v in verdicts if (v.suite, v.case) in snapshots]
-    if numbers:
-        lines += ["", "## Numbers", "", *_table(("case", *_NUMBERS), numbers)]
+    lines += _numbers(verdicts, snapshots)
     for verdict in verdicts:
         lines += _details(verdict)
     return "\n".join(lines) + "\n"
@@ -59,12 +59,12 @@ def to_markdown(
 def _details(verdict: CaseVerdict) -> list[str]:
     if verdict.problem is None and not verdict.identity and not verdict.findings:
         return []
-    lines = ["", f"## {_escaped(f'{verdict.suite}/{verdict.case}')}: {_said(verdict)}", ""]
-    lines += [_escaped(line) for line in (verdict.detail or verdict.basis_reason).splitlines()]
-    keys = [f"- `{_escaped(str(d))}`" for d in verdict.identity[:_KEYS_SHOWN]]
+    lines = ["", f"## {markdown_text(f'{verdict.suite}/{verdict.case}')}: {_said(verdict)}", ""]
+    lines += [markdown_text(line) for line in (verdict.detail or verdict.basis_reason).splitlines()]
+    keys = [f"- {markdown_text(str(d))}" for d in verdict.identity[:_KEYS_SHOWN]]
     if len(verdict.identity) > _KEYS_SHOWN:
         keys.append(f"- and {len(verdict.identity) - _KEYS_SHOWN} keys more")
-    keys += [f"- data: {_escaped(line)}" for line in verdict.data]
+    keys += [f"- data: {markdown_text(line)}" for line in verdict.data]
     lines += ["", *keys] if keys else []
     rows = metric_rows(verdict) if not verdict.identity else []
     if rows:
@@ -80,13 +80,19 @@ def _case_row(verdict: CaseVerdict) -> tuple[str, ...]:
     return f"{verdict.suite}/{verdict.case}", verdict.baseline or "–", rule, _said(verdict), seconds
 
 
-def _number_row(verdict: CaseVerdict, snapshot: Snapshot) -> tuple[str, ...]:
-    overall = snapshot.metrics.get("overall", {})
-    numbers = (overall.get(name) for name in _NUMBERS)
-    return (
-        f"{verdict.suite}/{verdict.case}",
-        *(f"{n:.4f}" if isinstance(n, int | float) else "–" for n in numbers),
-    )
+def _numbers(verdicts: Sequence[CaseVerdict], snapshots: Mapping[tuple[str, str], Snapshot]) -> list[str]:
+    """Return the overall metrics of every case that left some, the users' own last."""
+    found = [(v, snapshots[v.suite, v.case]) for v in verdicts if (v.suite, v.case) in snapshots]
+    if not found:
+        return []
+    metrics = {name: METRICS[name] for name in _NUMBERS}
+    for _, snapshot in found:
+        metrics |= own_metrics(snapshot.identity)
+    rows = []
+    for verdict, snapshot in found:
+        overall = snapshot.metrics.get("overall", {})
+        rows.append((f"{verdict.suite}/{verdict.case}", *(m.text(overall.get(name)) for name, m in metrics.items())))
+    return ["", "## Numbers", "", *_table(("case", *headings_of(metrics.values()).values()), rows)]
 
 
 def _said(verdict: CaseVerdict) -> str:
@@ -94,11 +100,4 @@ def _said(verdict: CaseVerdict) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    return [*lines, *(f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)]
-
-
-def _escaped(text: str) -> str:
-    for sign in "\\|<>`":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", " ")
+    return markdown_table(dict.fromkeys(heads, False), ([markdown_text(cell) for cell in row] for row in rows))

@@ -5,22 +5,33 @@ from __future__ import annotations
 from typing import Protocol
 
 from harness.data.panel import Panel
-from harness.evaluation.extra import Metric, check_extra, evaluate_extra, own_directions
+from harness.evaluation.extra import Metric, check_extra, evaluate_extra, own_directions, own_metrics
 from harness.evaluation.intervals import ESTIMATES, Estimate, Judged, intervals
+from harness.evaluation.metric_records import (
+    COLUMNS,
+    METRIC_DIRECTIONS,
+    METRICS,
+    MetricRecord,
+    headings_of,
+    own_metric,
+)
 from harness.evaluation.portfolio import evaluate_portfolio
-from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, Number, Record, merge, read_series
+from harness.evaluation.record import Evaluation, Number, Record, merge, read_series
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 from harness.portfolio import TopkDropout, backtest
 from harness.predictions import Predictions
 
 __all__ = [
+    "COLUMNS",
     "ESTIMATES",
+    "METRICS",
     "METRIC_DIRECTIONS",
     "Criteria",
     "Estimate",
     "Evaluation",
     "Judged",
     "Metric",
+    "MetricRecord",
     "Number",
     "Record",
     "SignalEvaluation",
@@ -29,9 +40,12 @@ __all__ = [
     "evaluate_extra",
     "evaluate_portfolio",
     "evaluate_signal",
+    "headings_of",
     "intervals",
     "merge",
     "own_directions",
+    "own_metric",
+    "own_metrics",
     "read_series",
 ]
 

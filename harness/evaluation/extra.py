@@ -10,16 +10,25 @@ import numpy.typing as npt
 
 from harness import metrics
 from harness.errors import ConfigError, DataError
-from harness.evaluation.record import METRIC_DIRECTIONS, Evaluation, summarised
+from harness.evaluation.metric_records import METRIC_DIRECTIONS, UNITS, Direction, MetricRecord, own_metric
+from harness.evaluation.record import Evaluation, summarised
 from harness.instantiate import describe
 from harness.predictions import Predictions
 
-__all__ = ["Metric", "check_extra", "evaluate_extra", "own_directions"]
+__all__ = ["Metric", "check_extra", "evaluate_extra", "own_directions", "own_metrics"]
+
+_MOST_DIGITS = 12
+# What leaderboards as CSV have beside the metrics.
+_OTHER_COLUMNS = ("cell", "outcome", "seconds", "reused", "note", "folder", "reference", "trials")
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric of one's own: a frozen dataclass with the fields `name` and `direction`, and a method."""
+    """A metric of one's own: a frozen dataclass with the fields `name` and `direction`, and a method.
+
+    Fields that it may have: `heading` (str), `unit` (``plain``, ``percent`` or ``count``) and `digits` (decimals), for
+    the tables; see `harness.evaluation.metric_records.MetricRecord`.
+    """
 
     @property
     def name(self) -> str:
@@ -44,7 +53,7 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
     ConfigError
         Names the entry.
     """
-    taken = {*METRIC_DIRECTIONS, "portfolio_value", "window", "start", "stop", "year"}
+    taken = {*METRIC_DIRECTIONS, "portfolio_value", "window", "start", "stop", "year", *_OTHER_COLUMNS}
     for at, metric in enumerate(extra):
         where = f"evaluation.extra[{at}]"
         described = describe(metric)
@@ -73,13 +82,33 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 got=metric.direction,
                 expected="higher | lower | none",
             )
+        _check_display(metric, where)
         taken.add(metric.name)
 
 
-def own_directions(identity: Mapping[str, Any]) -> dict[str, Literal["higher", "lower", "none"]]:
+def _check_display(metric: Metric, where: str) -> None:
+    """Refuse a heading, unit or number of digits that no table can show."""
+    heading, unit, digits = (getattr(metric, name, None) for name in ("heading", "unit", "digits"))
+    is_count = isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits <= _MOST_DIGITS
+    checks = (
+        ("heading", heading, heading is None or (isinstance(heading, str) and bool(heading.strip())), "a text"),
+        ("unit", unit, unit is None or unit in UNITS, " | ".join(UNITS)),
+        ("digits", digits, digits is None or is_count, f"a whole number from 0 to {_MOST_DIGITS}, or null"),
+    )
+    for name, value, possible, expected in checks:
+        if not possible:
+            raise ConfigError("A table cannot show this.", where=f"{where}.{name}", got=repr(value), expected=expected)
+
+
+def own_directions(identity: Mapping[str, Any]) -> dict[str, Direction]:
     """Return the user's own metrics that a snapshot's identity names: name → which way it is better."""
+    return {name: metric.direction for name, metric in own_metrics(identity).items()}
+
+
+def own_metrics(identity: Mapping[str, Any]) -> dict[str, MetricRecord]:
+    """Return the records of the user's own metrics that a snapshot's identity names."""
     extra = identity.get("config", {}).get("evaluation", {}).get("extra", ())
-    return {str(metric["name"]): metric["direction"] for metric in extra}
+    return {str(fields["name"]): own_metric(fields) for fields in extra}
 
 
 def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...]) -> Evaluation:

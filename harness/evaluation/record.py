@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,45 +16,16 @@ import pyarrow.parquet as pq
 from harness.data.calendar import Calendar
 from harness.errors import DataError
 
-__all__ = ["METRIC_DIRECTIONS", "Evaluation", "Number", "Record", "merge", "read_series", "summarised"]
+__all__ = ["Evaluation", "Number", "Record", "merge", "read_series", "summarised"]
 
 Doubles = npt.NDArray[np.float64]
 Number = float | int | None
 Record = dict[str, float | int | str | None]
-Direction = Literal["higher", "lower", "none"]
-
-METRIC_DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
-    {
-        "IC": "higher",
-        "ICIR": "higher",
-        "rank_IC": "higher",
-        "rank_ICIR": "higher",
-        "long_short_return": "higher",
-        "long_average_return": "none",
-        "turnover": "none",
-        "autocorrelation": "none",
-        "MSE": "lower",
-        "days": "none",
-        "rows": "none",
-        "labelled_rows": "none",
-        "undefined_days": "lower",
-        "excess_return": "higher",
-        "information_ratio": "higher",
-        "max_drawdown": "higher",
-        "excess_return_without_cost": "higher",
-        "information_ratio_without_cost": "higher",
-        "max_drawdown_without_cost": "higher",
-        "portfolio_return": "higher",
-        "benchmark_return": "none",
-        "portfolio_turnover": "none",
-        "portfolio_cost": "lower",
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Metrics and the series behind them; `METRIC_DIRECTIONS` says which way each metric is better.
+    """Metrics and the series behind them; `METRICS` says what each is called and which way it is better.
 
     The mappings and records are plain JSON data: an undefined metric is None, never left out.
 

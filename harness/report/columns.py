@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation import METRIC_DIRECTIONS
-from harness.leaderboard import COLUMNS
+from harness.evaluation import COLUMNS, METRICS, MetricRecord, headings_of, own_metrics
 from harness.report.cells import Cell
 
-__all__ = ["directions", "headings"]
+__all__ = ["directions", "headings", "metrics_of"]
+
+
+def metrics_of(cells: Sequence[Cell]) -> dict[str, MetricRecord]:
+    """Return the records of all metrics: the harness's in their order, then the users' own by name."""
+    own: dict[str, MetricRecord] = {}
+    for cell in cells:
+        own |= own_metrics(cell.snapshot.identity)
+    return {**METRICS, **dict(sorted(own.items()))}
 
 
 def headings(cells: Sequence[Cell]) -> dict[str, str]:
     """Return metric → heading of those that some cell has: the harness's in their order, then the users' own."""
-    own = sorted(_own(cells))
-    return {**{m: h for m, h in COLUMNS.items() if any(m in c.overall for c in cells)}, **{name: name for name in own}}
+    known = metrics_of(cells)
+    shown = [m for m in known if m in COLUMNS or m not in METRICS]
+    return headings_of(known[m] for m in shown if any(m in c.overall for c in cells))
 
 
 def directions(cells: Sequence[Cell]) -> dict[str, str]:
     """Return metric → ``higher``, ``lower`` or ``none``; a user's own as its configuration says."""
-    return {**METRIC_DIRECTIONS, **_own(cells)}
-
-
-def _own(cells: Sequence[Cell]) -> dict[str, str]:
-    extra = [metric for cell in cells for metric in cell.config["evaluation"].get("extra", ())]
-    return {str(metric["name"]): str(metric["direction"]) for metric in extra}
+    return {name: metric.direction for name, metric in metrics_of(cells).items()}

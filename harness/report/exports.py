@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from harness.artifacts import canonical_json
+from harness.markdown import bold, markdown_table, markdown_text
 from harness.report.tables import Entry, Table
 
 __all__ = ["EXPORTS", "to_csv", "to_json", "to_latex", "to_markdown"]
 
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
 _SIGNS = {"better": "▲", "worse": "▼"}
 _LATEX_SIGNS = {"better": r"$\blacktriangle$", "worse": r"$\blacktriangledown$"}
 _LATEX = {
@@ -25,21 +28,24 @@ _LATEX = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",
+    "]": "{]}",
+    "●": r"$\bullet$",
     "−": r"$-$",
     "±": r"$\pm$",
     "…": r"\dots{}",
     "–": "--",
-    "\N{NO-BREAK SPACE}": "~",
 }
 
 
 def to_markdown(table: Table) -> str:
     """Return a Markdown table: each number with its interval and mark, the best of a column bold."""
-    lines = [
-        f"| {' | '.join(map(_cell_text, table.heads))} |",
-        f"| {' | '.join('---:' if numeric else '---' for numeric in table.heads.values())} |",
-    ]
-    return "\n".join([*lines, *(f"| {' | '.join(_markdown(e) for e in row)} |" for row in table.rows)]) + "\n"
+    return "\n".join(markdown_table(table.heads, (list(map(_markdown, row)) for row in table.rows))) + "\n"
 
 
 def to_latex(table: Table) -> str:
@@ -86,12 +92,8 @@ EXPORTS: Mapping[str, Callable[[Table], str]] = MappingProxyType(
 
 
 def _markdown(entry: Entry) -> str:
-    text = f"**{_cell_text(entry.text)}**" if entry.best else _cell_text(entry.text)
-    return " ".join(filter(None, [text, _SIGNS.get(entry.mark, ""), _cell_text(entry.detail)]))
-
-
-def _cell_text(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    text = bold(markdown_text(entry.text)) if entry.best else markdown_text(entry.text)
+    return " ".join(filter(None, [text, _SIGNS.get(entry.mark, ""), markdown_text(entry.detail)]))
 
 
 def _latex(entry: Entry) -> str:
@@ -101,7 +103,13 @@ def _latex(entry: Entry) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Return text that LaTeX prints as it is; a minus sign before a number is one."""
+    escaped = "".join(_LATEX.get(character, character) for character in _line(text))
+    return _MINUS.sub("$-$", escaped)
+
+
+def _line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _value(entry: Entry, numeric: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.artifacts import write_atomically
 from harness.errors import ConfigError
-from harness.leaderboard import COLUMNS
+from harness.evaluation import METRICS
 from harness.report import tables
 from harness.report.cells import Report
 from harness.report.comparison import compare
@@ -148,8 +148,8 @@ def _summary(report: Report) -> Mapping[str, Any]:
         "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in cells)),
         "period": f"{first} … {last}",
         "best": best.name,
-        "best_value": tables.number("rank_IC", best.overall.get("rank_IC")),
-        "metric": COLUMNS["rank_IC"],
+        "best_value": METRICS["rank_IC"].text(best.overall.get("rank_IC")),
+        "metric": METRICS["rank_IC"].heading,
         "thinned": max(cell.times.size for cell in cells),
     }
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.leaderboard import COLUMNS
+from harness.evaluation import METRICS, MetricRecord, own_metrics
 from harness.redaction import redacted
 from harness.report.cells import Cell, Report
-from harness.report.columns import directions, headings
+from harness.report.columns import directions, headings, metrics_of
 from harness.report.published import PublishedTable
 from harness.significance import HacTest
 from harness.sweep_statistics import Difference, SweepStatistics
@@ -27,10 +27,6 @@ __all__ = [
     "windows_table",
 ]
 
-_PERCENT = frozenset(
-    {"excess_return", "max_drawdown", "long_short_return", "portfolio_return", "benchmark_return", "excess"}
-)
-_SYMMETRIC = 1e-9
 _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
 
 
@@ -87,8 +83,8 @@ class Table:
 
 def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str = "rank_IC") -> Table:
     """Return every cell with its metrics, intervals, and how it stands to the reference; the best by a metric first."""
-    columns = headings(report.cells)
-    metrics = list(columns)
+    columns, known_metrics = headings(report.cells), metrics_of(report.cells)
+    metrics = [known_metrics[m] for m in columns]
     sign = 1.0 if directions(report.cells).get(sort_by) == "lower" else -1.0
 
     def rank(cell: Cell) -> tuple[bool, float]:
@@ -96,7 +92,7 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
         return (value is None, 0.0 if value is None else sign * value)
 
     ranked = sorted(report.cells, key=rank)
-    best = {m: _best(report, m) for m in metrics}
+    best = {m: _best(report, m) for m in columns}
     rows = []
     for cell in ranked:
         known = None if statistics is None else statistics.row(cell.name)
@@ -105,9 +101,9 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
         told += [f"not compared: {known.why_not_comparable}"] if known is not None and known.why_not_comparable else []
         differences = {} if known is None else known.differences
         name = Entry(cell.name, detail=", ".join(told))
-        rows.append((name, *(_metric(cell, m, differences.get(m), best[m]) for m in metrics)))
+        rows.append((name, *(_metric(cell, m, differences.get(m.name), best[m.name]) for m in metrics)))
     for oracle in _oracles(report):
-        values = [Entry(number(m, oracle.get(m)), oracle.get(m)) for m in metrics]
+        values = [_number(m, oracle.get(m.name)) for m in metrics]
         rows.append((Entry("oracle", detail="the best that anyone could forecast here"), *values))
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
     heads = {"cell": False, **dict.fromkeys(columns.values(), True)}
@@ -122,40 +118,42 @@ def stability_table(statistics: SweepStatistics) -> Table:
     rows = []
     for row in statistics.rows:
         found = {period.label: period.test for period in row.years}
-        entries = [_period(found[year]) if year in found else Entry("–") for year in years]
+        entries = [_period(METRICS[statistics.metric], found[year]) if year in found else Entry("–") for year in years]
         deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
-        rows.append((Entry(row.name), _plain("IC", row.confidence_p), _plain("IC", deflated), *entries))
+        rows.append((Entry(row.name), _share(row.confidence_p), _share(deflated), *entries))
     heads = {"cell": False, "confidence p": True, "deflated Sharpe": True, **dict.fromkeys(years, True)}
-    return Table("stability", f"{COLUMNS[statistics.metric]} by year with t-values, and tests", heads, tuple(rows))
+    caption = f"{METRICS[statistics.metric].heading} by year with t-values, and tests"
+    return Table("stability", caption, heads, tuple(rows))
 
 
 def windows_table(cell: Cell) -> Table:
     """Return the metrics of each window of a cell."""
     records = cell.snapshot.metrics["per_window"]
-    metrics = [m for m in _WINDOW_METRICS if records and m in records[0]]
+    known = {**METRICS, **own_metrics(cell.snapshot.identity)}
+    metrics = [m for m in known.values() if m.name in _WINDOW_METRICS and records and m.name in records[0]]
     rows = tuple(
         (
             Entry(str(r["window"]), float(r["window"])),
             Entry(str(r["start"])),
             Entry(str(r["stop"])),
-            *(Entry(number(m, r.get(m)), r.get(m)) for m in metrics),
+            *(_number(m, r.get(m.name)) for m in metrics),
         )
         for r in records
     )
-    heads = {"window": True, "from": False, "to": False, **{COLUMNS.get(m, m): True for m in metrics}}
+    heads = {"window": True, "from": False, "to": False, **{m.heading: True for m in metrics}}
     return Table("windows", f"Windows of {cell.name}", heads, rows)
 
 
 def published_rows(table: PublishedTable) -> Table:
     """Return published rows, each above the cells that it stands beside."""
+    metrics = [METRICS[m] for m in table.metrics]
     rows = []
     for beside in table.rows:
-        rows.append((Entry(beside.name), Entry("published"), *(_plain(m, beside.values.get(m)) for m in table.metrics)))
+        rows.append((Entry(beside.name), Entry("published"), *(_number(m, beside.values.get(m.name)) for m in metrics)))
         for cell in beside.cells:
-            rows.append(
-                (Entry(beside.name), Entry(cell.name), *(_plain(m, cell.overall.get(m)) for m in table.metrics))
-            )
-    heads = {"row": False, "from": False, **{COLUMNS.get(m, m): True for m in table.metrics}}
+            numbers = (_number(m, cell.overall.get(m.name)) for m in metrics)
+            rows.append((Entry(beside.name), Entry(cell.name), *numbers))
+    heads = {"row": False, "from": False, **{m.heading: True for m in metrics}}
     return Table("published", f"{table.source}: {table.scenario}", heads, tuple(rows))
 
 
@@ -218,45 +216,30 @@ def command(cell: Cell) -> str | None:
     return shlex.join(["bench", "run", *(redacted(str(text)) for text in given)])
 
 
-def number(metric: str, value: Any) -> str:
-    """Return a metric as text: shares in percent, counts whole, an undefined one as a dash."""
-    if not isinstance(value, int | float):
-        return "–"
-    if metric in _PERCENT:
-        return f"{value:.2%}".replace("-", "−")
-    return (f"{value:,}" if isinstance(value, int) else f"{value:.4f}").replace("-", "−")
-
-
-def _metric(cell: Cell, metric: str, difference: Difference | None, best: float | None) -> Entry:
-    value = cell.overall.get(metric)
-    interval = cell.intervals.get(metric) or {}
-    low, high = interval.get("low"), interval.get("high")
-    is_best = value is not None and value == best
-    shown = Entry(number(metric, value), value, _interval(metric, value, low, high), best=is_best)
+def _metric(cell: Cell, metric: MetricRecord, difference: Difference | None, best: float | None) -> Entry:
+    value = cell.overall.get(metric.name)
+    reach = metric.interval(value, cell.intervals.get(metric.name))
+    shown = replace(_number(metric, value), detail=reach, best=value is not None and value == best)
     if difference is None or difference.verdict not in ("better", "worse"):
         return shown
     hint = f"{difference.verdict} than the reference, p = {difference.p_hac:.3f} and {difference.p_bootstrap:.3f}"
     return replace(shown, mark=difference.verdict, hint=hint)
 
 
-def _interval(metric: str, value: Any, low: Any, high: Any) -> str:
-    """Return what a symmetric interval reaches to both sides, or the bounds of another."""
-    if value is None or low is None or high is None:
-        return ""
-    if abs((low + high) / 2 - value) <= _SYMMETRIC * max(abs(low), abs(high)):
-        return f"±\N{NO-BREAK SPACE}{number(metric, (high - low) / 2)}"
-    return f"{number(metric, low)} … {number(metric, high)}"
+def _number(metric: MetricRecord, value: Any) -> Entry:
+    return Entry(metric.text(value), value if isinstance(value, int | float) else None)
 
 
-def _period(test: HacTest) -> Entry:
+def _share(value: float | None) -> Entry:
+    """Return a probability, with the digits of an IC."""
+    return _number(METRICS["IC"], value)
+
+
+def _period(metric: MetricRecord, test: HacTest) -> Entry:
     if math.isnan(test.estimate):
         return Entry("–")
     detail = "" if math.isnan(test.t_value) else f"t = {test.t_value:.2f}"
-    return Entry(number("IC", test.estimate), test.estimate, detail)
-
-
-def _plain(metric: str, value: Any) -> Entry:
-    return Entry(number(metric, value), value if isinstance(value, int | float) else None)
+    return Entry(metric.text(test.estimate), test.estimate, detail)
 
 
 def _best(report: Report, metric: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.evaluation import METRICS
 from harness.sweep_statistics.records import LEVEL, SIZE, RowStatistics, SweepStatistics
 
 __all__ = ["BETTER", "IN_SET", "WORSE", "caption", "csv_heads", "csv_values", "mark", "name_mark"]
@@ -63,7 +64,8 @@ def caption(statistics: SweepStatistics) -> str:
         f"{LEVEL:.0%}",
     ]
     if any(row.in_confidence_set is not None for row in statistics.rows):
-        lines.append(f"{IN_SET} may be the best by {statistics.metric}: model confidence set at {1 - SIZE:.0%}")
+        heading = METRICS[statistics.metric].heading
+        lines.append(f"{IN_SET} may be the best by {heading}: model confidence set at {1 - SIZE:.0%}")
     deflated = [row for row in statistics.rows if row.deflated_sharpe is not None]
     if deflated:
         best = max(deflated, key=lambda row: _probability(row))

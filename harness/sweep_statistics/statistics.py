@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, closest
-from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, own_directions
+from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, METRICS, own_directions
 from harness.evidence import estimates_of, overlap_of
 from harness.significance import (
     BacktestOverfitting,
@@ -181,7 +181,7 @@ def _confidence_set(
     estimate = ESTIMATES.get(metric)
     direction = METRIC_DIRECTIONS.get(metric, "none")
     if estimate is None or direction == "none":
-        notes.append(f"no confidence set: no side of {metric} is better")
+        notes.append(f"no confidence set: no side of {METRICS[metric].heading} is better")
         return None
     having = [c for c in compared if estimate.series in c.series.values]
     if not 2 <= len(having) <= _MOST:

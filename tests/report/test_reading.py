@@ -14,7 +14,7 @@ from harness.report import find_folders, read_cells
 from harness.report.cells import Cell, Report
 from harness.report.comparison import compare
 from harness.report.published import published_beside, published_sources
-from harness.report.tables import command, leaderboard_rows, number, stability_table
+from harness.report.tables import command, leaderboard_rows, stability_table
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:
@@ -136,10 +136,6 @@ def test_a_row_carries_the_command_that_makes_it_again(report: Report) -> None:
     assert line.startswith("bench run ")
     assert "label.horizon=" in line
     assert "data.instruments=24" in line
-
-
-def test_undefined_numbers_are_a_dash_and_shares_are_percent() -> None:
-    assert [number("IC", None), number("IC", -0.5), number("excess_return", 0.0764)] == ["–", "−0.5000", "7.64%"]
 
 
 def test_no_published_number_stands_beside_another_scenario(report: Report) -> None:

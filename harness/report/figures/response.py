@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.leaderboard import COLUMNS
+from harness.evaluation import METRICS
 from harness.report.cells import Report
 from harness.report.differences import swept_numbers
 from harness.report.figures.correlations import error_bars
@@ -23,6 +23,7 @@ def sweep_response(report: Report) -> Figure | None:
         values = [value for _, curve in curves for value, _ in curve]
         wide = min(values) > 0 and max(values) / min(values) >= _WIDE
         for metric in ("rank_IC", "IC", "rank_ICIR", "ICIR", "excess_return", "information_ratio", "max_drawdown"):
+            record = METRICS[metric]
             traces: list[dict[str, Any]] = []
             for number, (name, curve) in enumerate(curves):
                 if any(cell.overall.get(metric) is None for _, cell in curve):
@@ -40,9 +41,9 @@ def sweep_response(report: Report) -> Figure | None:
                 )
             if traces:
                 axis = {"title": {"text": key}, "type": "log" if wide else "linear"}
-                layout = {"xaxis": axis, "yaxis": {"title": {"text": COLUMNS[metric]}}}
-                told = "; ".join(f"{value:g}: {cell.overall[metric]:.4f}" for value, cell in curves[0][1])
-                variants.append(Variant(f"{COLUMNS[metric]} over {key}", traces, layout, f"{curves[0][0]} {told}."))
+                layout = {"xaxis": axis, "yaxis": {"title": {"text": record.heading}}}
+                told = "; ".join(f"{value:g}: {record.text(cell.overall[metric])}" for value, cell in curves[0][1])
+                variants.append(Variant(f"{record.heading} over {key}", traces, layout, f"{curves[0][0]} {told}."))
     if not variants:
         return None
     return Figure(

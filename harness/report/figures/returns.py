@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.evaluation import METRICS
 from harness.predictions import Predictions
 from harness.report.cells import Cell, Report
 from harness.report.encoding import date_texts, packed, thinned
@@ -44,7 +45,7 @@ def cumulative_returns(report: Report) -> Figure:
         if not cells:
             continue
         traces = [trace for i, cell in cells for trace in _curve(i, cell, name)]
-        ends = ", ".join(f"{cell.name} {_final(cell, name):.1%}" for _, cell in cells[:6])
+        ends = ", ".join(f"{cell.name} {METRICS['excess_return'].text(_final(cell, name))}" for _, cell in cells[:6])
         summary = f"{what}. At the end: {ends}."
         variants.append(Variant(label, traces, _panels(), summary))
     return Figure(
@@ -71,9 +72,11 @@ def quantile_returns(report: Report) -> Figure | None:
         return None
     layout = {
         "xaxis": {"title": {"text": "fifth of the ranking, lowest scores first"}},
-        "yaxis": {"title": {"text": "mean label minus that of all"}, "tickformat": ".1%", "zeroline": True},
+        "yaxis": {"title": {"text": "mean label minus that of all"}, "tickformat": ".4~f", "zeroline": True},
     }
-    first = ", ".join(f"{x} {y:.2%}" for x, y in zip(traces[0]["x"], traces[0]["y"], strict=True))
+    first = ", ".join(
+        f"{x} {METRICS['excess_return'].text(y)}" for x, y in zip(traces[0]["x"], traces[0]["y"], strict=True)
+    )
     return Figure(
         "quantiles",
         "Returns by quantile",
@@ -130,15 +133,15 @@ def _curve(index: int, cell: Cell, name: str) -> list[dict[str, Any]]:
     line = {"type": "scatter", "mode": "lines", "cell": index, "name": cell.name, "x": times}
     below = drawdown(value, compounds=compounds)[shown]
     return [
-        {**line, "y": packed(value[shown]), "hovertemplate": "%{x}: %{y:.1%}"},
-        {**line, "y": packed(below), "yaxis": "y2", "showlegend": False, "hovertemplate": "%{x}: %{y:.1%} below"},
+        {**line, "y": packed(value[shown]), "hovertemplate": "%{x}: %{y:.4f}"},
+        {**line, "y": packed(below), "yaxis": "y2", "showlegend": False, "hovertemplate": "%{x}: %{y:.4f} below"},
     ]
 
 
 def _panels() -> dict[str, Any]:
     return {
         "xaxis": {"type": "date", "anchor": "y2"},
-        "yaxis": {"domain": [0.36, 1], "tickformat": ".0%", "title": {"text": "return"}},
-        "yaxis2": {"domain": [0, 0.28], "tickformat": ".0%", "title": {"text": "drawdown"}},
+        "yaxis": {"domain": [0.36, 1], "tickformat": ".2~f", "title": {"text": "return"}},
+        "yaxis2": {"domain": [0, 0.28], "tickformat": ".2~f", "title": {"text": "drawdown"}},
         "hovermode": "x",
     }

@@ -1,0 +1,186 @@
+"""Tables fit: at every width every number, heading and name is there, whole, and no line is too long."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from harness.baseline import Baselines
+from harness.cli import grid, main
+from harness.cli.grid import Column, Grid, Row, printable, show
+from harness.evaluation import COLUMNS
+from harness.snapshot import read_snapshot
+
+WIDTHS = (60, 80, 100, 120, 200)
+SMALL = ["data.instruments=12", "data.days=300", "data.members=8", "windows.step=40", "evaluation=portfolio"]
+METRIC = """
+from dataclasses import dataclass
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Spread:
+    name: str = "spread_of_the_scores_of_a_day"
+    direction: str = "none"
+    heading: str = "[red] spread | of a day"
+    unit: str = "percent"
+    digits: int = 1
+
+    def compute(self, predictions):
+        return np.diff(predictions.offsets) * 0.0 + 0.12345
+"""
+
+
+def rendered(table: Grid, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), emoji=False, highlight=False)
+    show(console, table)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+numbers = st.floats(-1e6, 1e6).map(lambda value: f"{value:.4f}")
+headings = st.sampled_from(["IC", "rank IC", "excess return", "a metric of somebody's own", "MDD", "[red]", "深度"])
+names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=70)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    heads = draw(st.lists(headings, min_size=1, max_size=14))
+    rows = [Row(draw(names), tuple(draw(numbers) for _ in heads), mark=draw(st.sampled_from(["", "●"]))) for _ in "abc"]
+    return Grid("title", "cell", tuple(Column(head, numeric=True) for head in heads), tuple(rows), ("refused  why",))
+
+
+@settings(max_examples=25, deadline=None)
+@given(table=grids(), width=st.sampled_from(WIDTHS))
+def test_every_number_heading_and_name_is_there_at_every_width(table: Grid, width: int) -> None:
+    check_whole(table, width)
+    text = rendered(table, width)
+    assert "refused  why" in text
+    above = text.split("\n1  ")[0].splitlines()
+    longest = max(cell_len(printable(row.name)) for row in table.rows)
+    assert all(cell_len(line) <= max(width, longest + 12) for line in above)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_prose_is_wrapped_at_its_spaces_or_becomes_a_paragraph(width: int) -> None:
+    meaning = "a meaning of many words that no terminal of this width can hold beside all the others in one line"
+    columns = tuple(Column(heading, prose=True) for heading in ("value", "accepts", "meaning"))
+    keys = ("evaluation.significance.repetitions", "a.b")
+    rows = tuple(Row(key, ('["/a/path/of/forty/characters/x.parquet"]', "a number ≥ 0", meaning)) for key in keys)
+    text = rendered(Grid("", "key", columns, rows), width)
+    assert {*meaning.split(), *keys, "accepts", "meaning", rows[0].cells[0]} <= set(text.split())
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_short_names_stand_beside_every_block_and_long_ones_have_numbers() -> None:
+    columns = tuple(Column(f"column {at}", numeric=True) for at in range(9))
+    rows = (Row("oracle", ("0.1",) * 9), Row("model.alpha=0.01 adaptation=rolling_retrain", ("0.2",) * 9, mark="●"))
+    lines = rendered(Grid("", "cell", columns, rows), 80).splitlines()
+    assert sum(line.split()[:1] == ["oracle"] for line in lines) == 2
+    assert sum(line.split()[:2] == ["●", "1"] for line in lines) == 2
+    assert lines[-1] == "1         ● model.alpha=0.01 adaptation=rolling_retrain"
+
+
+def test_a_table_that_fits_is_one_table() -> None:
+    columns = tuple(Column(f"column {at}", numeric=True) for at in range(9))
+    lines = rendered(Grid("", "cell", columns, (Row("a", ("0.1",) * 9),)), 160).splitlines()
+    assert sum("column" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("name", ["[red]a[/red]", "a\nb", "\x1b[31mred", ":smile:", "`a`", "a|b", "\u202eabc"])
+def test_no_name_is_markup_or_a_command_to_the_terminal(name: str) -> None:
+    text = rendered(Grid(name, name, (Column(name),), (Row(name, (name,), detail=name),), (name,)), 80)
+    assert text.count(printable(name)) >= 3
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_wide_characters_are_measured_as_the_terminal_shows_them() -> None:
+    table = Grid("", "数据", (Column("指标", numeric=True),), (Row("模型", (Text("0.1"),)),))
+    assert len({cell_len(line) for line in rendered(table, 80).splitlines() if line.strip()}) == 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a sweep of long names, a user's own metric, a portfolio, and a blessed case."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        Path("spread_metric.py").write_text(METRIC, encoding="utf-8")
+        assert main(["run", "-m", *sweep()]) == 0
+        snapshot = read_snapshot(next(Path("runs").glob("*/snapshot.json")))
+        Baselines(Path("results")).bless(snapshot, "the first, and a reason of a good many words, as reasons should be")
+        yield folder
+
+
+def sweep() -> list[str]:
+    own = "+evaluation.extra=[{_target_: spread_metric.Spread}]"
+    return [*SMALL, own, "model.alpha=0.0100000000001,0.0200000000001", "preprocess.label=[]"]
+
+
+COMMANDS: dict[str, Callable[[], list[str]]] = {
+    "run": lambda: ["run", *sweep()[:-2]],
+    "run -m": lambda: ["run", "-m", *sweep()],
+    "run --plan": lambda: ["run", "-m", "--plan", *sweep()],
+    "leaderboard": lambda: ["leaderboard"],
+    "explain": lambda: ["explain", *SMALL],
+    "cache status": lambda: ["cache", "status"],
+    "config --describe": lambda: ["config", "--describe", "windows"],
+    "data info": lambda: ["data", "info", *SMALL],
+    "audit": lambda: ["audit", "--level", "static", *SMALL],
+    "log": lambda: ["log"],
+    "diff": lambda: ["diff", *map(str, sorted(Path("runs").glob("*/snapshot.json"))[:2])],
+    "check": lambda: ["check", str(next(Path("runs").glob("*/snapshot.json")))],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_command_prints_is_whole_on_every_terminal(
+    command: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Grid] = []
+    named = grid._named
+    monkeypatch.setattr(grid, "_named", lambda table, width: (shown.append(table), named(table, width))[1])
+    main(COMMANDS[command]())
+    monkeypatch.undo()
+    assert shown
+    for table in shown:
+        for width in WIDTHS:
+            check_whole(table, width)
+
+
+def check_whole(table: Grid, width: int) -> None:
+    text = rendered(table, width)
+    words = set(text.split())
+    for column in table.columns:
+        assert printable(column.heading) in text, f"{column.heading} is lost at {width}"
+    for row in table.rows:
+        assert len(row.cells) == len(table.columns)
+        assert printable(row.name) in text, f"{row.name} is lost at {width}"
+        cells = (cell.plain if isinstance(cell, Text) else cell for cell in row.cells)
+        lost = {word for cell in cells for word in cell.split() if len(word) < width - 24} - words
+        assert not lost, f"at {width}: {lost}"
+
+
+def test_a_terminal_of_80_columns_cuts_no_heading(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["leaderboard"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [*COLUMNS.values(), "[red] spread | of a day"]
+    assert all(any(head in line for line in lines) for head in heads)
+    blocks = [line for line in lines if line.split()[:1] == ["cell"]]
+    assert len(blocks) > 1
+    assert max(map(len, blocks)) <= 80
