@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,12 @@ def test_a_mistake_names_the_key_and_what_would_be_accepted(
 def test_a_model_brings_the_preprocessing_that_suits_it_and_the_user_has_the_last_word() -> None:
     assert compose_config(["model=lightgbm"]).choices["preprocess"] == "tree"
     assert compose_config(["model=lightgbm", "preprocess=linear"]).choices["preprocess"] == "linear"
+
+
+def test_a_choice_inside_a_folder_still_names_one_folder_of_results():
+    config = compose_config([])
+    nested = replace(config, choices={**config.choices, "data": "own/market"}, case=None)
+    assert nested.case_name == config.case_name.replace("synthetic", "own.market", 1)
 
 
 def test_dates_on_the_command_line_may_be_years_compact_or_open():

@@ -18,6 +18,7 @@ from harness.cli.shared import Arguments, Commands
 from harness.compare import to_json, to_junit_xml, to_markdown, worst_exit_code
 from harness.errors import ConfigError, ExperimentError, HarnessError
 from harness.experiment import ExperimentResult
+from harness.file_names import file_name
 from harness.redaction import redacted
 
 __all__ = ["add", "nightly"]
@@ -105,7 +106,9 @@ class _Surviving:
             # A bug in one case, in a user's model say, must not stop the others; its traceback is kept.
             case = overrides[-1].partition("=")[2].strip("'")
             path = self._folder / f"{_CRASH}{case}.txt"
+            path = self._folder / f"{_CRASH}{file_name(case)}.txt"
             write_file(str(path), redacted(traceback.format_exc()), "--out")
+            write_file(str(path), traceback.format_exc(), "--out")
             raise ExperimentError(
                 "The experiment crashed.",
                 got=redacted(f"{type(error).__name__}: {error}"),

@@ -267,10 +267,10 @@ class ExperimentConfig:
 
     @property
     def case_name(self) -> str:
-        """The given case, or one made of the choices: data.model.adaptation.hHORIZON.sSTEP."""
+        """The given case, or one made of the choices: data.model.adaptation.hHORIZON.sSTEP; it names a folder."""
         if self.case is not None:
             return self.case
-        parts = [self.choices[group] for group in ("data", "model", "adaptation")]
+        parts = [self.choices[group].replace("/", ".") for group in ("data", "model", "adaptation")]
         horizon = self.label.look_ahead - 1
         return ".".join([*parts, f"h{horizon}", f"s{self.windows.step}"])
 

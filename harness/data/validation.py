@@ -195,12 +195,26 @@ def validate(panel: Panel) -> list[Finding]:
         findings.append(_finding(panel, traded & ~(fields["volume"] > 0), "prices come without volume", ("volume",)))
     never = np.flatnonzero(~traded.any(axis=0))
     findings.append(_listing("instruments never trade", [panel.instruments[int(at)] for at in never]))
-    idle = np.flatnonzero(~traded.any(axis=1))
-    findings.append(_listing("times have no price at all", [panel.calendar.format(int(at)) for at in idle]))
+    findings += _idle_times(panel)
     if panel.benchmark is not None:
         gaps = np.flatnonzero(np.isnan(panel.benchmark.close))
         findings.append(_listing("times lack a benchmark level", [panel.calendar.format(int(at)) for at in gaps]))
     return sorted((f for f in findings if f.count), key=lambda finding: -finding.count)
+
+
+def _idle_times(panel: Panel) -> list[Finding]:
+    """Return the times at which nobody trades: before the first price, after the last one, and between."""
+    has_price = panel.traded.any(axis=1)  # (T,)
+    priced, idle = np.flatnonzero(has_price), np.flatnonzero(~has_price)
+    early, late = idle < priced[0], idle > priced[-1]
+    return [
+        _listing(what, [panel.calendar.format(int(at)) for at in idle[those]])
+        for what, those in (
+            ("times lie before the first price: the calendar begins too early", early),
+            ("times lie after the last price: the calendar goes on where nothing can be tested", late),
+            ("times have no price at all", ~early & ~late),
+        )
+    ]
 
 
 def describe(panel: Panel) -> dict[str, object]:

@@ -103,6 +103,16 @@ def test_a_sound_panel_has_findings_only_where_a_member_did_not_trade():
         (_with("close", np.nan, (slice(None), 2)), "instruments never trade", 1),
         (_with("close", np.nan, (4, slice(None))), "times have no price at all", 1),
         (
+            _with("close", np.nan, (slice(4, None), slice(None))),
+            "times lie after the last price: the calendar goes on where nothing can be tested",
+            2,
+        ),
+        (
+            _with("close", np.nan, (slice(0, 3), slice(None))),
+            "times lie before the first price: the calendar begins too early",
+            3,
+        ),
+        (
             replace(small_panel(), benchmark=Benchmark("X", np.array([1, np.nan, 1, 1, 1, 1], dtype=np.float32))),
             "times lack a benchmark level",
             1,
