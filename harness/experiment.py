@@ -11,11 +11,22 @@ from typing import Any
 from harness.artifacts import ArtifactStore, canonical_json, write_atomically
 from harness.config import ExperimentConfig, compose_config
 from harness.errors import ConfigError
-from harness.instantiate import describe, modules_of
-from harness.job import ADAPTATION, ARTEFACTS, METRICS, PREDICTIONS, READS, RESOLVED, SERIES, Job, settings_of
+from harness.instantiate import describe
+from harness.job import (
+    ADAPTATION,
+    ARTEFACTS,
+    METRICS,
+    PREDICTIONS,
+    PROVENANCE,
+    READS,
+    RESOLVED,
+    SERIES,
+    Job,
+    settings_of,
+)
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
-from harness.provenance import Stopwatch, provenance
+from harness.provenance import Stopwatch
 from harness.schedule import describe_windows
 from harness.shelf import Shelf
 from harness.snapshot import Snapshot, identity_digest, write_snapshot
@@ -150,7 +161,7 @@ def run(
         identity=_identity(job, folder),
         metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
         provenance={
-            **provenance(watch, modules_of(config.data, settings_of(config))),
+            **json.loads((folder / PROVENANCE).read_text(encoding="utf-8")),
             "command": list(config.command),
         },
     )
@@ -170,7 +181,10 @@ def _identity(job: Job, folder: Path) -> dict[str, Any]:
 
 def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:
     """Copy the result beside its snapshot, which is written last: where it stands, everything stands."""
-    target = Path(config.output.runs) / f"{config.case_name}-{identity_digest(snapshot.identity)[:12]}"
+    # Code of the user's own identifies no result, but a run of other code must not take the place of an earlier one.
+    user = snapshot.provenance["user_code"]
+    own = "" if user is None else f"-{user['digest'][:8]}"
+    target = Path(config.output.runs) / f"{config.case_name}-{identity_digest(snapshot.identity)[:12]}{own}"
     learned = sorted(p.relative_to(folder) for p in (folder / ADAPTATION).rglob("*") if p.is_file())
     for name in (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS, *map(str, learned)):
         write_atomically(target / name, (folder / name).read_bytes())

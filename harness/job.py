@@ -29,7 +29,7 @@ from harness.interfaces import (
 )
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
-from harness.provenance import Stopwatch
+from harness.provenance import Stopwatch, provenance
 from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage
 from harness.samples import SampleTable
 from harness.schedule import describe_windows, resolve_windows
@@ -39,10 +39,22 @@ from harness.view_log import Artefact, ViewLog, artefact_of
 from harness.window_stage import WindowStage
 from harness.windows import Segment, Window
 
-__all__ = ["ADAPTATION", "ARTEFACTS", "METRICS", "PREDICTIONS", "READS", "RESOLVED", "SERIES", "Job", "settings_of"]
+__all__ = [
+    "ADAPTATION",
+    "ARTEFACTS",
+    "METRICS",
+    "PREDICTIONS",
+    "PROVENANCE",
+    "READS",
+    "RESOLVED",
+    "SERIES",
+    "Job",
+    "settings_of",
+]
 
 PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
 READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
+PROVENANCE = "provenance.json"
 _VIEWS = "views.json"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
@@ -189,6 +201,9 @@ class Job:
             rolled = roll(table, self.windows, recipe, cache=self._cache, observer=self.observer)
         self._judge(rolled, folder)
         self._keep_adaptation(folder)
+        # With the result, so that whoever finds it in the store learns who computed it, not who looked.
+        modules = modules_of(self.config.data, settings_of(self.config))
+        _write(folder / PROVENANCE, provenance(self.watch, modules))
 
     def _keep_adaptation(self, folder: Path) -> None:
         """Save what the adaptation has learned, and what it read to learn it."""

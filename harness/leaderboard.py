@@ -163,9 +163,11 @@ def leaderboard(
 def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
     """Write the table as CSV, Markdown and JSON, and the traceback of every failed cell; return their folder.
 
-    The folder is named by the cells, so that the same sweep writes to the same place.
+    The folder is named by the cells and the runs that they led to, so that the same sweep writes to the same place, and
+    one on other data or by other code beside it.
     """
-    names = "\n".join(sorted(result.cell.name for result in results))
+    runs_of = (f"{r.cell.name} {'' if r.result is None else r.result.folder.name}" for r in results)
+    names = "\n".join(sorted(runs_of))
     folder = runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     write_atomically(folder / "leaderboard.csv", board.to_csv().encode())
     write_atomically(folder / "leaderboard.md", board.to_markdown().encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import resource
 import subprocess
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from harness.code_digest import code_digest
+from harness.code_digest import code_digest, user_code
 from harness.machine import machine, threads
 
 __all__ = ["DISTRIBUTION", "Stopwatch", "code_version", "peak_memory_mb", "provenance"]
@@ -58,8 +59,9 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         "code": {
             "version": code_version(),
             "digest": code_digest("harness", "harness.experiment", *modules),
-            **_commit(),
+            **_ours(),
         },
+        "user_code": _user_code(tuple(modules)),
         "python": platform.python_version(),
         "packages": _versions(),
         "platform": machine(),
@@ -84,21 +86,42 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> dict[str, object]:
-    here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():
-        return {"commit": None, "dirty": None}
+def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:
+    """Return the user's own modules by digest, and the repositories that they stand in; None when there are none."""
+    found = user_code(*modules)
+    if not found:
+        return None
+    digests = {name: digest for name, (_, digest) in found.items()}
+    folders = sorted({file.resolve().parent for file, _ in found.values()})
+    tops = sorted({top for folder in folders if (top := _git(folder, "rev-parse", "--show-toplevel"))})
+    return {
+        "digest": hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest(),
+        "modules": digests,
+        "repositories": [{"name": Path(top).name, **_commit(Path(top))} for top in tops],
+    }
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+
+def _ours() -> dict[str, object]:
+    here = Path(__file__).resolve().parents[1]
+    return _commit(here) if (here / ".git").exists() else {"commit": None, "dirty": None}
+
+
+def _commit(folder: Path) -> dict[str, object]:
+    commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git says about a folder; None without git, outside a repository, before the first commit."""
+    if not folder.is_dir():
+        return None
+    command = ["git", "-C", str(folder), *arguments]
+    try:
         return subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", check=True
         ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
 
 
 def peak_memory_mb() -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -11,8 +13,9 @@ from harness.baseline import Version
 from harness.cli.grid import Column, Grid, Row, show
 from harness.compare import METRIC_COLUMNS, CaseVerdict, ExitCode, Verdict, metric_rows
 from harness.evaluation import METRICS
+from harness.snapshot import Snapshot
 
-__all__ = ["history_table", "metrics_table", "print_verdicts", "verdicts_table"]
+__all__ = ["history_table", "metrics_table", "print_verdicts", "runs_table", "verdicts_table"]
 
 _COLOURS = {ExitCode.FINE: "green", ExitCode.REGRESSION: "red", ExitCode.USER_ERROR: "red"}
 _SHOWN = 12
@@ -60,22 +63,48 @@ def metrics_table(verdict: CaseVerdict, *, all_metrics: bool = False) -> Grid:
     return Grid("", name, columns, tuple(Row(first, tuple(cells)) for first, *cells in shown), below)
 
 
+_HEADLINE = ("IC", "rank_IC")
+
+
 def history_table(title: str, versions: Sequence[Version], changes: Sequence[str]) -> Grid:
     """Return one row per blessed version, the newest first, with what it changed and why."""
-    metrics = [METRICS[name] for name in ("IC", "rank_IC")]
     rows = []
     for version, change in reversed(list(zip(versions, changes, strict=True))):
-        overall = version.snapshot.metrics.get("overall", {})
-        commit = str(version.snapshot.provenance.get("code", {}).get("commit") or "–")[:10]
-        numbers = (metric.text(overall.get(metric.name)) for metric in metrics)
+        commit = _commit(version.snapshot.provenance.get("code"))
         blessed = version.time[:16].replace("T", " ")
-        rows.append(Row(f"v{version.number}", (blessed, commit, *numbers, change, version.reason)))
+        rows.append(Row(f"v{version.number}", (blessed, commit, *_headline(version.snapshot), change, version.reason)))
     columns = (
         *map(Column, ("blessed", "commit")),
-        *(Column(metric.heading, numeric=True) for metric in metrics),
+        *(Column(METRICS[name].heading, numeric=True) for name in _HEADLINE),
         *(Column(heading, prose=True) for heading in ("changed", "reason")),
     )
     return Grid(title, "version", columns, tuple(rows))
+
+
+def runs_table(title: str, runs: Sequence[tuple[Path, Snapshot]]) -> Grid:
+    """Return one row per run of a case, in the given order: its folder, when, by whose code, and the numbers."""
+    rows = []
+    for folder, snapshot in runs:
+        user = snapshot.provenance.get("user_code") or {}
+        own = [str(user.get("digest", "–"))[:8], *(_commit(found) for found in user.get("repositories", ()))]
+        computed = str(snapshot.provenance.get("created", "–"))[:16].replace("T", " ")
+        commit = _commit(snapshot.provenance.get("code"))
+        rows.append(Row(str(folder), (computed, commit, ", ".join(own), *_headline(snapshot))))
+    columns = (
+        *map(Column, ("computed", "commit", "own code")),
+        *(Column(METRICS[name].heading, numeric=True) for name in _HEADLINE),
+    )
+    return Grid(title, "run", columns, tuple(rows))
+
+
+def _headline(snapshot: Snapshot) -> list[str]:
+    overall = snapshot.metrics.get("overall", {})
+    return [METRICS[name].text(overall.get(name)) for name in _HEADLINE]
+
+
+def _commit(code: Mapping[str, Any] | None) -> str:
+    found = code or {}
+    return f"{str(found.get('commit') or '–')[:10]}{' +' if found.get('dirty') else ''}"
 
 
 def _print_details(out: Console, verdict: CaseVerdict, all_metrics: bool) -> None:

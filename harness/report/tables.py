@@ -198,10 +198,22 @@ def provenance(cell: Cell) -> list[tuple[str, str]]:
             f"{cell.snapshot.identity['data']['name']}, fingerprint {cell.snapshot.identity['data']['fingerprint']}",
         ),
         ("code", f"{code.get('version')}, commit {commit}{' with changes' if code.get('dirty') else ''}"),
+        *_user_code(record.get("user_code")),
         ("made", f"{record['created']}, {seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
         ("machine", ", ".join(f"{k.replace('_', ' ')} {_words(v)}" for k, v in record["platform"].items())),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
     ]
+
+
+def _user_code(record: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the user's own modules and the commits that they stand in."""
+    if record is None:
+        return []
+    commits = [
+        f"{found['name']} {found['commit'] or 'without a commit'}{' with changes' if found['dirty'] else ''}"
+        for found in record["repositories"]
+    ]
+    return [("own code", ", ".join([*record["modules"], f"digest {record['digest']}", *commits]))]
 
 
 def _words(value: object) -> str:

@@ -164,6 +164,7 @@ def _tags(snapshot: Snapshot) -> dict[str, str]:
         "driftbench.code": code["digest"],
         "driftbench.version": code["version"],
         "driftbench.dirty": code["dirty"],
+        "driftbench.user_code": (snapshot.provenance.get("user_code") or {}).get("digest"),
         "driftbench.command": " ".join(["bench run", *command]),
         "mlflow.source.git.commit": code["commit"],
     }
