@@ -11,8 +11,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.artifact_lock import only_maker
 from harness.code_digest import check_code_unchanged
 from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
+from harness.files import flush, scratch_folder
 from harness.redaction import redacted
 
 __all__ = [
@@ -34,18 +36,33 @@ __all__ = [
     "canonical_json",
     "is_intact",
     "key_of",
-    "write_atomically",
+    "remove_folder",
 ]
 
 MANIFEST = "manifest.json"
 SCRATCH = ".making-"
+_SEAL = "seal"
 LOCK = ".lock-"
 # What only the disk can be blamed for; a file that somebody's model does not find is not the store's fault.
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 # NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
 _DISK_WORDS = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
 _DIGEST_LENGTH = 32
+_LONGEST_MANIFEST = 256 * 1024**2  # bytes
 Stamp = tuple[tuple[str, str, int, int], ...]
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a result: a reader sees it whole or not at all.
+
+    Raises
+    ------
+    OSError
+        When it cannot be removed.
+    """
+    gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -118,9 +135,14 @@ class ArtifactStore:
         return (self.path(key) / MANIFEST).is_file()
 
     def find(self, key: Key) -> Path | None:
-        """Return the result's folder, or None when there is none or its files do not match their checksums.
+        """Return the result's folder, or None when there is none or it is not whole, see `is_intact`.
 
         A damaged result is removed, so that it is computed again.
+
+        Raises
+        ------
+        ArtifactError
+            When it is damaged and cannot be removed.
         """
         folder = self.path(key)
         try:
@@ -137,7 +159,12 @@ class ArtifactStore:
             self._remember(folder)
             return True
         self._verified.pop(folder, None)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            remove_folder(folder)
+        except FileNotFoundError:
+            pass  # removed by another process while we looked
+        except OSError as error:
+            raise self._unwritable(error) from error
         return False
 
     def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
@@ -163,7 +190,7 @@ class ArtifactStore:
             if found is not None:
                 return found
             with self._writing():
-                scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=final.parent))
+                scratch = scratch_folder(final.parent, SCRATCH)
             cleaning.callback(shutil.rmtree, scratch, ignore_errors=True)
             try:
                 make(scratch)
@@ -205,56 +232,62 @@ class ArtifactStore:
         self._verified[folder] = _stamp(folder)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _seal(folder: Path, key: Key) -> None:
     files = {str(p.relative_to(folder)): fingerprint_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
-    (folder / MANIFEST).write_text(canonical_json(manifest, indent=1), encoding="utf-8", newline="\n")
-    for path in (*(folder / name for name in files), folder / MANIFEST, folder):
-        _flush(path)
-    folder.chmod(0o755)
+    text = canonical_json({**manifest, _SEAL: _seal_of(manifest)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    for path in (*(folder / name for name in files), folder / MANIFEST, *_folders_of(folder)):
+        flush(path)
+
+
+def _seal_of(manifest: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 of a manifest: its parts, without their secrets, need not give the digest again."""
+    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
+
+
+def _folders_of(folder: Path) -> tuple[Path, ...]:
+    return (*(path for path in folder.rglob("*") if path.is_dir()), folder)
 
 
 def _publish(scratch: Path, final: Path) -> None:
     try:
         scratch.rename(final)
     except OSError:
-        if not final.is_dir():
+        if not is_intact(final):
             raise
-        return
-    _flush(final.parent)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return  # another maker was first, on a file system without locks
+    flush(final.parent)
 
 
 def is_intact(folder: Path) -> bool:
-    """Return whether the files of a result are there and match the checksums of its manifest."""
+    """Return whether a folder is the result that its place says, whole.
+
+    Its manifest must be as it was written and name the stage and the digest under which it lies, and every file must
+    match its checksum. Anything else, whatever has become of the manifest, is damage.
+    """
     try:
-        manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return all(fingerprint_file(folder / name) == digest for name, digest in manifest["files"].items())
-    except (OSError, ValueError, KeyError):
-        return False
+        manifest = dict(_read_manifest(folder / MANIFEST))
+        place = (folder.parent.name, folder.name)
+        if manifest.pop(_SEAL) != _seal_of(manifest) or (manifest["stage"], manifest["digest"]) != place:
+            return False
+        return all(_is_file(folder, name, digest) for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
+        return False  # no mapping, other types, no JSON, no text, nested too deep, gone
+
+
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_MANIFEST:
+        raise ValueError(f"{path} is no manifest")
+    manifest: Mapping[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
+    return manifest
+
+
+def _is_file(folder: Path, name: str, digest: str) -> bool:
+    path = folder / name
+    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    return is_inside and stat.S_ISREG(path.lstat().st_mode) and fingerprint_file(path) == digest
 
 
 def _stamp(folder: Path) -> Stamp:
@@ -262,7 +295,7 @@ def _stamp(folder: Path) -> Stamp:
     files = []
     for parent, _, names in os.walk(folder):
         for name in names:
-            found = os.stat(os.path.join(parent, name))
+            found = os.lstat(os.path.join(parent, name))
             files.append((parent, name, found.st_mtime_ns, found.st_size))
     return tuple(sorted(files))
 

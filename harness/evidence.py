@@ -69,8 +69,8 @@ class Evidence:
             return None
         for folder in self.store.results("result"):
             path = folder / "metrics.json"
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            if digest in text and json.loads(text).get("overall") == overall and is_intact(folder):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            if digest in text and is_intact(folder) and json.loads(text).get("overall") == overall:
                 return DailySeries.read(folder / "series.parquet")
         return None
 
@@ -78,7 +78,7 @@ class Evidence:
         """Return the panel with a fingerprint, or None when the store does not hold it."""
         for folder in self.store.results("panel"):
             path = folder / "panel.json"
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
             if fingerprint in text and is_intact(folder):
                 return load_panel(folder)
         return None

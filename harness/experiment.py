@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import ArtifactStore, canonical_json, write_atomically
+from harness.artifacts import ArtifactStore, canonical_json
 from harness.config import ExperimentConfig, compose_config
 from harness.errors import ConfigError
+from harness.files import write_atomically
 from harness.instantiate import describe
 from harness.job import (
     ADAPTATION,

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import canonical_json, write_atomically
+from harness.artifacts import canonical_json
 from harness.evaluation import COLUMNS, METRICS, MetricRecord, headings_of, own_metrics
 from harness.experiment import ExperimentResult
+from harness.files import write_atomically
 from harness.markdown import bold, markdown_table, markdown_text
 from harness.sweep import CellResult, Outcome
 from harness.sweep_statistics import SweepStatistics, csv_heads, csv_values, mark, name_mark

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.artifacts import canonical_json, write_atomically
+from harness.artifacts import canonical_json
 from harness.errors import SnapshotError
+from harness.files import write_atomically
 from harness.snapshot import SCHEMA_VERSION, parse_snapshot
 
 __all__ = ["MIGRATIONS", "migrate_file", "migrate_record"]

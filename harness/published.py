@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import write_atomically
 from harness.baseline import Baselines, Version
 from harness.evaluation import METRICS
+from harness.files import write_atomically
 from harness.markdown import bold, link, markdown_table, markdown_text
 
 __all__ = ["PublishedRow", "leaderboard_markdown", "published_rows", "refresh", "stale"]

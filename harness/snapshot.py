@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.artifacts import canonical_json, write_atomically
+from harness.artifacts import canonical_json
 from harness.errors import SnapshotError
+from harness.files import write_atomically, write_new
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -132,20 +131,7 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     """
     content = snapshot.to_json().encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).chmod(0o644)
-            # A link, unlike a rename, fails when its target is there.
-            path.hardlink_to(name)
-        except FileExistsError:
-            return False
-        finally:
-            Path(name).unlink(missing_ok=True)
+        return write_new(path, content)
     except OSError as error:
         raise SnapshotError(
             "The snapshot cannot be written.",
@@ -153,7 +139,6 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
             got=f"{type(error).__name__}: {error}",
             expected="a folder that you may write to, on a file system with hard links",
         ) from error
-    return True
 
 
 def read_snapshot(path: Path) -> Snapshot:

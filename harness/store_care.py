@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact
+from harness.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
 from harness.errors import ArtifactError
 
 __all__ = ["Entry", "StageSummary", "chosen", "damaged", "entries", "leftovers", "remove", "summary"]
@@ -80,9 +78,10 @@ def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, .
     found = []
     for stage in known if stages is None else sorted(stages):
         for folder in sorted((root / stage).iterdir()):
-            manifest = folder / MANIFEST
-            if not folder.name.startswith(".") and manifest.is_file():
-                found.append(Entry(stage, folder.name, folder, _size(folder), manifest.stat().st_mtime))
+            if not folder.name.startswith(".") and folder.is_dir():
+                manifest = folder / MANIFEST
+                made = (manifest if manifest.is_file() else folder).stat().st_mtime
+                found.append(Entry(stage, folder.name, folder, _size(folder), made))
     return tuple(found)
 
 
@@ -98,7 +97,7 @@ def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSumm
 
 
 def damaged(found: Sequence[Entry]) -> Iterator[tuple[Entry, bool]]:
-    """Yield every result, and whether one of its files is missing or does not match its checksum."""
+    """Yield every result, and whether it is damaged: see `harness.artifacts.is_intact`."""
     for entry in found:
         yield entry, not is_intact(entry.folder)
 
@@ -167,9 +166,7 @@ def remove(paths: Sequence[Path]) -> None:
     for path in paths:
         try:
             if path.is_dir():
-                gone = path.with_name(f"{SCRATCH}gone-{os.getpid()}-{path.name.lstrip('.')}")
-                path.rename(gone)
-                shutil.rmtree(gone)
+                remove_folder(path)
             else:
                 path.unlink(missing_ok=True)
         except FileNotFoundError:

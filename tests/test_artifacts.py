@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
-from harness.artifacts import ArtifactStore, canonical_json, key_of, write_atomically
+from harness.artifacts import ArtifactStore, Key, canonical_json, is_intact, key_of
 from harness.errors import ArtifactError
+from harness.files import write_atomically
+from harness.store_care import damaged, entries
 
 
 def write_answer(folder: Path) -> None:
@@ -167,3 +173,138 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+MANIFESTS = [
+    *["[]", "null", "0", '""', "{}", "", "\xff", "[" * 100_000, '{"files": null}', "NaN", '{"files": {}}', " " * 9],
+    *['{"stage": "stage", "digest": 1, "parts": {}, "files": {}}', '{"stage": [], "digest": "", "parts": {}}'],
+]
+
+
+def sealed(tmp_path: Path, number: int = 1) -> tuple[ArtifactStore, Key, Path]:
+    store, key = ArtifactStore(tmp_path), key_of("stage", a=number)
+
+    def make(made: Path) -> None:
+        (made / "answer.txt").write_text(str(number), encoding="utf-8")
+
+    folder = store.get_or_make(key, make)
+    return ArtifactStore(tmp_path), key, folder
+
+
+def check_healed(store: ArtifactStore, key: Key) -> None:
+    """A result that is damaged is told by `bench cache verify`, not taken, and computed again."""
+    assert [is_damaged for entry, is_damaged in damaged(entries(store.root)) if entry.digest == key.digest] == [True]
+    assert store.find(key) is None
+    assert (store.get_or_make(key, write_answer) / "answer.txt").read_text() == "42"
+    assert is_intact(store.path(key))
+
+
+@pytest.mark.parametrize("text", MANIFESTS, ids=lambda text: text[:20] or "empty")
+def test_a_manifest_of_any_other_shape_is_damage_and_healed(tmp_path: Path, text: str) -> None:
+    store, key, folder = sealed(tmp_path)
+    (folder / "manifest.json").write_bytes(text.encode("latin-1"))
+    check_healed(store, key)
+
+
+@pytest.mark.parametrize("how", ["gone", "a folder", "a pipe", "a loop of links", "huge", "utf-16"])
+def test_a_manifest_that_is_no_readable_file_is_damage_and_healed(tmp_path: Path, how: str) -> None:
+    store, key, folder = sealed(tmp_path)
+    manifest = folder / "manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.unlink()
+    if how == "a folder":
+        manifest.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(manifest)
+    elif how == "a loop of links":
+        manifest.symlink_to(manifest)
+    elif how == "huge":
+        manifest.write_text(text, encoding="utf-8")
+        os.truncate(manifest, 2**40)
+    elif how == "utf-16":
+        manifest.write_text(text, encoding="utf-16")
+    check_healed(store, key)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(["stage", "digest", "parts", "files", "seal", "files.answer.txt", None]), value=JSON)
+def test_a_manifest_with_any_other_value_in_a_field_is_damage(
+    tmp_path_factory: pytest.TempPathFactory, field: str | None, value: object
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "fuzzed"
+    store, key, folder = sealed(root)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if field == "files.answer.txt":
+        assume(value != manifest["files"]["answer.txt"])
+        manifest["files"]["answer.txt"] = value
+    elif field is None:
+        manifest = value
+    else:
+        assume(value != manifest[field])
+        manifest[field] = value
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert not is_intact(folder)
+    assert store.find(key) is None
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("what", ["the folders", "the files", "the manifests", "all files into a third place"])
+def test_a_result_whose_content_is_another_ones_is_damage_and_healed(tmp_path: Path, what: str) -> None:
+    store, key, first = sealed(tmp_path, 1)
+    _, _, second = sealed(tmp_path, 2)
+    if what == "the folders":
+        first.rename(tmp_path / "aside")
+        second.rename(first)
+        (tmp_path / "aside").rename(second)
+    elif what == "all files into a third place":
+        key = key_of("stage", a=3)
+        shutil.copytree(first, store.path(key))
+    else:
+        name = "answer.txt" if what == "the files" else "manifest.json"
+        one, other = (first / name).read_bytes(), (second / name).read_bytes()
+        (first / name).write_bytes(other)
+        (second / name).write_bytes(one)
+    check_healed(store, key)
+
+
+def test_a_file_that_a_manifest_looks_for_outside_its_folder_is_damage(tmp_path: Path) -> None:
+    _, _, folder = sealed(tmp_path)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    digest = manifest["files"].pop("answer.txt")
+    del manifest["seal"]
+    shutil.copy(folder / "answer.txt", tmp_path / "answer.txt")
+    for name, sound in (("answer.txt", True), ("../../answer.txt", False), (str(tmp_path / "answer.txt"), False)):
+        sealed_again = {**manifest, "files": {name: digest}}
+        sealed_again["seal"] = hashlib.sha256(canonical_json(sealed_again).encode()).hexdigest()
+        path.write_text(json.dumps(sealed_again), encoding="utf-8")
+        assert is_intact(folder) is sound
+
+
+def test_a_result_whose_key_holds_a_secret_is_sound_and_its_manifest_holds_none(tmp_path: Path) -> None:
+    store, key = ArtifactStore(tmp_path), key_of("panel", url="https://me:hunter22@example.org/prices.zip")
+    folder = store.get_or_make(key, write_answer)
+    assert is_intact(folder)
+    assert "hunter22" not in (folder / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_damage_that_cannot_be_removed_is_an_error_and_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key, folder = sealed(tmp_path)
+    (folder / "answer.txt").write_text("43", encoding="utf-8")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        store.get_or_make(key, write_answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError, LookAheadError
 from harness.experiment import ExperimentResult, run
+from harness.files import scratch_folder
 from harness.job import Job
 from harness.observer import Observer, Silent
 from harness.shelf import Shelf
@@ -177,7 +177,7 @@ def _text(value: object) -> str:
 def _scratch(store: ArtifactStore) -> Iterator[Path]:
     """Lend a folder beside the store, so that poisoned stages, which nobody needs again, do not stay in it."""
     store.root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".audit-", dir=store.root))
+    folder = scratch_folder(store.root, ".audit-")
     try:
         yield folder
     finally:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.artifacts import write_atomically
 from harness.audit import run_audited
 from harness.baseline import Baselines, Referenced
 from harness.cli.shared import Arguments
@@ -15,6 +14,7 @@ from harness.compare import damaged, failed
 from harness.config import compose_config
 from harness.errors import ConfigError, HarnessError, SnapshotError, closest
 from harness.experiment import ExperimentResult
+from harness.files import write_atomically
 from harness.observer import Observer
 from harness.regression import named_suite, standard_of, suite_names
 from harness.shelf import Shelf

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.artifacts import write_atomically
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
+from harness.files import write_atomically
 from harness.qlib_workflow import read_workflow, translate
 
 __all__ = ["add", "convert_qlib"]

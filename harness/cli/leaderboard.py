@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.artifacts import write_atomically
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError, closest
+from harness.files import write_atomically
 from harness.report import find_folders, read_cells
 from harness.report.cells import Report
 from harness.report.columns import headings

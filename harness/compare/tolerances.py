@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from harness.artifacts import write_atomically
 from harness.errors import ConfigError, closest
+from harness.files import write_atomically
 
 __all__ = [
     "Absolute",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.files import flush, scratch_folder
 
 __all__ = ["new_folder"]
 
@@ -26,12 +27,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     _refuse_existing(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    staging = scratch_folder(target.parent, f".{target.name}.", ".partial")
     try:
         yield staging
-        staging.chmod(0o755)
+        os.sync()  # thousands of small files: one by one would take longer than writing them
         _refuse_existing(target)
         staging.rename(target)
+        flush(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -10,9 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import write_atomically
 from harness.errors import ConfigError
 from harness.evaluation import METRICS
+from harness.files import write_atomically
 from harness.report import tables
 from harness.report.cells import Report
 from harness.report.comparison import compare

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from harness.artifacts import write_atomically
 from harness.execution import Executor
+from harness.files import write_atomically
 from harness.observer import Observer, Silent
 from harness.search.identity import identity_of
 from harness.search.judge import Judge, judged

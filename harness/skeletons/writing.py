@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from harness.artifacts import write_atomically
 from harness.errors import ConfigError
+from harness.files import write_atomically
 
 __all__ = ["CONFIG_FOLDER", "KINDS", "Skeleton", "write_skeleton"]
 

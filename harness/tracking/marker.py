@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.artifacts import canonical_json, write_atomically
+from harness.artifacts import canonical_json
+from harness.files import write_atomically
 
 __all__ = ["MARKER", "Mark", "mark", "marks_of"]
 
