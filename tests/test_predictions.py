@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.data.calendar import Calendar
 from harness.errors import DataError
 from harness.predictions import Predictions
+from tests.data.odd_codes import ODD
 
 calm = settings(derandomize=True, deadline=None, max_examples=40)
 INSTRUMENTS = ("A", "B", "C", "D")
@@ -64,6 +65,22 @@ def example() -> Predictions:
 
 
 class TestParquet:
+    def test_odd_codes_survive_the_file_and_the_frame(self, tmp_path):
+        odd = tuple(sorted(ODD))
+        score = np.arange(len(odd), dtype=np.float32)
+        made = replace(
+            example(),
+            instruments=odd,
+            offsets=np.array([0, len(odd)]),
+            codes=np.arange(len(odd), dtype=np.int32),
+            score=score,
+            label=score + 1,
+            window_starts=np.array([3]),
+        )
+        made.write_parquet(tmp_path / "predictions.parquet")
+        same(Predictions.read_parquet(tmp_path / "predictions.parquet"), made)
+        same(Predictions.from_frame(made.to_frame(), made.calendar, odd), made)
+
     @calm
     @given(predictions())
     def test_what_is_written_is_read_back_exactly(self, tmp_path_factory, made):

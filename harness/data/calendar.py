@@ -37,7 +37,15 @@ class Calendar:
 
     def __post_init__(self) -> None:
         """Normalise to nanoseconds and check the order."""
-        times = np.array(self.times, dtype="datetime64[ns]").reshape(-1)
+        given = np.asarray(self.times)
+        times = np.array(given, dtype="datetime64[ns]").reshape(-1)
+        if given.dtype.kind == "M" and (times.astype(given.dtype) != given.reshape(-1))[~np.isnat(times)].any():
+            raise DataError(
+                "The calendar holds a time that nanoseconds cannot count.",
+                where="calendar",
+                got=f"{given.min()} … {given.max()}",
+                expected="times between 1678 and 2262",
+            )
         if times.size == 0:
             raise DataError("The calendar is empty.", where="calendar", expected="at least one timestamp")
         if np.isnat(times).any():

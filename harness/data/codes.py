@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from harness.errors import DataError, closest
 
-__all__ = ["CODE", "check_codes", "fault_of", "like"]
+__all__ = ["CODE", "check_codes", "fault_of", "like", "rewritten"]
 
 CODE = "text without tabs, line ends or other control characters, and without blanks at its ends"
 
@@ -56,24 +56,33 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
 def like(code: str, known: Iterable[str]) -> str | None:
     """Return a hint that names the known code which `code` was probably meant to be, and what to change; None if none.
 
-    Leading zeros that a spreadsheet dropped, another case, another Unicode normalisation, a similar spelling.
+    Leading zeros that a spreadsheet dropped, another Unicode normalisation, another case, a similar spelling.
     """
     names = list(known)
-    for plain, difference in (
-        (_without_zeros, "leading zeros: keep codes as text in both files, such as dtype=str in pandas"),
-        (str.casefold, "upper and lower case: write it as the prices do"),
-        (_normal, "Unicode normalisation: write it as the prices do, as with unicodedata.normalize"),
-    ):
-        twin = next((name for name in names if plain(name) == plain(code)), None)
+    for plain, difference in (*_REWRITTEN, (str.casefold, "upper and lower case: write it as the prices do")):
+        own = plain(code)
+        twin = next((name for name in names if plain(name) == own), None)
         if twin is not None:
             return f"`{code}` and `{twin}` differ in {difference}"
     return closest(code, names)
 
 
+def rewritten(codes: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return those of the `codes` that are known ones as some program wrote them, sorted: see `like`, but for case."""
+    forms = [(plain, {plain(name) for name in known}) for plain, _ in _REWRITTEN]
+    return sorted(code for code in codes if any(plain(code) in there for plain, there in forms))
+
+
 def _without_zeros(code: str) -> str:
-    whole = code.removesuffix(".0") if code.removesuffix(".0").isdigit() else code
+    whole = code.removesuffix(".0")
     return whole.lstrip("0") or "0" if whole.isdigit() else code
 
 
 def _normal(code: str) -> str:
-    return unicodedata.normalize("NFC", code).casefold()
+    return unicodedata.normalize("NFC", code)
+
+
+_REWRITTEN: tuple[tuple[Callable[[str], str], str], ...] = (
+    (_without_zeros, "leading zeros: keep codes as text in both files, such as dtype=str in pandas"),
+    (_normal, "Unicode normalisation: write it as the prices do, as with unicodedata.normalize"),
+)

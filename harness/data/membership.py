@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
-from harness.data.codes import CODE, check_codes, fault_of, like
+from harness.data.codes import CODE, check_codes, fault_of, like, rewritten
 from harness.data.dates import Period, period_of
 from harness.data.text_lines import read_lines, write_lines
 from harness.errors import DataError
@@ -100,19 +100,16 @@ def mask_of(
     Raises
     ------
     DataError
-        When a member is unknown and `unknown` is ``error``, or when nobody is ever a member on this calendar.
+        When a member is unknown and `unknown` is ``error``, or is known but for leading zeros or how its accents are
+        composed; or when nobody is ever a member on this calendar.
     """
     column = {code: at for at, code in enumerate(instruments)}
     strangers = [code for code in spans.instruments if code not in column]
     if strangers and unknown == "error":
-        raise DataError(
-            f"The membership file names {len(strangers)} instrument(s) that have no prices.",
-            where=where,
-            got=", ".join(strangers[:_SHOWN]) + (", …" if len(strangers) > _SHOWN else ""),
-            expected=f"some of the {len(column)} instruments of the panel",
-            hint=like(strangers[0], column)
-            or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
-        )
+        raise _unknown(strangers, column, where)
+    mistaken = rewritten(strangers, column)
+    if mistaken:
+        raise _unknown(mistaken, column, where)
     starts = np.searchsorted(calendar.times, spans.first, side="left")
     stops = np.searchsorted(calendar.times, spans.last, side="right")
     edges = np.zeros((len(calendar) + 1, len(column)), dtype=np.int32)
@@ -130,6 +127,16 @@ def mask_of(
             hint=like(strangers[0], column) if strangers else None,
         )
     return mask
+
+
+def _unknown(codes: Sequence[str], known: Collection[str], where: str) -> DataError:
+    return DataError(
+        f"The membership file names {len(codes)} instrument(s) that have no prices.",
+        where=where,
+        got=", ".join(codes[:_SHOWN]) + (", …" if len(codes) > _SHOWN else ""),
+        expected=f"some of the {len(known)} instruments of the panel",
+        hint=like(codes[0], known) or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
+    )
 
 
 def spans_of(mask: npt.NDArray[np.bool_], calendar: Calendar, instruments: Sequence[str]) -> Spans:

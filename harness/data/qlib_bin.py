@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,7 @@ class QlibBinSource:
         spans = read_spans(self._spans_path(self.universe))
         wanted, features = self._loaded(), self._features()
         codes = tuple(code for code in wanted.instruments if _folder(features, code).is_dir())
+        _refuse_twins(codes, "instruments", "folder")
         universe_file = str(self._spans_path(self.universe))
         if not codes:
             raise DataError(
@@ -280,15 +282,7 @@ def _check_names(panel: Panel, freq: str) -> None:
     codes, fields = [*panel.instruments, *own], list(panel.fields)
     check_codes(own, where="benchmark")
     for kind, place, names in (("instruments", "folder", codes), ("fields", "file", fields)):
-        twins = [f"{a} and {b}" for a, b in file_twins(names)]
-        if twins:
-            raise DataError(
-                f"Two {kind} would share a {place}, for its name is lower case.",
-                where="features",
-                got=", ".join(twins[:_SHOWN]),
-                expected="names that differ in more than case and the composition of accents, the benchmark's too",
-                hint="rename one of them, or use --to long, which keeps every name",
-            )
+        _refuse_twins(names, kind, place)
     files = [*((code, file_name(code).lower()) for code in codes), *((name, _bin_name(name, freq)) for name in fields)]
     faults = [(name, fault) for name, file in files if (fault := fault_of_file(file)) is not None]
     if faults:
@@ -298,4 +292,16 @@ def _check_names(panel: Panel, freq: str) -> None:
             got="; ".join(f"{name[:40]} {fault}" for name, fault in faults[:_SHOWN]),
             expected=f"at most {LONGEST} bytes, in the encoding of this locale",
             hint="use --to long, which keeps every name",
+        )
+
+
+def _refuse_twins(names: Sequence[str], kind: str, place: str) -> None:
+    twins = [f"{a} and {b}" for a, b in file_twins(names)]
+    if twins:
+        raise DataError(
+            f"Two {kind} would share a {place}, for its name is lower case.",
+            where="features",
+            got=", ".join(twins[:_SHOWN]),
+            expected="names that differ in more than case and the composition of accents, the benchmark's too",
+            hint="rename one of them, or use --to long, which keeps every name",
         )

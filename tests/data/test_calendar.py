@@ -34,6 +34,8 @@ def test_the_callers_array_stays_writable():
         (["2020-01-02", "2020-01-02"], r"not strictly increasing: 1 time"),
         (["2020-01-03", "2020-01-02"], r"2020-01-03.* then 2020-01-02"),
         (["2020-01-02", "NaT"], "missing time"),
+        (["2020-01-02", "9999-12-31"], "nanoseconds cannot count"),
+        (["0001-01-01", "2020-01-02"], "nanoseconds cannot count"),
     ],
 )
 def test_a_calendar_that_does_not_increase_is_refused(times, message):

@@ -157,3 +157,11 @@ def test_a_membership_without_leading_zeros_names_both_codes_and_the_fix(tmp_pat
                 read_spans(tmp_path / "universe.txt"), panel.calendar, panel.instruments, unknown=unknown, where="u"
             )
         assert "`1` and `000001` differ in leading zeros" in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "known"), [("1", "000001"), ("e\u0301", "\u00e9")])
+def test_dropping_unknown_members_drops_none_that_a_program_wrote_in_another_way(code, known):
+    panel = _panel(tuple(sorted(["X", known])))
+    spans = spans_of(np.ones((4, 2), dtype=bool), panel.calendar, ("X", code))
+    with pytest.raises(DataError, match=r"names 1 instrument\(s\) that have no prices"):
+        mask_of(spans, panel.calendar, panel.instruments, unknown="drop", where="u")

@@ -146,6 +146,14 @@ def test_a_folder_that_others_wrote_without_the_escape_is_found(tmp_path):
     assert _source(tmp_path / "bin").load().fingerprint == panel.fingerprint
 
 
+def test_two_codes_of_one_folder_are_refused_on_reading_too(folder):
+    with (folder / "instruments" / "csi300.txt").open("a", encoding="utf-8") as spans:
+        spans.write("sh600000\t2020-01-01\t2020-01-06\n")
+    with pytest.raises(DataError, match="share a folder") as caught:
+        _source(folder).load()
+    assert "SH600000 and sh600000" in str(caught.value)
+
+
 def test_a_code_never_leads_out_of_the_folder(folder):
     (folder / "close.day.bin").write_bytes(b"12345678")
     with (folder / "instruments" / "csi300.txt").open("a", encoding="utf-8") as spans:
