@@ -22,7 +22,12 @@ __all__ = [
     "UnknownKeyError",
     "UnsupportedWeightsError",
     "closest",
+    "shortened",
 ]
+
+_LONGEST_LINE = 2_000
+_LONGEST_NAME = 200  # a comparison takes the square of the length
+_MOST_LINES = 60
 
 
 class HarnessError(Exception):
@@ -62,6 +67,7 @@ class HarnessError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
+        """Return the message; values that are too long to be read are shortened, the attributes keep them whole."""
         lines = [self.what]
         for name, value in (("where", self.where), ("got", self.got), ("expected", self.expected)):
             if value is not None:
@@ -69,7 +75,7 @@ class HarnessError(Exception):
         hint = self.hint or self.next_step
         if hint is not None:
             lines.append(f"  {'hint:':<10}{hint}")
-        return redacted("\n".join(lines))
+        return shortened(redacted("\n".join(lines)))
 
 
 class ConfigError(HarnessError):
@@ -118,5 +124,26 @@ class ArtifactError(HarnessError):
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return a "did you mean" hint for an unknown `name`, or None when nothing in `known` is near."""
+    if len(name) > _LONGEST_NAME:
+        return None
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean `{matches[0]}`?" if matches else None
+
+
+def shortened(text: str) -> str:
+    """Return a text for people: the middle of a line of more than 2,000 characters, and lines after the 60th, left out.
+
+    A name of ten megabytes would hide what a message says.
+    """
+    lines = text.split("\n")
+    if len(lines) > _MOST_LINES:
+        hidden = len(lines) - _MOST_LINES
+        lines = [*lines[: _MOST_LINES - 10], f"    … ({hidden} more lines) …", *lines[-10:]]
+    return "\n".join(map(_shortened_line, lines))
+
+
+def _shortened_line(line: str) -> str:
+    if len(line) <= _LONGEST_LINE:
+        return line
+    kept = _LONGEST_LINE // 2 - 50
+    return f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"

@@ -65,7 +65,14 @@ def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
     """
     for where, expression in asked_for.items():
         for field in sorted(fields_of(expression) - set(panel.fields)):
-            raise _absent(panel, field, where, str(expression))
+            hint = None
+            if where == "label":
+                near = closest(field, panel.fields)
+                hint = (
+                    f"{f'{near} ' if near else ''}'label.price=${panel.price_field}' takes the return of a field that "
+                    "there is; 'label.expression=…' is any other label"
+                )
+            raise _absent(panel, field, where, str(expression), hint)
 
 
 def compute_features(
@@ -180,13 +187,13 @@ def _field(panel: Panel, name: str) -> Floats | None:
     raise _absent(panel, name, f"panel `{panel.name}`", f"${name}")
 
 
-def _absent(panel: Panel, field: str, where: str, got: str) -> DataError:
+def _absent(panel: Panel, field: str, where: str, got: str, hint: str | None = None) -> DataError:
     return DataError(
         f"The panel has no field `${field}`.",
         where=where,
         got=got,
         expected=f"one of {', '.join(f'${name}' for name in panel.fields)}",
-        hint=closest(field, panel.fields) or "a source reads further fields where its configuration names them",
+        hint=hint or closest(field, panel.fields) or "a source reads further fields where its configuration names them",
     )
 
 

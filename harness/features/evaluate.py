@@ -216,12 +216,13 @@ def _choose(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, o
 
 
 def _shift(inputs: list[Any], parameters: tuple[Any, ...], starts: Positions, out: Any) -> None:
-    by, times = parameters[0], out.shape[1]
+    times = out.shape[1]
+    by = max(-times, min(parameters[0], times))
     if by < 0:
-        kept = max(times + by, 0)
+        kept = times + by
         out[:, :kept], out[:, kept:] = inputs[0][:, times - kept :], np.nan
         return
-    out[:, by:] = inputs[0][:, : max(times - by, 0)]
+    out[:, by:] = inputs[0][:, : times - by]
     for row, start in enumerate(starts):  # nothing is known before the series begins, not even a condition
         out[row, : start + by] = np.nan
 

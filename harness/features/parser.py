@@ -31,6 +31,9 @@ _TOKEN = re.compile(
 _COMPARISONS = frozenset({">", ">=", "<", "<=", "==", "!="})
 _DEEPEST = 50  # a level of parentheses takes about ten Python frames
 _LONGEST = 200
+_TALLEST = 200  # operators above each other: each takes up to five Python frames when a plan is made of them
+_SHOWN = 1_600  # characters of an expression that a message shows; of a longer one, those around the column
+_MARGIN = 60
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class _Parser:
         self._tokens = self._tokenize()
         self._at = 0
         self._depth = 0
+        self._heights: dict[int, int] = {}  # of the calls made so far, by identity: they live as long as the parser
 
     def parse(self) -> Expression:
         first = self._peek
@@ -162,7 +166,10 @@ class _Parser:
         if self._peek.text != "**":
             return base
         sign = self._take()
-        return self._infix(sign, (base, first), self._operand(self._unary))
+        self._enter(sign)
+        exponent = self._operand(self._unary)
+        self._depth -= 1
+        return self._infix(sign, (base, first), exponent)
 
     def _atom(self) -> _Value:
         token = self._take()
@@ -214,7 +221,8 @@ class _Parser:
     def _enter(self, token: _Token) -> None:
         self._depth += 1
         if self._depth > _DEEPEST:
-            self._fail(f"The expression is nested more than {_DEEPEST} deep.", token)
+            hint = "name a part of it as a feature of its own, or write it with fewer levels"
+            self._fail(f"The expression is nested more than {_DEEPEST} deep.", token, hint=hint)
 
     def _close(self, opening: _Token) -> None:
         if self._peek.kind == "end":
@@ -256,7 +264,12 @@ class _Parser:
             self._fail("The condition of `If` is a number.", given[0][1], expected="such as `$close > $open`")
         if operator.name == "Sub" and all(map(is_condition, series)):
             self._fail("Conditions cannot be subtracted.", token, hint="`If(condition, 1, 0)` makes numbers of them")
-        return Call(operator.name, series, parameters)
+        call = Call(operator.name, series, parameters)
+        self._heights[id(call)] = height = 1 + max(self._heights.get(id(s), 0) for s in series)
+        if height > _TALLEST:
+            what = f"More than {_TALLEST} operators stand one inside the other."
+            self._fail(what, token, hint="group long sums in parentheses of equal size: (a + b) + (c + d)")
+        return call
 
     def _series(self, value: _Value, first: _Token, operator: Operator | None = None) -> Expression:
         if isinstance(value, _Text):
@@ -291,5 +304,10 @@ class _Parser:
 
     def _fail(self, what: str, token: _Token, *, expected: str | None = None, hint: str | None = None) -> NoReturn:
         margin = " " * 12  # as wide as the label that `HarnessError` puts before a value
-        got = f"{self._text}\n{margin}{' ' * token.column}^"
+        begin, end = max(0, token.column - _MARGIN), token.column + _MARGIN
+        if len(self._text) <= _SHOWN:
+            begin, end = 0, len(self._text)
+        before, after = "… " if begin else "", " …" if end < len(self._text) else ""
+        pointer = " " * (len(before) + token.column - begin)
+        got = f"{before}{self._text[begin:end]}{after}\n{margin}{pointer}^"
         raise ConfigError(what, where=f"column {token.column + 1}", got=got, expected=expected, hint=hint)

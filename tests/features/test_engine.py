@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import DataError
 from harness.features import engine
-from harness.features.engine import compute_expression, compute_features
+from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.expression import parse
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
 from harness.features.lowering import build_plan
@@ -103,6 +103,14 @@ def test_an_unknown_field_suggests_the_nearest() -> None:
     assert "`$clsoe`" in caught.value.what
     assert caught.value.hint == "did you mean `close`?"
     assert "$volume" in str(caught.value.expected)
+
+
+def test_a_label_of_a_field_that_is_not_there_names_what_to_set() -> None:
+    panel = make_panel({"value": np.ones((3, 1))})
+    with pytest.raises(DataError, match="no field `\\$close`") as caught:
+        check_fields(panel, {"label": parse("Ref($close, -2)/Ref($close, -1) - 1")})
+    assert "'label.price=$value'" in str(caught.value.hint)
+    assert "label.expression" in str(caught.value.hint)
 
 
 def test_an_unknown_instrument_of_a_mask_suggests_the_nearest() -> None:
