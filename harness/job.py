@@ -305,7 +305,7 @@ class Job:
             return None
         judged = Judged(criteria.signal, criteria.portfolio, label.look_ahead, label.horizon)
         with self.watch.stage("significance"):
-            return intervals(evaluation, judged, criteria.significance)
+            return intervals(evaluation, judged, criteria.significance, self.observer)
 
 
 def _records(found: Iterable[WindowReads | Artefact]) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from harness.evaluation.record import Evaluation
 from harness.evaluation.signal import SignalEvaluation
+from harness.observer import Observer
 from harness.portfolio import TopkDropout
-from harness.significance import Bootstrap, Interval, bootstrap_interval, drawdown_interval, hac_mean
+from harness.significance import Bootstrap, Interval, Question, bootstrap_intervals, hac_mean, question
 
 __all__ = ["ESTIMATES", "Estimate", "Judged", "intervals"]
 
@@ -110,7 +111,9 @@ class Judged:
         return {"none": 1.0, "horizon": per_horizon, "year": float(periods), "root": math.sqrt(periods)}[estimate.unit]
 
 
-def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> dict[str, Record]:
+def intervals(
+    evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap, observer: Observer | None = None
+) -> dict[str, Record]:
     """Return the interval of every overall metric that follows from a series.
 
     Means and ratios have the symmetric studentised interval of `harness.significance.bootstrap_interval`, drawdowns the
@@ -126,19 +129,24 @@ def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> d
         What gives the series their overlap and the metrics their unit.
     bootstrap
         How to resample.
+    observer
+        Told of the stage ``significance``, which takes seconds over tens of thousands of times.
 
     Returns
     -------
     dict
         Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true mean
-        of zero, two-sided, from `harness.significance.hac_mean`. Undefined numbers are None.
+        of zero, two-sided, from `harness.significance.hac_mean`. Undefined numbers are None: of a series into which
+        fewer than five look-aheads fit, and of one that is nearly constant.
     """
-    found = {}
     own = [name for name in evaluation.overall if name in evaluation.series and name not in ESTIMATES]
-    for name, estimate in {**ESTIMATES, **{name: Estimate(name) for name in own}}.items():
-        if name not in evaluation.overall:
-            continue
-        interval = _interval(evaluation.series[estimate.series], estimate, judged, bootstrap)
+    wanted = {**ESTIMATES, **{name: Estimate(name) for name in own}}
+    wanted = {name: estimate for name, estimate in wanted.items() if name in evaluation.overall}
+    questions = [_question(evaluation.series[estimate.series], estimate, judged) for estimate in wanted.values()]
+    answers = bootstrap_intervals(questions, bootstrap, observer)
+    found = {}
+    for (name, estimate), answer in zip(wanted.items(), answers, strict=True):
+        interval = _in_unit(answer, estimate, judged)
         found[name] = _plain(
             {"low": interval.low, "high": interval.high, "level": interval.level, "block_length": interval.block_length}
         )
@@ -148,16 +156,15 @@ def intervals(evaluation: Evaluation, judged: Judged, bootstrap: Bootstrap) -> d
     return found
 
 
-def _interval(series: Doubles, estimate: Estimate, judged: Judged, bootstrap: Bootstrap) -> Interval:
-    look_ahead = judged.overlap(estimate)
-    compounds = judged.compounds and _is_compounded(estimate)
-    values = np.log1p(series) if compounds else series
-    if estimate.statistic == "drawdown":
-        interval = drawdown_interval(values, bootstrap=bootstrap, look_ahead=look_ahead)
-    else:
-        interval = bootstrap_interval(values, estimate.statistic, bootstrap=bootstrap, look_ahead=look_ahead)
+def _question(series: Doubles, estimate: Estimate, judged: Judged) -> Question:
+    values = np.log1p(series) if judged.compounds and _is_compounded(estimate) else series
+    return question(values, estimate.statistic, judged.overlap(estimate))
+
+
+def _in_unit(interval: Interval, estimate: Estimate, judged: Judged) -> Interval:
+    """Return the interval of a series' statistic as one of the metric."""
     interval = interval.scaled(judged.factor(estimate))
-    if not compounds:
+    if not (judged.compounds and _is_compounded(estimate)):
         return interval
     if estimate.statistic == "ir":
         return replace(interval, low=float("nan"), high=float("nan"))

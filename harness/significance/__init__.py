@@ -8,11 +8,25 @@ percentile intervals of a block bootstrap) then reject two equal signals in 10â€
 tests here use fixed-smoothing asymptotics instead, see `harness.significance.long_run`.
 """
 
-from harness.significance.bootstrap import Bootstrap, Interval, bootstrap_interval, drawdown_interval
+from harness.significance.bootstrap import (
+    Bootstrap,
+    Interval,
+    Question,
+    bootstrap_interval,
+    bootstrap_intervals,
+    drawdown_interval,
+    question,
+)
 from harness.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.significance.hac import HacTest, hac_mean
 from harness.significance.overfitting import BacktestOverfitting, probability_of_backtest_overfitting
-from harness.significance.paired import PairedDifference, diebold_mariano, paired_difference
+from harness.significance.paired import (
+    PairedDifference,
+    diebold_mariano,
+    paired_difference,
+    paired_differences,
+    paired_question,
+)
 from harness.significance.sharpe import (
     DeflatedSharpe,
     deflated_sharpe_ratio,
@@ -29,8 +43,10 @@ __all__ = [
     "Interval",
     "ModelConfidenceSet",
     "PairedDifference",
+    "Question",
     "SubPeriod",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "calendar_years",
     "deflated_sharpe_ratio",
     "diebold_mariano",
@@ -39,8 +55,11 @@ __all__ = [
     "hac_mean",
     "model_confidence_set",
     "paired_difference",
+    "paired_differences",
+    "paired_question",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
+    "question",
     "subperiod_stability",
     "volatility_regimes",
 ]

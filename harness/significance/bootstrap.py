@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.significance.defined import Doubles, check_look_ahead, defined_rows, is_long_enough, varies
-from harness.significance.long_run import cosine_basis, cosine_degrees, long_run_variance
-from harness.significance.resampling import automatic_block_length, resampled_drawdowns, resampled_moments
+from harness.observer import Observer, Silent
+from harness.significance.defined import (
+    Doubles,
+    check_look_ahead,
+    defined_rows,
+    is_constant,
+    is_long_enough,
+    varies,
+)
+from harness.significance.long_run import cosine_degrees, long_run_variance
+from harness.significance.resampling import Falls, Moments, Resamples, automatic_block_length, pieces_of, resample
 from harness.significance.statistic import SmoothStatistic, Statistic, smooth_statistic
 
-__all__ = ["Bootstrap", "Interval", "bootstrap_interval", "drawdown_interval", "studentised_interval"]
+__all__ = [
+    "STAGE",
+    "Bootstrap",
+    "Interval",
+    "Question",
+    "bootstrap_interval",
+    "bootstrap_intervals",
+    "drawdown_interval",
+    "question",
+]
+
+STAGE = "significance"
+_WIDEST = 10.0  # an interval that reaches over more than ten times the range of the values says nothing
+_STILL = 1e-9  # a resample does not vary when its standard error is that share of the series' own
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,7 @@ class Interval:
     estimate
         NaN when undefined.
     low, high
-        The bounds; NaN when the series is too short for its overlap.
+        The bounds; NaN when the series is too short for its overlap, or too nearly constant.
     standard_error
         From the cosine estimator, not from the bootstrap; NaN when undefined.
     degrees
@@ -103,6 +126,58 @@ class Interval:
         return replace(self, estimate=self.estimate * factor, low=bounds[0], high=bounds[1], standard_error=error)
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A statistic of a series, whose interval is wanted.
+
+    Attributes
+    ----------
+    subject
+        A smooth statistic; or (T,) returns, whose largest drawdown is meant.
+    dropped
+        Undefined values that the series had.
+    look_ahead
+        Of the label behind the series, 1 when neighbours share nothing.
+    """
+
+    subject: SmoothStatistic | Doubles
+    dropped: int
+    look_ahead: int
+
+
+def question(series: Doubles, statistic: Statistic | Literal["drawdown"], look_ahead: int) -> Question:
+    """Return what `bootstrap_intervals` answers for a (S,) series, NaN where undefined.
+
+    Raises
+    ------
+    ConfigError
+        When the statistic is unknown or the look-ahead is below one.
+    DataError
+        When a value is infinite.
+    """
+    check_look_ahead(look_ahead, "look_ahead")
+    (values,) = defined_rows("series", series)
+    subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
+    return Question(subject, series.size - values.size, look_ahead)
+
+
+def bootstrap_intervals(
+    questions: Sequence[Question], bootstrap: Bootstrap, observer: Observer | None = None
+) -> tuple[Interval, ...]:
+    """Return the interval of each question; series of equal length are resampled together, which costs far less.
+
+    Every interval has the bits that it has alone, as `bootstrap_interval` or `drawdown_interval`. The observer is told
+    of the stage ``significance``.
+    """
+    observer = observer or Silent()
+    plans = [_plan(one, bootstrap) for one in questions]
+    wanted = [plan.resamples for plan in plans if plan.resamples is not None]
+    observer.start(STAGE, pieces_of(wanted, bootstrap.repetitions))
+    resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, advance=lambda: observer.advance(STAGE))
+    observer.finish(STAGE)
+    return tuple(plan.interval(bootstrap) for plan in plans)
+
+
 def bootstrap_interval(
     series: Doubles, statistic: Statistic = "mean", *, bootstrap: Bootstrap | None = None, look_ahead: int = 1
 ) -> Interval:
@@ -128,7 +203,8 @@ def bootstrap_interval(
     Returns
     -------
     Interval
-        Contains the estimate. A series that does not vary has the point as interval of its mean, and no IR.
+        Contains the estimate. A series of equal values has the point as interval of its mean, and no IR. Where nearly
+        all values are equal, or the resamples are, nothing is known of the uncertainty: the bounds are NaN.
 
     Raises
     ------
@@ -137,39 +213,8 @@ def bootstrap_interval(
     DataError
         When a value is infinite.
     """
-    check_look_ahead(look_ahead, "bootstrap_interval.look_ahead")
-    (values,) = defined_rows("bootstrap_interval", series)
-    smooth = smooth_statistic(values, statistic)
-    return studentised_interval(smooth, series.size - values.size, bootstrap or Bootstrap(), look_ahead)
-
-
-def studentised_interval(smooth: SmoothStatistic, dropped: int, bootstrap: Bootstrap, look_ahead: int) -> Interval:
-    """Return the interval of any smooth statistic."""
-    estimate, count, nan = smooth.estimate(), smooth.count, float("nan")
-    undefined = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, dropped)
-    if math.isnan(estimate) or not is_long_enough(count, look_ahead):
-        return undefined
-    if not varies(smooth.influence, smooth.magnitude):
-        return replace(undefined, low=estimate, high=estimate, standard_error=0.0)
-    block_length = _block_length(smooth.influence, bootstrap, look_ahead)
-    degrees = cosine_degrees(smooth.influence, look_ahead)
-    error = float(np.sqrt(long_run_variance(smooth.influence, degrees) / count))
-    ratios = _resampled_ratios(smooth, cosine_basis(count, degrees), block_length, bootstrap)
-    reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
-    reach = reach if math.isfinite(reach) else nan
-    beyond = int((ratios >= abs(estimate) / error).sum())
-    return Interval(
-        estimate=estimate,
-        low=estimate - reach,
-        high=estimate + reach,
-        standard_error=error,
-        degrees=degrees,
-        p_value=(1 + beyond) / (bootstrap.repetitions + 1),
-        level=bootstrap.level,
-        block_length=block_length,
-        count=count,
-        dropped=dropped,
-    )
+    (found,) = bootstrap_intervals([question(series, statistic, look_ahead)], bootstrap or Bootstrap())
+    return found
 
 
 def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, look_ahead: int = 1) -> Interval:
@@ -197,38 +242,117 @@ def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, l
     DataError
         When a value is infinite.
     """
-    check_look_ahead(look_ahead, "drawdown_interval.look_ahead")
-    bootstrap = bootstrap or Bootstrap()
-    (values,) = defined_rows("drawdown_interval", returns)
-    count, dropped, nan = values.size, returns.size - values.size, float("nan")
-    level = np.cumsum(values)
-    estimate = float((level - np.maximum.accumulate(level)).min()) if count else nan
-    if not is_long_enough(count, look_ahead) or not varies(values, float(np.abs(values).max())):
-        return Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, dropped)
-    block_length = _block_length(values, bootstrap, look_ahead)
-    falls = resampled_drawdowns(
-        values, block_length=block_length, repetitions=bootstrap.repetitions, seed=bootstrap.seed
-    )
-    low, high = np.quantile(falls, ((1.0 - bootstrap.level) / 2.0, (1.0 + bootstrap.level) / 2.0))
-    return Interval(estimate, float(low), float(high), nan, 0, nan, bootstrap.level, block_length, count, dropped)
+    (found,) = bootstrap_intervals([question(returns, "drawdown", look_ahead)], bootstrap or Bootstrap())
+    return found
+
+
+class _Plan(Protocol):
+    """An interval before its series was resampled."""
+
+    @property
+    def resamples(self) -> Resamples | None:
+        """What is needed of the resamples; None when the interval is known without them."""
+        ...
+
+    def interval(self, bootstrap: Bootstrap) -> Interval:
+        """Return the interval, once the resamples are made."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An interval that needs no resamples: of a series that is too short, or does not vary."""
+
+    known: Interval
+    resamples: None = None
+
+    def interval(self, bootstrap: Bootstrap) -> Interval:
+        return self.known
+
+
+@dataclass(frozen=True, eq=False)
+class _Studentised:
+    """The symmetric interval of a smooth statistic."""
+
+    smooth: SmoothStatistic
+    without: Interval  # with everything that is known before the resamples are made
+    resamples: Moments
+
+    def interval(self, bootstrap: Bootstrap) -> Interval:
+        estimate, error = self.without.estimate, self.without.standard_error
+        ratios = self._ratios(error)
+        reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
+        if not reach <= _WIDEST * float(np.ptp(self.smooth.influence)):
+            return self.without
+        beyond = int((ratios >= abs(estimate) / error).sum())
+        p_value = (1 + beyond) / (bootstrap.repetitions + 1)
+        return replace(self.without, low=estimate - reach, high=estimate + reach, p_value=p_value)
+
+    def _ratios(self, error: float) -> Doubles:
+        """Return (R,) |t*|; infinite where a resample does not vary, which can only widen the interval."""
+        means, projections = self.resamples.means, self.resamples.projections
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = self.smooth.gradient(means)  # (R, K)
+            linear = np.zeros(projections.shape[::2])  # (R, ν)
+            for k in range(slopes.shape[1]):
+                linear += slopes[:, k, None] * projections[:, k]
+            errors = np.sqrt(np.square(linear).mean(axis=1) / self.smooth.count)
+            ratios = np.abs(self.smooth.value(means) - self.without.estimate) / errors
+        return np.where(np.isfinite(ratios) & (errors > _STILL * error), ratios, np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fallen:
+    """The percentile interval of a largest drawdown."""
+
+    without: Interval
+    resamples: Falls
+
+    def interval(self, bootstrap: Bootstrap) -> Interval:
+        falls = self.resamples.falls
+        if np.isnan(falls).mean() > 1.0 - bootstrap.level:
+            return self.without
+        tails = ((1.0 - bootstrap.level) / 2.0, (1.0 + bootstrap.level) / 2.0)
+        low, high = np.quantile(falls[~np.isnan(falls)], tails)
+        return replace(self.without, low=float(low), high=float(high))
+
+
+def _plan(asked: Question, bootstrap: Bootstrap) -> _Plan:
+    if isinstance(asked.subject, SmoothStatistic):
+        return _smooth_plan(asked.subject, asked, bootstrap)
+    values, level = asked.subject, np.cumsum(asked.subject)
+    estimate = float((level - np.maximum.accumulate(level)).min()) if values.size else float("nan")
+    undefined = _undefined(estimate, values.size, asked, bootstrap)
+    if not is_long_enough(values.size, asked.look_ahead) or not varies(values, float(np.abs(values).max())):
+        return _Known(undefined)
+    block_length = _block_length(values, bootstrap, asked.look_ahead)
+    return _Fallen(replace(undefined, block_length=block_length), Falls(values, block_length))
+
+
+def _smooth_plan(smooth: SmoothStatistic, asked: Question, bootstrap: Bootstrap) -> _Plan:
+    estimate, count, influence = smooth.estimate(), smooth.count, smooth.influence
+    undefined = _undefined(estimate, count, asked, bootstrap)
+    if math.isnan(estimate) or not is_long_enough(count, asked.look_ahead):
+        return _Known(undefined)
+    if is_constant(influence, smooth.magnitude):
+        same = float(np.ptp(influence)) == 0.0
+        bounds = (estimate, estimate) if same else (float("nan"), float("nan"))
+        return _Known(replace(undefined, low=bounds[0], high=bounds[1], standard_error=0.0))
+    if not varies(influence, smooth.magnitude):
+        return _Known(undefined)
+    block_length = _block_length(influence, bootstrap, asked.look_ahead)
+    degrees = cosine_degrees(influence, asked.look_ahead)
+    error = float(np.sqrt(long_run_variance(influence, degrees) / count))
+    without = replace(undefined, standard_error=error, degrees=degrees, block_length=block_length)
+    return _Studentised(smooth, without, Moments(smooth.moments, degrees, block_length))
+
+
+def _undefined(estimate: float, count: int, asked: Question, bootstrap: Bootstrap) -> Interval:
+    nan = float("nan")
+    return Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, asked.dropped)
 
 
 def _block_length(series: Doubles, bootstrap: Bootstrap, look_ahead: int) -> float:
     if bootstrap.block_length is None:
         return automatic_block_length(series, look_ahead)
     return min(bootstrap.block_length, series.size / 3)
-
-
-def _resampled_ratios(smooth: SmoothStatistic, basis: Doubles, block_length: float, bootstrap: Bootstrap) -> Doubles:
-    """Return (R,) |t*|; infinite where a resample does not vary, which can only widen the interval."""
-    means, projections = resampled_moments(
-        smooth.moments, basis, block_length=block_length, repetitions=bootstrap.repetitions, seed=bootstrap.seed
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = smooth.gradient(means)  # (R, K)
-        linear = np.zeros(projections.shape[::2])  # (R, ν)
-        for k in range(slopes.shape[1]):
-            linear += slopes[:, k, None] * projections[:, k]
-        errors = np.sqrt(np.square(linear).mean(axis=1) / basis.shape[0])
-        ratios = np.abs(smooth.value(means) - smooth.estimate()) / errors
-    return np.where(np.isfinite(ratios), ratios, np.inf)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError, closest
 from harness.significance.bootstrap import Bootstrap
-from harness.significance.defined import Doubles, check_look_ahead, defined_rows, is_long_enough, varies
+from harness.significance.defined import ROUNDING, Doubles, check_look_ahead, defined_rows, is_constant, is_long_enough
 from harness.significance.elimination import peer_elimination, studentised_elimination
 from harness.significance.resampling import automatic_block_length
 
@@ -105,8 +105,9 @@ def model_confidence_set(
     order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, method)
     p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
     rank = {model: place for place, model in enumerate(p_of)}
-    p_values = [p_of[int(lead)] if means[m] == means[lead] else 0.0 for m, lead in enumerate(leader)]
-    dominated = [means[m] != means[lead] for m, lead in enumerate(leader)]
+    rounding = ROUNDING * float(np.abs(defined).max())
+    dominated = [bool(means[m] - means[lead] > rounding) for m, lead in enumerate(leader)]
+    p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
     final = sorted(
         range(len(names)), key=lambda m: (not dominated[m], 0 if dominated[m] else rank[int(leader[m])], -means[m], m)
     )
@@ -130,7 +131,7 @@ def _eliminate(
     longest = losses.shape[0] / 3
     if bootstrap.block_length is None:
         relative = losses - losses.mean(axis=1, keepdims=True)
-        moving = [m for m in range(relative.shape[1]) if varies(relative[:, m], float(np.abs(losses).max()))]
+        moving = [m for m in range(relative.shape[1]) if not is_constant(relative[:, m], float(np.abs(losses).max()))]
         block_length = automatic_block_length(relative[:, moving], look_ahead)
     else:
         block_length = min(bootstrap.block_length, longest)
@@ -155,7 +156,7 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
         if leader[best] >= 0:
             continue
         for other in by_mean[place:]:
-            if leader[other] < 0 and not varies(losses[:, other] - losses[:, best], magnitude):
+            if leader[other] < 0 and is_constant(losses[:, other] - losses[:, best], magnitude):
                 leader[other] = best
     return leader
 

@@ -9,12 +9,24 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError
 
-__all__ = ["Doubles", "check_look_ahead", "defined_rows", "is_long_enough", "varies"]
+__all__ = [
+    "ROUNDING",
+    "SPANS",
+    "Doubles",
+    "check_look_ahead",
+    "defined_rows",
+    "is_constant",
+    "is_long_enough",
+    "shortest",
+    "varies",
+]
 
 Doubles = npt.NDArray[np.float64]
 
 SHORTEST = 8
-SPANS = 3  # non-overlapping labels that a series must hold before its long-run variance means anything
+SPANS = 5  # labels that must fit side by side into a series: fewer leave its long-run variance no two clean cosines
+ROUNDING = 1e-12  # numbers of magnitude one that differ by less differ by nothing but rounding errors
+_FEWEST_MOVING = 4  # of three values that differ from all others, a resample misses every one in e⁻³ = 5 % of all cases
 
 
 def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
@@ -42,14 +54,31 @@ def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
     return tuple(np.ascontiguousarray(values[keep], dtype=np.float64) for values in series)
 
 
+def shortest(look_ahead: int) -> int:
+    """Return how many values of that overlap are needed before anything is known of their long-run variance."""
+    return max(SHORTEST, SPANS * look_ahead)
+
+
 def is_long_enough(count: int, look_ahead: int) -> bool:
     """Whether `count` values of that overlap carry any information on their own variance."""
-    return count >= max(SHORTEST, SPANS * look_ahead)
+    return count >= shortest(look_ahead)
+
+
+def is_constant(values: Doubles, magnitude: float) -> bool:
+    """Whether (T,) values differ by no more than the rounding errors of numbers of that magnitude."""
+    return values.size == 0 or float(np.ptp(values)) <= ROUNDING * magnitude
 
 
 def varies(values: Doubles, magnitude: float) -> bool:
-    """Whether (T,) values differ by more than the rounding errors of numbers of that magnitude."""
-    return values.size > 0 and float(np.ptp(values)) > 16 * float(np.finfo(np.float64).eps) * magnitude
+    """Whether (T,) values differ often enough to tell how far their mean could have moved.
+
+    At least four must differ, by more than the rounding errors of numbers of that magnitude, from the median. One odd
+    value among equal ones is a single event: nothing is known of how often it happens.
+    """
+    if values.size == 0:
+        return False
+    moving = np.abs(values - np.median(values)) > ROUNDING * magnitude
+    return int(moving.sum()) >= _FEWEST_MOVING
 
 
 def check_look_ahead(look_ahead: int, where: str) -> None:

@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.blas import one_blas_thread
-from harness.significance.defined import Doubles
+from harness.significance.defined import Doubles, is_constant
 from harness.significance.long_run import cosine_basis, cosine_degrees
-from harness.significance.resampling import resampled_moments
+from harness.significance.resampling import Moments, resample
 
 __all__ = ["Elimination", "peer_elimination", "studentised_elimination"]
 
 Elimination = tuple[npt.NDArray[np.int64], list[float]]  # columns, the first eliminated first, and their p-values
 
 _AT_ONCE = 1 << 20
+_STILL = 1e-18  # a resampled difference does not vary when its variance is that share of the series' own
 
 
 def studentised_elimination(
@@ -34,19 +35,22 @@ def studentised_elimination(
         Of the label behind the losses.
     """
     relative = np.ascontiguousarray(losses - losses.mean(axis=1, keepdims=True))
-    degrees = int(np.median([cosine_degrees(column, look_ahead) for column in relative.T]))
-    basis = cosine_basis(len(relative), degrees)
+    magnitude = float(np.abs(losses).max())
+    moving = [column for column in relative.T if not is_constant(column, magnitude)]
+    degrees = int(np.median([cosine_degrees(column, look_ahead) for column in moving]))
     centre = relative.mean(axis=0)
-    own = np.einsum("tm,tj->mj", relative - centre, basis)
-    observed = _pairwise(centre[None], own[None], len(relative))[0]
-    means, projections = resampled_moments(
-        relative, basis, block_length=block_length, repetitions=repetitions, seed=seed
-    )
+    own = np.einsum("tm,tj->mj", relative - centre, cosine_basis(len(relative), degrees))
+    variance = _pairwise_variance(own[None], len(relative))[0]
+    observed = _ratios((centre[:, None] - centre)[None], variance[None], np.zeros_like(variance))[0]
+    kept = Moments(relative, degrees, block_length)
+    resample([kept], repetitions=repetitions, seed=seed)
+    means, projections = kept.means - centre, kept.projections
     resampled = np.empty((repetitions, *observed.shape))  # (R, M, M)
     chunk = max(1, _AT_ONCE // observed.size)
     for first in range(0, repetitions, chunk):
         rows = slice(first, first + chunk)
-        resampled[rows] = _pairwise(means[rows] - centre, projections[rows], len(relative))
+        difference = means[rows, :, None] - means[rows, None, :]
+        resampled[rows] = _ratios(difference, _pairwise_variance(projections[rows], len(relative)), _STILL * variance)
     return _one_by_one(observed, resampled)
 
 
@@ -63,16 +67,22 @@ def peer_elimination(
     return peer.pvalues.index.to_numpy(dtype=np.int64), peer.pvalues["Pvalue"].tolist()
 
 
-def _pairwise(means: Doubles, projections: Doubles, count: int) -> Doubles:
-    """Return (r, M, M) t-values of row minus column from (r, M) means and (r, M, ν) projections; 0 on the diagonal."""
-    variance = np.zeros((len(means), means.shape[1], means.shape[1]))
+def _pairwise_variance(projections: Doubles, count: int) -> Doubles:
+    """Return (r, M, M) squared standard errors of row minus column, from (r, M, ν) projections."""
+    variance = np.zeros((len(projections), projections.shape[1], projections.shape[1]))
     for j in range(projections.shape[2]):
         variance += np.square(projections[:, :, None, j] - projections[:, None, :, j])
     variance /= projections.shape[2] * count
-    difference = means[:, :, None] - means[:, None, :]
+    return variance
+
+
+def _ratios(difference: Doubles, variance: Doubles, least: Doubles) -> Doubles:
+    """Return (r, M, M) t-values, 0 on the diagonal; infinite where the difference does not vary beyond `least`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = difference / np.sqrt(variance)
-    return np.where(np.isnan(ratios), 0.0, ratios)
+    ratios = np.where(variance > least, ratios, np.inf)
+    ratios[:, np.arange(ratios.shape[1]), np.arange(ratios.shape[1])] = 0.0
+    return ratios
 
 
 def _one_by_one(observed: Doubles, resampled: Doubles) -> Elimination:

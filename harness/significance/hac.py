@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import ConfigError, closest
-from harness.significance.defined import Doubles, check_look_ahead, defined_rows, is_long_enough, varies
+from harness.significance.defined import Doubles, check_look_ahead, defined_rows, is_constant, is_long_enough, varies
 from harness.significance.long_run import cosine_degrees, long_run_variance
 
 __all__ = ["HacTest", "Method", "check_options", "hac_mean", "hac_test", "mean_test"]
@@ -26,10 +26,11 @@ class HacTest:
     estimate
         The tested quantity; NaN when nothing is defined.
     standard_error, t_value, p_value
-        NaN when the series is too short for its overlap; a series that does not vary has standard error 0 and
-        neither t nor p.
+        NaN when fewer than five look-aheads fit into the series, or all but three of its values are equal; a
+        constant has standard error 0 and neither t nor p.
     degrees
-        Of Student's t, 0 where untested.
+        Of Student's t, 0 where untested. They are few where labels overlap: with two, |t| must exceed 4.30 for p to
+        fall below 5 %, so that a t-value says nothing without its p-value.
     count, dropped
         Defined and undefined values.
     """
@@ -86,8 +87,10 @@ def mean_test(
     estimate = float(values.mean()) if count else nan
     if not is_long_enough(count, look_ahead):
         return HacTest(estimate, nan, nan, nan, 0, count, dropped)
-    if not varies(values, float(np.abs(values).max()) if magnitude is None else magnitude):
-        return HacTest(estimate, 0.0, nan, nan, 0, count, dropped)
+    magnitude = float(np.abs(values).max()) if magnitude is None else magnitude
+    if not varies(values, magnitude):
+        error = 0.0 if is_constant(values, magnitude) else nan
+        return HacTest(estimate, error, nan, nan, 0, count, dropped)
     if method == "cosine":
         degrees = cosine_degrees(values, look_ahead)
         error = float(np.sqrt(long_run_variance(values, degrees) / count))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import ConfigError, DataError
-from harness.significance.defined import Doubles, defined_rows
+from harness.significance.defined import ROUNDING, Doubles, defined_rows
 
 __all__ = ["BacktestOverfitting", "probability_of_backtest_overfitting"]
 
@@ -101,7 +101,7 @@ def _sharpes(returns: Doubles, sample: Doubles) -> tuple[Doubles, Doubles]:
     lengths = np.diff(np.append(borders, count)).astype(np.float64)
     # The ratio does not depend on the scale, and sums of squares keep their digits near one.
     centre, scale = returns.mean(axis=0), returns.std(axis=0)
-    flat = np.ptp(returns, axis=0) == 0
+    flat = np.ptp(returns, axis=0) <= ROUNDING * np.abs(returns).max(axis=0)
     standard = (returns - centre) / np.where(flat, 1.0, scale)
     level = centre / np.where(flat, 1.0, scale)
     sums = np.add.reduceat(standard, borders, axis=0)  # (blocks, M)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.significance.bootstrap import Bootstrap, Interval, studentised_interval
+from harness.significance.bootstrap import Bootstrap, Interval, Question, bootstrap_intervals
 from harness.significance.defined import Doubles, check_look_ahead, defined_rows
 from harness.significance.hac import HacTest, Method, check_options, hac_test, mean_test
 from harness.significance.statistic import Statistic, smooth_difference
 
-__all__ = ["PairedDifference", "diebold_mariano", "paired_difference"]
+__all__ = ["PairedDifference", "diebold_mariano", "paired_difference", "paired_differences", "paired_question"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def paired_difference(
     Returns
     -------
     PairedDifference
-        Series that differ by a constant have it as difference, with standard error 0 and no p-value.
+        Series that differ by a constant have it as difference, with standard error 0 and no p-value; those that differ
+        at a few times only, or whose resamples do not vary, have neither interval nor p-value.
 
     Raises
     ------
@@ -103,16 +106,28 @@ def paired_difference(
     DataError
         When lengths differ or a value is infinite.
     """
+    asked = paired_question(series, reference, statistic, look_ahead=look_ahead)
+    (found,) = paired_differences([asked], bootstrap or Bootstrap())
+    return found
+
+
+def paired_question(
+    series: Doubles, reference: Doubles, statistic: Statistic = "mean", *, look_ahead: int = 1
+) -> Question:
+    """Return what `paired_differences` answers; parameters and errors as those of `paired_difference`."""
     check_look_ahead(look_ahead, "paired_difference.look_ahead")
     left, right = defined_rows("paired_difference", series, reference)
-    dropped = series.size - left.size
-    smooth = smooth_difference(left, right, statistic)
-    interval = studentised_interval(smooth, dropped, bootstrap or Bootstrap(), look_ahead)
-    return PairedDifference(hac=_hac_of(interval), bootstrap=interval)
+    return Question(smooth_difference(left, right, statistic), series.size - left.size, look_ahead)
+
+
+def paired_differences(questions: Sequence[Question], bootstrap: Bootstrap) -> tuple[PairedDifference, ...]:
+    """Return the test of each question; those of equally many times are resampled together."""
+    found = bootstrap_intervals(questions, bootstrap)
+    return tuple(PairedDifference(hac=_hac_of(interval), bootstrap=interval) for interval in found)
 
 
 def _hac_of(interval: Interval) -> HacTest:
-    if interval.degrees == 0:
+    if interval.degrees == 0 or math.isnan(interval.low):
         nan = float("nan")
         error = interval.standard_error
         return HacTest(interval.estimate, error, nan, nan, 0, interval.count, interval.dropped)

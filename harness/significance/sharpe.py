@@ -82,7 +82,8 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     sharpe = float(values.mean() / values.std(ddof=1))
     standard = (values - values.mean()) / values.std()
     skewness, kurtosis = float((standard**3).mean()), float((standard**4).mean())
-    probability = probabilistic_sharpe_ratio(sharpe, threshold, count, skewness, kurtosis)
+    spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2  # 0 for some series of two values
+    probability = probabilistic_sharpe_ratio(sharpe, threshold, count, skewness, kurtosis) if spread > 0.0 else nan
     return DeflatedSharpe(probability, sharpe, threshold, skewness, kurtosis, trials, count, dropped)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import ConfigError, closest
-from harness.significance.defined import Doubles, varies
+from harness.significance.defined import ROUNDING, Doubles, is_constant
 
 __all__ = ["SmoothStatistic", "Statistic", "smooth_difference", "smooth_statistic"]
 
@@ -108,8 +108,12 @@ def _ir(series: Doubles) -> SmoothStatistic:
     deviations = series - centre
     bessel = np.sqrt((count - 1) / count)
 
+    own = float(np.square(deviations).mean()) if series.size else 0.0
+
     def deviation(means: Doubles) -> Doubles:
-        result: Doubles = np.sqrt(means[..., 1] - means[..., 0] ** 2)
+        variance = means[..., 1] - means[..., 0] ** 2
+        # What is left of a variance that is this small is a rounding error.
+        result: Doubles = np.sqrt(np.where(variance > ROUNDING * own, variance, np.nan))
         return result
 
     def value(means: Doubles) -> Doubles:
@@ -123,7 +127,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
         return slopes
 
     influence = np.full(series.size, np.nan)
-    if varies(series, _largest(series)):
+    if not is_constant(series, _largest(series)):
         std = deviations.std()
         influence = bessel * (deviations / std - centre / (2.0 * std**3) * (deviations**2 - std**2))
     return SmoothStatistic(

@@ -13,19 +13,23 @@ import numpy.typing as npt
 from harness.errors import ConfigError, closest
 from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, METRICS, own_directions
 from harness.evidence import estimates_of, overlap_of
+from harness.observer import Observer, Silent
 from harness.significance import (
     BacktestOverfitting,
     Bootstrap,
     DeflatedSharpe,
     ModelConfidenceSet,
+    PairedDifference,
     SubPeriod,
     calendar_years,
     deflated_sharpe_ratio,
     model_confidence_set,
-    paired_difference,
+    paired_differences,
+    paired_question,
     probability_of_backtest_overfitting,
     subperiod_stability,
 )
+from harness.significance.defined import is_constant
 from harness.sweep import CellResult
 from harness.sweep_statistics.candidates import Candidate, candidates_of, common_times
 from harness.sweep_statistics.records import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
@@ -39,13 +43,19 @@ __all__ = [
 
 Doubles = npt.NDArray[np.float64]
 
+_STAGE = "statistics"
 _RETURNS = "excess_return"
 _BLOCKS = 16
 _MOST = 200  # cells of a confidence set: its memory grows with their square
 
 
 def sweep_statistics(
-    candidates: Sequence[Candidate], *, metric: str, reference: str | None = None, bootstrap: Bootstrap | None = None
+    candidates: Sequence[Candidate],
+    *,
+    metric: str,
+    reference: str | None = None,
+    bootstrap: Bootstrap | None = None,
+    observer: Observer | None = None,
 ) -> SweepStatistics | None:
     """Return the statistics of a sweep, or None when fewer than two cells have run.
 
@@ -62,6 +72,8 @@ def sweep_statistics(
         Name of the cell that the others are held against; the first by default.
     bootstrap
         How to resample; the default has seed 0.
+    observer
+        Told of the stage ``statistics``: the confidence set, then every cell.
 
     Raises
     ------
@@ -71,31 +83,48 @@ def sweep_statistics(
     if len(candidates) < 2:
         return None
     base = _reference(candidates, reference)
-    bootstrap = bootstrap or Bootstrap()
+    bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
+    observer.start(_STAGE, 1 + len(candidates))
     reasons = {c.name: c.why_not_comparable(base) for c in candidates}
     compared = [c for c in candidates if reasons[c.name] is None]
     notes: list[str] = []
     confidence = _confidence_set(compared, metric, bootstrap, notes)
+    deflated, overfitting = _deflated(candidates), _overfitting(compared, notes)
+    observer.advance(_STAGE)
+    rows = []
+    for c in candidates:
+        differences = {} if c is base or reasons[c.name] else differences_to(base, c, bootstrap)
+        rows.append(_row(c, metric, reasons[c.name], differences, confidence, deflated))
+        observer.advance(_STAGE)
+    observer.finish(_STAGE)
+    return SweepStatistics(metric, base.name, tuple(rows), len(deflated), overfitting, tuple(notes))
+
+
+def _row(
+    candidate: Candidate,
+    metric: str,
+    reason: str | None,
+    differences: dict[str, Difference],
+    confidence: ModelConfidenceSet | None,
+    deflated: dict[str, DeflatedSharpe],
+) -> RowStatistics:
+    name, regimes = candidate.name, candidate.regimes
     p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
-    included = () if confidence is None else confidence.included
-    deflated = _deflated(candidates)
-    rows = tuple(
-        RowStatistics(
-            name=c.name,
-            why_not_comparable=reasons[c.name],
-            differences={} if c is base or reasons[c.name] else differences_to(base, c, bootstrap),
-            confidence_p=p_values.get(c.name),
-            in_confidence_set=c.name in included if c.name in p_values else None,
-            deflated_sharpe=deflated.get(c.name),
-            years=_stability(c, metric, calendar_years(c.series.times)),
-            regimes=() if c.regimes is None else _stability(c, metric, c.regimes),
-        )
-        for c in candidates
+    return RowStatistics(
+        name=name,
+        why_not_comparable=reason,
+        differences=differences,
+        confidence_p=p_values.get(name),
+        in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
+        deflated_sharpe=deflated.get(name),
+        years=_stability(candidate, metric, calendar_years(candidate.series.times)),
+        regimes=() if regimes is None else _stability(candidate, metric, regimes),
     )
-    return SweepStatistics(metric, base.name, rows, len(deflated), _overfitting(compared, notes), tuple(notes))
 
 
-def statistics_of(results: Sequence[CellResult], metric: str, reference: str | None = None) -> SweepStatistics | None:
+def statistics_of(
+    results: Sequence[CellResult], metric: str, reference: str | None = None, observer: Observer | None = None
+) -> SweepStatistics | None:
     """Return the statistics of the cells that have run, resampled as the first of them was evaluated.
 
     None when fewer than two have run, or their evaluation has no statistics (``evaluation.significance: null``).
@@ -106,7 +135,9 @@ def statistics_of(results: Sequence[CellResult], metric: str, reference: str | N
     candidates = candidates_of(results)
     bootstrap = done[0].config.evaluation.significance
     has_run = reference is None or reference in {c.name for c in candidates}
-    found = sweep_statistics(candidates, metric=metric, reference=reference if has_run else None, bootstrap=bootstrap)
+    found = sweep_statistics(
+        candidates, metric=metric, reference=reference if has_run else None, bootstrap=bootstrap, observer=observer
+    )
     if found is None or has_run:
         return found
     return replace(found, notes=(f"{reference} did not run: {found.reference} stands in for it", *found.notes))
@@ -117,30 +148,33 @@ def differences_to(
 ) -> dict[str, Difference]:
     """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
     times = common_times([reference, candidate])
-    found = {}
-    directions = {**METRIC_DIRECTIONS, **own_directions(candidate.snapshot.identity)}
-    for name, estimate in estimates_of(candidate.snapshot.identity).items():
+    identity = candidate.snapshot.identity
+    directions = {**METRIC_DIRECTIONS, **own_directions(identity)}
+    questions = {}
+    for name, estimate in estimates_of(identity).items():
         series = estimate.series
         if estimate.statistic == "drawdown" or any(series not in c.series.values for c in (reference, candidate)):
             continue
-        tested = paired_difference(
-            candidate.at(series, times),
-            reference.at(series, times),
-            estimate.statistic,
-            bootstrap=bootstrap,
-            look_ahead=overlap_of(candidate.snapshot.identity, estimate),
-        )
-        p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
-        found[name] = Difference(
-            difference=tested.estimate,
-            low=finite(tested.bootstrap.low),
-            high=finite(tested.bootstrap.high),
-            p_hac=p_hac,
-            p_bootstrap=p_bootstrap,
-            verdict=_verdict(directions[name], tested.estimate, p_hac, p_bootstrap),
-            times=int(times.size),
-        )
-    return found
+        sides = (candidate.at(series, times), reference.at(series, times))
+        questions[name] = paired_question(*sides, estimate.statistic, look_ahead=overlap_of(identity, estimate))
+    answers = paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
+    return {
+        name: _difference(tested, directions[name], int(times.size))
+        for name, tested in zip(questions, answers, strict=True)
+    }
+
+
+def _difference(tested: PairedDifference, direction: str, times: int) -> Difference:
+    p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
+    return Difference(
+        difference=tested.estimate,
+        low=finite(tested.bootstrap.low),
+        high=finite(tested.bootstrap.high),
+        p_hac=p_hac,
+        p_bootstrap=p_bootstrap,
+        verdict=_verdict(direction, tested.estimate, p_hac, p_bootstrap),
+        times=times,
+    )
 
 
 def _verdict(direction: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:
@@ -212,7 +246,7 @@ def _deflated(candidates: Sequence[Candidate]) -> dict[str, DeflatedSharpe]:
 
 def _sharpe(returns: Doubles) -> float:
     defined = returns[~np.isnan(returns)]
-    if defined.size < 2 or np.ptp(defined) == 0:
+    if defined.size < 2 or is_constant(defined, float(np.abs(defined).max())):
         return float("nan")
     return float(defined.mean() / defined.std(ddof=1))
 
