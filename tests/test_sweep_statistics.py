@@ -205,7 +205,7 @@ def test_what_cannot_be_computed_is_said() -> None:
     short = [cell(name, 0.0, i, days=slice(0, 12)) for i, name in enumerate(("a", "b"), start=1)]
     found = sweep_statistics(short, metric="rank_IC", bootstrap=QUICK)
     assert found is not None
-    assert "12 times are too few for labels that overlap by 6" in caption(found)
+    assert "no marks by rank_IC: 12 defined values are fewer than 30, 5 times the look-ahead of 6" in caption(found)
     assert "12 times are too few for 16 blocks" in caption(found)
     undirected = sweep_statistics(CELLS, metric="turnover", bootstrap=QUICK)
     assert undirected is not None
@@ -259,6 +259,7 @@ def test_every_form_of_the_table_carries_the_statistics(ended: list[CellResult])
     rows = {row["cell"]: row for row in csv.DictReader(io.StringIO(board.to_csv()))}
     better = rows["model.alpha=3"]
     assert (better["rank_IC_low"], better["rank_IC_high"], better["rank_IC_t"]) == ("0.01", "0.09", "2.5")
+    assert better["rank_IC_p"] == "0.01"
     assert better["rank_IC_vs_reference_verdict"] == "better"
     assert float(better["rank_IC_vs_reference_p_hac"]) < 0.05
     assert (better["in_confidence_set"], better["reference"], better["trials"]) == ("True", "model.alpha=1", "4")

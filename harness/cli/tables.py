@@ -15,6 +15,7 @@ from harness.experiment import ExperimentResult
 from harness.leaderboard import Leaderboard
 from harness.leaderboard import Row as LeaderboardRow
 from harness.samples import RowIndex
+from harness.significance import why_untested
 from harness.sweep import Outcome
 from harness.sweep_plan import SweepPlan
 from harness.sweep_statistics import mark, name_mark
@@ -99,7 +100,7 @@ def result_summary(result: ExperimentResult) -> str:
     period = f"{calendar[0]['test'][0]} … {calendar[-1]['test'][1]}, {result.metrics['rows']:,} predictions"
     source = "found in the store" if result.reused else f"computed in {seconds:.1f} s"
     return (
-        f"test      {period}\n"
+        f"test      {period}{_undefined(result)}\n"
         f"{_evidence(result)}"
         f"cost      {source}, peak memory {provenance['peak_memory_mb']:,} MB\n"
         f"snapshot  {result.folder / 'snapshot.json'}"
@@ -163,13 +164,25 @@ def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | 
 
 
 def _evidence(result: ExperimentResult) -> str:
-    """Return what the intervals mean, and the t-values of the mean ICs."""
+    """Return what the intervals mean, and the tests of the mean ICs, or why there is none."""
     if result.intervals is None:
         return ""
     level = result.intervals["IC"]["level"]
-    tests = {METRICS[name].heading: result.intervals[name]["t"] for name in ("IC", "rank_IC")}
-    values = ", ".join(f"{heading} t = {'–' if t is None else f'{t:.2f}'}" for heading, t in tests.items())
+    tests = {METRICS[name].heading: result.intervals[name] for name in ("IC", "rank_IC")}
+    if all(test["p"] is None for test in tests.values()):
+        defined = result.metrics["days"] - result.metrics["undefined_days"]
+        why = why_untested(defined, result.snapshot.identity["look_ahead"])
+        return f"evidence  {level:.0%} intervals; no t-value of the mean IC: {why}\n"
+    values = ", ".join(
+        f"{heading} t = {'–' if t['t'] is None else f'{t["t"]:.2f} (p = {t["p"]:.3f})'}" for heading, t in tests.items()
+    )
     return f"evidence  {level:.0%} intervals; {values}, allowing for labels that overlap\n"
+
+
+def _undefined(result: ExperimentResult) -> str:
+    """Return how many test days the mean IC leaves out: of labels that are not known yet, or where nothing varies."""
+    lacking = result.metrics["undefined_days"]
+    return f"; {lacking:,} of {result.metrics['days']:,} test days have no defined IC" if lacking else ""
 
 
 def _dates(segment: Segment | None, calendar: Calendar) -> str:

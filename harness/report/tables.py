@@ -250,7 +250,7 @@ def _share(value: float | None) -> Entry:
 def _period(metric: MetricRecord, test: HacTest) -> Entry:
     if math.isnan(test.estimate):
         return Entry("–")
-    detail = "" if math.isnan(test.t_value) else f"t = {test.t_value:.2f}"
+    detail = "" if math.isnan(test.t_value) else f"t = {test.t_value:.2f}, p = {test.p_value:.3f}"
     return Entry(metric.text(test.estimate), test.estimate, detail)
 
 

@@ -18,6 +18,7 @@ from harness.significance.bootstrap import (
     question,
 )
 from harness.significance.confidence_set import ModelConfidenceSet, model_confidence_set
+from harness.significance.defined import why_untested
 from harness.significance.hac import HacTest, hac_mean
 from harness.significance.overfitting import BacktestOverfitting, probability_of_backtest_overfitting
 from harness.significance.paired import (
@@ -62,4 +63,5 @@ __all__ = [
     "question",
     "subperiod_stability",
     "volatility_regimes",
+    "why_untested",
 ]

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 STAGE = "significance"
-_WIDEST = 10.0  # an interval that reaches over more than ten times the range of the values says nothing
+_WIDEST = 3.0  # an interval that reaches over more than three times the range of the values says nothing
 _STILL = 1e-9  # a resample does not vary when its standard error is that share of the series' own
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "is_long_enough",
     "shortest",
     "varies",
+    "why_untested",
 ]
 
 Doubles = npt.NDArray[np.float64]
@@ -62,6 +63,15 @@ def shortest(look_ahead: int) -> int:
 def is_long_enough(count: int, look_ahead: int) -> bool:
     """Whether `count` values of that overlap carry any information on their own variance."""
     return count >= shortest(look_ahead)
+
+
+def why_untested(count: int, look_ahead: int) -> str:
+    """Return in words why `count` values of that overlap have neither interval nor t-value."""
+    if is_long_enough(count, look_ahead):
+        return "nearly all values are equal"
+    if look_ahead == 1:
+        return f"{count} defined values are fewer than {SHORTEST}"
+    return f"{count} defined values are fewer than {shortest(look_ahead)}, {SPANS} times the look-ahead of {look_ahead}"
 
 
 def is_constant(values: Doubles, magnitude: float) -> bool:

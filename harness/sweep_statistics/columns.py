@@ -13,14 +13,14 @@ __all__ = ["BETTER", "IN_SET", "WORSE", "caption", "csv_heads", "csv_values", "m
 BETTER, WORSE, IN_SET = "▲", "▼", "●"
 _MARKS = {"better": BETTER, "worse": WORSE}
 _PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
-_BOUNDS = ("low", "high")
+_BOUNDS, _TEST = ("low", "high"), ("t", "p")
 # Cells without a comparison that are named one by one.
 _NAMED = 3
 
 
 def csv_heads(metrics: Sequence[str]) -> list[str]:
     """Return the names of the columns: per metric its interval and its difference to the reference, then the rest."""
-    bounds = [f"{metric}_{bound}" for metric in metrics for bound in (*_BOUNDS, "t")]
+    bounds = [f"{metric}_{bound}" for metric in metrics for bound in (*_BOUNDS, *_TEST)]
     parts = [f"{metric}_vs_reference_{part}" for metric in metrics for part in _PARTS]
     return [*bounds, *parts, "reference", "confidence_set_p", "in_confidence_set", "deflated_sharpe", "trials"]
 
@@ -32,7 +32,7 @@ def csv_values(
     statistics: SweepStatistics | None,
 ) -> list[str]:
     """Return the values of one row under `csv_heads`, every number in full precision, empty where there is none."""
-    bounds = [intervals.get(metric, {}).get(bound) for metric in metrics for bound in (*_BOUNDS, "t")]
+    bounds = [intervals.get(metric, {}).get(bound) for metric in metrics for bound in (*_BOUNDS, *_TEST)]
     parts: list[object] = []
     for metric in metrics:
         difference = None if row is None else row.differences.get(metric)

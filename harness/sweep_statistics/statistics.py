@@ -28,6 +28,7 @@ from harness.significance import (
     paired_question,
     probability_of_backtest_overfitting,
     subperiod_stability,
+    why_untested,
 )
 from harness.significance.defined import is_constant
 from harness.sweep import CellResult
@@ -231,7 +232,7 @@ def _confidence_set(
     overlap = overlap_of(having[0].snapshot.identity, estimate)
     found = model_confidence_set(losses, names, SIZE, bootstrap=bootstrap, look_ahead=overlap)
     if all(math.isnan(p) for p in found.p_values):
-        notes.append(f"no confidence set: {found.count} times are too few for labels that overlap by {overlap}")
+        notes.append(f"no confidence set, and no marks by {metric}: {why_untested(found.count, overlap)}")
         return None
     return found
 
