@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from harness.artifacts import canonical_json
 from harness.config import compose_config
 from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, Evaluation, Judged, evaluate, intervals
 from harness.experiment import run_experiment
+from harness.observer import Silent
 from harness.significance import Bootstrap, bootstrap_interval, hac_mean
 from tests.test_evaluation import SIGNAL, STRATEGY, Both, market, signal
 
@@ -87,6 +88,44 @@ def test_what_is_undefined_is_null_and_the_record_is_json() -> None:
     assert found["long_short_return"]["low"] is None
     assert found["IC"] == {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": None, "p": None}
     canonical_json(found)
+
+
+@dataclass
+class Counting(Silent):
+    """Counts the units of each stage."""
+
+    total: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+
+    def start(self, stage: str, total: int) -> None:
+        self.total[stage], self.done[stage] = total, 0
+
+    def advance(self, stage: str, done: int = 1) -> None:
+        self.done[stage] += done
+
+    def finish(self, stage: str, note: str = "") -> None:
+        self.finished.append(stage)
+
+
+def test_the_intervals_tell_their_progress_and_no_number_depends_on_it() -> None:
+    evaluation, how = judged()
+    observer = Counting()
+    told = intervals(evaluation, how, BOOTSTRAP, observer)
+    assert told == intervals(evaluation, how, BOOTSTRAP)
+    assert observer.done["significance"] == observer.total["significance"] >= len(told) - 1
+    assert observer.finished == ["significance"]
+
+
+def test_each_interval_has_the_bits_that_it_has_alone() -> None:
+    evaluation, how = judged()
+    found = intervals(evaluation, how, BOOTSTRAP)
+    for name in ("IC", "ICIR", "turnover", "MSE"):
+        estimate = ESTIMATES[name]
+        assert estimate.statistic != "drawdown"
+        series = evaluation.series[estimate.series]
+        alone = bootstrap_interval(series, estimate.statistic, bootstrap=BOOTSTRAP, look_ahead=how.overlap(estimate))
+        assert (found[name]["low"], found[name]["high"]) == (alone.low, alone.high)
 
 
 def test_a_run_records_its_intervals_and_finds_them_again_in_the_store(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from harness.sweep_statistics import (
 )
 from tests.data.small_panel import small_panel
 from tests.significance.series import autoregressive
+from tests.test_intervals import Counting
 
 DAYS = np.arange("2017-01-01", "2018-07-01", dtype="datetime64[D]").astype("datetime64[ns]")
 QUICK = Bootstrap(repetitions=199, block_length=10.0)
@@ -211,6 +212,14 @@ def test_what_cannot_be_computed_is_said() -> None:
     assert undirected is not None
     assert "no side of turnover is better" in caption(undirected)
     assert sweep_statistics(CELLS[:1], metric="rank_IC") is None
+
+
+def test_the_statistics_tell_their_progress() -> None:
+    observer = Counting()
+    found = sweep_statistics(CELLS, metric="rank_IC", bootstrap=QUICK, observer=observer)
+    assert found == sweep_statistics(CELLS, metric="rank_IC", bootstrap=QUICK)
+    assert observer.done == observer.total == {"statistics": 1 + len(CELLS)}
+    assert observer.finished == ["statistics"]
 
 
 def test_two_seeds_of_nothing_are_rarely_told_apart() -> None:

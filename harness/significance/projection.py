@@ -44,7 +44,7 @@ def projector(count: int, degrees: int) -> Projector:
     chunks = -(-count // width)
     wanted = 1 + degrees
     if count * wanted <= _NODES * (count + chunks * wanted):
-        return Projector(_cosines(np.arange(count), count, degrees), np.eye(wanted)[None])
+        return Projector(_cosines(np.arange(count, dtype=np.float64), count, degrees), np.eye(wanted)[None])
     nodes = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)  # on [−1, 1]
     local = (2.0 * np.arange(width) + 1.0) / width - 1.0
     orders = np.arange(1, _NODES)

@@ -68,6 +68,7 @@ class Moments:
 
     means: Doubles
     projections: Doubles
+    _projector: Projector
 
     def __init__(self, moments: Doubles, degrees: int, block_length: float) -> None:
         """Resample (T, K) moments in blocks of that mean length, and project them on ν cosines."""
@@ -77,12 +78,11 @@ class Moments:
         self._twice = np.concatenate((deviations, deviations), axis=1)  # (K, 2T): no block has to wrap around
         self._degrees = degrees
         self._leave = np.float32(1.0 / block_length)
-        self._projector: Projector | None = None
 
     @property
     def count(self) -> int:
         """T, the length of the series."""
-        return self._twice.shape[1] // 2
+        return int(self._twice.shape[1] // 2)
 
     def prepare(self, repetitions: int) -> None:
         """Make room for R resamples."""
@@ -92,7 +92,6 @@ class Moments:
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
         """Keep the means and projections of (r, T) draws."""
-        assert self._projector is not None, "prepare comes first"
         weights, cosines = self._projector.weights, self._projector.cosines
         (chunks, inner, outer), width = cosines.shape, len(self._twice)
         number = min(max(1, _PATHS_AT_ONCE // (width * chunks * len(weights))), len(starts))

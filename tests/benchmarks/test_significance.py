@@ -7,13 +7,16 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.significance import (
+    Bootstrap,
     bootstrap_interval,
+    bootstrap_intervals,
     hac_mean,
     model_confidence_set,
     paired_difference,
     probability_of_backtest_overfitting,
+    question,
 )
-from tests.significance.series import LOOK_AHEAD, autoregressive
+from tests.significance.series import LOOK_AHEAD, autoregressive, overlapping
 
 pytestmark = pytest.mark.nightly
 
@@ -27,6 +30,26 @@ def test_intervals_beside_twelve_metrics(benchmark: BenchmarkFixture, metrics: n
     hac_mean(metrics[0])
     intervals = benchmark(lambda: [bootstrap_interval(series, "ir", look_ahead=LOOK_AHEAD) for series in metrics])
     assert all(i.low < i.estimate < i.high for i in intervals)
+
+
+@pytest.mark.parametrize("count", [860, 40_000])
+def test_all_intervals_of_one_run(benchmark: BenchmarkFixture, count: int) -> None:
+    """As many as a run with a portfolio has, of days or of hours."""
+    generator = np.random.default_rng(3)
+    labelled = overlapping(generator, (7, count)) * 0.01 + 0.02
+    returns = generator.standard_normal((6, count)) * 0.01
+    questions = [
+        *(question(series, "mean", LOOK_AHEAD) for series in labelled),
+        *(question(series, "ir", LOOK_AHEAD) for series in labelled[:2]),
+        *(question(series, "mean", 1) for series in returns),
+        *(question(series, "ir", 1) for series in returns[:2]),
+        *(question(series, "drawdown", 1) for series in returns[:2]),
+    ]
+    hac_mean(labelled[0])
+    found = benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: bootstrap_intervals(questions, Bootstrap()), rounds=5, warmup_rounds=1
+    )
+    assert all(interval.low < interval.high for interval in found)
 
 
 def test_a_paired_difference(benchmark: BenchmarkFixture, metrics: np.ndarray) -> None:

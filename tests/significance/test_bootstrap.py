@@ -11,12 +11,14 @@ import pytest
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from harness import metrics
 from harness.errors import ConfigError, DataError
 from harness.portfolio import risk_analysis
 from harness.significance import Bootstrap, bootstrap_interval, drawdown_interval, hac_mean
 from harness.significance.long_run import cosine_basis
+from harness.significance.projection import projector
 from harness.significance.resampling import Falls, Moments, automatic_block_length, resample
 from harness.significance.statistic import Statistic, smooth_difference, smooth_statistic
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
@@ -64,6 +66,28 @@ def test_a_resample_is_made_of_wrapped_blocks() -> None:
     paths = np.cumsum(series[rows], axis=1)
     falls = (paths - np.maximum.accumulate(paths, axis=1)).min(axis=1)
     np.testing.assert_allclose(resampled_drawdowns(series, block_length=7.5, repetitions=20, seed=3), falls, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "degrees"), [(3001, 48), (5000, 30), (4001, 47)])
+def test_projecting_through_nodes_changes_nothing_but_rounding(count: int, degrees: int) -> None:
+    assert projector(count, degrees).weights.shape[1] < degrees
+    series = a_series(4, count) + 5.0
+    rows = resamples_by_hand(count, 7.5, 3, seed=3)
+    means, projections = resampled_moments(series[:, None], degrees, block_length=7.5, repetitions=3, seed=3)
+    exact = series[rows] @ cosine_basis(count, degrees)
+    np.testing.assert_allclose(projections[:, 0], exact, atol=1e-12 * np.abs(series).max() * math.sqrt(count))
+    np.testing.assert_allclose(means[:, 0], series[rows].mean(axis=1), rtol=1e-13)
+
+
+def test_no_bit_depends_on_threads_or_on_what_else_is_resampled() -> None:
+    series, other = a_series(5, 3000), a_series(6, 3000)
+    alone = Moments(series[:, None], 48, 7.5)
+    resample([alone], repetitions=20, seed=1)
+    again = Moments(series[:, None], 48, 7.5)
+    with threadpool_limits(2):
+        resample([Moments(other[:, None], 12, 3.0), again, Falls(other, 2.0)], repetitions=20, seed=1)
+    assert (alone.means == again.means).all()
+    assert (alone.projections == again.projections).all()
 
 
 def test_resampled_means_vary_as_politis_and_romano_derive() -> None:
