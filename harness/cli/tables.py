@@ -173,10 +173,13 @@ def _evidence(result: ExperimentResult) -> str:
         defined = result.metrics["days"] - result.metrics["undefined_days"]
         why = why_untested(defined, result.snapshot.identity["look_ahead"])
         return f"evidence  {level:.0%} intervals; no t-value of the mean IC: {why}\n"
-    values = ", ".join(
-        f"{heading} t = {'–' if t['t'] is None else f'{t["t"]:.2f} (p = {t["p"]:.3f})'}" for heading, t in tests.items()
-    )
+    values = ", ".join(f"{heading} t = {_test(test)}" for heading, test in tests.items())
     return f"evidence  {level:.0%} intervals; {values}, allowing for labels that overlap\n"
+
+
+def _test(test: Mapping[str, float | None]) -> str:
+    t, p = test["t"], test["p"]
+    return "–" if t is None or p is None else f"{t:.2f} (p = {p:.3f})"
 
 
 def _undefined(result: ExperimentResult) -> str:

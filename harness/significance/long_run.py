@@ -27,8 +27,8 @@ Measured size at a nominal 5 % over 1,500 to 3,000 Gaussian series of T = 860 | 
     the same, at least that of 21 times    .061 | .062  .062 | .063  .053 | .053
     =====================================  ===========  ===========  ==========================
 
-On short ranges, labels of 21 times side by side (1,500 series each, standard error 0.6 points), and what reading the same
-t-value against 1.96 would reject:
+On short ranges, that hold so many labels of 21 times side by side (1,500 series each, standard error 0.6 points), and
+what reading the same t-value against 1.96 would reject:
 
     ====================  ============  ============  ============  ============
     labels                5, ν = 2      10, ν = 4     20, ν = 8     50, ν = 21
