@@ -86,6 +86,11 @@ class ExperimentResult:
         found = self.snapshot.metrics["intervals"]
         return None if found is None else dict(found)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the metrics: what is undefined, missing or taken otherwise, with counts."""
+        return tuple(self.snapshot.metrics.get("notes", ()))
+
     def predictions(self) -> Predictions:
         """Read the predictions of all windows."""
         return Predictions.read_parquet(self.folder / PREDICTIONS)
@@ -175,6 +180,7 @@ def _identity(job: Job, folder: Path) -> dict[str, Any]:
         "config": settings_of(job.config),
         "data": {"name": job.panel.name, "fingerprint": job.panel.fingerprint},
         "look_ahead": job.config.label.look_ahead,
+        "year": {"periods": job.year.periods, "source": job.year.source},
         "features": json.loads((folder / RESOLVED).read_text(encoding="utf-8")),
         "windows": describe_windows(job.windows, job.panel.calendar),
     }

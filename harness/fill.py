@@ -178,7 +178,10 @@ def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | No
     """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
     job = Job(config, ArtifactStore(Path(config.output.store)), shelf=shelf, shared=True)
     try:
-        return None if job.store.find(job.result_key) is not None else _Cell(position, job)
+        if job.store.find(job.result_key) is not None:
+            return None
+        _ = job.rows  # what cannot be judged is not begun
+        return _Cell(position, job)
     except Exception:
         return None  # somebody's own source may raise anything; the serial run reports it
 

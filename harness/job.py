@@ -16,7 +16,7 @@ from harness.code_digest import code_digest
 from harness.config import ExperimentConfig
 from harness.contracts import check_object, traits_of
 from harness.data.panel import Panel
-from harness.evaluation import Evaluation, Judged, evaluate, intervals
+from harness.evaluation import Evaluation, Judged, Year, evaluate, intervals, year_of
 from harness.instantiate import describe, modules_of
 from harness.interfaces import (
     AdaptationTraits,
@@ -29,9 +29,10 @@ from harness.interfaces import (
 )
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
+from harness.preflight import check
 from harness.provenance import Stopwatch, provenance
 from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage
-from harness.samples import SampleTable
+from harness.samples import RowIndex, SampleTable
 from harness.schedule import describe_windows, resolve_windows
 from harness.shelf import Shelf
 from harness.stages import Stages, panel_key_of
@@ -110,6 +111,17 @@ class Job:
     def windows(self) -> tuple[Window, ...]:
         """The walk-forward schedule."""
         return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
+
+    @cached_property
+    def rows(self) -> RowIndex:
+        """The rows, once panel and configuration are found fit to be judged; refused otherwise, see `check`."""
+        return check(self.config, self.panel, self.windows)
+
+    @cached_property
+    def year(self) -> Year:
+        """What annualised figures take a year to be."""
+        criteria = self.config.evaluation
+        return year_of(self.panel.calendar, criteria.signal.periods_per_year, criteria.rules)
 
     @cached_property
     def table(self) -> SampleTable:
@@ -192,7 +204,15 @@ class Job:
         return window_stage(self.table, self.windows, self._recipe, cache=self._cache, observer=self.observer)
 
     def make_result(self) -> Path:
-        """Return the folder of the result: everything but its snapshot."""
+        """Return the folder of the result: everything but its snapshot.
+
+        Raises
+        ------
+        HarnessError
+            When panel and configuration alone say that it cannot be judged, before anything is computed.
+        """
+        if self.store.find(self.result_key) is None:
+            _ = self.rows
         return self.store.get_or_make(self.result_key, self._make)
 
     def _make(self, folder: Path) -> None:
@@ -278,9 +298,10 @@ class Job:
     def _judge(self, rolled: RollingResult, folder: Path) -> None:
         config, predictions = self.config, rolled.predictions
         with self.watch.stage("evaluation"):
-            evaluation = self._evaluated(predictions)
+            same_unit = bool(getattr(config.preprocess, "keeps_label_unit", False))
+            evaluation = self._evaluated(predictions, same_unit=same_unit)
             truth = _truth(self.panel, predictions, config)
-            oracle = None if truth is None else self._evaluated(truth)
+            oracle = None if truth is None else self._evaluated(truth, same_unit=True)
         metrics = {
             "overall": evaluation.overall,
             "per_window": evaluation.per_window,
@@ -288,6 +309,7 @@ class Job:
             "intervals": self._intervals(evaluation),
             "oracle": None if oracle is None else oracle.overall,
             "predictions": predictions.digest,
+            "notes": list(evaluation.notes),
         }
         predictions.write_parquet(folder / PREDICTIONS)
         evaluation.write_series(folder / SERIES)
@@ -296,8 +318,16 @@ class Job:
         names, dropped = self.stages.feature_names(self.panel), self.stages.dropped_features(self.panel)
         _write(folder / RESOLVED, {"features": names, "dropped": dropped})
 
-    def _evaluated(self, predictions: Predictions) -> Evaluation:
-        return evaluate(predictions, self.panel, self.config.evaluation, horizon=self.config.label.horizon)
+    def _evaluated(self, predictions: Predictions, *, same_unit: bool) -> Evaluation:
+        label = self.config.label
+        return evaluate(
+            predictions,
+            self.panel,
+            self.config.evaluation,
+            horizon=label.horizon,
+            look_ahead=label.look_ahead,
+            same_unit=same_unit,
+        )
 
     def _intervals(self, evaluation: Evaluation) -> dict[str, dict[str, float | None]] | None:
         criteria, label = self.config.evaluation, self.config.label

@@ -80,7 +80,7 @@ def long_short_return(score: Values, label: Values, offsets: Offsets, quantile: 
 
     Half, because the capital is split over both sides (qlib ``calc_long_short_return``). A side holds ⌊quantile · m⌋
     of the m scored rows; they are chosen before the labels are looked at, and averaged over those that have one. Of
-    equal scores the earlier row comes first on either side.
+    equal scores the earlier row comes first on either side. NaN where all scores are equal: there is no best.
     """
     _check_quantile(quantile)
     keep = ~np.isnan(score)
@@ -90,13 +90,16 @@ def long_short_return(score: Values, label: Values, offsets: Offsets, quantile: 
         chosen = _first_share(ascending, offsets, quantile) & ~np.isnan(label)
         return _group_mean(label[chosen], _offsets_of(offsets, chosen))
 
-    return (side(-score) - side(score)) / 2.0
+    result = (side(-score) - side(score)) / 2.0
+    result[_constant(score, offsets)] = np.nan
+    return result
 
 
 def top_turnover(score: Values, codes: Codes, offsets: Offsets, quantile: float = 0.2, lag: int = 1) -> Doubles:
     """Return (S,) float64, the share of the top-quantile instruments that was not there `lag` times before.
 
-    NaN for the first `lag` times and where one of the two top quantiles is empty.
+    NaN for the first `lag` times and where one of the two top quantiles is empty, or arbitrary because all scores are
+    equal.
 
     Parameters
     ----------
@@ -117,6 +120,7 @@ def top_turnover(score: Values, codes: Codes, offsets: Offsets, quantile: float 
     top = _first_share(-score, offsets, quantile)
     held = np.zeros((offsets.size - 1, int(codes.max(initial=-1)) + 1), dtype=np.bool_)  # (S, N)
     held[_times(offsets)[top], codes[top]] = True
+    held[_constant(score, offsets)] = False
     size = held.sum(axis=1)
     kept = (held[lag:] & held[:-lag]).sum(axis=1)
     turnover = np.full(size.size, np.nan)
@@ -280,6 +284,15 @@ def _first_share(values: Values, offsets: Offsets, quantile: float) -> npt.NDArr
     chosen = np.zeros(values.size, dtype=np.bool_)
     chosen[order[rank < np.repeat((counts * quantile).astype(np.int64), counts)]] = True
     return chosen
+
+
+def _constant(values: Values, offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Return (S,) bool, whether a time has rows and all its values are equal."""
+    times = _times(offsets)
+    varied = np.zeros(offsets.size - 1, dtype=np.bool_)
+    varied[times[1:][(values[1:] != values[:-1]) & (times[1:] == times[:-1])]] = True
+    found: npt.NDArray[np.bool_] = ~varied & (np.diff(offsets) > 0)
+    return found
 
 
 def _check_quantile(quantile: float) -> None:

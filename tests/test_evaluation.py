@@ -21,7 +21,7 @@ from harness.evaluation import (
     merge,
     read_series,
 )
-from harness.portfolio import TopkDropout, backtest, risk_analysis
+from harness.portfolio import Rules, TopkDropout, backtest, risk_analysis
 from harness.predictions import Predictions
 
 TIMES, NAMES, START = 60, 20, 10
@@ -34,6 +34,7 @@ class Both:
     signal: SignalEvaluation = SIGNAL
     portfolio: TopkDropout | None = STRATEGY
     extra: tuple[Metric, ...] = ()
+    rules: Rules = "harness"
 
 
 def market(first: str = "2019-11-15") -> Panel:

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.migrations", "harness.compare", "harness.baseline"),
     ("harness.suite", "harness.evidence"),
     ("harness.config",),
-    ("harness.schedule", "harness.schema"),
+    ("harness.schedule", "harness.schema", "harness.preflight"),
     ("harness.stages",),
     ("harness.job",),
     ("harness.experiment",),

@@ -69,7 +69,7 @@ def test_the_label_s_overlap_counts_where_values_share_labels_and_nowhere_else()
     assert (found["IC"]["low"], found["IC"]["block_length"]) == (ic.low, ic.block_length)
     assert ic.block_length >= 9
     excess = bootstrap_interval(evaluation.series["excess_return"], bootstrap=automatic, look_ahead=1)
-    assert found["excess_return"]["low"] == pytest.approx(excess.low * SIGNAL.periods_per_year)
+    assert found["excess_return"]["low"] == pytest.approx(excess.low * evaluation.periods_per_year)
 
 
 def test_the_mean_ics_have_the_t_value_that_allows_for_the_overlap() -> None:

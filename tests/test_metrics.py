@@ -126,9 +126,16 @@ class TestReturns:
         assert result.tolist() == pytest.approx([(0.1 - (-0.1 - 0.3) / 2) / 2])
 
     def test_of_equal_scores_the_earlier_row_comes_first(self):
-        score = np.zeros(5, dtype=np.float32)
+        score = np.array([1, 0, 1, 0, 1], dtype=np.float32)
         result = metrics.long_short_return(score, self.LABEL, self.OFFSETS, quantile=0.2)
-        assert result.tolist() == [0.0]
+        assert result.tolist() == [(self.LABEL[0] - self.LABEL[1]) / 2]
+
+    def test_where_all_scores_are_equal_there_is_no_best(self):
+        score = np.ones(self.LABEL.size, dtype=np.float32)
+        codes = np.arange(self.LABEL.size)
+        assert np.isnan(metrics.long_short_return(score, self.LABEL, self.OFFSETS, quantile=0.2)).all()
+        twice = np.array([0, self.LABEL.size, 2 * self.LABEL.size])
+        assert np.isnan(metrics.top_turnover(np.tile(score, 2), np.tile(codes, 2), twice)).all()
 
     def test_too_few_rows_for_a_side_are_undefined(self):
         assert np.isnan(metrics.long_short_return(self.SCORE, self.LABEL, self.OFFSETS, quantile=0.1)).all()

@@ -432,8 +432,8 @@ class TestRisk:
 
     @pytest.mark.parametrize("returns", [[], [0.1], [0.1, 0.1]])
     def test_what_is_undefined_is_nan(self, returns):
-        assert np.isnan(risk_analysis(np.array(returns, dtype=np.float64)).information_ratio)
+        assert np.isnan(risk_analysis(np.array(returns, dtype=np.float64), 252).information_ratio)
 
     def test_an_unknown_mode_is_refused(self):
         with pytest.raises(ConfigError, match="cannot be summarised"):
-            risk_analysis(self.RETURNS, mode="log")
+            risk_analysis(self.RETURNS, 252, mode="log")

@@ -11,13 +11,15 @@ from harness.cli import tables
 from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
-from harness.samples import index_rows
+from harness.evaluation import year_of
+from harness.preflight import check
 from harness.schedule import describe_windows, resolve_windows
 
 __all__ = ["add", "explain"]
 
 _HELP = """\
-Print every window of a configuration: dates, purge and rows, without computing a feature or fitting anything.
+Print every window of a configuration: dates, purge and rows, without computing a feature or fitting anything; refuse
+what `bench run` would refuse for its data or its evaluation.
 
 examples:
   bench explain data=cn_csi300 windows.step=20
@@ -40,11 +42,14 @@ def explain(arguments: Arguments, out: Console, err: Console) -> int:
         panel = stages_of(config, observer).panel()
     look_ahead = config.label.look_ahead
     windows = resolve_windows(config.windows, panel.calendar, look_ahead)
-    rows = index_rows(panel, listed=config.samples.rows == "listed")
+    rows = check(config, panel, windows)
     if arguments.json:
         described = describe_windows(windows, panel.calendar)
         out.print(canonical_json({"look_ahead": look_ahead, "windows": described}, indent=1), markup=False, end="")
         return 0
     show(out, tables.windows_table(windows, panel.calendar, rows))
     out.print(tables.windows_summary(config, look_ahead), markup=False, soft_wrap=True)
+    criteria = config.evaluation
+    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
+    out.print(f"a year    {year.periods:,} times ({year.source})", markup=False, soft_wrap=True)
     return 0

@@ -101,9 +101,11 @@ def result_summary(result: ExperimentResult) -> str:
     source = "found in the store" if result.reused else f"computed in {seconds:.1f} s"
     return (
         f"test      {period}{_undefined(result)}\n"
+        f"{_year(result)}"
         f"{_evidence(result)}"
         f"cost      {source}, peak memory {provenance['peak_memory_mb']:,} MB\n"
         f"snapshot  {result.folder / 'snapshot.json'}"
+        f"{''.join(f'{chr(10)}note      {note}' for note in result.notes)}"
     )
 
 
@@ -161,6 +163,12 @@ def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | 
     is_best = row.outcome == Outcome.DONE and value is not None and value == best
     sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
     return Text(f"{board.metric(metric).text(value)}{sign}", style="bold green" if is_best else "")
+
+
+def _year(result: ExperimentResult) -> str:
+    """Return by what returns and ratios per year are annualised."""
+    year = result.snapshot.identity["year"]
+    return f"a year    {year['periods']:,} times ({year['source']})\n"
 
 
 def _evidence(result: ExperimentResult) -> str:

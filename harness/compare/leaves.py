@@ -18,9 +18,10 @@ def metric_leaves(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return path → value of every leaf of a snapshot's metrics.
 
     A record in a list is addressed by its ``window``, ``year`` or ``name`` where these tell all of them apart, so that
-    one window more does not shift the others; by its position otherwise. That key itself is no leaf.
+    one window more does not shift the others; by its position otherwise. That key itself is no leaf. Notes are text for
+    people, about numbers that are leaves themselves.
     """
-    return dict(_walk(metrics, ""))
+    return dict(_walk({name: value for name, value in metrics.items() if name != "notes"}, ""))
 
 
 def differences(baseline: object, candidate: object, path: str = "") -> tuple[IdentityDifference, ...]:

@@ -23,7 +23,7 @@ from harness.features.label import ForwardReturn
 from harness.instantiate import LATER, build_record
 from harness.interfaces import Adaptation, Model, Preprocess
 from harness.observer import Observer
-from harness.portfolio import TopkDropout
+from harness.portfolio import Rules, TopkDropout
 from harness.significance import Bootstrap
 from harness.windows import Kind
 
@@ -161,12 +161,15 @@ class EvaluationConfig:
         How intervals are made; None: no intervals.
     extra
         Metrics of one's own, see `harness.evaluation.Metric`.
+    rules
+        ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """
 
     signal: SignalEvaluation
     portfolio: TopkDropout | None
     significance: Bootstrap | None = None
     extra: tuple[Metric, ...] = field(default=(), metadata=LATER)
+    rules: Rules = "harness"
 
     def __post_init__(self) -> None:
         """Refuse what is no metric."""

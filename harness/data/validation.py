@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
+from harness.data.frequency import frequency_of
 from harness.data.panel import Panel
 from harness.errors import DataError
 
@@ -225,13 +226,15 @@ def describe(panel: Panel) -> dict[str, object]:
     rows = panel.traded & panel.membership
     per_time = rows.sum(axis=1)
     count = int(rows.sum())
+    frequency = frequency_of(panel.calendar)
     return {
         "name": panel.name,
         "times": len(panel.calendar),
         "instruments": len(panel.instruments),
         "first": panel.calendar.format(0),
         "last": panel.calendar.format(len(panel.calendar) - 1),
-        "frequency": "daily" if panel.calendar.is_daily else "intraday",
+        "frequency": frequency.name,
+        "times_per_year": frequency.periods_per_year,
         "prices": int(panel.traded.sum()),
         "rows": count,
         "missing": {name: float(np.isnan(values[rows]).sum() / max(count, 1)) for name, values in panel.fields.items()},

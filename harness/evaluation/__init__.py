@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from harness.data.panel import Panel
-from harness.evaluation.extra import Metric, check_extra, evaluate_extra, own_directions, own_metrics
+from harness.evaluation.extra import Metric, check_extra, check_needs, evaluate_extra, own_directions, own_metrics
 from harness.evaluation.intervals import ESTIMATES, Estimate, Judged, intervals
 from harness.evaluation.metric_records import (
     COLUMNS,
@@ -15,10 +16,12 @@ from harness.evaluation.metric_records import (
     headings_of,
     own_metric,
 )
+from harness.evaluation.notes import signal_notes
 from harness.evaluation.portfolio import evaluate_portfolio
 from harness.evaluation.record import Evaluation, Number, Record, merge, read_series
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
-from harness.portfolio import TopkDropout, backtest
+from harness.evaluation.year import Year, year_of
+from harness.portfolio import Rules, TopkDropout, backtest
 from harness.predictions import Predictions
 
 __all__ = [
@@ -35,7 +38,9 @@ __all__ = [
     "Number",
     "Record",
     "SignalEvaluation",
+    "Year",
     "check_extra",
+    "check_needs",
     "evaluate",
     "evaluate_extra",
     "evaluate_portfolio",
@@ -47,6 +52,8 @@ __all__ = [
     "own_metric",
     "own_metrics",
     "read_series",
+    "signal_notes",
+    "year_of",
 ]
 
 
@@ -64,13 +71,28 @@ class Criteria(Protocol):
         ...
 
     @property
+    def rules(self) -> Rules:
+        """Whose rules hold where nothing is configured: the harness's, or qlib's."""
+        ...
+
+    @property
     def extra(self) -> tuple[Metric, ...]:
         """Metrics of the user's own."""
         ...
 
 
-def evaluate(predictions: Predictions, panel: Panel, criteria: Criteria, *, horizon: int | None) -> Evaluation:
+def evaluate(
+    predictions: Predictions,
+    panel: Panel,
+    criteria: Criteria,
+    *,
+    horizon: int | None,
+    look_ahead: int = 1,
+    same_unit: bool = True,
+) -> Evaluation:
     """Judge predictions by all that `criteria` ask for: the signal, the portfolio that follows it, the user's own.
+
+    All of them take a year to have the same number of times, see `year_of`.
 
     Parameters
     ----------
@@ -82,11 +104,18 @@ def evaluate(predictions: Predictions, panel: Panel, criteria: Criteria, *, hori
         How to judge.
     horizon
         Times that the label's return spans; None when the label is not a return.
+    look_ahead
+        A label at s is known at s + look_ahead.
+    same_unit
+        Scores are in the unit of the raw label, see `evaluate_signal`.
     """
-    parts = [evaluate_signal(predictions, criteria.signal, horizon)]
+    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
+    config = replace(criteria.signal, periods_per_year=year.periods)
+    signal = evaluate_signal(predictions, config, horizon, same_unit=same_unit)
+    year_notes = () if year.note is None else (year.note,)
+    parts = [replace(signal, notes=(*year_notes, *signal_notes(predictions, look_ahead)))]
     if criteria.portfolio is not None:
-        result = backtest(panel, predictions, criteria.portfolio)
-        parts.append(evaluate_portfolio(result, criteria.signal.periods_per_year))
+        parts.append(evaluate_portfolio(backtest(panel, predictions, criteria.portfolio), year.periods))
     if criteria.extra:
-        parts.append(evaluate_extra(predictions, criteria.extra))
+        parts.append(evaluate_extra(predictions, criteria.extra, panel))
     return merge(*parts)

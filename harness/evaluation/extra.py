@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import metrics
-from harness.errors import ConfigError, DataError
+from harness.data.panel import Panel
+from harness.errors import ConfigError, DataError, closest
 from harness.evaluation.metric_records import METRIC_DIRECTIONS, UNITS, Direction, MetricRecord, own_metric
 from harness.evaluation.record import Evaluation, summarised
 from harness.instantiate import describe
 from harness.predictions import Predictions
 
-__all__ = ["Metric", "check_extra", "evaluate_extra", "own_directions", "own_metrics"]
+__all__ = ["Metric", "check_extra", "check_needs", "evaluate_extra", "own_directions", "own_metrics"]
 
 _MOST_DIGITS = 12
 # What leaderboards as CSV have beside the metrics.
@@ -28,6 +29,10 @@ class Metric(Protocol):
 
     Fields that it may have: `heading` (str), `unit` (``plain``, ``percent`` or ``count``) and `digits` (decimals), for
     the tables; see `harness.evaluation.metric_records.MetricRecord`.
+
+    One that has an attribute `needs`, names of panel fields, is given their values as second argument: name → (n,)
+    float32 at the rows of the predictions, NaN where missing. A panel without them is refused before anything is
+    fitted.
     """
 
     @property
@@ -83,6 +88,14 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 expected="higher | lower | none",
             )
         _check_display(metric, where)
+        needs = getattr(metric, "needs", ())
+        if isinstance(needs, str) or not all(isinstance(name, str) for name in needs):
+            raise ConfigError(
+                "The needs of a metric are names of fields.",
+                where=f"{where}.needs",
+                got=repr(needs),
+                expected='such as ("volume",)',
+            )
         taken.add(metric.name)
 
 
@@ -111,15 +124,53 @@ def own_metrics(identity: Mapping[str, Any]) -> dict[str, MetricRecord]:
     return {str(fields["name"]): own_metric(fields) for fields in extra}
 
 
-def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...]) -> Evaluation:
-    """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
+def needs_of(metric: Metric) -> tuple[str, ...]:
+    """Return the panel fields that a metric needs beside the predictions."""
+    return tuple(getattr(metric, "needs", ()))
+
+
+def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
+    """Refuse a metric that needs a field which the panel has not.
 
     Raises
     ------
+    ConfigError
+        Names the entry and the field.
+    """
+    known = tuple(fields)
+    for at, metric in enumerate(extra):
+        for name in needs_of(metric):
+            if name not in known:
+                raise ConfigError(
+                    f"The metric `{metric.name}` needs the field `{name}`, and the panel has none of that name.",
+                    where=f"evaluation.extra[{at}]",
+                    got=", ".join(known),
+                    expected=f"a field `{name}`",
+                    hint=closest(name, known),
+                )
+
+
+def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: Panel | None = None) -> Evaluation:
+    """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
+
+    Parameters
+    ----------
+    predictions
+        Scores and raw labels.
+    extra
+        The metrics.
+    panel
+        Whose fields metrics may need; None where none of them does.
+
+    Raises
+    ------
+    ConfigError
+        When a metric needs a field that is not there.
     DataError
         When a metric does not return one finite or undefined number per test time.
     """
-    series = {metric.name: _checked(metric, predictions) for metric in extra}
+    check_needs(extra, () if panel is None else panel.fields)
+    series = {metric.name: _checked(metric, predictions, panel) for metric in extra}
     return summarised(
         predictions.calendar,
         predictions.start,
@@ -129,8 +180,14 @@ def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...]) -> Evalu
     )
 
 
-def _checked(metric: Metric, predictions: Predictions) -> npt.NDArray[np.float64]:
-    values = np.asarray(metric.compute(predictions))
+def _checked(metric: Metric, predictions: Predictions, panel: Panel | None) -> npt.NDArray[np.float64]:
+    needed = needs_of(metric)
+    compute: Callable[..., object] = metric.compute
+    if needed and panel is not None:
+        at = (predictions.row_times, predictions.codes)
+        values = np.asarray(compute(predictions, {name: panel.fields[name][at] for name in needed}))
+    else:
+        values = np.asarray(compute(predictions))
     shape = predictions.times.shape
     is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)
     has_infinite = is_number and bool(np.isinf(values).any())

@@ -104,11 +104,17 @@ class Judged:
         """Return the look-ahead that makes neighbouring values of a series dependent; 1 when they share nothing."""
         return {"label": self.look_ahead, "lag": self.signal.lag + 1, "nothing": 1}[estimate.overlap]
 
-    def factor(self, estimate: Estimate) -> float:
-        """Return what the statistic of the series is multiplied by; NaN where that is undefined."""
-        periods = self.signal.periods_per_year
+    def factor(self, estimate: Estimate, periods: int | None) -> float:
+        """Return what the statistic of the series is multiplied by; NaN where that is undefined.
+
+        `periods` are the times in a year; only a metric that is not annualised can do without.
+        """
+        if estimate.unit == "none":
+            return 1.0
+        if periods is None:
+            return float("nan")
         per_horizon = float("nan") if self.horizon is None else periods / self.horizon
-        return {"none": 1.0, "horizon": per_horizon, "year": float(periods), "root": math.sqrt(periods)}[estimate.unit]
+        return {"horizon": per_horizon, "year": float(periods), "root": math.sqrt(periods)}[estimate.unit]
 
 
 def intervals(
@@ -146,7 +152,7 @@ def intervals(
     answers = bootstrap_intervals(questions, bootstrap, observer)
     found = {}
     for (name, estimate), answer in zip(wanted.items(), answers, strict=True):
-        interval = _in_unit(answer, estimate, judged)
+        interval = _in_unit(answer, estimate, judged, evaluation.periods_per_year)
         found[name] = _plain(
             {"low": interval.low, "high": interval.high, "level": interval.level, "block_length": interval.block_length}
         )
@@ -161,9 +167,9 @@ def _question(series: Doubles, estimate: Estimate, judged: Judged) -> Question:
     return question(values, estimate.statistic, judged.overlap(estimate))
 
 
-def _in_unit(interval: Interval, estimate: Estimate, judged: Judged) -> Interval:
+def _in_unit(interval: Interval, estimate: Estimate, judged: Judged, periods: int | None) -> Interval:
     """Return the interval of a series' statistic as one of the metric."""
-    interval = interval.scaled(judged.factor(estimate))
+    interval = interval.scaled(judged.factor(estimate, periods))
     if not (judged.compounds and _is_compounded(estimate)):
         return interval
     if estimate.statistic == "ir":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,8 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
     """Judge a portfolio by its returns beyond the benchmark, after costs (and before, ``…_without_cost``).
 
     ``excess_return``, ``information_ratio`` and ``max_drawdown`` are the last three columns of qlib's benchmark tables;
-    returns and cost are per year, ``portfolio_turnover`` is per time.
+    returns and cost are per year, ``portfolio_turnover`` is per time. Times without a return, behind the last price,
+    count in nothing.
 
     Parameters
     ----------
@@ -39,8 +42,11 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
     }
     mode = result.config.accumulate
 
-    def summarise(at: slice) -> dict[str, Number]:
+    known = ~np.isnan(net)
+
+    def summarise(span: slice) -> dict[str, Number]:
         summary: dict[str, Number] = {}
+        at = np.flatnonzero(known[span]) + span.start
         for suffix in ("", "_without_cost"):
             risk = risk_analysis(series[f"excess_return{suffix}"][at], periods_per_year, mode)
             summary[f"excess_return{suffix}"] = risk.annualized_return
@@ -52,4 +58,5 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
         summary["portfolio_turnover"] = metrics.mean(result.turnover[at])
         return summary
 
-    return summarised(result.calendar, result.start, result.window_starts, series, summarise)
+    found = summarised(result.calendar, result.start, result.window_starts, series, summarise)
+    return replace(found, periods_per_year=periods_per_year, notes=result.notes)

@@ -41,6 +41,10 @@ class Evaluation:
         (S,) ``datetime64[ns]``.
     series
         Name → (S,) float64, NaN where undefined.
+    periods_per_year
+        What a year was taken to be; None where nothing is annualised.
+    notes
+        What a reader must know beside the numbers: what is undefined, missing or taken otherwise, with counts.
     """
 
     overall: dict[str, Number]
@@ -48,6 +52,8 @@ class Evaluation:
     per_year: tuple[Record, ...]
     times: npt.NDArray[np.datetime64]
     series: Mapping[str, Doubles]
+    periods_per_year: int | None = None
+    notes: tuple[str, ...] = ()
 
     def write_series(self, path: Path) -> None:
         """Write the series as Parquet: column ``datetime``, then one per series; equal series give equal bytes."""
@@ -79,12 +85,17 @@ def merge(*evaluations: Evaluation) -> Evaluation:
     Raises
     ------
     DataError
-        When times or windows differ, or a metric or series occurs twice.
+        When times, windows or years differ, or a metric or series occurs twice.
     """
     first, *others = evaluations
     for other in others:
         if not np.array_equal(first.times, other.times) or len(first.per_window) != len(other.per_window):
             raise DataError("Evaluations of different times cannot be merged.", where="evaluation.merge")
+        years = {e.periods_per_year for e in (first, other)} - {None}
+        if len(years) > 1:
+            raise DataError(
+                "Evaluations that are annualised differently cannot be merged.", got=sorted(map(str, years))
+            )
         repeated = (first.overall.keys() & other.overall.keys()) | (first.series.keys() & other.series.keys())
         if repeated:
             raise DataError("Evaluations share metrics.", where="evaluation.merge", got=", ".join(sorted(repeated)))
@@ -94,6 +105,8 @@ def merge(*evaluations: Evaluation) -> Evaluation:
             per_year=_joined(first.per_year, other.per_year),
             times=first.times,
             series={**first.series, **other.series},
+            periods_per_year=first.periods_per_year or other.periods_per_year,
+            notes=(*first.notes, *other.notes),
         )
     return first
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import metrics
+from harness.data.frequency import frequency_of
 from harness.errors import ConfigError
 from harness.evaluation.record import Evaluation, Number, summarised
 from harness.predictions import Predictions
@@ -24,9 +25,11 @@ class SignalEvaluation:
     Attributes
     ----------
     quantile
-        Share of the instruments on each side of the long-short portfolio, and in the top whose turnover is counted.
+        Share of the instruments on each side of the long-short portfolio, whose return is half of top minus bottom, and
+        in the top whose turnover is counted.
     periods_per_year
-        Calendar times in a year: 238 trading days in China, 8760 hours.
+        Calendar times in a year, by which every return and ratio per year is annualised, the portfolio's too. None: by
+        the calendar, see `harness.data.frequency.frequency_of`.
     lag
         Times between the scores that turnover and autocorrelation compare.
 
@@ -37,14 +40,14 @@ class SignalEvaluation:
     """
 
     quantile: float = 0.2
-    periods_per_year: int = 238
+    periods_per_year: int | None = None
     lag: int = 1
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
         limits = (
             ("quantile", 0.0 < self.quantile <= 0.5, "0 < quantile ≤ 0.5"),
-            ("periods_per_year", self.periods_per_year >= 1, "≥ 1"),
+            ("periods_per_year", self.periods_per_year is None or self.periods_per_year >= 1, "≥ 1, or null"),
             ("lag", self.lag >= 1, "≥ 1"),
         )
         for name, possible, expected in limits:
@@ -53,12 +56,15 @@ class SignalEvaluation:
                 raise ConfigError("Impossible number.", where=where, got=getattr(self, name), expected=expected)
 
 
-def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon: int | None) -> Evaluation:
+def evaluate_signal(
+    predictions: Predictions, config: SignalEvaluation, horizon: int | None, *, same_unit: bool = True
+) -> Evaluation:
     """Judge the scores against the raw labels.
 
     Returns are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days, not of one.
     Without a horizon they are undefined. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before,
-    across the border of windows too.
+    across the border of windows too. An error metric (``MSE``) is undefined where scores are in another unit than
+    labels.
 
     Parameters
     ----------
@@ -68,7 +74,10 @@ def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon:
         How to judge.
     horizon
         Times that the label's return spans; None when the label is not a return.
+    same_unit
+        Scores are in the unit of the raw label; False where models learn a processed one, such as its rank.
     """
+    periods = config.periods_per_year or frequency_of(predictions.calendar).periods_per_year
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
     labelled = np.concatenate([[0], np.cumsum(~(np.isnan(label) | np.isnan(score)))])
     series: dict[str, Doubles] = {
@@ -78,7 +87,7 @@ def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon:
         "long_average_return": metrics.long_average_return(score, label, offsets),
         "turnover": metrics.top_turnover(score, codes, offsets, config.quantile, config.lag),
         "autocorrelation": metrics.score_autocorrelation(score, codes, offsets, config.lag),
-        "MSE": metrics.mse(score, label, offsets),
+        "MSE": metrics.mse(score, label, offsets) if same_unit else np.full(offsets.size - 1, np.nan),
     }
 
     def summarise(at: slice) -> dict[str, Number]:
@@ -90,7 +99,7 @@ def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon:
             "rank_ICIR": metrics.ir(part["rank_IC"]),
         }
         for name in ("long_short_return", "long_average_return"):
-            summary[name] = None if horizon is None else metrics.annualise(part[name], config.periods_per_year, horizon)
+            summary[name] = None if horizon is None else metrics.annualise(part[name], periods, horizon)
         summary |= {name: metrics.mean(part[name]) for name in ("turnover", "autocorrelation", "MSE")}
         return summary | {
             "days": at.stop - at.start,
@@ -99,4 +108,5 @@ def evaluate_signal(predictions: Predictions, config: SignalEvaluation, horizon:
             "undefined_days": int(np.isnan(part["IC"]).sum()),
         }
 
-    return summarised(predictions.calendar, predictions.start, predictions.window_starts, series, summarise)
+    found = summarised(predictions.calendar, predictions.start, predictions.window_starts, series, summarise)
+    return replace(found, periods_per_year=periods)

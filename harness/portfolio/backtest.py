@@ -46,9 +46,13 @@ class PortfolioResult:
     benchmark
         (S,) float64 return of the benchmark.
     value, cash
-        (S,) float64, the account at the close: cash plus holdings, and cash alone.
+        (S,) float64, the account at the close: cash plus holdings and what is left of written-down ones, and cash.
     shares
-        (S, N) float64 adjusted shares held at the close.
+        (S, N) float64 adjusted shares held at the close; without written-down ones.
+    notes
+        What a reader must know beside the numbers, with counts.
+
+    After the last time at which anybody has a price there is no return, cost or turnover: they are NaN, not zero.
     """
 
     calendar: Calendar
@@ -63,6 +67,7 @@ class PortfolioResult:
     value: Doubles
     cash: Doubles
     shares: Doubles
+    notes: tuple[str, ...] = ()
 
     @property
     def times(self) -> npt.NDArray[np.datetime64]:
@@ -90,9 +95,11 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     """Follow the predictions through their test range.
 
     At each time the scores of the time before decide (none at the first, which stays in cash). Sales come first, whole
-    positions at a time; risk_degree of the cash is then spent on the purchases in equal parts, best score first. An
-    order that the exchange refuses leaves its place empty or occupied until the next time. Holdings are valued at their
-    last close.
+    positions at a time, the worst first; one that the exchange refuses makes way for the next worst. risk_degree of the
+    cash is then spent in equal parts on purchases for the places that are free, best score first; one that the exchange
+    refuses leaves its place empty until the next time. Holdings are valued at their last close; after
+    `TopkDropout.delisted_after` times without a price they are written down and give up their place, and are sold when
+    they trade again. By qlib's rules, planned sales count as if they were executed.
 
     Parameters
     ----------
@@ -124,13 +131,14 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     value, cash, cost, traded = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     shares = np.empty_like(score)
     for s in range(size):
-        account.open()
+        account.open(market, s)
         if s > 0 and not np.isnan(score[s - 1]).all():
             account.trade(market, s, score[s - 1])
-        account.close(market.close[s])
+        account.close(market, s)
         value[s], cash[s], cost[s], traded[s] = account.value, account.cash, account.cost, account.traded
         shares[s] = account.shares
     before = np.append(config.account, value[:-1])
+    traded[market.stop :] = cost[market.stop :] = np.nan
     return PortfolioResult(
         calendar=panel.calendar,
         instruments=panel.instruments,
@@ -144,6 +152,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         value=value,
         cash=cash,
         shares=shares,
+        notes=(*market.notes, *_notes(account, score, market, panel, predictions.start)),
     )
 
 
@@ -159,30 +168,49 @@ class _Account:
         self.shares = np.zeros(width)
         self.price = np.zeros(width)
         self.held_for = np.zeros(width, dtype=np.int64)
+        self.has_traded = False
+        self.claims = np.zeros(width)  # shares of written-down holdings
+        self.written_down: list[tuple[int, int]] = []  # (time, column)
+        self.returned = 0
 
-    def open(self) -> None:
-        """Begin a time: nothing traded yet."""
+    def open(self, market: Market, s: int) -> None:
+        """Begin a time: nothing traded yet; what was written down and trades again is sold."""
         self.cost = self.traded = 0.0
+        for column in np.flatnonzero((self.claims > 0) & market.can_sell[s]).tolist():
+            self.shares[column], self.claims[column] = self.claims[column], 0.0
+            self._sell(column, float(market.deal[s, column]))
+            self.returned += 1
 
     def trade(self, market: Market, s: int, score: Doubles) -> None:
         """Sell, then buy, by the scores of the time before."""
         config = self.config
-        sell, buy = choose(score, self.shares > 0, config.topk, config.n_drop)
-        ripe = market.can_sell[s, sell] & (self.held_for[sell] >= config.hold_thresh)
-        for column in sell[ripe].tolist():
+        held = self.shares > 0
+        free = market.can_sell[s] & (self.held_for >= config.hold_thresh)
+        stuck = None if config.rules == "qlib" else held & ~free
+        sell, buy = choose(score, held, config.topk, config.n_drop, stuck)
+        for column in sell[free[sell]].tolist():
             self._sell(column, float(market.deal[s, column]))
+        if config.rules == "harness":
+            buy = buy[: max(config.topk - int((self.shares > 0).sum()), 0)]
         budget = self.cash * config.risk_degree / max(buy.size, 1)
         for column in buy[market.can_buy[s, buy]].tolist():
             factor = None if market.factor is None else float(market.factor[s, column])
             self._buy(column, float(market.deal[s, column]), budget, factor)
 
-    def close(self, close: Doubles) -> None:
-        """End a time: value the holdings at their last close."""
+    def close(self, market: Market, s: int) -> None:
+        """End a time: write down what has had no price for long, and value the holdings at their last close."""
+        close, patience = market.close[s], self.config.patience
+        if patience is not None:
+            for column in np.flatnonzero((self.shares > 0) & (market.absent[s] >= patience)).tolist():
+                self.claims[column], self.shares[column], self.held_for[column] = self.shares[column], 0.0, 0
+                self.written_down.append((s, column))
         held = self.shares > 0
         self.held_for[held] += 1
         priced = held & ~np.isnan(close)
         self.price[priced] = close[priced]
         self.value = self.cash + float(self.shares[held] @ self.price[held])
+        if self.written_down:
+            self.value += float(self.claims @ self.price) * (1.0 - self.config.delisted_loss)
 
     def _sell(self, column: int, price: float) -> None:
         worth = float(self.shares[column]) * price
@@ -219,8 +247,32 @@ class _Account:
 
     def _book(self, worth: float, cost: float, flow: float) -> None:
         self.traded += worth
+        self.has_traded = True
         self.cost += cost
         self.cash += flow
+
+
+def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, start: int) -> list[str]:
+    config, notes = account.config, []
+    if account.written_down:
+        s, column = account.written_down[0]
+        notes.append(
+            f"{len(account.written_down)} holding(s) had no price for {config.patience} times and were written down to "
+            f"{1.0 - config.delisted_loss:.0%} of their last price, first {panel.instruments[column]} at "
+            f"{panel.calendar.format(start + s)}; {account.returned} of them traded again and were sold. "
+            "evaluation.portfolio.delisted_after and delisted_loss change that"
+        )
+    scored = (~np.isnan(score[: market.stop])).sum(axis=1)
+    few = scored[scored > 0] < config.topk
+    if few.any():
+        notes.append(
+            f"topk={config.topk} exceeds the instruments that have a score at {int(few.sum())} of {few.size} test "
+            f"times (at least {int(scored[scored > 0].min())}): the portfolio then holds them all; lower "
+            "evaluation.portfolio.topk"
+        )
+    if not account.has_traded and market.stop > 1:
+        notes.append("the portfolio never trades: no order was accepted in the whole test range")
+    return notes
 
 
 def _scores(predictions: Predictions) -> Doubles:

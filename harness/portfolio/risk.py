@@ -13,6 +13,7 @@ from harness.errors import ConfigError
 __all__ = ["Risk", "risk_analysis"]
 
 Doubles = npt.NDArray[np.float64]
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Risk:
     max_drawdown: float
 
 
-def risk_analysis(returns: Doubles, periods: int = 238, mode: Literal["sum", "product"] = "sum") -> Risk:
+def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"] = "sum") -> Risk:
     """Return the risk summary of a return series.
 
     Parameters
@@ -46,7 +47,7 @@ def risk_analysis(returns: Doubles, periods: int = 238, mode: Literal["sum", "pr
     returns
         (S,) float64 returns per period, none missing.
     periods
-        Periods per year; 238 are the trading days of a Chinese year, as qlib has it.
+        Periods per year: those of the calendar, see `harness.data.frequency.frequency_of`; qlib takes 238.
     mode
         ``sum``: returns add up, so that drawdowns do not depend on the level. ``product``: they compound; the mean is
         geometric and the standard deviation that of log returns.
@@ -78,5 +79,7 @@ def risk_analysis(returns: Doubles, periods: int = 238, mode: Literal["sum", "pr
         annualized = float(level[-1] ** (periods / returns.size) - 1.0)
         drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
     std = float(steps.std(ddof=1)) if returns.size > 1 else nan
-    ratio = mean / std * periods**0.5 if std > 0 else nan
+    # What differs by rounding alone does not vary.
+    varies = std > _ROUNDING * float(np.abs(steps).max())
+    ratio = mean / std * periods**0.5 if varies else nan
     return Risk(mean, std, annualized, ratio, drawdown)

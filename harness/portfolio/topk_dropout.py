@@ -10,10 +10,16 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError
 
-__all__ = ["TopkDropout", "choose"]
+__all__ = ["Rules", "TopkDropout", "choose"]
+
+Rules = Literal["harness", "qlib"]
 
 Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# Two months of daily data. Longer suspensions occur, and are no loss for good: what trades again is sold at its price.
+_PATIENCE = 40
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,18 @@ class TopkDropout:
         ``index``: the panel's benchmark. ``universe``: all members alike, rebalanced at each time. ``cash``: zero.
     accumulate
         Returns add up (``sum``, as qlib reports them) or compound (``product``).
+    rules
+        ``harness``: a refused sale does not use up a place, the next worst holding is tried, and purchases fill the
+        places that are free after the executed sales. ``qlib``: planned sales count as executed, so that holdings may
+        exceed topk, and a missing ``change`` is no limit.
+    suspended_when
+        ``no_volume``: no close, or a volume that is missing or zero, where the panel has volumes. ``no_close``: no
+        close. None: ``no_volume``, by qlib's rules ``no_close``.
+    delisted_after
+        Consecutive times without any price after which a holding is written down and gives up its place, by what is
+        known at that time. Should it trade again, it is sold at once. 0: never. None: 40, by qlib's rules never.
+    delisted_loss
+        Share of its last price that a written-down holding is valued less.
 
     Raises
     ------
@@ -71,6 +89,10 @@ class TopkDropout:
     trade_unit: int | None = 100
     benchmark: Literal["index", "universe", "cash"] = "index"
     accumulate: Literal["sum", "product"] = "sum"
+    rules: Rules = "harness"
+    suspended_when: Literal["no_volume", "no_close"] | None = None
+    delisted_after: int | None = None
+    delisted_loss: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
@@ -85,6 +107,8 @@ class TopkDropout:
             ("close_cost", 0.0 <= self.close_cost < 1.0, "0 ≤ close_cost < 1"),
             ("min_cost", self.min_cost >= 0.0, "≥ 0"),
             ("trade_unit", self.trade_unit is None or self.trade_unit >= 1, "≥ 1, or null"),
+            ("delisted_after", self.delisted_after is None or self.delisted_after >= 0, "≥ 0, or null"),
+            ("delisted_loss", 0.0 <= self.delisted_loss <= 1.0, "0 … 1"),
         )
         for name, possible, expected in limits:
             if not possible:
@@ -95,8 +119,21 @@ class TopkDropout:
                     expected=expected,
                 )
 
+    @property
+    def needs_volume(self) -> bool:
+        """Whether an instrument without volume is suspended."""
+        return (self.suspended_when or ("no_close" if self.rules == "qlib" else "no_volume")) == "no_volume"
 
-def choose(score: Doubles, held: npt.NDArray[np.bool_], topk: int, n_drop: int) -> tuple[Codes, Codes]:
+    @property
+    def patience(self) -> int | None:
+        """Times without a price after which a holding is written down; None: never."""
+        chosen = self.delisted_after
+        if chosen is None:
+            chosen = 0 if self.rules == "qlib" else _PATIENCE
+        return chosen or None
+
+
+def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | None = None) -> tuple[Codes, Codes]:
     """Return the instruments to sell and those to buy, by the scores of the time before.
 
     Candidates are the best instruments not held: n_drop, and as many more as free places. Holdings and candidates are
@@ -108,9 +145,11 @@ def choose(score: Doubles, held: npt.NDArray[np.bool_], topk: int, n_drop: int) 
     score
         (N,) float64, NaN where there is no score.
     held
-        (N,) bool.
+        (N,) bool, `stuck` ones too.
     topk, n_drop
         See `TopkDropout`.
+    stuck
+        (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
 
     Returns
     -------
@@ -121,7 +160,7 @@ def choose(score: Doubles, held: npt.NDArray[np.bool_], topk: int, n_drop: int) 
     holdings = int(held.sum())
     wanted = max(n_drop + topk - holdings, 0)
     best = ranking[~held[ranking] & ~np.isnan(score[ranking])][:wanted]
-    pool = held.copy()
+    pool = held.copy() if stuck is None else held & ~stuck
     pool[best] = True
     last = ranking[pool[ranking]]
     last = last[max(last.size - n_drop, 0) :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -71,6 +71,8 @@ class CSZFillna(Processor):
 @dataclass(frozen=True)
 class ProcessInf(Processor):
     """Replace infinite values by the mean of the finite ones across instruments (qlib: ProcessInf)."""
+
+    keeps_unit: ClassVar[bool] = True
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
         """Replace in place."""

@@ -52,6 +52,7 @@ class DropnaLabel(Processor):
     """
 
     for_features: ClassVar[bool] = False
+    keeps_unit: ClassVar[bool] = True
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
         """Change nothing."""

@@ -52,6 +52,11 @@ class Pipeline:
                 if not (processor.for_label if key == "label" else processor.for_features):
                     raise ConfigError(f"{name} cannot process the {key}.", where=where)
 
+    @property
+    def keeps_label_unit(self) -> bool:
+        """Whether the processed label is in the unit of the raw one, so that errors of a forecast mean something."""
+        return all(processor.keeps_unit for processor in self.label)
+
     def fit(self, view: AsOfView, segment: Segment) -> FittedPipeline:
         """Fit every processor on what those before it make of the rows of `segment`.
 

@@ -29,11 +29,14 @@ class Processor(ABC):
         `fit` looks at the data. If not, nothing is read to fit it.
     for_features, for_label
         Where it may stand.
+    keeps_unit
+        Values stay in their unit, so that a forecast of a processed label can be subtracted from the raw one.
     """
 
     learns: ClassVar[bool] = False
     for_features: ClassVar[bool] = True
     for_label: ClassVar[bool] = True
+    keeps_unit: ClassVar[bool] = False
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
         """Return what is learned from (m, F) values, as small arrays by name; only called when it `learns`."""

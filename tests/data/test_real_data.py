@@ -39,7 +39,7 @@ def test_cn_csi300_holds_1_464_629_prices_of_644_instruments(monkeypatch):
 
 def test_electricity_is_hourly_and_holds_647_347_loads_of_7_zones(monkeypatch):
     told = describe(_load("electricity", monkeypatch))
-    assert (told["prices"], told["instruments"], told["frequency"]) == (647_347, 7, "intraday")
+    assert (told["prices"], told["instruments"], told["frequency"]) == (647_347, 7, "hourly, every day")
 
 
 def test_solar_holds_59_112_values_of_3_zones_with_12_predictors(monkeypatch):

@@ -15,7 +15,7 @@ pytestmark = requires_oracle
 
 @pytest.fixture(scope="module")
 def result() -> PortfolioResult:
-    return backtest(oracle_panel(), recorded_predictions(), TopkDropout())
+    return backtest(oracle_panel(), recorded_predictions(), TopkDropout(rules="qlib"))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,6 @@ def test_given_qlibs_own_returns_the_risk_analysis_agrees_to_1e_12(report):
 
 def test_lots_are_in_effect_and_matter(result, report):
     """Without lots the account differs from qlib's, so that the agreement above is not blind to them."""
-    free = backtest(oracle_panel(), recorded_predictions(), TopkDropout(trade_unit=None))
+    free = backtest(oracle_panel(), recorded_predictions(), TopkDropout(rules="qlib", trade_unit=None))
     assert np.abs(free.value - report["account"].to_numpy()).max() > 1e3
     assert np.abs(result.value - report["account"].to_numpy()).max() < 1e-3

@@ -238,7 +238,7 @@ def test_a_scaled_interval_is_that_of_the_multiple() -> None:
 def test_a_drawdown_interval_surrounds_what_reordered_days_bring() -> None:
     returns = np.random.default_rng(14).standard_normal(500) * 0.01
     interval = drawdown_interval(returns)
-    assert interval.estimate == pytest.approx(risk_analysis(returns).max_drawdown, rel=1e-12)
+    assert interval.estimate == pytest.approx(risk_analysis(returns, 252).max_drawdown, rel=1e-12)
     assert interval.low < interval.high <= 0.0
     assert interval.low < interval.estimate < interval.high
     assert math.isnan(drawdown_interval(returns[:5]).low)

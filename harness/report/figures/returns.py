@@ -20,7 +20,11 @@ QUANTILES = 5
 _KINDS = (
     ("after cost", "excess_return", "Top-k portfolio minus benchmark, after cost"),
     ("before cost", "excess_return_without_cost", "Top-k portfolio minus benchmark, before cost"),
-    ("long-short", "long_short_return", "Top minus bottom quantile by score, label return divided by the horizon"),
+    (
+        "long-short",
+        "long_short_return",
+        "Half of top minus bottom quantile by score, label return divided by the horizon",
+    ),
 )
 
 

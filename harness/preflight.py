@@ -1,0 +1,104 @@
+"""What panel and configuration decide alone, refused before a feature is computed or a model fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.errors import ConfigError, DataError
+from harness.evaluation import check_needs
+from harness.features.engine import check_fields
+from harness.features.expression import parse
+from harness.portfolio import TopkDropout, check_change, market_of
+from harness.samples import RowIndex, index_rows
+from harness.windows import Window
+
+__all__ = ["check"]
+
+
+def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -> RowIndex:
+    """Refuse an experiment that cannot be judged, whatever its models predict; return its rows.
+
+    `bench explain`, `bench run` and each cell of a sweep and of its ``--plan`` call it.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    panel
+        Its market.
+    windows
+        Its walk-forward windows on the panel's calendar.
+
+    Raises
+    ------
+    HarnessError
+        When an expression or a metric reads a field that is not there, a window has nothing to learn from or to
+        predict, the portfolio would hold everything there is, or its price, lots, limits or benchmark are missing.
+    """
+    check_fields(panel, {"label": parse(config.label.expression_text), **config.features.feature_set().asked_for()})
+    check_needs(config.evaluation.extra, panel.fields)
+    rows = index_rows(panel, listed=config.samples.rows == "listed")
+    _check_windows(rows, panel, windows, needs_valid=config.model.needs_valid)
+    if config.evaluation.portfolio is not None:
+        _check_portfolio(config.evaluation.portfolio, panel, windows[0].test.start, windows[-1].test.stop)
+    return rows
+
+
+def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:
+    """Refuse windows without rows; only the test segments behind the last row may have none: a future calendar."""
+    offsets, shown = rows.offsets, panel.calendar.format
+    busy = np.flatnonzero(np.diff(offsets))
+    if not busy.size:
+        return  # the sample table refuses a panel without any row, and says more
+    if windows[0].test.start > busy[-1]:
+        raise DataError(
+            "The test range lies behind the data: it has no row.",
+            where="windows.test",
+            got=f"{shown(windows[0].test.start)} … {shown(windows[-1].test.last)}",
+            expected=f"times up to the last row, {shown(int(busy[-1]))}",
+        )
+    empty = [
+        (window.index, name, segment)
+        for window in windows
+        for name, segment in (("train", window.train), ("valid", window.valid), ("test", window.test))
+        if segment is not None
+        and offsets[segment.start] == offsets[segment.stop]
+        and (segment.start <= busy[-1] or name == "train" or (name == "valid" and needs_valid))
+    ]
+    if empty:
+        index, name, segment = empty[0]
+        raise DataError(
+            f"{len(empty)} segment(s) of {len({at for at, _, _ in empty})} of {len(windows)} windows have no row: "
+            "nobody in the universe has a price there.",
+            where=f"the {name} segment of window {index}",
+            got=f"{shown(segment.start)} … {shown(segment.last)}",
+            expected="segments with members that have prices",
+            hint="`bench data info` shows membership and dates; windows.train, .valid and .test move the segments",
+        )
+
+
+def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
+    market = market_of(panel, start, stop, portfolio)
+    members = (panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0)
+    if portfolio.topk >= int(members.sum()):
+        raise ConfigError(
+            "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range.",
+            where="evaluation.portfolio.topk",
+            got=portfolio.topk,
+            expected=f"less than {int(members.sum())}, the members that have a price in the test range",
+            hint="evaluation.portfolio.topk=… evaluation.portfolio.n_drop=…",
+        )
+    if not (market.can_buy.any() and market.can_sell.any()):
+        return  # a note of the result says that nothing was traded, and what would
+    price = panel.fields[portfolio.deal_price][start:stop]
+    if not ((price > 0) & panel.membership[start:stop] & panel.traded[start:stop]).any():
+        raise DataError(
+            "The deal price is missing in the whole test range.",
+            where="evaluation.portfolio.deal_price",
+            got=portfolio.deal_price,
+            expected=f"a field with prices, such as {panel.price_field}",
+        )
+    if portfolio.limit_threshold is not None:
+        check_change(panel, start, stop)
