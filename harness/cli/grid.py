@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rich.box import SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from harness.cli.streams import plain
 
 __all__ = ["Column", "Grid", "Row", "printable", "show"]
 
@@ -24,6 +26,7 @@ _NAME_WIDTH = 24  # names up to this long stand beside their numbers on any term
 _PROSE_WIDTH = 24  # the least that prose is wrapped into
 _BORDER, _PADDING = 1, 3  # what rich's SIMPLE_HEAD adds to a table, and to each of its columns
 _INDENT = 2
+_ASCII = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Grid:
 
 def show(out: Console, grid: Grid) -> None:
     """Print a table so that it fits into the console's width."""
+    grid = _encodable(grid, out.encoding)
     if grid.title:
         out.print(Text(printable(grid.title), style="italic"), soft_wrap=True)
     if grid.rows:
@@ -105,7 +109,33 @@ def _show_rows(out: Console, grid: Grid) -> None:
     if blocks is None:
         _stack(out, grid)
     for block in blocks or ():
-        out.print(_table(grid, block, out.width))
+        out.print(_table(grid, block, out.width, box=_ASCII if out.options.ascii_only else SIMPLE_HEAD))
+
+
+def _encodable(grid: Grid, encoding: str) -> Grid:
+    """Return the table with signs that the encoding has: replaced before widths are counted, so that columns align."""
+
+    def text(given: str) -> str:
+        return "".join(sign if _has(encoding, sign) else plain(sign) for sign in given)
+
+    def cell(given: str | Text) -> str | Text:
+        return text(given) if isinstance(given, str) else Text(text(given.plain), style=given.style)
+
+    if encoding.startswith("utf"):
+        return grid
+    columns = tuple(replace(column, heading=text(column.heading)) for column in grid.columns)
+    rows = tuple(
+        Row(text(row.name), tuple(map(cell, row.cells)), text(row.mark), text(row.detail)) for row in grid.rows
+    )
+    return Grid(text(grid.title), text(grid.name), columns, rows, tuple(map(text, grid.below)))
+
+
+def _has(encoding: str, sign: str) -> bool:
+    try:
+        sign.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -136,9 +166,9 @@ def _named(grid: Grid, width: int) -> Grid:
     return replace(grid, rows=tuple(rows), below=(*names, *grid.below))
 
 
-def _table(grid: Grid, at: Sequence[int], width: int) -> Table:
+def _table(grid: Grid, at: Sequence[int], width: int, box: Box) -> Table:
     """Return some columns of a table, beside the names of its rows."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(box=box, padding=(0, 1))
     widths = _widths(grid, at, width) or _natural(grid, at)
     columns = (Column(grid.name), *(grid.columns[i] for i in at))
     for column, wide in zip(columns, widths, strict=True):

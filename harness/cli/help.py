@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config import config_folder
+from harness.config_folder import config_folder
 
 __all__ = ["OTHER_FOLDERS", "config_groups", "group_choices"]
 

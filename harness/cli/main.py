@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, cast
 
-from rich.console import Console
-
-from harness.cli import (
-    audit,
-    bless,
-    cache,
-    check,
-    completion,
-    config,
-    convert_qlib,
-    data,
-    diff,
-    explain,
-    leaderboard,
-    log,
-    migrate,
-    new,
-    nightly,
-    report,
-    run,
-    search,
-    track,
-)
-from harness.cli.progress import StatusConsole
+from harness.cli.commands import COMMANDS
+from harness.cli.streams import as_json, degrading
 from harness.cli.tree import leaves
 from harness.errors import HarnessError
-from harness.provenance import code_version
-from harness.redaction import RedactedStream, redacted
 
 __all__ = ["build_parser", "main"]
 
@@ -55,42 +31,32 @@ _REFUSED_BY_THE_SYSTEM = frozenset(
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
     }
 )
-_COMMANDS = (
-    run,
-    search,
-    explain,
-    config,
-    audit,
-    check,
-    bless,
-    log,
-    diff,
-    nightly,
-    migrate,
-    data,
-    cache,
-    report,
-    leaderboard,
-    track,
-    new,
-    convert_qlib,
-    completion,
-)
 _INTERRUPTED = 130
-_WIDTH_OF_A_FILE = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
     if arguments is None:
         sys.excepthook = _tell_bug
-    parser = build_parser()
-    given, rest = parser.parse_known_args(arguments)
-    _take(rest, given, parser)
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
-    out = Console(file=_stream(sys.stdout), highlight=False, emoji=False, width=width)
-    err = Console(file=_stream(sys.stderr), stderr=True, highlight=False, emoji=False)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads that spin while they wait for each other take the cores that others need: on a machine that is busy, or
+    # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with degrading():
+        parser = build_parser(next((word for word in given if not word.startswith("-")), ""))
+        parsed, rest = parser.parse_known_args(given)
+        _take(rest, parsed, parser)
+        return _run(parsed)
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Run a command that was understood; what goes wrong becomes a message and an exit code."""
+    from harness.cli.consoles import ErrorConsole, OutputConsole, StatusConsole
+
     verbosity = given.verbose - given.quiet
+    out, err = OutputConsole(), ErrorConsole()
+    if _prints_json(given):
+        as_json()
     try:
         return int(given.command(given, out, StatusConsole(verbosity)))
     except HarnessError as error:
@@ -110,13 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _stream(inner: IO[str]) -> IO[str]:
-    return cast("IO[str]", RedactedStream(inner))
-
-
 def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as Python does, without passwords."""
+    from harness.redaction import redacted
+
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _prints_json(given: argparse.Namespace) -> bool:
+    return (
+        bool(getattr(given, "json", False))
+        or getattr(given, "format", None) == "json"
+        or getattr(given, "schema", None) is not None
+    )
 
 
 def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -139,25 +111,52 @@ def _refused(error: OSError) -> HarnessError:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, or of the one that is asked for: then the others are listed, not imported.
+
+    Parameters
+    ----------
+    asked
+        Name of a command; None adds all of them, the empty text none.
+    """
     parser = argparse.ArgumentParser(
         prog="bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"bench {code_version()}")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(groups)
+    for command in COMMANDS:
+        if asked in (None, command.name):
+            command.add(groups)
+        else:
+            command.mention(groups)
     parser.set_defaults(build=build_parser)
     for path, leaf in leaves(parser).items():
         leaf.set_defaults(path=" ".join(path))
-        loudness = leaf.add_mutually_exclusive_group()
-        loudness.add_argument(
-            "-v",
-            "--verbose",
-            action="count",
-            default=0,
-            help="also tell the seconds of every stage, and causes of errors",
-        )
-        loudness.add_argument("-q", "--quiet", action="count", default=0, help="tell nothing but the result and errors")
+        _add_loudness(leaf)
     return parser
+
+
+def _add_loudness(leaf: argparse.ArgumentParser) -> None:
+    loudness = leaf.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="also tell the seconds of every stage, and causes of errors",
+    )
+    loudness.add_argument(
+        "-q", "--quiet", action="count", default=0, help="tell nothing but the result and errors: no progress, no notes"
+    )
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **others: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, **others)  # type: ignore[arg-type]
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from harness.provenance import code_version
+
+        parser.exit(message=f"bench {code_version()}\n")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import timedelta
 from types import TracebackType
-from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -21,24 +19,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from harness.redaction import RedactedStream
+from harness.cli.consoles import StatusConsole
 
-__all__ = ["ProgressObserver", "StatusConsole"]
-
-
-class StatusConsole(Console):
-    """Where a command tells how it goes, beside its result.
-
-    Parameters
-    ----------
-    verbosity
-        −1: nothing; 0: bars on a terminal and notices; 1: also the seconds of every stage.
-    """
-
-    def __init__(self, verbosity: int = 0) -> None:
-        stream = cast("IO[str]", RedactedStream(sys.stderr))
-        super().__init__(file=stream, stderr=True, highlight=False, emoji=False, quiet=verbosity < 0)
-        self.verbosity = verbosity
+__all__ = ["ProgressObserver"]
 
 
 class _TimeLeftColumn(TimeRemainingColumn):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from harness.cli import tables
 from harness.cli.audit import verdict_table
 from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
-from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.cli.shared import Arguments, config_of
 from harness.config import ExperimentConfig, composed_yaml
+from harness.errors import ConfigError, closest
 from harness.evaluation import COLUMNS
 from harness.execution import Serial
 from harness.experiment import ExperimentResult
@@ -28,44 +28,9 @@ from harness.sweep_plan import plan_cells
 from harness.sweep_statistics import caption, check_reference, statistics_of
 from harness.time_left import TimeLeft
 
-__all__ = ["add", "run", "sweep"]
+__all__ = ["run", "sweep"]
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
-
-_HELP = """\
-Run one experiment and leave its snapshot.
-
-The past of each window is cut where its labels are no longer known (the purge), the model is fitted on it, and the
-window's test segment is predicted. The predictions of all windows are judged together. Running the same command again
-gives the same snapshot, byte for byte but for its provenance, and takes seconds: finished stages are reused.
-
-examples:
-  bench run data=cn_csi300 model=linear windows.step=20 label.horizon=20
-  bench run model.alpha=1 windows=sliding windows.embargo=5
-  bench run data=tabular data.path=my.parquet data.columns.time=date
-  bench run --config-dir my_conf model=my_model
-  bench run -m model=linear,lightgbm windows.step=20,40      sweeps every combination
-  bench run audit=sampled                                    and audits it: see `bench audit --help`
-
-exit codes: 0 fine, 1 a leak or a failed cell, 2 a mistake in the command or the data, 130 interrupted"""
-
-
-def add(groups: Commands[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = add_command(groups, "run", "run an experiment: prices in, metrics and a snapshot out", _HELP)
-    parser.add_argument(
-        "-m", "--multirun", action="store_true", help="sweep: run every combination of KEY=A,B,… values"
-    )
-    parser.add_argument("--plan", action="store_true", help="with -m: print the cells and stop")
-    parser.add_argument(
-        "--sort-by", default="rank_IC", choices=tuple(COLUMNS), help="with -m: the metric that orders the table"
-    )
-    parser.add_argument(
-        "--reference", metavar="CELL", help="with -m: the cell that the others are tested against (default: the first)"
-    )
-    parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
-    parser.set_defaults(command=run)
 
 
 def run(arguments: Arguments, out: Console, err: Console) -> int:
@@ -97,6 +62,7 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
 
 def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
+    _check_metric(arguments.sort_by)
     cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
@@ -141,6 +107,17 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
     return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in COLUMNS:
+        raise ConfigError(
+            "There is no such metric.",
+            where="--sort-by",
+            got=metric,
+            expected=", ".join(COLUMNS),
+            hint=closest(metric, COLUMNS),
+        )
 
 
 def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> RunOne:

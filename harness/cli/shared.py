@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.artifacts import ArtifactStore
 from harness.cli.help import config_groups
-from harness.config import ExperimentConfig, compose_config
-from harness.observer import Observer
-from harness.provenance import Stopwatch
-from harness.stages import Stages
+
+if TYPE_CHECKING:  # a help text must not wait for them
+    from harness.config import ExperimentConfig
+    from harness.observer import Observer
+    from harness.stages import Stages
 
 __all__ = ["Arguments", "Commands", "add_command", "config_of", "stages_of"]
 
@@ -42,9 +43,15 @@ def add_command(
 
 def config_of(arguments: Arguments) -> ExperimentConfig:
     """Return the checked configuration of a command."""
+    from harness.config import compose_config
+
     return compose_config(arguments.overrides, search_path=arguments.config_dir)
 
 
 def stages_of(config: ExperimentConfig, observer: Observer) -> Stages:
     """Return the stages of a configuration, on its store."""
+    from harness.artifacts import ArtifactStore
+    from harness.provenance import Stopwatch
+    from harness.stages import Stages
+
     return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer)

@@ -8,17 +8,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harness.config_folder import config_folder
 from harness.errors import ConfigError, closest
 from harness.instantiate import join_key
 
 __all__ = ["config_folder", "group_options", "known_keys", "main_groups", "search_folders"]
-
-
-def config_folder() -> Path:
-    """Return the folder of the configuration tree: in the wheel inside the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def main_groups() -> list[str]:
