@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -20,6 +17,7 @@ import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from harness.data.archive import unpack
 from harness.data.atomic_folder import new_folder
 from harness.data.fingerprint import fingerprint_file
 from harness.data.membership import UnknownMembers
@@ -65,6 +63,8 @@ class DownloadSource:
         What to do with codes that have no folder in ``features``: ``error`` or ``drop``.
     name
         For reports.
+    max_gigabytes
+        How much may be fetched, and how much it may unpack to.
 
     Raises
     ------
@@ -84,6 +84,7 @@ class DownloadSource:
     benchmark: str | None = None
     unknown_members: UnknownMembers = "error"
     name: str = "download"
+    max_gigabytes: float = field(default=50.0, metadata={"later": True})
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -93,7 +94,13 @@ class DownloadSource:
             raise ConfigError("Not a SHA-256.", where="data.sha256", got=self.sha256, expected="64 hex digits, or null")
         if not self.timeout > 0:
             raise ConfigError("The timeout must be positive.", where="data.timeout", got=self.timeout)
+        if not self.max_gigabytes > 0:
+            raise ConfigError("The limit must be positive.", where="data.max_gigabytes", got=self.max_gigabytes)
         self._unpacked()
+
+    @property
+    def _limit(self) -> int:
+        return int(self.max_gigabytes * 1e9)
 
     def inputs(self) -> dict[str, str]:
         """Return the digests of the archive and of what was unpacked from it; fetches it when it is not there yet."""
@@ -133,7 +140,9 @@ class DownloadSource:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".download", dir=folder.parent) as scratch:
             archive = self._retrieve(Path(scratch))
             digest = fingerprint_file(archive)
-            with _unpacked_root(archive, Path(scratch) / "unpacked", self.url) as root, new_folder(folder) as staging:
+            unpack(archive, Path(scratch) / "unpacked", url=self.url, limit=self._limit)
+            root = _root_of(Path(scratch) / "unpacked", self.url)
+            with new_folder(folder) as staging:
                 for entry in root.iterdir():
                     shutil.move(entry, staging / entry.name)
                 receipt = json.dumps({"sha256": digest, "url": redacted(self.url)}, indent=2) + "\n"
@@ -164,7 +173,12 @@ class DownloadSource:
 
     def _retrieve(self, scratch: Path) -> Path:
         progress = _Bar(PurePosixPath(self.url).name)
-        downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=_CHUNK, timeout=self.timeout)
+        fetch = pooch.HTTPDownloader(progressbar=progress, chunk_size=_CHUNK, timeout=self.timeout)
+
+        def downloader(url: str, output: str, caller: object) -> None:
+            with Path(output).open("wb") as file:
+                fetch(url, _Limited(file, self._limit, url), caller)
+
         known = None if self.sha256 is None else f"sha256:{self.sha256}"
         try:
             with _quiet(pooch.get_logger()):
@@ -189,6 +203,27 @@ class DownloadSource:
             ) from error
         finally:
             progress.close()
+
+
+class _Limited:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, file: IO[bytes], limit: int, url: str) -> None:
+        self._file, self._left, self._url = file, limit, url
+
+    def write(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DataError(
+                "The download is larger than is allowed; nothing was kept.",
+                where=self._url,
+                expected="at most data.max_gigabytes",
+                hint="check that the address is what it should be, then raise data.max_gigabytes",
+            )
+        self._file.write(piece)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _Bar:
@@ -229,65 +264,15 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextmanager
-def _unpacked_root(archive: Path, into: Path, url: str) -> Iterator[Path]:
-    """Unpack an archive and yield the folder in it that is in qlib's format."""
-    try:
-        _unpack(archive, into, url)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise DataError(
-            "The archive cannot be unpacked; it may be truncated. Nothing was kept.",
-            where=url,
-            got=f"{type(error).__name__}: {error}",
-            expected="a tar (plain, gz, bz2, xz) or zip archive",
-        ) from error
-    roots = [into, *sorted(path for path in into.rglob("*") if path.is_dir() and path.parent.name != "features")]
-    for root in roots:
+def _root_of(unpacked: Path, url: str) -> Path:
+    """Return the folder in what was unpacked that is in qlib's format."""
+    below = sorted(path for path in unpacked.rglob("*") if path.is_dir() and path.parent.name != "features")
+    for root in [unpacked, *below]:
         if all((root / name).is_dir() for name in _DIRECTORIES):
-            yield root
-            return
+            return root
     raise DataError(
         "The archive holds no data in qlib's format. Nothing was kept.",
         where=url,
-        got=f"top level: {', '.join(sorted(path.name for path in into.iterdir())[:8]) or 'empty'}",
+        got=f"top level: {', '.join(sorted(path.name for path in unpacked.iterdir())[:8]) or 'empty'}",
         expected=f"a folder that holds {', '.join(sorted(_DIRECTORIES))}",
-    )
-
-
-def _unpack(archive: Path, into: Path, url: str) -> None:
-    into.mkdir()
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as bundle:
-            for entry in bundle.infolist():
-                if not entry.is_dir():
-                    with bundle.open(entry) as stream:
-                        _write(stream, into, entry.filename, url)
-        return
-    with tarfile.open(archive) as tape:
-        for member in tape:
-            if member.isdir():
-                continue
-            content = tape.extractfile(member) if member.isreg() else None
-            if content is None:
-                raise _unsafe(member.name, url)
-            with content:
-                _write(content, into, member.name, url)
-
-
-def _write(stream: IO[bytes], into: Path, name: str, url: str) -> None:
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in name:
-        raise _unsafe(name, url)
-    target = into / relative
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as file:
-        shutil.copyfileobj(stream, file)
-
-
-def _unsafe(name: str, url: str) -> DataError:
-    return DataError(
-        "The archive holds an unsafe entry. Nothing was kept.",
-        where=url,
-        got=name,
-        expected="regular files below the archive's own folder",
     )

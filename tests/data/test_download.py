@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
 import json
 import logging
+import lzma
 import socket
 import tarfile
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -195,6 +199,100 @@ def test_an_archive_that_reaches_outside_its_folder_is_refused(server, tmp_path,
     assert _nothing_left(tmp_path)
 
 
+def _of_type(kind: bytes, name: str = "qlib_bin/x", target: str = "") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+def _zip(*names: str, mode: int = 0o100644, content: bytes = b"x") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name in names:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr, entry.compress_type = mode << 16, zipfile.ZIP_DEFLATED
+            bundle.writestr(entry, content)
+    return buffer.getvalue()
+
+
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+def _encrypted() -> bytes:
+    content = bytearray(_zip("a"))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + place] |= 1
+    return bytes(content)
+
+
+BROKEN = {
+    "a hard link": (lambda _: _tar([_of_type(tarfile.LNKTYPE, target="/etc/passwd")]), "unsafe entry"),
+    "a device": (lambda _: _tar([_of_type(tarfile.CHRTYPE)]), "unsafe entry"),
+    "a pipe": (lambda _: _tar([_of_type(tarfile.FIFOTYPE)]), "unsafe entry"),
+    "a link in a zip": (lambda _: _zip("a", mode=0o120777, content=b"/etc/passwd"), "unsafe entry"),
+    "a way out of a zip": (lambda _: _zip("../outside"), "unsafe entry"),
+    "a drive": (lambda _: _zip("C:/outside"), "unsafe entry"),
+    "backslashes": (lambda _: _zip("a\\..\\..\\outside"), "unsafe entry"),
+    "one name twice": (lambda _: _tar([tarfile.TarInfo("a/b"), tarfile.TarInfo("a/./b")]), "there twice"),
+    "one name twice in a zip": (lambda _: _zip("a/b", "a/b"), "there twice"),
+    "a file that is a folder too": (
+        lambda _: _tar([tarfile.TarInfo("a"), tarfile.TarInfo("a/b")]),
+        "cannot be unpacked",
+    ),
+    "an encrypted zip": (lambda _: _encrypted(), "cannot be unpacked"),
+    "a damaged zip": (lambda _: _flipped(_zip("a", content=bytes(range(256))), 60), "cannot be unpacked"),
+    "a damaged gzip": (lambda archive: _flipped(archive, len(archive) // 2), "cannot be unpacked"),
+    "another checksum at the end": (lambda archive: _flipped(archive, len(archive) - 8), "cannot be unpacked"),
+    "a cut xz": (lambda archive: lzma.compress(gzip.decompress(archive))[:-300], "cannot be unpacked"),
+    "a damaged bz2": (lambda archive: _flipped(bz2.compress(gzip.decompress(archive)), 400), "cannot be unpacked"),
+    "a tar without its end": (
+        lambda _: gzip.compress(gzip.decompress(_tar([tarfile.TarInfo("a")]))[:1024]),
+        "closing block",
+    ),
+    "a web page": (lambda _: b"\n<!DOCTYPE html><html><body>log in</body></html>", "web page"),
+    "a packed table": (lambda _: gzip.compress(b"a,b\n1,2\n"), "cannot be unpacked"),
+    "text": (lambda _: b"moved to another place", "cannot be unpacked"),
+    "nothing": (lambda _: b"", "empty"),
+    "an empty zip": (lambda _: _zip(), "no data in qlib's format"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_archive_that_is_broken_or_unsafe_is_refused_and_nothing_kept(server, tmp_path, archive, name):
+    make, says = BROKEN[name]
+    server.content["/data.tar.gz"] = make(archive)
+    with pytest.raises(DataError, match=says):
+        _source(server, tmp_path).load()
+    assert _nothing_left(tmp_path)
+
+
+def test_a_bomb_is_stopped_at_the_limit(server, tmp_path):
+    for content in (_zip("a", content=bytes(3_000_000)), _zip(*(f"{i}" for i in range(3000)), content=b"")):
+        server.content["/data.zip"] = content
+        with pytest.raises(DataError, match="unpacks to more") as caught:
+            _source(server, tmp_path, "data.zip", max_gigabytes=0.001).load()
+        assert "data.max_gigabytes" in str(caught.value)
+        assert _nothing_left(tmp_path)
+
+
+def test_a_download_is_stopped_at_the_limit(server, tmp_path):
+    server.content["/data.tar.gz"] = bytes(3_000_000)
+    with pytest.raises(DataError, match="download is larger"):
+        _source(server, tmp_path, max_gigabytes=0.001).load()
+    assert _nothing_left(tmp_path)
+
+
+def test_after_a_broken_download_the_same_command_starts_afresh(server, tmp_path, archive):
+    source = _source(server, tmp_path)
+    server.content["/data.tar.gz"] = archive[:300]
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        source.load()
+    server.content["/data.tar.gz"] = archive
+    assert source.load().fingerprint == small_panel().fingerprint
+
+
 def test_an_archive_of_something_else_is_refused(server, tmp_path):
     server.content["/data.tar.gz"] = _tar([tarfile.TarInfo("readme.txt")])
     with pytest.raises(DataError, match="no data in qlib's format") as caught:
@@ -231,7 +329,7 @@ def test_the_logger_of_the_library_is_left_as_it_was(server, tmp_path, archive, 
 
 @pytest.mark.parametrize(
     "change",
-    [{"url": "ftp://host/file"}, {"sha256": "abc"}, {"timeout": 0.0}, {"fields": ("open",)}],
+    [{"max_gigabytes": 0.0}, {"url": "ftp://host/file"}, {"sha256": "abc"}, {"timeout": 0.0}, {"fields": ("open",)}],
     ids=str,
 )
 def test_impossible_values_are_refused(change):

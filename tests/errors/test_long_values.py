@@ -58,7 +58,6 @@ def test_nothing_is_suggested_for_a_name_of_a_megabyte() -> None:
             ")" * 5000,
             "$close " * 5000,
             f"Mask($close, '{'x' * LONG}')",
-            f"Ref($close, {'9' * 300})",
         ),
     ],
     ids=lambda text: text[:9],
