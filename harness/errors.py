@@ -6,6 +6,7 @@ Each message tells the user what went wrong, where, what was found, what would b
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -18,16 +19,27 @@ __all__ = [
     "ExperimentError",
     "HarnessError",
     "LookAheadError",
+    "RefusedError",
     "SnapshotError",
     "UnknownKeyError",
     "UnsupportedWeightsError",
     "closest",
+    "refused_by_the_system",
     "shortened",
 ]
 
 _LONGEST_LINE = 2_000
 _LONGEST_NAME = 200  # a comparison takes the square of the length
 _MOST_LINES = 60
+# What a user can mend. A file that is not found is not among it: whoever reads one says so in words of its own.
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
+    }
+)
+# NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
+_FULL_DISK = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
 
 
 class HarnessError(Exception):
@@ -45,9 +57,15 @@ class HarnessError(Exception):
         What would be accepted.
     hint
         The next step: a command, a key, a closest match; `next_step` of the kind when it is not given.
+
+    Attributes
+    ----------
+    is_rule
+        Whether a rule of the benchmark refuses a configuration in which nothing is mistaken.
     """
 
     exit_code: ClassVar[int] = 2
+    is_rule: ClassVar[bool] = False
     next_step: ClassVar[str | None] = None
 
     def __init__(
@@ -84,6 +102,12 @@ class ConfigError(HarnessError):
     next_step = "`bench config --describe` prints every key with its value and meaning"
 
 
+class RefusedError(ConfigError):
+    """A combination of settings, each right in itself, that a rule refuses: too little history, say."""
+
+    is_rule = True
+
+
 class UnknownKeyError(ConfigError):
     """A configuration key that does not exist where it was given."""
 
@@ -103,6 +127,7 @@ class LookAheadError(HarnessError):
 class UnsupportedWeightsError(HarnessError):
     """Sample weights were given to a model that cannot use them."""
 
+    is_rule = True
     next_step = "take another model, or adaptation=rolling_retrain"
 
 
@@ -147,3 +172,17 @@ def _shortened_line(line: str) -> str:
         return line
     kept = _LONGEST_LINE // 2 - 50
     return f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
+
+
+def refused_by_the_system(error: OSError) -> HarnessError | None:
+    """Return the operating system's refusal as a message: a place that cannot be written is no bug. None for others."""
+    full = error.errno is None and any(words in str(error) for words in _FULL_DISK)
+    if error.errno not in _REFUSALS and not full:
+        return None
+    return HarnessError(
+        "The system refuses a file or a folder.",
+        where=error.filename or "the disk",
+        got=f"{type(error).__name__}: {error.strerror or error}",
+        expected="a place that you may write to, with space left",
+        hint="choose another one with output.runs=…, output.store=… or --out",
+    )

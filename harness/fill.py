@@ -287,10 +287,13 @@ class _Filling:
             self._tell(cell, step)
             then()
             return
-        first = name not in self._waiting
-        self._waiting.setdefault(name, []).append((cell, step, then))
-        if first:
-            self._pool.submit(cell.task(step, name, at, wave))
+        if name in self._waiting:
+            self._waiting[name].append((cell, step, then))
+            return
+        task = self._found(cell, lambda: cell.task(step, name, at, wave))
+        if task is not None:
+            self._waiting[name] = [(cell, step, then)]
+            self._pool.submit(task)
 
     def _hear(self, ended: Ended) -> None:
         waiting = self._waiting.pop(ended.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import ConfigError, UnsupportedWeightsError
+from harness.errors import RefusedError, UnsupportedWeightsError
 from harness.interfaces import TimeWeights
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
@@ -92,7 +92,7 @@ def window_stage(
 def _refuse_unusable(recipe: Recipe, windows: tuple[Window, ...], weights: tuple[TimeWeights | None, ...]) -> None:
     name = type(recipe.model).__name__
     if recipe.model.needs_valid and any(window.valid is None for window in windows):
-        raise ConfigError(
+        raise RefusedError(
             f"The model {name} stops early and needs a validation segment.",
             where="windows.valid",
             got=None,

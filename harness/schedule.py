@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.config import WindowsConfig
 from harness.data.calendar import Calendar, When
-from harness.errors import ConfigError
+from harness.errors import ConfigError, RefusedError
 from harness.windows import Schedule, Segment, Window, walk_forward
 
 __all__ = ["describe_windows", "resolve_schedule", "resolve_windows"]
@@ -97,7 +97,7 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
     second = round(times * (split[0] + split[1]))
     last = round(times * sum(split))
     if not 0 < first <= second < last:
-        raise ConfigError(
+        raise RefusedError(
             "The calendar is too short to be cut into train, valid and test.",
             where="windows.split",
             got=f"{times} times by {list(split)}",

@@ -18,6 +18,7 @@ from harness.compare import (
     Direction,
     Tolerances,
     compare,
+    crashed,
     damaged,
     failed,
     leaking,
@@ -25,7 +26,7 @@ from harness.compare import (
     skipped,
     without_baseline,
 )
-from harness.errors import ConfigError, HarnessError, SnapshotError, closest
+from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest
 from harness.evaluation import own_directions
 from harness.snapshot import Snapshot
 
@@ -229,6 +230,8 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
                 expected=f"{suite.name}/{case.name}",
             )
         return CaseRun(standard.judge(snapshot), snapshot)
+    except ExperimentError as error:
+        return CaseRun(crashed(suite.name, case.name, str(error)), snapshot)
     except HarnessError as error:
         return CaseRun(failed(suite.name, case.name, str(error)), snapshot)
 

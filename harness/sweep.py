@@ -12,21 +12,31 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.config import Composer, ExperimentConfig, parse_overrides, swept_values
-from harness.errors import ConfigError, HarnessError, UnknownKeyError
+from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.experiment import ExperimentResult, describe_experiment
 from harness.redaction import redacted
 
-__all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "plan_sweep", "run_sweep"]
+__all__ = ["Cell", "CellResult", "Outcome", "compose_cell", "exit_code", "plan_sweep", "run_sweep"]
 
 _MOST_CELLS = 100_000
 
 
 class Outcome(StrEnum):
-    """How a cell ended."""
+    """How a cell ended.
+
+    ``refused`` by a rule of the benchmark, with nothing mistaken in the cell itself; ``mistaken``: a user's mistake,
+    such as a file that is not there; ``failed``: a crash, in the harness or in somebody's own code.
+    """
 
     DONE = "done"
     REFUSED = "refused"
+    MISTAKEN = "mistaken"
     FAILED = "failed"
+
+    @classmethod
+    def of(cls, error: HarnessError) -> Outcome:
+        """Return how a cell ends that meets an error."""
+        return cls.REFUSED if error.is_rule else cls.MISTAKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +52,16 @@ class Cell:
     config
         The checked configuration; None when it is refused.
     refusal
-        Why it is refused.
+        Why it cannot be run.
+    outcome
+        How it ends when it cannot.
     """
 
     chosen: dict[str, str]
     overrides: tuple[str, ...]
     config: ExperimentConfig | None
     refusal: str | None = None
+    outcome: Outcome = Outcome.REFUSED
 
     @property
     def name(self) -> str:
@@ -150,9 +163,17 @@ def run_sweep(
     return tuple(ended)
 
 
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code of a sweep: 1 when a cell failed, 2 when one is mistaken or all are refused, otherwise 0."""
+    found = frozenset(outcomes)
+    if Outcome.FAILED in found:
+        return 1
+    return 2 if Outcome.MISTAKEN in found or found == {Outcome.REFUSED} else 0
+
+
 def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
     if cell.config is None:
-        return CellResult(cell, Outcome.REFUSED, reason=cell.refusal)
+        return CellResult(cell, cell.outcome, reason=cell.refusal)
     began = time.perf_counter()
 
     def ended(outcome: Outcome, **what: object) -> CellResult:
@@ -163,8 +184,11 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         done = ended(Outcome.DONE, result=result)
         return replace(done, seconds=done.seconds + result.seconds_elsewhere)
     except HarnessError as error:
-        return ended(Outcome.REFUSED, reason=str(error))
+        return ended(Outcome.of(error), reason=str(error))
     except Exception as error:
+        refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+        if refusal is not None:
+            return ended(Outcome.MISTAKEN, reason=str(refusal))
         # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
         reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
         return ended(Outcome.FAILED, reason=reason, trace=trace)
@@ -203,4 +227,4 @@ def compose_cell(
                 raise
             dropped[key] = error
         except ConfigError as error:
-            return Cell(kept, overrides, None, str(error)), dropped
+            return Cell(kept, overrides, None, str(error), Outcome.of(error)), dropped

@@ -16,7 +16,7 @@ from harness.observer import Observer
 from harness.provenance import Stopwatch
 from harness.schedule import describe_windows
 from harness.shelf import Shelf
-from harness.sweep import Cell
+from harness.sweep import Cell, Outcome
 
 __all__ = ["CellPlan", "SweepPlan", "keys_of", "plan_cells"]
 
@@ -37,6 +37,8 @@ class CellPlan:
         How many of them are in the store; None when that cannot be told before the adaptation is fitted.
     finished
         The whole result is in the store.
+    outcome
+        How it would end, as far as is known.
     """
 
     cell: Cell
@@ -44,6 +46,7 @@ class CellPlan:
     windows: int = 0
     stored: int | None = None
     finished: bool = False
+    outcome: Outcome = Outcome.DONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ def _asked(job: Job) -> str:
 
 def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
     if cell.config is None:
-        return CellPlan(cell, cell.refusal)
+        return CellPlan(cell, cell.refusal, outcome=cell.outcome)
     store = ArtifactStore(Path(cell.config.output.store))
     job = Job(cell.config, store, Stopwatch(), observer, shelf)
     try:
@@ -123,4 +126,4 @@ def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> Cell
                 needed.add(stage.processed_key, store)
         return CellPlan(cell, None, len(job.windows), stored, needed.add(job.result_key, store))
     except HarnessError as error:
-        return CellPlan(cell, str(error))
+        return CellPlan(cell, str(error), outcome=Outcome.of(error))

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, RefusedError
 
 __all__ = ["Kind", "Schedule", "Segment", "Window", "blocks", "walk_forward"]
 
@@ -173,7 +173,7 @@ def blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
 def _cut(moved: tuple[int, int], latest: int, name: str, index: int) -> Segment:
     start, stop = moved[0], min(moved[1], latest)
     if stop <= start:
-        raise ConfigError(
+        raise RefusedError(
             f"The purge leaves nothing of the {name} segment of window {index}.",
             where=f"windows.{name}",
             got=f"{moved[1] - moved[0]} times, of which those from position {max(latest, 0)} on must be purged",

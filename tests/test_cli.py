@@ -106,15 +106,15 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(
 
 
 def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "-m", *SMALL, "model.alpha=0.01,-1", "adaptation=rolling_retrain,gf_exp"]) == 0
+    assert main(["run", "-m", *SMALL, "model.alpha=0.01,-1", "adaptation=rolling_retrain,gf_exp"]) == 2
     out = capsys.readouterr().out
-    assert sum(line.startswith("refused ") for line in out.splitlines()) == 2
+    assert sum(line.startswith("mistaken ") for line in out.splitlines()) == 2
     assert "oracle" in out
     path = Path(out.split("table ", 1)[1].split()[0])
     assert sorted(p.name for p in path.parent.iterdir()) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["outcome"] for row in rows] == ["done", "done", "oracle", "refused", "refused"]
+    assert [row["outcome"] for row in rows] == ["done", "done", "oracle", "mistaken", "mistaken"]
     reference = "model.alpha=0.01 adaptation=rolling_retrain"
     assert f"worse than {reference}" in out
     (other,) = [row for row in rows if row["outcome"] == "done" and row["cell"] != reference]

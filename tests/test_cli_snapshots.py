@@ -404,8 +404,8 @@ class TestNightly:
             return blessed.run(config, observer)
 
         monkeypatch.setattr("harness.cli.cases.run_audited", crash)
-        record = record_of(capsys, "nightly", "mine.yaml", code=2)
-        assert [c["problem"] for c in record["cases"]] == ["FAILED", None]
+        record = record_of(capsys, "nightly", "mine.yaml", code=1)
+        assert [c["problem"] for c in record["cases"]] == ["CRASHED", None]
         assert "ZeroDivisionError: a bug of the model" in Path("nightly/crash-a.txt").read_text(encoding="utf-8")
         assert "crash-a.txt" in Path("nightly/report.md").read_text(encoding="utf-8")
 

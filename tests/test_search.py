@@ -341,7 +341,7 @@ def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], mo
 def test_the_best_trial_is_printed_as_a_command_that_runs_it_on_test(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", *FEW, "model.alpha=choice(0.1,-1)", "--trials", "4"]) == 0
     shown = capsys.readouterr()
-    assert "refused" in shown.out
+    assert "mistaken" in shown.out
     command = shlex.split(shown.out.split("test it ", 1)[1].splitlines()[0])
     assert command == ["bench", "run", *FEW, "model.alpha=0.1"]
     assert list(Path("runs").glob("*/snapshot.json")) == []  # the search itself has not run it

@@ -100,7 +100,7 @@ def ended() -> tuple[CellResult, ...]:
 
 def test_a_cell_that_fails_or_is_refused_stops_no_other(ended: tuple[CellResult, ...]) -> None:
     assert [e.outcome for e in ended] == [
-        *(Outcome.DONE, Outcome.REFUSED, Outcome.FAILED, Outcome.DONE, Outcome.REFUSED)
+        *(Outcome.DONE, Outcome.MISTAKEN, Outcome.FAILED, Outcome.DONE, Outcome.MISTAKEN)
     ]
     assert "ZeroDivisionError: a bug of the model" in str(ended[2].trace)
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import ConfigError, DataError
+from harness.errors import ConfigError, DataError, RefusedError
 from harness.interfaces import LearnSet, Model
 
 __all__ = [
@@ -82,7 +82,7 @@ def learning_rows(model: Model, train: LearnSet, valid: LearnSet | None) -> tupl
     if not model.needs_valid:
         return Rows.of(train, "train"), None
     if valid is None:
-        raise ConfigError(
+        raise RefusedError(
             f"{type(model).__name__} stops early and needs a validation segment.",
             where="windows.valid",
             got=None,

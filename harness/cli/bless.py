@@ -37,7 +37,7 @@ examples:
   bench bless smoke --dry-run
 
 {EXIT_CODES}"""
-_IN_THE_WAY = (Problem.FAILED, Problem.DAMAGED, Problem.LEAK)
+_IN_THE_WAY = (Problem.FAILED, Problem.CRASHED, Problem.DAMAGED, Problem.LEAK)
 
 
 # What leaves a baseline that the leaderboard shows.

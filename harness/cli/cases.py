@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,18 @@ from harness.baseline import Baselines, Referenced
 from harness.cli.shared import Arguments
 from harness.compare import damaged, failed
 from harness.config import compose_config
-from harness.errors import ConfigError, HarnessError, SnapshotError, closest
+from harness.errors import (
+    ConfigError,
+    ExperimentError,
+    HarnessError,
+    SnapshotError,
+    closest,
+    refused_by_the_system,
+)
 from harness.experiment import ExperimentResult
 from harness.files import write_atomically
 from harness.observer import Observer
+from harness.redaction import redacted
 from harness.regression import named_suite, standard_of, suite_names
 from harness.shelf import Shelf
 from harness.snapshot import read_snapshot
@@ -25,6 +34,7 @@ __all__ = [
     "EXIT_CODES",
     "Runner",
     "Selection",
+    "Surviving",
     "add_results",
     "add_selection",
     "baselines_of",
@@ -36,7 +46,7 @@ __all__ = [
 ]
 
 EXIT_CODES = """\
-exit codes: 0 fine, 1 regression (a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged
+exit codes: 0 fine, 1 regression (a crash, a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged
 baselines too), 3 not comparable, 130 interrupted"""
 _RUN_FILE = "snapshot.json"
 
@@ -170,6 +180,40 @@ class Runner:
         return run_audited(config, self._observer, shelf=self._shelf)[0]
 
 
+class Surviving:
+    """Runs cases so that none stops another: a crash becomes an error of its case, and its traceback is kept.
+
+    Parameters
+    ----------
+    run
+        Runs one case.
+    keep
+        Case and traceback → where it is found, for people.
+    """
+
+    def __init__(self, run: Runner, keep: Callable[[str, str], str]) -> None:
+        self._run = run
+        self._keep = keep
+        self.folders: list[Path] = []
+
+    def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
+        """Run one case."""
+        try:
+            result = self._run(overrides)
+        except HarnessError:
+            raise
+        except Exception as error:
+            refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+            if refusal is not None:
+                raise refusal from error
+            # A bug in one case, in a user's model say, must not stop the others.
+            place = self._keep(overrides[-1].partition("=")[2].strip("'"), redacted(traceback.format_exc()))
+            what = redacted(f"{type(error).__name__}: {error}")
+            raise ExperimentError("The experiment crashed.", got=what, hint=f"the traceback is {place}") from error
+        self.folders.append(result.folder)
+        return result
+
+
 def runner(selection: Selection, arguments: Arguments, observer: Observer) -> Runner:
     """Return what runs the cases of a selection."""
     return Runner(selection.overrides, arguments.config_dir, observer)
@@ -182,7 +226,12 @@ def run_selection(
 
     Baselines without a case are findings where a whole suite is meant. `run` stands in for `runner`'s.
     """
-    run = run or runner(selection, arguments, observer)
+
+    def told(case: str, trace: str) -> str:
+        observer.notice(f"{case}: {trace}")
+        return "above"
+
+    run = run or Surviving(runner(selection, arguments, observer), told)
     observer.start("cases", selection.count)
     ended: list[CaseRun] = []
 

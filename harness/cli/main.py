@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import traceback
@@ -13,7 +12,7 @@ from types import TracebackType
 from harness.cli.commands import COMMANDS
 from harness.cli.streams import as_json, degrading
 from harness.cli.tree import leaves
-from harness.errors import HarnessError
+from harness.errors import HarnessError, refused_by_the_system
 
 __all__ = ["build_parser", "main"]
 
@@ -24,13 +23,6 @@ Walk-forward forecasting under concept drift: run it, leave a snapshot, trust th
   bench run data=cn_csi300            the same on real prices
   bench explain windows.step=40       which windows would be walked
   bench COMMAND --help                teaches a command"""
-# What a user can mend. A file that is not found is not among it: whoever reads one says so in words of its own.
-_REFUSED_BY_THE_SYSTEM = frozenset(
-    {
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
-    }
-)
 _INTERRUPTED = 130
 
 
@@ -67,9 +59,10 @@ def _run(given: argparse.Namespace) -> int:
             err.print("".join(traceback.format_exception(error.__cause__)), markup=False, soft_wrap=True)
         return error.exit_code
     except OSError as error:
-        if error.errno not in _REFUSED_BY_THE_SYSTEM:
+        refusal = refused_by_the_system(error)
+        if refusal is None:
             raise
-        err.print(f"bench: {_refused(error)}", style="bold red", markup=False, soft_wrap=True)
+        err.print(f"bench: {refusal}", style="bold red", markup=False, soft_wrap=True)
         return HarnessError.exit_code
     except KeyboardInterrupt:
         err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
@@ -98,17 +91,6 @@ def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentP
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if several is not None:
         several.extend(rest)
-
-
-def _refused(error: OSError) -> HarnessError:
-    """Return the operating system's refusal as a message: a place that cannot be written is no bug of ours."""
-    return HarnessError(
-        "The system refuses a file or a folder.",
-        where=error.filename or "the disk",
-        got=f"{type(error).__name__}: {error.strerror}",
-        expected="a place that you may write to, with space left",
-        hint="choose another one with output.runs=…, output.store=… or --out",
-    )
 
 
 def build_parser(asked: str | None = None) -> argparse.ArgumentParser:

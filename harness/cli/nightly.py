@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.case_tables import print_verdicts
-from harness.cli.cases import EXIT_CODES, Runner, add_selection, run_selection, select, write_file
+from harness.cli.cases import EXIT_CODES, Runner, Surviving, add_selection, run_selection, select, write_file
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.compare import to_json, to_junit_xml, to_markdown, worst_exit_code
-from harness.errors import ConfigError, ExperimentError, HarnessError
-from harness.experiment import ExperimentResult
+from harness.errors import ConfigError
 from harness.file_names import file_name
-from harness.redaction import redacted
 
 __all__ = ["add", "nightly"]
 
@@ -63,8 +60,14 @@ def nightly(arguments: Arguments, out: Console, err: Console) -> int:
     write_file(str(folder / _STARTED), f"{_now()}\n", "--out")
     for old in folder.glob(f"{_CRASH}*.txt"):
         old.unlink()
+
+    def keep(case: str, trace: str) -> str:
+        path = folder / f"{_CRASH}{file_name(case)}.txt"
+        write_file(str(path), trace, "--out")
+        return f"in {path}"
+
     with ProgressObserver(err) as observer:
-        run = _Surviving(Runner(selection.overrides, arguments.config_dir, observer), folder)
+        run = Surviving(Runner(selection.overrides, arguments.config_dir, observer), keep)
         runs = run_selection(selection, arguments, observer, run)
         pages = _write_page(run.folders, folder / _PAGE, title=f"Night of {_now()}")
     verdicts = [ran.verdict for ran in runs]
@@ -84,36 +87,6 @@ def nightly(arguments: Arguments, out: Console, err: Console) -> int:
         for path in (folder / "report.md", *pages):
             out.print(Text(f"report    {path}"), soft_wrap=True)
     return int(worst_exit_code(verdicts))
-
-
-class _Surviving:
-    """Runs cases and remembers their folders; a crash becomes an error of its case, its traceback a file."""
-
-    def __init__(self, run: Runner, folder: Path) -> None:
-        self._run = run
-        self._folder = folder
-        self.folders: list[Path] = []
-
-    def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
-        """Run one case."""
-        try:
-            result = self._run(overrides)
-            self.folders.append(result.folder)
-            return result
-        except HarnessError:
-            raise
-        except Exception as error:
-            # A bug in one case, in a user's model say, must not stop the others; its traceback is kept.
-            case = overrides[-1].partition("=")[2].strip("'")
-            path = self._folder / f"{_CRASH}{case}.txt"
-            path = self._folder / f"{_CRASH}{file_name(case)}.txt"
-            write_file(str(path), redacted(traceback.format_exc()), "--out")
-            write_file(str(path), traceback.format_exc(), "--out")
-            raise ExperimentError(
-                "The experiment crashed.",
-                got=redacted(f"{type(error).__name__}: {error}"),
-                hint=f"the traceback is in {path}",
-            ) from error
 
 
 def _write_page(folders: list[Path], path: Path, *, title: str) -> tuple[Path, ...]:

@@ -23,7 +23,7 @@ from harness.experiment import ExperimentResult
 from harness.fill import WorkersLostError, fill
 from harness.leaderboard import leaderboard, write_leaderboard
 from harness.shelf import Shelf
-from harness.sweep import Cell, CellResult, Outcome, plan_sweep, run_sweep
+from harness.sweep import Cell, CellResult, exit_code, plan_sweep, run_sweep
 from harness.sweep_plan import plan_cells
 from harness.sweep_statistics import caption, check_reference, statistics_of
 from harness.time_left import TimeLeft
@@ -70,7 +70,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
             planned = plan_cells(cells, observer)
         for table in tables.plan_tables(planned):
             show(out, table)
-        return 0
+        return exit_code(cell.outcome for cell in planned.cells)
     tracking = next((cell.config.tracking for cell in cells if cell.config is not None), None)
     if tracking is not None:
         tracking.check()
@@ -106,7 +106,8 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
-    return 1 if any(e.outcome is Outcome.FAILED for e in ended) else 0
+    leaks = any(e.result is not None and e.result.snapshot.leak is not None for e in ended)
+    return 1 if leaks else exit_code(e.outcome for e in ended)
 
 
 def _check_metric(metric: str) -> None:

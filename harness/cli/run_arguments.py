@@ -25,7 +25,11 @@ examples:
   bench run -m model=linear,lightgbm windows.step=20,40      sweeps every combination
   bench run audit=sampled                                    and audits it: see `bench audit --help`
 
-exit codes: 0 fine, 1 a leak or a failed cell, 2 a mistake in the command or the data, 130 interrupted"""
+A cell of a sweep that a rule refuses (too little history, weights that the model cannot use) is reported and spoils
+nothing, unless all are refused.
+
+exit codes: 0 fine, 1 a leak or a failed cell, 2 a mistake in the command, the data or a cell, or no cell that is not
+refused, 130 interrupted"""
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:

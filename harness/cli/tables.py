@@ -82,7 +82,7 @@ def plan_tables(plan: SweepPlan) -> tuple[Grid, Grid]:
     for planned in plan.cells:
         known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
         what = "stored" if planned.finished else f"run{known}"
-        text = what if planned.refusal is None else f"refused: {planned.refusal}"
+        text = what if planned.refusal is None else f"{planned.outcome}: {planned.refusal}"
         rows.append(Row(planned.cell.name, (str(planned.windows or "–"), text)))
     cells = Grid(
         f"{len(plan.cells)} cells", "cell", (Column("windows", numeric=True), Column("plan", prose=True)), tuple(rows)

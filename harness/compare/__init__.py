@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.compare.comparison import (
     DifferenceTest,
     compare,
+    crashed,
     damaged,
     failed,
     leaking,
@@ -63,6 +64,7 @@ __all__ = [
     "Verdict",
     "case_record",
     "compare",
+    "crashed",
     "damaged",
     "differences",
     "environment",

@@ -21,7 +21,17 @@ from harness.compare.verdicts import (
 )
 from harness.snapshot import Snapshot
 
-__all__ = ["DifferenceTest", "compare", "damaged", "failed", "leaking", "orphaned", "skipped", "without_baseline"]
+__all__ = [
+    "DifferenceTest",
+    "compare",
+    "crashed",
+    "damaged",
+    "failed",
+    "leaking",
+    "orphaned",
+    "skipped",
+    "without_baseline",
+]
 
 DifferenceTest = Callable[[str], float | None]
 
@@ -119,6 +129,11 @@ def orphaned(suite: str, case: str) -> CaseVerdict:
 def failed(suite: str, case: str, message: str) -> CaseVerdict:
     """Return the verdict on a case that could not be run because of a user's mistake."""
     return _problem(suite, case, Problem.FAILED, message)
+
+
+def crashed(suite: str, case: str, message: str) -> CaseVerdict:
+    """Return the verdict on a case that crashed: a bug, in the harness or in somebody's own code."""
+    return _problem(suite, case, Problem.CRASHED, message)
 
 
 def damaged(suite: str, case: str, message: str) -> CaseVerdict:

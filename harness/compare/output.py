@@ -117,6 +117,8 @@ def _kind(verdict: CaseVerdict) -> str | None:
         return "skipped"
     if verdict.exit_code is ExitCode.FINE:
         return None
+    if verdict.problem is Problem.CRASHED:
+        return "error"
     return "failure" if verdict.exit_code is ExitCode.REGRESSION else "error"
 
 

@@ -70,6 +70,7 @@ class Problem(Enum):
     ORPHANED = "orphaned baseline"
     DAMAGED = "damaged baseline"
     FAILED = "failed"
+    CRASHED = "crashed"
     LEAK = "leak"
     SKIPPED = "skipped"
 

@@ -12,7 +12,7 @@ from harness.artifacts import ArtifactStore
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.errors import ConfigError, DataError, HarnessError
+from harness.errors import ConfigError, DataError, HarnessError, RefusedError
 from harness.execution import Executor, Serial
 from harness.experiment import ExperimentResult, run
 from harness.fill import WorkersLostError, fill
@@ -114,19 +114,19 @@ class Judge:
             self._refuse_another_question(cell.config, period)
             return replace(cell, config=on_validation(cell.config, period, str(folder)))
         except HarnessError as error:
-            return replace(cell, config=None, refusal=str(error))
+            return replace(cell, config=None, refusal=str(error), outcome=Outcome.of(error))
 
     def _refuse_another_question(self, config: ExperimentConfig, period: ValidationPeriod) -> None:
         for name in ("data", "label", "samples", "evaluation"):
             if describe(getattr(config, name)) != describe(getattr(self.reference, name)):
-                raise ConfigError(
+                raise RefusedError(
                     "Trials that are judged differently cannot be compared.",
                     where=name,
                     got="a searched key that changes it",
                     expected="keys of the features, preprocess, model, adaptation, or windows.step and windows.kind",
                 )
         if period.judged != self.period.judged:
-            raise ConfigError(
+            raise RefusedError(
                 "Trials that are judged on other times cannot be compared.",
                 where="windows",
                 got=" … ".join(period.judged),

@@ -23,6 +23,8 @@ LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
 # A run is found again by these three.
 KIND, SNAPSHOT_TAG, SWEEP_TAG = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
 
+_ENDS = ("done", "refused", "mistaken", "failed")
+
 
 @dataclass(frozen=True)
 class Point:
@@ -125,8 +127,8 @@ def _sweep(folder: Path) -> Tracked:
         digest=hashlib.sha256(content.encode()).hexdigest(),
         ended=max((cell.ended for cell in cells), default=0),
         seconds=sum(cell.seconds for cell in cells),
-        tags={KIND: "sweep", **{f"driftbench.{o}": str(outcomes.count(o)) for o in ("done", "refused", "failed")}},
-        points=tuple(Point(k, float(outcomes.count(k))) for k in ("done", "refused", "failed")),
+        tags={KIND: "sweep", **{f"driftbench.{o}": str(outcomes.count(o)) for o in _ENDS}},
+        points=tuple(Point(k, float(outcomes.count(k))) for k in _ENDS),
     )
     return Tracked(record, cells)
 

@@ -34,7 +34,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     output = [f"output.runs={folder / 'runs'}", f"output.store={folder / 'store'}"]
     swept = ["label.horizon=5,10", "adaptation=rolling_retrain,gf_exp", "adaptation.half_life=60,-1"]
-    assert main(["run", "-m", *SMALL, *PORTFOLIO, *output, *swept]) == 0
+    assert main(["run", "-m", *SMALL, *PORTFOLIO, *output, *swept]) == 2
     (found,) = (folder / "runs").glob("sweep-*")
     save_adaptation(found, output)
     return found

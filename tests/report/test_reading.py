@@ -26,7 +26,7 @@ def test_the_reference_comes_first_then_the_best(report: Report) -> None:
 
 def test_what_was_refused_is_told_with_its_reason(report: Report) -> None:
     assert len(report.missing) == 2
-    assert all(cell.outcome == "refused" and "half_life" in cell.note for cell in report.missing)
+    assert all(cell.outcome == "mistaken" and "half_life" in cell.note for cell in report.missing)
 
 
 def test_a_named_reference_comes_first(sweep: Path, report: Report) -> None:

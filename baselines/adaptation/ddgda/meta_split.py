@@ -9,7 +9,7 @@ from enum import StrEnum
 from baselines.adaptation.ddgda.profile import Profile
 from harness.data.calendar import Calendar
 from harness.data.dates import configured_span
-from harness.errors import ConfigError
+from harness.errors import ConfigError, RefusedError
 from harness.windows import Segment
 
 __all__ = ["MetaRanges", "MetaTask", "Phase", "Span", "assign_phases", "candidate_tasks"]
@@ -114,7 +114,7 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
     for index, at in enumerate(range(span.first_test, span.stop, span.step)):
         train_stop = at - span.look_ahead + 1
         if train_stop <= span.start:
-            raise ConfigError(
+            raise RefusedError(
                 "The first meta-task has nothing to learn from.",
                 where="adaptation.meta_1st_train_end",
                 got=f"{at - span.start} times before its test segment",
@@ -168,7 +168,7 @@ def assign_phases(
         chosen = [_purged_at(t, Phase.META_TEST, span.final, span.look_ahead) for t in chosen]
     short = [replace(t, phase=Phase.SHORT_HISTORY) if len(t.train) < span.history else t for t in chosen]
     if not any(t.phase is Phase.META_TRAIN for t in short):
-        raise ConfigError(
+        raise RefusedError(
             "No meta-task is left to train on.",
             where="adaptation.hist_step_n | adaptation.segments | adaptation.meta_1st_train_end",
             got="; ".join(sorted({f"{sum(u.phase is t.phase for u in short)} {t.phase}" for t in short})) or "no task",
@@ -218,7 +218,7 @@ def _refuse_overlap(tasks: Sequence[MetaTask], span: Span, calendar: Calendar) -
         return
     named = [f"{calendar.format(t.test.start)} … {calendar.format(t.test.last)}" for t in offending]
     share = sum(t.test.stop <= span.final for t in tasks) / len(tasks)
-    raise ConfigError(
+    raise RefusedError(
         f"{len(offending)} meta-training task(s) would lie in the final test period.",
         where="adaptation.segments",
         got="; ".join(named),
