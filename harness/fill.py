@@ -180,7 +180,7 @@ def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | No
     try:
         if job.store.find(job.result_key) is not None:
             return None
-        _ = job.rows  # what cannot be judged is not begun
+        job.check()
         return _Cell(position, job)
     except Exception:
         return None  # somebody's own source may raise anything; the serial run reports it

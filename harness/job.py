@@ -32,7 +32,7 @@ from harness.predictions import Predictions
 from harness.preflight import check
 from harness.provenance import Stopwatch, provenance
 from harness.rolling import Cache, Recipe, RollingResult, WindowReads, roll, window_stage
-from harness.samples import RowIndex, SampleTable
+from harness.samples import SampleTable
 from harness.schedule import describe_windows, resolve_windows
 from harness.shelf import Shelf
 from harness.stages import Stages, panel_key_of
@@ -112,10 +112,21 @@ class Job:
         """The walk-forward schedule."""
         return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
 
-    @cached_property
-    def rows(self) -> RowIndex:
-        """The rows, once panel and configuration are found fit to be judged; refused otherwise, see `check`."""
-        return check(self.config, self.panel, self.windows)
+    def check(self) -> None:
+        """Refuse what panel and configuration alone say cannot be judged, see `harness.preflight.check`.
+
+        Experiments that share a shelf and ask the same are checked once.
+        """
+        config = self.config
+        parts = [config.label, config.features, config.samples, config.evaluation]
+        asked = [self.panel.fingerprint, [describe(part) for part in parts], bool(config.model.needs_valid)]
+        windows = describe_windows(self.windows, self.panel.calendar)
+
+        def ask() -> bool:
+            check(config, self.panel, self.windows)
+            return True
+
+        self.shelf.get("checked", canonical_json([asked, windows]), ask)
 
     @cached_property
     def year(self) -> Year:
@@ -212,7 +223,7 @@ class Job:
             When panel and configuration alone say that it cannot be judged, before anything is computed.
         """
         if self.store.find(self.result_key) is None:
-            _ = self.rows
+            self.check()
         return self.store.get_or_make(self.result_key, self._make)
 
     def _make(self, folder: Path) -> None:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.artifacts import ArtifactStore, Key, canonical_json
+from harness.artifacts import ArtifactStore, Key
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
-from harness.instantiate import describe
 from harness.interfaces import StoredAdaptation
 from harness.job import Job
 from harness.observer import Observer
 from harness.provenance import Stopwatch
-from harness.schedule import describe_windows
 from harness.shelf import Shelf
 from harness.sweep import Cell, Outcome
 
@@ -99,21 +97,13 @@ def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
     return frozenset(needed.keys)
 
 
-def _asked(job: Job) -> str:
-    """Return what the checks before the first fit depend on, so that cells which share it are checked once."""
-    config = job.config
-    parts = [config.label, config.features, config.samples, config.evaluation]
-    described = [describe(part) for part in parts]
-    return canonical_json([job.panel.fingerprint, described, describe_windows(job.windows, job.panel.calendar)])
-
-
 def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
     if cell.config is None:
         return CellPlan(cell, cell.refusal, outcome=cell.outcome)
     store = ArtifactStore(Path(cell.config.output.store))
     job = Job(cell.config, store, Stopwatch(), observer, shelf)
     try:
-        shelf.get("rows", _asked(job), lambda: job.rows)
+        job.check()
         table = job.stages.table_key(job.panel)
         has_table = all([needed.add(job.stages.panel_key(), store), *(needed.add(key, store) for key in table.both)])
         fits = isinstance(cell.config.adaptation, StoredAdaptation)

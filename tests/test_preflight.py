@@ -143,7 +143,9 @@ def test_a_window_without_members_is_refused(tmp_path: Path) -> None:
     assert "the test segment of window" in told
 
 
-def test_a_calendar_that_goes_on_after_the_data_is_noted_and_not_refused(tmp_path: Path) -> None:
+def test_a_calendar_that_goes_on_after_the_data_is_noted_by_run_and_sweep_and_not_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path)
     days = pd.bdate_range("2018-01-01", periods=TIMES + 20)
     (tmp_path / "days.txt").write_text("\n".join(f"{day:%Y-%m-%d}" for day in days))
@@ -157,6 +159,10 @@ def test_a_calendar_that_goes_on_after_the_data_is_noted_and_not_refused(tmp_pat
     again = run_experiment([*overrides, *PORTFOLIO], search_path=[tmp_path / "my"], observer=Silent())
     assert again.reused
     assert again.notes == result.notes
+    for command, prefix in ((["run"], "note "), (["run", "-m"], "note in 1 of 1 cells: ")):
+        capsys.readouterr()
+        assert main([*command, "--config-dir", str(tmp_path / "my"), *overrides, *PORTFOLIO]) == 0
+        assert f"{prefix}20 of 96 test times have no row" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_metric_is_given_the_fields_that_it_needs_at_the_rows_of_the_predictions() -> None:

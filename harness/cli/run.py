@@ -106,6 +106,8 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
+        for line in tables.sweep_notes(ended):
+            out.print(line, markup=False, soft_wrap=True)
     leaks = any(e.result is not None and e.result.snapshot.leak is not None for e in ended)
     return 1 if leaks else exit_code(e.outcome for e in ended)
 

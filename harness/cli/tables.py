@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from harness.leaderboard import Leaderboard
 from harness.leaderboard import Row as LeaderboardRow
 from harness.samples import RowIndex
 from harness.significance import why_untested
-from harness.sweep import Outcome
+from harness.sweep import CellResult, Outcome
 from harness.sweep_plan import SweepPlan
 from harness.sweep_statistics import mark, name_mark
 from harness.windows import Segment, Window
@@ -28,6 +29,7 @@ __all__ = [
     "record_table",
     "result_summary",
     "result_table",
+    "sweep_notes",
     "windows_summary",
     "windows_table",
 ]
@@ -107,6 +109,13 @@ def result_summary(result: ExperimentResult) -> str:
         f"snapshot  {result.folder / 'snapshot.json'}"
         f"{''.join(f'{chr(10)}note      {note}' for note in result.notes)}"
     )
+
+
+def sweep_notes(ended: Sequence[CellResult]) -> list[str]:
+    """Return every note of the cells once, in the order of the cells, with the number of cells that it is of."""
+    results = [cell.result for cell in ended if cell.result is not None]
+    counts = Counter(note for result in results for note in result.notes)
+    return [f"note      in {count} of {len(results)} cells: {note}" for note, count in counts.items()]
 
 
 def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Grid:
