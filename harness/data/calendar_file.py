@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.dates import period_of
@@ -16,6 +17,9 @@ from harness.errors import DataError
 __all__ = ["read_calendar", "time_texts"]
 
 _SHOWN = 5
+_PLAIN = re.compile(
+    r"(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
+)
 _EXPECTED = "lines like 2017-01-03 or 2017-01-03 10:30:00"
 
 
@@ -31,6 +35,24 @@ def read_calendar(path: Path) -> Calendar:
     lines = [(at, text.strip()) for at, text in read_lines(path, expected=_EXPECTED)]
     if not lines:
         raise DataError("The calendar is empty.", where=str(path), expected=_EXPECTED)
+    times = _plain_times([text for _, text in lines])
+    if times is None:
+        times = _times(lines, path)
+    _refuse_disorder(path, lines, times)
+    return Calendar(times)
+
+
+def _plain_times(texts: Sequence[str]) -> npt.NDArray[np.datetime64] | None:
+    """Return ISO texts as `period_of` reads them, at once, for a year of minutes has half a million; None for others."""
+    if not all(_PLAIN.fullmatch(text) for text in texts):
+        return None
+    try:
+        return np.array(texts, dtype="datetime64[ns]")
+    except ValueError:
+        return None
+
+
+def _times(lines: Sequence[tuple[int, str]], path: Path) -> npt.NDArray[np.datetime64]:
     times, bad, hints = [], [], []
     for at, text in lines:
         try:
@@ -45,15 +67,14 @@ def read_calendar(path: Path) -> Calendar:
         times.append(period.first)
     if bad:
         raise _refused(path, f"{len(bad)} line(s) of the calendar are no times.", bad, hints[0])
-    _refuse_disorder(path, lines, times)
-    return Calendar(np.array(times, dtype="datetime64[ns]"))
+    return np.array(times, dtype="datetime64[ns]")
 
 
-def _refuse_disorder(path: Path, lines: Sequence[tuple[int, str]], times: Sequence[np.datetime64]) -> None:
-    pairs = itertools.pairwise(zip(lines, times, strict=True))
-    bad = [f"line {at}: {text}, after {before}" for ((_, before), a), ((at, text), b) in pairs if not a < b]
-    if bad:
-        what = f"The calendar is not strictly increasing: {len(bad)} line(s) repeat or step back."
+def _refuse_disorder(path: Path, lines: Sequence[tuple[int, str]], times: npt.NDArray[np.datetime64]) -> None:
+    late = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "ns")) + 1
+    if late.size:
+        bad = [f"line {lines[at][0]}: {lines[at][1]}, after {lines[at - 1][1]}" for at in late[:_SHOWN].tolist()]
+        what = f"The calendar is not strictly increasing: {late.size} line(s) repeat or step back."
         raise _refused(path, what, bad, "sort the lines and keep each time once, as `sort -u` does")
 
 

@@ -67,8 +67,8 @@ def read_spans(path: Path) -> Spans:
     _refuse(path, "have more than three columns", extra, lambda _: "remove what is not code, first day, last day")
     unusable = [(at, cells) for at, cells in rows if fault_of(cells[0]) is not None]
     _refuse(path, "hold a code that cannot be kept as it is", unusable, lambda cells: _code_hint(cells[0]))
-    first = [_read(cells[1]) for _, cells in rows]
-    last = [_read(cells[2]) for _, cells in rows]
+    known = {text: _read(text) for text in {cell for _, cells in rows for cell in cells[1:3]}}
+    first, last = ([known[cells[at]] for _, cells in rows] for at in (1, 2))
     undated = [row for row, a, b in zip(rows, first, last, strict=True) if a is None or b is None]
     _refuse(path, "hold no date", undated, _dates_hint)
     spans = Spans(

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.data.calendar import Calendar
 from harness.data.calendar_file import read_calendar, time_texts
+from harness.data.dates import period_of
 from harness.data.text_lines import write_lines
 from harness.errors import DataError
 
@@ -65,3 +70,20 @@ def test_a_calendar_is_written_as_exactly_as_it_is(tmp_path, unit, text):
     write_lines(tmp_path / "calendar.txt", time_texts(calendar))
     assert read_calendar(tmp_path / "calendar.txt") == calendar
     assert len({calendar.format(position) for position in range(3)}) == 3
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    st.lists(st.datetimes(datetime(1700, 1, 1), datetime(2199, 1, 1)), min_size=1, max_size=5, unique=True),
+    st.sampled_from(["%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y%m%d%H%M%S"]),
+)
+def test_a_calendar_is_read_by_the_rule_of_dates(tmp_path_factory, moments, form):
+    texts = list(dict.fromkeys(moment.strftime(form) for moment in sorted(moments)))
+    folder = tmp_path_factory.mktemp("calendar")
+    assert _read(folder, "\n".join(texts)).times.tolist() == [int(period_of(t).first.astype(int)) for t in texts]
+
+
+def test_a_day_that_does_not_exist_is_refused_by_its_number(tmp_path):
+    for text in ("2019-02-30", "2019-02-28 24:00", "2019-02-28 23:59:60"):
+        with pytest.raises(DataError, match=f"line 2: {text}"):
+            _read(tmp_path, f"2019-02-27\n{text}\n")
