@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from harness.artifacts import canonical_json
+from harness.cli.tables import result_summary
 from harness.config import compose_config
 from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, Evaluation, Judged, evaluate, intervals
-from harness.experiment import run_experiment
+from harness.experiment import ExperimentResult, run_experiment
 from harness.observer import Silent
 from harness.significance import Bootstrap, bootstrap_interval, hac_mean
+from harness.snapshot import Snapshot
 from tests.test_evaluation import SIGNAL, STRATEGY, Both, market, signal
 
 BOOTSTRAP = Bootstrap(repetitions=99, block_length=5.0)
@@ -145,3 +147,25 @@ def test_significance_is_part_of_the_identity_and_can_be_switched_off(tmp_path: 
     assert off.snapshot.metrics["intervals"] is None
     assert off.snapshot.identity["config"]["evaluation"]["significance"] is None
     assert compose_config().evaluation.significance == Bootstrap()
+
+
+def summary_of(overall: dict[str, int], t: float | None, p: float | None) -> str:
+    """What the terminal says below the table of a run with these tests of the mean ICs."""
+    tested = {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": t, "p": p}
+    identity = {"look_ahead": 6, "windows": [{"test": ["2019-01-01", "2019-02-01"]}]}
+    metrics = {"overall": {"rows": 100, **overall}, "intervals": {"IC": tested, "rank_IC": tested}}
+    snapshot = Snapshot("s", "c", identity, metrics, {"seconds": {}, "peak_memory_mb": 1})
+    return result_summary(ExperimentResult(compose_config(), (), snapshot, Path("runs/c"), reused=True))
+
+
+def test_the_terminal_prints_p_beside_t_and_counts_days_without_ic() -> None:
+    told = summary_of({"days": 174, "undefined_days": 21}, 3.12, 0.0891)
+    assert "IC t = 3.12 (p = 0.089)" in told
+    assert "21 of 174 test days have no defined IC" in told
+    assert "no defined IC" not in summary_of({"days": 174, "undefined_days": 0}, 3.12, 0.0891)
+
+
+def test_the_terminal_says_why_there_is_no_t_value() -> None:
+    told = summary_of({"days": 174, "undefined_days": 150}, None, None)
+    assert "no t-value of the mean IC: 24 defined values are fewer than 30, 5 times the look-ahead of 6" in told
+    assert "nearly all values are equal" in summary_of({"days": 174, "undefined_days": 0}, None, None)
