@@ -1,7 +1,8 @@
-"""Linear algebra whose bits do not depend on the number of BLAS threads."""
+"""Threads of BLAS and OpenMP: one where the bits of a sum depend on them, a model's own number where it is fitted."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,13 @@ from dataclasses import dataclass, field
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-__all__ = ["one_blas_thread"]
+__all__ = ["THREAD_VARIABLES", "one_blas_thread", "thread_limit"]
+
+# Of the environment: read by a library when it is loaded.
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+)
 
 
 @dataclass
@@ -54,3 +61,25 @@ def one_blas_thread() -> Iterator[None]:
             if _LIMIT.holders == 0 and _LIMIT.limits is not None:
                 _LIMIT.limits.restore_original_limits()
                 _LIMIT.limits = None
+
+
+@contextmanager
+def thread_limit(threads: int) -> Iterator[None]:
+    """Hold OpenMP and BLAS to a number of threads inside the block, whoever calls them.
+
+    Libraries that are loaded are told so, those that are loaded inside the block find it in the environment. Without a
+    limit each takes all cores, and beside other workers they wait for each other.
+    """
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    with _LIMIT.lock:
+        libraries = _LIMIT.known()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        with libraries.limit(limits=threads):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -19,11 +19,11 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Never
 
 import pydantic
-from annotated_types import Ge, Gt, Le, Lt
 
 from harness.code_digest import note_code
 from harness.contracts import check_object, is_protocol, lacking_methods, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest
+from harness.limits import limits_of, out_of_range
 
 __all__ = [
     "LATER",
@@ -34,7 +34,6 @@ __all__ = [
     "describe",
     "hints_of",
     "join_key",
-    "limits_of",
     "locate",
     "modules_of",
     "record_of",
@@ -45,6 +44,8 @@ TARGET = "_target_"
 LATER: Mapping[str, Any] = MappingProxyType({"later": True})
 # Every float is finite, in anybody's class.
 _CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+# What pydantic calls a number outside its limits.
+_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 _PLAIN = (bool, int, float, str, type(None))
 _OURS = ("harness", "baselines")
 
@@ -200,6 +201,8 @@ def _typed(hint: Any, value: object, path: str, owner: type) -> object:
     except pydantic.ValidationError as error:
         detail = error.errors()[0]
         inner = "".join(f"[{p}]" if isinstance(p, int) else "" for p in detail["loc"])
+        if detail["type"] in _RANGE:
+            raise out_of_range(path + inner, detail["input"], hint) from error
         raise _wrong_type(path + inner, detail["input"], f"{_name_of(hint)} ({detail['msg']})") from error
 
 
@@ -320,18 +323,6 @@ def _name_of(hint: Any) -> str:
     if hint is type(None):
         return "null"
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
-
-
-def limits_of(hint: Any) -> str:
-    """Return the limits of an annotated type in words, such as ``≥ 1 and ≤ 16``; an empty text for other types."""
-    signs = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
-    found = [
-        f"{sign} {getattr(limit, name)}"
-        for limit in (typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ())
-        for kind, (name, sign) in signs.items()
-        if isinstance(limit, kind)
-    ]
-    return " and ".join(found)
 
 
 def join_key(path: str, name: str) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Le
 
 from harness.errors import DataError
+from harness.limits import Threads
 from harness.normal_equations import GramBlocks, NormalEquations
 from harness.observer import Observer
 from harness.samples import AsOfView
@@ -208,7 +208,7 @@ class ModelTraits:
     """
 
     include_valid: bool | None = None
-    threads: Annotated[int, Ge(1), Le(1024)] = 1
+    threads: Threads = 1
 
 
 class FittedPreprocess(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.blas import thread_limit
 from harness.contracts import check_object, traits_of
 from harness.data.fingerprint import fingerprint_arrays
 from harness.instantiate import describe
@@ -224,14 +225,14 @@ class WindowStage:
         table, blocks, preprocess_reads = self._processed(window)
         view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         train, valid = learning_segments(window, self.recipe.model)
-        fitted = self.recipe.model.fit(
-            LearnSet(view, train, weights, blocks),
-            None if valid is None else LearnSet(valid_view, valid, weights),
-        )
-        check_object(fitted, FittedModel, "model.fit")
-        score = np.ascontiguousarray(
-            fitted.predict(table.features[table.index.rows(window.test.start, window.test.stop)]), dtype=np.float32
-        )
+        tested = table.features[table.index.rows(window.test.start, window.test.stop)]
+        with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
+            fitted = self.recipe.model.fit(
+                LearnSet(view, train, weights, blocks),
+                None if valid is None else LearnSet(valid_view, valid, weights),
+            )
+            check_object(fitted, FittedModel, "model.fit")
+            score = np.ascontiguousarray(fitted.predict(tested), dtype=np.float32)
         if keep is not None:
             fitted.save(keep("model"))
         reads = WindowReads(window.index, window.decision, preprocess_reads, view.reads, valid_view.reads)

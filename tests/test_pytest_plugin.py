@@ -53,6 +53,27 @@ def test_what_was_blessed_passes_and_what_moved_fails_and_is_named(project: pyte
     moved.stdout.no_fnmatch_line("*rank_IC 0.2*")
 
 
+@pytest.mark.parametrize("name", ["", ", name='n'"])
+def test_a_second_check_of_one_name_is_refused_and_not_blessed(project: pytest.Pytester, name: str) -> None:
+    source = f"def test_one(metric_snapshot):\n    for v in (1.0, 2.0): metric_snapshot.check({{'v': v}}{name})\n"
+    result = run(project, "--bench-bless", source=source)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*is checked twice*", "*name=*tells them apart*"])
+    assert len(list((project.path / "results").rglob("*.json"))) == 1
+
+
+def test_the_same_check_in_two_tests_or_parameters_is_none_twice(project: pytest.Pytester) -> None:
+    source = """
+import pytest
+@pytest.mark.parametrize("x", [1.0, 2.0])
+def test_p(x, metric_snapshot):
+    metric_snapshot.check({"v": x})
+    metric_snapshot.check({"v": x}, name="again")
+"""
+    run(project, "--bench-bless", source=source).assert_outcomes(passed=2)
+    run(project, source=source).assert_outcomes(passed=2)
+
+
 def test_blessing_again_writes_a_version_only_where_something_moved(project: pytest.Pytester) -> None:
     run(project, "--bench-bless")
     run(project, "--bench-bless")

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.errors import ConfigError
 from harness.interfaces import History, TimeWeights
+from harness.limits import Positive, Share, check_limits
 from harness.windows import Window
 
 __all__ = ["Decay", "GradualForgetting"]
@@ -43,19 +44,18 @@ class GradualForgetting:
     """
 
     kind: Literal["linear", "exponential"]
-    fade: float | None = None
-    half_life: float | None = None
+    fade: Share | None = None
+    half_life: Positive | None = None
 
     def __post_init__(self) -> None:
         """Check that exactly the number of this kind is given."""
         needed, other = ("fade", "half_life") if self.kind == "linear" else ("half_life", "fade")
-        value = getattr(self, needed)
-        largest = 1.0 if self.kind == "linear" else np.inf
-        if value is None or not 0.0 < value <= largest or value == np.inf:
+        check_limits(self, "adaptation")
+        if getattr(self, needed) is None:
             raise ConfigError(
                 f"{self.kind.capitalize()} forgetting needs `{needed}`.",
                 where=f"adaptation.{needed}",
-                got=value,
+                got=None,
                 expected="a number in (0, 1]" if self.kind == "linear" else "a positive number of times",
             )
         if getattr(self, other) is not None:

@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
 from baselines.models.intake import (
     Rows,
     Scalar,
     check_extra,
-    check_range,
     check_stopping,
     check_width,
     import_extra,
@@ -25,6 +25,7 @@ from baselines.models.intake import (
 from harness.artifacts import canonical_json
 from harness.errors import ConfigError
 from harness.interfaces import Floats, LearnSet
+from harness.limits import Count, Positive, Seed, Share, Threads, check_limits
 
 __all__ = ["CatBoost", "FittedCatBoost"]
 
@@ -118,28 +119,22 @@ class CatBoost:
     supports_weights: ClassVar[bool] = True
 
     loss: Literal["mse", "mae", "huber"]
-    learning_rate: float
+    learning_rate: Positive
     grow_policy: Literal["SymmetricTree", "Depthwise", "Lossguide"]
-    max_depth: int
-    num_leaves: int | None
+    max_depth: Annotated[int, Ge(1), Le(16)]
+    num_leaves: Annotated[int, Ge(2), Le(65_536)] | None
     bootstrap_type: Literal["Bernoulli", "MVS", "No"]
-    subsample: float | None
-    num_boost_round: int
-    early_stopping_rounds: int | None
-    seed: int
-    threads: int
+    subsample: Share | None
+    num_boost_round: Count
+    early_stopping_rounds: Count | None
+    seed: Seed
+    threads: Threads
     include_valid: bool = False
     extra: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        check_range("learning_rate", self.learning_rate, 0, open_low=True)
-        check_range("subsample", self.subsample, 0, 1, open_low=True)
-        check_range("max_depth", self.max_depth, 1, 16)
-        for name, low in (("num_leaves", 2), ("num_boost_round", 1)):
-            check_range(name, getattr(self, name), low)
-        for name, low in (("seed", 0), ("threads", 1)):
-            check_range(name, getattr(self, name), low)
+        check_limits(self, "model")
         self._check_pair("num_leaves", self.num_leaves, "grow_policy", self.grow_policy == "Lossguide")
         self._check_pair("subsample", self.subsample, "bootstrap_type", self.bootstrap_type != "No")
         check_stopping(self.include_valid, self.early_stopping_rounds)

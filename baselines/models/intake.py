@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,7 +17,6 @@ __all__ = [
     "Rows",
     "Scalar",
     "check_extra",
-    "check_range",
     "check_stopping",
     "check_width",
     "import_extra",
@@ -107,29 +105,14 @@ def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
         )
 
 
-def check_range(name: str, value: float | None, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
-    """Refuse a parameter outside [low, high], or outside (low, high] when `open_low`; None is not checked.
-
-    Raises
-    ------
-    ConfigError
-        When it is outside or not finite.
-    """
-    if value is None or (math.isfinite(value) and low <= value <= high and not (open_low and value == low)):
-        return
-    bound = f"a finite number {'>' if open_low else '≥'} {low}" + (f" and ≤ {high}" if math.isfinite(high) else "")
-    raise ConfigError(f"`{name}` has an impossible value.", where=f"model.{name}", got=value, expected=bound)
-
-
 def check_stopping(include_valid: bool, early_stopping_rounds: int | None) -> None:
     """Refuse to train on the segment that stops the training.
 
     Raises
     ------
     ConfigError
-        When both are asked for, or the patience is not positive.
+        When both are asked for.
     """
-    check_range("early_stopping_rounds", early_stopping_rounds, 1)
     if include_valid and early_stopping_rounds is not None:
         raise ConfigError(
             "A segment that stops the training early cannot be trained on.",

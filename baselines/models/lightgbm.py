@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
-from baselines.models.intake import Rows, Scalar, check_extra, check_range, check_stopping, check_width, learning_rows
+from baselines.models.intake import Rows, Scalar, check_extra, check_stopping, check_width, learning_rows
 from harness.artifacts import canonical_json
 from harness.errors import ConfigError, closest
 from harness.interfaces import Floats, LearnSet
+from harness.limits import Count, Natural, NonNegative, Positive, Seed, Share, Threads, check_limits
 
 __all__ = ["FittedLightGBM", "LightGBM"]
 
@@ -96,31 +98,24 @@ class LightGBM:
     supports_weights: ClassVar[bool] = True
 
     loss: Literal["mse", "mae", "huber"]
-    learning_rate: float
-    num_leaves: int
-    max_depth: int
-    colsample_bytree: float
-    subsample: float
-    subsample_freq: int
-    lambda_l1: float
-    lambda_l2: float
-    num_boost_round: int
-    early_stopping_rounds: int | None
-    seed: int | None
-    threads: int
+    learning_rate: Positive
+    num_leaves: Annotated[int, Ge(2), Le(131_072)]
+    max_depth: Annotated[int, Ge(-1), Le(1000)]
+    colsample_bytree: Share
+    subsample: Share
+    subsample_freq: Natural
+    lambda_l1: NonNegative
+    lambda_l2: NonNegative
+    num_boost_round: Count
+    early_stopping_rounds: Count | None
+    seed: Seed | None
+    threads: Threads
     include_valid: bool = False
     extra: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse impossible values, and keys of `extra` that LightGBM would ignore."""
-        check_range("learning_rate", self.learning_rate, 0, open_low=True)
-        for name in ("colsample_bytree", "subsample"):
-            check_range(name, getattr(self, name), 0, 1, open_low=True)
-        for name, low in (("num_leaves", 2), ("max_depth", -1), ("subsample_freq", 0), ("lambda_l1", 0)):
-            check_range(name, getattr(self, name), low)
-        for name, low in (("lambda_l2", 0), ("num_boost_round", 1), ("threads", 1)):
-            check_range(name, getattr(self, name), low)
-        check_range("seed", self.seed, 0)
+        check_limits(self, "model")
         check_stopping(self.include_valid, self.early_stopping_rounds)
         if self.extra:
             _check_known(self.extra)

@@ -12,11 +12,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from baselines.models.intake import check_range, check_width
+from baselines.models.intake import check_width
 from harness.artifacts import canonical_json
 from harness.blas import one_blas_thread
-from harness.errors import DataError
+from harness.errors import ConfigError, DataError
 from harness.interfaces import LearnSet
+from harness.limits import NonNegative, check_limits
 from harness.normal_equations import NormalEquations, Solution
 
 __all__ = ["FittedLinear", "Linear"]
@@ -60,7 +61,7 @@ class Linear:
     """
 
     estimator: Literal["ols", "ridge", "nnls", "lasso"] = "ridge"
-    alpha: float = 0.05
+    alpha: NonNegative = 0.05
     fit_intercept: bool = False
     include_valid: bool = True
     needs_valid: ClassVar[bool] = False
@@ -68,8 +69,11 @@ class Linear:
 
     def __post_init__(self) -> None:
         """Refuse a penalty that is none."""
-        if self.estimator in ("ridge", "lasso"):
-            check_range("alpha", self.alpha, 0, open_low=True)
+        check_limits(self, "model")
+        if self.estimator in ("ridge", "lasso") and self.alpha == 0:
+            raise ConfigError(
+                "This penalty is none.", where="model.alpha", got=self.alpha, expected="a finite number > 0"
+            )
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
         """Solve for θ and b on `train`; `valid` is not looked at.

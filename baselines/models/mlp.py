@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from baselines.models.intake import check_range, check_stopping, check_width, import_extra, learning_rows
+from baselines.models.intake import check_stopping, check_width, import_extra, learning_rows
 from baselines.models.mlp_network import build_network, isolated_torch, pick_device, scores, train_network
 from harness.artifacts import canonical_json
 from harness.errors import DataError
 from harness.interfaces import Floats, LearnSet
+from harness.limits import Count, Fraction, NonNegative, Positive, Seed, Threads, check_limits
 
 if TYPE_CHECKING:
     import torch
@@ -77,31 +79,24 @@ class MLP:
 
     supports_weights: ClassVar[bool] = True
 
-    hidden_sizes: tuple[int, ...]
+    hidden_sizes: tuple[Annotated[int, Ge(1), Le(65_536)], ...]
     activation: Literal["relu", "leaky_relu", "gelu", "tanh"]
-    dropout: float
+    dropout: Fraction
     loss: Literal["mse", "mae", "huber"]
     optimizer: Literal["adam", "adamw", "sgd"]
-    lr: float
-    weight_decay: float
-    batch_size: int
-    max_epochs: int
-    early_stopping_rounds: int | None
-    seed: int
+    lr: Positive
+    weight_decay: NonNegative
+    batch_size: Annotated[int, Ge(1), Le(100_000_000)]
+    max_epochs: Count
+    early_stopping_rounds: Count | None
+    seed: Seed
     device: Literal["cpu", "cuda", "auto"]
-    threads: int
+    threads: Threads
     include_valid: bool = False
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        for size in self.hidden_sizes:
-            check_range("hidden_sizes", size, 1)
-        check_range("lr", self.lr, 0, open_low=True)
-        check_range("dropout", self.dropout, 0, 1)
-        check_range("weight_decay", self.weight_decay, 0)
-        for name in ("batch_size", "max_epochs", "threads"):
-            check_range(name, getattr(self, name), 1)
-        check_range("seed", self.seed, 0)
+        check_limits(self, "model")
         check_stopping(self.include_valid, self.early_stopping_rounds)
 
     @property

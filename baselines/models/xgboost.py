@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
 from baselines.models.intake import (
     Rows,
     Scalar,
     check_extra,
-    check_range,
     check_stopping,
     check_width,
     import_extra,
@@ -24,6 +24,7 @@ from baselines.models.intake import (
 from harness.artifacts import canonical_json
 from harness.errors import ConfigError, DataError, closest
 from harness.interfaces import Floats, LearnSet
+from harness.limits import Count, Positive, Seed, Share, Threads, check_limits
 
 __all__ = ["FittedXGBoost", "XGBoost"]
 
@@ -106,27 +107,21 @@ class XGBoost:
     supports_weights: ClassVar[bool] = True
 
     loss: Literal["mse", "mae", "huber"]
-    learning_rate: float
-    max_depth: int
-    max_bin: int
-    colsample_bytree: float
-    subsample: float
-    num_boost_round: int
-    early_stopping_rounds: int | None
-    seed: int
-    threads: int
+    learning_rate: Positive
+    max_depth: Annotated[int, Ge(0), Le(1000)]
+    max_bin: Annotated[int, Ge(2), Le(65_536)]
+    colsample_bytree: Share
+    subsample: Share
+    num_boost_round: Count
+    early_stopping_rounds: Count | None
+    seed: Seed
+    threads: Threads
     include_valid: bool = False
     extra: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        check_range("learning_rate", self.learning_rate, 0, open_low=True)
-        for name in ("colsample_bytree", "subsample"):
-            check_range(name, getattr(self, name), 0, 1, open_low=True)
-        for name, low in (("max_depth", 0), ("max_bin", 2), ("num_boost_round", 1)):
-            check_range(name, getattr(self, name), low)
-        for name, low in (("seed", 0), ("threads", 1)):
-            check_range(name, getattr(self, name), low)
+        check_limits(self, "model")
         check_stopping(self.include_valid, self.early_stopping_rounds)
         check_extra(self.extra, _OWNED, _ALIASES)
 

@@ -180,6 +180,8 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
         raise not_composed(error, overrides, search_path) from error
     except yaml.MarkedYAMLError as error:
         raise no_yaml(error) from error
+    except ValueError as error:  # of a number in a file that has thousands of digits
+        raise not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]

@@ -31,7 +31,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # ValueError: of a number that has thousands of digits
         raise unreadable(overrides, error) from error
 
 
@@ -108,7 +108,7 @@ def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
     return ConfigError(
         "The command's overrides cannot be read.",
-        where=next((text for text in overrides if not _is_readable(text)), " ".join(overrides)),
+        where=_shown(next((text for text in overrides if not _is_readable(text)), " ".join(overrides))),
         got=str(error).strip().splitlines()[0],
         expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
         hint="see `bench run --help`",
@@ -125,9 +125,13 @@ def _unlisted(override: Override, why: str, expected: str, hint: str | None) -> 
     )
 
 
+def _shown(text: str, longest: int = 200) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} …"
+
+
 def _is_readable(override: str) -> bool:
     try:
         OverridesParser.create().parse_override(override)
-    except HydraException:
+    except (HydraException, ValueError):
         return False
     return True

@@ -22,6 +22,7 @@ from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
 from harness.instantiate import LATER, build_record
 from harness.interfaces import Adaptation, Model, Preprocess
+from harness.limits import Count, Fraction, Natural, Seed, check_limits
 from harness.observer import Observer
 from harness.portfolio import Rules, TopkDropout
 from harness.significance import Bootstrap
@@ -94,12 +95,12 @@ class WindowsConfig:
     """
 
     kind: Kind
-    step: int
+    step: Count
     train: Dates | None
     valid: Dates | None
     test: Dates | None
-    split: tuple[float, float, float]
-    embargo: int
+    split: tuple[Fraction, Fraction, Fraction]
+    embargo: Natural
     purge_valid: bool
     include_valid: bool = field(default=True, metadata=LATER)
 
@@ -109,12 +110,7 @@ class WindowsConfig:
             dates = getattr(self, name)
             if dates is not None:
                 object.__setattr__(self, name, configured_span(dates, name))
-        if self.step < 1:
-            raise ConfigError("The step must be positive.", where="step", got=self.step, expected="a whole number ≥ 1")
-        if self.embargo < 0:
-            raise ConfigError(
-                "A negative embargo would undo the purge.", where="embargo", got=self.embargo, expected="≥ 0"
-            )
+        check_limits(self, "windows")
         if min(self.split) < 0 or min(self.split[0], self.split[2]) <= 0 or sum(self.split) > 1 + 1e-9:
             raise ConfigError(
                 "The shares of train, valid and test must be positive and add up to at most 1.",
@@ -238,7 +234,7 @@ class ExperimentConfig:
 
     suite: str
     case: str | None
-    seed: int
+    seed: Seed
     data: Source
     features: FeatureConfig
     label: ForwardReturn

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Annotated
 
 import pooch
 import requests
+from annotated_types import Gt, Le
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -24,6 +25,7 @@ from harness.data.membership import UnknownMembers
 from harness.data.panel import Panel
 from harness.data.qlib_bin import QlibBinSource
 from harness.errors import ConfigError, DataError
+from harness.limits import Positive, check_limits
 from harness.redaction import redacted
 
 __all__ = ["DownloadSource"]
@@ -75,7 +77,7 @@ class DownloadSource:
     url: str
     folder: str
     sha256: str | None = None
-    timeout: float = 30.0
+    timeout: Annotated[float, Gt(0), Le(86_400)] = 30.0
     universe: str = "csi300"
     instruments: str | None = None
     fields: tuple[str, ...] = ("open", "high", "low", "close", "vwap", "volume", "factor")
@@ -84,7 +86,7 @@ class DownloadSource:
     benchmark: str | None = None
     unknown_members: UnknownMembers = "error"
     name: str = "download"
-    max_gigabytes: float = field(default=50.0, metadata={"later": True})
+    max_gigabytes: Positive = field(default=50.0, metadata={"later": True})
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -92,10 +94,7 @@ class DownloadSource:
             raise ConfigError("This address cannot be fetched.", where="data.url", got=self.url, expected="http(s)://…")
         if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
             raise ConfigError("Not a SHA-256.", where="data.sha256", got=self.sha256, expected="64 hex digits, or null")
-        if not self.timeout > 0:
-            raise ConfigError("The timeout must be positive.", where="data.timeout", got=self.timeout)
-        if not self.max_gigabytes > 0:
-            raise ConfigError("The limit must be positive.", where="data.max_gigabytes", got=self.max_gigabytes)
+        check_limits(self, "data")
         self._unpacked()
 
     @property

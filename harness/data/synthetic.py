@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le, Lt
 
 from harness.data.bars import CHARACTERISTICS, Closes, draw_bars
 from harness.data.calendar import Calendar
@@ -15,6 +17,7 @@ from harness.data.panel import Benchmark, Panel, Truth
 from harness.data.portable import half_life_decay, portable
 from harness.data.premia import Drift, PremiumProcess, autoregression
 from harness.errors import ConfigError
+from harness.limits import Fraction, check_limits
 
 __all__ = ["SyntheticMarket"]
 
@@ -27,6 +30,9 @@ _HIGHEST_VOLATILITY = 0.08
 _FREEDOM = 5.0
 _COMMON, _OWN, _BASE = 0.25, 0.2, 0.2
 _COMMON_HALF_LIFE, _OWN_HALF_LIFE = 60.0, 20.0
+
+
+HalfLife = Annotated[float, Ge(0.1), Le(1e6)]
 
 
 @dataclass(frozen=True)
@@ -92,48 +98,32 @@ class SyntheticMarket:
         When a value is impossible.
     """
 
-    seed: int = 0
-    instruments: int = 120
-    days: int = 1800
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    instruments: Annotated[int, Ge(2), Le(100_000)] = 120
+    days: Annotated[int, Ge(2), Le(100_000)] = 1800
     start: str | int = "2012-01-04"
     drift: Drift = "gradual"
-    signal: float = 0.05
-    stable: float = 0.25
-    time_scale: float = 250.0
-    half_lives: tuple[float, float, float, float, float] = (60.0, 30.0, 20.0, 12.0, 8.0)
-    noise: float = 0.25
-    volatility: float = 0.02
-    market_volatility: float = 0.011
-    market_return: float = 0.0003
-    members: int = 80
-    review_every: int = 126
-    late_listings: float = 0.1
-    delistings: float = 0.03
-    suspension_rate: float = 0.001
-    suspension_length: float = 5.0
+    signal: Annotated[float, Ge(0), Le(0.5)] = 0.05
+    stable: Fraction = 0.25
+    time_scale: Annotated[float, Ge(2), Le(1e6)] = 250.0
+    half_lives: tuple[HalfLife, HalfLife, HalfLife, HalfLife, HalfLife] = (60.0, 30.0, 20.0, 12.0, 8.0)
+    noise: Annotated[float, Ge(0), Le(10)] = 0.25
+    volatility: Annotated[float, Ge(1e-4), Le(0.05)] = 0.02
+    market_volatility: Annotated[float, Ge(0), Le(0.03)] = 0.011
+    market_return: Annotated[float, Ge(-0.01), Le(0.01)] = 0.0003
+    members: Annotated[int, Ge(1), Le(100_000)] = 80
+    review_every: Annotated[int, Ge(1), Le(100_000)] = 126
+    late_listings: Fraction = 0.1
+    delistings: Fraction = 0.03
+    suspension_rate: Fraction = 0.001
+    suspension_length: Annotated[float, Ge(1), Le(1e4)] = 5.0
     name: str = "synthetic"
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        _within("seed", self.seed, 0, 2**63)
-        _within("instruments", self.instruments, 2, 100_000)
-        _within("days", self.days, 2, 100_000)
+        check_limits(self, "data")
         _within("members", self.members, 1, self.instruments)
-        _within("review_every", self.review_every, 1, 100_000)
-        _within("signal", self.signal, 0.0, 0.5)
-        _within("noise", self.noise, 0.0, 10.0)
-        _within("time_scale", self.time_scale, 2.0, 1e6)
-        _within("volatility", self.volatility, 1e-4, 0.05)
-        _within("market_volatility", self.market_volatility, 0.0, 0.03)
-        _within("market_return", self.market_return, -0.01, 0.01)
-        _within("suspension_length", self.suspension_length, 1.0, 1e4)
-        for name in ("stable", "suspension_rate"):
-            _within(name, getattr(self, name), 0.0, 1.0)
         _within("late_listings + delistings", self.late_listings + self.delistings, 0.0, 1.0)
-        for name in ("late_listings", "delistings"):
-            _within(name, getattr(self, name), 0.0, 1.0)
-        for half_life in self.half_lives:
-            _within("half_lives", half_life, 0.1, 1e6)
         self._calendar()
         object.__setattr__(self, "start", date_text(self.start))
 

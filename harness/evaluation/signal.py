@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt, Le
 
 from harness import metrics
 from harness.data.frequency import frequency_of
-from harness.errors import ConfigError
 from harness.evaluation.record import Evaluation, Number, summarised
+from harness.limits import Count, check_limits
 from harness.predictions import Predictions
 
 __all__ = ["SignalEvaluation", "evaluate_signal"]
@@ -39,21 +41,13 @@ class SignalEvaluation:
         When a number is impossible.
     """
 
-    quantile: float = 0.2
-    periods_per_year: int | None = None
-    lag: int = 1
+    quantile: Annotated[float, Gt(0), Le(0.5)] = 0.2
+    periods_per_year: Annotated[int, Ge(1), Le(100_000_000)] | None = None
+    lag: Count = 1
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
-        limits = (
-            ("quantile", 0.0 < self.quantile <= 0.5, "0 < quantile ≤ 0.5"),
-            ("periods_per_year", self.periods_per_year is None or self.periods_per_year >= 1, "≥ 1, or null"),
-            ("lag", self.lag >= 1, "≥ 1"),
-        )
-        for name, possible, expected in limits:
-            if not possible:
-                where = f"evaluation.signal.{name}"
-                raise ConfigError("Impossible number.", where=where, got=getattr(self, name), expected=expected)
+        check_limits(self, "evaluation.signal")
 
 
 def evaluate_signal(

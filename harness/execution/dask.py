@@ -13,6 +13,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.execution.task import Ended, Task, Work
 from harness.execution.threads import available_cores, thread_limits
+from harness.limits import Natural, Threads, check_limits
 from harness.redaction import redacted
 
 __all__ = ["Dask", "DaskPool"]
@@ -46,16 +47,12 @@ class Dask:
     """
 
     address: str | None = None
-    workers: int | None = None
-    retries: int = 2
+    workers: Threads | None = None
+    retries: Natural = 2
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, value, low in (("workers", self.workers, 1), ("retries", self.retries, 0)):
-            if value is not None and value < low:
-                raise ConfigError(
-                    f"`{name}` cannot be used.", where=f"executor.{name}", got=value, expected=f"at least {low}"
-                )
+        check_limits(self, "executor")
 
     def start(self, work: Work) -> DaskPool:
         """Connect to the scheduler, or bring a local cluster up."""

@@ -17,6 +17,7 @@ from typing import IO
 from harness.errors import ConfigError
 from harness.execution.task import Ended, Task, Work
 from harness.execution.threads import available_cores, thread_limits
+from harness.limits import Natural, Positive, Threads, check_limits
 
 __all__ = ["Local", "LocalPool"]
 
@@ -42,23 +43,15 @@ class Local:
         For a number below 1, or more threads than cores.
     """
 
-    workers: int | None = None
-    threads: int | None = None
-    retries: int = 2
-    memory_gb: float | None = None
+    workers: Threads | None = None
+    threads: Threads | None = None
+    retries: Natural = 2
+    memory_gb: Positive | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers against the machine."""
         cores = available_cores()
-        for name, value, low in (
-            ("workers", self.workers, 1),
-            ("threads", self.threads, 1),
-            ("retries", self.retries, 0),
-        ):
-            if value is not None and value < low:
-                raise ConfigError(
-                    f"`{name}` cannot be used.", where=f"executor.{name}", got=value, expected=f"at least {low}"
-                )
+        check_limits(self, "executor")
         if (self.workers or 1) * (self.threads or 1) > cores:
             raise ConfigError(
                 "There are more threads than cores.",

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from harness.blas import THREAD_VARIABLES
+
 __all__ = ["available_cores", "thread_limits"]
 
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+_VARIABLES = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
 
 
 def available_cores() -> int:
@@ -26,6 +21,7 @@ def available_cores() -> int:
 def thread_limits(threads: int) -> Mapping[str, str]:
     """Return the environment of a worker whose libraries use `threads` threads, and sleep while they wait.
 
-    Threads that spin while they wait for each other take the cores that other workers need.
+    Threads that spin while they wait for each other take the cores that other workers need, and so do threads that
+    start threads: parallel regions are not nested.
     """
-    return {**dict.fromkeys(_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive"}
+    return {**dict.fromkeys(_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive", "OMP_MAX_ACTIVE_LEVELS": "1"}

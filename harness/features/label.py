@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from harness.errors import ConfigError
 from harness.features.expression import look_ahead, parse
+from harness.limits import check_limits
 
 __all__ = ["ForwardReturn"]
 
@@ -33,7 +37,7 @@ class ForwardReturn:
         When the horizon is missing or below 1, disagrees with the expression, or the expression does not look ahead.
     """
 
-    horizon: int | None = 20
+    horizon: Annotated[int, Ge(1), Le(100_000)] | None = 20
     price: str = "$close"
     expression: str | None = None
 
@@ -41,10 +45,7 @@ class ForwardReturn:
         """Check the horizon against the look-ahead of the expression."""
         if self.horizon is None and self.expression is None:
             raise ConfigError("A label needs a horizon or an expression.", where="label.horizon")
-        if self.horizon is not None and self.horizon < 1:
-            raise ConfigError(
-                "A label's horizon must be at least 1.", where="label.horizon", got=self.horizon, expected="1, 2, …"
-            )
+        check_limits(self, "label")
         ahead = self.look_ahead
         if ahead < 1:
             raise ConfigError(

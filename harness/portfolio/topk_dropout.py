@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors import ConfigError
+from harness.limits import Count, Fraction, Natural, NonNegative, Positive, Share, check_limits
 
 __all__ = ["Rules", "TopkDropout", "choose"]
 
@@ -75,49 +77,35 @@ class TopkDropout:
         When a number is impossible.
     """
 
-    topk: int = 50
-    n_drop: int = 5
-    risk_degree: float = 0.95
-    hold_thresh: int = 1
-    account: float = 1e8
+    topk: Count = 50
+    n_drop: Natural = 5
+    risk_degree: Share = 0.95
+    hold_thresh: Natural = 1
+    account: Annotated[float, Gt(0), Le(1e18)] = 1e8
     deal_price: str = "close"
-    limit_threshold: float | None = 0.095
+    limit_threshold: Positive | None = 0.095
     forbid_all_trade_at_limit: bool = True
-    open_cost: float = 0.0005
-    close_cost: float = 0.0015
-    min_cost: float = 5.0
-    trade_unit: int | None = 100
+    open_cost: Annotated[float, Ge(0), Lt(1)] = 0.0005
+    close_cost: Annotated[float, Ge(0), Lt(1)] = 0.0015
+    min_cost: NonNegative = 5.0
+    trade_unit: Annotated[int, Ge(1), Le(1_000_000_000)] | None = 100
     benchmark: Literal["index", "universe", "cash"] = "index"
     accumulate: Literal["sum", "product"] = "sum"
     rules: Rules = "harness"
     suspended_when: Literal["no_volume", "no_close"] | None = None
-    delisted_after: int | None = None
-    delisted_loss: float = 0.3
+    delisted_after: Natural | None = None
+    delisted_loss: Fraction = 0.3
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
-        limits = (
-            ("topk", self.topk >= 1, "≥ 1"),
-            ("n_drop", 0 <= self.n_drop <= self.topk, f"0 … topk = {self.topk}"),
-            ("risk_degree", 0.0 < self.risk_degree <= 1.0, "0 < risk_degree ≤ 1"),
-            ("hold_thresh", self.hold_thresh >= 0, "≥ 0"),
-            ("account", self.account > 0.0, "> 0"),
-            ("limit_threshold", self.limit_threshold is None or self.limit_threshold > 0.0, "> 0, or null"),
-            ("open_cost", 0.0 <= self.open_cost < 1.0, "0 ≤ open_cost < 1"),
-            ("close_cost", 0.0 <= self.close_cost < 1.0, "0 ≤ close_cost < 1"),
-            ("min_cost", self.min_cost >= 0.0, "≥ 0"),
-            ("trade_unit", self.trade_unit is None or self.trade_unit >= 1, "≥ 1, or null"),
-            ("delisted_after", self.delisted_after is None or self.delisted_after >= 0, "≥ 0, or null"),
-            ("delisted_loss", 0.0 <= self.delisted_loss <= 1.0, "0 … 1"),
-        )
-        for name, possible, expected in limits:
-            if not possible:
-                raise ConfigError(
-                    "This number is impossible for a portfolio.",
-                    where=f"evaluation.portfolio.{name}",
-                    got=getattr(self, name),
-                    expected=expected,
-                )
+        check_limits(self, "evaluation.portfolio")
+        if self.n_drop > self.topk:
+            raise ConfigError(
+                "More cannot be dropped than are held.",
+                where="evaluation.portfolio.n_drop",
+                got=self.n_drop,
+                expected=f"0 … topk = {self.topk}",
+            )
 
     @property
     def needs_volume(self) -> bool:

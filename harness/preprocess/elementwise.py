@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from harness.errors import ConfigError, closest
+from harness.limits import check_limits
 from harness.preprocess.processor import Floats, Offsets, Processor, State
 
 __all__ = ["DropCol", "DropnaLabel", "Fillna", "FilterCol", "TanhProcess"]
@@ -23,8 +25,12 @@ class Fillna(Processor):
         The number.
     """
 
-    fill_value: float = 0.0
+    fill_value: Annotated[float, Ge(-1e30), Le(1e30)] = 0.0
     for_label: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse what float32 cannot hold."""
+        check_limits(self, "preprocess")
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
         """Fill in place."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Le
 
-from harness.errors import ConfigError, DataError
+from harness.errors import DataError
+from harness.limits import check_limits
 from harness.preprocess.processor import Doubles, Floats, Offsets, Processor, State
 from harness.preprocess.statistics import column_extremes, column_medians, column_moments
 
@@ -27,13 +29,12 @@ class RobustZScoreNorm(Processor):
         Values beyond ±clip are set to it; null leaves them.
     """
 
-    clip: float | None = 3.0
+    clip: Annotated[float, Gt(0), Le(1e30)] | None = 3.0
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse a bound that is not positive."""
-        if self.clip is not None and not self.clip > 0:
-            raise ConfigError("The bound must be positive.", where="clip", got=self.clip, expected="> 0, or null")
+        check_limits(self, "preprocess")
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
         """Return `centre`, the median, and `spread`, the MAD, (F,) float64; NaN for a column without any value."""

@@ -127,6 +127,7 @@ class MetricSnapshot:
     def __init__(self, ledger: Ledger, node: str) -> None:
         self._ledger = ledger
         self._suite, self._case = names_of(node)
+        self._cases: set[str] = set()
         self.checked = False
 
     def check(
@@ -145,7 +146,7 @@ class MetricSnapshot:
         result
             What `run_experiment` returned, a snapshot, or a mapping of names to numbers; NaN is undefined.
         name
-            Tells several checks in one test apart.
+            Tells several checks in one test apart; each has a name of its own, one may have none.
         identity
             Beside a mapping: what the numbers depend on. Where it changes they are not compared but blessed anew.
         tolerances
@@ -159,6 +160,14 @@ class MetricSnapshot:
 
         self.checked = True
         case = self._case if name is None else f"{self._case}+{_escape(name)}"
+        if case in self._cases:
+            told = "" if name is None else f" by the name {name!r}"
+            pytest.fail(
+                f"{self._suite}/{case} is checked twice{told}: one baseline cannot hold two results.\n"
+                '  metric_snapshot.check(…, name="second") tells them apart',
+                pytrace=False,
+            )
+        self._cases.add(case)
         try:
             snapshot = _snapshot_of(result, self._suite, case, identity)
             standard = standard_of(self._ledger.root, tolerances, directions=directions, store=STORE)

@@ -6,10 +6,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from harness.config import ExperimentConfig
 from harness.instantiate import TARGET
+from harness.limits import bounds_of
 from harness.schema.groups import GROUP_RECORDS, classes_of_group
 from harness.schema.options import Option, alternatives, is_record, options_of, summary_of
 
@@ -17,6 +18,7 @@ __all__ = ["experiment_schema", "group_schema"]
 
 Schema = dict[str, Any]
 
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 # What Hydra fills in: a reference to another key or to the environment, or a value that the command must give.
@@ -108,6 +110,9 @@ def _property(option: Option, classes: Mapping[str, type]) -> Schema:
 
 
 def _value(hint: Any, classes: Mapping[str, type]) -> Schema:
+    if typing.get_origin(hint) is Annotated:
+        limits = {_BOUNDS[n]: getattr(bound, n) for bound in bounds_of(hint) for n in _BOUNDS if hasattr(bound, n)}
+        return {**_value(typing.get_args(hint)[0], classes), **limits}
     if hint in _TYPES:
         return {"type": _TYPES[hint]}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -8,9 +8,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from harness.errors import ConfigError
+from harness.instantiate import hints_of
+from harness.limits import limits_of
 from harness.schema.docstring import meanings, summary
 
 __all__ = ["REQUIRED", "Option", "accepts", "alternatives", "is_record", "options_of", "summary_of"]
@@ -66,16 +67,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
         When the types of the class name something that does not exist.
     """
     told = meanings(cls)
-    owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
-    try:
-        hints = typing.get_type_hints(owner)
-    except (NameError, TypeError) as error:
-        raise ConfigError(
-            f"The types of `{cls.__qualname__}` cannot be read.",
-            where=f"{cls.__module__}.{cls.__qualname__}",
-            got=str(error),
-            expected="annotations whose names the module knows when it runs",
-        ) from error
+    hints = hints_of(cls)
     defaults = {f.name: f for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
     found = []
     for name, parameter in inspect.signature(cls).parameters.items():
@@ -99,7 +91,7 @@ def accepts(hint: Any) -> str:
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union; any other type alone."""
+    """Return the members of a union, with their limits; any other type alone."""
     is_union = typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
     return typing.get_args(hint) if is_union else (hint,)
 
@@ -110,6 +102,8 @@ def is_record(hint: Any) -> bool:
 
 
 def _one(hint: Any) -> str:
+    if typing.get_origin(hint) is Annotated:
+        return " ".join(filter(None, (_one(typing.get_args(hint)[0]), limits_of(hint))))
     if hint in _WORDS:
         return _WORDS[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors import ConfigError
+from harness.limits import Count, check_limits
 from harness.observer import Observer, Silent
 from harness.significance.defined import (
     Doubles,
@@ -60,23 +62,21 @@ class Bootstrap:
         When a number is impossible, or the level needs more repetitions.
     """
 
-    seed: int = 0
-    repetitions: int = 1000
-    level: float = 0.95
-    block_length: float | None = None
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    repetitions: Count = 1000
+    level: Annotated[float, Gt(0), Lt(1)] = 0.95
+    block_length: Annotated[float, Ge(1), Le(1e9)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
-        limits = (
-            ("seed", self.seed >= 0, "≥ 0"),
-            ("level", 0.0 < self.level < 1.0, "0 < level < 1"),
-            ("block_length", self.block_length is None or self.block_length >= 1, "≥ 1"),
-            ("repetitions", self.repetitions >= 1 and self.rank <= self.repetitions, "≥ 1/(1 − level)"),
-        )
-        for name, possible, expected in limits:
-            if not possible:
-                where = f"bootstrap.{name}"
-                raise ConfigError("Impossible number.", where=where, got=getattr(self, name), expected=expected)
+        check_limits(self, "bootstrap")
+        if self.rank > self.repetitions:
+            raise ConfigError(
+                "The level needs more repetitions.",
+                where="bootstrap.repetitions",
+                got=self.repetitions,
+                expected=f"≥ 1/(1 − level) = {1 / (1 - self.level):.0f}",
+            )
 
     @property
     def rank(self) -> int:

@@ -9,10 +9,14 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from annotated_types import Ge, Le
 
 from harness.artifact_lock import only_maker
 from harness.errors import ConfigError, HarnessError
+from harness.limits import check_limits
 from harness.observer import Observer
 from harness.redaction import redacted
 from harness.tracking.record import Tracked, read_tracked
@@ -72,10 +76,11 @@ class Mlflow:
 
     uri: str | None = None
     experiment: str = "driftbench"
-    timeout: int = 10
+    timeout: Annotated[int, Ge(1), Le(86_400)] = 10
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
+        check_limits(self, "tracking")
         if self.uri is not None:
             _check_uri(self.uri)
         if not self.experiment.strip():
@@ -85,8 +90,6 @@ class Mlflow:
                 got=repr(self.experiment),
                 expected="such as driftbench",
             )
-        if self.timeout < 1:
-            raise ConfigError("The timeout is too short.", where="timeout", got=self.timeout, expected="seconds, ≥ 1")
 
     def check(self) -> None:
         """Refuse to begin work whose tracking cannot be loaded.

@@ -167,7 +167,7 @@ CONFIGURATION = (
     Mistake("both kinds of forgetting", run("adaptation=gf_exp", "+adaptation.fade=0.5"), ("adaptation.fade", "null")),
     Mistake("a half-life of zero", run("adaptation=gf_exp", "adaptation.half_life=0"), ("adaptation.half_life", "0")),
     Mistake("a quantile above a half", run("evaluation.signal.quantile=0.7"), ("quantile", "0.7", "0.5")),
-    Mistake("an impossible level", run("evaluation.significance.level=1.5"), ("level", "1.5", "0 < level < 1")),
+    Mistake("an impossible level", run("evaluation.significance.level=1.5"), ("level", "1.5", "> 0 and < 1")),
     Mistake("a horizon of zero", run("label.horizon=0"), ("label.horizon", "0")),
     Mistake("a horizon beyond the calendar", run("label.horizon=400"), ("windows.valid", "purge")),
     Mistake("a history that DDG-DA lacks", run("adaptation=ddgda", "adaptation.hist_step_n=200"), ("hist_step_n",)),
@@ -463,7 +463,7 @@ OPTIONS = (
     Mistake("a text for a list", run("features.exclude=KMID"), ("features.exclude", "'KMID'", "tuple")),
     Mistake("a list that is too short", run("windows.split=[0.5,0.2]"), ("windows.split[2]", "required")),
     Mistake("a feature to exclude that there is not", run("features.exclude=[KMIT]"), ("KMIT", "did you mean")),
-    Mistake("no workers", run("executor=local", "executor.workers=0"), ("executor.workers", "0", "at least 1")),
+    Mistake("no workers", run("executor=local", "executor.workers=0"), ("executor.workers", "0", "≥ 1")),
     Mistake("an address that cannot track", run("tracking=mlflow", "tracking.uri=ftp://x"), ("tracking.uri", "sqlite")),
     Mistake(
         "a price that cannot be dealt at",

@@ -45,7 +45,7 @@ def test_an_own_expression_may_repeat_its_horizon_but_not_contradict_it() -> Non
 
 
 def test_an_impossible_label_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="≥ 1"):
         ForwardReturn(0)
     with pytest.raises(ConfigError, match="a horizon or an expression"):
         ForwardReturn(None)

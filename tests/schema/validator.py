@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,13 @@ _TYPES: Mapping[str, Any] = {
 }
 _KNOWN = {"$schema", "$defs", "$ref", "title", "description", "default", "examples", "type", "enum", "const", "pattern"}
 _KNOWN |= {"anyOf", "allOf", "if", "then", "properties", "required", "additionalProperties"}
+_BOUNDS = {
+    "minimum": operator.ge,
+    "exclusiveMinimum": operator.gt,
+    "maximum": operator.le,
+    "exclusiveMaximum": operator.lt,
+}
+_KNOWN |= set(_BOUNDS)
 _KNOWN |= {"items", "prefixItems", "minItems", "maxItems"}
 
 
@@ -31,6 +39,9 @@ def mistakes(document: object, schema: Mapping[str, Any], root: Mapping[str, Any
     if "type" in schema and not _is(document, schema["type"]):
         yield f"{at}: not {schema['type']}"
         return
+    for name in _BOUNDS.keys() & schema.keys():
+        if not _BOUNDS[name](document, schema[name]):
+            yield f"{at}: {document} breaks {name} {schema[name]}"
     if "enum" in schema and document not in schema["enum"]:
         yield f"{at}: none of {schema['enum']}"
     if "const" in schema and document != schema["const"]:

@@ -247,9 +247,9 @@ def test_a_drawdown_interval_surrounds_what_reordered_days_bring() -> None:
 
 def test_impossible_settings_are_refused() -> None:
     for wrong in ({"seed": -1}, {"repetitions": 0}, {"level": 1.0}, {"block_length": 0.5}):
-        with pytest.raises(ConfigError, match="Impossible number"):
+        with pytest.raises(ConfigError, match=r"out of range|more repetitions"):
             Bootstrap(**wrong)
-    with pytest.raises(ConfigError, match="Impossible number") as few:
+    with pytest.raises(ConfigError, match=r"out of range|more repetitions") as few:
         Bootstrap(repetitions=50, level=0.99)
     assert few.value.where == "bootstrap.repetitions"
     assert Bootstrap(repetitions=19).rank == 19

@@ -6,7 +6,9 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from baselines.adaptation.ddgda import records
 from baselines.adaptation.ddgda.feature_choice import FeatureChoice
@@ -23,6 +25,7 @@ from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, Wei
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
 from harness.interfaces import Adaptation, History, Piece
+from harness.limits import Count, Natural, NonNegative, Positive, Seed, check_limits
 from harness.preprocess import Pipeline
 
 __all__ = ["DDGDA"]
@@ -90,54 +93,41 @@ class DDGDA:
     """
 
     profile: Literal["point_in_time", "qlib"]
-    fea_imp_n: int | None
+    fea_imp_n: Count | None
     fea_names: tuple[str, ...] | None
     importance: Literal["split", "gain"]
-    refresh_years: int | None
+    refresh_years: Count | None
     preprocess: Pipeline
     choice_preprocess: Pipeline | None
     sim_preprocess: Pipeline | None
     sim_task_model: Literal["linear", "gbdt"]
-    sim_alpha: float
+    sim_alpha: NonNegative
     gbdt: GbdtParameters
     choice_gbdt: GbdtParameters
-    hist_step_n: int
+    hist_step_n: Count
     fill_method: FillMethod
-    segments: float | int | str | MetaRanges | None
+    segments: Annotated[float, Gt(0), Lt(1)] | Annotated[int, Ge(0), Le(99_991_231)] | str | MetaRanges | None
     meta_1st_train_end: str | int | None
     clip_method: ClipMethod
-    clip_weight: float | None
-    alpha: float
+    clip_weight: Annotated[float, Gt(1), Le(1e12)] | None
+    alpha: NonNegative
     criterion: Literal["ic_loss", "mse"]
-    loss_skip_thresh: int
-    lr: float
-    max_epoch: int
-    seed: int | None
+    loss_skip_thresh: Annotated[int, Ge(2), Le(1_000_000)]
+    lr: Positive
+    max_epoch: Natural
+    seed: Seed | None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used, at construction."""
-        WeightShape(self.clip_method, self.clip_weight)
+        check_limits(self, "adaptation")
         self._write_dates()
-        share = self.segments if isinstance(self.segments, float) else 0.5
-        checks: tuple[tuple[str, bool, str], ...] = (
-            ("fea_imp_n", self.fea_imp_n is None or self.fea_imp_n >= 1, "at least 1, or null for all"),
-            ("refresh_years", self.refresh_years is None or self.refresh_years >= 1, "at least 1, or null"),
-            ("sim_alpha", self.sim_alpha >= 0, "≥ 0"),
-            ("hist_step_n", self.hist_step_n >= 1, "at least 1"),
-            ("segments", 0 < share < 1, "a share between 0 and 1, a date, ranges, or null"),
-            ("alpha", self.alpha >= 0, "≥ 0"),
-            ("loss_skip_thresh", self.loss_skip_thresh >= 2, "at least 2: one instrument has no correlation"),
-            ("lr", self.lr > 0, "> 0"),
-            ("max_epoch", self.max_epoch >= 0, "≥ 0"),
-        )
-        for name, is_fine, expected in checks:
-            if not is_fine:
-                raise ConfigError(
-                    f"`{name}` cannot be used.",
-                    where=f"adaptation.{name}",
-                    got=getattr(self, name),
-                    expected=expected,
-                )
+        if isinstance(self.segments, float) and not 0 < self.segments < 1:
+            raise ConfigError(
+                "`segments` cannot be used.",
+                where="adaptation.segments",
+                got=self.segments,
+                expected="a share between 0 and 1, a date, ranges, or null",
+            )
 
     def _write_dates(self) -> None:
         """Write dates in one way; a whole number is a year or a compact date, but 0 and 1 are shares."""

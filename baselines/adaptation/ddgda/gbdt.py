@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import lightgbm
 import numba
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt, Le
 
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
-from harness.errors import ConfigError
+from harness.limits import Count, NonNegative, Positive, Share, check_limits
 from harness.observer import Observer
 from harness.samples import AsOfView
 
@@ -39,27 +40,19 @@ class GbdtParameters:
         library's 20.
     """
 
-    rounds: int
-    learning_rate: float
-    colsample_bytree: float
-    subsample: float
-    lambda_l1: float
-    lambda_l2: float
-    max_depth: int
-    num_leaves: int
-    min_leaf_share: float | None
+    rounds: Count
+    learning_rate: Positive
+    colsample_bytree: Share
+    subsample: Share
+    lambda_l1: NonNegative
+    lambda_l2: NonNegative
+    max_depth: Annotated[int, Ge(-1), Le(1000)]
+    num_leaves: Annotated[int, Ge(2), Le(131_072)]
+    min_leaf_share: Annotated[float, Gt(0), Le(0.5)] | None
 
     def __post_init__(self) -> None:
         """Check what LightGBM would take silently."""
-        if self.rounds < 1:
-            raise ConfigError("A proxy needs trees.", where="adaptation.gbdt.rounds", got=self.rounds, expected="≥ 1")
-        if self.min_leaf_share is not None and not 0.0 < self.min_leaf_share <= 0.5:
-            raise ConfigError(
-                "A leaf cannot hold this share of the rows.",
-                where="adaptation.gbdt.min_leaf_share",
-                got=self.min_leaf_share,
-                expected="a number in (0, 0.5], or null",
-            )
+        check_limits(self, "adaptation.gbdt")
 
     def for_rows(self, rows: int, seed: int, threads: int) -> dict[str, object]:
         """Return LightGBM's parameters for a fit on that many rows; the result does not depend on `threads`."""
