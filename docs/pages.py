@@ -14,7 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # In this order; a page that is not named comes after them.
-HOW_TO = ("data", "features", "model", "adaptation", "metric", "report", "cluster", "nightly", "snapshots", "mlflow")
+HOW_TO = (
+    "data",
+    "bring-your-table",
+    "features",
+    "model",
+    "adaptation",
+    "metric",
+    "report",
+    "cluster",
+    "nightly",
+    "snapshots",
+    "mlflow",
+)
 
 # Of a default that stands in a table; a longer one is read in the file beneath.
 WIDTH = 72

@@ -78,7 +78,7 @@ def read_table(
 
 
 def _long(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str) -> LongTable:
-    read = read_columns(part, list(columns.values()), form.csv)
+    read = read_columns(part, columns, form.csv)
     instruments = instruments_of(read[columns["instrument"]])
     times = times_of(read[columns["time"]], form)
     if not sort:
@@ -94,7 +94,7 @@ def _long(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: 
 def _one_instrument(
     part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str
 ) -> LongTable:
-    read = read_columns(part, list(columns.values()), form.csv)
+    read = read_columns(part, columns, form.csv)
     times = times_of(read[columns["time"]], form)
     return LongTable(times, np.zeros(times.size, dtype=np.int64), (part.stem,), _fields(read, columns, form))
 
@@ -102,7 +102,7 @@ def _one_instrument(
 def _wide(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str) -> LongTable:
     time = columns["time"]
     names = [name for name in heads(part, form.csv, [time]) if name not in (time, "") and not _is_index(name)]
-    read = read_columns(part, [time, *names], form.csv)
+    read = read_columns(part, {name: name for name in (time, *names)}, form.csv)
     times = times_of(read[time], form)
     if not names:
         raise DataError(
@@ -116,13 +116,12 @@ def _wide(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: 
     )
     instruments = instruments_of(codes)
     values = numbers_of([read[name] for name in names], form.csv.decimal)
-    whole = LongTable(
+    return LongTable(
         np.repeat(times, len(names)),
         np.tile(instruments.codes, times.size),
         instruments.names,
         {field: np.stack(values, axis=1).reshape(-1)},
     )
-    return _rows(whole, np.flatnonzero(~np.isnan(whole.fields[field])))
 
 
 def _fields(

@@ -104,34 +104,34 @@ def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, 
     return tuple(_open_parquet(part.path).schema_arrow.names)
 
 
-def read_columns(part: TablePart, wanted: Sequence[str], csv: CsvFormat) -> dict[str, Column]:
-    """Return the columns `wanted` of a Parquet or CSV file, told apart by its extension.
+def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) -> dict[str, Column]:
+    """Return column → its values for the `columns` (canonical name → column) of a Parquet or CSV file.
 
     Raises
     ------
     DataError
         When the file is damaged, empty or of another kind, or columns are missing or there twice; all are named.
     """
-    wanted = list(dict.fromkeys(wanted))
+    wanted = list(dict.fromkeys(columns.values()))
     inside = [name for name in wanted if name not in part.values]
     if _kind(part.path) == "csv":
         dialect = recognise(part.path, csv, wanted)
-        at = _positions(wanted, dialect.heads, part, f", {dialect.described}")
+        at = _positions(columns, dialect.heads, part, f", {dialect.described}")
         table = read_csv(part.path, dialect, [at[name] for name in inside])
         _refuse_no_rows(table.num_rows, part.path)
-        columns = {
+        read = {
             name: Column(name, table.column(i), part.path, _Lines(part.path, dialect), is_text=True)
             for i, name in enumerate(inside)
         }
     else:
-        table, at = _read_parquet(part, wanted)
+        table, at = _read_parquet(part, columns)
         _refuse_no_rows(table.num_rows, part.path)
-        columns = {name: Column(name, table.column(at[name]), part.path, _row) for name in inside}
+        read = {name: Column(name, table.column(at[name]), part.path, _row) for name in inside}
     for name in wanted:
         if name in part.values:
             value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
-            columns[name] = Column(name, value, part.path, _row, is_text=True)
-    return columns
+            read[name] = Column(name, value, part.path, _row, is_text=True)
+    return read
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise _unreadable(path, str(error), hint) from error
 
 
-def _read_parquet(part: TablePart, wanted: Sequence[str]) -> tuple[pa.Table, dict[str, int]]:
+def _read_parquet(part: TablePart, columns: Mapping[str, str]) -> tuple[pa.Table, dict[str, int]]:
     """Return the columns of a file and where each wanted one stands among them."""
     file = _open_parquet(part.path)
     names = file.schema_arrow.names
-    at = _positions(wanted, names, part, "")
+    at = _positions(columns, names, part, "")
     try:
-        inside = [name for name in wanted if name not in part.values]
+        inside = list(at)
         if len(set(names)) == len(names):
             return file.read(columns=inside), {name: i for i, name in enumerate(inside)}
         return file.read(), at  # columns are chosen by name: of a name that occurs twice both would come
@@ -173,18 +173,18 @@ def _read_parquet(part: TablePart, wanted: Sequence[str]) -> tuple[pa.Table, dic
         raise _unreadable(part.path, str(error), None) from error
 
 
-def _positions(wanted: Sequence[str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
+def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
     """Return where each column stands; refuse all that are missing, or there twice, in one message."""
-    missing = [name for name in wanted if name not in present and name not in part.values]
+    wanted = list(dict.fromkeys(columns.values()))
+    missing = {name: column for name, column in columns.items() if column not in present and column not in part.values}
     if missing:
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
-        near = [f"{name}: {hint}" if len(missing) > 1 else hint for name in missing if (hint := closest(name, present))]
         raise DataError(
             "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns.",
             where=str(part.path),
-            got=f"no column {', '.join(f'`{name}`' for name in missing)}",
+            got=f"no column {', '.join(f'`{column}`' for column in missing.values())}",
             expected=f"columns of the file: {', '.join(shown)}{how}",
-            hint="; ".join(near) or "map it under `data.columns`, or leave a field out: ~data.columns.NAME",
+            hint="; ".join(_remedy(name, column, present, len(missing) > 1) for name, column in missing.items()),
         )
     twice = [name for name in wanted if list(present).count(name) + (name in part.values) > 1]
     if twice:
@@ -196,6 +196,22 @@ def _positions(wanted: Sequence[str], present: Sequence[str], part: TablePart, h
             hint="rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]",
         )
     return {name: list(present).index(name) for name in wanted if name not in part.values}
+
+
+def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool) -> str:
+    """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out."""
+    folded = [other for other in present if other.casefold() == column.casefold()]
+    near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
+    if near is not None:
+        return f"{column}: {near}" if is_one_of_many else near
+    if name == "time":
+        return "data.columns.time=COLUMN names the column of the times"
+    if name == "instrument":
+        return (
+            "data.columns.instrument=COLUMN names the column of the instruments; where there is none, "
+            "data=per_instrument reads a file per instrument and data=wide a column per instrument"
+        )
+    return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
 
 
 def _refuse_no_rows(rows: int, path: Path) -> None:

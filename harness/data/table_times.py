@@ -86,7 +86,7 @@ def _read_once(column: Column, form: TableFormat) -> Stamps:
         known = _epochs(texts, str(form.time_format), form.timezone)
     elif form.time_format is not None or zoned:
         if zoned and form.timezone is None:
-            raise wrong_type(column, [], "times without a time zone", _zone_hint(column.name, texts[0][-6:]))
+            raise wrong_type(column, [], "times without a time zone", _zone_hint(column.name, None))
         known = _formatted(texts, form, column)
     else:
         _refuse_zone(column, form)
@@ -154,7 +154,14 @@ def _refuse_zone(column: Column, form: TableFormat) -> None:
         )
 
 
-def _zone_hint(name: str, zone: str) -> str:
+def _zone_hint(name: str, zone: str | None) -> str:
+    """Return the option that reads times with a zone; `zone` is that of a column of times, None that of text."""
+    if zone is None:
+        return (
+            "data.timezone=UTC reads them on that clock, or where they were written down, such as "
+            f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
+            "utc=True).dt.tz_convert('America/New_York').dt.tz_localize(None)"
+        )
     local = zone if "/" in zone else "UTC"
     return (
         f"data.timezone={local} reads them on that clock; or in pandas: "

@@ -372,6 +372,34 @@ def test_negative_prices_are_refused_unless_they_are_meant(tmp_path):
     assert "volumes are negative" in message(lambda: made)
 
 
+def test_what_to_do_about_missing_columns_is_said_for_each(tmp_path):
+    yahoo = "Date,Open,Close\n2020-01-01,1,2\n"
+    columns = {"time": "when", "instrument": "ticker", "open": "open", "close": "Close", "factor": "factor"}
+    said = message(lambda: text_source(tmp_path, yahoo, columns=columns))
+    for piece in ("lacks 4 columns", "data.columns.time=", "data=per_instrument", "open: did you mean `Open`?"):
+        assert piece in said
+    assert "'~data.columns.factor' leaves it out" in said
+
+
+def test_returns_become_prices_whose_returns_they_are(tmp_path):
+    """The recipe of docs/how-to/bring-your-table.md."""
+    returns = pd.DataFrame({"day": pd.bdate_range("2020-01-01", periods=4), "AAA": [0.01, -0.02, None, 0.03]})
+    growth = (1 + returns.set_index("day")).cumprod() * 100
+    growth.reset_index().to_parquet(tmp_path / "wide.parquet", index=False)
+    close = source(tmp_path, "wide.parquet", layout="wide", columns={"time": "day"}).load().fields["close"][:, 0]
+    np.testing.assert_allclose(close[[1, 3]] / close[[0, 1]] - 1, [-0.02, 0.03], rtol=1e-5)
+    assert np.isnan(close[2])
+
+
+def test_hours_of_coins_with_slashes_are_read_from_counts_of_milliseconds(tmp_path):
+    hours = pd.date_range("2021-01-01", periods=2, freq="h").as_unit("ms").astype("int64")
+    rows = [f"{at},{code},1,2\n" for code in ("ETH/USDT", "BTC/USDT") for at in hours]
+    made = text_source(tmp_path, "day,ticker,last,shares\n" + "".join(rows), time_format="ms", sort=True)
+    panel = made.load()
+    assert panel.instruments == ("BTC/USDT", "ETH/USDT")
+    assert panel.calendar.format(1) == "2021-01-01T01:00"
+
+
 def test_a_sheet_of_a_spreadsheet_is_refused_with_the_line_that_converts_it(tmp_path):
     (tmp_path / "prices.xlsx").write_bytes(b"PK")
     assert 'pandas.read_excel("prices.xlsx").to_parquet' in message(lambda: source(tmp_path, "prices.xlsx"))
