@@ -43,7 +43,7 @@ def read_calendar(path: Path) -> Calendar:
 
 
 def _plain_times(texts: Sequence[str]) -> npt.NDArray[np.datetime64] | None:
-    """Return ISO texts as `period_of` reads them, at once, for a year of minutes has half a million; None for others."""
+    """Return ISO texts as `period_of` reads them, at once: a year of minutes has half a million; None for others."""
     if not all(_PLAIN.fullmatch(text) for text in texts):
         return None
     try:
@@ -71,7 +71,7 @@ def _times(lines: Sequence[tuple[int, str]], path: Path) -> npt.NDArray[np.datet
 
 
 def _refuse_disorder(path: Path, lines: Sequence[tuple[int, str]], times: npt.NDArray[np.datetime64]) -> None:
-    late = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "ns")) + 1
+    late = np.flatnonzero(times[1:] <= times[:-1]) + 1
     if late.size:
         bad = [f"line {lines[at][0]}: {lines[at][1]}, after {lines[at - 1][1]}" for at in late[:_SHOWN].tolist()]
         what = f"The calendar is not strictly increasing: {late.size} line(s) repeat or step back."
