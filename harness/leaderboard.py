@@ -16,7 +16,15 @@ from harness.experiment import ExperimentResult
 from harness.files import write_atomically
 from harness.markdown import bold, markdown_table, markdown_text
 from harness.sweep import CellResult, Outcome
-from harness.sweep_statistics import SweepStatistics, csv_heads, csv_values, mark, name_mark
+from harness.sweep_statistics import (
+    SweepStatistics,
+    candidates_of,
+    csv_heads,
+    csv_values,
+    mark,
+    name_mark,
+    references,
+)
 
 __all__ = ["COLUMNS", "Leaderboard", "Row", "leaderboard", "write_leaderboard"]
 
@@ -71,6 +79,8 @@ class Leaderboard:
         How the rows stand to a reference; None where fewer than two cells have run.
     own
         The records of the users' own metrics.
+    references
+        The cells that others are held against, one per scenario; every view of the sweep uses them.
     """
 
     rows: tuple[Row, ...]
@@ -78,6 +88,7 @@ class Leaderboard:
     sorted_by: str
     statistics: SweepStatistics | None = None
     own: Mapping[str, MetricRecord] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
     def metric(self, name: str) -> MetricRecord:
         """Return how a metric is shown."""
@@ -122,7 +133,8 @@ class Leaderboard:
         """Return the rows and their statistics as canonical JSON."""
         statistics = None if self.statistics is None else self.statistics.record()
         rows = [vars(row) for row in self.rows]
-        return canonical_json({"sorted_by": self.sorted_by, "rows": rows, "statistics": statistics}, indent=1)
+        heads = {"sorted_by": self.sorted_by, "references": list(self.references)}
+        return canonical_json({**heads, "rows": rows, "statistics": statistics}, indent=1)
 
     def _markdown_row(self, row: Row) -> list[str]:
         if row.note is not None:
@@ -142,7 +154,11 @@ class Leaderboard:
 
 
 def leaderboard(
-    results: Sequence[CellResult], *, sort_by: str = "rank_IC", statistics: SweepStatistics | None = None
+    results: Sequence[CellResult],
+    *,
+    sort_by: str = "rank_IC",
+    statistics: SweepStatistics | None = None,
+    reference: str | None = None,
 ) -> Leaderboard:
     """Return the table of a sweep, sorted by one metric, the best first; ties keep the order of the cells."""
     done = [_row(r) for r in results if r.outcome is Outcome.DONE]
@@ -158,7 +174,9 @@ def leaderboard(
     others = [_row(r) for r in results if r.outcome is not Outcome.DONE]
     rows = (*sorted(done, key=rank), *_oracles(results), *others)
     metrics = tuple(m for m in (*COLUMNS, *own) if any(m in row.values for row in rows))
-    return Leaderboard(rows, metrics, sort_by, statistics, own)
+    asked = () if reference is None else (reference,)
+    names = tuple(c.name for c in references(candidates_of(results, with_regimes=False), asked))
+    return Leaderboard(rows, metrics, sort_by, statistics, own, names)
 
 
 def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:

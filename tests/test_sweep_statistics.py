@@ -33,6 +33,7 @@ from harness.sweep_statistics import (
     mark,
     market_regimes,
     name_mark,
+    references,
     regimes_at,
     statistics_of,
     sweep_statistics,
@@ -140,6 +141,37 @@ def test_metrics_of_ones_own_are_compared_the_way_they_are_better() -> None:
         for made in (cell("base", 0.0, 1, config=config), cell("higher", 0.02, 3, config=config))
     ]
     assert {name: d.verdict for name, d in differences_to(*pair, QUICK).items()} == {"my_loss": "worse"}
+
+
+def plain(name: str, *, of: str = "RollingRetrain", **change: Any) -> Candidate:
+    config = {**IDENTITY["config"], "adaptation": {"_target_": f"baselines.adaptation.{of}"}}
+    return cell(name, 0.0, 2, **{"config": config, **change})
+
+
+def test_the_reference_is_the_one_asked_for_or_the_first_plain_retrain_or_the_first_cell() -> None:
+    learned, first, second = plain("learned", of="DDGDA"), plain("first"), plain("second")
+    assert [c.name for c in references([learned, first, second])] == ["first"]
+    assert [c.name for c in references([learned, first, second], ["second", "learned"])] == ["second"]
+    assert [c.name for c in references([learned, first], ["did not run"])] == ["first"]
+    assert [c.name for c in references(CELLS)] == ["base"]
+
+
+def test_another_market_label_or_test_range_has_a_reference_of_its_own() -> None:
+    data = {"data": {"fingerprint": "f1"}}
+    cells = [
+        *CELLS,
+        cell("other", 0.0, 2, **data),
+        cell("another", 0.02, 3, **data),
+        cell("late", 0.0, 4, days=slice(99, None)),
+    ]
+    found = sweep_statistics(cells, metric="rank_IC", bootstrap=QUICK)
+    assert found is not None
+    assert found.references == ("base", "other", "late")
+    rows = {row.name: row for row in found.rows}
+    assert rows["another"].differences["rank_IC"].verdict == "better"
+    assert (rows["another"].reference, rows["another"].why_not_comparable) == ("other", None)
+    assert rows["late"].why_not_comparable == "another test range"
+    assert "(base; other)" in caption(found)
 
 
 def test_cells_are_compared_at_the_times_that_both_have() -> None:

@@ -93,7 +93,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
         ended = run_sweep(cells, lambda config: _audited(config, run_one, observer), tell)
         observer.finish("cells")
         statistics = statistics_of(ended, arguments.sort_by, arguments.reference, observer)
-    board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics)
+    board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics, reference=arguments.reference)
     runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
     folder = write_leaderboard(board, ended, runs)
     if tracking is not None:

@@ -46,7 +46,9 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
         help="with -m: the metric that orders the table (default: rank_IC)",
     )
     parser.add_argument(
-        "--reference", metavar="CELL", help="with -m: the cell that the others are tested against (default: the first)"
+        "--reference",
+        metavar="CELL",
+        help="with -m: the cell that the others are tested against (default: the first with rolling_retrain)",
     )
     parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from harness.errors import DataError, closest
 from harness.evaluation import read_series
+from harness.evidence import DailySeries
 from harness.predictions import Predictions
 from harness.snapshot import Snapshot, read_snapshot
+from harness.sweep_statistics import Candidate, references
 
-__all__ = ["Cell", "Missing", "Report", "find_folders", "read_cells"]
+__all__ = ["Cell", "Missing", "Report", "candidates", "find_folders", "read_cells"]
 
 Doubles = npt.NDArray[np.float64]
 LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
@@ -123,15 +125,18 @@ class Report:
         What was refused or failed.
     extras
         What sweeps say beyond their rows: key → value of ``leaderboard.json``.
+    references
+        Names of the cells that the others are tested against, one per scenario.
     """
 
     cells: tuple[Cell, ...]
     missing: tuple[Missing, ...]
     extras: tuple[Mapping[str, Any], ...] = ()
+    references: tuple[str, ...] = ()
 
     @property
     def reference(self) -> Cell:
-        """The cell that the others are tested against."""
+        """The cell that the others of its scenario are tested against."""
         return self.cells[0]
 
 
@@ -170,7 +175,8 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
     folders
         Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
     reference
-        Name of the cell to compare with; the first rolling retrain, or else the first cell, when it is not given.
+        Name of the cell to compare with; when it is not given, that of the sweep, by
+        `harness.sweep_statistics.reference.RULE`.
 
     Raises
     ------
@@ -203,7 +209,11 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
     cells = _with_different_names([_read(folder, name) for folder, name in named.items()])
     if not cells:
         raise DataError("No cell has a result.", where=", ".join(map(str, folders)), got=f"{len(missing)} without one")
-    return Report(_ordered(cells, reference), tuple(missing), tuple(extras))
+    _check(reference, [cell.name for cell in cells])
+    kept = [str(name) for extra in extras for name in extra.get("references", ())]
+    asked = (*([] if reference is None else [reference]), *kept)
+    names = tuple(chosen.name for chosen in references(candidates(cells), asked))
+    return Report(_ordered(cells, names[0]), tuple(missing), tuple(extras), names)
 
 
 def _read(folder: Path, name: str | None) -> Cell:
@@ -226,27 +236,29 @@ def _with_different_names(cells: Iterable[Cell]) -> list[Cell]:
     return list(found.values())
 
 
-def _ordered(cells: Sequence[Cell], reference: str | None) -> tuple[Cell, ...]:
+def candidates(cells: Iterable[Cell]) -> tuple[Candidate, ...]:
+    """Return the cells as statistics know them."""
+    return tuple(Candidate(c.name, c.snapshot, DailySeries(c.times, c.series)) for c in cells)
+
+
+def _check(reference: str | None, names: Sequence[str]) -> None:
+    if reference is not None and reference not in names:
+        raise DataError(
+            "No cell has the name of the reference.",
+            where="--reference",
+            got=reference,
+            expected="; ".join(names),
+            hint=closest(reference, names),
+        )
+
+
+def _ordered(cells: Sequence[Cell], reference: str) -> tuple[Cell, ...]:
     def rank(cell: Cell) -> tuple[bool, float]:
         value = cell.overall.get("rank_IC")
         return (value is None, 0.0 if value is None else -float(value))
 
-    ranked = sorted(cells, key=rank)
-    if reference is None:
-        plain = (c for c in ranked if str(c.config["adaptation"].get("_target_", "")).endswith("RollingRetrain"))
-        first = next(plain, ranked[0])
-    else:
-        names = [cell.name for cell in ranked]
-        if reference not in names:
-            raise DataError(
-                "No cell has the name of the reference.",
-                where="--reference",
-                got=reference,
-                expected="; ".join(names),
-                hint=closest(reference, names),
-            )
-        first = ranked[names.index(reference)]
-    return (first, *(cell for cell in ranked if cell is not first))
+    first = next(cell for cell in cells if cell.name == reference)
+    return (first, *(cell for cell in sorted(cells, key=rank) if cell is not first))
 
 
 def _read_json(path: Path) -> Any:

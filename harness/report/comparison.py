@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.evidence import DailySeries
-from harness.report.cells import Report
-from harness.sweep_statistics import Candidate, SweepStatistics, sweep_statistics
+from harness.report.cells import Report, candidates
+from harness.sweep_statistics import SweepStatistics, sweep_statistics
 
 __all__ = ["METRIC", "compare"]
 
@@ -12,6 +11,6 @@ METRIC = "rank_IC"
 
 
 def compare(report: Report) -> SweepStatistics | None:
-    """Return paired tests against the report's reference, confidence set and deflation; None for a single cell."""
-    candidates = [Candidate(c.name, c.snapshot, DailySeries(c.times, c.series)) for c in report.cells]
-    return sweep_statistics(candidates, metric=METRIC, reference=report.reference.name)
+    """Return paired tests against the reference of each scenario, confidence sets, deflation; None for one cell."""
+    asked = (report.reference.name, *report.references)
+    return sweep_statistics(candidates(report.cells), metric=METRIC, reference=asked)

@@ -14,7 +14,7 @@ from harness.report.cells import Cell, Report
 from harness.report.columns import directions, headings, metrics_of
 from harness.report.published import PublishedTable
 from harness.significance import HacTest
-from harness.sweep_statistics import Difference, SweepStatistics
+from harness.sweep_statistics import Difference, RowStatistics, SweepStatistics
 
 __all__ = [
     "Entry",
@@ -96,7 +96,7 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
     rows = []
     for cell in ranked:
         known = None if statistics is None else statistics.row(cell.name)
-        told = ["reference"] if cell is report.reference else []
+        told = ["reference"] if cell is report.reference or _is_reference(known) else []
         told += ["● may be the best"] if known is not None and known.in_confidence_set else []
         told += [f"not compared: {known.why_not_comparable}"] if known is not None and known.why_not_comparable else []
         differences = {} if known is None else known.differences
@@ -110,6 +110,10 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
     return Table(
         "leaderboard", f"{len(ranked)} cells, by {columns.get(sort_by, sort_by)}", heads, tuple(rows), reference
     )
+
+
+def _is_reference(row: RowStatistics | None) -> bool:
+    return row is not None and row.reference == row.name and row.why_not_comparable is None
 
 
 def stability_table(statistics: SweepStatistics) -> Table:

@@ -7,6 +7,7 @@ the times that all of them predict.
 from harness.sweep_statistics.candidates import Candidate, candidates_of, market_regimes, regimes_at
 from harness.sweep_statistics.columns import caption, csv_heads, csv_values, mark, name_mark
 from harness.sweep_statistics.records import Difference, RowStatistics, SweepStatistics
+from harness.sweep_statistics.reference import RULE, by_scenario, reference_of, references
 from harness.sweep_statistics.statistics import (
     check_reference,
     differences_to,
@@ -15,10 +16,12 @@ from harness.sweep_statistics.statistics import (
 )
 
 __all__ = [
+    "RULE",
     "Candidate",
     "Difference",
     "RowStatistics",
     "SweepStatistics",
+    "by_scenario",
     "candidates_of",
     "caption",
     "check_reference",
@@ -28,6 +31,8 @@ __all__ = [
     "mark",
     "market_regimes",
     "name_mark",
+    "reference_of",
+    "references",
     "regimes_at",
     "statistics_of",
     "sweep_statistics",

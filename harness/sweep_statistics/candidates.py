@@ -22,6 +22,7 @@ __all__ = ["Candidate", "candidates_of", "common_times", "market_regimes", "regi
 Doubles = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 _SERIES = "series.parquet"
+_RANGE = "test range"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +53,21 @@ class Candidate:
 
     def why_not_comparable(self, other: Candidate) -> str | None:
         """Return why a metric of this cell cannot be held against that of another, or None."""
-        mine, others = (_question(c.snapshot.identity) for c in (self, other))
-        differs = [what for what in mine if mine[what] != others[what]]
-        if differs:
-            return f"another {' and another '.join(differs)}"
-        return None if np.intersect1d(self.series.times, other.series.times).size else "no test time in common"
+        if not np.intersect1d(self.series.times, other.series.times).size:
+            differs = [what for what in self.scenario if what != _RANGE and self.scenario[what] != other.scenario[what]]
+            return f"another {' and another '.join(differs)}" if differs else "no test time in common"
+        differs = [what for what in self.scenario if self.scenario[what] != other.scenario[what]]
+        return f"another {' and another '.join(differs)}" if differs else None
+
+    @property
+    def scenario(self) -> dict[str, object]:
+        """What two cells have in common whose metrics answer the same question about the same times."""
+        times = self.series.times
+        ends = [str(times[at]) for at in (0, -1)] if times.size else []
+        return {**_question(self.snapshot.identity), _RANGE: ends}
 
 
-def candidates_of(results: Sequence[CellResult]) -> tuple[Candidate, ...]:
+def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[Candidate, ...]:
     """Return the cells that have run, with their series and, where the panel is in the store, its regimes."""
     regimes: dict[str, tuple[Times, npt.NDArray[np.str_]] | None] = {}
     found = []
@@ -71,6 +79,8 @@ def candidates_of(results: Sequence[CellResult]) -> tuple[Candidate, ...]:
         if not path.is_file():
             continue
         fingerprint = str(snapshot.identity.get("data", {}).get("fingerprint", ""))
+        if not with_regimes:
+            regimes[fingerprint] = None
         if fingerprint not in regimes:
             panel = Evidence(ArtifactStore(Path(ended.result.config.output.store))).panel(fingerprint)
             regimes[fingerprint] = None if panel is None else market_regimes(panel)

@@ -40,7 +40,7 @@ def csv_values(
     if row is None or statistics is None:
         return [_text(value) for value in (*bounds, *parts, *[None] * 5)]
     deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
-    rest = (statistics.reference, row.confidence_p, row.in_confidence_set, deflated, statistics.trials or None)
+    rest = (row.reference, row.confidence_p, row.in_confidence_set, deflated, statistics.trials or None)
     return [_text(value) for value in (*bounds, *parts, *rest)]
 
 
@@ -60,7 +60,7 @@ def name_mark(statistics: SweepStatistics | None, name: str) -> str:
 def caption(statistics: SweepStatistics) -> str:
     """Return what the marks mean, what trying many cells is worth, and what could not be computed."""
     lines = [
-        f"{BETTER} {WORSE} better, worse than {statistics.reference}: HAC test and paired bootstrap both reject at "
+        f"{BETTER} {WORSE} better, worse than {_references(statistics)}: HAC test and paired bootstrap both reject at "
         f"{LEVEL:.0%}",
     ]
     if any(row.in_confidence_set is not None for row in statistics.rows):
@@ -83,6 +83,13 @@ def caption(statistics: SweepStatistics) -> str:
         told = (f"{_names(names)} ({reason})" for reason, names in others.items())
         lines.append(f"not compared: {'; '.join(told)}")
     return "\n".join([*lines, *statistics.notes])
+
+
+def _references(statistics: SweepStatistics) -> str:
+    """Return the cells that others are held against; one that has nothing beside it is not among them."""
+    used = {row.reference for row in statistics.rows if row.differences}
+    names = [name for name in statistics.references if name in used] or [statistics.reference]
+    return names[0] if len(names) == 1 else f"the reference of its data, label and test range ({'; '.join(names)})"
 
 
 def _names(names: Sequence[str]) -> str:

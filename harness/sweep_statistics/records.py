@@ -50,6 +50,8 @@ class RowStatistics:
     ----------
     name
         The cell.
+    reference
+        The cell of its scenario that it is held against; itself where it is one.
     why_not_comparable
         Why it is held against nothing; None for the reference and what can be compared with it.
     differences
@@ -65,6 +67,7 @@ class RowStatistics:
     """
 
     name: str
+    reference: str
     why_not_comparable: str | None
     differences: Mapping[str, Difference]
     confidence_p: float | None
@@ -82,8 +85,8 @@ class SweepStatistics:
     ----------
     metric
         The metric that orders the table, behind confidence set and stability.
-    reference
-        The cell that the others are held against.
+    references
+        The cells that the others are held against, one per scenario.
     rows
         One per cell that has run, in their order.
     trials
@@ -95,11 +98,16 @@ class SweepStatistics:
     """
 
     metric: str
-    reference: str
+    references: tuple[str, ...]
     rows: tuple[RowStatistics, ...]
     trials: int
     overfitting: BacktestOverfitting | None
     notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """The reference of the first scenario."""
+        return self.references[0]
 
     def row(self, name: str) -> RowStatistics | None:
         """Return the statistics of a cell, or None when it did not run."""
@@ -108,7 +116,7 @@ class SweepStatistics:
     def record(self) -> dict[str, Any]:
         """Return everything as plain data; what is undefined is None."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return {"reference": self.reference, **plain}
 
 
 def finite(value: float) -> float | None:

@@ -34,6 +34,7 @@ from harness.significance.defined import is_constant
 from harness.sweep import CellResult
 from harness.sweep_statistics.candidates import Candidate, candidates_of, common_times
 from harness.sweep_statistics.records import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
+from harness.sweep_statistics.reference import by_scenario, reference_of, references
 
 __all__ = [
     "check_reference",
@@ -54,7 +55,7 @@ def sweep_statistics(
     candidates: Sequence[Candidate],
     *,
     metric: str,
-    reference: str | None = None,
+    reference: str | Sequence[str] | None = None,
     bootstrap: Bootstrap | None = None,
     observer: Observer | None = None,
 ) -> SweepStatistics | None:
@@ -70,7 +71,8 @@ def sweep_statistics(
     metric
         The metric that orders the table.
     reference
-        Name of the cell that the others are held against; the first by default.
+        Name of the cell that those of its scenario are held against, or several names, the most wanted first and those
+        of no cell left out. Every scenario without one has `harness.sweep_statistics.reference.RULE`.
     bootstrap
         How to resample; the default has seed 0.
     observer
@@ -83,26 +85,36 @@ def sweep_statistics(
     """
     if len(candidates) < 2:
         return None
-    base = _reference(candidates, reference)
+    asked = () if reference is None else (reference,) if isinstance(reference, str) else tuple(reference)
+    if isinstance(reference, str):
+        check_reference(reference, [c.name for c in candidates])
     bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
     observer.start(_STAGE, 1 + len(candidates))
-    reasons = {c.name: c.why_not_comparable(base) for c in candidates}
-    compared = [c for c in candidates if reasons[c.name] is None]
+    bases, deflated = references(candidates, asked), _deflated(candidates)
     notes: list[str] = []
-    confidence = _confidence_set(compared, metric, bootstrap, notes)
-    deflated, overfitting = _deflated(candidates), _overfitting(compared, notes)
     observer.advance(_STAGE)
-    rows = []
-    for c in candidates:
-        differences = {} if c is base or reasons[c.name] else differences_to(base, c, bootstrap)
-        rows.append(_row(c, metric, reasons[c.name], differences, confidence, deflated))
-        observer.advance(_STAGE)
+    found: dict[str, RowStatistics] = {}
+    overfitting = None
+    for members in by_scenario(candidates):
+        base = reference_of(members, asked)
+        alone = len(members) == 1 and base is not bases[0]
+        confidence = None if alone else _confidence_set(members, metric, bootstrap, notes)
+        if base is bases[0]:
+            overfitting = _overfitting(members, notes)
+        for c in members:
+            differences = {} if c is base else differences_to(base, c, bootstrap)
+            reason = c.why_not_comparable(bases[0]) if alone else None
+            found[c.name] = _row(c, base.name, metric, reason, differences, confidence, deflated)
+            observer.advance(_STAGE)
     observer.finish(_STAGE)
-    return SweepStatistics(metric, base.name, tuple(rows), len(deflated), overfitting, tuple(notes))
+    rows = tuple(found[c.name] for c in candidates)
+    names = tuple(base.name for base in bases)
+    return SweepStatistics(metric, names, rows, len(deflated), overfitting, tuple(notes))
 
 
 def _row(
     candidate: Candidate,
+    reference: str,
     metric: str,
     reason: str | None,
     differences: dict[str, Difference],
@@ -113,6 +125,7 @@ def _row(
     p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
     return RowStatistics(
         name=name,
+        reference=reference,
         why_not_comparable=reason,
         differences=differences,
         confidence_p=p_values.get(name),
@@ -202,12 +215,6 @@ def check_reference(name: str | None, names: Sequence[str]) -> None:
             expected="; ".join(names),
             hint=closest(name, names),
         )
-
-
-def _reference(candidates: Sequence[Candidate], name: str | None) -> Candidate:
-    names = [c.name for c in candidates]
-    check_reference(name, names)
-    return candidates[0 if name is None else names.index(name)]
 
 
 def _confidence_set(

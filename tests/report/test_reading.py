@@ -15,6 +15,7 @@ from harness.report.cells import Cell, Report
 from harness.report.comparison import compare
 from harness.report.published import published_beside, published_sources
 from harness.report.tables import command, leaderboard_rows, stability_table
+from harness.sweep_statistics import caption
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:
@@ -106,11 +107,41 @@ def test_a_single_cell_is_compared_with_nothing(report: Report) -> None:
     assert compare(Report((report.reference,), ())) is None
 
 
+def test_cells_are_compared_within_their_scenario_with_the_plain_rolling_retrain(report: Report) -> None:
+    found = compare(report)
+    assert found is not None
+    assert {row.name: row.reference for row in found.rows} == {
+        cell.name: f"{cell.name.split()[0]} adaptation=rolling_retrain" for cell in report.cells
+    }
+    details = {row[0].text: row[0].detail for row in leaderboard_rows(report, found).rows}
+    assert {name for name, detail in details.items() if detail.startswith("reference")} == set(found.references)
+    assert f"reference of its data, label and test range ({'; '.join(found.references)})" in caption(found)
+
+
 def test_cells_of_another_label_are_not_compared_and_say_so(report: Report) -> None:
-    rows = leaderboard_rows(report, compare(report)).rows
-    others = [row[0].detail for row in rows if "horizon=10" in row[0].text]
-    mine = report.reference.name
-    assert all("not compared: another label" in detail for detail in others) or "horizon=10" in mine
+    first, *others = report.cells
+    alone = next(cell for cell in others if cell.look_ahead != first.look_ahead)
+    pair = next(cell for cell in others if cell.look_ahead == first.look_ahead)
+    small = Report((first, pair, alone), ())
+    rows = leaderboard_rows(small, compare(small)).rows
+    assert [row[0].text for row in rows if "not compared: another label" in row[0].detail] == [alone.name]
+
+
+def test_every_view_of_a_sweep_has_the_reference_that_it_was_run_with(
+    sweep: Path, tmp_path: Path, report: Report
+) -> None:
+    board = json.loads((sweep / "leaderboard.json").read_text(encoding="utf-8"))
+    assert set(board["references"]) == {c.name for c in report.cells if c.name.endswith("rolling_retrain")}
+    assert list(report.references) == board["references"]
+    other = report.cells[-1].name
+    folder = Path(shutil.copytree(sweep.parent, tmp_path / "runs")) / sweep.name
+    (folder / "leaderboard.json").write_text(json.dumps({**board, "references": [other]}), encoding="utf-8")
+    again = read_cells([folder])
+    found = compare(again)
+    assert found is not None
+    assert again.reference.name == found.reference == other
+    wanted = next(c.name for c in report.cells if c.look_ahead == report.cells[-1].look_ahead and c.name != other)
+    assert read_cells([folder], reference=wanted).reference.name == wanted
 
 
 def test_the_stability_table_has_a_column_per_year(report: Report) -> None:
