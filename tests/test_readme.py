@@ -16,7 +16,7 @@ from harness.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-CSI300 = ROOT.parent / "shared" / "data" / "cn_csi300"
+CSI300 = ROOT.parent / "shared" / "data" / "cn_csi300_2005"
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.config import ExperimentConfig
 from harness.instantiate import TARGET, join_key, locate
-from harness.schema.groups import GROUP_RECORDS, is_global, read_yaml
+from harness.schema.groups import GROUP_RECORDS, classes_of_group, is_global, read_yaml
 from harness.schema.options import Option, alternatives, is_record, options_of
 
 __all__ = ["DescribedKey", "describe_file", "describe_keys"]
@@ -101,4 +101,8 @@ def _class_of(option: Option, value: object, key: str) -> type | None:
     if TARGET in value:
         return locate(value[TARGET], join_key(key, TARGET))
     records = [hint for hint in alternatives(option.hint) if is_record(hint)]
-    return next((r for r in records if set(value) <= {o.name for o in options_of(r)}), records[0] if records else None)
+    fallback = records[0] if records else None
+    if not records and "." not in key:
+        # A file that changes some keys of a group, whichever of its choices that is for.
+        records = list(classes_of_group(key).values())
+    return next((r for r in records if set(value) <= {o.name for o in options_of(r)}), fallback)

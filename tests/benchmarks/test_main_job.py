@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-CSI300 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cn_csi300"
+CSI300 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cn_csi300_2005"
 COMMAND = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))", "run"]
 
 pytestmark = [

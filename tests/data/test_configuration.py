@@ -16,11 +16,11 @@ NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
 
 
 def _source(name):
-    node = OmegaConf.load(CONF / f"{name}.yaml")
+    root = node = OmegaConf.load(CONF / f"{name}.yaml")
     # A file may set other groups too, such as the schedule that suits its dates; then the source stands under `data`.
     node = node.get("data", node)
-    for key in OmegaConf.missing_keys(node):
-        OmegaConf.update(node, key, "given")
+    for key in OmegaConf.missing_keys(root):
+        OmegaConf.update(root, key, "given")
     return build(OmegaConf.to_container(node, resolve=True), "data")
 
 
@@ -49,6 +49,6 @@ def test_a_general_file_shows_every_key_with_the_default_of_the_class(name):
 
 def test_the_data_folder_can_be_moved_by_the_environment(monkeypatch):
     monkeypatch.setenv("BENCH_DATA", "elsewhere")
-    assert _source("cn_csi300").root == "elsewhere/cn_csi300"
+    assert _source("cn_csi300").root == "elsewhere/cn_csi300_2005"
     monkeypatch.delenv("BENCH_DATA")
-    assert _source("cn_csi300").root == "../shared/data/cn_csi300"
+    assert _source("cn_csi300").root == "../shared/data/cn_csi300_2005"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from harness.config import compose_config
 from harness.data.validation import describe, validate
 from harness.instantiate import build
 
@@ -24,17 +25,19 @@ def _load(name, monkeypatch):
     return build(OmegaConf.to_container(node.get("data", node), resolve=True), "data").load()
 
 
-def test_cn_csi300_holds_1_464_629_prices_of_644_instruments(monkeypatch):
-    panel = _load("cn_csi300", monkeypatch)
+@pytest.mark.parametrize(("universe", "rows", "median"), [("honest", 1_105_023, 290), ("qlib", 1_099_078, 288)])
+def test_cn_csi300_holds_2_518_801_prices_of_837_instruments(universe, rows, median, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(SHARED))
+    panel = compose_config(["data=cn_csi300", f"universe={universe}"]).data.load()
     told = describe(panel)
-    assert (told["prices"], told["instruments"], told["times"]) == (1_464_629, 644, 2674)
-    assert (told["first"], told["last"]) == ("2010-01-04", "2020-12-31")
-    assert 240 < told["members_per_time"]["median"] < 270
-    assert panel.membership.sum(axis=1).max() <= 300
+    assert (told["prices"], told["instruments"], told["times"]) == (2_518_801, 837, 3889)
+    assert (told["first"], told["last"]) == ("2005-01-04", "2020-12-31")
+    assert (told["rows"], told["members_per_time"]["median"]) == (rows, median)
+    assert panel.membership.sum(axis=1).max() == (300 if universe == "honest" else 301)
     assert np.isfinite(panel.benchmark.close).all()
     odd = {finding.what: finding.count for finding in validate(panel)}
-    assert odd["moves exceed ±50 %"] == 2
-    assert set(odd) == {"moves exceed ±50 %", "members have no price at that time"}
+    assert odd.pop("members have no price at that time") > 0
+    assert odd == {"moves exceed ±50 %": 28, "`vwap` lies outside low … high": 12}
 
 
 def test_electricity_is_hourly_and_holds_647_347_loads_of_7_zones(monkeypatch):
