@@ -1,13 +1,8 @@
-"""What a worker does: one task of one experiment, named by a request of a few kilobytes; its result goes to the store.
-
-Run as a program it reads requests from standard input, one JSON string a line, and answers each with a line of JSON.
-"""
+"""What a worker does: one task of one experiment, named by a request of a few kilobytes; the store takes its result."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import traceback
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,17 +115,3 @@ def _job(composed: str, store: str, panel: str) -> Job:
 @lru_cache(maxsize=1)
 def _shelf() -> Shelf:
     return Shelf(most=_MOST)
-
-
-def main() -> None:
-    """Answer requests until standard input ends."""
-    answers = sys.stdout
-    # Whatever a library prints must not be taken for an answer.
-    with contextlib.redirect_stdout(sys.stderr):
-        for line in sys.stdin:
-            answers.write(json.dumps({"error": work(json.loads(line))}) + "\n")
-            answers.flush()
-
-
-if __name__ == "__main__":
-    main()

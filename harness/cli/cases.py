@@ -47,7 +47,7 @@ __all__ = [
 
 EXIT_CODES = """\
 exit codes: 0 fine, 1 regression (a crash, a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged
-baselines too), 3 not comparable, 130 interrupted"""
+baselines too), 3 not comparable, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"""
 _RUN_FILE = "snapshot.json"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from harness.cli.commands import COMMANDS
+from harness.cli.signals import exit_code, interruptible
 from harness.cli.streams import as_json, degrading
 from harness.cli.tree import leaves
 from harness.errors import HarnessError, refused_by_the_system
@@ -22,12 +24,17 @@ Walk-forward forecasting under concept drift: run it, leave a snapshot, trust th
   bench run                           the main job on a simulated market
   bench run data=cn_csi300            the same on real prices
   bench explain windows.step=40       which windows would be walked
-  bench COMMAND --help                teaches a command"""
-_INTERRUPTED = 130
+  bench COMMAND --help                teaches a command
+
+Ctrl-C, SIGTERM and SIGHUP end a command in order, with its workers; finished windows are kept. The exit code is then
+130, 143 or 129."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 interrupted."""
+    """Run one `bench` command and return its exit code: 0 fine, 2 a mistake of the user, 130 and so on interrupted.
+
+    SIGTERM and SIGHUP end a command as Ctrl-C does, with the exit code 128 + the signal's number.
+    """
     if arguments is None:
         sys.excepthook = _tell_bug
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -50,7 +57,9 @@ def _run(given: argparse.Namespace) -> int:
     if _prints_json(given):
         as_json()
     try:
-        return int(given.command(given, out, StatusConsole(verbosity)))
+        with interruptible() as ending:
+            code = int(given.command(given, out, StatusConsole(verbosity)))
+        return code if ending.error is None else exit_code(ending.error)  # a search ends itself, with what it has
     except HarnessError as error:
         if error.hint is None and str(error.where).startswith("--"):
             error.hint = f"`bench {given.path} --help` explains it"
@@ -59,14 +68,17 @@ def _run(given: argparse.Namespace) -> int:
             err.print("".join(traceback.format_exception(error.__cause__)), markup=False, soft_wrap=True)
         return error.exit_code
     except OSError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return exit_code(error.__context__)  # a display that cannot end itself, its terminal is gone
         refusal = refused_by_the_system(error)
         if refusal is None:
             raise
         err.print(f"bench: {refusal}", style="bold red", markup=False, soft_wrap=True)
         return HarnessError.exit_code
-    except KeyboardInterrupt:
-        err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
-        return _INTERRUPTED
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            err.print("bench: interrupted; finished windows are kept, run the same command to resume.", style="yellow")
+        return exit_code(error)
 
 
 def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

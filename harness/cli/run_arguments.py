@@ -29,7 +29,7 @@ A cell of a sweep that a rule refuses (too little history, weights that the mode
 nothing, unless all are refused.
 
 exit codes: 0 fine, 1 a leak or a failed cell, 2 a mistake in the command, the data or a cell, or no cell that is not
-refused, 130 interrupted"""
+refused, 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"""
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:

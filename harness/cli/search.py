@@ -41,7 +41,7 @@ examples:
   bench search evaluation=portfolio 'windows.step=choice(20,40,60)' --metric information_ratio --trials 6
 
 exit codes: 0 a best trial is found, 1 a trial crashed, 2 a mistake in the command or the data, or no trial has a value,
-130 interrupted (the finished trials are printed)"""
+130 interrupted, 143 by SIGTERM, 129 by SIGHUP (the finished trials are printed)"""
 _INTERRUPTED = 130
 
 

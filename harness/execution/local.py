@@ -7,6 +7,7 @@ import heapq
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from harness.execution.threads import available_cores, thread_limits
 from harness.limits import Natural, Positive, Threads, check_limits
 
 __all__ = ["Local", "LocalPool"]
+
+_LOOP = "harness.execution.loop"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class _Worker:
     def end(self, *, kill: bool) -> None:
         """Let it come to its end, or kill it, and wait until it has."""
         if kill:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # with what the work has started
         # Closing flushes what a dead worker can no longer take.
         with contextlib.suppress(BrokenPipeError):
             if self.process.stdin is not None:
@@ -110,8 +114,7 @@ class LocalPool:
     Parameters
     ----------
     work
-        Its module is what each process runs: it reads requests from standard input, JSON strings on a line each, and
-        answers each with a line of JSON, ``{"error": …}``.
+        A function of a module, which each process calls: see `harness.execution.loop`.
     workers, threads
         How many processes, and the threads of each.
     cores
@@ -125,7 +128,7 @@ class LocalPool:
     def __init__(
         self, work: Work, workers: int, threads: int, cores: int, *, retries: int, memory: float | None
     ) -> None:
-        self._command = (sys.executable, "-m", work.__module__)
+        self._command = (sys.executable, "-m", _LOOP, work.__module__, work.__qualname__, str(os.getpid()))
         self._count, self._threads, self._cores = workers, threads, cores
         self._retries, self._memory = retries, memory
         self._workers: list[_Worker] = []

@@ -10,7 +10,7 @@ from typing import Protocol
 __all__ = ["Ended", "Executor", "Pool", "Task", "Work"]
 
 Work = Callable[[str], str | None]
-"""A function of a module that can also be run as a program: request → what went wrong, or None."""
+"""A function of a module that can be imported: request → what went wrong, or None."""
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,3 @@ def _count(folder: Path, change: int) -> None:
         running.flush()
         most = folder / "most"
         most.write_text(str(max(now, int(most.read_text()) if most.exists() else 0)))
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        print(json.dumps({"error": work(json.loads(line))}), flush=True)  # noqa: T201 - this is how a worker answers

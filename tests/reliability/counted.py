@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 
 from baselines.models.linear import FittedLinear, Linear
 from harness.data.fingerprint import fingerprint_arrays
 from harness.interfaces import LearnSet
 
-__all__ = ["LOG", "CountedLinear"]
+__all__ = ["LOG", "SLOW", "CountedLinear"]
 
 LOG = "DRIFTBENCH_TEST_FITS"
+SLOW = "DRIFTBENCH_TEST_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -28,4 +30,5 @@ class CountedLinear(Linear):
             handle = os.open(os.environ[LOG], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
             os.write(handle, line.encode())
             os.close(handle)
+        time.sleep(float(os.environ.get(SLOW, "0")))
         return super().fit(train, valid)

@@ -32,7 +32,7 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
         # A job in the background of a shell ignores Ctrl-C, and so would whatever it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGHUP)] and None,
         env=os.environ | {"PYTHONWARNINGS": "default", LOG: str(folder / "fits")},
     )
 

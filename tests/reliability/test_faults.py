@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from harness.snapshot import read_snapshot
 from harness.store_care import damaged, entries
+from tests.reliability.counted import SLOW
 from tests.reliability.sweeps import finish, finished_windows, fits, made, scratch, snapshots, start
 
 Undisturbed = tuple[dict[str, object], int, float]
@@ -51,7 +54,6 @@ def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, ho
         assert {name: after[name] for name in before} == before, "a finished window was replaced"
         assert not known & set(fits(folder)[fitted:]), "a finished window was fitted again"
         check_what_is_visible(folder)
-    time.sleep(0.5)  # orphaned workers see the end of their input
     before, known, fitted = made(folder), finished_windows(folder), len(fits(folder))
     finish(folder)
     after = made(folder)
@@ -89,6 +91,83 @@ def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undistu
     assert snapshots(tmp_path) == undisturbed[0]
     assert len(made(tmp_path)) == len(fits(tmp_path)) == undisturbed[1]
     assert scratch(tmp_path) == []
+
+
+SMALL = ["adaptation=rolling_retrain", "windows.step=40", "executor.workers=2"]
+IN_TIME = 2.0
+
+
+def check_end(folder: Path, monkeypatch: pytest.MonkeyPatch, how: str, number: int) -> str:
+    """End a sweep whose workers are in the middle of a fit that takes minutes; return what it has to say."""
+    monkeypatch.setenv(SLOW, "300")
+    with start(folder, *SMALL, f"executor={how}") as process:
+        began = time.monotonic()
+        while process.poll() is None and len(fits(folder)) < 2 and time.monotonic() < began + 120:
+            time.sleep(0.05)
+        workers = children(process.pid) if how == "local" else workers_of(process.pid)
+        os.kill(process.pid, number)
+        process.wait(timeout=60)
+        asked = time.monotonic()
+        while any(map(is_running, workers)) and time.monotonic() < asked + IN_TIME:
+            time.sleep(0.02)
+        left = [worker for worker in workers if is_running(worker)]
+        for worker in left:
+            os.kill(worker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert len(workers) >= 2
+    assert not left
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 128 + number)
+    check_what_is_visible(folder)
+    return errors
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process does anything; one that nobody has buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        ("local", signal.SIGTERM),
+        *(
+            pytest.param(how, number, marks=pytest.mark.nightly)
+            for how, number in [
+                *[("local", signal.SIGHUP), ("local", signal.SIGKILL), ("dask", signal.SIGTERM)],
+                *[("dask", signal.SIGHUP), ("dask", signal.SIGKILL)],
+            ]
+        ),
+    ],
+)
+def test_whatever_ends_a_sweep_its_workers_end_with_it_at_once_and_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, number: int
+) -> None:
+    errors = check_end(tmp_path, monkeypatch, how, number)
+    assert "Traceback" not in errors
+    assert errors.count("run the same command to resume") == (number != signal.SIGKILL)
+
+
+def test_a_worker_whose_parent_is_killed_dies_in_the_middle_of_its_task(tmp_path: Path) -> None:
+    request = json.dumps({"folder": str(tmp_path), "name": "long", "seconds": 300})
+    code = "import sys; from harness.execution import Task; from harness.execution.local import LocalPool\n"
+    code += "from tests.execution.tasks import work\n"
+    code += "pool = LocalPool(work, 1, 1, 1, retries=0, memory=None)\n"
+    code += "pool.submit(Task('long', sys.argv[1])); pool.wait()"
+    with subprocess.Popen([sys.executable, "-c", code, request], stderr=subprocess.PIPE, text=True) as parent:
+        while parent.poll() is None and not (tmp_path / "running").exists():
+            time.sleep(0.02)
+        worker = int((tmp_path / "long.pid").read_text(encoding="utf-8"))
+        parent.kill()
+        parent.wait()
+        asked = time.monotonic()
+        while is_running(worker) and time.monotonic() < asked + IN_TIME:
+            time.sleep(0.02)
+        assert not is_running(worker)
+        _, errors = parent.communicate()
+    assert errors == ""
 
 
 def test_ctrl_c_takes_the_workers_down_and_leaves_nothing_half_written(tmp_path: Path) -> None:
