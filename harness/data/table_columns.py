@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,16 +128,28 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
     """
     texts = [column for column in columns if is_text(plain(column.values.type))]
     cleaned = {column.name: _cleaned(column) for column in texts}
+    if decimal in (None, ".") and (read := _plain_numbers(cleaned)) is not None:
+        return [_numbers(column, read.get(column.name)) for column in columns]
     mark = decimal or _decimal(texts, cleaned)
-    return [_numbers(column, cleaned.get(column.name), mark) for column in columns]
+    read = {column.name: _parsed(column, cleaned[column.name], mark) for column in texts}
+    return [_numbers(column, read.get(column.name)) for column in columns]
 
 
-def _numbers(column: Column, text: pa.ChunkedArray | None, mark: str) -> npt.NDArray[np.float32]:
+def _plain_numbers(cleaned: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray] | None:
+    """Return text as numbers where all of it is finite numbers with a decimal point and no other mark, else None."""
+    try:
+        read = {name: text.cast(pa.float64()) for name, text in cleaned.items()}
+    except pa.ArrowInvalid:
+        return None
+    return read if all(pc.all(pc.is_finite(values)).as_py() is not False for values in read.values()) else None
+
+
+def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.float32]:
     kind = plain(column.values.type)
     if pa.types.is_null(kind):
         return np.full(len(column.values), np.nan, dtype=np.float32)
-    if text is not None:
-        numbers = _parsed(column, text, mark)
+    if read is not None:
+        numbers = read
     elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         numbers = column.values.cast(kind) if pa.types.is_dictionary(column.values.type) else column.values
     else:

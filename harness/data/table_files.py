@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,7 +177,8 @@ def _read_parquet(part: TablePart, columns: Mapping[str, str]) -> tuple[pa.Table
 def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
     """Return where each column stands; refuse all that are missing, or there twice, in one message."""
     wanted = list(dict.fromkeys(columns.values()))
-    missing = {name: column for name, column in columns.items() if column not in present and column not in part.values}
+    known = {*present, *part.values}
+    missing = {name: column for name, column in columns.items() if column not in known}
     if missing:
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
         raise DataError(
@@ -186,16 +188,18 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePa
             expected=f"columns of the file: {', '.join(shown)}{how}",
             hint="; ".join(_remedy(name, column, present, len(missing) > 1) for name, column in missing.items()),
         )
-    twice = [name for name in wanted if list(present).count(name) + (name in part.values) > 1]
+    times = Counter(present) + Counter(part.values.keys())
+    twice = [name for name in wanted if times[name] > 1]
     if twice:
         raise DataError(
             "A column name occurs more than once in the file.",
             where=str(part.path),
-            got=", ".join(f"`{name}` {list(present).count(name) + (name in part.values)} times" for name in twice),
+            got=", ".join(f"`{name}` {times[name]} times" for name in twice),
             expected="each column that is read once",
             hint="rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]",
         )
-    return {name: list(present).index(name) for name in wanted if name not in part.values}
+    place = {name: at for at, name in enumerate(present)}
+    return {name: place[name] for name in wanted if name not in part.values}
 
 
 def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool) -> str:
