@@ -159,7 +159,7 @@ def test_a_calendar_that_goes_on_after_the_data_is_noted_by_run_and_sweep_and_no
     again = run_experiment([*overrides, *PORTFOLIO], search_path=[tmp_path / "my"], observer=Silent())
     assert again.reused
     assert again.notes == result.notes
-    for command, prefix in ((["run"], "note "), (["run", "-m"], "note in 1 of 1 cells: ")):
+    for command, prefix in ((["run"], "note "), (["run", "-m"], "note the only cell: ")):
         capsys.readouterr()
         assert main([*command, "--config-dir", str(tmp_path / "my"), *overrides, *PORTFOLIO]) == 0
         assert f"{prefix}20 of 96 test times have no row" in " ".join(capsys.readouterr().out.split())

@@ -19,7 +19,7 @@ from harness.report.columns import headings
 from harness.report.comparison import compare
 from harness.report.exports import EXPORTS
 from harness.report.tables import Entry, Table, leaderboard_rows
-from harness.sweep_statistics import caption
+from harness.sweep_statistics import caption, cell_notes
 
 __all__ = ["add", "leaderboard"]
 
@@ -78,6 +78,8 @@ def leaderboard(arguments: Arguments, out: Console, err: Console) -> int:
         show(out, _grid(table))
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
+        for line in cell_notes((cell.name, cell.notes) for cell in report.cells):
+            out.print(f"note      {line}", markup=False, soft_wrap=True)
         return 0
     text = EXPORTS[arguments.format](table)
     if arguments.out:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ from harness.samples import RowIndex
 from harness.significance import why_untested
 from harness.sweep import CellResult, Outcome
 from harness.sweep_plan import SweepPlan
-from harness.sweep_statistics import mark, name_mark
+from harness.sweep_statistics import cell_notes, mark, name_mark
 from harness.windows import Segment, Window
 
 __all__ = [
@@ -112,10 +111,9 @@ def result_summary(result: ExperimentResult) -> str:
 
 
 def sweep_notes(ended: Sequence[CellResult]) -> list[str]:
-    """Return every note of the cells once, in the order of the cells, with the number of cells that it is of."""
-    results = [cell.result for cell in ended if cell.result is not None]
-    counts = Counter(note for result in results for note in result.notes)
-    return [f"note      in {count} of {len(results)} cells: {note}" for note, count in counts.items()]
+    """Return every note of the cells once, in the order of the cells, with the cells that it is of."""
+    done = ((cell.cell.name, cell.result.notes) for cell in ended if cell.result is not None)
+    return [f"note      {line}" for line in cell_notes(done)]
 
 
 def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Grid:

@@ -67,6 +67,11 @@ class Cell:
         return self.snapshot.metrics.get("intervals") or {}
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the metrics."""
+        return tuple(self.snapshot.metrics.get("notes", ()))
+
+    @property
     def look_ahead(self) -> int:
         """Times after which a label is known."""
         return int(self.snapshot.identity["look_ahead"])

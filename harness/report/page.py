@@ -23,7 +23,7 @@ from harness.report.figures.response import sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
 from harness.report.published import published_beside
-from harness.sweep_statistics import caption
+from harness.sweep_statistics import caption, cell_notes
 
 __all__ = ["figures_of", "render", "write_report"]
 
@@ -64,6 +64,7 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         report=report,
         leaderboard=tables.leaderboard_rows(report, statistics),
         statistics=None if statistics is None else caption(statistics).splitlines(),
+        notes=cell_notes((cell.name, cell.notes) for cell in report.cells),
         stability=None if statistics is None else tables.stability_table(statistics),
         summary=_summary(report),
         figures={figure.key: figure for figure in figures},

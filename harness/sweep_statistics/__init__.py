@@ -5,6 +5,7 @@ the times that all of them predict.
 """
 
 from harness.sweep_statistics.candidates import Candidate, candidates_of, market_regimes, regimes_at
+from harness.sweep_statistics.cell_notes import cell_notes
 from harness.sweep_statistics.columns import caption, csv_heads, csv_values, mark, name_mark
 from harness.sweep_statistics.records import Difference, RowStatistics, SweepStatistics
 from harness.sweep_statistics.reference import RULE, by_scenario, reference_of, references
@@ -24,6 +25,7 @@ __all__ = [
     "by_scenario",
     "candidates_of",
     "caption",
+    "cell_notes",
     "check_reference",
     "csv_heads",
     "csv_values",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.cli import main
 from harness.errors import DataError, SnapshotError
 from harness.report import find_folders, read_cells
 from harness.report.cells import Cell, Report
 from harness.report.comparison import compare
+from harness.report.page import render
 from harness.report.published import published_beside, published_sources
 from harness.report.tables import command, leaderboard_rows, stability_table
-from harness.sweep_statistics import caption
+from harness.sweep_statistics import caption, cell_notes
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:
@@ -116,6 +120,26 @@ def test_cells_are_compared_within_their_scenario_with_the_plain_rolling_retrain
     details = {row[0].text: row[0].detail for row in leaderboard_rows(report, found).rows}
     assert {name for name, detail in details.items() if detail.startswith("reference")} == set(found.references)
     assert f"reference of its data, label and test range ({'; '.join(found.references)})" in caption(found)
+
+
+def test_notes_of_the_cells_are_below_every_table(
+    report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noted(cell: Cell, *notes: str) -> Cell:
+        metrics = {**cell.snapshot.metrics, "notes": list(notes)}
+        return replace(cell, snapshot=replace(cell.snapshot, metrics=metrics))
+
+    first, second, *_ = report.cells
+    small = Report((noted(first, "3 days <are> undefined", "both"), noted(second, "both")), ())
+    lines = [f"{first.name}: 3 days <are> undefined", "all 2 cells: both"]
+    assert cell_notes((cell.name, cell.notes) for cell in small.cells) == lines
+    monkeypatch.setattr("harness.cli.leaderboard.read_cells", lambda *_, **__: small)
+    assert main(["leaderboard", "x"]) == 0
+    assert [f"note      {line}" for line in lines] == [
+        line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("note ")
+    ]
+    page = render(small)
+    assert all(f"<li>Note: {html.escape(line)}</li>" in page for line in lines)
 
 
 def test_cells_of_another_label_are_not_compared_and_say_so(report: Report) -> None:
