@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
 from harness.files import write_atomically
-from harness.qlib_workflow import read_workflow, translate
+from harness.qlib_workflow import check_composes, read_workflow, translate
 
 __all__ = ["add", "convert_qlib"]
 
@@ -21,6 +21,7 @@ model and portfolio. What has no counterpart is named, in the file and on the sc
 examples:
   bench convert-qlib workflow_config_linear_Alpha158.yaml
   bench convert-qlib workflow.yaml --horizon 20 --step 20 --out my_conf/experiment/from_qlib.yaml
+  bench convert-qlib workflow.yaml --as-is               one fit and the file's own label, as qrun runs it
   bench run --config-dir my_conf experiment=from_qlib
 
 exit codes: 0 translated, 2 a file that is no workflow, or something without a counterpart"""
@@ -39,6 +40,9 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
         "--horizon", type=int, default=20, help="the label's horizon, as in qlib's rolling (default: 20)"
     )
     parser.add_argument("--step", type=int, default=20, help="times per test segment (default: 20)")
+    parser.add_argument(
+        "--as-is", action="store_true", help="take the file as it stands: one fit, its own label (no --horizon, --step)"
+    )
     parser.add_argument("--as-qlib", action="store_true", help="keep qlib's rules where ours are stricter")
     parser.add_argument("--out", metavar="FILE", help="write the experiment there instead of printing it")
     parser.set_defaults(command=convert_qlib)
@@ -47,7 +51,14 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
 def convert_qlib(arguments: Arguments, out: Console, err: Console) -> int:
     """Translate, then print or write."""
     workflow = read_workflow(Path(arguments.workflow))
-    found = translate(workflow, horizon=arguments.horizon, step=arguments.step, as_qlib=arguments.as_qlib)
+    found = translate(
+        workflow,
+        horizon=arguments.horizon,
+        step=arguments.step,
+        as_qlib=arguments.as_qlib,
+        as_is=arguments.as_is,
+    )
+    check_composes(found)
     for note in found.notes:
         err.print(f"not carried over: {note}", style="yellow", markup=False, soft_wrap=True)
     if arguments.out is None:

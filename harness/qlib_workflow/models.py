@@ -75,7 +75,7 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
     if name not in _MODELS:
         raise ConfigError(
             "There is no counterpart of this model.",
-            where=f"{model.file}: {model.path}.class",
+            where=model.where("class"),
             got=name,
             expected=", ".join(_MODELS),
             hint=closest(name, _MODELS) or "`bench new model NAME` begins one of your own",
@@ -85,6 +85,7 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
     settings: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in model.maybe("kwargs").content.items():
+        _refuse_unlike(model.maybe("kwargs"), key, value)
         if key == "pt_model_kwargs" and isinstance(value, Mapping) and "layers" in value:
             settings["hidden_sizes"] = list(value["layers"])
         elif key in keys:
@@ -96,6 +97,16 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
         else:
             notes.append(f"{model.path}.kwargs.{key}={value}: our {choice} has no such key")
     return choice, {**settings, **({"extra": extra} if extra else {})}
+
+
+def _refuse_unlike(kwargs: Node, key: object, value: object) -> None:
+    """Refuse a value that no key of ours can hold."""
+    if isinstance(value, list | Mapping) and key != "pt_model_kwargs":
+        raise ConfigError(
+            f"`{key}` has one value here.", where=kwargs.where(str(key)), got=value, expected="a number or a text"
+        )
+    if value == "???":
+        raise ConfigError("A value is missing.", where=kwargs.where(str(key)), got=value, expected="a value")
 
 
 def processor_of(entry: object, place: str, train: list[str], notes: list[str]) -> tuple[str, dict[str, Any]] | None:

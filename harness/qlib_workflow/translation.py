@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from harness.config import compose_config
 from harness.errors import ConfigError, closest
+from harness.qlib_workflow.exchange import portfolio_of
 from harness.qlib_workflow.models import model_of, processor_of
 from harness.qlib_workflow.workflow import Node
 
-__all__ = ["Translation", "translate"]
+__all__ = ["Translation", "check_composes", "translate"]
 
 _FEATURES = {"Alpha158": "alpha158", "Alpha360": "alpha360"}
 # What qlib's handlers do when the workflow names no processors.
@@ -28,11 +32,14 @@ _OF_HANDLER = (
     *("instruments", "start_time", "end_time", "fit_start_time", "fit_end_time", "label", "process_type"),
     *("infer_processors", "learn_processors"),
 )
-_OF_STRATEGY = ("topk", "n_drop", "hold_thresh", "risk_degree", "forbid_all_trade_at_limit")
-_OF_BACKTEST = ("start_time", "end_time", "account", "benchmark", "exchange_kwargs")
 _RECORDS = ("SignalRecord", "SigAnaRecord", "PortAnaRecord")
 _OF_RECORDS = ("model", "dataset", "config", "ana_long_short")
-_COSTS = ("open_cost", "close_cost", "min_cost", "limit_threshold", "deal_price")
+# What qlib's handlers take when nobody says.
+_MARKET = "csi500"
+# The label of qlib's handlers when the workflow names none.
+_LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
+# As many times per test segment as there can be: one fit.
+_ONE_FIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,15 @@ class Translation:
         """Return the experiment file, its notes as comments."""
         lines = ["# @package _global_", f"# Translated from qlib's {self.source} by `bench convert-qlib`."]
         lines += [f"# Not carried over: {' '.join(note.split())}" for note in self.notes]
+        settings = _escaped(self.settings)
         defaults = [f"  - override /{group}: {choice}" for group, choice in self.overrides.items()]
-        body = yaml.safe_dump(self.settings, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+        body = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
         return "\n".join([*lines, "defaults:", *defaults, "  - _self_", "", body])
 
 
-def translate(workflow: Node, *, horizon: int = 20, step: int = 20, as_qlib: bool = False) -> Translation:
+def translate(
+    workflow: Node, *, horizon: int = 20, step: int = 20, as_qlib: bool = False, as_is: bool = False
+) -> Translation:
     """Translate a workflow.
 
     Parameters
@@ -75,7 +85,10 @@ def translate(workflow: Node, *, horizon: int = 20, step: int = 20, as_qlib: boo
     horizon, step
         What qlib's rolling command takes beside the file; its label is replaced by the horizon.
     as_qlib
-        Keep qlib's rules where ours are stricter: suspended rows count, train and valid touch.
+        Keep qlib's rules where ours are stricter: suspended rows count, train and valid touch, valid is not learned
+        from without early stopping.
+    as_is
+        Take the file as it stands: one fit, and its own label; `horizon` and `step` are not used.
 
     Raises
     ------
@@ -90,24 +103,54 @@ def translate(workflow: Node, *, horizon: int = 20, step: int = 20, as_qlib: boo
     features = _features(handler)
     model, model_settings = model_of(task, notes)
     notes += workflow.left_over(_SECTIONS, "no counterpart")
-    notes += workflow.child("qlib_init").left_over(("provider_uri",), "costs and limits stand in evaluation.portfolio")
+    notes += workflow.child("qlib_init").left_over(("provider_uri", "region"), "no counterpart")
     notes += _of_task(task)
+    label = _label(handler, horizon, as_is, notes)
+    if not as_is:
+        notes.append(f"one fit: here every {step} times, as in qlib's rolling (--as-is keeps it)")
     settings: dict[str, Any] = {
         "data": _data(workflow, handler, notes),
-        "label": {"horizon": horizon},
-        "windows": _windows(segments, train, step),
+        "label": label,
+        "windows": _windows(segments, train, _ONE_FIT if as_is else step),
         "preprocess": _preprocess(handler, train, notes),
         "model": model_settings,
     }
     overrides = {"data": "qlib_bin", "features": _FEATURES[features], "model": model}
-    portfolio = _portfolio(workflow, notes)
+    portfolio = portfolio_of(workflow, notes)
+    notes += _dates(handler, workflow)
     if portfolio is not None:
         overrides["evaluation"] = "portfolio"
         settings["evaluation"] = {"portfolio": portfolio}
     if as_qlib:
         overrides["compat"] = "qlib"
+        if model == "linear":
+            model_settings.setdefault("include_valid", False)
     kept = {key: value for key, value in settings.items() if value}
     return Translation(overrides, kept, tuple(notes), workflow.file)
+
+
+def check_composes(found: Translation) -> None:
+    """Compose the experiment, so that no file is written that does not run.
+
+    Raises
+    ------
+    ConfigError
+        Names the key of the experiment, which is that of the workflow under our name.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "experiment" / "converted.yaml"
+        path.parent.mkdir()
+        path.write_text(found.to_yaml(), encoding="utf-8", newline="\n")
+        try:
+            compose_config(["experiment=converted"], search_path=[scratch])
+        except ConfigError as error:
+            raise ConfigError(
+                f"The workflow cannot be taken as it is: {error.what}",
+                where=f"{found.source}, as {error.where}",
+                got=error.got,
+                expected=error.expected,
+                hint=error.hint,
+            ) from error
 
 
 def _features(handler: Node) -> str:
@@ -115,7 +158,7 @@ def _features(handler: Node) -> str:
     if name not in _FEATURES:
         raise ConfigError(
             "There is no counterpart of this handler.",
-            where=f"{handler.file}: {handler.path}.class",
+            where=handler.where("class"),
             got=name,
             expected=", ".join(_FEATURES),
             hint=closest(name, _FEATURES) or "write its expressions with features=expressions",
@@ -125,24 +168,76 @@ def _features(handler: Node) -> str:
 
 def _data(workflow: Node, handler: Node, notes: list[str]) -> dict[str, Any]:
     kwargs = handler.maybe("kwargs")
-    market = kwargs.content.get("instruments", workflow.content.get("market"))
-    found: dict[str, Any] = {"path": workflow.child("qlib_init").text("provider_uri")}
+    found: dict[str, Any] = {"path": _folder(workflow.child("qlib_init"))}
+    market = _market(workflow, kwargs, notes)
     if market is not None:
-        found["universe"] = str(market)
+        found["universe"] = market
     if "benchmark" in workflow.content:
-        benchmark = workflow.content["benchmark"]
-        found["benchmark"] = None if benchmark is None else str(benchmark)
-    for key in ("start_time", "end_time"):
-        if key in kwargs.content:
-            notes.append(
-                f"{kwargs.path}.{key}={kwargs.content[key]}: the whole folder is read, the windows give the dates"
-            )
-    if "label" in kwargs.content:
-        notes.append(
-            f"{kwargs.path}.label={kwargs.content['label']}: qlib's rolling replaces it by the horizon, so do we"
-        )
+        found["benchmark"] = workflow.code("benchmark")
     notes += kwargs.left_over(_OF_HANDLER, "no counterpart")
     return found
+
+
+def _folder(init: Node) -> str:
+    """Return the data folder; of one folder per frequency the daily one."""
+    folders = init.maybe("provider_uri")
+    if not folders.content:
+        return init.text("provider_uri")
+    if "day" not in folders.content:
+        raise ConfigError(
+            "There is no folder of daily data.",
+            where=init.where("provider_uri"),
+            got=dict(folders.content),
+            expected="a folder, or a mapping with `day`",
+        )
+    return folders.text("day")
+
+
+def _market(workflow: Node, kwargs: Node, notes: list[str]) -> str | None:
+    """Return the name of the universe, which stands in the handler or at the top, alone or with filters."""
+    named = kwargs.maybe("instruments")
+    if named.content:
+        notes += named.left_over(("market",), "no counterpart: the universe is the market alone")
+        return named.code("market")
+    if "instruments" in kwargs.content:
+        return kwargs.code("instruments")
+    return workflow.code("market") or _MARKET
+
+
+def _label(handler: Node, horizon: int, as_is: bool, notes: list[str]) -> dict[str, Any]:
+    kwargs = handler.maybe("kwargs")
+    own = kwargs.content.get("label", _LABEL)
+    if not as_is:
+        given = f"{kwargs.path}.label=" if "label" in kwargs.content else "the handler's own label "
+        notes.append(f"{given}{own}: here the return over {horizon} times, as in qlib's rolling (--as-is keeps it)")
+        return {"horizon": horizon}
+    while isinstance(own, list) and own and (len(own) == 1 or isinstance(own[0], list)):
+        own = own[0]  # [[expressions], [names]]
+    if not isinstance(own, str):
+        raise ConfigError("One label is learned here.", where=kwargs.where("label"), got=own, expected="one expression")
+    return {"horizon": None, "expression": own}
+
+
+def _dates(handler: Node, workflow: Node) -> list[str]:
+    """Return one note for all dates that no window needs."""
+    kwargs, backtest = handler.maybe("kwargs"), workflow.maybe("port_analysis_config").maybe("backtest")
+    given = [
+        f"{node.path}.{key}={node.content[key]}"
+        for node in (kwargs, backtest)
+        for key in ("start_time", "end_time")
+        if key in node.content
+    ]
+    why = "the whole folder is read, and the portfolio is held over the test segment"
+    return [f"{', '.join(given)}: {why}"] if given else []
+
+
+def _escaped(node: Any) -> Any:
+    """Return settings in which no text of a foreign file is resolved as a reference."""
+    if isinstance(node, str):
+        return node.replace("${", "\\${")
+    if isinstance(node, Mapping):
+        return {key: _escaped(value) for key, value in node.items()}
+    return [_escaped(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def _of_task(task: Node) -> list[str]:
@@ -155,7 +250,9 @@ def _of_task(task: Node) -> list[str]:
     notes += dataset.child("kwargs").child("segments").left_over(("train", "valid", "test"), "no such segment")
     records = task.content.get("record") or ()
     for at, record in enumerate([records] if isinstance(records, Mapping) else records):
-        node = Node(record if isinstance(record, Mapping) else {"class": record}, f"task.record[{at}]", task.file)
+        node = Node(
+            record if isinstance(record, Mapping) else {"class": record}, f"task.record[{at}]", task.file, task.marks
+        )
         if node.content.get("class") not in _RECORDS:
             notes.append(f"{node.path}.class={node.content.get('class')}: one snapshot records every run")
         notes += node.maybe("kwargs").left_over(_OF_RECORDS, "see evaluation.signal")
@@ -175,7 +272,7 @@ def _preprocess(handler: Node, train: list[str], notes: list[str]) -> dict[str, 
     found: dict[str, list[Any]] = {"features": [], "label": []}
     for name, standard in zip(("infer_processors", "learn_processors"), usual, strict=True):
         for at, entry in enumerate(kwargs.content.get(name, standard) or ()):
-            place = f"{handler.file}: {kwargs.path}.{name}[{at}]"
+            place = kwargs.where(f"{name}[{at}]")
             translated = processor_of(entry, place, train, notes)
             # The same processor before learning and before predicting is one here.
             if translated is not None and translated[1] not in found[translated[0]]:
@@ -186,34 +283,3 @@ def _preprocess(handler: Node, train: list[str], notes: list[str]) -> dict[str, 
     if kwargs.content.get("process_type", "append") != "append":
         notes.append(f"{kwargs.path}.process_type={kwargs.content['process_type']}: one chain serves both here")
     return {"_target_": "harness.preprocess.Pipeline", **found, "refit": "once"}
-
-
-def _portfolio(workflow: Node, notes: list[str]) -> dict[str, Any] | None:
-    analysis = workflow.maybe("port_analysis_config")
-    if not analysis.content:
-        return None
-    strategy, backtest = analysis.child("strategy"), analysis.maybe("backtest")
-    notes += analysis.left_over(("strategy", "backtest"), "no counterpart")
-    notes += strategy.maybe("kwargs").left_over((*_OF_STRATEGY, "signal", "model", "dataset"), "no counterpart")
-    notes += backtest.left_over(_OF_BACKTEST, "no counterpart")
-    for key in ("start_time", "end_time"):
-        if key in backtest.content:
-            notes.append(f"{backtest.path}.{key}={backtest.content[key]}: the portfolio is held over the test segment")
-    if backtest.content.get("benchmark", workflow.content.get("benchmark")) != workflow.content.get("benchmark"):
-        notes.append(f"{backtest.path}.benchmark={backtest.content['benchmark']}: data.benchmark is the workflow's own")
-    if strategy.text("class") != "TopkDropoutStrategy":
-        notes.append(f"{strategy.path}.class={strategy.text('class')}: ours is TopkDropoutStrategy")
-        return None
-    found = {
-        key: strategy.maybe("kwargs").content[key] for key in _OF_STRATEGY if key in strategy.maybe("kwargs").content
-    }
-    if "account" in backtest.content:
-        found["account"] = float(backtest.content["account"])
-    exchange = backtest.maybe("exchange_kwargs").content
-    found |= {key: exchange[key] for key in _COSTS if key in exchange}
-    if isinstance(found.get("deal_price"), str):
-        found["deal_price"] = found["deal_price"].removeprefix("$")
-    notes += [
-        f"{backtest.path}.exchange_kwargs.{k}={v}: no counterpart" for k, v in exchange.items() if k not in _COSTS
-    ]
-    return found

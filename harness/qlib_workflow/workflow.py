@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,28 @@ from harness.errors import ConfigError
 
 __all__ = ["Node", "read_workflow"]
 
-
 # Characters of a value that a note shows.
 _SHOWN = 60
+# A file whose aliases unfold to more values than this is no workflow.
+_MOST_VALUES = 50_000
+_NULL, _MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+_TEMPLATE = re.compile(r"\{\{\s*[\w.]+\s*[|}]|\{%")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value stands in the file, and how it is written there.
+
+    Attributes
+    ----------
+    line
+        Counted from 1.
+    text
+        Of a scalar, before YAML reads ``000300`` as 192 or ``NO`` as false; None for null and for what is no scalar.
+    """
+
+    line: int
+    text: str | None
 
 
 @dataclass(frozen=True)
@@ -30,11 +50,14 @@ class Node:
         Dotted place in the file.
     file
         The file's name, for errors.
+    marks
+        Dotted place → how it is written, for the whole file.
     """
 
     content: Mapping[str, Any]
     path: str
     file: str
+    marks: Mapping[str, Mark] = field(default_factory=dict, repr=False)
 
     def child(self, key: str) -> Node:
         """Return a mapping inside; raises `ConfigError` when there is none."""
@@ -42,25 +65,23 @@ class Node:
         if not isinstance(found, Mapping):
             raise ConfigError(
                 "The workflow lacks a section.",
-                where=f"{self.file}: {self._place(key)}",
+                where=self.where(key),
                 got=type(found).__name__,
                 expected="what qlib's rolling benchmarks have: task.model, task.dataset with handler and segments",
                 hint="is this a workflow of qlib (`qrun`)?",
             )
-        return Node(found, self._place(key), self.file)
+        return Node(found, self._place(key), self.file, self.marks)
 
     def maybe(self, key: str) -> Node:
         """Return a mapping inside, empty when there is none."""
         found = self.content.get(key)
-        return Node(found if isinstance(found, Mapping) else {}, self._place(key), self.file)
+        return Node(found if isinstance(found, Mapping) else {}, self._place(key), self.file, self.marks)
 
     def text(self, key: str) -> str:
         """Return a text inside; raises `ConfigError` when there is none."""
         found = self.content.get(key)
         if not isinstance(found, str):
-            raise ConfigError(
-                "The workflow lacks a name.", where=f"{self.file}: {self._place(key)}", got=found, expected="a text"
-            )
+            raise ConfigError("The workflow lacks a name.", where=self.where(key), got=found, expected="a text")
         return found
 
     def dates(self, key: str) -> list[str]:
@@ -69,11 +90,41 @@ class Node:
         if not isinstance(found, list | tuple) or len(found) != 2 or any(d is None for d in found):
             raise ConfigError(
                 "A segment is no pair of dates.",
-                where=f"{self.file}: {self._place(key)}",
+                where=self.where(key),
                 got=found,
                 expected="[first, last]",
             )
         return [str(date) for date in found]
+
+    def code(self, key: str) -> str | None:
+        """Return a name inside as it is written, so that ``000300`` keeps its zeros; None for null.
+
+        Raises
+        ------
+        ConfigError
+            When it is a list or a mapping.
+        """
+        found, mark = self.content.get(key), self.marks.get(self._place(key))
+        if isinstance(found, Mapping | list):
+            raise ConfigError(
+                "One name is wanted here.",
+                where=self.where(key),
+                got=_short(found),
+                expected="the name of a market (a file of instruments/), or one code",
+                hint="write the codes into instruments/NAME.txt of the data folder, and name it here",
+            )
+        if found is None:
+            return None
+        return str(found) if mark is None or mark.text is None else mark.text
+
+    def where(self, key: str = "") -> str:
+        """Return the place of a key, with its line, for errors; of the mapping itself without a key."""
+        place = self._place(key) if key else self.path
+        inner = place
+        while inner and inner not in self.marks:
+            inner = inner.rpartition(".")[0]
+        line = f", line {self.marks[inner].line}" if inner in self.marks else ""
+        return f"{self.file}{line}: {place}"
 
     def left_over(self, known: Collection[str], why: str) -> list[str]:
         """Return a note for every key that is not among those known."""
@@ -94,10 +145,13 @@ def read_workflow(path: Path) -> Node:
     Raises
     ------
     ConfigError
-        When it is missing or no YAML mapping.
+        When it is missing, no YAML mapping, unfolds without end, or is a template.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        marks = {} if root is None else _marks(root, path)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
             "The workflow cannot be read.",
@@ -114,4 +168,44 @@ def read_workflow(path: Path) -> Node:
             expected="a YAML mapping",
             hint="is this a workflow of qlib (`qrun`)?",
         )
-    return Node(content, "", path.name)
+    template = _TEMPLATE.search(text)
+    if template is not None:
+        raise ConfigError(
+            "The workflow is a template.",
+            where=f"{path.name}, line {text.count(chr(10), 0, template.start()) + 1}",
+            got=template[0],
+            expected="a file whose values stand in it",
+            hint="put the values in first, as qrun does from the environment",
+        )
+    return Node(content, "", path.name, marks)
+
+
+def _marks(root: yaml.Node, file: Path) -> dict[str, Mark]:
+    """Return where everything stands and how it is written, aliases unfolded."""
+    found: dict[str, Mark] = {}
+
+    def walk(node: yaml.Node, path: str, above: tuple[int, ...]) -> None:
+        if id(node) in above or len(found) > _MOST_VALUES:
+            raise ConfigError(
+                "The aliases of the workflow unfold without end.",
+                where=f"{file.name}, line {node.start_mark.line + 1}: {path}",
+                got=f"more than {_MOST_VALUES} values" if id(node) not in above else "an alias inside itself",
+                expected="a workflow of qlib",
+            )
+        is_text = isinstance(node, yaml.ScalarNode) and node.tag != _NULL
+        found.setdefault(path, Mark(node.start_mark.line + 1, node.value if is_text else None))
+        inner = (*above, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for at, item in enumerate(node.value):
+                walk(item, f"{path}[{at}]", inner)
+        if isinstance(node, yaml.MappingNode):
+            own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+            for key, value in own:
+                walk(value, f"{path}.{key.value}" if path else str(key.value), inner)
+            for key, value in node.value:
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if key.tag == _MERGE:
+                        walk(merged, path, inner)
+
+    walk(root, "", ())
+    return found

@@ -107,7 +107,7 @@ def test_what_has_no_counterpart_is_named_in_the_file_and_on_the_screen(
 
 def test_nothing_that_is_not_translated_stays_unsaid(tmp_path: Path) -> None:
     odd = {
-        "qlib_init.region": "cn",
+        "qlib_init.redis_port": 6379,
         "sys.rel_path": ["src"],
         "task.extra": 1,
         "task.dataset.class": "TSDatasetH",
@@ -207,6 +207,150 @@ def test_what_cannot_be_translated_is_refused_by_its_place(change: Any, where: s
         translate(read_workflow(changed(tmp_path, change)))
     assert where in str(caught.value.where)
     assert piece in str(caught.value)
+
+
+def text_of(tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """Write the workflow with pieces of its text exchanged, as a hand would."""
+    text = WORKFLOW.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "odd.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+COSTS = """            limit_threshold: 0.095
+            deal_price: close
+            open_cost: 0.0005
+            close_cost: 0.0015
+            min_cost: 5
+"""
+QLIBS = (0.0015, 0.0025, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("region", "costs", "expected"),
+    [
+        ("cn", "", (100, 0.095, "close", *QLIBS)),
+        ("us", "", (1, None, "close", *QLIBS)),
+        ("tw", "", (1000, 0.1, "close", *QLIBS)),
+        ("us", COSTS, (1, 0.095, "close", 0.0005, 0.0015, 5.0)),
+        ("us", COSTS + "            trade_unit: 10\n", (10, 0.095, "close", 0.0005, 0.0015, 5.0)),
+        ("cn", "            trade_unit: null\n            deal_price: $open\n", (None, 0.095, "open", *QLIBS)),
+        ("cn", "            limit_threshold: null\n", (100, 0.095, "close", *QLIBS)),
+        ("cn", "            deal_price: [vwap, vwap]\n", (100, 0.095, "vwap", *QLIBS)),
+    ],
+)
+def test_the_exchange_is_that_of_the_region_and_qlibs_own_defaults(
+    region: str, costs: str, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    path = text_of(tmp_path, ("region: cn", f"region: {region}"), (COSTS, costs))
+    strategy = written(path, tmp_path).evaluation.portfolio
+    names = ("trade_unit", "limit_threshold", "deal_price", "open_cost", "close_cost", "min_cost")
+    assert tuple(getattr(strategy, name) for name in names) == expected
+
+
+def test_costs_are_found_in_the_place_of_older_versions_too(tmp_path: Path) -> None:
+    older = COSTS.replace("            ", "        ").replace("0.0005", "0.002")
+    path = text_of(tmp_path, ("        exchange_kwargs:\n" + COSTS + "            subscribe_fields: []\n", older))
+    strategy = written(path, tmp_path).evaluation.portfolio
+    assert (strategy.open_cost, strategy.limit_threshold, strategy.account) == (0.002, 0.095, 1e8)
+
+
+@pytest.mark.parametrize("code", ["000300", "0123", "NO", "1_000", "12:30:45", "2020-01-01", "'^gspc'"])
+def test_a_code_arrives_as_it_is_written(code: str, tmp_path: Path) -> None:
+    changes = (("benchmark: &benchmark null", f"benchmark: &benchmark {code}"), ("&market mine", f"&market {code}"))
+    data = written(text_of(tmp_path, *changes), tmp_path).data
+    assert (data.benchmark, data.universe) == (code.strip("'"), code.strip("'"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "piece"),
+    [
+        ("deal_price: close", "deal_price: [open, close]", "deal_price"),
+        ("deal_price: close", "deal_price: $open*2", "one field"),
+        ("limit_threshold: 0.095", "limit_threshold: [a, b]", "limit_threshold"),
+        ("instruments: *market", "instruments: [A, B]", "instruments/NAME.txt"),
+        ("region: cn", "region: mars", "cn, us, tw"),
+        ('provider_uri: "qlib_data"', "provider_uri: {1min: x}", "`day`"),
+        ('provider_uri: "qlib_data"', "provider_uri: [x]", "a text"),
+        ("alpha: 0.05", "alpha: [0.05, 0.1]", "one value"),
+        ("alpha: 0.05", "alpha: ???", "missing"),
+        ("class: LinearModel", "class: LinaerModel", "LinearModel"),
+        ("account: 100000000", "account: {cash: 1}", "money"),
+        ('provider_uri: "qlib_data"', 'provider_uri: "{{ DATA }}"', "template"),
+        ("account: 100000000", "account: 100000000\n        open_cost: 0.5", "two places"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_with_its_line(old: str, new: str, piece: str, tmp_path: Path) -> None:
+    path = text_of(tmp_path, (old, new))
+    at = next(
+        n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if new.splitlines()[-1] in line
+    )
+    with pytest.raises(ConfigError) as caught:
+        translate(read_workflow(path))
+    assert f"line {at}" in str(caught.value.where), str(caught.value)
+    assert piece in str(caught.value)
+
+
+def test_what_would_not_run_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = text_of(tmp_path, ("alpha: 0.05", "alpha: strong"))
+    assert main(["convert-qlib", str(path), "--out", str(tmp_path / "out.yaml")]) == 2
+    assert "odd.yaml, as model.alpha" in capsys.readouterr().err
+    assert not (tmp_path / "out.yaml").exists()
+
+
+def test_no_reference_of_a_foreign_file_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter22")
+    changes = (('"qlib_data"', '"${oc.env:SECRET}/x"'), ("subscribe_fields: []", 'codes: "${oc.env:SECRET}"'))
+    path = text_of(tmp_path, *changes)
+    assert "hunter22" not in translate(read_workflow(path)).to_yaml()
+    assert written(path, tmp_path).data.path == "${oc.env:SECRET}/x"
+
+
+def test_a_folder_for_each_frequency_and_a_market_with_filters_are_taken(tmp_path: Path) -> None:
+    path = text_of(
+        tmp_path,
+        ('"qlib_data"', "{day: daily, 1min: minutes}"),
+        ("instruments: *market", "instruments: {market: csi300, filter_pipe: [x]}"),
+    )
+    found = translate(read_workflow(path))
+    assert (found.settings["data"]["path"], found.settings["data"]["universe"]) == ("daily", "csi300")
+    assert any("filter_pipe" in note for note in found.notes)
+
+
+def test_as_it_is_the_file_keeps_its_one_fit_and_its_label(tmp_path: Path) -> None:
+    config = written(WORKFLOW, tmp_path, as_is=True)
+    assert config.label.expression == "Ref($close, -2) / Ref($close, -1) - 1"
+    assert config.label.look_ahead == 2
+    assert config.windows.step == 1_000_000
+    assert not any("--as-is" in note for note in translate(read_workflow(WORKFLOW), as_is=True).notes)
+    several = text_of(tmp_path, ('label: ["', 'label: ["$close", "'))
+    with pytest.raises(ConfigError, match="One label"):
+        translate(read_workflow(several), as_is=True)
+
+
+def test_another_label_and_more_fits_than_the_file_has_are_named_once() -> None:
+    notes = translate(read_workflow(WORKFLOW), horizon=20, step=20).notes
+    assert sum("over 20 times" in note for note in notes) == 1
+    assert sum("one fit: here every 20 times" in note for note in notes) == 1
+    assert sum("start_time" in note for note in notes) == 1
+
+
+def test_as_qlib_a_linear_model_leaves_valid_unused(tmp_path: Path) -> None:
+    config = written(WORKFLOW, tmp_path, as_qlib=True)
+    assert not vars(config.model)["include_valid"]
+    assert not config.windows.include_valid
+
+
+@pytest.mark.parametrize("depth", [0, 9])
+def test_aliases_without_end_are_refused(depth: int, tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, depth))]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines) if depth else "a: &a [*a]", encoding="utf-8")
+    with pytest.raises(ConfigError, match="without end"):
+        read_workflow(path)
 
 
 @pytest.mark.parametrize("content", [None, "[1, 2]", "a: [1", "\x00"])
