@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("harness.config_folder", "harness.files", "harness.redaction"),
+    ("harness.compiled", "harness.config_folder", "harness.files", "harness.redaction"),
     ("harness.errors", "harness.file_names", "harness.markdown", "harness.module_origin", "harness.observer"),
     ("harness.limits",),
     ("harness.data", "harness.code_digest", "harness.blas", "harness.machine", "harness.artifact_lock"),

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from baselines.models.intake import check_width
 from harness.artifacts import canonical_json
 from harness.blas import one_blas_thread
+from harness.compiled import compiled
 from harness.errors import ConfigError, DataError
 from harness.interfaces import LearnSet
 from harness.limits import NonNegative, check_limits
@@ -205,7 +205,7 @@ def _check(equations: NormalEquations, names: tuple[str, ...]) -> None:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _predict(features: Floats, theta: Doubles, intercept: float) -> Floats:
     score = np.empty(features.shape[0], dtype=np.float32)
     for i in range(features.shape[0]):

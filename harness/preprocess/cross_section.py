@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numba
 import numpy as np
 
+from harness.compiled import compiled
 from harness.preprocess.processor import Doubles, Floats, Offsets, Processor, State
 from harness.preprocess.statistics import median
 
@@ -127,7 +127,7 @@ def _robust_zscore(column: Floats) -> None:
         column[:] = np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _rank_norm(values: Floats, offsets: Offsets, scale: float) -> None:
     for t in range(offsets.size - 1):
         start, stop = offsets[t], offsets[t + 1]

@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from harness.compiled import compiled
 from harness.preprocess.processor import Doubles, Floats
 
 __all__ = ["column_extremes", "column_medians", "column_moments", "median"]
@@ -86,7 +87,7 @@ def _share(task: Callable[[int], None], items: range) -> None:
             pass
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _medians_of_group(values: Floats, centre: Doubles, spread: Doubles) -> None:
     rows, width = values.shape
     columns = np.empty((width, rows), dtype=np.float32)
@@ -107,7 +108,7 @@ def _medians_of_group(values: Floats, centre: Doubles, spread: Doubles) -> None:
         spread[j] = _median(column)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _median(column: Floats) -> float:
     if column.size == 0:
         return np.nan
@@ -116,7 +117,7 @@ def _median(column: Floats) -> float:
     return (np.float64(lower) + np.float64(upper)) / 2.0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _ranked(column: Floats, rank: int) -> Any:
     """Return the value of a rank (from 0) by counting: first by the upper half of its bits, then by the lower."""
     bits = column.view(np.uint32)
@@ -142,7 +143,7 @@ def _ranked(column: Floats, rank: int) -> Any:
     return found.view(np.float32)[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _key(word: np.uint32) -> Any:
     """Return the bits of a float32 as a whole number of the same order."""
     bits = np.int64(word)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from harness.blas import one_blas_thread
+from harness.compiled import compiled
 from harness.significance.defined import Doubles
 from harness.significance.projection import Projector, projector
 
@@ -186,7 +186,7 @@ def _at_once(count: int) -> int:
     return max(1, _DRAWS_AT_ONCE // count)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _walk(
     twice: Doubles, starts: _Starts, uniforms: _Uniforms, leave: np.float32, paths: Doubles
 ) -> None:  # pragma: no cover
@@ -205,7 +205,7 @@ def _walk(
                 paths[r, k, t] = twice[k, rows[t]]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _fall(
     twice: Doubles, starts: _Starts, uniforms: _Uniforms, leave: np.float32, falls: Doubles
 ) -> None:  # pragma: no cover

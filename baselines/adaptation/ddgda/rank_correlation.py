@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import get_num_threads, njit
+from numba import get_num_threads
+
+from harness.compiled import compiled
 
 __all__ = ["LabelRanks", "linear_rank_ic", "rank_ic", "rank_labels"]
 
@@ -91,7 +93,7 @@ def rank_ic(predictions: Floats, labels: LabelRanks) -> Doubles:
     return linear_rank_ic(column, np.ones((1, 1)), labels)[:, 0]
 
 
-@njit(cache=True)
+@compiled()
 def _sort(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], room: npt.NDArray[np.uint32],
           moved: npt.NDArray[np.int32]) -> None:  # fmt: skip
     """Sort `keys` in place, least significant byte first, carrying `order` along; `room` and `moved` are scratch."""
@@ -116,7 +118,7 @@ def _sort(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], room: npt.
         order, moved = moved, order
 
 
-@njit(cache=True)
+@compiled()
 def _load(values: npt.NDArray[np.float32], keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32]) -> bool:
     """Write the values as integers in the same order, −0 equal to 0; False when one of them is NaN."""
     for i in range(values.size):
@@ -129,7 +131,7 @@ def _load(values: npt.NDArray[np.float32], keys: npt.NDArray[np.uint32], order: 
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _centred_ranks(label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> tuple[Doubles, Doubles]:
     centred = np.empty(label.size, dtype=np.float64)
     norm = np.zeros(offsets.size - 1, dtype=np.float64)
@@ -154,7 +156,7 @@ def _centred_ranks(label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64
     return centred, norm
 
 
-@njit(cache=True)
+@compiled()
 def _score(
     features: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]
 ) -> None:
@@ -167,7 +169,7 @@ def _score(
                 scores[i, k] += x * weights[f, k]
 
 
-@njit(cache=True)
+@compiled()
 def _correlate(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], centred: Doubles, norm: float) -> float:
     """Return the correlation of the average ranks of sorted `keys` with centred label ranks."""
     size = keys.size
@@ -187,7 +189,7 @@ def _correlate(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], centr
     return product / scale if scale > 0.0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _correlate_times(
     features: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],

@@ -1,11 +1,11 @@
-"""How kernels are compiled: cached on disk, without the interpreter lock, IEEE arithmetic in the written order."""
+"""How the kernels of features are compiled: IEEE arithmetic in the written order, a division by zero is no error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
-import numba
+from harness import compiled as compiling
 
 __all__ = ["compiled"]
 
@@ -14,5 +14,5 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Return `function` compiled at its first call; `fastmath` stays off, so that sums keep their order."""
-    return cast(Callable[P, R], numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Return `function` compiled at its first call."""
+    return compiling.compiled(error_model="numpy")(function)

@@ -1,0 +1,85 @@
+"""Kernels are compiled in one place, and can be imported where nothing can be written."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_CODE = """\
+from harness.compiled import compiled
+import harness.features.kernels.order, harness.significance.resampling, baselines.models.linear
+print(harness.features.kernels.order.__file__)
+"""
+
+
+def test_every_kernel_is_compiled_by_the_one_function() -> None:
+    found = []
+    for path in sorted([*(ROOT / "harness").rglob("*.py"), *(ROOT / "baselines").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "attr", getattr(node, "id", None))
+            if name in ("njit", "jit", "vectorize", "guvectorize", "stencil") and path.name != "compiled.py":
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")  # type: ignore[attr-defined]
+    assert not [place for place in found if "torch" not in Path(ROOT / place.partition(":")[0]).read_text()]
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source that nobody may write to."""
+    folder = tmp_path_factory.mktemp("installed")
+    for name in ("harness", "baselines", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (*folder.rglob("*"), folder):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield folder
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def load(installation: Path, tmp: Path, home: str | None = "/proc/nohome") -> subprocess.CompletedProcess[str]:
+    """Import kernels from the copy as a user whom permissions bind."""
+    drop = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+        rights = "-dac_override,-dac_read_search,-fowner"
+        drop = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME")}
+    environment |= {"PYTHONPATH": str(installation), "TMPDIR": str(tmp), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {} if home is None else {"HOME": home}
+    return subprocess.run(
+        [*drop, sys.executable, "-c", _CODE], env=environment, cwd=tmp, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_read_only_installation_without_a_home_keeps_compiled_code_in_a_private_folder_and_says_so_once(
+    installation: Path, tmp_path: Path
+) -> None:
+    done = load(installation, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert str(installation) in done.stdout
+    assert done.stderr.count("bench: compiled code is kept in") == done.stderr.count("\n") == 1
+    (folder,) = tmp_path.glob("driftbench-*")
+    assert folder.stat().st_mode & 0o077 == 0
+    assert "numba" in next(path.name for path in folder.iterdir())
+
+
+def test_with_no_place_at_all_it_compiles_anew_and_says_so_once(installation: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / f"driftbench-{os.getuid()}"
+    stranger.mkdir()
+    stranger.chmod(0o777)  # anybody could have put code there
+    done = load(installation, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("bench: compiled code is kept nowhere") == done.stderr.count("\n") == 1
+    assert list(stranger.iterdir()) == []
+
+
+def test_a_read_only_installation_with_a_home_says_nothing(installation: Path, tmp_path: Path) -> None:
+    done = load(installation, tmp_path, home=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
