@@ -514,6 +514,112 @@ COMMANDS = (
     Mistake("an unknown format", ("data", "convert", "--to", "excel", "--out", "x"), ("--to", "excel", "long")),
 )
 
+SYNTAX = (
+    Mistake(
+        "an interval in a sweep", ("run", "-m", *SMALL, "model.alpha=interval(0,1)"), ("model.alpha", "bench search")
+    ),
+    Mistake(
+        "a pattern that fits nothing", ("run", "-m", *SMALL, "model=glob(zz*)"), ("model", "glob(zz*)", "lightgbm")
+    ),
+    Mistake("several values without a sweep", run("windows.step=20,40"), ("windows.step=20,40", "bench run -m")),
+    Mistake("a misspelt key of a chosen model", run("model=lightgbm", "model.num_leafs=3"), ("`model.num_leaves`",)),
+    Mistake("a key inside one that is null", run("evaluation.portfolio.topk=3"), ("is null", "portfolio, signal")),
+    Mistake("a deleted key with a default", run("~model.alpha"), ("model.alpha", "0.05", "model.alpha=VALUE")),
+    Mistake("a key that is there, added", run("+windows.step=40"), ("windows.step", "windows.step=40 changes it")),
+    Mistake(
+        "a folder of configuration that is a file",
+        run("--config-dir", "f"),
+        ("is a file", "FOLDER/model/mine.yaml"),
+        text("f", ""),
+    ),
+    Mistake(
+        "a folder of configuration that is nearly named",
+        run("--config-dir", "my_cnf"),
+        ("did you mean `my_conf`?",),
+        text("my_conf/model/x.yaml", ""),
+    ),
+    Mistake("a number of thousands of digits", run(f"windows.step={'9' * 5000}"), ("windows.step", "digits")),
+    Mistake("more threads than there can be", run("model=lightgbm", "model.threads=1000000"), ("threads", "≤ 1024")),
+    Mistake("an infinite signal", run("data.signal=inf"), ("data.signal", "inf", "≤ 0.5")),
+)
+
+CONTRACTS = (
+    Mistake(
+        "a command where a model belongs",
+        ("explain", *SMALL, *MINE),
+        ("subprocess.Popen", "lacks fit, load"),
+        text("conf/model/mine.yaml", "_target_: subprocess.Popen\nargs: [touch, mark]\n"),
+    ),
+    Mistake(
+        "a command inside a model",
+        ("explain", *SMALL, "model.alpha={_target_: subprocess.Popen, args: [touch, mark]}"),
+        ("model.alpha", "subprocess.Popen"),
+    ),
+    Mistake(
+        "a misspelt attribute of a model",
+        run(*MINE),
+        ("include_vaild", "did you mean `include_valid`?"),
+        model_file(MODEL.replace("supports_weights = False", "supports_weights = False\n    include_vaild = True")),
+    ),
+    Mistake(
+        "a property that is written as a method",
+        run(*MINE),
+        ("model.needs_valid", "a method"),
+        model_file(MODEL.replace("    needs_valid = False\n", "    def needs_valid(self): return False\n")),
+    ),
+    Mistake(
+        "a fit that returns nothing",
+        run(*MINE),
+        ("model.fit", "predict, save"),
+        model_file(
+            MODEL.replace("def fit(self, train, valid):\n        return Fitted()", "def fit(self, train, valid): ...")
+        ),
+    ),
+    Mistake(
+        "a constructor that refuses in its own words",
+        run(*MINE),
+        ("model", "ValueError: too shallow"),
+        model_file(
+            MODEL.replace(
+                "    def fit(self, train",
+                "    def __post_init__(self):\n        raise ValueError('too shallow')\n\n    def fit(self, train",
+            )
+        ),
+    ),
+)
+
+PRICES = """qlib_init: {provider_uri: x}
+port_analysis_config:
+  strategy: {class: TopkDropoutStrategy}
+  backtest: {exchange_kwargs: {deal_price: [open, close]}}
+task:
+  model: {class: LinearModel}
+  dataset:
+    kwargs:
+      handler: {class: Alpha158}
+      segments: {train: [2012, 2013], test: [2014, 2015]}
+"""
+WORKFLOWS = (
+    Mistake(
+        "two prices in a workflow", ("convert-qlib", "w.yaml"), ("w.yaml, line 4", "deal_price"), text("w.yaml", PRICES)
+    ),
+    Mistake(
+        "a workflow that is a template",
+        ("convert-qlib", "w.yaml"),
+        ("w.yaml, line 1", "template"),
+        text("w.yaml", PRICES.replace("provider_uri: x", 'provider_uri: "{{ x }}"')),
+    ),
+    Mistake(
+        "a workflow of an unknown region",
+        ("convert-qlib", "w.yaml"),
+        ("region", "mars", "cn, us, tw"),
+        text("w.yaml", PRICES.replace("provider_uri: x", "provider_uri: x, region: mars")),
+    ),
+    Mistake(
+        "a workflow inside itself", ("convert-qlib", "w.yaml"), ("alias inside itself",), text("w.yaml", "a: &a [*a]")
+    ),
+)
+
 CATALOGUE: tuple[Mistake, ...] = (
     *CONFIGURATION,
     *EXPRESSIONS,
@@ -525,4 +631,7 @@ CATALOGUE: tuple[Mistake, ...] = (
     *OPTIONS,
     *PERMISSIONS,
     *COMMANDS,
+    *SYNTAX,
+    *CONTRACTS,
+    *WORKFLOWS,
 )
