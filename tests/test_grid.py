@@ -21,7 +21,8 @@ from harness.evaluation import COLUMNS
 from harness.snapshot import read_snapshot
 
 WIDTHS = (60, 80, 100, 120, 200)
-SMALL = ["data.instruments=12", "data.days=300", "data.members=8", "windows.step=40", "evaluation=portfolio"]
+SMALL = ["data.instruments=12", "data.days=300", "data.members=8", "windows.step=40"]
+SMALL += ["evaluation=portfolio", "evaluation.portfolio.topk=3", "evaluation.portfolio.n_drop=1"]
 METRIC = """
 from dataclasses import dataclass
 import numpy as np
