@@ -75,6 +75,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
             continue
         factory = defaults[name].default_factory if name in defaults else dataclasses.MISSING
         default = parameter.default if factory is dataclasses.MISSING else factory()
+        if dataclasses.is_dataclass(default) and not isinstance(default, type):
+            default = dataclasses.asdict(default)  # as YAML gives it
         found.append(Option(name, hints.get(name, Any), default, told.get(name, "")))
     return tuple(found)
 

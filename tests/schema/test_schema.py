@@ -10,6 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.config import composed_yaml, config_folder
+from harness.data.tabular import TabularSource
 from harness.schema import describe_file, experiment_schema, group_schema, options_of, processors
 from harness.schema.groups import is_global, read_yaml
 from tests.schema.validator import mistakes
@@ -138,3 +139,9 @@ def test_the_command_prints_a_schema(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["properties"]["step"]["anyOf"][0]["type"] == "integer"
     assert main(["config", "--schema"]) == 0
     assert "adaptation" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_a_default_that_is_a_record_is_shown_as_yaml_would_give_it() -> None:
+    """`conf/data/cn_csi300.yaml` leaves out `csv`: what stands there then must still be printable as JSON."""
+    shown = {option.name: option.default for option in options_of(TabularSource)}
+    assert shown["csv"] == {"delimiter": None, "decimal": None, "encoding": None}
