@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -122,7 +123,7 @@ def _value(value: object) -> str:
 
     if value is REQUIRED or value == "???":
         return "required"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=dataclasses.asdict)
     return f"`{text}`" if 0 < len(text) <= WIDTH else "see below"
 
 
