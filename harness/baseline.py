@@ -1,18 +1,23 @@
 """The versioned store of baselines: ``<root>/<suite>/<case>/v0003.json``, immutable; the highest version counts.
 
 Each version carries a blessing: its number, when and why it was made, and the digest of the version it replaced. So the
-versions of a case are a chain, and one that was edited, renamed, copied or taken away is noticed by whoever reads it.
+versions of a case are a chain, and ``versions.json`` beside them lists them all: one that was edited, renamed, copied
+or taken away, the newest included, is noticed by whoever reads it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.artifact_lock import only_maker
+from harness.artifacts import canonical_json
 from harness.errors import SnapshotError, closest
+from harness.files import write_atomically
 from harness.snapshot import Snapshot, read_snapshot, write_new_snapshot
 
 __all__ = ["Baselines", "Referenced", "Version"]
@@ -21,6 +26,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 _FILE = re.compile(r"v(\d{4,})\.json")
 _REFERENCE = re.compile(r"(?P<name>.+?)(?:@v?(?P<version>\d+))?")
 _RUN_FILE = "snapshot.json"
+_LIST = "versions.json"
+_LOCK = ".versions-lock"
+_ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert their line ends.\n* -text\n"
 
 
 @dataclass(frozen=True)
@@ -126,10 +134,16 @@ class Baselines:
                 "reason": reason.strip(),
                 "time": moment,
                 "replaces": past[-1].snapshot.digest if past else None,
+                # From the second version on a list of those before it stands beside it.
+                **({"listed": True} if past else {}),
             }
             blessed = replace(snapshot, blessing=blessing)
             path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
+            self._keep_line_ends()
+            if past and not (path.parent / _LIST).exists():
+                self.list_versions(snapshot.suite, snapshot.case)
             if write_new_snapshot(blessed, path):
+                self.list_versions(snapshot.suite, snapshot.case)
                 return Version(number, path, blessed)
 
     def baseline(self, suite: str, case: str) -> Version | None:
@@ -143,8 +157,39 @@ class Baselines:
         Raises
         ------
         SnapshotError
-            When a version was edited, renamed, put there by hand, or is missing between others.
+            When a version was edited, renamed, put there by hand, or is missing, the newest included.
         """
+        versions = self._chain(suite, case)
+        _check_list(self._folder(suite, case), versions)
+        return versions
+
+    def list_versions(self, suite: str, case: str) -> None:
+        """Write the list of a case's versions anew.
+
+        Raises
+        ------
+        SnapshotError
+            When the versions do not follow each other, or the list cannot be written.
+        """
+        folder = self._folder(suite, case)
+        try:
+            with only_maker(folder / _LOCK):
+                record = [{"version": v.number, "digest": v.snapshot.digest} for v in self._chain(suite, case)]
+                write_atomically(folder / _LIST, canonical_json(record, indent=1).encode())
+        except OSError as error:
+            raise SnapshotError(
+                "The list of versions cannot be written; the version itself was.",
+                where=str(folder / _LIST),
+                got=f"{type(error).__name__}: {error}",
+                hint=f"bench migrate {folder} writes it",
+            ) from error
+
+    def _keep_line_ends(self) -> None:
+        """Tell git, in a new folder of baselines, to leave their bytes alone."""
+        if not self.root.exists():
+            write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
+
+    def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
         folder = self._folder(suite, case)
         versions: list[Version] = []
         for number, path in _numbered(folder):
@@ -253,6 +298,42 @@ def _check_chain(
         )
 
 
+def _check_list(folder: Path, versions: tuple[Version, ...]) -> None:
+    """Check that every listed version is there. One more than are listed is a blessing whose process was killed."""
+    path = folder / _LIST
+    if not path.is_file():
+        if any((version.snapshot.blessing or {}).get("listed") for version in versions):
+            raise SnapshotError(
+                "The list of versions is missing.",
+                where=str(path),
+                hint=f"restore it from version control; if it was never there, bench migrate {folder} writes it",
+            )
+        return
+    there = {version.number: version.snapshot.digest for version in versions}
+    try:
+        record = json.loads(path.read_bytes())
+        if not isinstance(record, list):
+            raise TypeError("it holds no list")
+        listed = {int(entry["version"]): str(entry["digest"]) for entry in record}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SnapshotError(
+            "The list of versions cannot be read.",
+            where=str(path),
+            got=f"{type(error).__name__}: {error}",
+            hint=f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}",
+        ) from error
+    wrong = sorted(number for number, digest in listed.items() if there.get(number) != digest)
+    if wrong:
+        number = wrong[0]
+        raise SnapshotError(
+            "A listed version is missing." if number not in there else "A version is another one than is listed.",
+            where=str(folder / f"v{number:04d}.json"),
+            got=there.get(number, "no such file"),
+            expected=f"v{number} with the digest {listed[number]}",
+            hint="restore the folder from version control",
+        )
+
+
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """Return the versions in a case's folder, 1 … k without a gap; files being written are hidden."""
     if not folder.is_dir():
@@ -262,7 +343,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
         match = _FILE.fullmatch(path.name)
         if match:
             found.append((int(match[1]), path))
-        elif not path.name.startswith("."):
+        elif not path.name.startswith(".") and path.name != _LIST:
             raise SnapshotError("This is no baseline.", where=str(path), expected="v0001.json, v0002.json, …")
     found.sort()
     for expected, (number, path) in enumerate(found, start=1):

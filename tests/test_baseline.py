@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness.baseline import Baselines
+from harness.cli import main
 from harness.errors import SnapshotError
-from harness.snapshot import Snapshot, write_snapshot
+from harness.snapshot import Snapshot, read_snapshot, write_snapshot
 
 SNAPSHOT = Snapshot("smoke", "linear", {"seed": 43}, {"overall": {"IC": 0.1}}, {"created": "2026-01-01T00:00:00+00:00"})
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -47,6 +50,7 @@ def test_blessing_writes_the_next_version_with_its_reason_and_time(store: Baseli
         "reason": "the purge was too short",
         "time": "2026-01-02T03:04:05+00:00",
         "replaces": with_ic(0.1).digest,
+        "listed": True,
     }
 
 
@@ -227,3 +231,67 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "results").write_text("a file")
     with pytest.raises(SnapshotError, match="cannot be written"):
         Baselines(tmp_path / "results").bless(SNAPSHOT, "x")
+
+
+@pytest.mark.parametrize("gone", ["v0003.json", "v0001.json", "versions.json"])
+def test_a_version_that_was_deleted_is_noticed_the_newest_too(blessed: Baselines, gone: str) -> None:
+    (blessed.root / "smoke" / "linear" / gone).unlink()
+    with pytest.raises(SnapshotError, match="missing"):
+        blessed.history("smoke", "linear")
+
+
+def test_the_newest_version_and_the_list_together_are_missed_too(blessed: Baselines) -> None:
+    for name in ("v0003.json", "versions.json"):
+        (blessed.root / "smoke" / "linear" / name).unlink()
+    with pytest.raises(SnapshotError, match="list of versions is missing"):
+        blessed.baseline("smoke", "linear")
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[1]", "null", "<<<<<<< ours\n[]\n=======\n[]\n>>>>>>> theirs\n"])
+def test_a_list_that_a_merge_has_left_behind_says_what_to_do(blessed: Baselines, text: str) -> None:
+    path = blessed.root / "smoke" / "linear" / "versions.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SnapshotError, match="cannot be read") as error:
+        blessed.history("smoke", "linear")
+    assert "bench migrate" in str(error.value)
+
+
+def test_of_two_branches_that_added_the_same_version_the_other_ones_file_is_noticed(
+    blessed: Baselines, tmp_path: Path
+) -> None:
+    theirs = Baselines(tmp_path / "theirs")
+    for ic in (0.1, 1.1, 9.9):
+        theirs.bless(with_ic(ic), "theirs", when=WHEN)
+    ours, other = (b.root / "smoke" / "linear" / "v0003.json" for b in (blessed, theirs))
+    shutil.copy(other, ours)
+    with pytest.raises(SnapshotError, match="another one than is listed"):
+        blessed.history("smoke", "linear")
+
+
+def test_a_blessing_that_was_killed_before_it_was_listed_counts_and_is_listed_by_the_next(blessed: Baselines) -> None:
+    path = blessed.root / "smoke" / "linear" / "versions.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8"))[:2]), encoding="utf-8")
+    assert len(blessed.history("smoke", "linear")) == 3
+    blessed.bless(with_ic(7.0), "the next", when=WHEN)
+    assert [entry["version"] for entry in json.loads(path.read_text(encoding="utf-8"))] == [1, 2, 3, 4]
+
+
+def test_baselines_of_before_the_list_are_read_and_get_one_by_migrate(blessed: Baselines) -> None:
+    folder = blessed.root / "smoke" / "linear"
+    for path in (folder / "versions.json", folder / "v0002.json", folder / "v0003.json"):
+        path.unlink()
+    first = read_snapshot(folder / "v0001.json")
+    blessing = {name: value for name, value in (first.blessing or {}).items() if name != "listed"}
+    write_snapshot(replace(first, blessing=blessing), folder / "v0001.json")
+    assert len(blessed.history("smoke", "linear")) == 1
+    assert main(["migrate", str(blessed.root)]) == 0
+    assert (folder / "versions.json").is_file()
+    (folder / "v0001.json").unlink()
+    with pytest.raises(SnapshotError, match="missing"):
+        blessed.history("smoke", "linear")
+
+
+def test_a_new_folder_of_baselines_tells_git_to_leave_their_bytes_alone(blessed: Baselines) -> None:
+    subprocess.run(["git", "init", "-q", str(blessed.root.parent)], check=True)
+    command = ["git", "-C", str(blessed.root), "check-attr", "text", "--", "smoke/linear/v0001.json"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().endswith("text: unset")

@@ -11,16 +11,19 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.artifacts import canonical_json
+from harness.baseline import Baselines
 from harness.cli.shared import Arguments, Commands
 from harness.compare import ExitCode
 from harness.errors import SnapshotError
 from harness.migrations import migrate_file
+from harness.snapshot import read_snapshot
 
 __all__ = ["add", "migrate"]
 
 _HELP = """\
 Bring snapshots to the current schema version, in place and atomically. Each is first checked by the rules of the
-version that wrote it, so that an edited file cannot be laundered; identity, metrics and digest stay as they are.
+version that wrote it, so that an edited file cannot be laundered; identity, metrics and digest stay as they are. A case
+of baselines without a list of its versions gets one.
 
 examples:
   bench migrate results
@@ -57,9 +60,21 @@ def migrate(arguments: Arguments, out: Console, err: Console) -> int:
         if not arguments.json:
             said = f"is of version {new} already" if old == new else f"version {old} → {new}"
             out.print(Text(f"{path}: {said}"), soft_wrap=True)
+    for folder in sorted({Path(str(record["path"])).parent for record in records}):
+        if _lacks_list(folder):
+            Baselines(folder.parent.parent).list_versions(folder.parent.name, folder.name)
     if arguments.json:
         out.print(canonical_json(records, indent=1), markup=False, soft_wrap=True, end="")
     return int(ExitCode.USER_ERROR if failed else ExitCode.FINE)
+
+
+def _lacks_list(folder: Path) -> bool:
+    """Return whether a folder is that of a baseline, as `Baselines` lays it out, without a list of its versions."""
+    first = folder / "v0001.json"
+    if not first.is_file() or (folder / "versions.json").exists():
+        return False
+    snapshot = read_snapshot(first)
+    return snapshot.blessing is not None and (snapshot.suite, snapshot.case) == (folder.parent.name, folder.name)
 
 
 def _files(paths: list[str]) -> Iterator[Path]:
