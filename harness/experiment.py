@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from harness.job import (
     settings_of,
 )
 from harness.observer import Observer, Silent
+from harness.plain_observer import PlainObserver
 from harness.predictions import Predictions
-from harness.provenance import Stopwatch
+from harness.provenance import Cost, Stopwatch, peak_memory_mb
 from harness.schedule import describe_windows
 from harness.shelf import Shelf
 from harness.snapshot import Snapshot, identity_digest, write_snapshot
@@ -54,6 +56,8 @@ class ExperimentResult:
         learned, when it saves anything.
     reused
         True when the store held the whole result already.
+    cost
+        What it took to get it, this time.
     seconds_elsewhere
         What workers spent on it, before this process took it from the store.
     """
@@ -63,11 +67,16 @@ class ExperimentResult:
     snapshot: Snapshot
     folder: Path
     reused: bool
-    seconds_elsewhere: float = 0.0
+    cost: Cost = field(default_factory=Cost)
+    seconds_elsewhere: float | None = None
 
-    def made_elsewhere(self, seconds: float) -> ExperimentResult:
-        """Return the same result as one that workers have made just now."""
-        return replace(self, reused=False, seconds_elsewhere=seconds)
+    def made_elsewhere(self, seconds: float, cost: Cost) -> ExperimentResult:
+        """Return the same result as one that workers have made just now, in so many seconds of work."""
+        return replace(self, reused=False, seconds_elsewhere=seconds, cost=cost)
+
+    def costing(self, cost: Cost) -> ExperimentResult:
+        """Return the same result with another account of what it took."""
+        return replace(self, cost=cost)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -108,7 +117,7 @@ def run_experiment(
     search_path
         Folders with further configuration groups.
     observer
-        Told about progress; silent by default.
+        Told about progress; silent by default. ``harness.PlainObserver(print)`` writes a line every ten seconds.
 
     Raises
     ------
@@ -125,6 +134,9 @@ def run_experiment(
             expected="none",
             hint="harness.audit.run_audited(compose_config(overrides), Silent()) does",
         )
+    if isinstance(observer, PlainObserver):  # writes on its own while one long fit tells nothing
+        with observer:
+            return run(config, observer)
     return run(config, observer or Silent())
 
 
@@ -156,7 +168,7 @@ def run(
     shared
         Large stages go through the store, because other processes use them too.
     """
-    watch = Stopwatch()
+    watch, began, used = Stopwatch(), time.perf_counter(), time.process_time()
     store = store or ArtifactStore(Path(config.output.store))
     job = Job(config, store, watch, observer, shelf or Shelf(), shared)
     reused = store.find(job.result_key) is not None
@@ -172,7 +184,14 @@ def run(
         },
     )
     published = _publish(config, snapshot, folder)
-    return ExperimentResult(config, job.windows, snapshot, published, reused)
+    cost = Cost(
+        wall=time.perf_counter() - began,
+        cpu=time.process_time() - used,
+        windows=len(job.windows),
+        stored=len(job.windows) - watch.fitted,
+        memory_mb=peak_memory_mb(),
+    )
+    return ExperimentResult(config, job.windows, snapshot, published, reused, cost)
 
 
 def _identity(job: Job, folder: Path) -> dict[str, Any]:

@@ -31,6 +31,11 @@ _STAGE = "tasks"
 # What others wait for goes first, then what finishes a cell.
 _PRIORITY: dict[Step, int] = {"table": 40, "processed": 30, "piece": 25, "adaptation": 20, "result": 15, "window": 10}
 _STEPS_BESIDE_WINDOWS: tuple[Step, ...] = ("table", "processed", "adaptation", "result")
+# Under which name the seconds of a step stand in a snapshot; those of the last step count themselves.
+_STAGES: dict[Step, str] = {
+    **{"table": "features", "piece": "adaptation", "adaptation": "adaptation"},
+    **{"processed": "windows", "window": "windows"},
+}
 _COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
 
 
@@ -42,15 +47,27 @@ class WorkersLostError(RuntimeError):
 class Filled:
     """What the workers did for one experiment.
 
+    A task that several experiments need counts for the one that asked first, so that a sum counts it once.
+
     Attributes
     ----------
-    seconds
-        Of all its tasks, also those that it shares with others.
+    seconds, cpu
+        Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
+    fitted
+        Windows among them.
+    workers
+        How many workers there were.
+    memory_mb
+        The largest resident memory of a worker.
     lost
         Why it must not be tried in this process: its tasks took their workers down. None when they did not.
     """
 
     seconds: float
+    cpu: float
+    fitted: int
+    workers: int
+    memory_mb: float
     lost: str | None
 
 
@@ -80,20 +97,21 @@ def fill(
     if isinstance(executor, Serial):
         return {}
     known = shelf or Shelf()
-    cells = [cell for at, config in enumerate(configs) if (cell := _opened(at, config, known)) is not None]
+    cells = [cell for at, config in enumerate(configs) if (cell := _opened(at, config, known, observer)) is not None]
     if not cells:
         return {}
     pool = executor.start(work)
     if pool is None:
         return {}
     with pool:
+        workers = pool.workers
         observer.start(_STAGE, sum(cell.tasks for cell in cells))
         filling = _Filling(pool, observer, cells)
         for cell in cells:
             filling.begin(cell)
         filling.run()
         observer.finish(_STAGE)
-    return {cell.position: Filled(cell.seconds, cell.died) for cell in cells}
+    return {cell.position: cell.filled(workers) for cell in cells}
 
 
 @dataclass(eq=False)
@@ -114,8 +132,10 @@ class _Cell:
         Tasks that the observer has heard of.
     given_up, died
         Whether a task went wrong, and what took workers down.
-    seconds
-        Spent on its tasks.
+    spent
+        Seconds of work by stage, of the tasks that it asked for first.
+    seconds, cpu, fitted, memory_mb
+        Of these tasks.
     """
 
     position: int
@@ -125,7 +145,25 @@ class _Cell:
     pieces: int = 0
     given_up: bool = False
     died: str | None = None
+    spent: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    cpu: float = 0.0
+    fitted: int = 0
+    memory_mb: float = 0.0
+
+    def spend(self, step: Step, ended: Ended) -> None:
+        """Count what a task took."""
+        stage = _STAGES.get(step)
+        if stage is not None:
+            self.spent[stage] = self.spent.get(stage, 0.0) + ended.seconds
+        self.seconds += ended.seconds
+        self.cpu += ended.cpu
+        self.fitted += step == "window" and ended.error is None
+        self.memory_mb = max(self.memory_mb, ended.memory_mb)
+
+    def filled(self, workers: int) -> Filled:
+        """Return what was done for it."""
+        return Filled(self.seconds, self.cpu, self.fitted, workers, self.memory_mb, self.died)
 
     @property
     def tasks(self) -> int:
@@ -159,6 +197,7 @@ class _Cell:
             store=str(job.store.root.resolve()),
             panel=job.stages.panel_key().digest,
             result=job.result_key.digest,
+            spent=self.spent if step == "result" else {},
         )
         return Task(
             name=name,
@@ -174,9 +213,9 @@ def _for_workers(composed: str) -> str:
     return json.dumps({**json.loads(composed), "tracking": {"_target_": "harness.tracking.NoTracking"}})
 
 
-def _opened(position: int, config: ExperimentConfig, shelf: Shelf) -> _Cell | None:
+def _opened(position: int, config: ExperimentConfig, shelf: Shelf, observer: Observer) -> _Cell | None:
     """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
-    job = Job(config, ArtifactStore(Path(config.output.store)), shelf=shelf, shared=True)
+    job = Job(config, ArtifactStore(Path(config.output.store)), observer=observer, shelf=shelf, shared=True)
     try:
         if job.store.find(job.result_key) is not None:
             return None
@@ -207,8 +246,11 @@ class _Filling:
 
     def begin(self, cell: _Cell) -> None:
         """Submit the first task of an experiment; the others follow as what they need is there."""
-        digest = cell.job.stages.table_key(cell.job.panel).digest
-        self._need(cell, "table", f"table-{digest}", lambda: self._adapt(cell))
+        keys = cell.job.stages.table_key(cell.job.panel)
+        name = f"table-{keys.digest}"
+        # What the store holds is no task: it would teach that tables are made in no time.
+        self._note(name, held=all(map(cell.job.store.holds, keys.both)))
+        self._need(cell, "table", name, lambda: self._adapt(cell))
 
     def _adapt(self, cell: _Cell) -> None:
         if not isinstance(cell.job.config.adaptation, StoredAdaptation):
@@ -232,6 +274,8 @@ class _Filling:
             self._need(cell, "adaptation", name, lambda: self._process(cell))
             return
         names = [f"piece-{key.digest}" for key in waves[0]]
+        for key, one in zip(waves[0], names, strict=True):
+            self._note(one, held=cell.job.store.holds(key))
         number, left = len(cell.job.waves) - len(waves), set(names)
 
         def made(one: str) -> None:
@@ -299,10 +343,9 @@ class _Filling:
         waiting = self._waiting.pop(ended.name)
         if ended.error is None:
             self._done.add(ended.name)
-            first, step, _ = waiting[0]
-            self._left.measured(first.kind(step), ended.seconds)
+            self._left.measured(waiting[0][0].kind(waiting[0][1]), ended.seconds)
+        waiting[0][0].spend(waiting[0][1], ended)
         for cell, step, then in waiting:
-            cell.seconds += ended.seconds
             if ended.died:
                 cell.died = ended.error
             if ended.error is not None:

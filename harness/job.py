@@ -27,7 +27,7 @@ from harness.interfaces import (
     Stored,
     StoredAdaptation,
 )
-from harness.observer import Observer, Silent
+from harness.observer import Observer, Silent, telling
 from harness.predictions import Predictions
 from harness.preflight import check
 from harness.provenance import Stopwatch, provenance
@@ -169,7 +169,7 @@ class Job:
     def adaptation(self) -> FittedAdaptation:
         """The fitted adaptation; found in the store when it can be read back."""
         adaptation = self.config.adaptation
-        with self.watch.stage("adaptation"):
+        with self.watch.stage("adaptation"), telling(self.observer, "adaptation"):
             if not isinstance(adaptation, StoredAdaptation):
                 return self._fitted_adaptation()
             made: list[FittedAdaptation] = []
@@ -230,7 +230,9 @@ class Job:
         table, recipe = self.table, self._recipe
         with self.watch.stage("windows"):
             rolled = roll(table, self.windows, recipe, cache=self._cache, observer=self.observer)
-        self._judge(rolled, folder)
+        self.watch.fitted += rolled.fitted
+        with telling(self.observer, "evaluation"):
+            self._judge(rolled, folder)
         self._keep_adaptation(folder)
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
         modules = modules_of(self.config.data, settings_of(self.config))
@@ -294,7 +296,8 @@ class Job:
 
             def make(folder: Path) -> None:
                 mark = self._log.mark
-                made.append(stored.make())
+                with telling(self.observer, stage.replace("_", " ")):
+                    made.append(stored.make())
                 stored.save(made[0], folder)
                 _write(folder / _VIEWS, _records(self._log.artefacts(stage, since=mark)))
 

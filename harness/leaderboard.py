@@ -42,7 +42,7 @@ class Row:
     values
         Metric → value; None where undefined or not run.
     seconds
-        Wall time.
+        Of work, in this process and in workers.
     reused
         The store held the whole result already.
     note

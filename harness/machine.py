@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-__all__ = ["machine", "machine_name", "parse_cpuinfo", "threads"]
+__all__ = ["machine", "machine_name", "parse_cpuinfo", "peak_memory_mb", "threads"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Those that libraries choose their kernels by; x86 first, then Arm.
@@ -95,3 +96,9 @@ def _apple_processor() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return platform.processor() or _UNNAMED
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Observer", "Silent"]
+__all__ = ["Observer", "Silent", "telling"]
 
 
 class Observer(Protocol):
@@ -48,3 +50,11 @@ class Silent:
 
     def notice(self, message: str) -> None:
         """Ignore."""
+
+
+@contextmanager
+def telling(observer: Observer, stage: str) -> Iterator[None]:
+    """Tell the observer of a stage that is one piece of work; one that goes wrong is never finished."""
+    observer.start(stage, 1)
+    yield
+    observer.finish(stage)

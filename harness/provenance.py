@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import resource
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.code_digest import code_digest, user_code
-from harness.machine import machine, threads
+from harness.machine import machine, peak_memory_mb, threads
 
-__all__ = ["DISTRIBUTION", "Stopwatch", "code_version", "peak_memory_mb", "provenance"]
+__all__ = ["DISTRIBUTION", "Cost", "Stopwatch", "code_version", "peak_memory_mb", "provenance"]
 
 DISTRIBUTION = "driftbench"
 _LIBRARIES = (
@@ -27,11 +25,39 @@ _LIBRARIES = (
 )
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a run has taken, whoever did the work; what it found in the store costs nothing.
+
+    Attributes
+    ----------
+    wall
+        Seconds until the result was there.
+    cpu
+        Seconds of all processors, in this process and in the workers' ones.
+    windows, stored
+        How many windows there are, and how many of them came from the store.
+    workers, worker_cpu
+        How many of them there were, 0 when this process did everything; and their part of `cpu`.
+    memory_mb
+        The largest resident memory of any one process.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    windows: int = 0
+    stored: int = 0
+    workers: int = 0
+    worker_cpu: float = 0.0
+    memory_mb: float = 0.0
+
+
 @dataclass
 class Stopwatch:
-    """Seconds of wall time per stage, in the order in which the stages began."""
+    """Seconds of wall time per stage, in the order in which the stages began; and how many windows were fitted."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    fitted: int = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -122,9 +148,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
         ).stdout.strip()
     except (OSError, ValueError, subprocess.CalledProcessError):
         return None
-
-
-def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024**2 if sys.platform == "darwin" else peak / 1024

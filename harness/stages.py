@@ -20,7 +20,7 @@ from harness.errors import DataError
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.expression import parse
 from harness.instantiate import describe, modules_of
-from harness.observer import Observer
+from harness.observer import Observer, telling
 from harness.provenance import Stopwatch
 from harness.samples import RowIndex, SampleTable, index_rows
 
@@ -86,13 +86,8 @@ class Stages:
     def panel(self) -> Panel:
         """Return the panel, memory-mapped from the store."""
         source = self.config.data
-        with self.watch.stage("panel"):
-            key = self.panel_key()
-            found = self.store.find(key)
-            if found is None:
-                self.observer.start("panel", 1)
-                found = self.store.get_or_make(key, lambda folder: save_panel(source.load(), folder))
-                self.observer.finish("panel")
+        with self.watch.stage("panel"), telling(self.observer, "panel"):
+            found = self.store.get_or_make(self.panel_key(), lambda folder: save_panel(source.load(), folder))
             return load_panel(found)
 
     def panel_key(self) -> Key:
@@ -137,9 +132,9 @@ class Stages:
         # Before the store is asked: a preset may have left the same features there, without those that it dropped.
         label_expression = parse(self.config.label.expression_text)
         check_fields(panel, {"label": label_expression, **self.config.features.feature_set().asked_for()})
-        with self.watch.stage("features"):
+        with self.watch.stage("features"), telling(self.observer, "table"):
             features = self.store.get_or_make(keys.features, lambda folder: self._make_features(panel, folder))
-        with self.watch.stage("label"):
+        with self.watch.stage("label"), telling(self.observer, "label"):
             label = self.store.get_or_make(keys.label, lambda folder: self._make_label(panel, folder))
         table = SampleTable(
             calendar=panel.calendar,

@@ -84,7 +84,7 @@ class CellResult:
     trace
         The traceback of a failure.
     seconds
-        Wall time; where workers made it, theirs together.
+        Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
     """
 
     cell: Cell
@@ -93,6 +93,11 @@ class CellResult:
     reason: str | None = None
     trace: str | None = field(default=None, repr=False)
     seconds: float = 0.0
+
+    @property
+    def seconds_here(self) -> float:
+        """Wall time in this process."""
+        return self.seconds - ((self.result and self.result.seconds_elsewhere) or 0.0)
 
 
 def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
@@ -182,7 +187,7 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
     try:
         result = run_cell(cell.config)
         done = ended(Outcome.DONE, result=result)
-        return replace(done, seconds=done.seconds + result.seconds_elsewhere)
+        return replace(done, seconds=done.seconds + (result.seconds_elsewhere or 0.0))
     except HarnessError as error:
         return ended(Outcome.of(error), reason=str(error))
     except Exception as error:

@@ -25,9 +25,18 @@ class TimeLeft:
         entry[0] += seconds
         entry[1] += 1
 
-    def seconds(self, workers: int = 1) -> tuple[float, bool]:
-        """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far."""
+    def seconds(self, workers: int = 1, *, alike: bool = False) -> tuple[float, bool]:
+        """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far.
+
+        Parameters
+        ----------
+        workers
+            Tasks at a time.
+        alike
+            Whether the kinds are like enough that an unknown one counts as long as the fastest known, not as nothing.
+        """
         known = {kind: total / count for kind, (total, count) in self._seconds.items()}
         left = {kind: count for kind, count in self._left.items() if count > 0}
-        total = sum(known[kind] * count for kind, count in left.items() if kind in known)
+        least = min(known.values(), default=0.0) if alike else 0.0
+        total = sum(known.get(kind, least) * count for kind, count in left.items())
         return total / workers, any(kind not in known for kind in left)

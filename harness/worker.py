@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,8 @@ class Request:
         Digest of the panel's key: a worker elsewhere has the store but not the source.
     result
         Digest of the result's key: a worker that would come to another one runs other code.
+    spent
+        For the step ``result``: seconds by stage that workers have spent on the experiment so far.
     """
 
     step: Step
@@ -51,6 +53,7 @@ class Request:
     store: str
     panel: str
     result: str
+    spent: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -96,6 +99,9 @@ def _do(request: Request) -> None:
     elif request.step == "window":
         job.window_stage.score(request.at)
     else:
+        # What this worker itself has done for the experiment is among what all have.
+        job.watch.seconds.clear()
+        job.watch.seconds.update(request.spent)
         job.make_result()
 
 

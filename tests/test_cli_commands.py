@@ -67,7 +67,7 @@ def test_quiet_does_not_hide_an_error(capsys: pytest.CaptureFixture[str]) -> Non
 def test_verbose_tells_the_seconds_of_stages_and_the_cause_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-v", *SMALL]) == 0
     assert re.search(r"^panel +\d+\.\d\d s", capsys.readouterr().err, flags=re.MULTILINE)
-    assert main(["run", "-v", "windows.stp=0"]) == 2
+    assert main(["run", "-v", "windows.step=("]) == 2
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -11,7 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("harness.compiled", "harness.config_folder", "harness.files", "harness.redaction"),
-    ("harness.errors", "harness.file_names", "harness.markdown", "harness.module_origin", "harness.observer"),
+    (
+        "harness.errors",
+        "harness.file_names",
+        "harness.markdown",
+        "harness.module_origin",
+        "harness.observer",
+        "harness.plain_observer",
+    ),
     ("harness.limits",),
     ("harness.data", "harness.code_digest", "harness.blas", "harness.machine", "harness.artifact_lock"),
     ("harness.features",),

@@ -25,3 +25,13 @@ def test_what_need_not_be_done_takes_no_time() -> None:
     left.expect("result", 3)
     left.expect("result", -5)
     assert left.seconds() == (0.0, False)
+
+
+def test_kinds_that_are_alike_are_bounded_by_the_fastest_known() -> None:
+    left = TimeLeft()
+    left.expect("linear", 2)
+    left.expect("trees", 3)
+    left.measured("linear", 5.0)
+    left.expect("linear", -1)
+    assert left.seconds(alike=True) == (20.0, True)
+    assert left.seconds() == (5.0, True)

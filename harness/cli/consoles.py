@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import IO, cast
 
 from rich.console import Console
@@ -54,6 +55,7 @@ class StatusConsole(ErrorConsole):
     def __init__(self, verbosity: int = 0) -> None:
         super().__init__(quiet=verbosity < 0)
         self.verbosity = verbosity
+        self.began = time.monotonic()
 
 
 def _redacted(stream: IO[str] | None) -> IO[str] | None:

@@ -1,10 +1,10 @@
-"""Progress bars on a terminal, plain notices elsewhere."""
+"""Progress on standard error: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -20,74 +20,136 @@ from rich.progress import (
 from rich.text import Text
 
 from harness.cli.consoles import StatusConsole
+from harness.observer import Observer
+from harness.plain_observer import PlainObserver, stage_line, time_left
 
 __all__ = ["ProgressObserver"]
 
 
+class _Shown(Observer, Protocol):
+    """What a command's progress is shown by."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def advance(self, stage: str, done: int = 1, note: str = "") -> None: ...
+
+
+class ProgressObserver:
+    """Shows stages while they run: as bars that vanish, or line by line where the output is no terminal.
+
+    Parameters
+    ----------
+    console
+        Where; a quiet one shows nothing.
+    """
+
+    def __init__(self, console: Console) -> None:
+        own = console if isinstance(console, StatusConsole) else None
+        verbose, began = own is not None and own.verbosity > 0, None if own is None else own.began
+
+        def write(line: str) -> None:
+            console.print(line, markup=False, soft_wrap=True)
+
+        drawn = console.is_terminal and not console.is_dumb_terminal
+        self._shown: _Shown = _Bars(console, verbose) if drawn else PlainObserver(write, verbose=verbose, began=began)
+
+    def __enter__(self) -> ProgressObserver:
+        """Start showing."""
+        self._shown.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop, and leave the terminal clean."""
+        self._shown.__exit__(kind, error, traceback)
+
+    def start(self, stage: str, total: int) -> None:
+        """Show a stage."""
+        self._shown.start(stage, total)
+
+    def advance(self, stage: str, done: int = 1, note: str = "") -> None:
+        """Count units; a note says what has ended, on a line of its own where there are no bars."""
+        self._shown.advance(stage, done, note)
+
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
+        """Change a stage's length and the time that it is thought to take."""
+        self._shown.estimate(stage, total, seconds, at_least=at_least)
+
+    def finish(self, stage: str, note: str = "") -> None:
+        """End a stage."""
+        self._shown.finish(stage, note)
+
+    def notice(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._shown.notice(message)
+
+
 class _TimeLeftColumn(TimeRemainingColumn):
-    """The estimate that somebody made, or else rich's own, which takes all units to be alike."""
+    """The estimate that somebody made, counted down, or else rich's own, which takes all units to be alike."""
 
     def render(self, task: Task) -> Text:
         if task.fields.get("left") is None:
             return super().render(task)
-        seconds, at_least = task.fields["left"]
-        if at_least and seconds < 1:
-            return Text("-:--:--", style="progress.remaining")  # nothing is known yet
-        text = f"{'≥ ' if at_least else ''}{timedelta(seconds=round(seconds))}"
-        return Text(text, style="progress.remaining")
+        seconds, told, at_least = task.fields["left"]
+        text = time_left(max(seconds - (task.get_time() - told), 0.0), at_least=at_least)
+        return Text(text or "-:--:--", style="progress.remaining")
 
 
-class ProgressObserver:
-    """Shows stages as bars while they run; vanishes when the output is not a terminal."""
+class _Bars:
+    """Stages as bars, one below the other."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, verbose: bool) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<14}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             _TimeLeftColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._tells_seconds = isinstance(console, StatusConsole) and console.verbosity > 0
-        self._began: dict[str, float] = {}
+        self._running: list[tuple[str, TaskID, float]] = []
+        self._verbose = verbose
 
-    def __enter__(self) -> ProgressObserver:
-        """Start drawing."""
+    def __enter__(self) -> _Bars:
         self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop drawing and leave the terminal clean."""
         self._progress.stop()
 
     def start(self, stage: str, total: int) -> None:
-        """Show a bar."""
-        self._tasks[stage] = self._progress.add_task(stage, total=total)
-        self._began[stage] = time.perf_counter()
+        self._running.append((stage, self._progress.add_task(stage, total=total), time.perf_counter()))
 
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Move a bar."""
-        self._progress.advance(self._tasks[stage], done)
+    def advance(self, stage: str, done: int = 1, note: str = "") -> None:
+        self._progress.advance(self._find(stage)[1], done)
 
     def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
-        """Change a bar's length and the time that it is thought to take."""
-        self._progress.update(self._tasks[stage], total=total, left=(seconds, at_least))
+        left = (seconds, self._progress.get_time(), at_least)
+        self._progress.update(self._find(stage)[1], total=total, left=left)
 
     def finish(self, stage: str, note: str = "") -> None:
-        """Remove a bar."""
-        self._progress.remove_task(self._tasks.pop(stage))
-        seconds = time.perf_counter() - self._began.pop(stage)
-        if self._tells_seconds:
-            told = f"{stage:<12}{seconds:8.2f} s  {note}".rstrip()
-            self._progress.console.print(told, style="dim", markup=False, soft_wrap=True)
+        found = self._find(stage)
+        self._remove_last()
+        if self._verbose:
+            line = stage_line(stage, time.perf_counter() - found[2], note)
+            self._progress.console.print(line, style="dim", markup=False, soft_wrap=True)
 
     def notice(self, message: str) -> None:
-        """Print a line above the bars."""
         self._progress.console.print(f"note: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    def _find(self, stage: str) -> tuple[str, TaskID, float]:
+        """Return a running stage. What began after it has ended, if only by an error that nobody told us of."""
+        while self._running[-1][0] != stage:
+            self._remove_last()
+        return self._running[-1]
+
+    def _remove_last(self) -> None:
+        self._progress.remove_task(self._running.pop()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,18 +16,19 @@ from harness.cli.audit import verdict_table
 from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, config_of
+from harness.cli.sweep_progress import CellProgress, Meter
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
 from harness.evaluation import COLUMNS
 from harness.execution import Serial
 from harness.experiment import ExperimentResult
-from harness.fill import WorkersLostError, fill
+from harness.fill import Filled, WorkersLostError, fill
 from harness.leaderboard import leaderboard, write_leaderboard
+from harness.observer import telling
 from harness.shelf import Shelf
-from harness.sweep import Cell, CellResult, exit_code, plan_sweep, run_sweep
+from harness.sweep import exit_code, plan_sweep, run_sweep
 from harness.sweep_plan import plan_cells
 from harness.sweep_statistics import caption, check_reference, statistics_of
-from harness.time_left import TimeLeft
 
 __all__ = ["run", "sweep"]
 
@@ -35,17 +37,20 @@ RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 
 def run(arguments: Arguments, out: Console, err: Console) -> int:
     """Run one experiment, print its table and where the snapshot lies."""
+    meter = Meter()
     if arguments.cfg:
         out.print(composed_yaml(arguments.overrides, search_path=arguments.config_dir), markup=False, end="")
         return 0
     if arguments.multirun:
         return sweep(arguments, out, err)
-    config = config_of(arguments)
-    config.tracking.check()
     with ProgressObserver(err) as observer:
+        with telling(observer, "configuration"):
+            config = config_of(arguments)
+        config.tracking.check()
         run_one = _runner([config], observer)
         result, verdict = run_one(config)
         config.tracking.send([result.folder], Path(config.output.runs), observer)
+    result = result.costing(meter.cost([result]))
     code = 0 if verdict is None or verdict.clean else 1
     if arguments.json:
         record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
@@ -62,8 +67,10 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
 
 def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
+    meter = Meter()
     _check_metric(arguments.sort_by)
-    cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
+    with ProgressObserver(err) as observer, telling(observer, "configuration"):
+        cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
         with ProgressObserver(err) as observer:
@@ -76,22 +83,9 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
         tracking.check()
     with ProgressObserver(err) as observer:
         run_one = _runner([cell.config for cell in cells if cell.config is not None], observer)
-        observer.start("cells", len(cells))
-        left = TimeLeft()
-        for cell in cells:
-            left.expect(_kind(cell))
-
-        def tell(ended: CellResult) -> None:
-            observer.advance("cells")
-            left.expect(_kind(ended.cell), -1)
-            left.measured(_kind(ended.cell), ended.seconds)
-            seconds, at_least = left.seconds()
-            observer.estimate("cells", len(cells), seconds, at_least=at_least)
-            if ended.reason is not None:
-                observer.notice(f"{ended.cell.name}: {ended.outcome}: {ended.reason}")
-
-        ended = run_sweep(cells, lambda config: _audited(config, run_one, observer), tell)
-        observer.finish("cells")
+        progress = CellProgress(cells, observer)
+        ended = run_sweep(cells, lambda config: _audited(config, run_one, observer), progress.tell)
+        progress.finish()
         statistics = statistics_of(ended, arguments.sort_by, arguments.reference, observer)
     board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics, reference=arguments.reference)
     runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
@@ -105,6 +99,8 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
         show(out, tables.leaderboard_table(board))
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
+        cost = meter.cost([one.result for one in ended if one.result is not None])
+        out.print(f"cost      {tables.cost_text(cost)}", markup=False, soft_wrap=True)
         out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
         for line in tables.sweep_notes(ended):
             out.print(line, markup=False, soft_wrap=True)
@@ -134,15 +130,23 @@ def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> 
         if done is not None and done.lost is not None:
             raise WorkersLostError(f"{config.case_name}: {done.lost}")
         result, verdict = run_audited(config, observer, shelf=shelf, shared=shared)
-        return result if done is None else result.made_elsewhere(done.seconds), verdict
+        return result if done is None else _with_work_of(done, result), verdict
 
     return run_one
 
 
-def _kind(cell: Cell) -> tuple[str, ...]:
-    """Return what decides how long a cell takes, roughly."""
-    choices = {} if cell.config is None else cell.config.choices
-    return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
+def _with_work_of(done: Filled, result: ExperimentResult) -> ExperimentResult:
+    """Return a result that workers have prepared, with what that took."""
+    own = result.cost
+    cost = replace(
+        own,
+        cpu=own.cpu + done.cpu,
+        worker_cpu=done.cpu,
+        stored=max(own.stored - done.fitted, 0),
+        workers=done.workers,
+        memory_mb=max(own.memory_mb, done.memory_mb),
+    )
+    return result.made_elsewhere(done.seconds, cost)
 
 
 def _audited(config: ExperimentConfig, run_one: RunOne, observer: ProgressObserver) -> ExperimentResult:

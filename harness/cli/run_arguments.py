@@ -56,6 +56,9 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: Arguments, out: Console, err: Console) -> int:
-    from harness.cli.run import run
+    from harness.cli.progress import ProgressObserver
+    from harness.observer import telling
 
+    with ProgressObserver(err) as observer, telling(observer, "loading"):
+        from harness.cli.run import run
     return run(arguments, out, err)

@@ -14,6 +14,7 @@ from harness.evaluation import METRICS, headings_of, own_metrics
 from harness.experiment import ExperimentResult
 from harness.leaderboard import Leaderboard
 from harness.leaderboard import Row as LeaderboardRow
+from harness.provenance import Cost
 from harness.samples import RowIndex
 from harness.significance import why_untested
 from harness.sweep import CellResult, Outcome
@@ -22,6 +23,7 @@ from harness.sweep_statistics import cell_notes, mark, name_mark
 from harness.windows import Segment, Window
 
 __all__ = [
+    "cost_text",
     "findings_table",
     "leaderboard_table",
     "plan_tables",
@@ -95,19 +97,24 @@ def plan_tables(plan: SweepPlan) -> tuple[Grid, Grid]:
 
 def result_summary(result: ExperimentResult) -> str:
     """Return what was predicted, how long it took, and where the snapshot lies."""
-    provenance = result.snapshot.provenance
-    seconds = sum(provenance["seconds"].values())
     calendar = result.snapshot.identity["windows"]
     period = f"{calendar[0]['test'][0]} … {calendar[-1]['test'][1]}, {result.metrics['rows']:,} predictions"
-    source = "found in the store" if result.reused else f"computed in {seconds:.1f} s"
     return (
         f"test      {period}{_undefined(result)}\n"
         f"{_year(result)}"
         f"{_evidence(result)}"
-        f"cost      {source}, peak memory {provenance['peak_memory_mb']:,} MB\n"
+        f"cost      {cost_text(result.cost)}\n"
         f"snapshot  {result.folder / 'snapshot.json'}"
         f"{''.join(f'{chr(10)}note      {note}' for note in result.notes)}"
     )
+
+
+def cost_text(cost: Cost) -> str:
+    """Return what a run or a sweep has taken this time: time, processors, what it found, memory."""
+    workers = "" if cost.workers == 0 else f" on {cost.workers} worker{'s' * (cost.workers > 1)}"
+    stored = f"{cost.stored:,} of {cost.windows:,} windows from the store"
+    memory = f"peak memory {round(cost.memory_mb):,} MB"
+    return f"wall {cost.wall:.1f} s, CPU {cost.cpu:.1f} s{workers}, {stored}, {memory}"
 
 
 def sweep_notes(ended: Sequence[CellResult]) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.execution.task import Ended, Task, Work
+from harness.execution.task import Ended, Task, Work, measured
 from harness.execution.threads import available_cores, thread_limits
 from harness.limits import Natural, Threads, check_limits
 from harness.redaction import redacted
@@ -157,7 +156,7 @@ class DaskPool:
         self._names[key] = task.name
         needed = min(float(task.memory), self._most)
         future = self._client.submit(
-            timed,
+            measured,
             self._work,
             task.request,
             key=key,
@@ -179,12 +178,5 @@ class DaskPool:
     def _ended(self, future: Any) -> Ended:
         name, error = self._names[future.key], future.exception()
         if error is None:
-            answer, seconds = future.result()
-            return Ended(name, seconds, answer)
+            return Ended(name, **future.result())
         return Ended(name, 0.0, redacted(f"{type(error).__name__}: {error}"), died=True)
-
-
-def timed(work: Work, request: str) -> tuple[str | None, float]:
-    """Do a task, and return its answer with the seconds of work: what it waits in the queue is none."""
-    began = time.perf_counter()
-    return work(request), time.perf_counter() - began

@@ -211,8 +211,7 @@ class LocalPool:
             return
         task, worker.task = worker.task, None
         assert task is not None
-        error = json.loads(line)["error"]
-        self._ended.append(Ended(task.name, time.perf_counter() - worker.began, error))
+        self._ended.append(Ended(task.name, **json.loads(line)))
 
     def _lost(self, worker: _Worker) -> None:
         """Forget a dead worker, and give its task to another one."""

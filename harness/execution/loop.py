@@ -1,7 +1,7 @@
 """What a local worker runs: it reads requests from standard input and answers them, and dies with its parent.
 
 Run as ``python -m harness.execution.loop MODULE FUNCTION PARENT``. A request is a JSON string on a line; the answer is
-a line of JSON, ``{"error": …}``. Nothing heavy is imported before the worker is bound to its parent.
+a line of JSON: what went wrong, and what it took. Nothing heavy is imported before the worker is bound to its parent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import queue
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
+
+from harness.execution.task import measured
 
 __all__ = ["main"]
 
@@ -50,9 +53,11 @@ def main() -> None:
     # Whatever a library prints, in C too, must not be taken for an answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    used = 0.0
     work = getattr(importlib.import_module(module), name)
     while (line := requests.lines.get()) is not None:
-        answer = json.dumps({"error": work(json.loads(line))})
+        answer = json.dumps(measured(work, json.loads(line), used))
+        used = time.process_time()
         requests.answered += 1
         with contextlib.suppress(BrokenPipeError):
             answers.write(f"{answer}\n")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Ended", "Executor", "Pool", "Task", "Work"]
+from harness.machine import peak_memory_mb
+
+__all__ = ["Answer", "Ended", "Executor", "Pool", "Task", "Work", "measured"]
 
 Work = Callable[[str], str | None]
 """A function of a module that can be imported: request → what went wrong, or None."""
+Answer = dict[str, Any]
+"""What a worker says of a task: the fields of `Ended` but for its name, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,44 @@ class Ended:
     name
         Of the task.
     seconds
-        Wall time.
+        Wall time of the work; what the task waited for its turn is none.
     error
         What went wrong; None when nothing did.
     died
         The worker was lost, again and again; the work itself was not heard of.
+    cpu
+        Seconds of all processors that the worker's process used meanwhile.
+    memory_mb
+        The largest resident memory of that process so far, in MiB.
     """
 
     name: str
     seconds: float
     error: str | None = None
     died: bool = False
+    cpu: float = 0.0
+    memory_mb: float = 0.0
+
+
+def measured(work: Work, request: str, used: float | None = None) -> Answer:
+    """Do a task in this process and return its answer: time is measured around the work itself, in the worker.
+
+    Parameters
+    ----------
+    work, request
+        What is called with what.
+    used
+        Seconds of all processors that this process had used when its last answer was given: what it has used since,
+        to import libraries say, belongs to this one.
+    """
+    began, used = time.perf_counter(), time.process_time() if used is None else used
+    error = work(request)
+    return {
+        "error": error,
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time() - used,
+        "memory_mb": peak_memory_mb(),
+    }
 
 
 class Pool(Protocol):
