@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import Composer, compose_config
+from harness.config.overrides import parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
 from harness.search.space import read_space
 from harness.sweep import plan_sweep
@@ -151,6 +152,28 @@ def test_a_deleted_key_is_not_silently_the_default() -> None:
     assert "factor" not in compose_config(["data=tabular", "data.path=x", "~data.columns.factor"]).data.columns  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="lacks `model`"):
         compose_config(["~model"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.path", "~/prices/cn data.csv"),
+        ("data.path", "table/year=2019/month=1"),
+        ("data.columns.instrument", "代码"),
+        ("data.time_format", "%Y年%m月%d日"),
+        ("data.path", "a;b&c#d!e"),
+    ],
+)
+def test_a_plain_value_that_the_grammar_has_no_sign_for_is_text(key: str, value: str) -> None:
+    override = parse_overrides([f"{key}={value}", "~data.columns.factor"])[0]
+    assert (override.key_or_group, override.value()) == (key, value)
+
+
+def test_a_value_in_brackets_is_refused_with_the_quotes_that_make_it_text() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_overrides(["data.path=prices/[AB]*.csv"])
+    assert """'data.path="prices/[AB]*.csv"'""" in str(caught.value.hint)
+    assert parse_overrides(['data.path="prices/[AB]*.csv"'])[0].value() == "prices/[AB]*.csv"
 
 
 def test_an_experiment_may_be_written_with_a_plus() -> None:

@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 from collections.abc import Callable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from harness.errors import ConfigError
@@ -17,12 +26,18 @@ __all__ = ["parse_overrides", "refuse_sweeps", "swept_values", "unreadable"]
 
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
+# A longer value is not written out again in a hint.
+_LONGEST = 200
+# A plain value that ends an override: what has a meaning in Hydra's grammar is no part of it.
+_PLAIN = re.compile(r"(?P<key>\+{0,2}[\w./@:\-]+)=(?P<value>(?! )[^\t\r\n'\"\\\[\]{}(),$]+(?<! ))")
 # `shuffle` gives one order, the same every time.
 _SHUFFLED = 43
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Return the overrides as Hydra reads them.
+    """Return the overrides as Hydra reads them; a plain value that its grammar has no sign for is taken as text.
+
+    So are ``~/prices``, ``year=2019/part`` and words of any script, which can be read in one way only.
 
     Raises
     ------
@@ -31,6 +46,10 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
+    except (HydraException, ValueError):
+        pass
+    try:
+        return OverridesParser.create().parse_overrides([_as_text(text) for text in overrides])
     except (HydraException, ValueError) as error:  # ValueError: of a number that has thousands of digits
         raise unreadable(overrides, error) from error
 
@@ -106,13 +125,31 @@ def swept_values(override: Override, options: Callable[[str], Sequence[str]]) ->
 
 def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
+    wrong = next((text for text in overrides if not _is_readable(_as_text(text))), None)
     return ConfigError(
         "The command's overrides cannot be read.",
-        where=_shown(next((text for text in overrides if not _is_readable(text)), " ".join(overrides))),
+        where=_shown(" ".join(overrides) if wrong is None else wrong),
         got=str(error).strip().splitlines()[0],
         expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
-        hint="see `bench run --help`",
+        hint=f"{_quoting(wrong or '')}see `bench run --help`",
     )
+
+
+def _quoting(override: str) -> str:
+    """Return how to write an override whose value is meant as text; nothing where that would not help."""
+    key, _, value = override.partition("=")
+    quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+    if not value or len(value) > _LONGEST or any(sign in value for sign in "'\"\n") or not _is_readable(quoted):
+        return ""
+    return f"if the value is text: '{quoted}'; "
+
+
+def _as_text(override: str) -> str:
+    """Return an override that Hydra cannot read with its value quoted, where it is plain; any other as it is."""
+    plain = None if _is_readable(override) else _PLAIN.fullmatch(override)
+    if plain is None:
+        return override
+    return f"{plain['key']}={QuotedString(plain['value'], Quote.double).with_quotes()}"
 
 
 def _unlisted(override: Override, why: str, expected: str, hint: str | None) -> ConfigError:
