@@ -90,6 +90,8 @@ def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int
             expected=f"less than {int(members.sum())}, the members that have a price in the test range",
             hint="evaluation.portfolio.topk=… evaluation.portfolio.n_drop=…",
         )
+    if portfolio.limit_threshold is not None:
+        check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere
     if not (market.can_buy.any() and market.can_sell.any()):
         return  # a note of the result says that nothing was traded, and what would
     price = panel.fields[portfolio.deal_price][start:stop]
@@ -100,5 +102,3 @@ def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int
             got=portfolio.deal_price,
             expected=f"a field with prices, such as {panel.price_field}",
         )
-    if portfolio.limit_threshold is not None:
-        check_change(panel, start, stop)

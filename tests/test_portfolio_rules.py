@@ -14,7 +14,7 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 from harness.evaluation import evaluate_portfolio
-from harness.portfolio import TopkDropout, backtest, check_change
+from harness.portfolio import TopkDropout, backtest, check_change, market_of
 from harness.predictions import Predictions
 
 FREE = TopkDropout(
@@ -149,6 +149,87 @@ class TestDelisting:
         for config in (replace(FREE, delisted_after=0), replace(FREE, rules="qlib")):
             assert followed(*self.gone(), config).shares[-1, 0] > 0
         assert not followed(*self.gone(), FREE).shares[-1, 0]
+
+    def test_a_written_down_holding_is_neither_bought_again_nor_lost_while_it_cannot_be_sold(self):
+        close, score = self.gone(back=40)
+        close[40:43, 0] = [8.0, 6.0, 5.0]  # at the lower limit, where purchases are accepted and sales are not
+        close[43:, 0], score[40:, 0] = 5.0, 9.0
+        config = replace(FREE, delisted_after=15, limit_threshold=0.095, forbid_all_trade_at_limit=False)
+        result = followed(close, score, config)
+        owned = result.shares[22, 0] or result.shares[21, 0]
+        assert not result.shares[23:42, 0].any()
+        rest = result.cash[40] + np.nansum(result.shares[40] * close[41])
+        assert result.value[40] - rest == pytest.approx(0.7 * owned * 6.0)  # valued at its newest price
+        assert result.turnover[42] * result.value[41] >= owned * 5.0 * (1 - 1e-9)
+
+    def test_a_written_down_holding_whose_sale_would_cost_more_than_there_is_keeps_giving_up_its_place(self):
+        close, score = self.gone(back=40)
+        close[40:, 0] = 1e-4
+        config = replace(FREE, delisted_after=15, min_cost=5.0, risk_degree=1.0)
+        result = followed(close, score, config)
+        assert (result.shares > 0).sum(axis=1).max() == 2
+        assert not result.shares[23:, 0].any()
+
+    def test_an_account_that_is_worth_nothing_has_no_return_and_says_so(self):
+        close, score = np.full((60, 4), 10.0), np.tile([4.0, 3.0, 2.0, 1.0], (60, 1))
+        close[5:, :2] = np.nan
+        config = replace(FREE, risk_degree=1.0, delisted_after=10, delisted_loss=1.0)
+        result = followed(close, score, config)
+        assert result.value[-1] == 0.0
+        assert np.isfinite(result.returns[:14]).all()
+        assert np.isnan(result.returns[14:]).all()
+        assert "the account is worth nothing before 45 of 59 test times" in " ".join(result.notes)
+
+
+def odd_market(seed: int) -> tuple[Panel, Table, TopkDropout]:
+    """A random market of suspensions, delistings, limits and lots, its scores, and a strategy."""
+    rng = np.random.default_rng(seed)
+    times, names = int(rng.integers(20, 80)), int(rng.integers(2, 8))
+    close = 10 * np.exp(np.cumsum(rng.normal(0, 0.05, (times, names)), axis=0))
+    for column in np.repeat(np.arange(names), 2):
+        start = int(rng.integers(0, times))
+        close[start : start + int(rng.integers(1, 20)), column] = np.nan
+    score = rng.normal(size=close.shape)
+    score[np.isnan(close) | (rng.random(close.shape) < 0.05)] = np.nan
+    topk = int(rng.integers(1, names + 1))
+    config = replace(
+        FREE,
+        topk=topk,
+        n_drop=int(rng.integers(0, topk + 1)),
+        risk_degree=float(rng.choice([0.5, 1.0])),
+        hold_thresh=int(rng.integers(0, 3)),
+        limit_threshold=float(rng.choice([0.03, 0.2])),
+        forbid_all_trade_at_limit=bool(rng.random() < 0.5),
+        open_cost=float(rng.choice([0.0, 0.001, 0.2])),
+        close_cost=float(rng.choice([0.0, 0.001, 0.9])),
+        trade_unit=int(rng.choice([1, 100])),
+        account=1e6,
+        delisted_after=int(rng.choice([0, 1, 5])),
+        delisted_loss=float(rng.choice([0.0, 0.3, 1.0])),
+    )
+    return panel_of(close, factor=np.exp(rng.normal(0, 1, close.shape))), score, config
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_lost_or_made_of_nothing_in_any_market(seed):
+    panel, score, config = odd_market(seed)
+    result = backtest(panel, scored(panel, score), config)
+    market = market_of(panel, 1, len(panel.calendar), config)
+    price = pd.DataFrame(panel.fields["close"].astype(float)).ffill().fillna(0.0).to_numpy()[1:]
+    paid = result.cost * np.append(config.account, result.value[:-1])
+    waiting, before, cash = np.zeros(price.shape[1]), np.zeros(price.shape[1]), config.account
+    for s, shares in enumerate(result.shares):
+        gone = (before > 0) & (shares == 0) & np.isnan(market.close[s])  # written down: nothing trades without a price
+        still = np.where(market.can_sell[s], 0.0, waiting) + np.where(gone, before, 0.0)
+        bought = (shares + still - before - waiting) @ price[s]
+        assert result.cash[s] == pytest.approx(cash - bought - np.nan_to_num(paid[s]), abs=1e-6)
+        worth = (shares + (1 - config.delisted_loss) * still) @ price[s]
+        assert result.value[s] == pytest.approx(result.cash[s] + worth, abs=1e-6)
+        waiting, before, cash = still, shares, result.cash[s]
+    assert (result.shares >= 0).all()
+    assert (result.shares > 0).sum(axis=1).max() <= config.topk
+    assert result.cash.min() >= 0.0
+    assert np.nanmin(result.cost) >= 0.0
 
 
 class TestVolume:

@@ -112,13 +112,15 @@ def test_what_the_panel_cannot_give_is_refused_by_each_command(
         assert what in told
 
 
-def test_a_change_in_per_cent_is_refused(tmp_path: Path) -> None:
+def test_a_change_in_another_unit_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     table = pd.read_parquet(path)
     table["pct"] = 100 * table.groupby("instrument").close.pct_change()
+    table["gross"] = 1 + table.pct / 100  # at the upper limit always: nothing could be traded
     table.to_parquet(path, index=False)
-    told = refuses(compose_config([*data(path), *PORTFOLIO, "+data.columns.change=pct"]))
-    assert "`change` is not the close over the close before" in told
+    for column in ("pct", "gross"):
+        told = refuses(compose_config([*data(path), *PORTFOLIO, f"+data.columns.change={column}"]))
+        assert "`change` is not the close over the close before" in told
 
 
 def test_an_index_that_ends_before_the_test_is_refused(tmp_path: Path) -> None:

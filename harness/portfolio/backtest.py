@@ -52,7 +52,8 @@ class PortfolioResult:
     notes
         What a reader must know beside the numbers, with counts.
 
-    After the last time at which anybody has a price there is no return, cost or turnover: they are NaN, not zero.
+    After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost
+    or turnover: they are NaN, not zero.
     """
 
     calendar: Calendar
@@ -138,6 +139,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         value[s], cash[s], cost[s], traded[s] = account.value, account.cash, account.cost, account.traded
         shares[s] = account.shares
     before = np.append(config.account, value[:-1])
+    before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
     traded[market.stop :] = cost[market.stop :] = np.nan
     return PortfolioResult(
         calendar=panel.calendar,
@@ -152,7 +154,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         value=value,
         cash=cash,
         shares=shares,
-        notes=(*market.notes, *_notes(account, score, market, panel, predictions.start)),
+        notes=(*market.notes, *_notes(account, score, market, panel, predictions.start), *_ruin(before, market.stop)),
     )
 
 
@@ -177,14 +179,19 @@ class _Account:
         """Begin a time: nothing traded yet; what was written down and trades again is sold."""
         self.cost = self.traded = 0.0
         for column in np.flatnonzero((self.claims > 0) & market.can_sell[s]).tolist():
-            self.shares[column], self.claims[column] = self.claims[column], 0.0
+            self.shares[column] = self.claims[column]
             self._sell(column, float(market.deal[s, column]))
-            self.returned += 1
+            if self.shares[column] == 0.0:
+                self.claims[column] = 0.0
+                self.returned += 1
+            self.shares[column] = 0.0  # its costs exceed what there is: written down as before
 
     def trade(self, market: Market, s: int, score: Doubles) -> None:
         """Sell, then buy, by the scores of the time before."""
         config = self.config
         held = self.shares > 0
+        if self.written_down:  # one position per instrument: nothing is bought beside what waits to be sold
+            score = np.where(self.claims > 0, np.nan, score)
         free = market.can_sell[s] & (self.held_for >= config.hold_thresh)
         stuck = None if config.rules == "qlib" else held & ~free
         sell, buy = choose(score, held, config.topk, config.n_drop, stuck)
@@ -206,7 +213,7 @@ class _Account:
                 self.written_down.append((s, column))
         held = self.shares > 0
         self.held_for[held] += 1
-        priced = held & ~np.isnan(close)
+        priced = (held | (self.claims > 0)) & ~np.isnan(close)
         self.price[priced] = close[priced]
         self.value = self.cash + float(self.shares[held] @ self.price[held])
         if self.written_down:
@@ -273,6 +280,16 @@ def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, star
     if not account.has_traded and market.stop > 1:
         notes.append("the portfolio never trades: no order was accepted in the whole test range")
     return notes
+
+
+def _ruin(before: Doubles, stop: int) -> list[str]:
+    """Say at how many times up to `stop` the account had been worth nothing, by its values (S,) `before` each time."""
+    empty = int(np.isnan(before[:stop]).sum())
+    if not empty:
+        return []
+    return [
+        f"the account is worth nothing before {empty} of {stop} test times: they have no return and count in nothing"
+    ]
 
 
 def _scores(predictions: Predictions) -> Doubles:
