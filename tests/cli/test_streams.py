@@ -84,7 +84,7 @@ def test_columns_align_in_ascii_and_take_no_more_room() -> None:
     assert lines[3] == f" {'-' * 32} "
 
 
-@pytest.mark.parametrize("command", ["run --help", "explain " + " ".join(SMALL), "run --cfg"])
+@pytest.mark.parametrize("command", ["run --help", "explain -q " + " ".join(SMALL), "run -q --cfg"])
 def test_a_reader_that_leaves_early_ends_a_command_quietly(command: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -102,6 +102,6 @@ def test_a_reader_that_leaves_early_ends_a_command_quietly(command: str, tmp_pat
 
 
 def test_a_command_runs_without_standard_output(tmp_path: Path) -> None:
-    command = f'"{sys.executable}" -c "{BENCH}" data info {" ".join(SMALL)} >&-'
+    command = f'"{sys.executable}" -c "{BENCH}" data info -q {" ".join(SMALL)} >&-'
     done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, "")
