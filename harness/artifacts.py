@@ -26,6 +26,7 @@ from harness.data.fingerprint import fingerprint_file
 from harness.errors import ArtifactError
 from harness.files import flush, scratch_folder
 from harness.redaction import redacted
+from harness.store_lease import Lease, lease_of
 
 __all__ = [
     "LOCK",
@@ -119,6 +120,7 @@ class ArtifactStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: dict[Path, Stamp] = {}
+        self._lease: Lease | None = None
 
     def path(self, key: Key) -> Path:
         """Return where the result of `key` lies, or would lie."""
@@ -132,6 +134,7 @@ class ArtifactStore:
 
     def holds(self, key: Key) -> bool:
         """Return whether there is a result, without reading it."""
+        self._use(key)
         return (self.path(key) / MANIFEST).is_file()
 
     def find(self, key: Key) -> Path | None:
@@ -145,12 +148,20 @@ class ArtifactStore:
             When it is damaged and cannot be removed.
         """
         folder = self.path(key)
+        self._use(key)
         try:
             if folder.is_dir() and self._is_sound(folder):
                 return folder
         except FileNotFoundError:
             pass  # removed by another process while we looked
         return None
+
+    def _use(self, key: Key) -> None:
+        """Write down that this process uses a result, before it looks: from here on it does not go."""
+        if self._lease is None and self.root.is_dir():
+            self._lease = lease_of(self.root.absolute(), os.getpid())
+        if self._lease is not None:
+            self._lease.tell(key.stage, key.digest)
 
     def _is_sound(self, folder: Path) -> bool:
         if self._verified.get(folder) == _stamp(folder):

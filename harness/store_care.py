@@ -9,8 +9,20 @@ from pathlib import Path
 
 from harness.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
 from harness.errors import ArtifactError
+from harness.store_lease import dead_leases, in_use, living_since, state
 
-__all__ = ["Entry", "StageSummary", "chosen", "damaged", "entries", "leftovers", "remove", "summary"]
+__all__ = [
+    "Entry",
+    "StageSummary",
+    "check_unused",
+    "chosen",
+    "damaged",
+    "entries",
+    "leftovers",
+    "remove",
+    "remove_unused",
+    "summary",
+]
 
 _DAY = 86_400.0
 _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a process that was killed
@@ -152,7 +164,30 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
         return ()
     hidden = [p for stage in root.iterdir() if _is_stage(stage) for p in stage.iterdir()]
     hidden = [p for p in hidden if p.name.startswith((SCRATCH, LOCK))] + list(root.glob(".audit-*"))
-    return tuple(sorted(p for p in hidden if (now - p.stat().st_mtime) / _DAY > _ABANDONED))
+    since = living_since(root)
+    limit = now - _ABANDONED * _DAY if since is None else min(since, now - _ABANDONED * _DAY)
+    old = [p for p in hidden if p.stat().st_mtime < limit]
+    return tuple(sorted([*old, *dead_leases(root)]))
+
+
+def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Remove results, but for those that another living process uses; return what was removed.
+
+    Raises
+    ------
+    ArtifactError
+        When the store cannot be changed.
+    """
+    gone, known, used = [], None, frozenset[tuple[str, str]]()
+    for entry in going:
+        # Asked anew before each, so that a run that begins meanwhile is heard of.
+        now = state(root)
+        if known != now:
+            known, used = now, in_use(root)
+        if (entry.stage, entry.digest) not in used:
+            remove([entry.folder])
+            gone.append(entry)
+    return tuple(gone)
 
 
 def remove(paths: Sequence[Path]) -> None:
@@ -178,6 +213,23 @@ def remove(paths: Sequence[Path]) -> None:
                 got=f"{type(error).__name__}: {error}",
                 expected="a folder that you may write to",
             ) from error
+
+
+def check_unused(root: Path) -> None:
+    """Check that no other living process uses the store.
+
+    Raises
+    ------
+    ArtifactError
+        When one does.
+    """
+    if living_since(root) is not None:
+        raise ArtifactError(
+            "The store is in use by a running process.",
+            where=str(root),
+            expected="a store that nobody uses",
+            hint="wait until it has ended; `bench cache gc --keep-gb 0 --yes` removes what it does not use",
+        )
 
 
 def _is_stage(path: Path) -> bool:

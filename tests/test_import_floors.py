@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("harness.compiled", "harness.config_folder", "harness.files", "harness.redaction"),
+    ("harness.compiled", "harness.config_folder", "harness.files", "harness.redaction", "harness.store_lease"),
     (
         "harness.errors",
         "harness.file_names",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from harness.artifacts import ArtifactStore, Key, key_of
 from harness.cli import main
 from harness.errors import ArtifactError
 from harness.store_care import chosen, damaged, entries, leftovers, remove, summary
+from harness.store_lease import Lease, lease_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
@@ -37,7 +41,7 @@ def test_a_summary_counts_results_bytes_and_ages_by_stage(store: ArtifactStore) 
     lines = {line.stage: line for line in summary(entries(store.root), NOW)}
     assert {stage: line.results for stage, line in lines.items()} == {"odd": 2, "even": 2}
     assert (lines["odd"].oldest, lines["odd"].newest) == (3.0, 1.0)
-    assert sum(line.size for line in lines.values()) == sum(p.stat().st_size for p in store.root.rglob("*.*")) + 100
+    assert sum(line.size for line in lines.values()) == sum(p.stat().st_size for p in store.root.glob("*/*/*"))
 
 
 def test_a_flipped_byte_is_found_and_nothing_else(store: ArtifactStore) -> None:
@@ -155,3 +159,67 @@ class TestCommands:
 
 def test_ages_are_counted_from_now(store: ArtifactStore) -> None:
     assert summary(entries(store.root))[0].newest == pytest.approx((time.time() - NOW) / DAY, abs=5)
+
+
+_READER = """\
+import sys, numpy as np
+from pathlib import Path
+from harness.artifacts import ArtifactStore, key_of
+store, key = ArtifactStore(Path(sys.argv[1])), key_of("even", number=2)
+values = (store.find(key) / "x").open("rb")
+print("found", flush=True)
+sys.stdin.readline()
+print((store.path(key) / "x").read_bytes() == values.read(), flush=True)
+"""
+
+
+def gc(store: ArtifactStore, *more: str) -> int:
+    return main(["cache", "gc", "--keep-gb", "0", "--yes", f"output.store={store.root}", *more])
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_running_process_uses_never_goes_and_goes_when_it_has_ended(
+    store: ArtifactStore, capsys: pytest.CaptureFixture[str], killed: bool
+) -> None:
+    command = [sys.executable, "-c", _READER, str(store.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "found\n"
+        assert gc(store) == 0
+        assert "kept 1 results that running processes use" in capsys.readouterr().out
+        assert [(e.stage, e.digest) for e in entries(store.root)] == [("even", key(2).digest)]
+        assert main(["cache", "reset", "--yes", f"output.store={store.root}"]) == 2
+        assert "in use" in capsys.readouterr().err
+        if killed:
+            reader.kill()
+            reader.wait()
+        else:
+            assert reader.communicate("go on\n")[0] == "True\n"
+    assert len(list(store.root.glob(".lease-*"))) == 1 + killed, "our own, and that of who could not take it away"
+    assert gc(store) == 0
+    assert entries(store.root) == ()
+    assert len(list(store.root.glob(".lease-*"))) == 1
+
+
+def test_a_folder_that_a_living_process_fills_for_days_is_no_leftover(store: ArtifactStore) -> None:
+    scratch = store.root / "even" / ".making-0123"
+    scratch.mkdir()
+    lease = store.root / f".lease-elsewhere-1-{int((time.time() - 3 * DAY) * 1e9)}-abcd"
+    lease.write_text("", encoding="utf-8")
+    os.utime(scratch, (time.time() - 2 * DAY,) * 2)
+    assert scratch in leftovers(store.root)
+    with lease.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert leftovers(store.root) == ()
+
+
+def test_a_store_that_cannot_be_written_has_no_lease_and_gives_what_it_holds(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease_of.cache_clear()
+    monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "no")))
+    other = ArtifactStore(store.root)
+    lease = Lease(store.root)
+    lease.tell("even", "0")
+    assert other.holds(key(2))
+    lease_of.cache_clear()

@@ -16,7 +16,18 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
-from harness.store_care import Entry, chosen, damaged, entries, leftovers, remove, summary
+from harness.store_care import (
+    Entry,
+    check_unused,
+    chosen,
+    damaged,
+    entries,
+    leftovers,
+    remove,
+    remove_unused,
+    summary,
+)
+from harness.store_lease import in_use
 from harness.sweep_plan import keys_of
 
 __all__ = ["add", "cache_gc", "cache_reset", "cache_status", "cache_verify"]
@@ -40,7 +51,8 @@ examples:
 exit codes: 0 all sound, 1 something is damaged, 2 a mistake in the command""",
     "gc": """\
 Remove results that meet every condition, oldest first, and what killed processes have left. Nothing is lost but time:
-whatever is needed again is computed again, to the same bits. Without --yes it only says what would go.
+whatever is needed again is computed again, to the same bits. What a running process uses stays. Without --yes it only
+says what would go.
 
 examples:
   bench cache gc --older-than 30 --yes
@@ -50,7 +62,7 @@ examples:
 
 exit codes: 0 fine, 2 a mistake in the command""",
     "reset": """\
-Remove the whole store. Runs and blessed snapshots stand elsewhere and are not touched.
+Remove the whole store, unless a running process uses it. Runs and blessed snapshots stand elsewhere, untouched.
 
 examples:
   bench cache reset --yes
@@ -134,13 +146,19 @@ def cache_gc(arguments: Arguments, out: Console, err: Console) -> int:
     keep = None if arguments.keep_gb is None else int(arguments.keep_gb * 1e9)
     going = () if limits == (None,) * len(limits) else chosen(found, older_than=arguments.older_than, keep_bytes=keep)
     rests = leftovers(root, time.time())
+    used = in_use(root)
+    kept = [entry for entry in going if (entry.stage, entry.digest) in used]
+    going = tuple(entry for entry in going if entry not in kept)
     if arguments.yes:
-        remove([*(entry.folder for entry in going), *rests])
+        going = remove_unused(root, going)
+        remove(rests)
     verb = "removed" if arguments.yes else "would remove"
     size = _bytes(sum(entry.size for entry in going))
     out.print(
         f"{verb} {len(going):,} results ({size}) and {len(rests)} leftovers of killed runs in {root}", markup=False
     )
+    if kept:
+        out.print(f"kept {len(kept):,} results that running processes use", markup=False)
     if not arguments.yes and (going or rests):
         out.print("add --yes to do it", markup=False)
     return 0
@@ -160,6 +178,7 @@ def cache_reset(arguments: Arguments, out: Console, err: Console) -> int:
     root = _root(config_of(arguments))
     found = entries(root)
     if arguments.yes:
+        check_unused(root)
         remove([*(entry.folder for entry in found), *leftovers(root, float("inf"))])
     verb = "removed" if arguments.yes else "would remove"
     out.print(f"{verb} {len(found):,} results ({_bytes(sum(e.size for e in found))}) in {root}", markup=False)
