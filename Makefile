@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Processes that run the tests: each takes the next of them when it has none left. 0 runs them all in one.
+JOBS   ?= 2
 CHECKED := harness baselines tests examples docs
 
 .PHONY: bench sweep docs test nightly benchmarks benchmarks-check check format lock clean
@@ -17,7 +19,7 @@ sweep: $(STAMP)
 	$(BIN)/bench run -m model=linear,lightgbm adaptation=rolling_retrain,ddgda
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 nightly: $(STAMP)
 	$(BIN)/python -m pytest -m "nightly or not nightly"
