@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import re
 import sys
 import traceback
 import typing
@@ -256,7 +257,7 @@ def _package(cls: type) -> str:
 
 
 def _wrong_type(path: str, value: object, expected: str) -> ConfigError:
-    quoted = "str" in expected and isinstance(value, bool | int | float)
+    quoted = re.search(r"\bstr\b", expected) and isinstance(value, bool | int | float)
     return ConfigError(
         f"`{path}` has a value of the wrong kind.",
         where=path,

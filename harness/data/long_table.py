@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from harness.data.table_columns import Column, instruments_of, numbers_of
-from harness.data.table_files import TablePart, heads, read_columns
+from harness.data.table_files import TablePart, heads, is_index, read_columns
 from harness.data.table_format import Layout, TableFormat
 from harness.data.table_times import times_of
 from harness.data.validation import check_keys, check_unique, repeated_hour
@@ -20,6 +21,7 @@ from harness.errors import DataError
 __all__ = ["LongTable", "read_table"]
 
 _KEYS = ("time", "instrument")
+_LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def _long(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: 
     times = times_of(read[columns["time"]], form)
     if not sort:
         keys = [columns[key] for key in _KEYS]
-        hint = f"data.sort=true sorts them; or in pandas: frame.sort_values({keys}).drop_duplicates({keys})"
+        hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
         repeated = repeated_hour(form.timezone)
         hint = hint if repeated is None else f"{repeated}; {hint}"
         own_order = instruments.ranks[instruments.codes]
@@ -101,8 +103,8 @@ def _one_instrument(
 
 def _wide(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: bool, field: str) -> LongTable:
     time = columns["time"]
-    names = [name for name in heads(part, form.csv, [time]) if name not in (time, "") and not _is_index(name)]
-    read = read_columns(part, {name: name for name in (time, *names)}, form.csv)
+    names = [name for name in heads(part, form.csv, [time]) if name not in (time, "") and not is_index(name)]
+    read = read_columns(part, {"time": time, **{f"column {name}": name for name in names}}, form.csv)
     times = times_of(read[time], form)
     if not names:
         raise DataError(
@@ -111,6 +113,7 @@ def _wide(part: TablePart, columns: Mapping[str, str], form: TableFormat, sort: 
             got=f"`{time}`",
             expected="a column per instrument",
         )
+    _refuse_levels(names, part)
     codes = Column(
         "the heads", pa.chunked_array([pa.array(names, pa.string())]), part.path, lambda at: f"column {at + 1}"
     )
@@ -151,9 +154,18 @@ def _rows(table: LongTable, chosen: npt.NDArray[np.int64]) -> LongTable:
     return replace(table, times=table.times[chosen], codes=table.codes[chosen], fields=fields)
 
 
-def _is_index(name: str) -> bool:
-    """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
-    return name.startswith(("Unnamed: ", "__index_level_"))
+def _refuse_levels(names: Sequence[str], part: TablePart) -> None:
+    """Refuse heads of several levels, which pandas writes as tuples: they hold more than one field."""
+    levels = [name for name in names if _LEVELS.fullmatch(name)]
+    if levels:
+        raise DataError(
+            "The heads have several levels.",
+            where=str(part.path),
+            got=", ".join(levels[:4]) + (", …" if len(levels) > 4 else ""),
+            expected="the code of an instrument above each column",
+            hint='in pandas: frame["Close"] keeps one field; frame.stack("Ticker").reset_index() makes a long table, '
+            "for data=tabular",
+        )
 
 
 def _where(parts: Sequence[TablePart]) -> str:

@@ -20,13 +20,31 @@ from harness.data.table_columns import Column
 from harness.data.table_format import CsvFormat
 from harness.errors import DataError, closest
 
-__all__ = ["TablePart", "fingerprint_parts", "heads", "parts_of", "read_columns"]
+__all__ = ["TablePart", "fingerprint_parts", "heads", "is_index", "parts_of", "read_columns"]
 
 KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 _SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 _SHOWN = 12
+# What other programs call the keys.
+_USUAL = {
+    "time": ("date", "datetime", "timestamp", "time", "day", "trade_date", "price date"),
+    "instrument": (
+        "ticker",
+        "symbol",
+        "code",
+        "instrument",
+        "stock",
+        "sid",
+        "permno",
+        "asset",
+        "ts_code",
+        "isin",
+        "ric",
+    ),
+}
+_BARS = {"open", "high", "low", "close"}
 
 
 @dataclass(frozen=True)
@@ -208,14 +226,33 @@ def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool
     near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
     if near is not None:
         return f"{column}: {near}" if is_one_of_many else near
+    if name in _USUAL:
+        return _key_remedy(name, present)
+    return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
+
+
+def _key_remedy(name: str, present: Sequence[str]) -> str:
+    """Return what to do about a key whose column is missing: the one that usually holds it, or another layout."""
+    usual = [other for other in present if other.casefold() in _USUAL[name]]
+    unnamed = [other for other in present if name == "time" and (other == "" or is_index(other))]
+    if usual or unnamed:
+        found = (usual or unnamed)[0]
+        return f"data.columns.{name}={found}" if found else f"data.columns.{name}='' for the column without a name"
     if name == "time":
         return "data.columns.time=COLUMN names the column of the times"
-    if name == "instrument":
+    if {other.casefold() for other in present} >= _BARS:
         return (
-            "data.columns.instrument=COLUMN names the column of the instruments; where there is none, "
-            "data=per_instrument reads a file per instrument and data=wide a column per instrument"
+            "no column names the instrument: data=per_instrument reads a file per instrument, which is called like it"
         )
-    return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
+    return (
+        "data.columns.instrument=COLUMN names the column of the instruments; where there is none, "
+        "data=per_instrument reads a file per instrument and data=wide a column per instrument"
+    )
+
+
+def is_index(name: str) -> bool:
+    """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
+    return name.startswith(("Unnamed: ", "__index_level_"))
 
 
 def _refuse_no_rows(rows: int, path: Path) -> None:

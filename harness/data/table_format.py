@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from harness.errors import ConfigError
 
-__all__ = ["EPOCHS", "CsvFormat", "Layout", "TableFormat"]
+__all__ = ["EPOCHS", "CsvFormat", "Layout", "TableFormat", "no_time_format"]
 
 Layout = Literal["long", "wide", "per_instrument"]
 EPOCHS = ("s", "ms", "us", "ns")
 """Time formats that count from 1970-01-01 00:00 UTC."""
+_YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class TableFormat:
     Raises
     ------
     ConfigError
-        When there is no such time zone, or the time format names no part of a date.
+        When there is no such time zone, or the time format names no year.
     """
 
     csv: CsvFormat = field(default_factory=CsvFormat)
@@ -92,13 +94,8 @@ class TableFormat:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if self.time_format is not None and self.time_format not in EPOCHS and "%" not in self.time_format:
-            raise ConfigError(
-                "This is no time format.",
-                where="data.time_format",
-                got=self.time_format,
-                expected=f"such as %d/%m/%Y or %Y-%m-%d %H:%M, or one of {', '.join(EPOCHS)} since 1970",
-            )
+        if self.time_format not in (None, *EPOCHS) and not _YEAR.search(str(self.time_format)):
+            raise no_time_format(self.time_format)
         try:
             ZoneInfo(self.timezone or "UTC")
         except (ZoneInfoNotFoundError, ValueError) as error:
@@ -108,3 +105,13 @@ class TableFormat:
                 got=self.timezone,
                 expected="such as UTC, America/New_York, Asia/Shanghai",
             ) from error
+
+
+def no_time_format(given: str | None, why: str = "it names no year") -> ConfigError:
+    """Return the error for a time format that cannot be used."""
+    return ConfigError(
+        "This is no time format.",
+        where="data.time_format",
+        got=f"{given!r}: {why}",
+        expected=f"such as %d/%m/%Y or %Y-%m-%d %H:%M, or one of {', '.join(EPOCHS)} since 1970",
+    )

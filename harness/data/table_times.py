@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from harness.data.dates import period_of
 from harness.data.table_columns import Column, is_text, plain, refuse_empty, wrong_type
-from harness.data.table_format import EPOCHS, TableFormat
+from harness.data.table_format import EPOCHS, TableFormat, no_time_format
 from harness.errors import ConfigError, DataError
 
 __all__ = ["times_of"]
@@ -132,9 +132,11 @@ def _formatted(texts: list[str], form: TableFormat, column: Column) -> Stamps:
     """Return texts read by the format, or as ISO 8601 with a zone; those with a zone on the clock that is given."""
     zoned = form.time_format is None or "%z" in form.time_format
     read: Callable[..., pd.Series] = pd.to_datetime
-    moments = pd.Series(
-        read(pd.Series(texts, dtype=object), format=form.time_format or "ISO8601", errors="coerce", utc=zoned)
-    )
+    given = pd.Series(texts, dtype=object)
+    try:
+        moments = pd.Series(read(given, format=form.time_format or "ISO8601", errors="coerce", utc=zoned))
+    except ValueError as error:  # what cannot be read is coerced: it is the format itself
+        raise no_time_format(form.time_format, str(error)) from error
     if zoned:
         if form.timezone is None:
             raise wrong_type(column, [], "a time zone in data.timezone, for `%z`", "such as data.timezone=UTC")

@@ -61,11 +61,12 @@ class TabularSource:
     name
         For reports.
     layout
-        ``long``: a row per time and instrument, sorted by both. ``wide``: a row per time and a column per instrument,
+        ``long``: a row per time and instrument. ``wide``: a row per time and a column per instrument,
         which holds the price field; columns then names the time only. ``per_instrument``: a file per instrument, which
         is called like it.
     sort
-        Whether the rows of a long file may stand in any order. Rows of the other layouts, and files of a folder, may.
+        Whether the rows of a long file may stand in any order; false refuses rows that are not sorted by time and
+        instrument. Rows of the other layouts, and files of a folder, may always.
     csv
         How CSV files are written, where it cannot be recognised.
     time_format
@@ -94,7 +95,7 @@ class TabularSource:
     root: str = "."
     name: str = "tabular"
     layout: Layout = field(default="long", metadata=_LATER)
-    sort: bool = field(default=False, metadata=_LATER)
+    sort: bool = field(default=True, metadata=_LATER)
     csv: CsvFormat = field(default=CsvFormat(), metadata=_LATER)
     time_format: str | None = field(default=None, metadata=_LATER)
     timezone: str | None = field(default=None, metadata=_LATER)
@@ -102,6 +103,8 @@ class TabularSource:
 
     def __post_init__(self) -> None:
         """Refuse keys that contradict each other."""
+        if not self.path.strip():
+            raise ConfigError("The path is empty.", where="data.path", got=repr(self.path), expected=_TABLE)
         self._check_columns()
         TableFormat(self.csv, self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
@@ -157,8 +160,8 @@ class TabularSource:
         Raises
         ------
         DataError
-            When a file is missing or damaged, keys are unsorted or repeated, values are impossible, members are
-            unknown, or files do not overlap; with the number of offending rows and the first ones.
+            When a file is missing or damaged, keys are repeated or, without `sort`, unsorted, values are impossible,
+            members are unknown, or files do not overlap; with the number of offending rows and the first ones.
         """
         files, tables = self._files(), self._tables()
         table = self._read(tables["path"], self.columns)

@@ -213,7 +213,7 @@ def test_instruments_of_any_type_sorted_by_it_are_read_as_their_text(tmp_path, k
     days = pa.array(np.array(["2020-01-01"] * 3, dtype="M8[D]"))
     ones = pa.array([1.0, 2.0, 3.0])
     pq.write_table(pa.table({"day": days, "ticker": column, "last": ones, "shares": ones}), tmp_path / "prices.parquet")
-    panel = source(tmp_path, "prices.parquet").load()
+    panel = source(tmp_path, "prices.parquet", sort=False).load()
     assert panel.instruments == ("10", "2", "9")
     np.testing.assert_array_equal(panel.fields["close"][0], np.array([3, 1, 2], dtype=np.float32))
 
@@ -221,9 +221,9 @@ def test_instruments_of_any_type_sorted_by_it_are_read_as_their_text(tmp_path, k
 def test_ordered_categories_may_be_sorted_as_they_are_declared(tmp_path):
     order = pd.CategoricalDtype(["small", "large"], ordered=True)
     changed = frame().assign(ticker=pd.Categorical(["small", "large", "small"], dtype=order))
-    assert frame_source(tmp_path, changed).load().instruments == ("large", "small")
+    assert frame_source(tmp_path, changed, sort=False).load().instruments == ("large", "small")
     swapped = changed.assign(ticker=pd.Categorical(["small", "large", "small"], categories=["a", "large", "small"]))
-    assert "not sorted" in message(lambda: frame_source(tmp_path, swapped.iloc[[0, 1, 2]]))
+    assert "not sorted" in message(lambda: frame_source(tmp_path, swapped.iloc[[0, 1, 2]], sort=False))
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 1.0], [True, False, True], [b"A", b"B", b"A"]], ids=str)
@@ -237,16 +237,16 @@ def test_leading_zeros_of_text_are_kept(tmp_path):
     assert text_source(tmp_path, PLAIN.replace(",A,", ",000001,")).load().instruments == ("000001", "B")
 
 
-def test_unsorted_rows_are_refused_with_the_option_that_sorts_them(tmp_path, expected):
+def test_rows_stand_in_any_order_unless_order_is_asked_for(tmp_path, expected):
     mixed = "\n".join([PLAIN.splitlines()[0], *PLAIN.splitlines()[:0:-1]]) + "\n"
     made = text_source(tmp_path, mixed)
-    assert "data.sort=true" in message(lambda: made)
-    assert replace(made, sort=True).load().fingerprint == expected
+    assert made.load().fingerprint == expected
+    assert "data.sort=true" in message(lambda: replace(made, sort=False))
 
 
 def test_a_time_and_an_instrument_that_occur_twice_are_named_in_any_layout(tmp_path):
     twice = PLAIN + PLAIN.splitlines()[1] + "\n"
-    assert "2020-01-01 A" in message(lambda: text_source(tmp_path, twice, sort=True))
+    assert "2020-01-01 A" in message(lambda: text_source(tmp_path, twice))
     (tmp_path / "parts").mkdir()
     for name in ("a.csv", "b.csv"):
         (tmp_path / "parts" / name).write_text(PLAIN)
@@ -310,6 +310,7 @@ def test_an_hour_that_the_clocks_repeat_is_named(tmp_path):
     changed = frame().assign(day=hours, ticker="A")
     said = message(lambda: frame_source(tmp_path, changed, timezone="Europe/Berlin"))
     assert "data.timezone=UTC" in said
+    assert "data.timezone=UTC" in message(lambda: frame_source(tmp_path, changed, timezone="Europe/Berlin", sort=False))
     assert len(frame_source(tmp_path, changed, timezone="UTC").load().calendar) == 3
 
 
@@ -394,7 +395,7 @@ def test_returns_become_prices_whose_returns_they_are(tmp_path):
 def test_hours_of_coins_with_slashes_are_read_from_counts_of_milliseconds(tmp_path):
     hours = pd.date_range("2021-01-01", periods=2, freq="h").as_unit("ms").astype("int64")
     rows = [f"{at},{code},1,2\n" for code in ("ETH/USDT", "BTC/USDT") for at in hours]
-    made = text_source(tmp_path, "day,ticker,last,shares\n" + "".join(rows), time_format="ms", sort=True)
+    made = text_source(tmp_path, "day,ticker,last,shares\n" + "".join(rows), time_format="ms")
     panel = made.load()
     assert panel.instruments == ("BTC/USDT", "ETH/USDT")
     assert panel.calendar.format(1) == "2021-01-01T01:00"
@@ -420,6 +421,50 @@ def test_a_column_per_instrument_is_read_as_its_prices(tmp_path, expected):
     np.testing.assert_array_equal(index.close, np.array([1234.5, 1235.5], dtype=np.float32))
     assert "`A` 2 times" in message(lambda: text_source(tmp_path, WIDE.replace("B", "A"), **vars_of(made)))
     assert "data=wide" in message(lambda: source(tmp_path, layout="wide"))
+
+
+def test_a_wide_table_whose_times_have_no_name_or_another_one_is_told_how_to_read_it(tmp_path, expected):
+    prices = frame().pivot_table(index="day", columns="ticker", values="last").rename_axis(index=None, columns=None)
+    prices.to_parquet(tmp_path / "w.parquet")
+    prices.to_csv(tmp_path / "w.csv")
+    prices.rename_axis("timestamp").to_csv(tmp_path / "t.csv")
+    for file, hint, name in (
+        ("w.parquet", "data.columns.time=__index_level_0__", "__index_level_0__"),
+        ("w.csv", "data.columns.time=''", ""),
+        ("t.csv", "data.columns.time=timestamp", "timestamp"),
+    ):
+        made = source(tmp_path, file, layout="wide", columns={"time": "Date"})
+        assert hint in message(lambda made=made: made)
+        assert replace(made, columns={"time": name}).load().instruments == ("A", "B")
+
+
+def test_heads_of_several_levels_are_refused_in_a_wide_table(tmp_path):
+    prices = frame().pivot_table(index="day", columns="ticker", values=["last", "shares"])
+    prices.rename_axis("Date").to_parquet(tmp_path / "w.parquet")
+    said = message(lambda: source(tmp_path, "w.parquet", layout="wide", columns={"time": "Date"}))
+    assert "('last', 'A')" in said
+    assert "stack(" in said
+
+
+def test_columns_of_other_names_are_found_and_bars_without_an_instrument_name_their_layout(tmp_path):
+    text = PLAIN.replace("day,ticker", "Trade_Date,Symbol")
+    said = message(lambda: text_source(tmp_path, text))
+    assert "data.columns.time=Trade_Date" in said
+    assert "data.columns.instrument=Symbol" in said
+    yahoo = text_source(tmp_path, "Date,Open,High,Low,Close,Volume\n2020-01-01,1,1,1,1,1\n", "AAA.csv")
+    assert "data=per_instrument" in message(lambda: yahoo)
+    assert "data=wide" not in message(lambda: yahoo)
+
+
+def test_a_path_of_nothing_is_not_the_current_folder(tmp_path):
+    assert "path is empty" in message(lambda: source(tmp_path, " "))
+
+
+@pytest.mark.parametrize("form", ["%d/%m", "%", "%Y-%Q", "%H:%M", "%%Y", "%G"])
+def test_an_impossible_time_format_is_refused(tmp_path, form):
+    said = message(lambda: text_source(tmp_path, PLAIN.replace("2020-01-0", "0"), time_format=form))
+    assert "no time format" in said
+    assert form in said
 
 
 def vars_of(made: TabularSource) -> dict[str, object]:
@@ -455,4 +500,4 @@ def test_what_is_left_at_its_default_moves_no_identity(tmp_path):
         *("_target_", "path", "columns", "price_field", "membership", "unknown_members", "benchmark"),
         *("benchmark_instrument", "calendar", "root", "name"),
     }
-    assert "sort" in describe(replace(made, sort=True))
+    assert "sort" in describe(replace(made, sort=False))

@@ -265,7 +265,17 @@ DATA = (
     Mistake("an infinite price", ("run", *TABULAR), ("close",), table(changed(7, 5, "inf"))),
     Mistake("a price of zero", ("data", "validate", *TABULAR), ("close", "A"), table(changed(9, 5, 0))),
     Mistake("a row that occurs twice", ("run", *TABULAR), ("2020-01-01", "A"), table(lambda r: [r[0], *r])),
-    Mistake("rows out of order", ("run", *TABULAR), ("sorted",), table(lambda r: r[::-1])),
+    Mistake(
+        "rows out of order where order is asked for",
+        ("run", *TABULAR, "data.sort=false"),
+        ("sorted", "data.sort=true"),
+        table(lambda r: r[::-1]),
+    ),
+    Mistake(
+        "a time format that names no year", ("run", *TABULAR, "data.time_format=%d/%m"), ("%d/%m", "year"), table()
+    ),
+    Mistake("a time format with an unknown sign", ("run", *TABULAR, "data.time_format=%Y-%Q"), ("%Q", "%Y"), table()),
+    Mistake("a path that is empty", ("run", *TABULAR, "data.path="), ("data.path", "empty")),
     Mistake("a mapping without a time", ("run", *TABULAR, "~data.columns.time"), ("data.columns", "time"), table()),
     Mistake(
         "a price field that is not mapped", ("run", *TABULAR, "data.price_field=mid"), ("data.columns", "mid"), table()
