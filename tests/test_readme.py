@@ -1,4 +1,4 @@
-"""The README is true: its tables are what the commands print, its example files work as they stand.
+"""README and quick start are true: their tables are what the commands print, example files work as they stand.
 
 `README_UPDATE=1 pytest tests/test_readme.py -m "nightly or not nightly"` writes the tables anew.
 """
@@ -27,13 +27,14 @@ def printed_table(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def check_table(name: str, table: str) -> None:
-    text = README.read_text(encoding="utf-8")
     marker = f"<!-- table: {name} -->"
+    page = next(p for p in (README, ROOT / "docs" / "index.md") if marker in p.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
     block = f"{marker}\n```text\n{table}\n```"
     pattern = re.compile(re.escape(marker) + r"(?:\n```text\n.*?\n```)?", flags=re.DOTALL)
     if os.environ.get("README_UPDATE"):
-        README.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
-    assert block in README.read_text(encoding="utf-8"), f"the README's table is stale; the command prints:\n{table}"
+        page.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+    assert block in page.read_text(encoding="utf-8"), f"the table of {page.name} is stale; the command prints:\n{table}"
 
 
 def code_block(language: str, first_line: str) -> str:
