@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from harness.markdown import bold, link, markdown_table, markdown_text
 __all__ = ["PublishedRow", "leaderboard_markdown", "published_rows", "refresh", "stale"]
 
 FILE = "leaderboard.md"
-BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
 _METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
 _TESTS = "pytest."  # suites of the pytest plugin hold other people's numbers
 _INTRODUCTION = """\
 Written by `bench bless` from the newest blessed snapshots; a test fails when it is stale. Behind each number stands its
 interval, by the stationary bootstrap at the level that the snapshot names; the best of each column is bold, which is
-no claim that it is better than the next. Returns are per year, beyond the benchmark and after costs."""
+no claim that it is better than the next. *oracle* is the best forecast in expectation on a simulated market: a run may
+beat it by luck. Returns are per year, beyond the benchmark and after costs."""
 
 
 @dataclass(frozen=True)
@@ -69,65 +68,31 @@ def published_rows(baselines: Baselines) -> tuple[PublishedRow, ...]:
     )
 
 
-def leaderboard_markdown(rows: Sequence[PublishedRow], *, folder: str = "", heading: str = "##") -> str:
-    """Return the rows as Markdown: a table per suite and market, each case with a link to its snapshot.
-
-    Parameters
-    ----------
-    rows
-        What `published_rows` returned, or a part of it.
-    folder
-        Where the baselines lie, seen from the page: empty, or ``results/``.
-    heading
-        What the titles of the tables start with.
-    """
+def leaderboard_markdown(rows: Sequence[PublishedRow]) -> str:
+    """Return rows of `published_rows` as Markdown: a table per suite and market, each case linked to its snapshot."""
     parts = []
     for suite, market in dict.fromkeys((row.suite, row.market) for row in rows):
         members = [row for row in rows if (row.suite, row.market) == (suite, market)]
-        parts.append("\n".join([f"{heading} {markdown_text(f'{suite}: {market}')}", "", *_table(members, folder)]))
+        parts.append("\n".join([f"## {markdown_text(f'{suite}: {market}')}", "", *_table(members)]))
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
-def refresh(results: Path) -> tuple[Path, ...]:
-    """Write ``leaderboard.md`` into the folder of the baselines, and into the README beside it where that has a place.
-
-    The place is between the lines ``<!-- leaderboard: begin -->`` and ``<!-- leaderboard: end -->``.
-
-    Returns
-    -------
-    tuple of Path
-        The files that changed.
-    """
-    changed = []
-    for path, text in _pages(results).items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text.encode())
-            changed.append(path)
-    return tuple(changed)
+def refresh(results: Path) -> Path | None:
+    """Write ``leaderboard.md`` into the folder of the baselines; return the file, None where nothing changed."""
+    if not stale(results):
+        return None
+    write_atomically(results / FILE, _page(results).encode())
+    return results / FILE
 
 
-def stale(results: Path) -> tuple[Path, ...]:
-    """Return the files that `refresh` would change."""
-    pages = _pages(results).items()
-    return tuple(p for p, text in pages if not p.is_file() or p.read_text(encoding="utf-8") != text)
+def stale(results: Path) -> bool:
+    """Return whether `refresh` would change the page."""
+    path = results / FILE
+    return not path.is_file() or path.read_text(encoding="utf-8") != _page(results)
 
 
-def _pages(results: Path) -> dict[Path, str]:
-    rows = published_rows(Baselines(results))
-    pages = {results / FILE: f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(rows)}"}
-    readme = results.resolve().parent / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    place = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL)
-    if place.search(text):
-        block = leaderboard_markdown(_chosen(rows), folder=f"{results.name}/", heading="###")
-        pages[readme] = place.sub(lambda _: f"{BEGIN}\n{block}{END}", text)
-    return pages
-
-
-def _chosen(rows: Sequence[PublishedRow]) -> list[PublishedRow]:
-    """Return what a README has room for: every suite but the smoke tests, as long as there is another."""
-    serious = [row for row in rows if row.suite != "smoke"]
-    return serious or list(rows)
+def _page(results: Path) -> str:
+    return f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(published_rows(Baselines(results)))}"
 
 
 def _row(version: Version) -> PublishedRow:
@@ -139,7 +104,7 @@ def _row(version: Version) -> PublishedRow:
     if windows:
         market += f", {windows[0]['test'][0]} … {windows[-1]['test'][1]}"
     if "look_ahead" in identity:
-        market += f", labels known after {identity['look_ahead']} times"
+        market += f", labels known after {identity['look_ahead']} periods"
     return PublishedRow(
         suite=snapshot.suite,
         case=snapshot.case,
@@ -151,12 +116,12 @@ def _row(version: Version) -> PublishedRow:
     )
 
 
-def _table(rows: Sequence[PublishedRow], folder: str) -> list[str]:
+def _table(rows: Sequence[PublishedRow]) -> list[str]:
     names = [name for name in _METRICS if any(name in row.metrics for row in rows)]
     best = {name: _best(rows, name) for name in names}
     cells = []
     for row in rows:
-        target = link(row.case, f"{folder}{row.suite}/{row.case}/v{row.version:04d}.json")
+        target = link(row.case, f"{row.suite}/{row.case}/v{row.version:04d}.json")
         numbers = (_cell(name, row.metrics.get(name), row.intervals.get(name), best[name]) for name in names)
         cells.append([target, *numbers])
     oracle = max((row.oracle for row in rows if row.oracle is not None), key=len, default=None)

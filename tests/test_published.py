@@ -49,14 +49,14 @@ def test_the_repository_publishes_what_it_has_blessed() -> None:
 
 
 def test_a_table_per_market_links_each_number_to_its_snapshot(results: Path) -> None:
-    text = leaderboard_markdown(published_rows(Baselines(results)), folder="results/")
+    text = leaderboard_markdown(published_rows(Baselines(results)))
     assert text.splitlines() == [
-        "## full: cn_csi300 0123abcd, 2017-01-03 … 2017-03-06, labels known after 21 times",
+        "## full: cn_csi300 0123abcd, 2017-01-03 … 2017-03-06, labels known after 21 periods",
         "",
         "| case | IC | ICIR | MDD |",
         "| --- | ---: | ---: | ---: |",
-        "| [fading](results/full/fading/v0001.json) | 0.0800 (0.0500 … 0.1500) | – | **-0.2000** (-0.4000 … -0.1000) |",
-        "| [linear](results/full/linear/v0001.json) | **0.1000** ± 0.0500 | – | **-0.2000** (-0.4000 … -0.1000) |",
+        "| [fading](full/fading/v0001.json) | 0.0800 (0.0500 … 0.1500) | – | **-0.2000** (-0.4000 … -0.1000) |",
+        "| [linear](full/linear/v0001.json) | **0.1000** ± 0.0500 | – | **-0.2000** (-0.4000 … -0.1000) |",
         "| *oracle* | 0.3000 | – | – |",
     ]
 
@@ -71,38 +71,23 @@ def test_other_markets_and_suites_have_tables_of_their_own_and_tests_have_none(r
     assert markets == ["full: cn_csi300 0123abcd", "full: solar", "smoke: cn_csi300 0123abcd"]
 
 
-def test_a_new_blessing_makes_the_page_and_the_readme_stale_until_they_are_written_anew(results: Path) -> None:
-    readme = results.parent / "README.md"
-    readme.write_text("before\n<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\nafter\n", encoding="utf-8")
-    assert set(stale(results)) == {results / "leaderboard.md", readme}
-    assert set(refresh(results)) == {results / "leaderboard.md", readme}
-    assert stale(results) == refresh(results) == ()
-    text = readme.read_text(encoding="utf-8")
-    assert text.startswith("before\n<!-- leaderboard: begin -->\n### full: cn_csi300")
-    assert text.endswith("<!-- leaderboard: end -->\nafter\n")
+def test_a_new_blessing_makes_the_page_stale_until_it_is_written_anew(results: Path) -> None:
+    page = results / "leaderboard.md"
+    assert stale(results)
+    assert refresh(results)
+    assert not stale(results)
+    assert not refresh(results)
     Baselines(results).bless(with_ic(0.2), "better")
-    assert set(stale(results)) == {results / "leaderboard.md", readme}
-    refresh(results)
-    assert "linear/v0002.json" in readme.read_text(encoding="utf-8")
+    assert stale(results)
+    assert refresh(results)
+    assert "linear/v0002.json" in page.read_text(encoding="utf-8")
 
 
-def test_a_readme_without_a_place_is_left_alone(results: Path) -> None:
-    (results.parent / "README.md").write_text("mine\n", encoding="utf-8")
-    refresh(results)
-    assert (results.parent / "README.md").read_text(encoding="utf-8") == "mine\n"
-
-
-def test_smoke_tests_are_shown_in_a_readme_only_where_there_is_nothing_else(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    readme = tmp_path / "README.md"
+def test_a_readme_beside_the_baselines_is_left_alone(results: Path) -> None:
+    readme = results.parent / "README.md"
     readme.write_text("<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\n", encoding="utf-8")
-    Baselines(results).bless(with_ic(0.1, suite="smoke"), "x")
     refresh(results)
-    assert "smoke:" in readme.read_text(encoding="utf-8")
-    Baselines(results).bless(SNAPSHOT, "x")
-    refresh(results)
-    assert "smoke:" not in readme.read_text(encoding="utf-8")
-    assert "## smoke:" in (results / "leaderboard.md").read_text(encoding="utf-8")
+    assert readme.read_text(encoding="utf-8") == "<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\n"
 
 
 def test_a_damaged_baseline_is_not_published(results: Path) -> None:

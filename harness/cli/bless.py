@@ -98,8 +98,9 @@ def bless(arguments: Arguments, out: Console, err: Console) -> int:
         for blessing in done:
             out.print(Text(blessing.line()), soft_wrap=True)
     if not arguments.dry_run and any(blessing.action in _STANDS for blessing in done):
-        for path in refresh(Path(arguments.results)):
-            err.print(Text(f"written    {path}"), soft_wrap=True)
+        page = refresh(Path(arguments.results))
+        if page is not None:
+            err.print(Text(f"written    {page}"), soft_wrap=True)
     in_the_way = [b.run.verdict for b in done if b.run.verdict.problem in _IN_THE_WAY]
     return int(worst_exit_code(in_the_way))
 
