@@ -102,6 +102,22 @@ def test_more_cells_than_can_be_run_are_refused_before_any_is_composed() -> None
         plan_sweep(["model.alpha=range(1,1001)", "seed=range(1,1001)"])
 
 
+def test_an_experiment_gives_the_keys_of_the_main_file_too(own: Path) -> None:
+    (own / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /model: linear\nseed: 7\nsuite: mine\naudit: static\n"
+    (own / "experiment" / "seeded.yaml").write_text(text, encoding="utf-8")
+    config = compose_config(["experiment=seeded"], search_path=[own])
+    assert (config.seed, config.suite, config.audit) == (7, "mine", "static")
+    assert compose_config(["experiment=seeded", "seed=8"], search_path=[own]).seed == 8
+
+
+@pytest.mark.parametrize("override", ["hydra.run.dir=x", "hydra/launcher=joblib", "+hydra.sweeper.n_trials=3"])
+def test_a_setting_of_hydras_own_launcher_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="Hydra's own launcher") as caught:
+        compose_config([override])
+    assert "output.runs" in str(caught.value)
+
+
 @pytest.mark.parametrize("override", ["windows.step=20,40", "model=choice(linear,mlp)", "model=glob(*)", "+a=1,2"])
 def test_several_values_without_a_sweep_name_the_option(override: str) -> None:
     with pytest.raises(ConfigError, match=r"bench run -m") as caught:
@@ -142,7 +158,7 @@ def test_a_field_that_the_file_leaves_out_is_a_key_all_the_same(own: Path) -> No
 def test_a_key_inside_one_that_is_null_says_so() -> None:
     with pytest.raises(UnknownKeyError, match="is null") as caught:
         compose_config(["evaluation.portfolio.topk=3"])
-    assert "evaluation: portfolio, signal" in str(caught.value)
+    assert "evaluation: portfolio, portfolio_cn, portfolio_us, signal" in str(caught.value)
 
 
 def test_a_deleted_key_is_not_silently_the_default() -> None:

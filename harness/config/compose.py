@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Composer:
         """Return the composed tree, references not yet resolved."""
         read = [self._plain(override) for override in parse_overrides(overrides)]
         refuse_sweeps(read)
+        _refuse_hydra(read)
         lines = [str(o.input_line) for o in read]
         shared = [o for o in read if not _is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
@@ -121,6 +123,20 @@ def _is_null(tree: DictConfig, path: str) -> bool:
     return place is not None and name in place.written and OmegaConf.select(tree, path) is None
 
 
+def _refuse_hydra(overrides: Sequence[Override]) -> None:
+    """Refuse settings of Hydra's own application, which nobody reads here: it only composes."""
+    for override in overrides:
+        if re.match(r"hydra([./]|$)", override.key_or_group):
+            raise ConfigError(
+                f"`{override.key_or_group}` is a setting of Hydra's own launcher, which does not run here.",
+                where=override.key_or_group,
+                got=override.input_line,
+                expected="keys of the configuration",
+                hint="output.runs=FOLDER says where results go, executor=local who computes them, --config-dir where "
+                "configuration is searched",
+            )
+
+
 def _refuse_default(tree: DictConfig, override: Override) -> None:
     """Refuse to delete the key of a class that would then silently have its default."""
     parent, _, name = override.key_or_group.rpartition(".")
@@ -136,7 +152,7 @@ def _refuse_default(tree: DictConfig, override: Override) -> None:
         where=override.key_or_group,
         got=override.input_line,
         expected="the value that is meant",
-        hint=f"{override.key_or_group}=VALUE; a name in a mapping, such as ~data.columns.factor, can be deleted",
+        hint=f"{override.key_or_group}=VALUE; a name in a mapping, such as '~data.columns.factor', can be deleted",
     )
 
 
