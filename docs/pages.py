@@ -1,4 +1,4 @@
-"""Pages that are made while the documentation is built: the how-to section, the commands, the configuration."""
+"""Pages that are made while the documentation is built: how-to section, commands, configuration, leaderboard."""
 
 from __future__ import annotations
 
@@ -32,20 +32,33 @@ HOW_TO = (
 # Of a default that stands in a table; a longer one is read in the file beneath.
 WIDTH = 72
 
+# Around a table of keys: see stylesheets/extra.css.
+_OPENED, _CLOSED = ("", '<div class="keys" markdown="1">', ""), ("", "</div>", "")
+
 
 def on_config(config: Any) -> Any:
-    """Fill the how-to section with the pages that are there."""
+    """Fill the how-to section with the pages that are there, and the configuration with a page per group."""
     found = sorted((ROOT / "docs" / "how-to").glob("*.md"), key=lambda p: (_rank(p.stem), p.stem))
-    pages = [{_title(path): f"how-to/{path.name}"} for path in found]
-    config["nav"] = [{"How to": pages} if "How to" in entry else entry for entry in config["nav"]]
+    how_to = [{_title(path): f"how-to/{path.name}"} for path in found]
+    groups: list[Any] = ["reference/configuration.md", *({name: _page(name)} for name in _groups())]
+    config["nav"] = [_filled(_filled(entry, "How to", how_to), "Configuration", groups) for entry in config["nav"]]
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the reference of commands and configuration."""
-    for name, content in (("commands", commands()), ("configuration", configuration())):
-        files.append(File.generated(config, f"reference/{name}.md", content=content))
+    """Add the reference of commands and configuration, and the leaderboard."""
+    made = {"reference/commands.md": commands(), "reference/configuration.md": configuration()}
+    made |= {_page(name): group(name) for name in _groups()}
+    made["reference/leaderboard.md"] = leaderboard()
+    for path, content in made.items():
+        files.append(File.generated(config, path, content=content))
     return files
+
+
+def leaderboard() -> str:
+    """Return the blessed numbers; the snapshots that the file links to are no part of the documentation."""
+    text = (ROOT / "results" / "leaderboard.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^]]+)\]\([^)]+\.json\)", r"\1", text)
 
 
 def commands() -> str:
@@ -61,12 +74,11 @@ def commands() -> str:
 
 
 def configuration() -> str:
-    """Return every configuration file, by group: what it is, each key with what it accepts, and the file itself."""
-    from harness.cli.help import OTHER_FOLDERS
+    """Return what a configuration is made of: its groups, each with a page, and the main file."""
     from harness.config import config_folder
 
     root = config_folder()
-    parts = [
+    lines = [
         "# Configuration",
         "",
         "Each group is a folder; `GROUP=CHOICE` picks a file of it, `GROUP.KEY=VALUE` changes one value. The keys of "
@@ -76,22 +88,48 @@ def configuration() -> str:
         "`bench config --describe` prints this reference for your own configuration, `bench config --schema GROUP` a "
         "JSON Schema with which an editor completes and checks a YAML file.",
         "",
-        *_choice("", root / "config.yaml", "config.yaml"),
+        "| group | choices |",
+        "| --- | --- |",
     ]
-    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        parts += [f"## {folder.name}", ""]
-        if folder.name in OTHER_FOLDERS:
-            parts += [f"Not a group of an experiment: `bench check`, `bless` and `nightly` read `{folder.name}/`.", ""]
-        for path in sorted(folder.glob("*.yaml")):
-            parts += _choice(folder.name, path, f"{folder.name}={path.stem}")
-        parts += _processors() if folder.name == "preprocess" else []
+    for name in _groups():
+        choices = ", ".join(f"`{path.stem}`" for path in sorted((root / name).glob("*.yaml")))
+        lines.append(f"| [{name}](configuration-{name}.md) | {choices} |")
+    return "\n".join([*lines, "", *_choice("", root / "config.yaml", "config.yaml")])
+
+
+def group(name: str) -> str:
+    """Return every file of one group: what it is, each key with what it accepts, and the file itself."""
+    from harness.cli.help import OTHER_FOLDERS
+    from harness.config import config_folder
+
+    parts = [f"# {name}", ""]
+    if name in OTHER_FOLDERS:
+        parts += [f"Not a group of an experiment: `bench check`, `bless` and `nightly` read `{name}/`.", ""]
+    for path in sorted((config_folder() / name).glob("*.yaml")):
+        parts += _choice(name, path, f"{name}={path.stem}")
+    parts += _processors() if name == "preprocess" else []
     return "\n".join(parts)
+
+
+def _groups() -> list[str]:
+    from harness.config import config_folder
+
+    return sorted(path.name for path in config_folder().iterdir() if path.is_dir())
+
+
+def _page(name: str) -> str:
+    return f"reference/configuration-{name}.md"
+
+
+def _filled(entry: Any, title: str, pages: list[Any]) -> Any:
+    """Return an entry of the navigation, with these pages if it has this title and is a section or its page."""
+    return {title: pages} if isinstance(entry, dict) and title in entry else entry
 
 
 def _choice(group: str, path: Path, title: str) -> list[str]:
     """Return one file: its keys as a table, and its text."""
     text = path.read_text(encoding="utf-8").rstrip()
-    return [f"### `{title}`", "", *_keys(group, path), "```yaml", text, "```", ""]
+    return [f"## `{title}`", "", *_keys(group, path), "```yaml", text, "```", ""]
 
 
 def _keys(group: str, path: Path) -> list[str]:
@@ -101,21 +139,21 @@ def _keys(group: str, path: Path) -> list[str]:
     found = describe_file(group, path)
     if not found:
         return []
-    lines = ["| key | accepts | default | meaning |", "| --- | --- | --- | --- |"]
+    lines = [*_OPENED, "| key | accepts | default | meaning |", "| --- | --- | --- | --- |"]
     for k in found:
         lines.append(f"| `{k.key}` | {_plain(k.accepts)} | {_cell(_value(k.value))} | {_cell(k.meaning)} |")
-    return [*lines, ""]
+    return [*lines, *_CLOSED]
 
 
 def _processors() -> list[str]:
     """Return the processors that a chain can hold, with their keys."""
     from harness.schema import options_of, processors, summary_of
 
-    lines = ["### Processors", "", "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
+    lines = ["## Processors", *_OPENED, "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
     for cls in processors():
         keys = (f"`{o.name}` ({_plain(o.accepts)}; {_value(o.default)}): {o.meaning}" for o in options_of(cls))
         lines.append(f"| `harness.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |")
-    return [*lines, ""]
+    return [*lines, *_CLOSED]
 
 
 def _value(value: object) -> str:

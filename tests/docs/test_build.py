@@ -37,13 +37,28 @@ def test_every_page_stands_in_the_navigation(site: Path) -> None:
 def test_commands_and_configuration_are_generated(site: Path) -> None:
     commands = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     assert "usage: bench data convert" in commands
-    configuration = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
+    reference = {path.stem: path.read_text(encoding="utf-8") for path in (site / "reference").glob("*.html")}
     for path in (ROOT / "conf").glob("*/*.yaml"):
-        assert f"{path.parent.name}={path.stem}" in configuration
-    for path in (ROOT / "conf").glob("*/*.yaml"):
-        for key in describe_file(path.parent.name, path):
-            assert f"<code>{key.key}</code>" in configuration, f"{path.parent.name}={path.stem}: {key.key}"
+        group, page = path.parent.name, reference[f"configuration-{path.parent.name}"]
+        assert f"{group}={path.stem}" in page
+        assert f"configuration-{group}.html" in reference["configuration"]
+        for key in describe_file(group, path):
+            assert f"<code>{key.key}</code>" in page, f"{group}={path.stem}: {key.key}"
+    for case in sorted((ROOT / "results" / "full").iterdir()):
+        assert case.name in reference["leaderboard"]
     assert "time_weights" in (site / "reference" / "python.html").read_text(encoding="utf-8")
+
+
+def test_the_site_holds_nothing_but_pages_and_what_they_show(site: Path) -> None:
+    kinds = {path.suffix for path in site.rglob("*") if path.is_file()}
+    assert kinds <= {".html", ".css", ".js", ".map", ".json", ".xml", ".gz", ".png", ".svg", ".inv", ".txt"}, kinds
+
+
+def test_no_key_is_wrapped_letter_by_letter(site: Path) -> None:
+    page = (site / "reference" / "configuration-model.html").read_text(encoding="utf-8")
+    assert '<div class="keys">' in page
+    assert "stylesheets/extra.css" in page
+    assert "white-space: nowrap" in (site / "stylesheets" / "extra.css").read_text(encoding="utf-8")
 
 
 def test_no_page_loads_anything_from_the_network(site: Path) -> None:
