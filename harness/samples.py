@@ -106,9 +106,9 @@ class SampleTable:
         offsets = self.index.offsets
         if offsets.shape != (len(self.calendar) + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise DataError(
-                "The row offsets must start at 0, never step back, and number one more than the times.",
+                "The row offsets must start at 0, never step back, and number one more than the periods.",
                 where="SampleTable.index.offsets",
-                got=f"{offsets.size} offsets for {len(self.calendar)} times",
+                got=f"{offsets.size} offsets for {len(self.calendar)} periods",
             )
         n = int(offsets[-1])
         shapes = (self.index.codes.shape, self.features.shape, self.label.shape)

@@ -100,7 +100,7 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
         raise RefusedError(
             "The calendar is too short to be cut into train, valid and test.",
             where="windows.split",
-            got=f"{times} times by {list(split)}",
+            got=f"{times} periods by {list(split)}",
             expected="a longer calendar, or dates in windows.train and windows.test",
         )
     return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)

@@ -91,7 +91,7 @@ class Schedule:
     train, valid, test
         The segments of the first window before any purge; `test` is the whole test range.
     step
-        Times per test segment.
+        Periods per test segment.
     look_ahead
         Derived from the label: a label at s is known at s + look_ahead.
     kind
@@ -166,7 +166,7 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
 
 
 def blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
-    """Return consecutive segments of `step` times that cover [start, stop); the last may be shorter."""
+    """Return consecutive segments of `step` periods that cover [start, stop); the last may be shorter."""
     return tuple(Segment(at, min(at + step, stop)) for at in range(start, stop, step))
 
 
@@ -176,7 +176,7 @@ def _cut(moved: tuple[int, int], latest: int, name: str, index: int) -> Segment:
         raise RefusedError(
             f"The purge leaves nothing of the {name} segment of window {index}.",
             where=f"windows.{name}",
-            got=f"{moved[1] - moved[0]} times, of which those from position {max(latest, 0)} on must be purged",
+            got=f"{moved[1] - moved[0]} periods, of which those from position {max(latest, 0)} on must be purged",
             expected="a segment longer than look-ahead plus embargo, or one that ends earlier",
         )
     return Segment(start, stop)

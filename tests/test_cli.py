@@ -62,7 +62,7 @@ def test_explain_prints_windows_and_computes_no_feature(capsys: pytest.CaptureFi
     assert main(["explain", *SMALL]) == 0
     out = capsys.readouterr().out
     assert "purge" in out
-    assert "21 times" in out
+    assert "21 periods" in out
     assert not (Path.cwd() / ".bench" / "store" / "features").exists()
 
 

@@ -13,7 +13,7 @@ from harness.evaluation import evaluate, signal_notes
 from harness.predictions import Predictions
 from tests.test_evaluation import NAMES, START, TIMES, Both, market, signal
 
-SIZE = TIMES - START  # 50 test times of 20 instruments, three windows
+SIZE = TIMES - START  # 50 test periods of 20 instruments, three windows
 
 
 def predicted(score: Any = None, label: Any = None) -> Predictions:
@@ -37,14 +37,14 @@ def test_labels_that_are_not_known_yet_need_no_note_and_others_do() -> None:
     assert signal_notes(predicted(label=label), 3) == ()
     label[10] = np.nan
     (note,) = signal_notes(predicted(label=label), 3)
-    assert note.startswith("IC and rank IC are undefined at 1 of 47 test times (no label is known at 1)")
+    assert note.startswith("IC and rank IC are undefined at 1 of 47 test periods (no label is known at 1)")
 
 
 def test_one_forecast_for_everything_is_named_with_its_windows_and_what_to_change() -> None:
     score, _ = tables()
     score[20:40] = 0.5
     first, second = signal_notes(predicted(score), 3)
-    assert "undefined at 20 of 50 test times (all instruments have the same score at 20)" in first
+    assert "undefined at 20 of 50 test periods (all instruments have the same score at 20)" in first
     assert second.startswith("the model forecasts one number in 1 of 3 windows (first: window 1, from 2019-12-15)")
     assert "lambda_l1" in second
 
@@ -53,7 +53,7 @@ def test_a_score_that_differs_in_time_alone_is_no_forecast_of_one_number() -> No
     score, _ = tables()
     score[:] = np.arange(SIZE)[:, None]
     (note,) = signal_notes(predicted(score), 3)
-    assert "undefined at 50 of 50 test times (all instruments have the same score at 50)" in note
+    assert "undefined at 50 of 50 test periods (all instruments have the same score at 50)" in note
 
 
 def test_each_reason_is_counted() -> None:
@@ -64,7 +64,7 @@ def test_each_reason_is_counted() -> None:
     assert f"{NAMES - 1} of 1,000 predictions are missing (NaN)" in notes[0]
     for reason in ("the same score at 1", "the same label at 1", "fewer than two instruments", "infinite at 1"):
         assert reason in notes[1]
-    assert "at 4 of 50 test times" in notes[1]
+    assert "at 4 of 50 test periods" in notes[1]
 
 
 def test_times_without_rows_are_counted() -> None:
@@ -73,7 +73,7 @@ def test_times_without_rows_are_counted() -> None:
     offsets = np.minimum(plain.offsets, int(keep.sum()))
     cut = replace(plain, offsets=offsets, codes=plain.codes[keep], score=plain.score[keep], label=plain.label[keep])
     (note,) = signal_notes(cut, 3)
-    assert note.startswith("5 of 50 test times have no row, first 2020-01-09; the last row is of 2020-01-08")
+    assert note.startswith("5 of 50 test periods have no row, first 2020-01-09; the last row is of 2020-01-08")
 
 
 @pytest.mark.parametrize("constant", [True, False])

@@ -129,7 +129,7 @@ class TestDelisting:
         fall = result.value[23] - followed(*self.gone(), replace(config, delisted_loss=0.0)).value[23]
         assert fall == pytest.approx(-0.4 * result.shares[22, 0] * 10.0)
         note = next(n for n in result.notes if "written down" in n)
-        assert note.startswith("1 holding(s) had no price for 15 times and were written down to 60%")
+        assert note.startswith("1 holding(s) had no price for 15 periods and were written down to 60%")
         assert "S0 at 2020-02-04" in note
 
     def test_what_trades_again_is_sold_at_its_price(self):
@@ -267,7 +267,7 @@ class TestBenchmark:
         times = np.arange(1, 80)
         known = np.flatnonzero(~np.isnan(level))
         count = 79 if not known.size else int(((times <= known[0]) | (times > known[-1])).sum())
-        assert f"{count} of 79 test times" in str(caught.value)
+        assert f"{count} of 79 test periods" in str(caught.value)
 
     def test_a_hole_is_noted_and_its_return_counts_at_the_next_level(self):
         level = np.linspace(100, 120, 80)
@@ -275,7 +275,7 @@ class TestBenchmark:
         level[30:33] = np.nan
         result = self.under(level)
         assert (1 + result.benchmark).prod() == pytest.approx((1 + full.benchmark).prod())
-        assert "no level at 3 of 79 test times, first 2020-02-12" in " ".join(result.notes)
+        assert "no level at 3 of 79 test periods, first 2020-02-12" in " ".join(result.notes)
         assert full.notes == ()
 
 
@@ -314,7 +314,7 @@ class TestMissing:
         score[20:30, 1:] = np.nan
         notes = followed(close, score, FREE).notes
         assert len(notes) == 1
-        assert notes[0].startswith("topk=2 exceeds the instruments that have a score at 10 of 79 test times")
+        assert notes[0].startswith("topk=2 exceeds the instruments that have a score at 10 of 79 test periods")
 
 
 def rounded(change: Table) -> Table:

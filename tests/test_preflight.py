@@ -156,7 +156,7 @@ def test_a_calendar_that_goes_on_after_the_data_is_noted_by_run_and_sweep_and_no
     (tmp_path / "my" / "features" / "one.yaml").write_text(target)
     overrides = [*data(path), f"data.calendar={tmp_path}/days.txt", "features=one", "evaluation.significance=null"]
     result = run_experiment([*overrides, *PORTFOLIO], search_path=[tmp_path / "my"], observer=Silent())
-    assert any("20 of 96 test times have no row" in note for note in result.notes)
+    assert any("20 of 96 test periods have no row" in note for note in result.notes)
     assert result.snapshot.identity["year"] == {"periods": 252, "source": "daily, five days a week, by the calendar"}
     again = run_experiment([*overrides, *PORTFOLIO], search_path=[tmp_path / "my"], observer=Silent())
     assert again.reused
@@ -164,7 +164,7 @@ def test_a_calendar_that_goes_on_after_the_data_is_noted_by_run_and_sweep_and_no
     for command, prefix in ((["run"], "note "), (["run", "-m"], "note the only cell: ")):
         capsys.readouterr()
         assert main([*command, "--config-dir", str(tmp_path / "my"), *overrides, *PORTFOLIO]) == 0
-        assert f"{prefix}20 of 96 test times have no row" in " ".join(capsys.readouterr().out.split())
+        assert f"{prefix}20 of 96 test periods have no row" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_metric_is_given_the_fields_that_it_needs_at_the_rows_of_the_predictions() -> None:

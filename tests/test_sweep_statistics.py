@@ -239,7 +239,7 @@ def test_what_cannot_be_computed_is_said() -> None:
     found = sweep_statistics(short, metric="rank_IC", bootstrap=QUICK)
     assert found is not None
     assert "no marks by rank_IC: 12 defined values are fewer than 30, 5 times the look-ahead of 6" in caption(found)
-    assert "12 times are too few for 16 blocks" in caption(found)
+    assert "12 periods are too few for 16 blocks" in caption(found)
     undirected = sweep_statistics(CELLS, metric="turnover", bootstrap=QUICK)
     assert undirected is not None
     assert "no side of turnover is better" in caption(undirected)

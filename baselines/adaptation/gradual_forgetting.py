@@ -18,7 +18,7 @@ __all__ = ["Decay", "GradualForgetting"]
 
 @dataclass(frozen=True)
 class GradualForgetting:
-    """Weights that fall with age, in blocks of `step` times counted from the first train time.
+    """Weights that fall with age, in blocks of `step` periods counted from the first train time.
 
     The learning period of a window holds blocks 0 … K − 1, the newest perhaps unfinished; block k has age K − 1 − k.
 
@@ -35,7 +35,7 @@ class GradualForgetting:
     fade
         ``linear`` only: share of its weight that the oldest block loses, in (0, 1].
     half_life
-        ``exponential`` only: times in which the weight halves, > 0.
+        ``exponential`` only: periods (trading days of daily data) in which the weight halves, > 0.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class GradualForgetting:
                 f"{self.kind.capitalize()} forgetting needs `{needed}`.",
                 where=f"adaptation.{needed}",
                 got=None,
-                expected="a number in (0, 1]" if self.kind == "linear" else "a positive number of times",
+                expected="a number in (0, 1]" if self.kind == "linear" else "a positive number of periods",
             )
         if getattr(self, other) is not None:
             raise ConfigError(

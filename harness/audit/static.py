@@ -146,7 +146,7 @@ def _borders(evidence: Evidence) -> Iterator[Finding]:
                     f"window {window.index}",
                     f"{calendar.format(last)}, known {_date(calendar, last + ahead)}",
                     f"known by {_date(calendar, start)}"
-                    + (f", {config.windows.embargo} times before" if gap > ahead else ""),
+                    + (f", {config.windows.embargo} periods before" if gap > ahead else ""),
                 )
 
 
@@ -210,4 +210,4 @@ def _mean_ic(score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], off
 
 def _date(calendar: Calendar, position: int) -> str:
     last = len(calendar) - 1
-    return calendar.format(position) if position <= last else f"{calendar.format(last)} + {position - last} times"
+    return calendar.format(position) if position <= last else f"{calendar.format(last)} + {position - last} periods"

@@ -136,7 +136,7 @@ class Trial:
         note = (
             f"after {', '.join(where)}"
             if len(where) <= 3
-            else f"after each of {len(where)} times, {where[0]} … {where[-1]}"
+            else f"after each of {len(where)} cuts, {where[0]} … {where[-1]}"
         )
         checks = [Check.of("poison", _POISON, tuple(findings), note), self._foreign(whole), self._evaluated()]
         return [*checks, Check.of("adaptation", _ADAPTATION, named)], bool(findings)
@@ -164,7 +164,7 @@ class Trial:
         found = association(other, self.evidence.predictions, start)
         if found is None or found.times < _FEWEST_TIMES:
             return Check.skipped("foreign", _FOREIGN, "too few times lie beyond the memory of the features")
-        note = f"IC {found.ic:+.4f}, {found.z:+.1f} deviations, {found.times} times"
+        note = f"IC {found.ic:+.4f}, {found.z:+.1f} deviations, {found.times} periods"
         if abs(found.z) <= _DEVIATIONS:
             return Check.of("foreign", _FOREIGN, (), note)
         what = "Scores that were made without the real future agree with it."

@@ -148,7 +148,7 @@ class Verdict:
         if not self.clean:
             return f"LEAK  found by {', '.join(self.caught_by)}"
         wasted = max((at.waste for at in self.frontiers if at.waste is not None), default=0)
-        unused = f"; up to {wasted} times before the purge were never learned from" if wasted > 0 else ""
+        unused = f"; up to {wasted} periods before the purge were never learned from" if wasted > 0 else ""
         return f"clean  nothing used the future, as far as the {self.level} audit sees{unused}"
 
     def to_record(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def frontier_table(frontiers: Sequence[Frontier]) -> Grid:
     """Return one row per window: which learning times move its predictions."""
     rows = []
     for at in frontiers:
-        unused = "–" if at.waste is None else f"{max(at.waste, 0)} times"
+        unused = "–" if at.waste is None else f"{max(at.waste, 0)} periods"
         rows.append(Row(str(at.window), (at.decision, at.oldest or "none", at.newest or "none", unused)))
     columns = (*map(Column, ("decision", "oldest", "newest")), Column("unused before the purge", numeric=True))
     return Grid("learning times that move a prediction", "window", columns, tuple(rows))

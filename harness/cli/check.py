@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 
 from rich.console import Console
@@ -104,7 +105,7 @@ def _learn(selection: Selection, arguments: Arguments, out: Console, err: Consol
     learned = _beside(learn(snapshots), configured)
     folder = arguments.config_dir[0] if arguments.config_dir else "conf"
     path = arguments.out or f"{folder}/regression/learned-{suite.name}.yaml"
-    command = f"bench check {' '.join(arguments.targets)} --learn seeds={len(seeds)}"
+    command = f"bench check {shlex.join(arguments.targets)} --learn seeds={len(seeds)}"
     write_tolerances(learned, path, comment=_COMMENT.format(command=command, last=seeds[-1], base=suite.regression))
     moved = sum(isinstance(rule, Learned) for _, rule in learned.rules)
     out.print(f"{moved} learned tolerances written to {path}", markup=False, soft_wrap=True)

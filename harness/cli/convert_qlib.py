@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,7 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--horizon", type=int, default=20, help="the label's horizon, as in qlib's rolling (default: 20)"
     )
-    parser.add_argument("--step", type=int, default=20, help="times per test segment (default: 20)")
+    parser.add_argument("--step", type=int, default=20, help="periods (trading days) per test segment (default: 20)")
     parser.add_argument(
         "--as-is", action="store_true", help="take the file as it stands: one fit, its own label (no --horizon, --step)"
     )
@@ -76,6 +77,6 @@ def convert_qlib(arguments: Arguments, out: Console, err: Console) -> int:
     write_atomically(path, found.to_yaml().encode())
     out.print(f"written   {path}", markup=False, soft_wrap=True)
     if path.parent.name == "experiment":
-        command = f"bench run --config-dir {path.parent.parent} experiment={path.stem}"
+        command = shlex.join(["bench", "run", "--config-dir", str(path.parent.parent), f"experiment={path.stem}"])
         out.print(f"run       {command}", markup=False, soft_wrap=True)
     return 0

@@ -51,5 +51,5 @@ def explain(arguments: Arguments, out: Console, err: Console) -> int:
     out.print(tables.windows_summary(config, look_ahead), markup=False, soft_wrap=True)
     criteria = config.evaluation
     year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
-    out.print(f"a year    {year.periods:,} times ({year.source})", markup=False, soft_wrap=True)
+    out.print(f"a year    {year.periods:,} periods ({year.source})", markup=False, soft_wrap=True)
     return 0

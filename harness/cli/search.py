@@ -22,8 +22,8 @@ Search hyper-parameters on the validation period with Optuna's TPE sampler, and 
 best trial on the test range. The search never runs it.
 
 Every trial is an ordinary run on a schedule that is moved back: it is tested on the configured valid segment, stops
-early on the tail of train, and its data end before the first test decision. The last look-ahead times of valid are left
-out, because their labels reach into test. The same seed gives the same trials. The same command goes on where it
+early on the tail of train, and its data end before the first test decision. The last look-ahead periods of valid are
+left out, because their labels reach into test. The same seed gives the same trials. The same command goes on where it
 stopped: its finished runs are reused, with --storage also its trials. --trials counts all trials of a study.
 
 With --batch N the trials are asked for N at a time, and executor=local or executor=dask runs them at the same time. The

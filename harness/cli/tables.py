@@ -132,7 +132,7 @@ def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex)
             (
                 _dates(window.train, calendar),
                 _dates(window.valid, calendar),
-                f"{window.decision - window.learn_stop} times",
+                f"{window.decision - window.learn_stop} periods",
                 calendar.format(window.decision),
                 _dates(window.test, calendar),
                 f"{counts[window.train.start : window.train.stop].sum():,}",
@@ -150,8 +150,8 @@ def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
     """Return why the purge is as long as it is."""
     return (
         f"label     {config.label.expression_text}\n"
-        f"purge     a label is known {look_ahead} times after its own, so learning ends {look_ahead} times before the"
-        f" decision{'' if config.windows.embargo == 0 else f', and {config.windows.embargo} more of embargo'}"
+        f"purge     a label is known {look_ahead} periods after its own, so learning ends {look_ahead} periods before "
+        f"the decision{'' if config.windows.embargo == 0 else f', and {config.windows.embargo} more of embargo'}"
     )
 
 
@@ -182,7 +182,7 @@ def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | 
 def _year(result: ExperimentResult) -> str:
     """Return by what returns and ratios per year are annualised."""
     year = result.snapshot.identity["year"]
-    return f"a year    {year['periods']:,} times ({year['source']})\n"
+    return f"a year    {year['periods']:,} periods ({year['source']})\n"
 
 
 def _evidence(result: ExperimentResult) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import random
 import re
+import shlex
 from collections.abc import Callable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -71,7 +72,8 @@ def refuse_sweeps(overrides: Sequence[Override]) -> None:
                 where=key.lstrip("+~"),
                 got=line,
                 expected=f"one value, or a list {key}=[…]",
-                hint=f"`bench run -m {line}` runs one after the other; a text with a comma is {key}='\"{value}\"'",
+                hint=f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is "
+                f"""{key}='"{value}"'""",
             )
 
 

@@ -76,7 +76,7 @@ class WindowsConfig:
     kind
         ``expanding`` keeps the start of the train segment, ``sliding`` moves it along.
     step
-        Times per test segment, ≥ 1: the model is fitted again every `step` times.
+        Periods (trading days of daily data) per test segment, ≥ 1: the model is fitted again every `step` of them.
     train, valid
         First and last date of the segment in the first window, as `harness.data.dates` reads them: a date without a
         time is its whole day, month or year, null an open end. None: `split` cuts the calendar. Without `valid` beside
@@ -86,7 +86,7 @@ class WindowsConfig:
     split
         Shares of the calendar for train, valid and test where no dates are given, at most 1 together; valid may be 0.
     embargo
-        Times left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
+        Periods left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
     purge_valid
         Purge between train and valid too.
     include_valid

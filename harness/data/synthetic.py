@@ -1,4 +1,4 @@
-"""A seeded market whose premia drift, and whose best reachable forecast is known."""
+"""A seeded market whose premia drift, and of which the best forecast in expectation is known."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class SyntheticMarket:
     seed
         Every part has a random stream of its own, so that changing one option does not reshuffle the others.
     instruments
-        N.
+        How many instruments, N.
     days
-        T, business days from `start` on.
+        How many business days, T, from `start` on.
     start
         The first day; of a month or a year its first.
     drift
@@ -68,9 +68,9 @@ class SyntheticMarket:
     stable
         Share of the premia's mean square that never changes.
     time_scale
-        Steps: half-life of gradual drift, mean length of an abrupt regime, unit of the recurring periods.
+        Days: half-life of gradual drift, mean length of an abrupt regime, unit of the recurring periods.
     half_lives
-        Steps, of the characteristics body, shadow, vwap, range, volume.
+        Days, of the characteristics body, shadow, vwap, range, volume.
     noise
         Standard deviation of what blurs a characteristic (standard deviation 1) in the bars.
     volatility
@@ -82,13 +82,15 @@ class SyntheticMarket:
     members
         How many names the index holds: the largest by capitalisation.
     review_every
-        Steps from one review of the index to the next.
-    late_listings, delistings
-        Share of the instruments that are listed late, or delisted.
+        Days from one review of the index to the next.
+    late_listings
+        Share of the instruments that are listed after the first day.
+    delistings
+        Share of the instruments that are delisted before the last day.
     suspension_rate
-        Chance that a suspension begins in a step.
+        Chance that a suspension begins on a day.
     suspension_length
-        Its mean number of steps.
+        Its mean number of days.
     name
         For reports.
 

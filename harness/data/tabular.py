@@ -136,7 +136,7 @@ class TabularSource:
                 expected="the time only: each other column is an instrument of the price field"
                 if self.layout == "wide"
                 else "time and fields: each file is an instrument",
-                hint=f"data={self.layout} is a configuration for it; ~data.columns.{unread[0]} removes a column",
+                hint=f"data={self.layout} is a configuration for it; '~data.columns.{unread[0]}' removes a column",
             )
         column = self.columns["time"]
         if column in [other for name, other in self.columns.items() if name != "time"] or (

@@ -234,7 +234,7 @@ def describe(panel: Panel) -> dict[str, object]:
         "first": panel.calendar.format(0),
         "last": panel.calendar.format(len(panel.calendar) - 1),
         "frequency": frequency.name,
-        "times_per_year": frequency.periods_per_year,
+        "periods_per_year": frequency.periods_per_year,
         "prices": int(panel.traded.sum()),
         "rows": count,
         "missing": {name: float(np.isnan(values[rows]).sum() / max(count, 1)) for name, values in panel.fields.items()},

@@ -29,7 +29,7 @@ def _rows(predictions: Predictions) -> list[str]:
         busy = np.flatnonzero(counts)
         last = f"; the last row is of {shown(predictions.start + int(busy[-1]))}" if busy.size else ""
         notes.append(
-            f"{empty.size} of {counts.size} test times have no row, first {shown(predictions.start + int(empty[0]))}"
+            f"{empty.size} of {counts.size} test periods have no row, first {shown(predictions.start + int(empty[0]))}"
             f"{last}: nobody in the universe has a price there, and no metric counts them"
         )
     lacking = int(np.isnan(predictions.score).sum())
@@ -64,7 +64,7 @@ def _undefined(predictions: Predictions, look_ahead: int) -> list[str]:
     total = int(np.logical_or.reduce(list(reasons.values())).sum())
     why = ", ".join(f"{reason} at {count}" for reason, count in found.items())
     return [
-        f"IC and rank IC are undefined at {total} of {int(asked.sum())} test times ({why}), and those times do not "
+        f"IC and rank IC are undefined at {total} of {int(asked.sum())} test periods ({why}), and those do not "
         "count in them; metrics across instruments need at least two with different scores and labels"
     ]
 

@@ -28,7 +28,7 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
     result
         What the account did.
     periods_per_year
-        Calendar times in a year.
+        Periods in a year.
     """
     net = result.returns - result.cost
     series: dict[str, Doubles] = {

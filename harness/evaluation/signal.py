@@ -30,10 +30,10 @@ class SignalEvaluation:
         Share of the instruments on each side of the long-short portfolio, whose return is half of top minus bottom, and
         in the top whose turnover is counted.
     periods_per_year
-        Calendar times in a year, by which every return and ratio per year is annualised, the portfolio's too. None: by
+        Periods in a year, by which every return and ratio per year is annualised, the portfolio's too. None: by
         the calendar, see `harness.data.frequency.frequency_of`.
     lag
-        Times between the scores that turnover and autocorrelation compare.
+        Periods between the scores that turnover and autocorrelation compare.
 
     Raises
     ------

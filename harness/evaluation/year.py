@@ -55,7 +55,7 @@ def year_of(calendar: Calendar, configured: int | None, rules: Rules) -> Year:
     if frequency.is_exchange_daily:
         return Year(_QLIB_DAYS, f"{frequency.name}, by qlib's rules")
     note = (
-        f"qlib's {_QLIB_DAYS} times a year are those of a daily calendar of five weekdays; this one is "
+        f"qlib's {_QLIB_DAYS} periods a year are those of a daily calendar of five weekdays; this one is "
         f"{frequency.name}, and annualised by {frequency.periods_per_year}"
     )
     return Year(frequency.periods_per_year, f"{frequency.name}, by the calendar", note)

@@ -92,7 +92,7 @@ def alpha158() -> Mapping[str, str]:
 
 
 def alpha360() -> Mapping[str, str]:
-    """Return name → expression of the 360 values: 60 times of 6 fields, oldest first, divided by the newest."""
+    """Return name → expression of the 360 values: 60 periods of 6 fields, oldest first, divided by the newest."""
     return MappingProxyType(
         {
             f"{name.upper()}{lag}": f"Ref(${name}, {lag})/{by}" if lag else f"${name}/{by}"

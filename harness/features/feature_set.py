@@ -53,7 +53,7 @@ class FeatureSet:
             ahead = look_ahead(expression)
             if ahead > 0:
                 raise LookAheadError(
-                    f"Feature `{name}` reads {ahead} time(s) ahead.",
+                    f"Feature `{name}` reads {ahead} period(s) ahead.",
                     where=f"features: {name}",
                     got=str(expression),
                     expected="an expression that reads nothing later than its own time",
@@ -96,7 +96,7 @@ class Alpha158:
 
 @dataclass(frozen=True)
 class Alpha360:
-    """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 times of 5 prices and volume, scaled by now.
+    """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 periods of 5 prices and volume, scaled.
 
     Attributes
     ----------

@@ -24,8 +24,8 @@ class ForwardReturn:
     Attributes
     ----------
     horizon
-        How many times the position is held, at least 1. With an own `expression` it may be None, or must agree with the
-        expression's look-ahead.
+        For how many periods (trading days of daily data) the position is held. With an own `expression` it may be
+        None, or must agree with the expression's look-ahead.
     price
         The field that is traded at, such as ``$close`` or ``$open``; not read when `expression` is given.
     expression
@@ -73,5 +73,5 @@ class ForwardReturn:
 
     @property
     def look_ahead(self) -> int:
-        """How many times after its own time a label is known; derived from the expression, never configured."""
+        """How many periods after its own time a label is known; derived from the expression, never configured."""
         return look_ahead(parse(self.expression_text))

@@ -16,9 +16,9 @@ __all__ = ["INFIX", "OPERATORS", "Operator", "Parameter", "Reads"]
 class Parameter(Enum):
     """What an operator's trailing argument means."""
 
-    WINDOW = "a window: a whole number of times, or 0 for everything since the first time"
+    WINDOW = "a window: a whole number of periods, or 0 for everything since the first time"
     DECAY = "a span of at least 1, a smoothing factor between 0 and 1, or 0 for an expanding mean"
-    SHIFT = "a shift: a whole number of times, negative into the future, or 0 for the first time"
+    SHIFT = "a shift: a whole number of periods, negative into the future, or 0 for the first time"
     LEVEL = "a quantile level between 0 and 1"
     INSTRUMENT = "an instrument's code"
 

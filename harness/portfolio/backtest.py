@@ -122,8 +122,8 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         raise DataError(
             "Predictions and panel do not belong together: their calendars or instruments differ.",
             where="backtest",
-            got=f"{len(predictions.calendar)} times × {len(predictions.instruments)} instruments",
-            expected=f"{len(panel.calendar)} times × {len(panel.instruments)} instruments",
+            got=f"{len(predictions.calendar)} periods × {len(predictions.instruments)} instruments",
+            expected=f"{len(panel.calendar)} periods × {len(panel.instruments)} instruments",
         )
     market = market_of(panel, predictions.start, predictions.stop, config)
     account = _Account(config, len(panel.instruments))
@@ -264,8 +264,8 @@ def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, star
     if account.written_down:
         s, column = account.written_down[0]
         notes.append(
-            f"{len(account.written_down)} holding(s) had no price for {config.patience} times and were written down to "
-            f"{1.0 - config.delisted_loss:.0%} of their last price, first {panel.instruments[column]} at "
+            f"{len(account.written_down)} holding(s) had no price for {config.patience} periods and were written down "
+            f"to {1.0 - config.delisted_loss:.0%} of their last price, first {panel.instruments[column]} at "
             f"{panel.calendar.format(start + s)}; {account.returned} of them traded again and were sold. "
             "evaluation.portfolio.delisted_after and delisted_loss change that"
         )
@@ -274,7 +274,7 @@ def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, star
     if few.any():
         notes.append(
             f"topk={config.topk} exceeds the instruments that have a score at {int(few.sum())} of {few.size} test "
-            f"times (at least {int(scored[scored > 0].min())}): the portfolio then holds them all; lower "
+            f"periods (at least {int(scored[scored > 0].min())}): the portfolio then holds them all; lower "
             "evaluation.portfolio.topk"
         )
     if not account.has_traded and market.stop > 1:

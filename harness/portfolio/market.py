@@ -189,8 +189,8 @@ def _benchmark(
         returns[:] = change.sum(axis=1) / np.maximum(counts, 1)
         if (counts == 0).any():
             notes.append(
-                f"at {int((counts == 0).sum())} of {counts.size} test times no member traded: the universe's return is "
-                "0 there, and counts at the next price"
+                f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
+                "is 0 there, and counts at the next price"
             )
     else:
         returns[:] = _index(panel, span, notes)
@@ -219,7 +219,7 @@ def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
         covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
         raise DataError(
             f"The benchmark {panel.benchmark.name} does not cover the test range: the return of "
-            f"{int((~covered).sum())} of {times.size} test times is not known.",
+            f"{int((~covered).sum())} of {times.size} test periods is not known.",
             where="evaluation.portfolio.benchmark",
             got=f"levels {held}",
             expected=f"from before {shown(first)} to {shown(last)}",
@@ -229,7 +229,7 @@ def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
     holes = np.isnan(change)
     if holes.any():
         notes.append(
-            f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test times, "
+            f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
             f"first {shown(first + int(np.flatnonzero(holes)[0]))}: its return counts at the next level"
         )
     return np.where(holes, 0.0, change)

@@ -33,11 +33,11 @@ class TopkDropout:
     topk
         Instruments to hold.
     n_drop
-        Instruments replaced at most at each time.
+        Instruments replaced at most in each period.
     risk_degree
         Share of the cash at hand that is spent on purchases.
     hold_thresh
-        Times that an instrument is held before it may be sold.
+        Periods that an instrument is held before it may be sold.
     account
         Cash at the start.
     deal_price
@@ -66,7 +66,7 @@ class TopkDropout:
         ``no_volume``: no close, or a volume that is missing or zero, where the panel has volumes. ``no_close``: no
         close. None: ``no_volume``, by qlib's rules ``no_close``.
     delisted_after
-        Consecutive times without any price after which a holding is written down and gives up its place, by what is
+        Consecutive periods without any price after which a holding is written down and gives up its place, by what is
         known at that time. Should it trade again, it is sold at once. 0: never. None: 40, by qlib's rules never.
     delisted_loss
         Share of its last price that a written-down holding is valued less.

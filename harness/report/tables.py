@@ -104,7 +104,7 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
         rows.append((name, *(_metric(cell, m, differences.get(m.name), best[m.name]) for m in metrics)))
     for oracle in _oracles(report):
         values = [_number(m, oracle.get(m.name)) for m in metrics]
-        rows.append((Entry("oracle", detail="the best that anyone could forecast here"), *values))
+        rows.append((Entry("oracle", detail="the best forecast in expectation; a run may beat it by luck"), *values))
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
     heads = {"cell": False, **dict.fromkeys(columns.values(), True)}
     return Table(

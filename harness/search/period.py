@@ -135,8 +135,8 @@ def _moved(final: Schedule) -> Schedule:
         raise ConfigError(
             "The validation period is too short: no label in it is known before the final test range begins.",
             where="windows.valid",
-            got=f"{len(valid)} times",
-            expected=f"more than {final.look_ahead} times, the label's look-ahead",
+            got=f"{len(valid)} periods",
+            expected=f"more than {final.look_ahead} periods, the label's look-ahead",
         )
     tail = round(len(train) * len(valid) / (len(train) + len(valid)))
     needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
@@ -144,9 +144,9 @@ def _moved(final: Schedule) -> Schedule:
         raise ConfigError(
             "The train segment is too short to be cut into train and valid once more.",
             where="windows.train",
-            got=f"{len(train)} times, of which {tail} would be the trials' valid segment",
-            expected=f"a train segment whose tail, by the share of valid, has at least {needed} times",
-            hint="give more times to train, or a larger share to valid",
+            got=f"{len(train)} periods, of which {tail} would be the trials' valid segment",
+            expected=f"a train segment whose tail, by the share of valid, has at least {needed} periods",
+            hint="give more periods to train, or a larger share to valid",
         )
     border = train.stop - tail
     return replace(

@@ -132,6 +132,6 @@ def _check_blocks(blocks: int, count: int) -> None:
         raise ConfigError(
             "The times cannot be cut this way.",
             where="probability_of_backtest_overfitting.blocks",
-            got=f"{blocks} blocks of {count} times",
-            expected="an even number from 2 to 20, at least two times in each",
+            got=f"{blocks} blocks of {count} periods",
+            expected="an even number from 2 to 20, at least two periods in each",
         )

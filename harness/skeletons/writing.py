@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -87,10 +88,11 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
 
 def _command(kind: str, name: str, folder: Path) -> str:
     place = folder.as_posix()
-    choice = f"{KINDS[kind]}={name}"
+    choices = [f"{KINDS[kind]}={name}"]
     if kind == "data":
-        choice += f" data.path={place}/closes.csv features={name} windows.step=40"
-    return f"PYTHONPATH={place} bench run --config-dir {(folder / CONFIG_FOLDER).as_posix()} {choice}"
+        choices += [f"data.path={place}/closes.csv", f"features={name}", "windows.step=40"]
+    command = shlex.join(["bench", "run", "--config-dir", (folder / CONFIG_FOLDER).as_posix(), *choices])
+    return f"PYTHONPATH={shlex.quote(place)} {command}"
 
 
 def _filled(text: str, name: str) -> str:

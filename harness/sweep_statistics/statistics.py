@@ -267,7 +267,7 @@ def _overfitting(compared: Sequence[Candidate], notes: list[str]) -> BacktestOve
     returns = np.stack([c.at(_RETURNS, times) for c in having], axis=1)
     defined = int((~np.isnan(returns).any(axis=1)).sum())
     if defined < 2 * _BLOCKS:
-        notes.append(f"no probability of overfitting: {defined} times are too few for {_BLOCKS} blocks")
+        notes.append(f"no probability of overfitting: {defined} periods are too few for {_BLOCKS} blocks")
         return None
     return probability_of_backtest_overfitting(returns, _BLOCKS)
 

@@ -72,7 +72,7 @@ def test_the_frontier_finds_what_is_learned_and_what_is_wasted(tmp_path: Path) -
     moved, read = audit(left_out, Level.FULL), audit(left_out, Level.STATIC)
     assert [at.waste for at in moved.frontiers] == [at.waste for at in read.frontiers] == [60, 60]
     assert [at.newest for at in moved.frontiers] == [at.newest for at in read.frontiers]
-    assert "60 times before the purge were never learned from" in moved.summary
+    assert "60 periods before the purge were never learned from" in moved.summary
 
 
 def test_knowledge_of_the_real_future_is_told_from_chance(predictions: Predictions) -> None:

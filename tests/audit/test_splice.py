@@ -137,6 +137,6 @@ def test_a_full_audit_can_look_at_fewer_decisions(tmp_path: Path) -> None:
     assert len(windows) == 2
     assert windows[0] == 0
     note = next(check.note for check in verdict.checks if check.name == "poison")
-    assert note.startswith("after each of 4 times"), (
+    assert note.startswith("after each of 4 cuts"), (
         "the first and the last decision, a middle one, and once inside a window"
     )

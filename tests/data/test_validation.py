@@ -138,4 +138,4 @@ def test_the_description_counts_samples_not_cells():
     assert told["missing"] == {"close": 0.0, "high": 0.0, "low": 0.0, "open": 0.0, "volume": 0.0}
     assert told["benchmark"] == "SH000300"
     assert told["fingerprint"] == small_panel().fingerprint
-    assert describe(small_panel(hourly=True))["times_per_year"] > 1000
+    assert describe(small_panel(hourly=True))["periods_per_year"] > 1000

@@ -41,7 +41,7 @@ class DDGDA:
         ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published, with its
         leaks, which the fitted adaptation names.
     fea_imp_n
-        Proxy features, chosen by the importance of `choice_gbdt`; None takes all.
+        How many proxy features, chosen by the importance of `choice_gbdt`; None takes all.
     fea_names
         Proxy features by name, instead of a choice.
     importance
@@ -59,7 +59,7 @@ class DDGDA:
     sim_alpha
         Penalty of the ridge.
     gbdt
-        Parameters of the LightGBM.
+        The LightGBM of each block, where `sim_task_model` is ``gbdt``.
     choice_gbdt
         The LightGBM that chooses features.
     hist_step_n

@@ -144,7 +144,7 @@ class FittedDDGDA:
             raise ConfigError(
                 f"Window {window.index} has too little history for the weight model.",
                 where="adaptation.hist_step_n",
-                got=f"{known.values.shape[0]} times of similarity",
+                got=f"{known.values.shape[0]} periods of similarity",
                 expected=f"at least {needed}",
             )
         return known

@@ -32,9 +32,20 @@ class GbdtParameters:
     Attributes
     ----------
     rounds
-        Trees of a block's proxy; there is no early stopping.
-    learning_rate, colsample_bytree, subsample, lambda_l1, lambda_l2, max_depth, num_leaves
-        Passed on to LightGBM.
+        Trees to grow; there is no early stopping.
+    learning_rate
+        Shrinkage of each tree.
+    colsample_bytree
+        Share of the features that each tree may use.
+    subsample
+        Share of the rows that a tree would see; without effect, as rows are drawn only with a frequency, which neither
+        qlib's benchmark nor this class sets.
+    lambda_l1, lambda_l2
+        Penalty on the absolute, and on the squared, leaf values.
+    max_depth
+        Largest depth of a tree; −1 is unlimited.
+    num_leaves
+        Most leaves of a tree.
     min_leaf_share
         Smallest leaf as a share of the rows of the fit, so that a small block can still split; None keeps the
         library's 20.

@@ -117,8 +117,8 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
             raise RefusedError(
                 "The first meta-task has nothing to learn from.",
                 where="adaptation.meta_1st_train_end",
-                got=f"{at - span.start} times before its test segment",
-                expected=f"more than the look-ahead of {span.look_ahead} times",
+                got=f"{at - span.start} periods before its test segment",
+                expected=f"more than the look-ahead of {span.look_ahead} periods",
                 hint="a later date, or null for the earliest one with enough history",
             )
         test = Segment(at, min(at + span.step, span.stop))
@@ -172,7 +172,7 @@ def assign_phases(
             "No meta-task is left to train on.",
             where="adaptation.hist_step_n | adaptation.segments | adaptation.meta_1st_train_end",
             got="; ".join(sorted({f"{sum(u.phase is t.phase for u in short)} {t.phase}" for t in short})) or "no task",
-            expected=f"at least one task with {span.history} times of history that ends before the first final test",
+            expected=f"at least one task with {span.history} periods of history that ends before the first final test",
         )
     return tuple(short)
 

@@ -127,7 +127,7 @@ def whole_blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
         raise ConfigError(
             "The history is shorter than one block.",
             where="windows.step",
-            got=f"{max(stop - start, 0)} times with a known label",
+            got=f"{max(stop - start, 0)} periods with a known label",
             expected=f"at least {step}",
         )
     return split_blocks(start, whole, step)

@@ -61,7 +61,7 @@ def ic_over_time(report: Report) -> Figure:
     return Figure(
         "ic",
         "IC over time",
-        f"Line: mean over the last {width} times. Dots, shown while at most two cells are switched on: the value of "
+        f"Line: mean over the last {width} periods. Dots, shown while at most two cells are switched on: the value of "
         "each time. Neighbouring values share most of their label's return, so that a run of high values is less "
         "evidence than it looks.",
         tuple(variants),
@@ -127,7 +127,7 @@ def ic_decay(report: Report) -> Figure | None:
                     "error_y": error_bars(members, name),
                 }
             )
-        layout = {"xaxis": {"title": {"text": "horizon in times"}}, "yaxis": {"title": {"text": label}}}
+        layout = {"xaxis": {"title": {"text": "horizon in periods"}}, "yaxis": {"title": {"text": label}}}
         told = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
         variants.append(Variant(label, traces, layout, f"{label} by horizon: {told}."))
     return Figure(

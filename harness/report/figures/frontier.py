@@ -31,7 +31,7 @@ def audit_frontier(report: Report) -> Figure | None:
             for number, (key, label, mode) in enumerate(_LINES)
         ]
         waste = [f["waste"] for f in found if f["waste"] is not None]
-        summary = f"Largest waste of {cell.name}: {max(waste)} times." if waste else f"{cell.name} uses no sample."
+        summary = f"Largest waste of {cell.name}: {max(waste)} periods." if waste else f"{cell.name} uses no sample."
         layout = {"xaxis": {"title": {"text": "window"}, "type": "category"}, "yaxis": {"type": "date"}}
         variants.append(Variant(cell.name, traces, layout, summary))
     if not variants:
