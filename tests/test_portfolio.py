@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, DataError
-from harness.portfolio import PortfolioResult, TopkDropout, backtest, risk_analysis
+from harness.portfolio import PortfolioResult, TopkDropout, backtest, market_of, risk_analysis
 from harness.portfolio.topk_dropout import choose
 from harness.predictions import Predictions
 
@@ -396,6 +396,10 @@ class TestMistakes:
         with pytest.raises(DataError, match="1 traded price") as caught:
             backtest(panel, scores(panel, 0), replace(STRATEGY, trade_unit=100))
         assert caught.value.where == "S07 at 2020-01-09"
+        membership = panel.membership.copy()
+        membership[:, 7] = False  # nobody can buy it
+        others = replace(panel, membership=membership)
+        assert market_of(others, START, len(panel.calendar), replace(STRATEGY, trade_unit=100)).factor is not None
 
     def test_predictions_of_another_panel_are_refused(self):
         panel = market(0)

@@ -56,7 +56,8 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
 def like(code: str, known: Iterable[str]) -> str | None:
     """Return a hint that names the known code which `code` was probably meant to be, and what to change; None if none.
 
-    Leading zeros that a spreadsheet dropped, another Unicode normalisation, another case, a similar spelling.
+    Leading zeros that a spreadsheet dropped, invisible characters, another Unicode normalisation, another case, or a
+    similar spelling.
     """
     names = list(known)
     for plain, difference in (*_REWRITTEN, (str.casefold, "upper and lower case: write it as the prices do")):
@@ -82,7 +83,12 @@ def _normal(code: str) -> str:
     return unicodedata.normalize("NFC", code)
 
 
+def _visible(code: str) -> str:
+    return "".join(character for character in code if unicodedata.category(character) != "Cf")
+
+
 _REWRITTEN: tuple[tuple[Callable[[str], str], str], ...] = (
     (_without_zeros, "leading zeros: keep codes as text in both files, such as dtype=str in pandas"),
+    (_visible, "invisible characters: remove them, as with str.replace('\\u200b', '')"),
     (_normal, "Unicode normalisation: write it as the prices do, as with unicodedata.normalize"),
 )

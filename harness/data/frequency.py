@@ -17,7 +17,7 @@ _EXCHANGE_DAYS = 252  # what five trading days a week leave after holidays; the 
 _YEAR = 365.25
 _LOOKED_AT = 500  # active days; the beginning of a calendar, so that days appended to it change nothing
 _TWO_WEEKS = 14
-_ROUND_THE_CLOCK = 20  # bars a day at least, when a calendar is too short to show its weekends
+_ROUND_THE_CLOCK = np.timedelta64(20, "h")  # that a day's bars cover, when a calendar is too short to show its weekends
 # Days between two times → (times a year, what that is called). Other spacings are divided into the year.
 _NAMED = (
     (7.0, 52, "weekly"),
@@ -66,13 +66,14 @@ def frequency_of(calendar: Calendar) -> Frequency:
     """
     days, bars = np.unique(calendar.times.astype("datetime64[D]").astype(np.int64), return_counts=True)
     days, bars = days[:_LOOKED_AT], bars[:_LOOKED_AT]
-    per_day = _per_day(calendar.times[: int(bars.sum())], bars)
-    weekdays = _weekdays(days, bars)
+    times = calendar.times[: int(bars.sum())]
+    per_day = _per_day(times, bars)
+    weekdays = _weekdays(days, bars, round_the_clock=bool(_covered(times, bars) >= _ROUND_THE_CLOCK))
     active = {5: _EXCHANGE_DAYS, 7: 365}.get(weekdays, 52 * weekdays)
     called = {5: "five days a week", 7: "every day"}.get(weekdays, f"{weekdays} weekdays")
     if per_day > 1:
         return Frequency(per_day * active, f"{'hourly' if per_day == 24 else f'{per_day} times a day'}, {called}")
-    gaps = np.diff(calendar.times[: int(bars.sum())]) / np.timedelta64(1, "D")
+    gaps = np.diff(times) / np.timedelta64(1, "D")
     gap = float(np.median(gaps)) if gaps.size else 1.0
     if gap > 4.0 or (weekdays == 7 and gap > 1.25):
         return _apart(gaps, gap)
@@ -100,13 +101,19 @@ def _apart(gaps: npt.NDArray[np.float64], gap: float) -> Frequency:
     return Frequency(max(round(_YEAR / gap), 1), f"every {gap:g} days")
 
 
-def _weekdays(days: Days, bars: Days) -> int:
+def _covered(times: npt.NDArray[np.datetime64], bars: Days) -> np.timedelta64:
+    """Return how much of a day its bars cover, on the day on which they cover most; nothing for one bar a day."""
+    stops = np.cumsum(bars)
+    longest: np.timedelta64 = (times[stops - 1] - times[stops - bars]).max()
+    return longest + np.median(np.diff(times)) if longest > np.timedelta64(0) else longest
+
+
+def _weekdays(days: Days, bars: Days, *, round_the_clock: bool) -> int:
     """Return how many days of the week are in use."""
     weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
     if days[-1] - days[0] < _TWO_WEEKS:
         has_weekend = bool((weekday >= 5).any())
         sees_weekend = bool(((np.arange(days[0], days[-1] + 1) + 3) % 7 >= 5).any())
-        clock = not sees_weekend and float(np.median(bars)) >= _ROUND_THE_CLOCK
-        return 7 if has_weekend or clock else 5
+        return 7 if has_weekend or (round_the_clock and not sees_weekend) else 5
     count = np.bincount(weekday, weights=bars, minlength=7)
     return int((count >= count.max() / 2).sum())

@@ -156,6 +156,15 @@ class QlibBinSource:
     def _benchmark(self, times: int) -> Benchmark | None:
         if self.benchmark is None:
             return None
+        folder = _folder(self._features(), self.benchmark)
+        if not folder.is_dir():
+            raise DataError(
+                "The benchmark has no prices.",
+                where="data.benchmark",
+                got=self.benchmark,
+                expected=f"a code whose folder is in {folder.parent}",
+                hint="data.benchmark=null reads the folder without an index",
+            )
         level = np.full(times, np.nan, dtype=np.float32)
         self._read(self.benchmark, self.price_field, level)
         return Benchmark(name=self.benchmark, close=level)

@@ -100,12 +100,12 @@ def instruments_of(column: Column) -> Instruments:
         values = (values.cast(pa.large_string()) if is_text(kind) else values).dictionary_encode()
     encoded = values.unify_dictionaries()
     indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
-    texts = np.array([str(value) for value in encoded.chunk(0).dictionary.to_pylist()], dtype=np.str_)
-    used = np.flatnonzero(np.bincount(indices, minlength=texts.size))
-    names, inverse = np.unique(texts[used], return_inverse=True)
-    code = np.zeros(texts.size, dtype=np.int64)
+    texts = [str(value) for value in encoded.chunk(0).dictionary.to_pylist()]
+    used = np.flatnonzero(np.bincount(indices, minlength=len(texts)))
+    check_codes([texts[at] for at in used.tolist()], where=str(column.path))  # first: NumPy drops zero bytes at an end
+    names, inverse = np.unique(np.array(texts, dtype=np.str_)[used], return_inverse=True)
+    code = np.zeros(len(texts), dtype=np.int64)
     code[used] = inverse
-    check_codes(names.tolist(), where=str(column.path))
     ranks = np.arange(names.size)
     if declared:
         ranks[inverse] = used

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.frequency import frequency_of
-from harness.data.panel import Panel
+from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 
 __all__ = ["Finding", "check_keys", "check_panel", "check_unique", "describe", "repeated_hour", "validate"]
@@ -136,7 +136,8 @@ def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
 
     Fields named open, high, low, close, vwap and factor must be positive (prices need not with `any_sign`), volume not
     negative, high not below low, nothing infinite; NaN means "not traded" and is always allowed. There must be prices,
-    and members that have some. Fields of other names may hold any finite number.
+    and members that have some. Fields of other names may hold any finite number. A benchmark has a level at some time,
+    and its levels are as prices.
 
     Raises
     ------
@@ -164,13 +165,30 @@ def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
             got=f"{int(panel.membership.sum())} memberships and {int(panel.traded.sum())} prices",
             expected="at least one time at which a member has a price",
         )
-    if panel.benchmark is not None and not np.isfinite(panel.benchmark.close).any():
+    if panel.benchmark is not None:
+        _check_benchmark(panel, panel.benchmark, where, any_sign)
+    return panel
+
+
+def _check_benchmark(panel: Panel, benchmark: Benchmark, where: str, any_sign: bool) -> None:
+    """Refuse an index without a level at any time of the panel, or whose returns its levels cannot give."""
+    level, shown = benchmark.close, panel.calendar.format
+    if np.isnan(level).all():
         raise DataError(
             "The benchmark and the panel do not overlap.",
             where=where,
-            got=f"no level of {panel.benchmark.name} within {_period(panel.calendar)}",
+            got=f"no level of {benchmark.name} within {_period(panel.calendar)}",
+            hint="both need the same times: a day at 15:00 is not the same as that day without a time",
         )
-    return panel
+    bad = np.flatnonzero(np.isinf(level) | ((level <= 0) & (not any_sign)))
+    if bad.size:
+        raise DataError(
+            f"{bad.size} level(s) of the benchmark {benchmark.name} are not positive numbers.",
+            where=where,
+            got=_first([f"{shown(int(at))} {level[at]:g}" for at in bad[:_SHOWN]]),
+            expected="levels such as 3012.5, and no row where there is none",
+            hint="a missing level is left out, not 0; returns become levels in pandas: 100 * (1 + returns).cumprod()",
+        )
 
 
 def validate(panel: Panel) -> list[Finding]:

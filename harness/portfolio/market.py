@@ -162,7 +162,10 @@ def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
             hint=hint,
         )
     factor: Doubles = panel.fields["factor"][span].astype(np.float64)
-    lacking = ~np.isnan(close[span]) & ~(factor > 0)
+    # Who is bought at a time had a score, as a member, at the time before.
+    scored = np.zeros_like(panel.membership)
+    scored[1:] = panel.membership[:-1]
+    lacking = ~np.isnan(close[span]) & ~(factor > 0) & scored[span]
     if lacking.any():
         at, column = (int(v[0]) for v in np.nonzero(lacking))
         raise DataError(

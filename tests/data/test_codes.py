@@ -79,6 +79,13 @@ def test_whatever_codes_a_table_has_the_panel_has(tmp_path_factory, names):
         assert TabularSource(path=path, columns=COLUMNS, root=str(folder)).load().instruments == names
 
 
+def test_codes_filled_up_with_zero_bytes_are_refused_and_not_read_as_shorter_ones(tmp_path):
+    table = {"datetime": [np.datetime64("2020-01-01", "ns")] * 2, "instrument": ["A\0\0", "AB"], "close": [1.0, 2.0]}
+    pq.write_table(pa.table(table), tmp_path / "prices.parquet")
+    with pytest.raises(DataError, match=r"U\+0000"):
+        TabularSource(path="prices.parquet", columns=COLUMNS, root=str(tmp_path)).load()
+
+
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(names=codes())
 def test_whatever_codes_a_membership_has_are_read_as_they_were_written(tmp_path_factory, names):
@@ -138,6 +145,7 @@ def test_a_benchmark_that_some_file_would_change_is_refused_before_anything_is_w
         ("1.0", "000001", "leading zeros"),
         ("sh600000", "SH600000", "upper and lower case"),
         ("e\u0301", "\u00e9", "Unicode normalisation"),
+        ("SH600000\u200b", "SH600000", "invisible characters"),
         ("SH60000", "SH600000", "did you mean"),
     ],
 )
@@ -159,7 +167,7 @@ def test_a_membership_without_leading_zeros_names_both_codes_and_the_fix(tmp_pat
         assert "`1` and `000001` differ in leading zeros" in str(caught.value)
 
 
-@pytest.mark.parametrize(("code", "known"), [("1", "000001"), ("e\u0301", "\u00e9")])
+@pytest.mark.parametrize(("code", "known"), [("1", "000001"), ("e\u0301", "\u00e9"), ("A\u200b", "A")])
 def test_dropping_unknown_members_drops_none_that_a_program_wrote_in_another_way(code, known):
     panel = _panel(tuple(sorted(["X", known])))
     spans = spans_of(np.ones((4, 2), dtype=bool), panel.calendar, ("X", code))

@@ -44,6 +44,13 @@ def test_a_panel_that_is_written_is_read_back_exactly(folder):
     assert _source(folder).load().fingerprint == small_panel().fingerprint
 
 
+def test_an_index_that_the_folder_lacks_is_named_with_its_key(folder):
+    with pytest.raises(DataError, match="The benchmark has no prices") as caught:
+        _source(folder, benchmark="SH000905").load()
+    assert caught.value.where == "data.benchmark"
+    assert "data.benchmark=null" in str(caught.value)
+
+
 def test_hours_are_written_and_read_under_their_frequency(tmp_path):
     panel = small_panel(hourly=True)
     write_qlib_bin(panel, tmp_path / "bin", universe="some", freq="60min")

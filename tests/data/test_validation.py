@@ -66,6 +66,17 @@ def test_members_without_any_price_and_a_benchmark_elsewhere_are_refused():
         check_panel(silent, where="x")
 
 
+@pytest.mark.parametrize("level", [0.0, -5.0, np.inf, -np.inf])
+def test_a_benchmark_level_that_gives_no_return_is_refused_and_never_one_of_minus_everything(level):
+    levels = np.array([100.0, 101.0, level, np.nan, 102.0, 103.0], dtype=np.float32)
+    panel = replace(small_panel(), benchmark=Benchmark("SH000300", levels))
+    with pytest.raises(DataError, match=r"1 level\(s\) of the benchmark SH000300 are not positive numbers") as caught:
+        check_panel(panel, where="x")
+    assert f"2020-01-03 {level:g}" in str(caught.value)
+    if np.isfinite(level):
+        check_panel(panel, where="x", any_sign=True)
+
+
 DAY = 86_400_000_000_000
 
 
