@@ -255,3 +255,56 @@ def test_a_missing_folder_of_configuration_names_the_one_that_is_near(tmp_path: 
         Composer([tmp_path / "file"])
     with pytest.raises(ConfigError, match="does not exist"):
         Composer(["~nobody-of-this-name/x"])
+
+
+LINEAR = "_target_: baselines.models.linear.Linear\n"
+ODD_YAML: dict[str, tuple[str | bytes, str]] = {
+    "a zero byte": (LINEAR + "\0", "not YAML"),
+    "another encoding": (LINEAR.encode() + b"# \xe9\n", "not YAML"),
+    "a number": ("1", "no mapping"),
+    "a list": ("- 1\n", ""),
+    "nothing": ("", ""),
+    "an alias of itself": (LINEAR + "alpha: &a [*a]\n", "contains itself"),
+    "defaults of itself": ("defaults: [odd]\n" + LINEAR, "contains itself"),
+    "a thousand brackets": (LINEAR + "alpha: " + "[" * 1000 + "]" * 1000 + "\n", "nested without end"),
+    "a null key": (LINEAR + "null: 2\n", ""),
+    "bytes": (LINEAR + "alpha: !!binary aGVsbG8=\n", "model.alpha"),
+    "bytes as a key": (LINEAR + "!!binary aGVsbG8= : 1\n", "model"),
+    "a set": (LINEAR + "alpha: !!set {a}\n", ""),
+    "a tag of Python": (LINEAR + "alpha: !!python/object/apply:os.getcwd []\n", "not YAML"),
+    "a key twice": (LINEAR + "alpha: 1\nalpha: 2\n", "duplicate"),
+    "a tab": (LINEAR + "\talpha: 1\n", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_YAML)
+def test_a_file_of_odd_yaml_is_refused_in_one_message(tmp_path: Path, kind: str) -> None:
+    content, piece = ODD_YAML[kind]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/odd.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as caught:
+        compose_config(["model=odd"], search_path=[tmp_path])
+    assert piece in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "piece"),
+    [
+        ("hydra.run.dir=x", "output.runs"),
+        ("+hydra.job.x=1", "Hydra does not run it"),
+        ("hydra/launcher=joblib", "executor"),
+        ("hydra.searchpath=[own]", "--config-dir"),
+        ("choices.model=x", "changes nothing"),
+    ],
+)
+def test_settings_of_hydra_itself_are_not_accepted_and_ignored(override: str, piece: str) -> None:
+    with pytest.raises(UnknownKeyError) as caught:
+        compose_config([override])
+    assert piece in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["null", "1", "true", "''"])
+def test_a_group_that_is_given_no_name_lists_its_choices(value: str) -> None:
+    with pytest.raises(ConfigError, match="in the group `tracking`") as caught:
+        compose_config([f"tracking={value}"])
+    assert "mlflow, none" in str(caught.value)

@@ -15,7 +15,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.explanations import inside_null, no_yaml, not_composed, unknown_key
+from harness.config.explanations import (
+    endless,
+    inside_null,
+    no_mapping,
+    no_yaml,
+    not_composed,
+    not_ours,
+    unknown_key,
+)
 from harness.config.keys import place_of
 from harness.config.overrides import parse_overrides, refuse_sweeps
 from harness.config.records import ExperimentConfig, parse
@@ -61,6 +69,7 @@ class Composer:
     def tree(self, overrides: Sequence[str]) -> DictConfig:
         """Return the composed tree, references not yet resolved."""
         read = [self._plain(override) for override in parse_overrides(overrides)]
+        _refuse_not_ours(read)
         refuse_sweeps(read)
         _refuse_hydra(read)
         lines = [str(o.input_line) for o in read]
@@ -91,11 +100,19 @@ class Composer:
         return copy.deepcopy(self._trees[key])
 
 
+def _refuse_not_ours(overrides: Sequence[Override]) -> None:
+    """Refuse settings of Hydra's own, which nothing here reads, and what is recorded of a configuration."""
+    for override in overrides:
+        first = re.split(r"[./@]", override.key_or_group, maxsplit=1)[0]
+        if first in ("hydra", "choices"):
+            raise not_ours(override.key_or_group, str(override.input_line))
+
+
 def _is_change(override: Override) -> bool:
     """Return whether it gives a key that exists another value, so that it does not decide what else is composed."""
     key = override.key_or_group
     is_plain = not (override.is_add() or override.is_delete() or override.is_sweep_override())
-    return is_plain and override.package is None and "." in key and "/" not in key and not key.startswith("hydra.")
+    return is_plain and override.package is None and "." in key and "/" not in key
 
 
 def _changed(tree: DictConfig, change: Override) -> bool:
@@ -194,8 +211,14 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
             choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
     except (HydraException, OmegaConfBaseException) as error:
         raise not_composed(error, overrides, search_path) from error
-    except yaml.MarkedYAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise no_yaml(error) from error
+    except RecursionError as error:
+        raise endless() from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise no_mapping(error) from error  # OmegaConf's word for a file that is a number
     except ValueError as error:  # of a number in a file that has thousands of digits
         raise not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)

@@ -14,17 +14,61 @@ from harness.config.tree import group_options, known_keys
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.instantiate import join_key
 
-__all__ = ["inside_null", "no_yaml", "not_composed", "unknown_key"]
+__all__ = ["endless", "inside_null", "no_mapping", "no_yaml", "not_composed", "not_ours", "unknown_key"]
 
 
-def no_yaml(error: yaml.MarkedYAMLError) -> ConfigError:
+def no_yaml(error: yaml.YAMLError | UnicodeDecodeError) -> ConfigError:
     """Return the error for a file that is not YAML."""
-    mark = error.problem_mark
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    name = getattr(error, "name", None)
+    place = f"{mark.name}, line {mark.line + 1}" if mark is not None else name
+    reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else getattr(error, "reason", None)
     return ConfigError(
         "A configuration file is not YAML.",
-        where="a configuration file" if mark is None else f"{mark.name}, line {mark.line + 1}",
-        got=error.problem,
-        expected="KEY: VALUE lines, nested by spaces",
+        where=place or "a configuration file",
+        got=reason or _first_line(error),
+        expected="KEY: VALUE lines in UTF-8, nested by spaces",
+    )
+
+
+def no_mapping(error: Exception) -> ConfigError:
+    """Return the error for a file that holds one value."""
+    return ConfigError(
+        "A configuration file is no mapping.",
+        where="a configuration file",
+        got=_first_line(error),
+        expected="KEY: VALUE lines",
+    )
+
+
+def endless() -> ConfigError:
+    """Return the error for a file that holds itself: by its defaults, by an alias of YAML, or by its depth."""
+    return ConfigError(
+        "A configuration file contains itself, or is nested without end.",
+        where="a configuration file",
+        expected="defaults and aliases (*name) that do not lead back to their own file or value",
+    )
+
+
+def not_ours(key: str, given: str) -> UnknownKeyError:
+    """Return the error for a setting of Hydra's own, or for what is only recorded."""
+    near = {
+        "hydra.run": "output.runs=FOLDER says where runs go",
+        "hydra.sweep": "output.runs=FOLDER says where sweeps go",
+        "hydra.sweeper": "`bench search --help` lists its options",
+        "hydra/sweeper": "`bench search` tries values of an interval",
+        "hydra.launcher": "executor=local or executor=dask computes in parallel",
+        "hydra/launcher": "executor=local or executor=dask computes in parallel",
+        "hydra.searchpath": "--config-dir FOLDER adds a folder",
+        "hydra.verbose": "-v tells more",
+    }
+    hint = next((text for name, text in near.items() if key == name or key.startswith(f"{name}.")), None)
+    return UnknownKeyError(
+        f"`{key}` changes nothing here.",
+        where=key,
+        got=given,
+        expected="a key that `bench config` prints",
+        hint=hint or "the configuration is composed with Hydra's grammar, but Hydra does not run it",
     )
 
 
@@ -32,7 +76,7 @@ def not_composed(error: Exception, overrides: Sequence[str], search_path: Sequen
     """Return the error for overrides that Hydra cannot compose: a choice, a file or a key that does not exist."""
     text = str(error)
     cause = str(error.__cause__ or "")
-    group = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    group = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if group:
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or group_options(group[1], search_path)
         return ConfigError(
@@ -42,6 +86,9 @@ def not_composed(error: Exception, overrides: Sequence[str], search_path: Sequen
             expected=", ".join(options),
             hint=closest(group[2], options),
         )
+    odd = _odd_choice(text, overrides, search_path)
+    if odd is not None:
+        return odd
     if text.startswith("In '"):
         return ConfigError(
             "A configuration file cannot be composed.",
@@ -69,6 +116,25 @@ def not_composed(error: Exception, overrides: Sequence[str], search_path: Sequen
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
         return _unknown(name, given, siblings, near)
     return unreadable(overrides, error)
+
+
+def _odd_choice(text: str, overrides: Sequence[str], search_path: Sequence[Path]) -> ConfigError | None:
+    """Return the error for a group that is given a number, a truth value or null; None where it is none of these."""
+    if not text.startswith("Config group override must be"):
+        return None
+    for override in overrides:
+        key, _, value = override.partition("=")
+        options = group_options(key.lstrip("+"), search_path)
+        if options and value not in options:
+            hint = "`none` is the choice for nothing" if "none" in options else None
+            return ConfigError(
+                f"There is no `{value}` in the group `{key.lstrip('+')}`.",
+                where=key,
+                got=value,
+                expected=", ".join(options),
+                hint=hint,
+            )
+    return None
 
 
 def unknown_key(name: str, given: str, place: Place) -> UnknownKeyError:
@@ -107,4 +173,4 @@ def _unknown(name: str, given: str, siblings: Sequence[str], hint: str | None) -
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

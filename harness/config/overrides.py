@@ -131,7 +131,7 @@ def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     return ConfigError(
         "The command's overrides cannot be read.",
         where=_shown(" ".join(overrides) if wrong is None else wrong),
-        got=str(error).strip().splitlines()[0],
+        got=next(iter(str(error).strip().splitlines()), type(error).__name__),
         expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
         hint=f"{_quoting(wrong or '')}see `bench run --help`",
     )

@@ -20,7 +20,7 @@ from harness.evaluation import Metric, SignalEvaluation, check_extra
 from harness.execution import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
-from harness.instantiate import LATER, build_record
+from harness.instantiate import LATER, build_record, join_key
 from harness.interfaces import Adaptation, Model, Preprocess
 from harness.limits import Count, Fraction, Natural, Seed, check_limits
 from harness.observer import Observer
@@ -295,7 +295,31 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
+    _refuse_no_json(tree, "")
     return _built({str(k): v for k, v in tree.items()})
+
+
+def _refuse_no_json(node: object, path: str) -> None:
+    """Refuse values and names that YAML has and JSON has not, such as bytes."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if not isinstance(key, str | int | float):
+                raise _no_json(key, join_key(path, str(key)))
+            _refuse_no_json(value, join_key(path, str(key)))
+    elif isinstance(node, list | tuple):
+        for at, value in enumerate(node):
+            _refuse_no_json(value, f"{path}[{at}]")
+    elif not (node is None or isinstance(node, str | int | float)):
+        raise _no_json(node, path)
+
+
+def _no_json(value: object, where: str) -> ConfigError:
+    return ConfigError(
+        "This kind of value has no place in a configuration.",
+        where=where,
+        got=f"{type(value).__name__} {value!r}",
+        expected="a number, a text, a truth value, null, or lists and mappings of these",
+    )
 
 
 def _unresolved(error: OmegaConfBaseException) -> ConfigError:
