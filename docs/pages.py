@@ -16,31 +16,40 @@ sys.path.insert(0, str(ROOT))
 
 # In this order; a page that is not named comes after them.
 HOW_TO = (
-    "data",
+    "real-data",
     "bring-your-table",
+    "panels",
+    "data",
     "features",
     "model",
     "adaptation",
     "metric",
+    "experiments",
+    "portfolio",
+    "statistics",
     "report",
+    "search",
     "cluster",
-    "nightly",
     "snapshots",
+    "nightly",
+    "project",
     "mlflow",
+    "troubleshooting",
 )
 
 # Of a default that stands in a table; a longer one is read in the file beneath.
 WIDTH = 72
 
 # Around a table of keys: see stylesheets/extra.css.
-_OPENED, _CLOSED = ("", '<div class="keys" markdown="1">', ""), ("", "</div>", "")
+_OPENED, _KEYED = ("", '<div class="keys" markdown="1">', ""), ("", '<div class="keys keyed" markdown="1">', "")
+_CLOSED = ("", "</div>", "")
 
 
 def on_config(config: Any) -> Any:
     """Fill the how-to section with the pages that are there, and the configuration with a page per group."""
     found = sorted((ROOT / "docs" / "how-to").glob("*.md"), key=lambda p: (_rank(p.stem), p.stem))
     how_to = [{_title(path): f"how-to/{path.name}"} for path in found]
-    groups: list[Any] = ["reference/configuration.md", *({name: _page(name)} for name in _groups())]
+    groups = [{"All groups": "reference/configuration.md"}, *({name: _page(name)} for name in _groups())]
     config["nav"] = [_filled(_filled(entry, "How to", how_to), "Configuration", groups) for entry in config["nav"]]
     return config
 
@@ -139,7 +148,7 @@ def _keys(group: str, path: Path) -> list[str]:
     found = describe_file(group, path)
     if not found:
         return []
-    lines = [*_OPENED, "| key | accepts | default | meaning |", "| --- | --- | --- | --- |"]
+    lines = [*_KEYED, "| key | accepts | default | meaning |", "| --- | --- | --- | --- |"]
     for k in found:
         lines.append(f"| `{k.key}` | {_plain(k.accepts)} | {_cell(_value(k.value))} | {_cell(k.meaning)} |")
     return [*lines, *_CLOSED]

@@ -111,6 +111,14 @@ def test_an_experiment_gives_the_keys_of_the_main_file_too(own: Path) -> None:
     assert compose_config(["experiment=seeded", "seed=8"], search_path=[own]).seed == 8
 
 
+def test_an_experiment_whose_first_line_names_no_package_says_what_is_missing(own: Path) -> None:
+    (own / "experiment").mkdir()
+    text = "# Mine.\n# @package _global_\ndefaults:\n  - override /model: linear\n"
+    (own / "experiment" / "late.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="must be the first line"):
+        compose_config(["experiment=late"], search_path=[own])
+
+
 @pytest.mark.parametrize("override", ["hydra.run.dir=x", "hydra/launcher=joblib", "+hydra.sweeper.n_trials=3"])
 def test_a_setting_of_hydras_own_launcher_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="Hydra's own launcher") as caught:

@@ -95,6 +95,7 @@ def not_composed(error: Exception, overrides: Sequence[str], search_path: Sequen
             where=text.split("'")[1],
             got=_first_line(error),
             expected="a defaults list of groups and choices that exist",
+            hint="`# @package _global_` must be the first line of such a file" if "@experiment" in text else None,
         )
     there = re.search(r"An item is already at '([^']+)'", text) or re.search(r"'([^']+)' is already", text)
     if there:

@@ -2,7 +2,7 @@
 
 - `bash`: run by bash, the blocks of a page in one folder and in their order; a comment `<!-- not run: REASON -->`
   before it leaves one out, `<!-- exit code: N -->` says how it must end if not with 0.
-- `python`, `yaml` with a first line `# a/file.ext`: written there. Other Python is run, other YAML is read.
+- `python`, `yaml` with a first line `# a/file.ext` (in YAML after `# @package _global_`): written there. Other Python is run, other YAML is read.
 - `text`, `cron`: shown only.
 """
 
@@ -21,7 +21,7 @@ _FENCE = re.compile(
     r"```(?P<language>\S*)\n(?P<text>.*?)^```$",
     flags=re.MULTILINE | re.DOTALL,
 )
-_NAMED = re.compile(r"# ([\w./-]+\.(?:py|yaml))$")
+_NAMED = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.(?:py|yaml))$", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Block:
     @property
     def file(self) -> str | None:
         """The file that it is to be written to."""
-        named = _NAMED.match(self.text.partition("\n")[0])
+        named = _NAMED.match(self.text)
         return named[1] if named and self.language in ("python", "yaml") else None
 
 

@@ -56,7 +56,7 @@ def test_the_site_holds_nothing_but_pages_and_what_they_show(site: Path) -> None
 
 def test_no_key_is_wrapped_letter_by_letter(site: Path) -> None:
     page = (site / "reference" / "configuration-model.html").read_text(encoding="utf-8")
-    assert '<div class="keys">' in page
+    assert '<div class="keys keyed">' in page
     assert "stylesheets/extra.css" in page
     assert "white-space: nowrap" in (site / "stylesheets" / "extra.css").read_text(encoding="utf-8")
 
