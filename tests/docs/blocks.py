@@ -2,7 +2,8 @@
 
 - `bash`: run by bash, the blocks of a page in one folder and in their order; a comment `<!-- not run: REASON -->`
   before it leaves one out, `<!-- exit code: N -->` says how it must end if not with 0.
-- `python`, `yaml` with a first line `# a/file.ext` (in YAML after `# @package _global_`): written there. Other Python is run, other YAML is read.
+- `python`, `yaml` with a first line `# a/file.ext` (in YAML after `# @package _global_`): written there. Other Python
+  is run, other YAML is read.
 - `text`, `cron`: shown only.
 """
 
