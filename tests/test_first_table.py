@@ -12,7 +12,7 @@ from harness.sweep import plan_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {
-    **{"windows.split": [0.6, 0.2, 0.2], "data.instruments": 80, "data.members": 60, "data.days": 1000},
+    **{"windows.split": [0.64, 0.2, 0.16], "data.instruments": 80, "data.members": 60, "data.days": 1000},
     **{"model.num_boost_round": 20, "adaptation.choice_gbdt.rounds": 20},
 }
 
