@@ -13,7 +13,7 @@ from harness.interfaces import TimeWeights
 from harness.observer import Observer, Silent
 from harness.predictions import Predictions
 from harness.samples import SampleTable
-from harness.time_left import TimeLeft
+from harness.time_left import Countdown
 from harness.window_stage import Cache, Recipe, WindowReads, WindowStage, learning_segments
 from harness.windows import Window
 
@@ -63,20 +63,13 @@ def roll(
     """
     observer = observer or Silent()
     stage = window_stage(table, windows, recipe, cache=cache, observer=observer)
-    scored, left = [], TimeLeft()
-    left.expect("window", len(windows))
-    observer.start("windows", len(windows))
+    scored, countdown = [], Countdown(observer, "windows", len(windows))
     for at in range(len(windows)):
         began = time.perf_counter()
         scored.append(stage.score(at))
-        left.expect("window", -1)
-        if scored[-1].made:  # one from the store says nothing about the time that a fit takes
-            left.measured("window", time.perf_counter() - began)
-        observer.advance("windows")
-        seconds, at_least = left.seconds()
-        observer.estimate("windows", len(windows), seconds, at_least=at_least)
+        countdown.ended(time.perf_counter() - began if scored[-1].made else None)
     fitted = sum(one.made for one in scored)
-    observer.finish("windows", f"{fitted} fitted, {len(windows) - fitted} reused")
+    countdown.finish(f"{fitted} fitted, {len(windows) - fitted} reused")
     predictions = collect(table, windows, np.concatenate([one.score for one in scored]))
     return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 
-__all__ = ["TimeLeft"]
+from harness.observer import Observer
+
+__all__ = ["Countdown", "TimeLeft"]
 
 
 class TimeLeft:
@@ -40,3 +42,35 @@ class TimeLeft:
         least = min(known.values(), default=0.0) if alike else 0.0
         total = sum(known.get(kind, least) * count for kind, count in left.items())
         return total / workers, any(kind not in known for kind in left)
+
+
+class Countdown:
+    """Tells an observer of units of one kind, and how long the others will take: learned from those that were computed.
+
+    One that was found in the store says nothing about the others.
+
+    Parameters
+    ----------
+    observer, stage
+        Who is told of which stage.
+    total
+        How many units there are.
+    """
+
+    def __init__(self, observer: Observer, stage: str, total: int) -> None:
+        self._observer, self._stage, self._total, self._left = observer, stage, total, TimeLeft()
+        self._left.expect(stage, total)
+        observer.start(stage, total)
+
+    def ended(self, computed: float | None) -> None:
+        """Count a unit; `computed`: the seconds that it took, None when it was found, refused or failed."""
+        self._left.expect(self._stage, -1)
+        if computed is not None:
+            self._left.measured(self._stage, computed)
+        self._observer.advance(self._stage)
+        seconds, at_least = self._left.seconds()
+        self._observer.estimate(self._stage, self._total, seconds, at_least=at_least)
+
+    def finish(self, note: str = "") -> None:
+        """End the stage."""
+        self._observer.finish(self._stage, note)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.time_left import TimeLeft
+from harness.observer import Silent
+from harness.time_left import Countdown, TimeLeft
 
 
 def test_kinds_that_take_very_different_times_are_kept_apart() -> None:
@@ -35,3 +36,18 @@ def test_kinds_that_are_alike_are_bounded_by_the_fastest_known() -> None:
     left.expect("linear", -1)
     assert left.seconds(alike=True) == (20.0, True)
     assert left.seconds() == (5.0, True)
+
+
+def test_a_countdown_learns_from_what_was_computed_and_not_from_what_was_found() -> None:
+    class Recorder(Silent):
+        def __init__(self) -> None:
+            self.left: list[tuple[float, bool]] = []
+
+        def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
+            self.left.append((seconds, at_least))
+
+    observer = Recorder()
+    countdown = Countdown(observer, "trials", 4)
+    for computed in (None, 30.0, None, 10.0):
+        countdown.ended(computed)
+    assert observer.left == [(0.0, True), (60.0, False), (30.0, False), (0.0, False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,13 +29,15 @@ from harness.redaction import redacted
 from harness.regression import named_suite, standard_of, suite_names
 from harness.shelf import Shelf
 from harness.snapshot import read_snapshot
-from harness.suite import CaseRun, Run, Standard, Suite, run_case, run_suite
+from harness.suite import CaseRun, Result, Run, Standard, Suite, run_case, run_suite
+from harness.time_left import Countdown
 
 __all__ = [
     "EXIT_CODES",
     "Runner",
     "Selection",
     "Surviving",
+    "Timed",
     "add_results",
     "add_selection",
     "baselines_of",
@@ -232,27 +235,47 @@ def run_selection(
         return "above"
 
     run = run or Surviving(runner(selection, arguments, observer), told)
-    observer.start("cases", selection.count)
-    ended: list[CaseRun] = []
+    countdown = Countdown(observer, "cases", selection.count)
+    timed, ended = Timed(run), list[CaseRun]()
 
     def tell(_: CaseRun) -> None:
-        observer.advance("cases")
+        countdown.ended(timed.last())
 
     for suite, is_whole in selection.suites:
         standard = standard_for(arguments, suite.regression, selection.overrides)
         if is_whole:
-            ended += run_suite(suite, run, standard, tell)
+            ended += run_suite(suite, timed, standard, tell)
         else:
             for case in suite.cases:
-                ended.append(run_case(suite, case, run, standard))
+                ended.append(run_case(suite, case, timed, standard))
                 tell(ended[-1])
     if selection.recorded:
         standard = standard_for(arguments, "default", selection.overrides)
         for reference in selection.recorded:
             ended.append(_judge(reference, standard))
             tell(ended[-1])
-    observer.finish("cases")
+    countdown.finish()
     return tuple(ended)
+
+
+class Timed:
+    """Runs cases and remembers what the last one took, unless it was found in the store."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._took: float | None = None
+
+    def __call__(self, overrides: tuple[str, ...]) -> Result:
+        """Run one case."""
+        began = time.perf_counter()
+        result = self._run(overrides)
+        self._took = None if getattr(result, "reused", False) else time.perf_counter() - began
+        return result
+
+    def last(self) -> float | None:
+        """Return the seconds of the case that was run since the last call; None when none was computed."""
+        took, self._took = self._took, None
+        return took
 
 
 def write_file(path: str, text: str, option: str) -> None:

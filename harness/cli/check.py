@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from harness.cli.case_tables import print_verdicts
-from harness.cli.cases import EXIT_CODES, Selection, add_selection, run_selection, runner, select, write_file
+from harness.cli.cases import EXIT_CODES, Selection, Timed, add_selection, run_selection, runner, select, write_file
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.compare import (
@@ -24,6 +24,7 @@ from harness.compare import (
 from harness.errors import ConfigError
 from harness.regression import named_tolerances
 from harness.snapshot import Snapshot
+from harness.time_left import Countdown
 
 __all__ = ["add", "check"]
 
@@ -92,15 +93,15 @@ def _learn(selection: Selection, arguments: Arguments, out: Console, err: Consol
         )
     ((suite, _),) = selection.suites
     with ProgressObserver(err) as observer:
-        run = runner(selection, arguments, observer)
-        observer.start("runs", len(suite.cases) * len(seeds))
+        run = Timed(runner(selection, arguments, observer))
+        countdown = Countdown(observer, "runs", len(suite.cases) * len(seeds))
         snapshots: list[Snapshot] = []
         for case in suite.cases:
             names = (f"suite='{suite.name}'", f"case='{case.name}'")
             for seed in seeds:
                 snapshots.append(run((*case.overrides, *names, f"seed={seed}", "audit=none")).snapshot)
-                observer.advance("runs")
-        observer.finish("runs")
+                countdown.ended(run.last())
+        countdown.finish()
     configured = named_tolerances(arguments.regression or suite.regression, arguments.config_dir)
     learned = _beside(learn(snapshots), configured)
     folder = arguments.config_dir[0] if arguments.config_dir else "conf"

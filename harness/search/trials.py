@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.search.space import Space, read_space
 from harness.search.study import SeededStudy, open_study
 from harness.search.workers import StayingUp
 from harness.sweep import Outcome
+from harness.time_left import Countdown
 
 __all__ = ["search"]
 
@@ -55,16 +57,15 @@ def search(
     folder = Path(judge.reference.output.runs) / identity.name
     options = (direction, request.seed, request.batch, request.storage)
     with open_study(identity.name, asdict(identity), *options) as (study, others):
-        going = _Search(request, space, judge, study, folder, observer, tell)
         changes = identity.changes(others)
         if not study.finished() and changes is not None:
             observer.notice(
                 f"{changes} changed since this search was last run: a new study begins, and the trials of the old one "
                 "stay in the storage, unused"
             )
-        observer.start(_STAGE, request.trials)
+        going = _Search(request, space, judge, study, folder, Countdown(observer, _STAGE, request.trials), tell)
         interrupted = going.interrupted()
-        observer.finish(_STAGE)
+        going.countdown.finish()
     result = SearchResult(request, direction, judge.period, tuple(going.trials), folder, interrupted)
     write_atomically(folder / RECORD, result.to_json().encode())
     return result
@@ -79,7 +80,7 @@ class _Search:
     judge: Judge
     study: SeededStudy
     folder: Path
-    observer: Observer
+    countdown: Countdown
     tell: Callable[[TrialResult], None]
     trials: list[TrialResult] = field(default_factory=list)
 
@@ -105,14 +106,16 @@ class _Search:
             self._add(TrialResult(**told))
 
     def _run_batch(self, executor: Executor) -> None:
+        began = time.perf_counter()
         asked = self.study.ask(self.space.suggest, self.request.trials)
         ended = self.judge.run([one.value for one in asked], executor, self.folder)
         for one, cell in zip(asked, ended, strict=True):
             trial = judged(one.number, cell, self.request.metric)
             self.study.tell(one, trial.value, asdict(trial))
-            self._add(trial)
+            computed = cell.result is not None and not cell.result.reused
+            self._add(trial, (time.perf_counter() - began) / len(asked) if computed else None)
             self.tell(trial)
 
-    def _add(self, trial: TrialResult) -> None:
+    def _add(self, trial: TrialResult, computed: float | None = None) -> None:
         self.trials.append(trial)
-        self.observer.advance(_STAGE)
+        self.countdown.ended(computed)
