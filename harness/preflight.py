@@ -6,15 +6,18 @@ import numpy as np
 
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
+from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError
 from harness.evaluation import check_needs
 from harness.features.engine import check_fields
-from harness.features.expression import parse
+from harness.features.expression import fields_of, parse
 from harness.portfolio import TopkDropout, check_change, market_of
 from harness.samples import RowIndex, index_rows
 from harness.windows import Window
 
 __all__ = ["check"]
+
+_ANOTHER_UNIT = 1.5  # times the close, in the median: what no open, vwap or close of another hour is
 
 
 def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -> RowIndex:
@@ -38,6 +41,9 @@ def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -
         predict, the portfolio would hold everything there is, or its price, lots, limits or benchmark are missing.
     """
     check_fields(panel, {"label": parse(config.label.expression_text), **config.features.feature_set().asked_for()})
+    if config.label.expression is None:
+        for price in sorted(fields_of(parse(config.label.price)) & set(PRICES)):
+            _refuse_no_price(panel, price, slice(None), "label", "give a label of differences: 'label.expression=…'")
     check_needs(config.evaluation.extra, panel.fields)
     rows = index_rows(panel, listed=config.samples.rows == "listed")
     _check_windows(rows, panel, windows, needs_valid=config.model.needs_valid)
@@ -79,7 +85,46 @@ def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *,
         )
 
 
+def _refuse_no_price(panel: Panel, field: str, times: slice, where: str, hint: str) -> None:
+    """Refuse returns of a field that is 0 or negative for a member in these times."""
+    bad = (panel.fields[field][times] <= 0) & panel.membership[times]
+    if bad.any():
+        at, column = (int(v[0]) for v in np.nonzero(bad))
+        raise DataError(
+            f"Returns need positive prices, and {int(bad.sum()):,} values of `{field}` of members are 0 or negative.",
+            where=where,
+            got=f"{panel.instruments[column]} at {panel.calendar.format((times.start or 0) + at)}: "
+            f"{panel.fields[field][times][at, column]:g}",
+            expected="positive prices",
+            hint=hint,
+        )
+
+
+def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
+    """Refuse a deal price that is missing, or in another unit than the price at which holdings are valued."""
+    deal, price = (panel.fields[name][start:stop].astype(np.float64) for name in (field, panel.price_field))
+    known = (deal > 0) & panel.membership[start:stop] & panel.traded[start:stop]
+    if not known.any():
+        raise DataError(
+            "The deal price is missing in the whole test range.",
+            where="evaluation.portfolio.deal_price",
+            got=field,
+            expected=f"a field with prices, such as {panel.price_field}",
+        )
+    ratio = float(np.median(deal[known] / price[known]))
+    if not 1.0 / _ANOTHER_UNIT <= ratio <= _ANOTHER_UNIT:
+        raise DataError(
+            f"The deal price `{field}` is in another unit than `{panel.price_field}`, at which holdings are valued.",
+            where="evaluation.portfolio.deal_price",
+            got=f"a median of {ratio:.4g} times `{panel.price_field}` in the test range",
+            expected="about 1",
+            hint="both raw or both adjusted, and a vwap of amount and volume in matching units",
+        )
+
+
 def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
+    hint = "evaluation=signal judges forecasts without a portfolio"
+    _refuse_no_price(panel, panel.price_field, slice(max(start - 1, 0), stop), "evaluation.portfolio", hint)
     market = market_of(panel, start, stop, portfolio)
     members = (panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0)
     if portfolio.topk >= int(members.sum()):
@@ -94,11 +139,4 @@ def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int
         check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere
     if not (market.can_buy.any() and market.can_sell.any()):
         return  # a note of the result says that nothing was traded, and what would
-    price = panel.fields[portfolio.deal_price][start:stop]
-    if not ((price > 0) & panel.membership[start:stop] & panel.traded[start:stop]).any():
-        raise DataError(
-            "The deal price is missing in the whole test range.",
-            where="evaluation.portfolio.deal_price",
-            got=portfolio.deal_price,
-            expected=f"a field with prices, such as {panel.price_field}",
-        )
+    _check_deal_price(panel, portfolio.deal_price, start, stop)
