@@ -78,7 +78,8 @@ def _constant(predictions: Predictions) -> list[str]:
     where = predictions.calendar.format(int(predictions.window_starts[constant[0]]))
     return [
         f"the model forecasts one number in {len(constant)} of {len(spans)} windows (first: window {constant[0]}, from "
-        f"{where}): it learned nothing there; loosen its regularisation (for lightgbm smaller model.lambda_l1, "
+        f"{where}): it learned nothing, or its features are missing there; loosen its "
+        "regularisation (for lightgbm smaller model.lambda_l1, "
         "model.lambda_l2 and model.extra.min_data_in_leaf) or give it more rows or other features"
     ]
 

@@ -207,15 +207,25 @@ def _start(panel: Panel, values: Floats | None) -> npt.NDArray[np.int64]:
 
 
 def _position(panel: Panel, code: str) -> int:
+    if code in panel.instruments:
+        return panel.instruments.index(code)
     known = {instrument.upper(): at for at, instrument in enumerate(panel.instruments)}
-    if code.upper() not in known:
+    alike = [instrument for instrument in panel.instruments if instrument.upper() == code.upper()]
+    if len(alike) > 1:
+        raise DataError(
+            f"`Mask` reads `{code}`, and the panel has {len(alike)} instruments that differ from it in case alone.",
+            where=f"panel `{panel.name}`",
+            got=code,
+            expected=f"one of {', '.join(alike)}, as it is written there",
+        )
+    if not alike:
         raise DataError(
             f"The panel has no instrument `{code}`, which `Mask` reads.",
             where=f"panel `{panel.name}`",
             got=code,
             hint=closest(code.upper(), known),
         )
-    return known[code.upper()]
+    return known[alike[0].upper()]
 
 
 def _row_of(offsets: npt.NDArray[np.int64], codes: npt.NDArray[np.int32], panel: Panel) -> npt.NDArray[np.int64]:

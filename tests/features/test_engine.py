@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,15 @@ def test_a_label_of_a_field_that_is_not_there_names_what_to_set() -> None:
 def test_an_unknown_instrument_of_a_mask_suggests_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean `I001`"):
         compute_expression(make_panel(random_fields(3)), "Mask($close, I0001)")
+
+
+def test_a_mask_reads_the_instrument_that_is_written_so_and_none_of_two_that_differ_in_case() -> None:
+    panel = replace(make_panel({"close": np.arange(6.0).reshape(3, 2) + 1}), instruments=("AbC", "abc"))
+    for column, code in enumerate(panel.instruments):
+        masked = compute_expression(panel, f"Mask($close, {code})")
+        np.testing.assert_array_equal(masked, panel.fields["close"][:, [column, column]])
+    with pytest.raises(DataError, match="2 instruments that differ from it in case alone"):
+        compute_expression(panel, "Mask($close, ABC)")
 
 
 def test_features_can_be_computed_into_a_memory_map(tmp_path: Path) -> None:
