@@ -4,7 +4,7 @@
 ``conf/data``:
 
 ========================  =================================================================================
-`SyntheticMarket`         a simulated market whose best reachable forecast is known
+`SyntheticMarket`         a simulated market whose best forecast in expectation is known
 `TabularSource`           Parquet or CSV: long, wide, or a file per instrument
 `QlibBinSource`           qlib's directory format
 `DownloadSource`          an archive of that format, fetched by URL
