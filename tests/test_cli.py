@@ -149,7 +149,8 @@ def test_the_plan_of_a_sweep_looks_at_the_calendar_and_computes_nothing(capsys: 
     sweep = ["-m", *SMALL, "windows.step=40,60", "adaptation=rolling_retrain,gf_exp"]
     assert main(["run", "--plan", *sweep]) == 0
     assert "4 cells" in capsys.readouterr().out
-    assert {path.name for path in (Path.cwd() / ".bench" / "store").iterdir()} == {"panel"}
+    stages = {path.name for path in (Path.cwd() / ".bench" / "store").iterdir() if path.is_dir()}
+    assert stages == {"panel"}
     assert main(["run", *sweep[:-1]]) == 0
     capsys.readouterr()
     assert main(["run", "--plan", *sweep]) == 0

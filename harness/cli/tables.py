@@ -62,7 +62,7 @@ def result_table(result: ExperimentResult) -> Grid:
 def leaderboard_table(board: Leaderboard) -> Grid:
     """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics.
 
-    The reasons of cells without a result stand below the table.
+    Below each value stands its interval. The reasons of cells without a result stand below the table.
     """
     best = {metric: board.best(metric) for metric in board.metrics}
     rows, below = [], []
@@ -175,8 +175,12 @@ def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | 
     """Return a metric of a cell with its mark; the place of a mark is kept free, so that the digits stand in line."""
     value = row.values.get(metric)
     is_best = row.outcome == Outcome.DONE and value is not None and value == best
-    sign = mark(board.statistics, row.name, metric) or " " * (board.statistics is not None)
-    return Text(f"{board.metric(metric).text(value)}{sign}", style="bold green" if is_best else "")
+    room = " " * (board.statistics is not None)
+    sign = mark(board.statistics, row.name, metric) or room
+    record = board.metric(metric)
+    text = Text(f"{record.text(value)}{sign}", style="bold green" if is_best else "")
+    reach = record.interval(value, row.intervals.get(metric))
+    return text.append(f"\n{reach}{room}", style="not bold default") if reach else text
 
 
 def _year(result: ExperimentResult) -> str:
