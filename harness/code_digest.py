@@ -1,8 +1,8 @@
 """The digest of the code that computes a result: every own module that it imports, and the libraries' versions.
 
-What an import statement or ``importlib.import_module("literal")`` names is followed, wherever it stands. Code that is
-only named while the program runs (a computed module name, ``exec``, a plug-in's entry point), and data files that a
-module reads, cannot be seen and do not count.
+What an import statement or ``importlib.import_module("literal")`` names is followed, wherever it stands. Of a user's
+module its strings are followed too: data files beside it that they name, and code that it finds as it runs. What no
+text of the module names (a plug-in's entry point, a file whose name is a setting) cannot be seen and does not count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
+from harness.code_strings import Strings, named_files, named_folders, strings_of
 from harness.errors import ConfigError
 from harness.module_origin import Distribution, Origin, origin_of, read_source
 
@@ -27,6 +28,7 @@ __all__ = ["check_code_unchanged", "code_digest", "note_code", "own_modules", "u
 _BEGAN_NS = time.time_ns()
 _CALLS = (b"import_module", b"__import__")
 _STAR = ".*"
+_LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
 Stamp = tuple[int, int, int]
 
 
@@ -44,6 +46,10 @@ class _Source:
         SHA-256 of the bytes.
     when_run, when_called
         Modules that it imports when it is imported itself, and in all.
+    files
+        Name → place and SHA-256 of the files that its strings name, as they were when it was read.
+    folders
+        Where a module may lie that it imports and that nobody finds before it runs.
     loaded
         The specification under which the module was found loaded from these bytes; None before that.
     """
@@ -53,6 +59,8 @@ class _Source:
     digest: str
     when_run: tuple[str, ...]
     when_called: tuple[str, ...]
+    files: dict[str, tuple[Path, str]]
+    folders: tuple[str, ...]
     loaded: ModuleSpec | None = None
 
 
@@ -77,6 +85,8 @@ def code_digest(*modules: str) -> str:
     digest = hashlib.sha256(f"{sys.version_info[:3]} {platform.machine()}\0".encode())
     for name, source in sorted(own.items()):
         digest.update(f"{name}\0{source.digest}\0".encode())
+        for file, (_, content) in sorted(source.files.items()):
+            digest.update(f"{name}: {file}\0{content}\0".encode())
     for library in sorted(libraries, key=lambda found: (found.name, found.version, found.changed)):
         digest.update(f"{library.name}=={library.version} {library.changed}\0".encode())
     return digest.hexdigest()
@@ -89,13 +99,14 @@ def own_modules(*modules: str) -> dict[str, Path]:
 
 
 def user_code(*modules: str) -> dict[str, tuple[Path, str]]:
-    """Return name → file and SHA-256 of the own modules that are not this project's, by name."""
+    """Return name → file and SHA-256 of the own modules that are not this project's and of files that they name."""
     own, _ = _closure(modules)
-    return {
-        name: (source.origin.file, source.digest)
-        for name, source in sorted(own.items())
-        if source.origin.file is not None and not source.origin.ours
-    }
+    found: dict[str, tuple[Path, str]] = {}
+    for name, source in sorted(own.items()):
+        if source.origin.file is not None and not source.origin.ours:
+            found[name] = source.origin.file, source.digest
+            found |= {f"{name}: {file}": read for file, read in sorted(source.files.items())}
+    return found
 
 
 def note_code(module: str) -> None:
@@ -117,6 +128,9 @@ def check_code_unchanged() -> None:
     for source in tuple(_KNOWN.values()):
         if source.loaded is None and source.stamp is not None:
             source.loaded = _checked_spec(source)
+        for file, read in source.files.values():
+            if _file_digest(file) != read:
+                raise _changed(Origin(file.name, own=True, file=file), "while the run was going on")
 
 
 def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
@@ -133,7 +147,15 @@ def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distrib
     libraries: set[Distribution] = set()
     waiting = [(_root(name), True) for name in modules]
     done: set[tuple[str, bool]] = set()
-    while waiting:
+    folders: dict[str, None] = {}
+    unknown: list[tuple[str, bool]] = []
+    while waiting or (unknown and folders):
+        if not waiting:  # what is not on the path may lie where a module of the user's will have put it there
+            waiting = [(name, is_called) for name, is_called in unknown if origin_of(name, tuple(folders))]
+            unknown.clear()
+            done -= set(waiting)
+            if not waiting:
+                break
         name, is_called = waiting.pop()
         if (name, is_called) in done or (name, True) in done:
             continue
@@ -141,8 +163,9 @@ def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distrib
         if name.endswith(_STAR):
             waiting += [(found, True) for found in _submodules(name.removesuffix(_STAR))]
             continue
-        origin = origin_of(name)
+        origin = origin_of(name) or origin_of(name, tuple(folders))
         if origin is None:
+            unknown.append((name, is_called))
             continue  # an optional library that is not installed, or a name inside a module
         if origin.library is not None:
             libraries.add(origin.library)
@@ -152,6 +175,7 @@ def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distrib
         parent = name.rpartition(".")[0]
         waiting += [(parent, False)] if parent else []
         own[name] = source = _source(origin)
+        folders |= dict.fromkeys(source.folders)
         waiting += [(found, True) for found in (source.when_called if is_called else source.when_run)]
     return own, libraries
 
@@ -185,8 +209,59 @@ def _source(origin: Origin) -> _Source:
     content = read_source(origin)
     name = origin.name if spec is None else spec.name  # a module that is run is called __main__
     when_run, when_called = _imports(name, origin.search is not None, str(origin.file), content)
-    made = _KNOWN[origin.name] = _Source(origin, stamp, _digest(content), when_run, when_called, spec)
+    strings = strings_of(content) if _is_users(origin) else Strings()
+    files, named = _named(origin, strings)
+    by_text = (*named, *_by_text(name, origin, strings))
+    folders = () if strings == Strings() else tuple(map(str, named_folders(Path(str(origin.file)), strings)))
+    made = _KNOWN[origin.name] = _Source(
+        origin, stamp, _digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
+    )
     return made
+
+
+def _is_users(origin: Origin) -> bool:
+    return not origin.ours and origin.file is not None and origin.file.suffix == ".py" and origin.file.is_file()
+
+
+def _named(origin: Origin, strings: Strings) -> tuple[dict[str, tuple[Path, str]], list[str]]:
+    """Return the files that a module's strings name, and what those among them that are Python import."""
+    if origin.file is None or not strings.texts:
+        return {}, []
+    folder = origin.file.absolute().parent
+    files: dict[str, tuple[Path, str]] = {}
+    names: list[str] = []
+    for file in named_files(origin.file, strings):
+        read = _file_digest(file)
+        if read is None:
+            continue  # what cannot be read here tells so when the module reads it
+        files[Path(os.path.relpath(file, folder)).as_posix()] = file, read
+        if file.suffix == ".py":
+            names += _imports(origin.name, origin.search is not None, str(file), file.read_bytes())[1]
+    return files, names
+
+
+def _file_digest(file: Path) -> str | None:
+    """Return the SHA-256 of a file that a string names, of a large one that of its size and time; None without one."""
+    try:
+        found = os.stat(file)
+        return _stamped_digest(file, (found.st_size, found.st_mtime_ns, found.st_ino))
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _stamped_digest(file: Path, stamp: Stamp) -> str:
+    return _digest(repr(stamp[:2]).encode() if stamp[0] > _LARGE else file.read_bytes())
+
+
+def _by_text(name: str, origin: Origin, strings: Strings) -> list[str]:
+    """Return the modules that a module may find as it runs: by a string, a computed name, or code in a string."""
+    package = name if origin.search is not None else name.rpartition(".")[0]
+    found = [_absolute(text, package) for text in strings.modules]
+    found += [f"{package}{_STAR}"] if package and strings.package else []
+    for text in strings.code:
+        found += _imports(name, origin.search is not None, ".py", text.encode(errors="replace"))[1]
+    return [each for each in found if not each.startswith(".")]
 
 
 def _checked_spec(source: _Source) -> ModuleSpec | None:
@@ -245,9 +320,9 @@ def _is_as_loaded(spec: ModuleSpec, stamp: Stamp | None) -> bool:
 
 def _changed(origin: Origin, when: str) -> ConfigError:
     return ConfigError(
-        f"The file of a module was changed {when}: what runs is not what it says.",
+        f"A file of the code was changed {when}: what runs is not what it says.",
         where=str(origin.file),
-        got=f"another content than that of the loaded module {origin.name}",
+        got=f"another content than that which was counted for {origin.name}",
         expected="files that stay as they are until the run has ended",
         hint="run again; in a notebook restart the kernel, or importlib.reload the module",
     )

@@ -79,8 +79,8 @@ class Origin:
         return self.name.partition(".")[0] in _OURS
 
 
-def origin_of(name: str) -> Origin | None:
-    """Return where a module comes from, or None when there is none of this name.
+def origin_of(name: str, folders: Sequence[str] | None = None) -> Origin | None:
+    """Return where a module comes from, or None when there is none of this name, on the path or in `folders`.
 
     Below the first package that is not own code everything is like that package.
     """
@@ -92,7 +92,7 @@ def origin_of(name: str) -> Origin | None:
         if found is not None and not (found.own or (found.file is None and found.search)):
             return found
         at = f"{at}.{part}" if at else part
-        found = _one(at, None if found is None else found.search or ())
+        found = _one(at, folders if found is None else found.search or ())
         if found is None:
             return None
     return found
