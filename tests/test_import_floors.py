@@ -16,6 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "harness.file_names",
         "harness.markdown",
         "harness.module_origin",
+        "harness.code_strings",
         "harness.observer",
         "harness.plain_observer",
     ),
