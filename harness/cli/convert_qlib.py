@@ -27,6 +27,9 @@ examples:
 
 exit codes: 0 translated, 2 a file that is no workflow, or something without a counterpart"""
 
+# Horizon and step of qlib's rolling command.
+_ROLLING = 20
+
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:
     """Add the command."""
@@ -38,9 +41,11 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("workflow", metavar="FILE", help="qlib's YAML file")
     parser.add_argument(
-        "--horizon", type=int, default=20, help="the label's horizon, as in qlib's rolling (default: 20)"
+        "--horizon", type=int, metavar="N", help=f"the label's horizon, as in qlib's rolling (default: {_ROLLING})"
     )
-    parser.add_argument("--step", type=int, default=20, help="periods (trading days) per test segment (default: 20)")
+    parser.add_argument(
+        "--step", type=int, metavar="N", help=f"periods (trading days) per test segment (default: {_ROLLING})"
+    )
     parser.add_argument(
         "--as-is", action="store_true", help="take the file as it stands: one fit, its own label (no --horizon, --step)"
     )
@@ -51,11 +56,16 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
 
 def convert_qlib(arguments: Arguments, out: Console, err: Console) -> int:
     """Translate, then print or write."""
+    for name, value in (("--horizon", arguments.horizon), ("--step", arguments.step)):
+        if arguments.as_is and value is not None:
+            raise ConfigError(
+                f"`{name}` has no meaning beside `--as-is`.", where=name, got=value, expected="one of the two"
+            )
     workflow = read_workflow(Path(arguments.workflow))
     found = translate(
         workflow,
-        horizon=arguments.horizon,
-        step=arguments.step,
+        horizon=_ROLLING if arguments.horizon is None else arguments.horizon,
+        step=_ROLLING if arguments.step is None else arguments.step,
         as_qlib=arguments.as_qlib,
         as_is=arguments.as_is,
     )

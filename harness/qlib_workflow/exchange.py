@@ -47,8 +47,9 @@ def portfolio_of(workflow: Node, notes: list[str]) -> dict[str, Any] | None:
     notes += backtest.left_over((*_OF_BACKTEST, *_OF_EXCHANGE), "no counterpart")
     if backtest.content.get("benchmark", workflow.content.get("benchmark")) != workflow.content.get("benchmark"):
         notes.append(f"{backtest.path}.benchmark={backtest.code('benchmark')}: data.benchmark is the workflow's own")
-    if strategy.text("class") != "TopkDropoutStrategy":
-        notes.append(f"{strategy.path}.class={strategy.text('class')}: ours is TopkDropoutStrategy")
+    if strategy.text("class") != "TopkDropoutStrategy" or not strategy.of_qlib():
+        module = "" if strategy.of_qlib() else f" of {strategy.content['module_path']}"
+        notes.append(f"{strategy.path}.class={strategy.text('class')}{module}: ours is qlib's TopkDropoutStrategy")
         return None
     found = {key: given.content[key] for key in _OF_STRATEGY if key in given.content}
     account = backtest.content.get("account", _ACCOUNT)

@@ -72,11 +72,11 @@ def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
     """
     model = task.child("model")
     name = model.text("class")
-    if name not in _MODELS:
+    if name not in _MODELS or not model.of_qlib():
         raise ConfigError(
             "There is no counterpart of this model.",
             where=model.where("class"),
-            got=name,
+            got=name if model.of_qlib() else f"{name} of {model.content['module_path']}",
             expected=", ".join(_MODELS),
             hint=closest(name, _MODELS) or "`bench new model NAME` begins one of your own",
         )

@@ -155,11 +155,11 @@ def check_composes(found: Translation) -> None:
 
 def _features(handler: Node) -> str:
     name = handler.text("class")
-    if name not in _FEATURES:
+    if name not in _FEATURES or not handler.of_qlib():
         raise ConfigError(
             "There is no counterpart of this handler.",
             where=handler.where("class"),
-            got=name,
+            got=name if handler.of_qlib() else f"{name} of {handler.content['module_path']}",
             expected=", ".join(_FEATURES),
             hint=closest(name, _FEATURES) or "write its expressions with features=expressions",
         )

@@ -117,6 +117,11 @@ class Node:
             return None
         return str(found) if mark is None or mark.text is None else mark.text
 
+    def of_qlib(self) -> bool:
+        """Return whether the class that is named here is one of qlib's, as far as the file says."""
+        module = self.content.get("module_path")
+        return module is None or str(module).partition(".")[0] == "qlib"
+
     def where(self, key: str = "") -> str:
         """Return the place of a key, with its line, for errors; of the mapping itself without a key."""
         place = self._place(key) if key else self.path
@@ -152,7 +157,7 @@ def read_workflow(path: Path) -> Node:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         marks = {} if root is None else _marks(root, path)
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(
             "The workflow cannot be read.",
             where=str(path),
@@ -180,6 +185,21 @@ def read_workflow(path: Path) -> Node:
     return Node(content, "", path.name, marks)
 
 
+def _refuse_twice(keys: list[yaml.Node], path: str, file: Path) -> None:
+    """Refuse a key that stands twice in a mapping: YAML readers take one of them, and not all the same."""
+    seen: dict[str, int] = {}
+    for key in keys:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in seen:
+            raise ConfigError(
+                "A key stands twice in one mapping.",
+                where=f"{file.name}, line {line}: {path}.{name}" if path else f"{file.name}, line {line}: {name}",
+                got=f"also on line {seen[name]}",
+                expected="each key once",
+            )
+        seen[name] = line
+
+
 def _marks(root: yaml.Node, file: Path) -> dict[str, Mark]:
     """Return where everything stands and how it is written, aliases unfolded."""
     found: dict[str, Mark] = {}
@@ -200,6 +220,7 @@ def _marks(root: yaml.Node, file: Path) -> dict[str, Mark]:
                 walk(item, f"{path}[{at}]", inner)
         if isinstance(node, yaml.MappingNode):
             own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+            _refuse_twice([key for key, _ in own], path, file)
             for key, value in own:
                 walk(value, f"{path}.{key.value}" if path else str(key.value), inner)
             for key, value in node.value:

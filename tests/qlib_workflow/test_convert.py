@@ -281,6 +281,7 @@ def test_a_code_arrives_as_it_is_written(code: str, tmp_path: Path) -> None:
         ("account: 100000000", "account: {cash: 1}", "money"),
         ('provider_uri: "qlib_data"', 'provider_uri: "{{ DATA }}"', "template"),
         ("account: 100000000", "account: 100000000\n        open_cost: 0.5", "two places"),
+        ("alpha: 0.05", "alpha: 0.05\n            alpha: 0.7", "stands twice"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_with_its_line(old: str, new: str, piece: str, tmp_path: Path) -> None:
@@ -292,6 +293,19 @@ def test_what_cannot_be_converted_is_refused_with_its_line(old: str, new: str, p
         translate(read_workflow(path))
     assert f"line {at}" in str(caught.value.where), str(caught.value)
     assert piece in str(caught.value)
+
+
+@pytest.mark.parametrize("module", ["model.linear", "data.handler"])
+def test_a_class_of_the_same_name_that_is_not_qlibs_has_no_counterpart(module: str, tmp_path: Path) -> None:
+    path = text_of(tmp_path, (f"module_path: qlib.contrib.{module}", "module_path: my.own"))
+    with pytest.raises(ConfigError, match=r"of my\.own"):
+        translate(read_workflow(path))
+
+
+@pytest.mark.parametrize("option", ["--horizon", "--step"])
+def test_an_option_of_rolling_is_not_ignored_beside_as_is(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert-qlib", str(WORKFLOW), "--as-is", option, "5"]) == 2
+    assert option in capsys.readouterr().err
 
 
 def test_what_would_not_run_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +367,7 @@ def test_aliases_without_end_are_refused(depth: int, tmp_path: Path) -> None:
         read_workflow(path)
 
 
-@pytest.mark.parametrize("content", [None, "[1, 2]", "a: [1", "\x00"])
+@pytest.mark.parametrize("content", [None, "[1, 2]", "a: [1", "\x00", "a: " + "[" * 3000])
 def test_a_file_that_is_no_workflow_is_refused(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "workflow.yaml"
     if content is not None:
