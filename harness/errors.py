@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -176,6 +177,13 @@ def _shortened_line(line: str) -> str:
 
 def refused_by_the_system(error: OSError) -> HarnessError | None:
     """Return the operating system's refusal as a message: a place that cannot be written is no bug. None for others."""
+    if isinstance(error, FileNotFoundError) and not _has_current_folder():
+        return HarnessError(
+            "The current folder has been removed.",
+            where=os.environ.get("PWD", os.curdir),
+            expected="a folder that exists",
+            hint="cd to one, and run the command again",
+        )
     full = error.errno is None and any(words in str(error) for words in _FULL_DISK)
     if error.errno not in _REFUSALS and not full:
         return None
@@ -186,3 +194,11 @@ def refused_by_the_system(error: OSError) -> HarnessError | None:
         expected="a place that you may write to, with space left",
         hint="choose another one with output.runs=…, output.store=… or --out",
     )
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True

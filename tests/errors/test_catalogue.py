@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def test_a_mistake_is_told_clearly_and_leaves_nothing_behind(
     for piece in mistake.says:
         assert piece in shown.err, shown.err
     if "usage: " not in shown.err:
-        first, *lines = [line for line in shown.err.splitlines() if not line.startswith("note: ")]
+        # Notes and, on a slow machine, the progress come before it.
+        first, *lines = [line for line in shown.err.splitlines() if not re.match(r"note: |\d:\d\d:\d\d  ", line)]
         assert first.startswith("bench: ")
         assert first.rstrip().endswith((".", "…")), "the first line is one sentence"
         assert [line for line in lines if line.startswith("bench: ")] == [], "one message"
@@ -66,6 +68,17 @@ def test_what_the_system_refuses_for_no_fault_of_the_user_keeps_its_traceback(mo
     monkeypatch.setattr("harness.cli.explain.config_of", lost)
     with pytest.raises(FileNotFoundError):
         main(["explain"])
+
+
+def test_a_current_folder_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["explain"]) == 2
+    assert "has been removed" in capsys.readouterr().err
 
 
 def test_overrides_may_follow_an_option(capsys: pytest.CaptureFixture[str]) -> None:
