@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from typing_extensions import get_protocol_members
 from harness.errors import ConfigError
 from harness.interfaces import EXTENSIONS, TRAITS
 
-__all__ = ["check_object", "is_protocol", "lacking_methods", "members_of", "traits_of"]
+__all__ = ["attributes_of", "check_object", "is_protocol", "lacking_methods", "members_of", "traits_of"]
 
 # How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
 _NEAR = 0.85
@@ -34,6 +34,16 @@ def is_protocol(hint: object) -> bool:
 def members_of(protocol: type) -> list[str]:
     """Return the names that an object must have, sorted."""
     return sorted(get_protocol_members(protocol))
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """Return name → value of an object's own attributes, those in ``__slots__`` too."""
+    slots: list[str] = []
+    for cls in type(value).__mro__:
+        given = vars(cls).get("__slots__", ())
+        slots += [given] if isinstance(given, str) else list(given)
+    found = {name: getattr(value, name) for name in slots if not name.startswith("__") and hasattr(value, name)}
+    return found | dict(getattr(value, "__dict__", {}))
 
 
 def lacking_methods(cls: type, protocol: type) -> list[str]:
@@ -121,6 +131,26 @@ def _check_member(value: object, protocol: type, name: str, where: str) -> None:
             got="a method" if callable(found) else repr(found),
             expected=expected,
         )
+    if inspect.isfunction(declared) and not hasattr(value, "needs"):  # a metric with needs is given them too
+        _check_arguments(value, declared, name, where)
+
+
+def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:
+    """Refuse a method that cannot be called with the arguments that its protocol says."""
+    given = list(inspect.signature(declared).parameters)[1:]
+    try:
+        signature = inspect.signature(getattr(value, name))
+    except (TypeError, ValueError):
+        return  # compiled, and silent about its arguments
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ConfigError(
+            f"`{name}` of {_name(value)} takes other arguments.",
+            where=f"{where}.{name}",
+            got=f"{name}{signature}: {error}",
+            expected=f"{name}({', '.join(given)})",
+        ) from error
 
 
 def _optional(protocol: type) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Never
 import pydantic
 
 from harness.code_digest import note_code
-from harness.contracts import check_object, is_protocol, lacking_methods, members_of
+from harness.contracts import attributes_of, check_object, is_protocol, lacking_methods, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest
 from harness.limits import limits_of, out_of_range
 
@@ -110,7 +110,7 @@ def describe(value: object) -> object:
         return str(value) if isinstance(value, str) else value
     if isinstance(value, Path):
         return value.as_posix()
-    attributes = {k: describe(v) for k, v in sorted(vars(value).items()) if not k.startswith("_")}
+    attributes = {k: describe(v) for k, v in sorted(attributes_of(value).items()) if not k.startswith("_")}
     return {TARGET: _name(type(value)), **attributes}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.artifacts import ArtifactStore, Key, canonical_json, key_of
 from harness.blas import thread_limit
 from harness.contracts import check_object, traits_of
 from harness.data.fingerprint import fingerprint_arrays
+from harness.errors import DataError
 from harness.instantiate import describe
 from harness.interfaces import (
     FittedAdaptation,
@@ -226,13 +228,13 @@ class WindowStage:
         view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         train, valid = learning_segments(window, self.recipe.model)
         tested = table.features[table.index.rows(window.test.start, window.test.stop)]
-        with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
+        with _in_window(window), thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
             fitted = self.recipe.model.fit(
                 LearnSet(view, train, weights, blocks),
                 None if valid is None else LearnSet(valid_view, valid, weights),
             )
             check_object(fitted, FittedModel, "model.fit")
-            score = np.ascontiguousarray(fitted.predict(tested), dtype=np.float32)
+            score = _scores(fitted.predict(tested), len(tested), f"{_class_of(fitted)}.predict, window {window.index}")
         if keep is not None:
             fitted.save(keep("model"))
         reads = WindowReads(window.index, window.decision, preprocess_reads, view.reads, valid_view.reads)
@@ -352,3 +354,48 @@ def _read_reads(path: Path) -> WindowReads:
 
 def _positions(segment: Segment | None) -> list[int] | None:
     return None if segment is None else [segment.start, segment.stop]
+
+
+@contextmanager
+def _in_window(window: Window) -> Iterator[None]:
+    """Let the traceback of a model that fails say in which window it did."""
+    try:
+        yield
+    except Exception as error:  # somebody's own model may raise anything; it goes on as it is
+        error.add_note(f"in window {window.index}, while the model was fitted or predicted")
+        raise
+
+
+def _class_of(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _scores(predicted: object, rows: int, where: str) -> Floats:
+    """Return (n,) float32 what a model predicts, or refuse what is no forecast of each of the n rows.
+
+    Raises
+    ------
+    DataError
+        When it has another shape, is no number, or is infinite in float32; NaN is no forecast of a row, and allowed.
+    """
+    expected = f"({rows},) finite numbers, NaN for no forecast"
+    given = np.asarray(predicted)
+    try:
+        real = np.asarray(given, dtype=np.float64) if given.dtype.kind in "biufO" else None
+    except (TypeError, ValueError):
+        real = None
+    if real is None or real.shape != (rows,):
+        what = "None" if predicted is None else f"{given.dtype} {given.shape}"
+        raise DataError(
+            "The model predicts something else than a number per row.", where=where, got=what, expected=expected
+        )
+    with np.errstate(over="ignore"):
+        scores = np.ascontiguousarray(real, dtype=np.float32)
+    if np.isinf(scores).any():
+        raise DataError(
+            "The model predicts infinite values.",
+            where=where,
+            got=f"{int(np.isinf(scores).sum())} of {rows}, the first at row {int(np.isinf(scores).argmax())}",
+            expected=expected,
+        )
+    return scores

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from harness.config import compose_config
-from harness.contracts import check_object, traits_of
-from harness.errors import ConfigError
+from harness.contracts import attributes_of, check_object, traits_of
+from harness.errors import ConfigError, DataError
 from harness.interfaces import (
     EXTENSIONS,
     TRAITS,
@@ -23,7 +23,7 @@ from harness.interfaces import (
     Model,
     ModelTraits,
 )
-from harness.window_stage import learning_segments
+from harness.window_stage import _scores, learning_segments
 from harness.windows import Segment, Window
 
 WINDOW = Window(0, Segment(0, 50), Segment(60, 80), Segment(90, 100))
@@ -160,3 +160,52 @@ def test_nobody_reads_an_attribute_of_a_users_class_that_no_protocol_declares() 
             assert f'getattr({name}, "' not in text, path
             assert f'getattr(self.{name}, "' not in text, path
             assert f'hasattr({name}, "' not in text, path
+
+
+@pytest.mark.parametrize("fit", [lambda self, train: None, lambda self, train, valid, weights: None])
+def test_a_method_that_takes_other_arguments_is_refused_before_anything_is_fitted(fit: Any) -> None:
+    with pytest.raises(ConfigError, match="takes other arguments") as caught:
+        check_object(plain_with(fit=fit), Model, "model")
+    assert "fit(train, valid)" in str(caught.value)
+    check_object(plain_with(fit=lambda self, *arguments: None), Model, "model")
+    check_object(plain_with(fit=lambda self, train, valid, rounds=3: None), Model, "model")
+
+
+def test_the_attributes_of_slots_are_attributes_too() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Slotted:
+        depth: int = 3
+
+    class Below(Slotted):
+        pass
+
+    below = Below(4)
+    object.__setattr__(below, "rate", 0.1)
+    assert attributes_of(Slotted()) == {"depth": 3}
+    assert attributes_of(below) == {"depth": 4, "rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "got"),
+    [
+        (None, "None"),
+        (1.0, "float64 ()"),
+        (np.zeros((3, 1)), "float64 (3, 1)"),
+        (np.zeros(4), "float64 (4,)"),
+        (np.array(["a", "b", "c"]), "<U1 (3,)"),
+        (np.zeros(3, dtype=complex), "complex128 (3,)"),
+        (np.array([1.0, None, object()], dtype=object), "object (3,)"),
+        (np.array([0.0, np.inf, -np.inf]), "2 of 3, the first at row 1"),
+        (np.array([0.0, 0.0, 1e300]), "1 of 3, the first at row 2"),
+    ],
+)
+def test_what_is_no_forecast_of_each_row_is_refused_with_its_shape(predicted: object, got: str) -> None:
+    with pytest.raises(DataError, match="window 2") as caught:
+        _scores(predicted, 3, "mine.Fitted.predict, window 2")
+    assert got in str(caught.value)
+
+
+@pytest.mark.parametrize("predicted", [[1, 2, 3], np.array([1.0, 2.0, 3.0], dtype=object), np.arange(1, 4)])
+def test_numbers_of_any_kind_are_forecasts_and_nan_is_none(predicted: Any) -> None:
+    np.testing.assert_array_equal(_scores(predicted, 3, ""), np.array([1, 2, 3], dtype=np.float32))
+    assert np.isnan(_scores([np.nan], 1, "")).all()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.audit.verdict import Finding
+from harness.contracts import attributes_of
 from harness.data.panel import Panel
 from harness.samples import AsOfView, SampleTable
 
@@ -69,7 +70,7 @@ def changed_numbers(before: Mapping[str, str], after: Mapping[str, str]) -> tupl
 
 
 def _variables(part: object) -> Iterator[tuple[str, object]]:
-    yield from ((f"self.{name}", value) for name, value in vars(part).items())
+    yield from ((f"self.{name}", value) for name, value in attributes_of(part).items())
     yield from _reachable(type(part), type(part).__module__, set())
 
 
