@@ -316,3 +316,15 @@ def test_a_group_that_is_given_no_name_lists_its_choices(value: str) -> None:
     with pytest.raises(ConfigError, match="in the group `tracking`") as caught:
         compose_config([f"tracking={value}"])
     assert "mlflow, none" in str(caught.value)
+
+
+def test_the_rules_of_markets_are_those_of_the_portfolio_but_for_limits_lots_and_costs() -> None:
+    plain, china, us = (
+        compose_config([f"evaluation={name}"]).evaluation.portfolio
+        for name in ("portfolio", "portfolio_cn", "portfolio_us")
+    )
+    assert plain is not None
+    assert us is not None
+    assert plain == china
+    assert (us.limit_threshold, us.trade_unit, us.min_cost) == (None, None, 0.0)
+    assert (us.topk, us.n_drop, us.deal_price, us.rules) == (plain.topk, plain.n_drop, plain.deal_price, plain.rules)
