@@ -10,10 +10,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness.config import Composer, compose_config, composed_yaml, config_folder
+from harness.config.tree import main_groups
 from harness.errors import ConfigError
 
 CONF = config_folder()
-GROUPS = sorted(set(compose_config().choices) - {"experiment"})
+GROUPS = sorted(set(main_groups()) - {"experiment"})
 CHOICES = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
 NEEDED = {
     ("data", "tabular"): ["data.path=panel.parquet"],

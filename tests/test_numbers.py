@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
+from harness.config.tree import main_groups
 from harness.errors import ConfigError
 from harness.instantiate import TARGET, alternatives, build_record, hints_of, join_key, locate, record_of
 from harness.limits import bounds_of
 from harness.schema import experiment_schema
 
 NEEDED = {"data=tabular": ["data.path=x"], "data=qlib_bin": ["data.path=x"]}
-GROUPS = sorted(set(compose_config().choices) - {"experiment"})
+GROUPS = sorted(set(main_groups()) - {"experiment"})
 CHOICES = [f"{g}={p.stem}" for g in GROUPS for p in sorted((config_folder() / g).glob("*.yaml"))]
 BAD: tuple[Any, ...] = (
     *(math.nan, math.inf, -math.inf, 1e22, -1e22, -1, 0, True, False, 10**30, -(10**30), 10**400),
@@ -54,23 +55,25 @@ def places(cls: type, node: Mapping[str, Any], path: str) -> Iterator[tuple[type
                 yield from places(inner, {k: v for k, v in item.items() if k != TARGET}, key)
 
 
-def every_number() -> dict[str, tuple[type, Mapping[str, Any], str, str]]:
-    """Return class and field → where it first stands in a tree of some choice."""
-    found: dict[str, tuple[type, Mapping[str, Any], str, str]] = {}
+Number = tuple[type, Mapping[str, Any], str, str]
+
+
+@pytest.fixture(scope="module")
+def numbers() -> dict[str, tuple[str, Number]]:
+    """Return class and field → the group of the first choice in whose tree it stands, and where it stands there."""
+    found: dict[str, tuple[str, Number]] = {}
     for choice in CHOICES:
         tree = json.loads(compose_config([choice, *NEEDED.get(choice, [])]).composed)
         for cls, node, path in places(ExperimentConfig, tree, ""):
             for name, hint in hints_of(cls).items():
                 if numbers_in(hint) and f"{cls.__name__}.{name}" not in DATES:
-                    found.setdefault(f"{cls.__name__}.{name}", (cls, node, path, name))
+                    group = choice.partition("=")[0]
+                    found.setdefault(f"{cls.__name__}.{name}", (group, (cls, node, path, name)))
     return found
 
 
-NUMBERS = every_number()
-
-
-def test_the_walk_finds_the_numbers_of_all_groups() -> None:
-    assert len(NUMBERS) > 90
+def test_the_walk_finds_the_numbers_of_all_groups(numbers: dict[str, tuple[str, Number]]) -> None:
+    assert len(numbers) > 90
     for known in (
         "ExperimentConfig.seed",
         "GbdtParameters.rounds",
@@ -78,32 +81,40 @@ def test_the_walk_finds_the_numbers_of_all_groups() -> None:
         "Mlflow.timeout",
         "MLP.hidden_sizes",
     ):
-        assert known in NUMBERS
+        assert known in numbers
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_number_has_a_limit_at_both_ends(number: str) -> None:
-    cls, _, _, name = NUMBERS[number]
-    for hint in numbers_in(hints_of(cls)[name]):
-        kinds = {type(bound).__name__[0] for bound in bounds_of(hint)}
-        assert kinds == {"G", "L"}, f"{number}: {hint}"
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_number_has_a_limit_at_both_ends(group: str, numbers: dict[str, tuple[str, Number]]) -> None:
+    for number, (first, (cls, _, _, name)) in numbers.items():
+        if first == group:
+            for hint in numbers_in(hints_of(cls)[name]):
+                kinds = {type(bound).__name__[0] for bound in bounds_of(hint)}
+                assert kinds == {"G", "L"}, f"{number}: {hint}"
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_bad_number_is_refused_by_its_key_or_lies_within_the_limits(number: str) -> None:
-    cls, node, path, name = NUMBERS[number]
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_bad_number_is_refused_by_its_key_or_lies_within_the_limits(
+    group: str, numbers: dict[str, tuple[str, Number]]
+) -> None:
+    for first, number in numbers.values():
+        if first == group:
+            for bad in BAD:
+                _is_refused_or_within(number, bad)
+
+
+def _is_refused_or_within(number: Number, bad: Any) -> None:
+    cls, node, path, name = number
     key = join_key(path, name)
     hint = hints_of(cls)[name]
-    for bad in BAD:
-        values = [bad] if typing.get_origin(hint) is not tuple else [bad, [bad] * len(node.get(name) or [0])]
-        for value in values:
-            made, refusal = outcome(cls, {**node, name: value}, path)
-            if refusal is None:
-                assert within(hint, getattr(made, name)), f"{key}={value!r} was accepted as {getattr(made, name)!r}"
-            else:
-                assert str(refusal.where).startswith(path.partition("[")[0]), refusal
-                assert refusal.expected, refusal
-                assert name in str(refusal), refusal
+    for value in [bad] if typing.get_origin(hint) is not tuple else [bad, [bad] * len(node.get(name) or [0])]:
+        made, refusal = outcome(cls, {**node, name: value}, path)
+        if refusal is None:
+            assert within(hint, getattr(made, name)), f"{key}={value!r} was accepted as {getattr(made, name)!r}"
+        else:
+            assert str(refusal.where).startswith(path.partition("[")[0]), refusal
+            assert refusal.expected, refusal
+            assert name in str(refusal), refusal
 
 
 def outcome(cls: type, node: Mapping[str, Any], path: str) -> tuple[object, ConfigError | None]:
