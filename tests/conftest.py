@@ -1,8 +1,9 @@
-"""What all tests share: Hydra composes a tree once for all tests that ask for the same."""
+"""What all tests share: how OpenMP waits, and that Hydra composes a tree once for all tests that ask for the same."""
 
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from omegaconf import DictConfig
 
 from harness.config.compose import _compose
+
+# As the command says it before OpenMP is loaded: threads that spin while they wait take the cores of other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session", autouse=True)

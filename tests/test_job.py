@@ -16,7 +16,7 @@ from harness.observer import Silent
 from harness.shelf import Shelf
 from harness.stages import panel_key_of
 
-SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=20", "label.horizon=5"]
+SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=40", "label.horizon=5"]
 DDGDA = [
     *["adaptation=ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2", "adaptation.fea_imp_n=5"],
     *["adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
@@ -26,6 +26,13 @@ DDGDA = [
 def run_in(folder: Path, *overrides: str, shelf: Shelf | None = None, shared: bool = False) -> ExperimentResult:
     config = compose_config([*SMALL, f"output.store={folder}/store", f"output.runs={folder}/runs", *overrides])
     return run(config, Silent(), ArtifactStore(folder / "store"), shelf=shelf, shared=shared)
+
+
+@pytest.fixture(scope="module")
+def ddgda(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExperimentResult]:
+    """Return the folder of an experiment with DDG-DA, and its result."""
+    folder = tmp_path_factory.mktemp("ddgda")
+    return folder, run_in(folder, *DDGDA)
 
 
 def results_of(folder: Path) -> Counter[str]:
@@ -75,18 +82,22 @@ def test_a_shelf_carries_processed_tables_from_one_experiment_to_the_next(tmp_pa
     assert second.snapshot.digest == run_in(tmp_path / "fresh", "model.alpha=1").snapshot.digest
 
 
-def test_ddgda_is_fitted_once_for_every_model_and_its_proxy_data_once_for_every_alpha(tmp_path: Path) -> None:
-    run_in(tmp_path, *DDGDA)
-    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (1, 1)
-    run_in(tmp_path, *DDGDA, "model.alpha=1")
-    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (1, 1)
-    again = run_in(tmp_path, *DDGDA, "adaptation.alpha=1")
-    assert (results_of(tmp_path)["adaptation"], results_of(tmp_path)["proxy"]) == (2, 1)
-    assert again.snapshot.digest == run_in(tmp_path / "fresh", *DDGDA, "adaptation.alpha=1").snapshot.digest
+def test_ddgda_is_fitted_once_for_every_model_and_its_proxy_data_once_for_every_alpha(
+    ddgda: tuple[Path, ExperimentResult], tmp_path: Path
+) -> None:
+    folder, _ = ddgda
+    assert (results_of(folder)["adaptation"], results_of(folder)["proxy"]) == (1, 1)
+    run_in(folder, *DDGDA, "model.alpha=1")
+    assert (results_of(folder)["adaptation"], results_of(folder)["proxy"]) == (1, 1)
+    again = run_in(folder, *DDGDA, "adaptation.alpha=1")
+    assert (results_of(folder)["adaptation"], results_of(folder)["proxy"]) == (2, 1)
+    assert again.snapshot.digest == run_in(tmp_path, *DDGDA, "adaptation.alpha=1").snapshot.digest
 
 
-def test_what_an_adaptation_has_learned_stands_beside_the_snapshot(tmp_path: Path) -> None:
-    result = run_in(tmp_path, *DDGDA)
+def test_what_an_adaptation_has_learned_stands_beside_the_snapshot(
+    ddgda: tuple[Path, ExperimentResult], tmp_path: Path
+) -> None:
+    _, result = ddgda
     names = {path.name for path in (result.folder / "adaptation").iterdir()}
     assert {"weights.parquet", "weight_model.json", "similarity_0.npy", "meta_training.parquet"} <= names
     assert len(json.loads((result.folder / "adaptation" / "weight_model.json").read_text())["coefficients"]) == 4

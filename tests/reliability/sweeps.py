@@ -13,9 +13,11 @@ from tests.reliability.counted import LOG
 
 SWEEP = [
     *["data.instruments=24", "data.days=480", "data.members=16", "label.horizon=5", "windows.step=20"],
+    *["adaptation=rolling_retrain,gf_exp", "model._target_=tests.reliability.counted.CountedLinear"],
+]
+DDGDA = [
     *["adaptation=rolling_retrain,ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2"],
     *["adaptation.fea_imp_n=5", "adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
-    "model._target_=tests.reliability.counted.CountedLinear",
 ]
 CELLS = 2
 _MAIN = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"

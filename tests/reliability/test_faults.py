@@ -1,4 +1,7 @@
-"""Whatever ends a sweep, nothing half-written is ever visible, no finished window is computed again, no bit changes."""
+"""Whatever ends a sweep, nothing half-written is ever visible, no finished window is computed again, no bit changes.
+
+By day the sweep compares rolling retraining with gradual forgetting, by night with DDG-DA, which has more stages.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import pytest
 from harness.snapshot import read_snapshot
 from harness.store_care import damaged, entries
 from tests.reliability.counted import SLOW
-from tests.reliability.sweeps import finish, finished_windows, fits, made, scratch, snapshots, start
+from tests.reliability.sweeps import DDGDA, finish, finished_windows, fits, made, scratch, snapshots, start
 
 Undisturbed = tuple[dict[str, object], int, float]
 
@@ -26,9 +29,18 @@ Undisturbed = tuple[dict[str, object], int, float]
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """Snapshots, number of windows and seconds of the sweep that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+    return leave_alone(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_ddgda(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The same of the sweep with DDG-DA."""
+    return leave_alone(tmp_path_factory.mktemp("undisturbed_ddgda"), *DDGDA)
+
+
+def leave_alone(folder: Path, *overrides: str) -> Undisturbed:
     began = time.perf_counter()
-    finish(folder)
+    finish(folder, *overrides)
     seconds = time.perf_counter() - began
     assert len(fits(folder)) == len(finished_windows(folder)) == len(made(folder))
     return snapshots(folder), len(made(folder)), seconds
@@ -41,10 +53,10 @@ def check_what_is_visible(folder: Path) -> None:
         read_snapshot(path)
 
 
-def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, how: str) -> None:
+def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, how: str, *overrides: str) -> None:
     for moment in moments:
         before, known, fitted = made(folder), finished_windows(folder), len(fits(folder))
-        with start(folder, f"executor={how}") as process:
+        with start(folder, *overrides, f"executor={how}") as process:
             try:
                 process.wait(timeout=moment)
             except subprocess.TimeoutExpired:
@@ -55,7 +67,7 @@ def check_kills(folder: Path, moments: list[float], undisturbed: Undisturbed, ho
         assert not known & set(fits(folder)[fitted:]), "a finished window was fitted again"
         check_what_is_visible(folder)
     before, known, fitted = made(folder), finished_windows(folder), len(fits(folder))
-    finish(folder)
+    finish(folder, *overrides)
     after = made(folder)
     assert len(fits(folder)) - fitted == undisturbed[1] - len(known), "a window was fitted twice, or not at all"
     assert {name: after[name] for name in before} == before
@@ -77,20 +89,29 @@ def test_a_sweep_that_is_killed_twice_resumes_at_the_unfinished_window(
 @pytest.mark.nightly
 @pytest.mark.parametrize("how", ["serial", "local"])
 def test_a_sweep_that_is_killed_at_twenty_moments_gives_the_same_bytes(
-    tmp_path: Path, undisturbed: Undisturbed, how: str
+    tmp_path: Path, undisturbed_ddgda: Undisturbed, how: str
 ) -> None:
-    for at, moment in enumerate(moments(20, 2, undisturbed[2])):
-        check_kills(tmp_path / str(at), [moment], undisturbed, how)
+    for at, moment in enumerate(moments(20, 2, undisturbed_ddgda[2])):
+        check_kills(tmp_path / str(at), [moment], undisturbed_ddgda, how, *DDGDA)
 
 
-def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undisturbed) -> None:
-    with start(tmp_path) as first, start(tmp_path) as second:
+def check_two_at_once(folder: Path, undisturbed: Undisturbed, *overrides: str) -> None:
+    with start(folder, *overrides) as first, start(folder, *overrides) as second:
         for process in (first, second):
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
-    assert snapshots(tmp_path) == undisturbed[0]
-    assert len(made(tmp_path)) == len(fits(tmp_path)) == undisturbed[1]
-    assert scratch(tmp_path) == []
+    assert snapshots(folder) == undisturbed[0]
+    assert len(made(folder)) == len(fits(folder)) == undisturbed[1]
+    assert scratch(folder) == []
+
+
+def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    check_two_at_once(tmp_path, undisturbed)
+
+
+@pytest.mark.nightly
+def test_two_sweeps_with_ddgda_at_once_share_one_store(tmp_path: Path, undisturbed_ddgda: Undisturbed) -> None:
+    check_two_at_once(tmp_path, undisturbed_ddgda, *DDGDA)
 
 
 SMALL = ["adaptation=rolling_retrain", "windows.step=40", "executor.workers=2"]
@@ -187,9 +208,9 @@ def test_ctrl_c_takes_the_workers_down_and_leaves_nothing_half_written(tmp_path:
 
 @pytest.mark.nightly
 def test_dask_workers_that_are_killed_in_the_middle_of_a_sweep_change_nothing(
-    tmp_path: Path, undisturbed: Undisturbed
+    tmp_path: Path, undisturbed_ddgda: Undisturbed
 ) -> None:
-    with start(tmp_path, "executor=dask", "executor.workers=2") as process:
+    with start(tmp_path, *DDGDA, "executor=dask", "executor.workers=2") as process:
         killed: set[int] = set()
         while process.poll() is None and len(killed) < 3:
             seen = len(made(tmp_path))
@@ -200,7 +221,7 @@ def test_dask_workers_that_are_killed_in_the_middle_of_a_sweep_change_nothing(
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert killed
-    assert snapshots(tmp_path) == undisturbed[0]
+    assert snapshots(tmp_path) == undisturbed_ddgda[0]
     check_what_is_visible(tmp_path)
 
 
@@ -220,8 +241,10 @@ def test_ctrl_c_takes_a_dask_cluster_of_ones_own_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_a_byte_that_flips_in_any_stage_is_noticed_and_computed_again(tmp_path: Path, undisturbed: Undisturbed) -> None:
-    finish(tmp_path)
+def test_a_byte_that_flips_in_any_stage_is_noticed_and_computed_again(
+    tmp_path: Path, undisturbed_ddgda: Undisturbed
+) -> None:
+    finish(tmp_path, *DDGDA)
     for stage in sorted(path for path in (tmp_path / "store").iterdir() if path.is_dir()):
         for entry in sorted(path for path in stage.iterdir() if not path.name.startswith("."))[:2]:
             victim = max(
@@ -232,8 +255,8 @@ def test_a_byte_that_flips_in_any_stage_is_noticed_and_computed_again(tmp_path: 
             content[len(content) // 2] ^= 1
             victim.write_bytes(content)
     shutil.rmtree(tmp_path / "runs")
-    finish(tmp_path)
-    assert snapshots(tmp_path) == undisturbed[0]
+    finish(tmp_path, *DDGDA)
+    assert snapshots(tmp_path) == undisturbed_ddgda[0]
     check_what_is_visible(tmp_path)
 
 
@@ -292,7 +315,7 @@ def test_a_store_made_read_only_still_gives_what_it_holds(
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     finish(tmp_path, *where)
     assert snapshots(tmp_path) == undisturbed[0]
-    with start(tmp_path, *where, "model.alpha=7") as process:
+    with start(tmp_path, *where, "adaptation=rolling_retrain", "model.alpha=7") as process:
         _, errors = process.communicate(timeout=300)
     assert "The artifact store cannot be written." in errors
     assert "Traceback" not in errors
