@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,17 +59,27 @@ def test_the_wheel_holds_the_configuration_and_is_imported_from_the_new_environm
     assert has_configuration == "True"
 
 
-def test_the_main_job_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    done = run(installed / "bench", "run", "--json", *SMALL, folder=tmp_path)
+@pytest.fixture(scope="module")
+def ran(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Return the folder in which the main job ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("ran")
+    done = run(installed / "bench", "run", "--json", *SMALL, folder=folder)
     assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
-    assert (tmp_path / record["folder"] / "snapshot.json").is_file()
+    return folder, json.loads(done.stdout)
+
+
+def test_the_main_job_runs_from_the_wheel(ran: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = ran
+    assert (folder / record["folder"] / "snapshot.json").is_file()
     assert record["snapshot"]["metrics"]["overall"]["IC"] is not None
 
 
-def test_skeletons_and_the_template_of_the_report_travel_in_the_wheel(installed: Path, tmp_path: Path) -> None:
-    for arguments in (["new", "metric", "my_metric"], ["run", *SMALL], ["report"]):
-        done = run(installed / "bench", *arguments, folder=tmp_path)
+def test_skeletons_and_the_template_of_the_report_travel_in_the_wheel(
+    installed: Path, ran: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, _ = ran
+    for arguments in (["new", "metric", "my_metric"], ["report"]):
+        done = run(installed / "bench", *arguments, folder=folder)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "my_conf" / "evaluation" / "my_metric.yaml").is_file()
-    assert (tmp_path / "report.html").stat().st_size > 1_000_000
+    assert (folder / "my_conf" / "evaluation" / "my_metric.yaml").is_file()
+    assert (folder / "report.html").stat().st_size > 1_000_000

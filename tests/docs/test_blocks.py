@@ -18,7 +18,7 @@ from tests.docs.blocks import ROOT, SHOWN, Block, blocks, pages
 CSI300 = ROOT.parent / "shared" / "data" / "cn_csi300_2005"
 NAMES = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 # Seconds on two cores; the others are for the night.
-QUICK = ("docs/how-to/model.md",)
+QUICK = ("docs/how-to/metric.md",)
 PROMPT = 900  # seconds that one page may take
 
 

@@ -74,7 +74,13 @@ def learned(folder: Path, *overrides: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != "snapshot.json"}
 
 
-@pytest.mark.parametrize("preprocess", ["null", "${adaptation.preprocess}"], ids=["proxy data", "all features"])
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        pytest.param("null", id="proxy data"),
+        pytest.param("${adaptation.preprocess}", id="all features", marks=pytest.mark.nightly),
+    ],
+)
 def test_blocks_whose_proxies_workers_fit_give_the_same_bytes(tmp_path: Path, preprocess: str) -> None:
     given = f"adaptation.sim_preprocess={preprocess}"
     alone = learned(tmp_path / "serial", given)
