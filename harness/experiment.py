@@ -30,6 +30,7 @@ from harness.observer import Observer, Silent
 from harness.plain_observer import PlainObserver
 from harness.predictions import Predictions
 from harness.provenance import Cost, Stopwatch, peak_memory_mb
+from harness.redaction import without_secrets
 from harness.schedule import describe_windows
 from harness.shelf import Shelf
 from harness.snapshot import Snapshot, identity_digest, write_snapshot
@@ -196,7 +197,7 @@ def run(
 
 def _identity(job: Job, folder: Path) -> dict[str, Any]:
     return {
-        "config": settings_of(job.config),
+        "config": without_secrets(settings_of(job.config)),
         "data": {"name": job.panel.name, "fingerprint": job.panel.fingerprint},
         "look_ahead": job.config.label.look_ahead,
         "year": {"periods": job.year.periods, "source": job.year.source},

@@ -62,7 +62,10 @@ Value = TypeVar("Value")
 
 
 def settings_of(config: ExperimentConfig) -> dict[str, object]:
-    """Return everything configured that can change a number, but for the data, which count by their content."""
+    """Return everything configured that can change a number, but for the data, which count by their content.
+
+    Secrets stand in it, so that other values are other results: `without_secrets` before it is written.
+    """
     return {name: describe(getattr(config, name)) for name in _GROUPS}
 
 

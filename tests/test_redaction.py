@@ -15,7 +15,7 @@ from harness.cli import main
 from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.fill import _for_workers
-from harness.redaction import RedactedStream, redacted
+from harness.redaction import RedactedStream, redacted, without_secrets
 from harness.worker import work
 
 SECRET = "s3cr:t@/pä%40ss"
@@ -65,6 +65,36 @@ def test_secrets_of_the_environment_are_left_out_wherever_they_stand(monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:qu%40y8x@host")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "zz9plural")
     assert redacted("port 'qu%40y8x', qu@y8x and zz9plural") == "port '***', *** and ***"
+
+
+def test_a_variable_that_is_called_a_secret_is_one_wherever_its_value_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_TOKEN", "hunter2hunter2")
+    monkeypatch.setenv("PROXY_PASSWORD", "p4ssw0rdword")
+    for name, value in (("TOKEN", "ten"), ("X_CREDENTIALS", "/home/me/key.json"), ("RATE_TOKEN", "12345678")):
+        monkeypatch.setenv(name, value)
+    assert redacted("got hunter2hunter2 and p4ssw0rdword") == "got *** and ***"
+    assert redacted("ten /home/me/key.json 12345678") == "ten /home/me/key.json 12345678"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"api_key":"s3cr\\"et"}', "model:\n  api_key: s3cret\n", '"a": 1, "my.token": "s3cret"']
+)
+def test_a_key_of_json_or_yaml_that_is_called_a_secret_is_left_out(text: str) -> None:
+    assert "s3cr" not in redacted(text)
+    assert "***" in redacted(text)
+
+
+def test_a_secret_of_a_model_is_in_no_snapshot_but_keeps_its_fits_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "hunter2hunter2")
+    described = {
+        "model": {"_target_": "m.M", "api_key": "abc", "address": "x hunter2hunter2", "tokens": 3, "secret": ""}
+    }
+    assert without_secrets(described) == {
+        "model": {"_target_": "m.M", "api_key": "***", "address": "x ***", "tokens": 3, "secret": ""}
+    }
+    one, other = key_of("fit", model={"api_key": "s3cret-1"}), key_of("fit", model={"api_key": "s3cret-2"})
+    assert one.digest != other.digest
+    assert "s3cret" not in one.parts + other.parts
 
 
 def test_redacting_twice_changes_nothing() -> None:
