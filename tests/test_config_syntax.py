@@ -311,6 +311,14 @@ def test_settings_of_hydra_itself_are_not_accepted_and_ignored(override: str, pi
     assert piece in str(caught.value)
 
 
+def test_a_choice_that_is_called_like_a_number_is_told_how_to_be_written(own: Path) -> None:
+    (own / "model/Inf.yaml").write_text("_target_: own_syntax_model.Mine\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        compose_config(["model=Inf"], search_path=[own])
+    assert """model="'Inf'\"""" in str(caught.value)
+    assert compose_config(["model='Inf'"], search_path=[own]).choices["model"] == "Inf"
+
+
 @pytest.mark.parametrize("value", ["null", "1", "true", "''"])
 def test_a_group_that_is_given_no_name_lists_its_choices(value: str) -> None:
     with pytest.raises(ConfigError, match="in the group `tracking`") as caught:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
 from harness.config.keys import Place
-from harness.config.overrides import unreadable
+from harness.config.overrides import parse_overrides, unreadable
 from harness.config.tree import group_options, known_keys
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.instantiate import join_key
@@ -123,17 +123,17 @@ def _odd_choice(text: str, overrides: Sequence[str], search_path: Sequence[Path]
     """Return the error for a group that is given a number, a truth value or null; None where it is none of these."""
     if not text.startswith("Config group override must be"):
         return None
-    for override in overrides:
-        key, _, value = override.partition("=")
-        options = group_options(key.lstrip("+"), search_path)
-        if options and value not in options:
+    for override in parse_overrides(overrides):
+        key, value = override.key_or_group, str(override.input_line).partition("=")[2]
+        options = group_options(key, search_path)
+        if options and not isinstance(override.value(), str | list | Mapping):
             hint = "`none` is the choice for nothing" if "none" in options else None
             return ConfigError(
-                f"There is no `{value}` in the group `{key.lstrip('+')}`.",
+                f"There is no `{value}` in the group `{key}`: it is no text.",
                 where=key,
                 got=value,
                 expected=", ".join(options),
-                hint=hint,
+                hint=f"{key}=\"'{value}'\" makes it text" if value in options else hint,
             )
     return None
 
