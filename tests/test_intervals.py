@@ -149,10 +149,13 @@ def test_significance_is_part_of_the_identity_and_can_be_switched_off(tmp_path: 
     assert compose_config().evaluation.significance == Bootstrap()
 
 
-def summary_of(overall: dict[str, int], t: float | None, p: float | None) -> str:
+def summary_of(
+    overall: dict[str, int], t: float | None, p: float | None, year: str = "daily, five days a week, by the calendar"
+) -> str:
     """What the terminal says below the table of a run with these tests of the mean ICs."""
     tested = {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": t, "p": p}
-    identity = {"look_ahead": 6, "windows": [{"test": ["2019-01-01", "2019-02-01"]}]}
+    windows = [{"test": ["2019-01-01", "2019-02-01"]}]
+    identity = {"look_ahead": 6, "windows": windows, "year": {"periods": 252, "source": year}}
     metrics = {"overall": {"rows": 100, **overall}, "intervals": {"IC": tested, "rank_IC": tested}}
     snapshot = Snapshot("s", "c", identity, metrics, {"seconds": {}, "peak_memory_mb": 1})
     return result_summary(ExperimentResult(compose_config(), (), snapshot, Path("runs/c"), reused=True))
@@ -163,6 +166,12 @@ def test_the_terminal_prints_p_beside_t_and_counts_days_without_ic() -> None:
     assert "IC t = 3.12 (p = 0.089)" in told
     assert "21 of 174 test days have no defined IC" in told
     assert "no defined IC" not in summary_of({"days": 174, "undefined_days": 0}, 3.12, 0.0891)
+
+
+@pytest.mark.parametrize("calendar", ["hourly, every day, by the calendar", "weekly, by the calendar"])
+def test_the_terminal_calls_no_hour_and_no_week_a_day(calendar: str) -> None:
+    told = summary_of({"days": 174, "undefined_days": 21}, 3.12, 0.0891, calendar)
+    assert "21 of 174 test periods have no defined IC" in told
 
 
 def test_the_terminal_says_why_there_is_no_t_value() -> None:

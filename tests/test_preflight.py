@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_what_the_panel_cannot_give_is_refused(tmp_path: Path) -> None:
     path, compose = write(tmp_path), Composer()
     for overrides, what in FAULTS:
         assert what in refuses(compose([*data(path), *PORTFOLIO, *overrides]))
+
+
+def test_the_portfolio_that_a_message_proposes_is_taken(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    chosen = [*data(path), *PORTFOLIO]
+    told = refuses(compose_config([*chosen, "evaluation.portfolio.topk=50", "evaluation.portfolio.n_drop=5"]))
+    proposed = re.findall(r"evaluation\.portfolio\.\w+=\d+", told)
+    assert len(proposed) == 2
+    config = compose_config([*chosen, *proposed])
+    panel = config.data.load()
+    check(config, panel, resolve_windows(config.windows, panel.calendar, config.label.look_ahead))
 
 
 @pytest.mark.parametrize(

@@ -209,9 +209,12 @@ def _test(test: Mapping[str, float | None]) -> str:
 
 
 def _undefined(result: ExperimentResult) -> str:
-    """Return how many test days the mean IC leaves out: of labels that are not known yet, or where nothing varies."""
+    """Return how many test times the mean IC leaves out: of labels that are not known yet, or where nothing varies."""
     lacking = result.metrics["undefined_days"]
-    return f"; {lacking:,} of {result.metrics['days']:,} test days have no defined IC" if lacking else ""
+    if not lacking:
+        return ""
+    times = "days" if "daily" in result.snapshot.identity["year"]["source"] else "periods"
+    return f"; {lacking:,} of {result.metrics['days']:,} test {times} have no defined IC"
 
 
 def _dates(segment: Segment | None, calendar: Calendar) -> str:

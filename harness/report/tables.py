@@ -234,7 +234,8 @@ def command(cell: Cell) -> str | None:
 
 def _metric(cell: Cell, metric: MetricRecord, difference: Difference | None, best: float | None) -> Entry:
     value = cell.overall.get(metric.name)
-    reach = metric.interval(value, cell.intervals.get(metric.name))
+    # A narrow column breaks an interval between its bounds, never between a sign and its number.
+    reach = metric.interval(value, cell.intervals.get(metric.name)).replace("± ", "±\u00a0")
     shown = replace(_number(metric, value), detail=reach, best=value is not None and value == best)
     if difference is None or difference.verdict not in ("better", "worse"):
         return shown
