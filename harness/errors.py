@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from harness.redaction import redacted
@@ -25,6 +26,7 @@ __all__ = [
     "UnknownKeyError",
     "UnsupportedWeightsError",
     "closest",
+    "no_exit",
     "refused_by_the_system",
     "shortened",
 ]
@@ -173,6 +175,21 @@ def _shortened_line(line: str) -> str:
         return line
     kept = _LONGEST_LINE // 2 - 50
     return f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Make an error of it when code of somebody else asks Python to exit: the command would end, as if all were well.
+
+    Raises
+    ------
+    RuntimeError
+        Instead of SystemExit and GeneratorExit, with these as its cause.
+    """
+    try:
+        yield
+    except (SystemExit, GeneratorExit) as error:
+        raise RuntimeError(f"code that was called asked Python to exit: {type(error).__name__}({error})") from error
 
 
 def refused_by_the_system(error: OSError) -> HarnessError | None:

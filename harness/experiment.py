@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.artifacts import ArtifactStore, canonical_json
 from harness.config import ExperimentConfig, compose_config
-from harness.errors import ConfigError
+from harness.errors import ConfigError, no_exit
 from harness.files import write_atomically
 from harness.instantiate import describe
 from harness.job import (
@@ -146,6 +146,7 @@ def describe_experiment(config: ExperimentConfig) -> str:
     return canonical_json({"case": config.case, "data": describe(config.data), **settings_of(config)})
 
 
+@no_exit()
 def run(
     config: ExperimentConfig,
     observer: Observer,

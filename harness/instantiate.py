@@ -23,7 +23,7 @@ import pydantic
 
 from harness.code_digest import note_code
 from harness.contracts import attributes_of, check_object, is_protocol, lacking_methods, members_of
-from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest
+from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
 from harness.limits import limits_of, out_of_range
 
 __all__ = [
@@ -155,7 +155,9 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     hints = hints_of(cls)
     values = {n: _typed(hints.get(n, Any), v, join_key(path, n), cls) for n, v in given.items()}
     try:
-        return cls(**values)
+        with no_exit():
+            made = cls(**values)
+        return made
     except ConfigError as error:
         inner = "" if error.where is None else str(error.where)
         error.where = inner if path and inner.startswith(path) else join_key(path, inner.rpartition(".")[2])
@@ -343,7 +345,8 @@ def locate(target: object, where: str) -> type:
     module_name, _, name = target.rpartition(".")
     note_code(module_name)  # before it is loaded, so that an edit in between is noticed
     try:
-        module = importlib.import_module(module_name)
+        with no_exit():
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise ConfigError(

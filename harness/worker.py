@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.artifacts import ArtifactStore, Key
 from harness.config import rebuild
-from harness.errors import ArtifactError, HarnessError
+from harness.errors import ArtifactError, HarnessError, no_exit
 from harness.job import Job
 from harness.observer import Silent
 from harness.provenance import Stopwatch
@@ -69,7 +69,8 @@ def work(request: str) -> str | None:
         What `Request.to_json` returned.
     """
     try:
-        _do(Request(**json.loads(request)))
+        with no_exit():
+            _do(Request(**json.loads(request)))
     except HarnessError as error:
         return str(error)
     except Exception:

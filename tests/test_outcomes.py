@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from harness import worker
 from harness.cli import main
 from harness.config import ExperimentConfig
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError, refused_by_the_system
@@ -146,3 +148,46 @@ def test_a_case_that_ends_so_stops_no_other(
         assert "the other case was run too" in records[1]["detail"]
     elif command == "check":
         assert "Traceback" in shown.err
+
+
+EXITS = """
+import sys
+from dataclasses import dataclass
+from baselines.models.linear import Linear
+@dataclass(frozen=True)
+class Exits(Linear):
+    def fit(self, train, valid):
+        sys.exit(0)
+@dataclass(frozen=True)
+class Refuses(Linear):
+    def __post_init__(self):
+        sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "says"),
+    [
+        ("exits.Exits", 1, "asked Python to exit: SystemExit(0)"),
+        ("exits.Refuses", 2, "cannot be made of these values"),
+        ("script.Model", 2, "cannot be imported"),
+    ],
+)
+def test_code_that_exits_is_an_error_of_its_own_cell(
+    model: str, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, model.partition(".")[0], raising=False)
+    Path("exits.py").write_text(EXITS, encoding="utf-8")
+    Path("script.py").write_text("import sys\nsys.exit(0)\n", encoding="utf-8")
+    swept = ["run", "-m", "--json", *SMALL, "model.alpha=1,2", f"model._target_={model}"]
+    assert main(swept) == code
+    notes = [row["note"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert len(notes) == 2
+    assert all(says in note for note in notes)
+
+
+def test_a_task_that_exits_leaves_its_worker_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_do", lambda _: sys.exit(0))
+    monkeypatch.setattr(worker, "Request", dict)
+    assert "asked Python to exit" in str(worker.work("{}"))
