@@ -54,7 +54,7 @@ Stamp = tuple[tuple[str, str, int, int], ...]
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a result: a reader sees it whole or not at all.
+    """Remove a result, or whatever lies in its place: a reader sees it whole or not at all.
 
     Raises
     ------
@@ -63,7 +63,10 @@ def remove_folder(folder: Path) -> None:
     """
     gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
     folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    if gone.is_symlink() or not gone.is_dir():
+        gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
+    else:
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -150,7 +153,7 @@ class ArtifactStore:
         folder = self.path(key)
         self._use(key)
         try:
-            if folder.is_dir() and self._is_sound(folder):
+            if os.path.lexists(folder) and self._is_sound(folder):
                 return folder
         except FileNotFoundError:
             pass  # removed by another process while we looked

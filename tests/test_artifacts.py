@@ -67,6 +67,25 @@ def test_a_damaged_result_is_computed_again(tmp_path: Path, damage: str) -> None
     assert (store.get_or_make(key, write_answer) / "answer.txt").read_text() == "42"
 
 
+@pytest.mark.parametrize("what", ["file", "dangling link", "link to itself", "link to a foreign folder", "pipe"])
+def test_what_lies_in_the_place_of_a_result_is_damage_and_healed(tmp_path: Path, what: str) -> None:
+    store, key, foreign = ArtifactStore(tmp_path / "store"), key_of("stage", a=1), tmp_path / "foreign"
+    place = store.path(key)
+    place.parent.mkdir(parents=True)
+    foreign.mkdir()
+    write_answer(foreign)
+    if what == "file":
+        place.write_text("no folder", encoding="utf-8")
+    elif what == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to({"dangling link": tmp_path / "nowhere", "link to itself": place}.get(what, foreign))
+    assert store.find(key) is None
+    assert is_intact(store.get_or_make(key, write_answer))
+    assert (foreign / "answer.txt").is_file()
+    assert [path.name for path in place.parent.iterdir() if path.name.startswith(".making")] == []
+
+
 def test_a_failing_stage_leaves_nothing_behind(tmp_path: Path) -> None:
     store, key = ArtifactStore(tmp_path), key_of("stage", a=1)
 
