@@ -322,6 +322,15 @@ def _check_list(folder: Path, versions: tuple[Version, ...]) -> None:
             got=f"{type(error).__name__}: {error}",
             hint=f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}",
         ) from error
+    unlisted = sorted(there.keys() - listed.keys())
+    if len(unlisted) > 1:
+        raise SnapshotError(
+            "The list of versions is shorter than the versions that are there.",
+            where=str(path),
+            got=f"{len(listed)} listed, {len(there)} there",
+            expected=f"v{unlisted[0]} in the list",
+            hint=f"restore it from version control; if it is lost, remove it and run bench migrate {folder}",
+        )
     wrong = sorted(number for number, digest in listed.items() if there.get(number) != digest)
     if wrong:
         number = wrong[0]

@@ -276,6 +276,27 @@ def test_a_blessing_that_was_killed_before_it_was_listed_counts_and_is_listed_by
     assert [entry["version"] for entry in json.loads(path.read_text(encoding="utf-8"))] == [1, 2, 3, 4]
 
 
+def test_a_list_that_was_cut_short_is_noticed_before_a_version_goes(blessed: Baselines) -> None:
+    path = blessed.root / "smoke" / "linear" / "versions.json"
+    path.write_text("[]", encoding="utf-8")
+    with pytest.raises(SnapshotError, match="list of versions is shorter"):
+        blessed.history("smoke", "linear")
+    path.unlink()
+    blessed.list_versions("smoke", "linear")
+    assert len(blessed.history("smoke", "linear")) == 3
+
+
+@pytest.mark.parametrize("command", ["log", "migrate"])
+def test_a_quiet_command_names_what_is_damaged(
+    command: str, blessed: Baselines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = blessed.root / "smoke" / "linear" / "v0003.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("linear", "linaer", 1), encoding="utf-8")
+    given = ["--results", str(blessed.root)] if command == "log" else [str(blessed.root)]
+    assert main([command, "-q", *given]) == 2
+    assert "v0003.json" in capsys.readouterr().err
+
+
 def test_baselines_of_before_the_list_are_read_and_get_one_by_migrate(blessed: Baselines) -> None:
     folder = blessed.root / "smoke" / "linear"
     for path in (folder / "versions.json", folder / "v0002.json", folder / "v0003.json"):

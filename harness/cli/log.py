@@ -14,6 +14,7 @@ from harness.artifacts import canonical_json
 from harness.baseline import Baselines, Version
 from harness.cli.case_tables import history_table, runs_table
 from harness.cli.cases import add_results, baselines_of
+from harness.cli.consoles import ErrorConsole
 from harness.cli.grid import show
 from harness.cli.shared import Arguments, Commands
 from harness.compare import ExitCode, differences, metric_leaves
@@ -54,10 +55,10 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=log)
 
 
-def log(arguments: Arguments, out: Console, err: Console) -> int:
+def log(arguments: Arguments, out: Console, _: Console) -> int:
     """Print the history of the cases that are meant; a damaged one is reported and the others follow."""
     if arguments.runs:
-        return _log_runs(arguments, out, err)
+        return _log_runs(arguments, out)
     baselines = baselines_of(arguments)
     records, damaged = [], False
     for suite, case in _chosen(baselines, arguments.targets):
@@ -65,7 +66,7 @@ def log(arguments: Arguments, out: Console, err: Console) -> int:
             versions = baselines.history(suite, case)
         except SnapshotError as error:
             damaged = True
-            err.print(Text(f"bench: {suite}/{case}: {error}", style="bold red"), soft_wrap=True)
+            ErrorConsole().print(Text(f"bench: {suite}/{case}: {error}", style="bold red"), soft_wrap=True)
             continue
         changes = _changes(versions)
         if arguments.json:
@@ -77,7 +78,7 @@ def log(arguments: Arguments, out: Console, err: Console) -> int:
     return int(ExitCode.USER_ERROR if damaged else ExitCode.FINE)
 
 
-def _log_runs(arguments: Arguments, out: Console, err: Console) -> int:
+def _log_runs(arguments: Arguments, out: Console) -> int:
     """Print the runs of the cases that are meant, the newest first; a damaged one is reported and the others follow."""
     folder = Path(arguments.runs_folder)
     found: dict[tuple[str, str], list[tuple[Path, Snapshot]]] = {}
@@ -87,7 +88,7 @@ def _log_runs(arguments: Arguments, out: Console, err: Console) -> int:
             snapshot = read_snapshot(path)
         except SnapshotError as error:
             damaged = True
-            err.print(Text(f"bench: {error}", style="bold red"), soft_wrap=True)
+            ErrorConsole().print(Text(f"bench: {error}", style="bold red"), soft_wrap=True)
             continue
         found.setdefault((snapshot.suite, snapshot.case), []).append((path.parent, snapshot))
     if not found and not damaged:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.artifacts import canonical_json
 from harness.baseline import Baselines
+from harness.cli.consoles import ErrorConsole
 from harness.cli.shared import Arguments, Commands
 from harness.compare import ExitCode
 from harness.errors import SnapshotError
@@ -46,7 +47,7 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=migrate)
 
 
-def migrate(arguments: Arguments, out: Console, err: Console) -> int:
+def migrate(arguments: Arguments, out: Console, _: Console) -> int:
     """Migrate every file; one that cannot be is reported and the others are."""
     records, failed = [], False
     for path in _files(arguments.paths):
@@ -54,7 +55,7 @@ def migrate(arguments: Arguments, out: Console, err: Console) -> int:
             old, new = migrate_file(path)
         except SnapshotError as error:
             failed = True
-            err.print(Text(f"bench: {error}", style="bold red"), soft_wrap=True)
+            ErrorConsole().print(Text(f"bench: {error}", style="bold red"), soft_wrap=True)
             continue
         records.append({"path": str(path), "from": old, "to": new})
         if not arguments.json:
