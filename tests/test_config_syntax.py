@@ -119,13 +119,6 @@ def test_an_experiment_whose_first_line_names_no_package_says_what_is_missing(ow
         compose_config(["experiment=late"], search_path=[own])
 
 
-@pytest.mark.parametrize("override", ["hydra.run.dir=x", "hydra/launcher=joblib", "+hydra.sweeper.n_trials=3"])
-def test_a_setting_of_hydras_own_launcher_is_refused(override: str) -> None:
-    with pytest.raises(ConfigError, match="Hydra's own launcher") as caught:
-        compose_config([override])
-    assert "output.runs" in str(caught.value)
-
-
 @pytest.mark.parametrize("override", ["windows.step=20,40", "model=choice(linear,mlp)", "model=glob(*)", "+a=1,2"])
 def test_several_values_without_a_sweep_name_the_option(override: str) -> None:
     with pytest.raises(ConfigError, match=r"bench run -m") as caught:

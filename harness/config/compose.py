@@ -71,7 +71,6 @@ class Composer:
         read = [self._plain(override) for override in parse_overrides(overrides)]
         _refuse_not_ours(read)
         refuse_sweeps(read)
-        _refuse_hydra(read)
         lines = [str(o.input_line) for o in read]
         shared = [o for o in read if not _is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
@@ -138,20 +137,6 @@ def _is_null(tree: DictConfig, path: str) -> bool:
     above, _, name = path.rpartition(".")
     place = place_of(tree, above)
     return place is not None and name in place.written and OmegaConf.select(tree, path) is None
-
-
-def _refuse_hydra(overrides: Sequence[Override]) -> None:
-    """Refuse settings of Hydra's own application, which nobody reads here: it only composes."""
-    for override in overrides:
-        if re.match(r"hydra([./]|$)", override.key_or_group):
-            raise ConfigError(
-                f"`{override.key_or_group}` is a setting of Hydra's own launcher, which does not run here.",
-                where=override.key_or_group,
-                got=override.input_line,
-                expected="keys of the configuration",
-                hint="output.runs=FOLDER says where results go, executor=local who computes them, --config-dir where "
-                "configuration is searched",
-            )
 
 
 def _refuse_default(tree: DictConfig, override: Override) -> None:
