@@ -23,7 +23,7 @@ from typing import Any
 from harness.artifact_lock import only_maker
 from harness.code_digest import check_code_unchanged
 from harness.data.fingerprint import fingerprint_file
-from harness.errors import ArtifactError
+from harness.errors import ArtifactError, HarnessError, removed_current_folder
 from harness.files import flush, scratch_folder
 from harness.redaction import redacted
 from harness.store_lease import Lease, lease_of
@@ -233,8 +233,8 @@ class ArtifactStore:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> ArtifactError:
-        return ArtifactError(
+    def _unwritable(self, error: OSError) -> HarnessError:
+        return removed_current_folder() or ArtifactError(
             "The artifact store cannot be written.",
             where=str(self.root),
             got=f"{type(error).__name__}: {error}",

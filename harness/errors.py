@@ -28,6 +28,7 @@ __all__ = [
     "closest",
     "no_exit",
     "refused_by_the_system",
+    "removed_current_folder",
     "shortened",
 ]
 
@@ -194,13 +195,9 @@ def no_exit() -> Iterator[None]:
 
 def refused_by_the_system(error: OSError) -> HarnessError | None:
     """Return the operating system's refusal as a message: a place that cannot be written is no bug. None for others."""
-    if isinstance(error, FileNotFoundError) and not _has_current_folder():
-        return HarnessError(
-            "The current folder has been removed.",
-            where=os.environ.get("PWD", os.curdir),
-            expected="a folder that exists",
-            hint="cd to one, and run the command again",
-        )
+    removed = removed_current_folder() if isinstance(error, FileNotFoundError) else None
+    if removed is not None:
+        return removed
     full = error.errno is None and any(words in str(error) for words in _FULL_DISK)
     if error.errno not in _REFUSALS and not full:
         return None
@@ -213,9 +210,15 @@ def refused_by_the_system(error: OSError) -> HarnessError | None:
     )
 
 
-def _has_current_folder() -> bool:
+def removed_current_folder() -> HarnessError | None:
+    """Return the message that the current folder has been removed, or None when it is there."""
     try:
         os.getcwd()
     except OSError:
-        return False
-    return True
+        return HarnessError(
+            "The current folder has been removed.",
+            where=os.environ.get("PWD", os.curdir),
+            expected="a folder that exists",
+            hint="cd to one, and run the command again",
+        )
+    return None

@@ -60,8 +60,8 @@ def test_windows_are_described_by_their_first_and_last_dates() -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"step": 0}, "step"),
-        ({"embargo": -1}, "embargo"),
+        ({"step": 0}, "windows.step"),
+        ({"embargo": -1}, "windows.embargo"),
         ({"split": (0.5, 0.5, 0.5)}, "split"),
         ({"split": (0.0, 0.5, 0.5)}, "split"),
         ({"test": None}, "train"),

@@ -533,7 +533,7 @@ SYNTAX = (
     ),
     Mistake("several values without a sweep", run("windows.step=20,40"), ("windows.step=20,40", "bench run -m")),
     Mistake("a misspelt key of a chosen model", run("model=lightgbm", "model.num_leafs=3"), ("`model.num_leaves`",)),
-    Mistake("a key inside one that is null", run("evaluation.portfolio.topk=3"), ("is null", "portfolio, signal")),
+    Mistake("a key inside one that is null", run("evaluation.portfolio.topk=3"), ("is null", "portfolio_us, signal")),
     Mistake("a deleted key with a default", run("~model.alpha"), ("model.alpha", "0.05", "model.alpha=VALUE")),
     Mistake("a key that is there, added", run("+windows.step=40"), ("windows.step", "windows.step=40 changes it")),
     Mistake(
@@ -548,7 +548,9 @@ SYNTAX = (
         ("did you mean `my_conf`?",),
         text("my_conf/model/x.yaml", ""),
     ),
-    Mistake("a number of thousands of digits", run(f"windows.step={'9' * 5000}"), ("windows.step", "digits")),
+    Mistake(
+        "a number of thousands of digits", run(f"windows.step={'9' * 5000}"), ("windows.step", "exceeded maximum size")
+    ),
     Mistake("more threads than there can be", run("model=lightgbm", "model.threads=1000000"), ("threads", "≤ 1024")),
     Mistake("an infinite signal", run("data.signal=inf"), ("data.signal", "inf", "≤ 0.5")),
 )

@@ -62,7 +62,7 @@ def test_an_addition_must_not_shadow_a_feature() -> None:
 def test_a_feature_that_looks_ahead_is_refused_and_named() -> None:
     with pytest.raises(LookAheadError) as caught:
         Alpha158(add={"CHEAT": "Mean(Ref($close, -7), 3)/$close"}).feature_set()
-    assert "`CHEAT` reads 7 time(s) ahead" in caught.value.what
+    assert "`CHEAT` reads 7 period(s) ahead" in caught.value.what
     assert "Ref($close, -7)" in str(caught.value.got)
 
 
