@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from harness.config import Composer, ExperimentConfig, parse_overrides, swept_values
+from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.experiment import ExperimentResult, describe_experiment
 from harness.redaction import redacted
@@ -111,7 +111,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     ConfigError
         When an override cannot be read, or a key exists in no cell.
     """
-    parsed = parse_overrides(overrides)
+    parsed = last_of_each_key(parse_overrides(overrides))
     fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
     compose = Composer(search_path)
     swept = [(o.get_key_element(), swept_values(o, compose.options)) for o in parsed if o.is_sweep_override()]

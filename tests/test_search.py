@@ -354,6 +354,12 @@ def test_the_best_trial_is_printed_as_a_command_that_runs_it_on_test(capsys: pyt
     assert main(command[1:]) == 0
 
 
+def test_a_key_that_is_fixed_after_its_space_is_fixed() -> None:
+    space = read_space([ALPHA, "windows.step=choice(20,40)", "model.alpha=1"])
+    assert list(space.dimensions) == ["windows.step"]
+    assert space.fixed == {"model.alpha": "model.alpha=1"}
+
+
 def test_a_key_is_searched_only_where_it_exists() -> None:
     space = read_space(
         ["model=choice(linear,lightgbm)", "model.estimator=choice(ols,ridge)", "model.num_leaves=range(3,9)"]

@@ -54,6 +54,20 @@ def test_a_key_that_applies_nowhere_is_a_mistake(override: str) -> None:
         plan_sweep([override, "model.alpha=0.1,1"])
 
 
+@pytest.mark.parametrize(
+    ("given", "alphas"),
+    [
+        (["model.alpha=0.1,1", "model.alpha=2,3,4"], ["2", "3", "4"]),
+        (["model.alpha=0.1,1", "model.alpha=2"], ["2"]),
+        (["model.alpha=2", "model.alpha=0.1,1"], ["0.1", "1"]),
+        (["+model.alpha=0.1,1", "model.alpha=2,3"], ["2", "3"]),
+    ],
+)
+def test_the_last_that_is_said_of_a_key_holds_swept_or_not(given: list[str], alphas: list[str]) -> None:
+    cells = plan_sweep(given)
+    assert [float(alpha) for alpha in alphas] == [cell.config.model.alpha for cell in cells]  # type: ignore[union-attr]
+
+
 def test_an_added_key_keeps_its_sign() -> None:
     cells = plan_sweep(["+features.add.A=$close,$open"])
     assert [cell.overrides for cell in cells] == [("+features.add.A=$close",), ("+features.add.A=$open",)]

@@ -1,7 +1,7 @@
 """Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here."""
 
 from harness.config.compose import Composer, compose_config, composed_yaml
-from harness.config.overrides import parse_overrides, swept_values
+from harness.config.overrides import last_of_each_key, parse_overrides, swept_values
 from harness.config.records import (
     EvaluationConfig,
     ExperimentConfig,
@@ -26,6 +26,7 @@ __all__ = [
     "composed_yaml",
     "config_folder",
     "known_keys",
+    "last_of_each_key",
     "parse",
     "parse_overrides",
     "rebuild",

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 
 from harness.errors import ConfigError
 
-__all__ = ["parse_overrides", "refuse_sweeps", "swept_values", "unreadable"]
+__all__ = ["last_of_each_key", "parse_overrides", "refuse_sweeps", "swept_values", "unreadable"]
 
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
@@ -75,6 +75,11 @@ def refuse_sweeps(overrides: Sequence[Override]) -> None:
                 hint=f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is "
                 f"""{key}='"{value}"'""",
             )
+
+
+def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
+    """Return the overrides that hold where a key is given several times: the last, as in one run, swept or not."""
+    return list({override.get_key_element().lstrip("+~"): override for override in overrides}.values())
 
 
 def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:

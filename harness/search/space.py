@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
-from harness.config import Composer, parse_overrides, swept_values
+from harness.config import Composer, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, UnknownKeyError
 from harness.instantiate import TARGET, modules_of
 from harness.job import settings_of
@@ -174,7 +174,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         combination can be run.
     """
     compose = Composer(search_path)
-    parsed = parse_overrides(overrides)
+    parsed = last_of_each_key(parse_overrides(overrides))
     fixed = {_plain(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     dimensions = {o.get_key_element(): _dimension(o, compose) for o in parsed if o.is_sweep_override()}
     if not dimensions:

@@ -218,7 +218,9 @@ def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_p
         waited = {}
         while len(waited) < len(queue):
             waited |= {one.name: one.seconds for one in found.wait()}
-        assert all(0.2 <= seconds < 0.5 for seconds in waited.values()), "seconds of work, not of waiting"
+        assert min(waited.values()) >= 0.2
+        # Two at a time: with the waiting, four of the six would take 0.4 s or more. One may be late on a busy machine.
+        assert sorted(waited.values())[3] < 0.4, "seconds of work, not of waiting"
         for one in given:
             found.submit(one)
         while len(ended) < len(given):
