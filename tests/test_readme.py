@@ -21,7 +21,8 @@ SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.ste
 
 
 def printed_table(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    # A table stands in a margin of two blanks, its rule in one.
+    lines = [line.removeprefix(" ").removeprefix(" ").rstrip() for line in capsys.readouterr().out.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("cost ", "snapshot "))]
     return "\n".join(kept)
 
