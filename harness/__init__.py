@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,44 @@ if TYPE_CHECKING:
     from harness.plain_observer import PlainObserver as PlainObserver
 
 __all__ = ["ExperimentResult", "PlainObserver", "run_experiment"]
+
+# Where the classes are that configurations and snapshots name: public module → module that holds them → their names.
+_CLASSES: Mapping[str, Mapping[str, str]] = {
+    "harness.config": {"harness.config.records": "EvaluationConfig OutputConfig SamplesConfig WindowsConfig"},
+    "harness.data": {
+        "harness.data.download": "DownloadSource",
+        "harness.data.qlib_bin": "QlibBinSource",
+        "harness.data.synthetic": "SyntheticMarket",
+        "harness.data.tabular": "TabularSource",
+    },
+    "harness.features": {
+        "harness.features.feature_set": "Alpha158 Alpha360 Expressions",
+        "harness.features.label": "ForwardReturn",
+    },
+    "harness.preprocess": {
+        "harness.preprocess.cross_section": "CSRankNorm CSZScoreNorm CSZFillna ProcessInf",
+        "harness.preprocess.elementwise": "Fillna TanhProcess DropnaLabel DropCol FilterCol",
+        "harness.preprocess.fitted_norms": "RobustZScoreNorm ZScoreNorm MinMaxNorm",
+        "harness.preprocess.pipeline": "Pipeline",
+    },
+    "harness.evaluation": {"harness.evaluation.signal": "SignalEvaluation"},
+    "harness.portfolio": {"harness.portfolio.topk_dropout": "TopkDropout"},
+    "harness.significance": {"harness.significance.bootstrap": "Bootstrap"},
+    "harness.execution": {
+        "harness.execution.dask": "Dask",
+        "harness.execution.local": "Local",
+        "harness.execution.serial": "Serial",
+    },
+    "harness.tracking": {"harness.tracking.sink": "Mlflow NoTracking"},
+}
+PUBLIC_NAMES: Mapping[str, str] = {
+    f"{public}.{name}": module
+    for public, held in _CLASSES.items()
+    for module, names in held.items()
+    for name in names.split()
+}
+# What earlier versions recorded as the module of such a class → its public module.
+FORMER_MODULES: Mapping[str, str] = {module: public for public, held in _CLASSES.items() for module in held}
 _MODULES = {"PlainObserver": "harness.plain_observer"}
 
 

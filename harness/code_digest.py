@@ -43,7 +43,7 @@ class _Source:
     stamp
         Size, time and inode of its file when it was read; None for a namespace package.
     digest
-        SHA-256 of the bytes.
+        Of what Python runs, see `_code_digest`.
     when_run, when_called
         Modules that it imports when it is imported itself, and in all.
     files
@@ -72,7 +72,8 @@ _REACHED: dict[tuple[tuple[str, ...], ...], tuple[dict[str, _Source], set[Distri
 def code_digest(*modules: str) -> str:
     """Return the hex SHA-256 of everything that `modules` import, directly or not.
 
-    Own code (this project's, and whatever no package manager has installed) counts byte for byte; an installed library
+    Own code (this project's, and whatever no package manager has installed) counts as Python parses it, so that an edit
+    of a comment, a docstring or the layout changes nothing; an installed library
     by its name, version, and the files that were changed since; Python and the machine's architecture by theirs. So a
     cached result can never outlive the code that made it.
 
@@ -214,7 +215,7 @@ def _source(origin: Origin) -> _Source:
     by_text = (*named, *_by_text(name, origin, strings))
     folders = () if strings == Strings() else tuple(map(str, named_folders(Path(str(origin.file)), strings)))
     made = _KNOWN[origin.name] = _Source(
-        origin, stamp, _digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
+        origin, stamp, _code_digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
     )
     return made
 
@@ -269,7 +270,7 @@ def _checked_spec(source: _Source) -> ModuleSpec | None:
     spec = _spec_of(source.origin.name)
     if spec is None or _stamp(source.origin) == source.stamp:
         return spec
-    if _digest(read_source(source.origin)) != source.digest:
+    if _code_digest(read_source(source.origin)) != source.digest:
         del _KNOWN[source.origin.name]
         raise _changed(source.origin, "while the run was going on")
     return spec
@@ -326,6 +327,23 @@ def _changed(origin: Origin, when: str) -> ConfigError:
         expected="files that stay as they are until the run has ended",
         hint="run again; in a notebook restart the kernel, or importlib.reload the module",
     )
+
+
+@lru_cache(maxsize=1024)
+def _code_digest(source: bytes) -> str:
+    """Return the SHA-256 of a module's parsed tree without docstrings: comments and layout run nothing.
+
+    What is no Python text, an extension or an archive's member in another encoding, counts byte for byte.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return _digest(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None and b"__doc__" not in source:
+                del node.body[0]
+    return _digest(ast.dump(tree).encode(errors="surrogatepass"))
 
 
 def _digest(content: bytes) -> str:

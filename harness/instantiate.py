@@ -10,7 +10,6 @@ import difflib
 import importlib
 import inspect
 import re
-import sys
 import traceback
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from harness.code_digest import note_code
 from harness.contracts import attributes_of, check_object, is_protocol, lacking_methods, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
 from harness.limits import limits_of, out_of_range
+from harness.public_names import TARGET, module_of, public_name
 
 __all__ = [
     "LATER",
@@ -40,7 +40,6 @@ __all__ = [
     "record_of",
 ]
 
-TARGET = "_target_"
 # Metadata of a field that was added after snapshots were blessed.
 LATER: Mapping[str, Any] = MappingProxyType({"later": True})
 # Every float is finite, in anybody's class.
@@ -85,7 +84,7 @@ def modules_of(*values: object) -> tuple[str, ...]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, Mapping):
-            found |= {str(node[TARGET]).rpartition(".")[0]} if TARGET in node else set()
+            found |= {module_of(str(node[TARGET]))} if TARGET in node else set()
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
@@ -101,7 +100,7 @@ def describe(value: object) -> object:
         fields = {
             f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_described(f, value)
         }
-        return {TARGET: _name(type(value)), **fields}
+        return {TARGET: public_name(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -111,13 +110,7 @@ def describe(value: object) -> object:
     if isinstance(value, Path):
         return value.as_posix()
     attributes = {k: describe(v) for k, v in sorted(attributes_of(value).items()) if not k.startswith("_")}
-    return {TARGET: _name(type(value)), **attributes}
-
-
-def _name(cls: type) -> str:
-    """Return what a class is called in a snapshot: a module that was split keeps its name by `described_in`."""
-    module = vars(sys.modules[cls.__module__]).get("described_in", cls.__module__)
-    return f"{module}.{cls.__qualname__}"
+    return {TARGET: public_name(type(value)), **attributes}
 
 
 def _is_described(field: dataclasses.Field[Any], owner: object) -> bool:
@@ -342,7 +335,7 @@ def locate(target: object, where: str) -> type:
             got=target,
             expected="module.Class, such as baselines.models.linear.Linear",
         )
-    module_name, _, name = target.rpartition(".")
+    module_name, name = module_of(target), target.rpartition(".")[2]
     note_code(module_name)  # before it is loaded, so that an edit in between is noticed
     try:
         with no_exit():

@@ -118,6 +118,32 @@ def test_editing_what_is_reached_changes_the_digest(project: Path, how: str) -> 
     assert code_digest(root) != before
 
 
+@pytest.mark.parametrize(
+    ("edited", "counts"),
+    [
+        ("def f(x):\n    return x + 1  # one more\n", False),
+        ('"""A module."""\n\n\ndef f(x):\n    """Add one."""\n    return (\n        x + 1\n    )\n', False),
+        ("def f(x):\n    return x + 1.0\n", True),
+        ("def f(y):\n    return y + 1\n", True),
+        ("def f(x):\n    'text'\n    return x + 1\n", False),
+        ("def f(x):\n    return x + 1\nprint(f.__doc__)\n", True),
+    ],
+)
+def test_only_what_python_runs_counts(project: Path, edited: str, counts: bool) -> None:
+    write(project, my_model="def f(x):\n    return x + 1\n")
+    before = code_digest("my_model")
+    write(project, my_model=edited)
+    assert (code_digest("my_model") != before) is counts
+
+
+def test_a_docstring_counts_where_a_module_reads_its_own(project: Path) -> None:
+    digests = []
+    for text in ("one", "two"):
+        write(project, my_model=f'"""{text}"""\nSIZE = len(__doc__)\n')
+        digests.append(code_digest("my_model"))
+    assert len(set(digests)) == 2
+
+
 def test_editing_a_file_that_is_not_reached_changes_nothing(project: Path) -> None:
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n import my_types\n"
     write(project, my_model=text, my_other="x = 1\n", my_types="")

@@ -258,7 +258,7 @@ def test_a_missing_folder_of_configuration_names_the_one_that_is_near(tmp_path: 
         Composer(["~nobody-of-this-name/x"])
 
 
-LINEAR = "_target_: baselines.models.linear.Linear\n"
+LINEAR = "_target_: baselines.models.Linear\n"
 ODD_YAML: dict[str, tuple[str | bytes, str]] = {
     "a zero byte": (LINEAR + "\0", "not YAML"),
     "another encoding": (LINEAR.encode() + b"# \xe9\n", "not YAML"),

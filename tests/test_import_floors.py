@@ -16,6 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "harness.file_names",
         "harness.markdown",
         "harness.module_origin",
+        "harness.public_names",
         "harness.code_strings",
         "harness.observer",
         "harness.plain_observer",

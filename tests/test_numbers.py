@@ -139,7 +139,7 @@ def within(hint: Any, value: Any) -> bool:
 
 
 def test_the_schema_shows_the_limits() -> None:
-    schema = experiment_schema()["$defs"]["baselines.models.lightgbm.LightGBM"]["properties"]["learning_rate"]
+    schema = experiment_schema()["$defs"]["baselines.models.LightGBM"]["properties"]["learning_rate"]
     assert {"type": "number", "exclusiveMinimum": 0, "maximum": 1e12} in schema["anyOf"]
 
 

@@ -193,7 +193,7 @@ def test_a_calendar_that_goes_on_after_the_data_is_noted_by_run_and_sweep_and_no
     days = pd.bdate_range("2018-01-01", periods=TIMES + 20)
     (tmp_path / "days.txt").write_text("\n".join(f"{day:%Y-%m-%d}" for day in days))
     (tmp_path / "my" / "features").mkdir(parents=True)
-    target = "_target_: harness.features.feature_set.Expressions\nexpressions:\n  mom: $close/Ref($close, 5) - 1\n"
+    target = "_target_: harness.features.Expressions\nexpressions:\n  mom: $close/Ref($close, 5) - 1\n"
     (tmp_path / "my" / "features" / "one.yaml").write_text(target)
     overrides = [*data(path), f"data.calendar={tmp_path}/days.txt", "features=one", "evaluation.significance=null"]
     result = run_experiment([*overrides, *PORTFOLIO], search_path=[tmp_path / "my"], observer=Silent())

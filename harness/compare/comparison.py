@@ -19,6 +19,7 @@ from harness.compare.verdicts import (
     Verdict,
     is_number,
 )
+from harness.public_names import with_public_names
 from harness.snapshot import Snapshot
 
 __all__ = [
@@ -92,7 +93,7 @@ def compare(
     labels
         The two sides in words.
     """
-    identity = differences(baseline.identity, candidate.identity)
+    identity = differences(with_public_names(baseline.identity), with_public_names(candidate.identity))
     basis, reason = _basis(baseline, candidate) if not identity else (Basis.NONE, "the identities differ")
     rule = _Rule(basis, tolerances, directions, difference_test)
     left, right = metric_leaves(baseline.metrics), metric_leaves(candidate.metrics)

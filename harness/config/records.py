@@ -39,9 +39,6 @@ __all__ = [
     "rebuild",
 ]
 
-# What snapshots call the module of these classes: they are older than this file.
-described_in = "harness.config"
-
 # As they may be given; kept as ISO text, or None for an open end.
 Dates = tuple[str | int | None, str | int | None]
 AuditLevel = Literal["none", "static", "sampled", "full"]

@@ -41,7 +41,7 @@ def test_everything_of_the_workflow_arrives(tmp_path: Path) -> None:
     assert config.windows.train == ("2012-01-04", "2012-10-30")
     assert config.windows.test == ("2013-03-15", "2013-08-13")
     assert describe(config.model) == {
-        **{"_target_": "baselines.models.linear.Linear", "estimator": "ridge", "alpha": 0.05},
+        **{"_target_": "baselines.models.Linear", "estimator": "ridge", "alpha": 0.05},
         **{"fit_intercept": False, "include_valid": True},
     }
     assert config.evaluation.portfolio is not None

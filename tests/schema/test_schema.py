@@ -17,7 +17,7 @@ from tests.schema.validator import mistakes
 
 CONF = config_folder()
 FILES = {str(path.relative_to(CONF)): path for path in sorted(CONF.rglob("*.yaml"))}
-TARGETS = "baselines.models.linear.Linear"
+TARGETS = "baselines.models.Linear"
 
 
 def group_of(path: Path) -> str:
