@@ -27,7 +27,7 @@ nightly: $(STAMP)
 # Times are kept under .benchmarks, apart for every machine: a laptop is never held against a server.
 TIMED := tests/benchmarks --benchmark-enable --benchmark-only -m "nightly or not nightly" \
          -W default::pytest_benchmark.logger.PytestBenchmarkWarning \
-         --benchmark-storage=.benchmarks/$$($(BIN)/python -c "from harness.machine import machine_name as m; print(m())")
+         --benchmark-storage=.benchmarks/$$($(BIN)/python -c "from harness.execution.machine import machine_name as m; print(m())")
 
 benchmarks: $(STAMP)
 	$(BIN)/python -m pytest $(TIMED) --benchmark-autosave

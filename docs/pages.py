@@ -143,7 +143,7 @@ def _choice(group: str, path: Path, title: str) -> list[str]:
 
 def _keys(group: str, path: Path) -> list[str]:
     """Return the table of a file's keys; those that it leaves out have their class's default."""
-    from harness.schema import describe_file
+    from harness.config.schema import describe_file
 
     found = describe_file(group, path)
     if not found:
@@ -156,17 +156,19 @@ def _keys(group: str, path: Path) -> list[str]:
 
 def _processors() -> list[str]:
     """Return the processors that a chain can hold, with their keys."""
-    from harness.schema import options_of, processors, summary_of
+    from harness.config.schema import options_of, processors, summary_of
 
     lines = ["## Processors", *_OPENED, "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
     for cls in processors():
         keys = (f"`{o.name}` ({_plain(o.accepts)}; {_value(o.default)}): {o.meaning}" for o in options_of(cls))
-        lines.append(f"| `harness.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |")
+        lines.append(
+            f"| `harness.samples.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |"
+        )
     return [*lines, *_CLOSED]
 
 
 def _value(value: object) -> str:
-    from harness.schema import REQUIRED
+    from harness.config.schema import REQUIRED
 
     if value is REQUIRED or value == "???":
         return "required"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.interfaces import History, TimeWeights
-from harness.windows import Window
+from harness.samples.interfaces import History, TimeWeights
+from harness.samples.windows import Window
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from harness.data.calendar import Calendar
-from harness.data.fingerprint import fingerprint_file
 from harness.data.panel import Panel
 from harness.data.source import existing_file
+from harness.store.fingerprint import fingerprint_file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)

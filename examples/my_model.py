@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.interfaces import LearnSet
+from harness.samples.interfaces import LearnSet
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from my_metric import MyMetric
 
 from harness import run_experiment
 from harness.data.calendar import Calendar
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.experiment import ExperimentResult as ExperimentResult
-    from harness.experiment import run_experiment as run_experiment
-    from harness.plain_observer import PlainObserver as PlainObserver
+    from harness.execution.plain_progress import PlainObserver as PlainObserver
+    from harness.run.experiment import ExperimentResult as ExperimentResult
+    from harness.run.experiment import run_experiment as run_experiment
 
 __all__ = ["ExperimentResult", "PlainObserver", "run_experiment"]
 
@@ -31,20 +31,20 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
         "harness.features.label": "ForwardReturn",
     },
     "harness.preprocess": {
-        "harness.preprocess.cross_section": "CSRankNorm CSZScoreNorm CSZFillna ProcessInf",
-        "harness.preprocess.elementwise": "Fillna TanhProcess DropnaLabel DropCol FilterCol",
-        "harness.preprocess.fitted_norms": "RobustZScoreNorm ZScoreNorm MinMaxNorm",
-        "harness.preprocess.pipeline": "Pipeline",
+        "harness.samples.preprocess.cross_section": "CSRankNorm CSZScoreNorm CSZFillna ProcessInf",
+        "harness.samples.preprocess.elementwise": "Fillna TanhProcess DropnaLabel DropCol FilterCol",
+        "harness.samples.preprocess.fitted_norms": "RobustZScoreNorm ZScoreNorm MinMaxNorm",
+        "harness.samples.preprocess.pipeline": "Pipeline",
     },
     "harness.evaluation": {"harness.evaluation.signal": "SignalEvaluation"},
-    "harness.portfolio": {"harness.portfolio.topk_dropout": "TopkDropout"},
-    "harness.significance": {"harness.significance.bootstrap": "Bootstrap"},
+    "harness.portfolio": {"harness.evaluation.portfolio.topk_dropout": "TopkDropout"},
+    "harness.significance": {"harness.evaluation.significance.bootstrap": "Bootstrap"},
     "harness.execution": {
         "harness.execution.dask": "Dask",
         "harness.execution.local": "Local",
         "harness.execution.serial": "Serial",
     },
-    "harness.tracking": {"harness.tracking.sink": "Mlflow NoTracking"},
+    "harness.tracking": {"harness.integrations.tracking.sink": "Mlflow NoTracking"},
 }
 PUBLIC_NAMES: Mapping[str, str] = {
     f"{public}.{name}": module
@@ -54,11 +54,11 @@ PUBLIC_NAMES: Mapping[str, str] = {
 }
 # What earlier versions recorded as the module of such a class → its public module.
 FORMER_MODULES: Mapping[str, str] = {module: public for public, held in _CLASSES.items() for module in held}
-_MODULES = {"PlainObserver": "harness.plain_observer"}
+_MODULES = {"PlainObserver": "harness.execution.plain_progress"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the pipeline only when it is asked for, so that a lower floor can be imported alone and fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES.get(name, "harness.experiment")), name)
+    return getattr(importlib.import_module(_MODULES.get(name, "harness.run.experiment")), name)

@@ -12,8 +12,8 @@ import pytest
 
 from harness.cli import main
 from harness.config import compose_config
+from harness.config.instantiate import build
 from harness.errors import ConfigError
-from harness.instantiate import build
 
 HERE = __name__
 MADE: list[str] = []

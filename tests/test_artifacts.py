@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from harness.artifacts import ArtifactStore, Key, canonical_json, is_intact, key_of
 from harness.errors import ArtifactError
-from harness.files import write_atomically
-from harness.store_care import damaged, entries
+from harness.store.artifacts import ArtifactStore, Key, canonical_json, is_intact, key_of
+from harness.store.care import damaged, entries
+from harness.store.files import write_atomically
 
 
 def write_answer(folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_killed_writer_leaves_no_result(tmp_path: Path) -> None:
         """
         import sys, time
         from pathlib import Path
-        from harness.artifacts import ArtifactStore, key_of
+        from harness.store.artifacts import ArtifactStore, key_of
         def make(folder):
             (folder / "answer.txt").write_text("4")
             print("started", flush=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.baseline import Baselines
 from harness.cli import main
 from harness.errors import SnapshotError
-from harness.snapshot import Snapshot, read_snapshot, write_snapshot
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 
 SNAPSHOT = Snapshot("smoke", "linear", {"seed": 43}, {"overall": {"IC": 0.1}}, {"created": "2026-01-01T00:00:00+00:00"})
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -114,8 +114,8 @@ def test_writers_at_once_each_get_a_version_and_nothing_is_lost(store: Baselines
 def test_writers_in_other_processes_do_not_overwrite_each_other(store: Baselines) -> None:
     code = f"""
 from pathlib import Path
-from harness.baseline import Baselines
-from harness.snapshot import Snapshot
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import Snapshot
 import sys
 for i in range(5):
     snapshot = Snapshot("smoke", "linear", {{}}, {{"overall": {{"IC": float(sys.argv[1]) + i}}}}, {{}})

@@ -15,9 +15,9 @@ from rich.console import Console
 from harness.cli import main
 from harness.cli.grid import show
 from harness.cli.tables import leaderboard_table
-from harness.evaluation import COLUMNS
-from harness.leaderboard import Leaderboard, Row
-from harness.snapshot import read_snapshot
+from harness.evaluation.metric_records import COLUMNS
+from harness.report.leaderboard import Leaderboard, Row
+from harness.snapshots.snapshot import read_snapshot
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.window_stage.WindowStage.score", interrupt)
+    monkeypatch.setattr("harness.run.window_stage.WindowStage.score", interrupt)
     assert main(["run", *SMALL]) == 130
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err

@@ -13,15 +13,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.artifacts import ArtifactStore, key_of
-from harness.baseline import Baselines
 from harness.cli import main
-from harness.compare import Learned, load_tolerances
 from harness.config import ExperimentConfig, compose_config
+from harness.config.tolerances import Learned, load_tolerances
 from harness.data.panel_files import save_panel
 from harness.errors import ConfigError
-from harness.observer import Observer
-from harness.snapshot import Snapshot, read_snapshot, write_snapshot
+from harness.execution.progress import Observer
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
+from harness.store.artifacts import ArtifactStore, key_of
 
 SUITE = """\
 regression: default

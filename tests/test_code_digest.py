@@ -16,11 +16,11 @@ import pytest
 
 from harness import code_digest as module
 from harness import module_origin
-from harness.artifacts import ArtifactStore, key_of
-from harness.code_digest import check_code_unchanged, code_digest, note_code, own_modules, user_code
+from harness.config.instantiate import locate
 from harness.errors import ConfigError
-from harness.instantiate import locate
-from harness.module_origin import origin_of
+from harness.store.artifacts import ArtifactStore, key_of
+from harness.store.code_digest import check_code_unchanged, code_digest, note_code, own_modules, user_code
+from harness.store.module_origin import origin_of
 
 Write = Callable[..., None]
 
@@ -153,9 +153,11 @@ def test_editing_a_file_that_is_not_reached_changes_nothing(project: Path) -> No
 
 
 def test_a_package_around_a_module_counts_for_what_it_runs_but_not_for_its_functions() -> None:
-    found = own_modules("harness.samples")
-    assert {"harness", "harness.samples", "harness.data.panel", "harness.data.calendar", "harness.errors"} <= set(found)
-    assert "harness.windows" not in found
+    found = own_modules("harness.samples.table")
+    assert {"harness", "harness.samples.table", "harness.data.panel", "harness.data.calendar", "harness.errors"} <= set(
+        found
+    )
+    assert "harness.samples.windows" not in found
 
 
 def test_a_member_of_an_archive_and_an_extension_count_by_their_bytes(
@@ -319,8 +321,8 @@ def test_a_module_that_was_edited_after_a_notebook_imported_it_is_noticed(
 
 def test_nothing_is_imported_to_find_out(project: Path) -> None:
     write(project, my_model="import my_helper\n", my_helper="import sklearn.linear_model\nimport torch.nn\n")
-    code = "import sys; from harness.code_digest import code_digest; code_digest('my_model', 'harness.experiment');"
-    code += "print(sorted({'my_model', 'my_helper', 'sklearn', 'torch', 'harness.experiment'} & set(sys.modules)))"
+    code = "import sys; from harness.store.code_digest import code_digest; code_digest('my_model', 'harness.run.experiment');"
+    code += "print(sorted({'my_model', 'my_helper', 'sklearn', 'torch', 'harness.run.experiment'} & set(sys.modules)))"
     command = [sys.executable, "-W", "error", "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -328,4 +330,4 @@ def test_nothing_is_imported_to_find_out(project: Path) -> None:
 
 
 def test_the_digest_is_the_same_twice() -> None:
-    assert code_digest("harness.samples") == code_digest("harness.samples")
+    assert code_digest("harness.samples.table") == code_digest("harness.samples.table")

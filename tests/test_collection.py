@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.collection import Piece, average, by_model, collect, ensemble, merge_windows
 from harness.data.calendar import Calendar
 from harness.errors import DataError
-from harness.predictions import Predictions
+from harness.evaluation.collection import Piece, average, by_model, collect, ensemble, merge_windows
+from harness.evaluation.predictions import Predictions
 
 calm = settings(derandomize=True, deadline=None, max_examples=40)
 INSTRUMENTS = tuple("ABCDEF")

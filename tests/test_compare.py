@@ -15,42 +15,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.compare import (
+from harness.config.tolerances import (
     Absolute,
-    Basis,
-    CaseVerdict,
-    Direction,
     Exact,
-    ExitCode,
     Learned,
-    MetricVerdict,
     Relative,
     Tolerance,
     Tolerances,
+    load_tolerances,
+    parse_tolerances,
+    write_tolerances,
+)
+from harness.data.calendar import Calendar
+from harness.data.panel import Benchmark, Panel
+from harness.errors import ConfigError, SnapshotError
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.report.comparison_output import metric_rows, summary, to_json, to_junit_xml
+from harness.snapshots.compare import (
+    Basis,
+    CaseVerdict,
+    Direction,
+    ExitCode,
+    MetricVerdict,
     Verdict,
     compare,
     differences,
     explain_data_difference,
     failed,
     learn,
-    load_tolerances,
     metric_leaves,
-    metric_rows,
     orphaned,
-    parse_tolerances,
     skipped,
-    summary,
-    to_json,
-    to_junit_xml,
     without_baseline,
     worst_exit_code,
-    write_tolerances,
 )
-from harness.data.calendar import Calendar
-from harness.data.panel import Benchmark, Panel
-from harness.errors import ConfigError, SnapshotError
-from harness.evaluation import METRIC_DIRECTIONS
-from harness.snapshot import Snapshot
+from harness.snapshots.snapshot import Snapshot
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "regression"
 DIRECTIONS: Mapping[str, Direction] = METRIC_DIRECTIONS

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _CODE = """\
-from harness.compiled import compiled
-import harness.features.kernels.order, harness.significance.resampling, baselines.models.linear
+from harness.store.compiled import compiled
+import harness.features.kernels.order, harness.evaluation.significance.resampling, baselines.models.linear
 print(harness.features.kernels.order.__file__)
 """
 

@@ -10,8 +10,8 @@ import pytest
 from harness.config import Composer, compose_config
 from harness.config.overrides import parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
-from harness.search.space import read_space
-from harness.sweep import plan_sweep
+from harness.run.search.space import read_space
+from harness.run.sweep import plan_sweep
 
 OWN_MODEL = """
 from dataclasses import dataclass

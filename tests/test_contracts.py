@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from harness.config import compose_config
-from harness.contracts import attributes_of, check_object, traits_of
+from harness.config.contracts import check_object, traits_of
 from harness.errors import ConfigError, DataError
-from harness.interfaces import (
+from harness.run.window_stage import _scores, learning_segments
+from harness.samples.interfaces import (
     EXTENSIONS,
     TRAITS,
     Adaptation,
@@ -23,8 +24,8 @@ from harness.interfaces import (
     Model,
     ModelTraits,
 )
-from harness.window_stage import _scores, learning_segments
-from harness.windows import Segment, Window
+from harness.samples.windows import Segment, Window
+from harness.store.records import attributes_of
 
 WINDOW = Window(0, Segment(0, 50), Segment(60, 80), Segment(90, 100))
 

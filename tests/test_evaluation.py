@@ -7,22 +7,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from harness import metrics
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
-from harness.evaluation import (
-    METRIC_DIRECTIONS,
-    Metric,
-    SignalEvaluation,
-    evaluate,
-    evaluate_portfolio,
-    evaluate_signal,
-    merge,
-    read_series,
-)
-from harness.portfolio import Rules, TopkDropout, backtest, risk_analysis
-from harness.predictions import Predictions
+from harness.evaluation import formulas as metrics
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.extra import Metric
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.portfolio import Rules, TopkDropout, backtest, risk_analysis
+from harness.evaluation.portfolio.evaluation import evaluate_portfolio
+from harness.evaluation.predictions import Predictions
+from harness.evaluation.record import merge, read_series
+from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 
 TIMES, NAMES, START = 60, 20, 10
 SIGNAL = SignalEvaluation()

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.artifacts import ArtifactStore, canonical_json, key_of
-from harness.compare import Absolute, Tolerances, Verdict, compare
-from harness.evaluation import METRIC_DIRECTIONS
-from harness.evidence import Evidence
-from harness.significance import calendar_years
-from harness.snapshot import Snapshot
+from harness.config.tolerances import Absolute, Tolerances
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.significance import calendar_years
+from harness.snapshots.compare import Verdict, compare
+from harness.snapshots.evidence import Evidence
+from harness.snapshots.snapshot import Snapshot
+from harness.store.artifacts import ArtifactStore, canonical_json, key_of
 from tests.significance.series import Doubles, autoregressive
 
 DAYS = np.arange("2018-01-01", "2020-01-01", dtype="datetime64[D]").astype("datetime64[ns]")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from harness.config import compose_config
-from harness.experiment import ExperimentResult, run_experiment
-from harness.snapshot import read_snapshot
+from harness.run.experiment import ExperimentResult, run_experiment
+from harness.snapshots.snapshot import read_snapshot
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 
@@ -84,7 +84,7 @@ def test_editing_a_users_own_processor_never_reuses_what_the_old_one_made(
 ) -> None:
     source = (
         "from dataclasses import dataclass\n"
-        "from harness.preprocess import Processor\n"
+        "from harness.samples.preprocess import Processor\n"
         "@dataclass(frozen=True)\n"
         "class Shrink(Processor):\n"
         "    def transform(self, values, offsets, state):\n"

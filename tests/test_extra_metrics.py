@@ -10,9 +10,11 @@ import pytest
 
 from harness.config import EvaluationConfig, compose_config
 from harness.errors import ConfigError, DataError
-from harness.evaluation import METRIC_DIRECTIONS, SignalEvaluation, evaluate_extra
-from harness.instantiate import describe
-from harness.predictions import Predictions
+from harness.evaluation.extra import evaluate_extra
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.predictions import Predictions
+from harness.evaluation.signal import SignalEvaluation
+from harness.store.records import describe
 from tests.test_evaluation import market, signal
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import ArtifactStore, key_of
-from harness.baseline import Baselines
 from harness.data.atomic_folder import new_folder
-from harness.files import write_atomically, write_new
-from harness.snapshot import Snapshot, write_snapshot
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import Snapshot, write_snapshot
+from harness.store.artifacts import ArtifactStore, key_of
+from harness.store.files import write_atomically, write_new
 
 SNAPSHOT = Snapshot("suite", "case", {"config": {}}, {"overall": {"IC": 0.1}}, {"code": {}})
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from harness.config import compose_config
-from harness.instantiate import describe
-from harness.job import settings_of
-from harness.sweep import plan_sweep
+from harness.run.job import settings_of
+from harness.run.sweep import plan_sweep
+from harness.store.records import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {

@@ -14,11 +14,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from harness.baseline import Baselines
 from harness.cli import grid, main
 from harness.cli.grid import Column, Grid, Row, printable, show
-from harness.evaluation import COLUMNS
-from harness.snapshot import read_snapshot
+from harness.evaluation.metric_records import COLUMNS
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import read_snapshot
 
 WIDTHS = (60, 80, 100, 120, 200)
 SMALL = ["data.instruments=12", "data.days=300", "data.members=8", "windows.step=40"]

@@ -3,58 +3,24 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Lowest first. A package imports packages of floors below its own; errors are the ground that all stand on.
+GROUND = "errors"
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("harness.compiled", "harness.config_folder", "harness.files", "harness.redaction", "harness.store_lease"),
-    (
-        "harness.errors",
-        "harness.file_names",
-        "harness.markdown",
-        "harness.module_origin",
-        "harness.public_names",
-        "harness.code_strings",
-        "harness.observer",
-        "harness.plain_observer",
-    ),
-    ("harness.limits",),
-    ("harness.data", "harness.code_digest", "harness.blas", "harness.machine", "harness.artifact_lock"),
-    ("harness.features",),
-    ("harness.samples", "harness.normal_equations"),
-    ("harness.windows", "harness.view_log"),
-    ("harness.predictions", "harness.interfaces"),
-    (
-        "harness.preprocess",
-        "harness.metrics",
-        "harness.portfolio",
-        "harness.significance",
-        "harness.collection",
-        "harness.contracts",
-    ),
-    ("harness.artifacts", "harness.instantiate", "harness.shelf", "harness.execution", "harness.time_left"),
-    ("harness.window_stage", "harness.store_care"),
-    ("harness.rolling", "harness.evaluation"),
-    ("harness.provenance", "harness.snapshot"),
-    ("harness.migrations", "harness.compare", "harness.baseline"),
-    ("harness.suite", "harness.evidence"),
-    ("harness.config",),
-    ("harness.schedule", "harness.schema", "harness.preflight"),
-    ("harness.stages",),
-    ("harness.job",),
-    ("harness.experiment",),
-    ("harness.worker",),
-    ("harness.fill",),
-    ("harness.sweep",),
-    ("harness.sweep_plan",),
-    ("harness.sweep_statistics",),
-    ("harness.leaderboard", "harness.regression", "harness.search"),
-    ("harness.published",),
-    ("harness.audit", "harness.tracking", "harness.report", "harness.skeletons", "harness.qlib_workflow"),
-    ("harness.cli", "harness.pytest_plugin"),
+    ("store", "execution"),
+    ("data",),
+    ("features", "samples", "evaluation"),
+    ("config",),
+    ("snapshots",),
+    ("run",),
+    ("integrations", "audit", "report"),
+    ("cli",),
 )
 HEAVY = {"torch", "mlflow", "xgboost", "catboost", "dask", "distributed", "optuna"}
 SOURCES = sorted((ROOT / "harness").rglob("*.py")) + sorted((ROOT / "baselines").rglob("*.py"))
@@ -65,15 +31,10 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def floor_of(module: str) -> int | None:
-    for number, members in enumerate(FLOORS):
-        if any(module == m or module.startswith(m + ".") for m in members):
-            return number
-    return None
-
-
-def part_of(module: str) -> str:
-    return next(m for members in FLOORS for m in members if module == m or module.startswith(m + "."))
+def package_of(module: str) -> str | None:
+    """Return the package of the harness that a module stands in; None for whatever stands in none."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "harness" and len(parts) > 1 else None
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
@@ -89,20 +50,49 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     return found
 
 
+def test_the_house_has_few_rooms_on_few_floors() -> None:
+    rooms = {path.name for path in (ROOT / "harness").iterdir() if path.name != "__pycache__"}
+    packages = {GROUND, *(package for floor in FLOORS for package in floor)}
+    assert rooms == packages | {"__init__.py", "py.typed"}
+    assert len(rooms) <= 16
+    assert len(FLOORS) <= 8
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_imports_point_down_the_floors(path: Path) -> None:
-    name = module_name(path)
-    if name in ("harness", "baselines") or name.startswith("baselines."):
+    own = package_of(module_name(path))
+    if own is None:
         return
-    own = floor_of(name)
-    assert own is not None, f"{name} stands on no floor: add it to FLOORS"
-    for target in imports(path):
-        if not target.startswith("harness."):
-            continue
-        floor = floor_of(target)
-        assert floor is not None, f"{name} imports {target}, which stands on no floor"
-        same_part = part_of(target) == part_of(name)
-        assert floor < own or same_part, f"{name} (floor {own}) imports {target} (floor {floor})"
+    below = {GROUND} if own == GROUND else {GROUND, *(p for floor in FLOORS[: floor_of(own)] for p in floor)}
+    above = {t for t in imports(path) if (there := package_of(t)) is not None and there != own and there not in below}
+    assert not above, f"{module_name(path)} imports {above}: not on a floor below its own"
+
+
+def floor_of(package: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if package in floor)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = {module_name(path): path for path in SOURCES}
+    edges = {name: imported_modules(path, known) - {name} for name, path in known.items()}
+    waiting = dict(edges)
+    while free := [name for name, targets in waiting.items() if not targets & set(waiting)]:
+        for name in free:
+            del waiting[name]
+    circle = {name: sorted(targets & set(waiting)) for name, targets in waiting.items()}
+    assert not circle, f"a circle of imports runs through some of {circle}"
+
+
+def imported_modules(path: Path, known: Collection[str]) -> set[str]:
+    """Return the modules that a file imports, at once or later; a package counts where its own names are used."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
+            found |= inside or {str(node.module)}
+    return found & set(known)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)

@@ -7,8 +7,9 @@ from typing import Literal, Protocol
 
 import pytest
 
+from harness.config.instantiate import build, build_record
 from harness.errors import ConfigError
-from harness.instantiate import build, build_record, describe, modules_of
+from harness.store.records import describe, modules_of
 
 HERE = __name__
 
@@ -93,8 +94,8 @@ def test_an_object_of_the_wrong_kind_is_refused_with_what_it_lacks() -> None:
 
 
 def test_the_modules_of_nested_objects_are_found_too() -> None:
-    made = build({"a": [{"_target_": "harness.windows.Segment", "start": 0, "stop": 1}, make()]})
-    assert modules_of(made) == ("harness.windows", HERE)
+    made = build({"a": [{"_target_": "harness.samples.windows.Segment", "start": 0, "stop": 1}, make()]})
+    assert modules_of(made) == ("harness.samples.windows", HERE)
 
 
 def test_describing_and_building_again_gives_an_equal_object() -> None:

@@ -11,14 +11,17 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from harness.artifacts import canonical_json
 from harness.cli.tables import result_summary
 from harness.config import compose_config
-from harness.evaluation import ESTIMATES, METRIC_DIRECTIONS, Evaluation, Judged, evaluate, intervals
-from harness.experiment import ExperimentResult, run_experiment
-from harness.observer import Silent
-from harness.significance import Bootstrap, bootstrap_interval, hac_mean
-from harness.snapshot import Snapshot
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.intervals import ESTIMATES, Judged, intervals
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.record import Evaluation
+from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean
+from harness.execution.progress import Silent
+from harness.run.experiment import ExperimentResult, run_experiment
+from harness.snapshots.snapshot import Snapshot
+from harness.store.artifacts import canonical_json
 from tests.test_evaluation import SIGNAL, STRATEGY, Both, market, signal
 
 BOOTSTRAP = Bootstrap(repetitions=99, block_length=5.0)

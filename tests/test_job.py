@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import ArtifactStore, Key
 from harness.config import compose_config
 from harness.data.source import Source
-from harness.experiment import ExperimentResult, run
-from harness.observer import Silent
-from harness.shelf import Shelf
-from harness.stages import panel_key_of
+from harness.execution.progress import Silent
+from harness.run.experiment import ExperimentResult, run
+from harness.run.stages import panel_key_of
+from harness.store.artifacts import ArtifactStore, Key
+from harness.store.memory import Shelf
 
 SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=40", "label.horizon=5"]
 DDGDA = [
@@ -56,7 +56,7 @@ def test_experiments_on_one_shelf_look_at_their_source_once(tmp_path: Path, monk
         looked.append(source)
         return panel_key_of(source)
 
-    monkeypatch.setattr("harness.job.panel_key_of", counted)
+    monkeypatch.setattr("harness.run.job.panel_key_of", counted)
     shelf = Shelf()
     run_in(tmp_path, shelf=shelf)
     run_in(tmp_path, "model.alpha=1", shelf=shelf)

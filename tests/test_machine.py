@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from harness.compare import environment
 from harness.config import compose_config
-from harness.instantiate import modules_of
-from harness.machine import machine, machine_name, parse_cpuinfo, threads
-from harness.provenance import Stopwatch, provenance
+from harness.execution.machine import machine, machine_name, parse_cpuinfo, threads
+from harness.snapshots.compare import environment
+from harness.snapshots.provenance import Stopwatch, provenance
+from harness.store.records import modules_of
 
 XEON = """\
 processor\t: 0
@@ -66,7 +66,7 @@ def test_a_machine_has_one_name_that_fits_a_folder(monkeypatch: pytest.MonkeyPat
     name = machine_name()
     assert name == machine_name()
     assert re.fullmatch(r"[a-z0-9_-]+", name)
-    monkeypatch.setattr("harness.machine._processor", lambda: ("another", ()))
+    monkeypatch.setattr("harness.execution.machine._processor", lambda: ("another", ()))
     assert machine_name() != name
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from harness import metrics
 from harness.errors import ConfigError
+from harness.evaluation import formulas as metrics
 
 calm = settings(derandomize=True, deadline=None, max_examples=60)
 Floats = npt.NDArray[np.float32]

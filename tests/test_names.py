@@ -11,13 +11,14 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.compare import failed, to_markdown
-from harness.evaluation import own_metric
-from harness.leaderboard import Leaderboard, Row
-from harness.markdown import link, markdown_table, markdown_text
-from harness.published import PublishedRow, leaderboard_markdown
+from harness.evaluation.metric_records import own_metric
+from harness.report.comparison_markdown import to_markdown
 from harness.report.exports import EXPORTS
+from harness.report.leaderboard import Leaderboard, Row
+from harness.report.markdown import link, markdown_table, markdown_text
+from harness.report.published_tables import PublishedRow, leaderboard_markdown
 from harness.report.tables import Entry, Table
+from harness.snapshots.compare import failed
 
 NASTY = [
     *("a|b", "a\\|b", "a\nb", "`code`", "# heading", "- item", "1. item", "---", "[red]x[/red]", "[a](b)", "![a](b)"),

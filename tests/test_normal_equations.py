@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from harness.blas import one_blas_thread
 from harness.errors import DataError, LookAheadError
-from harness.normal_equations import GramBlocks, NormalEquations
-from harness.normal_equations.sums import CHUNK, SPAN
+from harness.execution.threads import one_blas_thread
+from harness.samples.gram import GramBlocks, NormalEquations
+from harness.samples.gram.sums import CHUNK, SPAN
 
 TIMES, WIDTH = 40, 5
 Doubles = npt.NDArray[np.float64]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.artifacts import canonical_json
-from harness.evaluation import evaluate, signal_notes
-from harness.predictions import Predictions
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.notes import signal_notes
+from harness.evaluation.predictions import Predictions
+from harness.store.artifacts import canonical_json
 from tests.test_evaluation import NAMES, START, TIMES, Both, market, signal
 
 SIZE = TIMES - START  # 50 test periods of 20 instruments, three windows

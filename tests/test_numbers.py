@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
+from harness.config.instantiate import alternatives, build_record, hints_of, join_key, locate, record_of
+from harness.config.schema import experiment_schema
 from harness.config.tree import main_groups
 from harness.errors import ConfigError
-from harness.instantiate import TARGET, alternatives, build_record, hints_of, join_key, locate, record_of
-from harness.limits import bounds_of
-from harness.schema import experiment_schema
+from harness.errors.limits import bounds_of
+from harness.store.records import TARGET
 
 NEEDED = {"data=tabular": ["data.path=x"], "data=qlib_bin": ["data.path=x"]}
 GROUPS = sorted(set(main_groups()) - {"experiment"})

@@ -13,7 +13,7 @@ from harness import worker
 from harness.cli import main
 from harness.config import ExperimentConfig
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError, refused_by_the_system
-from harness.sweep import CellResult, Outcome, exit_code, plan_sweep, run_sweep
+from harness.run.sweep import CellResult, Outcome, exit_code, plan_sweep, run_sweep
 
 SMALL = ["data.instruments=10", "data.days=260", "data.members=8", "windows.step=40", "label.horizon=5"]
 ENDS: dict[str, BaseException] = {

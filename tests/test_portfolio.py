@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, DataError
-from harness.portfolio import PortfolioResult, TopkDropout, backtest, market_of, risk_analysis
-from harness.portfolio.topk_dropout import choose
-from harness.predictions import Predictions
+from harness.evaluation.portfolio import PortfolioResult, TopkDropout, backtest, market_of, risk_analysis
+from harness.evaluation.portfolio.topk_dropout import choose
+from harness.evaluation.predictions import Predictions
 
 calm = settings(derandomize=True, deadline=None, max_examples=25)
 TIMES, NAMES, START = 40, 12, 5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.data.calendar import Calendar
 from harness.errors import DataError
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
 from tests.data.odd_codes import ODD
 
 calm = settings(derandomize=True, deadline=None, max_examples=40)

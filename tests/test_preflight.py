@@ -15,11 +15,12 @@ import pytest
 from harness.cli.main import main
 from harness.config import Composer, ExperimentConfig, compose_config
 from harness.errors import HarnessError
-from harness.evaluation import SignalEvaluation, evaluate
-from harness.experiment import run_experiment
-from harness.observer import Silent
-from harness.preflight import check
-from harness.schedule import resolve_windows
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.signal import SignalEvaluation
+from harness.execution.progress import Silent
+from harness.run.experiment import run_experiment
+from harness.run.preflight import check
+from harness.run.schedule import resolve_windows
 from tests.test_evaluation import Both, market, signal
 
 NAMES, TIMES = 8, 300

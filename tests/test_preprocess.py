@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from harness.config.instantiate import build
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, DataError, LookAheadError
-from harness.instantiate import build, describe
-from harness.interfaces import FittedPreprocess
-from harness.preprocess import (
+from harness.samples.interfaces import FittedPreprocess
+from harness.samples.preprocess import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
@@ -35,8 +35,9 @@ from harness.preprocess import (
     ZScoreNorm,
     apply,
 )
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Segment
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Segment
+from harness.store.records import describe
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "preprocess"
 TIMES, WIDTH, LOOK_AHEAD = 30, 4, 3

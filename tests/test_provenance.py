@@ -12,14 +12,14 @@ import pytest
 
 from harness import code_digest, module_origin
 from harness.cli import main
-from harness.experiment import ExperimentResult, run_experiment
-from harness.provenance import Stopwatch, provenance
+from harness.run.experiment import ExperimentResult, run_experiment
+from harness.snapshots.provenance import Stopwatch, provenance
 
 SMALL = ["data.instruments=16", "data.days=300", "data.members=12", "label.horizon=2", "windows.step=60"]
 MODEL = """\
 from dataclasses import dataclass
 from baselines.models.linear import FittedLinear, Linear
-from harness.interfaces import LearnSet
+from harness.samples.interfaces import LearnSet
 SIGN = {sign}
 @dataclass(frozen=True)
 class Signed(Linear):

@@ -11,14 +11,14 @@ import pytest
 
 import baselines
 import harness
-from harness.artifacts import canonical_json
-from harness.baseline import Baselines
 from harness.config import Composer
-from harness.instantiate import build, describe
-from harness.job import settings_of
-from harness.public_names import module_of, public_name, with_public_names
-from harness.regression import named_suite
-from harness.suite import Case
+from harness.config.instantiate import build
+from harness.run.job import settings_of
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.regression import named_suite
+from harness.snapshots.suite import Case
+from harness.store.artifacts import canonical_json
+from harness.store.records import describe, module_of, public_name, with_public_names
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {**harness.PUBLIC_NAMES, **baselines.PUBLIC_NAMES}

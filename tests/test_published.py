@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.baseline import Baselines
 from harness.errors import SnapshotError
-from harness.published import leaderboard_markdown, published_rows, refresh, stale
-from harness.snapshot import Snapshot
+from harness.report.published_tables import leaderboard_markdown, published_rows, refresh, stale
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = {

@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from harness.baseline import Baselines
-from harness.pytest_plugin.golden import names_of
+from harness.cli.pytest_plugin.golden import names_of
+from harness.snapshots.baseline import Baselines
 
 pytest_plugins = ["pytester"]
 
@@ -30,7 +30,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 def run(project: pytest.Pytester, *arguments: str, ic: float | str = 0.1, source: str = ONE) -> pytest.RunResult:
     (project.path / "test_a.py").write_text(f"IC = {ic}\n{source}", encoding="utf-8")
-    return project.runpytest_inprocess("-p", "harness.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+    return project.runpytest_inprocess("-p", "harness.cli.pytest_plugin", "-p", "no:cacheprovider", *arguments)
 
 
 def test_a_missing_baseline_fails_and_nothing_is_written(project: pytest.Pytester) -> None:
@@ -124,7 +124,7 @@ def test_one(metric_snapshot):
 def test_a_result_or_a_snapshot_is_taken_as_it_is(project: pytest.Pytester) -> None:
     source = """
 from types import SimpleNamespace
-from harness.snapshot import Snapshot
+from harness.snapshots.snapshot import Snapshot
 SNAPSHOT = Snapshot("s", "c", {"seed": 43}, {"overall": {"IC": IC}, "predictions": "aa"}, {})
 def test_one(metric_snapshot):
     metric_snapshot.check(SNAPSHOT, name="first")
@@ -227,7 +227,7 @@ class TestNames:
 RUNNER = """
 from types import SimpleNamespace
 from harness.errors import ConfigError
-from harness.snapshot import Snapshot
+from harness.snapshots.snapshot import Snapshot
 def pytest_bench_run(config, overrides):
     given = dict(o.replace("'", "").split("=") for o in overrides)
     if given["x"] == "none":
@@ -292,13 +292,13 @@ class TestSuite:
 
 
 def test_starting_pytest_imports_nothing_heavy() -> None:
-    code = "import sys, harness.pytest_plugin; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    code = "import sys, harness.cli.pytest_plugin; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "pandas", "hydra", "omegaconf", "pyarrow", "numba", "torch", "yaml"} & set(done.stdout.split())
-    ours = "import sys, harness.pytest_plugin; print(*sorted(m for m in sys.modules if m.startswith('harness')))"
+    ours = "import sys, harness.cli.pytest_plugin; print(*sorted(m for m in sys.modules if m.startswith('harness')))"
     done = subprocess.run([sys.executable, "-c", ours], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["harness", "harness.pytest_plugin", "harness.pytest_plugin.golden"]
+    assert done.stdout.split() == ["harness", "harness.cli.pytest_plugin", "harness.cli.pytest_plugin.golden"]
 
 
 def test_the_installed_package_announces_the_plugin() -> None:
-    assert "harness.pytest_plugin" in {entry.value for entry in entry_points(group="pytest11")}
+    assert "harness.cli.pytest_plugin" in {entry.value for entry in entry_points(group="pytest11")}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import key_of
 from harness.cli import main
 from harness.config import compose_config
 from harness.errors import ConfigError
-from harness.fill import _for_workers
-from harness.redaction import RedactedStream, redacted, without_secrets
-from harness.worker import work
+from harness.errors.redaction import RedactedStream, redacted, without_secrets
+from harness.run.fill import _for_workers
+from harness.run.worker import work
+from harness.store.artifacts import key_of
 
 SECRET = "s3cr:t@/pä%40ss"
 
@@ -126,7 +126,7 @@ def test_a_workers_answer_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> 
     def crash(_: object) -> None:
         raise RuntimeError("no connection to http://user:hunter22@host")
 
-    monkeypatch.setattr("harness.worker._do", crash)
+    monkeypatch.setattr("harness.run.worker._do", crash)
     request = dict.fromkeys(("step", "at", "wave", "composed", "store", "panel", "result"), "x")
     answer = work(json.dumps(request))
     assert answer is not None

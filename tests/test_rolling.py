@@ -10,14 +10,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 
-from harness.artifacts import ArtifactStore
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, UnsupportedWeightsError
-from harness.interfaces import LearnSet, TimeWeights
-from harness.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm
-from harness.rolling import Cache, Recipe, learning_segments, roll
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Schedule, Segment, Window, walk_forward
+from harness.run.rolling import roll
+from harness.run.window_stage import Cache, Recipe, learning_segments
+from harness.samples.interfaces import LearnSet, TimeWeights
+from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Schedule, Segment, Window, walk_forward
+from harness.store.artifacts import ArtifactStore
 
 TIMES, NAMES, FEATURES, LOOK_AHEAD = 160, 12, 4, 6
 

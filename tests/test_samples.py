@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError
-from harness.interfaces import LearnSet, TimeWeights
-from harness.normal_equations import GramBlocks
-from harness.samples import AsOfView, Reads, RowIndex, SampleTable, index_rows
-from harness.windows import Segment
+from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import LearnSet, TimeWeights
+from harness.samples.table import AsOfView, Reads, RowIndex, SampleTable, index_rows
+from harness.samples.windows import Segment
 
 TIMES, INSTRUMENTS = 12, 5
 Masks = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]

@@ -10,8 +10,8 @@ import pytest
 from harness.config import WindowsConfig
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
-from harness.schedule import describe_windows, resolve_schedule, resolve_windows
-from harness.windows import Kind, Segment
+from harness.run.schedule import describe_windows, resolve_schedule, resolve_windows
+from harness.samples.windows import Kind, Segment
 
 CALENDAR = Calendar(np.arange("2016-01-01", "2018-01-01", dtype="datetime64[D]").astype("datetime64[ns]"))
 BY_SPLIT = WindowsConfig(

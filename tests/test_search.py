@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.job
-from harness.artifacts import ArtifactStore
+import harness.run.job
 from harness.audit.poison import poison
 from harness.cli import main
 from harness.config import WindowsConfig, compose_config
@@ -27,18 +26,19 @@ from harness.data.panel import Panel
 from harness.data.synthetic import SyntheticMarket
 from harness.data.truncated import truncate
 from harness.errors import ConfigError, DataError
-from harness.evaluation import evaluate
-from harness.execution import Local
-from harness.experiment import run, run_experiment
-from harness.observer import Silent
-from harness.predictions import Predictions
-from harness.provenance import Stopwatch
-from harness.search import SearchRequest, SearchResult, TrialResult, search
-from harness.search.period import validation_period
-from harness.search.space import read_space
-from harness.search.study import SeededStudy, open_study
-from harness.stages import Stages
-from harness.windows import Kind
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.predictions import Predictions
+from harness.execution.local import Local
+from harness.execution.progress import Silent
+from harness.run.experiment import run, run_experiment
+from harness.run.search import SearchRequest, SearchResult, TrialResult, search
+from harness.run.search.period import validation_period
+from harness.run.search.space import read_space
+from harness.run.search.study import SeededStudy, open_study
+from harness.run.stages import Stages
+from harness.samples.windows import Kind
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore
 
 pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
 
@@ -106,7 +106,7 @@ def test_no_prediction_metric_or_price_of_the_test_range_is_read(monkeypatch: py
         seen.append((predictions.start, predictions.stop, len(panel.calendar)))
         return evaluate(predictions, panel, *rest, **more)
 
-    monkeypatch.setattr(harness.job, "evaluate", spy)
+    monkeypatch.setattr(harness.run.job, "evaluate", spy)
     result = find(ALPHA, trials=2)
     assert set(seen) == {(VALID, DECISION - LOOK_AHEAD, DECISION)}
     for trial in result.trials:
@@ -206,7 +206,7 @@ def outcome(folder: Path, drop: list[str]) -> dict[str, Any]:
 
 KILLED = """
 import os, signal, sys
-import harness.search.judge as judge
+import harness.run.search.judge as judge
 from harness.cli import main
 left, name = int(sys.argv[1]), sys.argv[2]
 made = getattr(judge, name)
@@ -334,7 +334,7 @@ def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], mo
         return run(*given, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("harness.search.judge.run", interrupted)
+        patched.setattr("harness.run.search.judge.run", interrupted)
         assert main(command) == 130
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.skeletons import KINDS, write_skeleton
+from harness.integrations.skeletons import KINDS, write_skeleton
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"

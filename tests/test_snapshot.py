@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SnapshotError
-from harness.snapshot import Snapshot, parse_snapshot, read_snapshot, write_new_snapshot, write_snapshot
+from harness.snapshots.snapshot import Snapshot, parse_snapshot, read_snapshot, write_new_snapshot, write_snapshot
 
 SNAPSHOT = Snapshot(
     suite="smoke",

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import ArtifactStore, Key, key_of
 from harness.cli import main
 from harness.errors import ArtifactError
-from harness.store_care import chosen, damaged, entries, leftovers, remove, summary
-from harness.store_lease import Lease, lease_of
+from harness.store.artifacts import ArtifactStore, Key, key_of
+from harness.store.care import chosen, damaged, entries, leftovers, remove, summary
+from harness.store.lease import Lease, lease_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
@@ -164,7 +164,7 @@ def test_ages_are_counted_from_now(store: ArtifactStore) -> None:
 _READER = """\
 import sys, numpy as np
 from pathlib import Path
-from harness.artifacts import ArtifactStore, key_of
+from harness.store.artifacts import ArtifactStore, key_of
 store, key = ArtifactStore(Path(sys.argv[1])), key_of("even", number=2)
 values = (store.find(key) / "x").open("rb")
 print("found", flush=True)

@@ -12,10 +12,10 @@ import pytest
 
 from harness.config import ExperimentConfig
 from harness.errors import ConfigError, DataError, UnknownKeyError
-from harness.experiment import ExperimentResult
-from harness.leaderboard import leaderboard, write_leaderboard
-from harness.snapshot import Snapshot
-from harness.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.report.leaderboard import leaderboard, write_leaderboard
+from harness.run.experiment import ExperimentResult
+from harness.run.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.snapshots.snapshot import Snapshot
 
 
 def chosen(*overrides: str) -> list[dict[str, str]]:

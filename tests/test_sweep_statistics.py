@@ -15,17 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.artifacts import canonical_json
 from harness.config import compose_config
 from harness.data.panel import Benchmark
 from harness.errors import ConfigError
-from harness.evidence import DailySeries
-from harness.experiment import ExperimentResult
-from harness.leaderboard import leaderboard
-from harness.significance import Bootstrap, probability_of_backtest_overfitting
-from harness.snapshot import Snapshot
-from harness.sweep import CellResult, Outcome, plan_sweep
-from harness.sweep_statistics import (
+from harness.evaluation.significance import Bootstrap, probability_of_backtest_overfitting
+from harness.report.leaderboard import leaderboard
+from harness.run.experiment import ExperimentResult
+from harness.run.sweep import CellResult, Outcome, plan_sweep
+from harness.run.sweep_statistics import (
     Candidate,
     candidates_of,
     caption,
@@ -38,6 +35,9 @@ from harness.sweep_statistics import (
     statistics_of,
     sweep_statistics,
 )
+from harness.snapshots.evidence import DailySeries
+from harness.snapshots.snapshot import Snapshot
+from harness.store.artifacts import canonical_json
 from tests.data.small_panel import small_panel
 from tests.significance.series import autoregressive
 from tests.test_intervals import Counting

@@ -12,12 +12,12 @@ import pytest
 import sklearn.ensemble  # noqa: F401 - loads OpenMP, so that there is something to hold
 from threadpoolctl import threadpool_info
 
-from harness.artifacts import ArtifactStore
-from harness.blas import THREAD_VARIABLES, one_blas_thread, thread_limit
 from harness.config import compose_config
-from harness.execution.threads import thread_limits
-from harness.experiment import run
-from harness.observer import Silent
+from harness.execution.process_threads import thread_limits
+from harness.execution.progress import Silent
+from harness.execution.threads import THREAD_VARIABLES, one_blas_thread, thread_limit
+from harness.run.experiment import run
+from harness.store.artifacts import ArtifactStore
 
 SEEN: list[tuple[str, int, str | None]] = []
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from harness.config import compose_config
 from harness.data.calendar import Calendar
-from harness.experiment import run
-from harness.observer import Silent
-from harness.samples import Reads, RowIndex, SampleTable
-from harness.view_log import Artefact, ViewLog
+from harness.execution.progress import Silent
+from harness.run.experiment import run
+from harness.samples.table import Reads, RowIndex, SampleTable
+from harness.samples.view_log import Artefact, ViewLog
 
 
 def table(times: int = 20, look_ahead: int = 3) -> SampleTable:

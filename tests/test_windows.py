@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError
-from harness.windows import Kind, Schedule, Segment, Window, blocks, walk_forward
+from harness.samples.windows import Kind, Schedule, Segment, Window, blocks, walk_forward
 
 SCHEDULE = Schedule(Segment(0, 100), Segment(100, 150), Segment(150, 215), step=20, look_ahead=21)
 

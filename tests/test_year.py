@@ -8,25 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import metrics
 from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError
-from harness.evaluation import (
-    Judged,
-    SignalEvaluation,
-    evaluate,
-    evaluate_portfolio,
-    evaluate_signal,
-    intervals,
-    merge,
-    year_of,
-)
-from harness.portfolio import backtest
-from harness.predictions import Predictions
-from harness.preprocess import CSRankNorm, DropnaLabel, Pipeline
-from harness.significance import Bootstrap
+from harness.evaluation import formulas as metrics
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.intervals import Judged, intervals
+from harness.evaluation.portfolio import backtest
+from harness.evaluation.portfolio.evaluation import evaluate_portfolio
+from harness.evaluation.predictions import Predictions
+from harness.evaluation.record import merge
+from harness.evaluation.signal import SignalEvaluation, evaluate_signal
+from harness.evaluation.significance import Bootstrap
+from harness.evaluation.year import year_of
+from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
 from tests.test_evaluation import STRATEGY, Both, market, signal
 
 ANNUALISED = ("long_short_return", "long_average_return", "excess_return", "portfolio_return", "portfolio_cost")

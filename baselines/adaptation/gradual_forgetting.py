@@ -9,11 +9,9 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.interfaces import History, TimeWeights
-from harness.limits import Positive, Share, check_limits
-from harness.windows import Window
-
-__all__ = ["Decay", "GradualForgetting"]
+from harness.errors.limits import Positive, Share, check_limits
+from harness.samples.interfaces import History, TimeWeights
+from harness.samples.windows import Window
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.interfaces import History, TimeWeights
-from harness.windows import Window
-
-__all__ = ["EqualWeights", "RollingRetrain"]
+from harness.samples.interfaces import History, TimeWeights
+from harness.samples.windows import Window
 
 
 @dataclass(frozen=True)

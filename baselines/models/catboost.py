@@ -22,12 +22,10 @@ from baselines.models.intake import (
     import_extra,
     learning_rows,
 )
-from harness.artifacts import canonical_json
 from harness.errors import ConfigError
-from harness.interfaces import Floats, LearnSet
-from harness.limits import Count, Positive, Seed, Share, Threads, check_limits
-
-__all__ = ["CatBoost", "FittedCatBoost"]
+from harness.errors.limits import Count, Positive, Seed, Share, Threads, check_limits
+from harness.samples.interfaces import Floats, LearnSet
+from harness.store.artifacts import canonical_json
 
 _MODEL, _RECORD = "model.cbm", "model.json"
 _VOLATILE = ("model_guid", "train_finish_time")

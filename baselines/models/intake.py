@@ -11,17 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError, RefusedError
-from harness.interfaces import LearnSet, Model
-
-__all__ = [
-    "Rows",
-    "Scalar",
-    "check_extra",
-    "check_stopping",
-    "check_width",
-    "import_extra",
-    "learning_rows",
-]
+from harness.samples.interfaces import LearnSet, Model
 
 Floats = npt.NDArray[np.float32]
 Scalar = bool | int | float | str

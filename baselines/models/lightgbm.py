@@ -15,12 +15,10 @@ import numpy.typing as npt
 from annotated_types import Ge, Le
 
 from baselines.models.intake import Rows, Scalar, check_extra, check_stopping, check_width, learning_rows
-from harness.artifacts import canonical_json
 from harness.errors import ConfigError, closest
-from harness.interfaces import Floats, LearnSet
-from harness.limits import Count, Natural, NonNegative, Positive, Seed, Share, Threads, check_limits
-
-__all__ = ["FittedLightGBM", "LightGBM"]
+from harness.errors.limits import Count, Natural, NonNegative, Positive, Seed, Share, Threads, check_limits
+from harness.samples.interfaces import Floats, LearnSet
+from harness.store.artifacts import canonical_json
 
 _MODEL, _RECORD = "model.txt", "model.json"
 

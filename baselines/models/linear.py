@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from baselines.models.intake import check_width
-from harness.artifacts import canonical_json
-from harness.blas import one_blas_thread
-from harness.compiled import compiled
 from harness.errors import ConfigError, DataError
-from harness.interfaces import LearnSet
-from harness.limits import NonNegative, check_limits
-from harness.normal_equations import NormalEquations, Solution
-
-__all__ = ["FittedLinear", "Linear"]
+from harness.errors.limits import NonNegative, check_limits
+from harness.execution.threads import one_blas_thread
+from harness.samples.gram import NormalEquations, Solution
+from harness.samples.interfaces import LearnSet
+from harness.store.artifacts import canonical_json
+from harness.store.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

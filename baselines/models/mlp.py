@@ -12,15 +12,13 @@ from annotated_types import Ge, Le
 
 from baselines.models.intake import check_stopping, check_width, import_extra, learning_rows
 from baselines.models.mlp_network import build_network, isolated_torch, pick_device, scores, train_network
-from harness.artifacts import canonical_json
 from harness.errors import DataError
-from harness.interfaces import Floats, LearnSet
-from harness.limits import Count, Fraction, NonNegative, Positive, Seed, Threads, check_limits
+from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed, Threads, check_limits
+from harness.samples.interfaces import Floats, LearnSet
+from harness.store.artifacts import canonical_json
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["MLP", "FittedMLP"]
 
 _WEIGHTS, _RECORD = "model.safetensors", "model.json"
 

@@ -12,14 +12,12 @@ import numpy.typing as npt
 
 from baselines.models.intake import Rows
 from harness.errors import ConfigError
-from harness.interfaces import Floats
+from harness.samples.interfaces import Floats
 
 if TYPE_CHECKING:
     import torch
 
     from baselines.models.mlp import MLP
-
-__all__ = ["build_network", "isolated_torch", "pick_device", "scores", "train_network"]
 
 _CHUNK = 4096
 

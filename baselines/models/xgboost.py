@@ -21,12 +21,10 @@ from baselines.models.intake import (
     import_extra,
     learning_rows,
 )
-from harness.artifacts import canonical_json
 from harness.errors import ConfigError, DataError, closest
-from harness.interfaces import Floats, LearnSet
-from harness.limits import Count, Positive, Seed, Share, Threads, check_limits
-
-__all__ = ["FittedXGBoost", "XGBoost"]
+from harness.errors.limits import Count, Positive, Seed, Share, Threads, check_limits
+from harness.samples.interfaces import Floats, LearnSet
+from harness.store.artifacts import canonical_json
 
 _MODEL, _RECORD = "model.ubj", "model.json"
 

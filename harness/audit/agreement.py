@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.predictions import Predictions
-
-__all__ = ["Difference", "first_difference"]
+from harness.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from harness.artifacts import ArtifactStore
 from harness.audit.futures import Futures
 from harness.audit.memory import changed_numbers, kept_data, numbers_of
 from harness.audit.outside import Outside
@@ -20,14 +19,13 @@ from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError, LookAheadError
-from harness.experiment import ExperimentResult, run
-from harness.files import scratch_folder
-from harness.job import Job
-from harness.observer import Observer, Silent
-from harness.shelf import Shelf
-from harness.snapshot import Snapshot, write_snapshot
-
-__all__ = ["audit", "audit_result", "run_audited", "with_verdict"]
+from harness.execution.progress import Observer, Silent
+from harness.run.experiment import ExperimentResult, run
+from harness.run.job import Job
+from harness.snapshots.snapshot import Snapshot, write_snapshot
+from harness.store.artifacts import ArtifactStore
+from harness.store.files import scratch_folder
+from harness.store.memory import Shelf
 
 _MEMORY = "is everything that is learned in what `fit` returns?"
 _OUTSIDE = "do fitting and predicting read nothing but their arguments?"
@@ -129,7 +127,7 @@ def run_audited(
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
 
-    Parameters as in `harness.experiment.run`.
+    Parameters as in `harness.run.experiment.run`.
 
     Returns
     -------

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.evaluation.predictions import Predictions
 from harness.features.expression import look_back
 from harness.features.feature_set import FeatureSet
-from harness.predictions import Predictions
-
-__all__ = ["Association", "association", "memory_of"]
 
 Doubles = npt.NDArray[np.float64]
 

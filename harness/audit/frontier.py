@@ -11,14 +11,12 @@ import numpy as np
 from harness.audit.agreement import first_difference
 from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
-from harness.interfaces import FittedAdaptation, FittedPreprocess
-from harness.predictions import Predictions
-from harness.preprocess import Pipeline, apply
-from harness.rolling import learning_segments
-from harness.samples import SampleTable
-from harness.windows import Segment, Window
-
-__all__ = ["Learned", "frontier", "perturbed"]
+from harness.evaluation.predictions import Predictions
+from harness.run.window_stage import learning_segments
+from harness.samples.interfaces import FittedAdaptation, FittedPreprocess
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.table import SampleTable
+from harness.samples.windows import Segment, Window
 
 _NOTHING = Pipeline(features=(), label=(), refit="once")
 

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.artifacts import ArtifactStore
 from harness.audit.poison import loaded_once, poisoned
 from harness.audit.replay import Replay
 from harness.audit.splice import Splice
-from harness.contracts import traits_of
+from harness.config.contracts import traits_of
 from harness.data.source import Source
-from harness.experiment import ExperimentResult, run
-from harness.interfaces import AdaptationTraits
-from harness.predictions import Predictions
-from harness.windows import Window
-
-__all__ = ["SEED", "Cut", "Foretold", "Futures"]
+from harness.evaluation.predictions import Predictions
+from harness.run.experiment import ExperimentResult, run
+from harness.samples.interfaces import AdaptationTraits
+from harness.samples.windows import Window
+from harness.store.artifacts import ArtifactStore
 
 SEED = 20_170_103
 

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from harness.audit.verdict import Finding
-from harness.contracts import attributes_of
 from harness.data.panel import Panel
-from harness.samples import AsOfView, SampleTable
-
-__all__ = ["changed_numbers", "kept_data", "numbers_of"]
+from harness.samples.table import AsOfView, SampleTable
+from harness.store.records import attributes_of
 
 _LARGE = 256  # numbers; a table of constants in the source is smaller
 _DEPTH = 4

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Outside", "Watched"]
-
 # Raised by the interpreter itself; libraries that open files in C++ alone go unnoticed.
 _FILES = "open"
 _OTHERS = {"socket.connect": "the network", "subprocess.Popen": "another program", "os.system": "another program"}

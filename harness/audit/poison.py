@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.code_digest import code_digest
 from harness.data.panel import Benchmark, Panel
 from harness.data.source import Source, at_the_root
 from harness.data.validation import PRICES, check_panel
 from harness.errors import ConfigError
-
-__all__ = ["LoadedOnce", "PoisonedSource", "loaded_once", "poison", "poisoned"]
+from harness.store.code_digest import code_digest
 
 Floats = npt.NDArray[np.float32]
 

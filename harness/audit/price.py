@@ -6,15 +6,13 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.artifacts import ArtifactStore
 from harness.audit.replay import Unreal
 from harness.audit.twins import twins
 from harness.config import ExperimentConfig
 from harness.errors import HarnessError
-from harness.experiment import run
-from harness.observer import Observer, Silent
-
-__all__ = ["Price", "prices"]
+from harness.execution.progress import Observer, Silent
+from harness.run.experiment import run
+from harness.store.artifacts import ArtifactStore
 
 _METRICS = ("IC", "rank_IC", "long_short_return", "excess_return")
 

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from harness.artifacts import ArtifactStore
 from harness.audit.outside import Outside, Watched
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
-from harness.interfaces import FittedAdaptation, History, Preprocess
-from harness.observer import Observer, Silent
-from harness.predictions import Predictions
-from harness.provenance import Stopwatch
-from harness.rolling import Recipe, collect, roll, window_stage
-from harness.samples import SampleTable
-from harness.stages import Stages
-from harness.windows import Segment, Window
-
-__all__ = ["Replay", "Unreal", "alone"]
+from harness.evaluation.predictions import Predictions
+from harness.execution.progress import Observer, Silent
+from harness.run.rolling import collect, roll, window_stage
+from harness.run.stages import Stages
+from harness.run.window_stage import Recipe
+from harness.samples.interfaces import FittedAdaptation, History, Preprocess
+from harness.samples.table import SampleTable
+from harness.samples.windows import Segment, Window
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore
 
 
 class Unreal:

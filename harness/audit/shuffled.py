@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness import metrics
-from harness.predictions import Predictions
-from harness.samples import SampleTable
-
-__all__ = ["Chance", "chance", "shuffled"]
+from harness.evaluation import formulas as metrics
+from harness.evaluation.predictions import Predictions
+from harness.samples.table import SampleTable
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.features.engine import compute_expression, compute_features
-from harness.samples import RowIndex, SampleTable, index_rows
-
-__all__ = ["Splice"]
+from harness.samples.table import RowIndex, SampleTable, index_rows
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,14 +14,13 @@ import numpy.typing as npt
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.experiment import ExperimentResult
+from harness.evaluation.predictions import Predictions
 from harness.features.engine import compute_expression
-from harness.features.expression import look_ahead, parse
-from harness.predictions import Predictions
-from harness.rolling import learning_segments
-from harness.samples import index_rows
-
-__all__ = ["READS", "Evidence", "recorded_frontiers", "static_checks"]
+from harness.features.expression import look_ahead
+from harness.features.parser import parse
+from harness.run.experiment import ExperimentResult
+from harness.run.window_stage import learning_segments
+from harness.samples.table import index_rows
 
 READS = "did anything fitted read beyond its decision?"
 

@@ -19,12 +19,10 @@ from harness.audit.shuffled import chance, shuffled
 from harness.audit.static import Evidence
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.errors import HarnessError
-from harness.evaluation import evaluate
-from harness.job import Job
-from harness.predictions import Predictions
-from harness.windows import Window
-
-__all__ = ["FAILURES", "Trial"]
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.predictions import Predictions
+from harness.run.job import Job
+from harness.samples.windows import Window
 
 # What code under audit may raise on data that it did not expect.
 FAILURES = (HarnessError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)

@@ -10,23 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import ExperimentConfig
-from harness.contracts import traits_of
+from harness.config.contracts import traits_of
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.features.label import ForwardReturn
-from harness.interfaces import FittedModel, FittedPreprocess, LeakyTwins, LearnSet, Model, ModelTraits, Preprocess
-from harness.samples import AsOfView, SampleTable
-from harness.windows import Segment
-
-__all__ = [
-    "BackwardFilled",
-    "EarlyDated",
-    "FitOnTest",
-    "ProcessorsOfAllTimes",
-    "ShortSightedLabel",
-    "Survivors",
-    "twins",
-]
+from harness.samples.interfaces import (
+    FittedModel,
+    FittedPreprocess,
+    LeakyTwins,
+    LearnSet,
+    Model,
+    ModelTraits,
+    Preprocess,
+)
+from harness.samples.table import AsOfView, SampleTable
+from harness.samples.windows import Segment
 
 
 def twins(config: ExperimentConfig) -> dict[str, ExperimentConfig]:

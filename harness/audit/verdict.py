@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Check", "Finding", "Frontier", "Level", "Outcome", "Verdict"]
-
 
 class Level(StrEnum):
     """How much an audit may cost."""

@@ -10,16 +10,14 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from harness.artifacts import canonical_json
 from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.errors import ConfigError
-from harness.evaluation import METRICS, MetricRecord
-from harness.provenance import peak_memory_mb
-
-__all__ = ["add", "audit_command"]
+from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.execution.machine import peak_memory_mb
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Audit an experiment: prove that no prediction used what was not known when it was made.

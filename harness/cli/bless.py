@@ -9,18 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.artifacts import canonical_json
-from harness.baseline import Baselines, Version
 from harness.cli.case_tables import print_verdicts
 from harness.cli.cases import EXIT_CODES, add_selection, baselines_of, run_selection, select
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
-from harness.compare import Problem, case_record, worst_exit_code
 from harness.errors import ConfigError
-from harness.published import refresh
-from harness.suite import CaseRun
-
-__all__ = ["add", "bless"]
+from harness.report.comparison_output import case_record
+from harness.report.published_tables import refresh
+from harness.snapshots.baseline import Baselines, Version
+from harness.snapshots.compare import Problem, worst_exit_code
+from harness.snapshots.suite import CaseRun
+from harness.store.artifacts import canonical_json
 
 _HELP = f"""\
 Show how runs differ from their baselines, then write them as the next versions, results/SUITE/CASE/v0001.json and on.

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.artifacts import Key, canonical_json
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
-from harness.store_care import (
+from harness.run.sweep_plan import keys_of
+from harness.store.artifacts import Key, canonical_json
+from harness.store.care import (
     Entry,
     check_unused,
     chosen,
@@ -27,10 +28,7 @@ from harness.store_care import (
     remove_unused,
     summary,
 )
-from harness.store_lease import in_use
-from harness.sweep_plan import keys_of
-
-__all__ = ["add", "cache_gc", "cache_reset", "cache_status", "cache_verify"]
+from harness.store.lease import in_use
 
 _HELP = {
     "status": """\

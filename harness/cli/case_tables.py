@@ -9,13 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from harness.baseline import Version
 from harness.cli.grid import Column, Grid, Row, show
-from harness.compare import METRIC_COLUMNS, CaseVerdict, ExitCode, Verdict, metric_rows
-from harness.evaluation import METRICS
-from harness.snapshot import Snapshot
-
-__all__ = ["history_table", "metrics_table", "print_verdicts", "runs_table", "verdicts_table"]
+from harness.evaluation.metric_records import METRICS
+from harness.report.comparison_output import METRIC_COLUMNS, metric_rows
+from harness.snapshots.baseline import Version
+from harness.snapshots.compare import CaseVerdict, ExitCode, Verdict
+from harness.snapshots.snapshot import Snapshot
 
 _COLOURS = {ExitCode.FINE: "green", ExitCode.REGRESSION: "red", ExitCode.USER_ERROR: "red"}
 _SHOWN = 12

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.audit import run_audited
-from harness.baseline import Baselines, Referenced
 from harness.cli.shared import Arguments
-from harness.compare import damaged, failed
 from harness.config import compose_config
 from harness.errors import (
     ConfigError,
@@ -22,31 +20,17 @@ from harness.errors import (
     closest,
     refused_by_the_system,
 )
-from harness.experiment import ExperimentResult
-from harness.files import write_atomically
-from harness.observer import Observer
-from harness.redaction import redacted
-from harness.regression import named_suite, standard_of, suite_names
-from harness.shelf import Shelf
-from harness.snapshot import read_snapshot
-from harness.suite import CaseRun, Result, Run, Standard, Suite, run_case, run_suite
-from harness.time_left import Countdown
-
-__all__ = [
-    "EXIT_CODES",
-    "Runner",
-    "Selection",
-    "Surviving",
-    "Timed",
-    "add_results",
-    "add_selection",
-    "baselines_of",
-    "run_selection",
-    "runner",
-    "select",
-    "standard_for",
-    "write_file",
-]
+from harness.errors.redaction import redacted
+from harness.execution.progress import Observer
+from harness.execution.time_left import Countdown
+from harness.run.experiment import ExperimentResult
+from harness.snapshots.baseline import Baselines, Referenced
+from harness.snapshots.compare import damaged, failed
+from harness.snapshots.regression import named_suite, standard_of, suite_names
+from harness.snapshots.snapshot import read_snapshot
+from harness.snapshots.suite import CaseRun, Result, Run, Standard, Suite, run_case, run_suite
+from harness.store.files import write_atomically
+from harness.store.memory import Shelf
 
 EXIT_CODES = """\
 exit codes: 0 fine, 1 regression (a crash, a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged

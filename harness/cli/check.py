@@ -12,21 +12,13 @@ from harness.cli.case_tables import print_verdicts
 from harness.cli.cases import EXIT_CODES, Selection, Timed, add_selection, run_selection, runner, select, write_file
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
-from harness.compare import (
-    Learned,
-    Tolerances,
-    learn,
-    to_json,
-    to_junit_xml,
-    worst_exit_code,
-    write_tolerances,
-)
+from harness.config.tolerances import Learned, Tolerances, write_tolerances
 from harness.errors import ConfigError
-from harness.regression import named_tolerances
-from harness.snapshot import Snapshot
-from harness.time_left import Countdown
-
-__all__ = ["add", "check"]
+from harness.execution.time_left import Countdown
+from harness.report.comparison_output import to_json, to_junit_xml
+from harness.snapshots.compare import learn, worst_exit_code
+from harness.snapshots.regression import named_tolerances
+from harness.snapshots.snapshot import Snapshot
 
 _HELP = f"""\
 Run the cases of a suite and hold every number to its blessed baseline. What is in the store is not computed again.

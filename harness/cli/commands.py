@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from harness.cli.shared import Commands
 
-__all__ = ["COMMANDS", "Command"]
-
 
 @dataclass(frozen=True)
 class Command:

@@ -11,8 +11,6 @@ from harness.cli.shared import Arguments, Commands
 from harness.cli.tree import leaves
 from harness.config import known_keys
 
-__all__ = ["add", "bash_script", "completion"]
-
 _HELP = """\
 Print a script that completes commands, options, configuration groups, their choices and keys.
 

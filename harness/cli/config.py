@@ -7,15 +7,13 @@ import json
 
 from rich.console import Console
 
-from harness.artifacts import canonical_json
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.help import OTHER_FOLDERS, group_choices
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import composed_yaml
+from harness.config.schema import DescribedKey, describe_keys, experiment_schema, group_schema
 from harness.errors import ConfigError, UnknownKeyError, closest
-from harness.schema import DescribedKey, describe_keys, experiment_schema, group_schema
-
-__all__ = ["add", "config"]
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Print the configuration that a command would run with, what its keys mean, or a JSON Schema of configuration files.

@@ -9,9 +9,7 @@ from typing import IO, cast
 from rich.console import Console
 
 from harness.cli.streams import READER_GONE, silence
-from harness.redaction import RedactedStream
-
-__all__ = ["ErrorConsole", "OutputConsole", "StatusConsole"]
+from harness.errors.redaction import RedactedStream
 
 _WIDTH_OF_A_FILE = 160
 

@@ -10,10 +10,8 @@ from rich.console import Console
 
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
-from harness.files import write_atomically
-from harness.qlib_workflow import check_composes, read_workflow, translate
-
-__all__ = ["add", "convert_qlib"]
+from harness.integrations.qlib_workflow import check_composes, read_workflow, translate
+from harness.store.files import write_atomically
 
 _HELP = """\
 Turn a workflow file of qlib's rolling benchmarks into an experiment: data folder, features, processors, label, windows,

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.artifacts import canonical_json
 from harness.cli import tables
 from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
 from harness.data.convert import convert
 from harness.data.validation import describe, validate
-
-__all__ = ["add", "data_convert", "data_info", "data_validate"]
+from harness.store.artifacts import canonical_json
 
 _HELP = {
     "info": """\

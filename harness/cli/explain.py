@@ -6,16 +6,14 @@ import argparse
 
 from rich.console import Console
 
-from harness.artifacts import canonical_json
 from harness.cli import tables
 from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
-from harness.evaluation import year_of
-from harness.preflight import check
-from harness.schedule import describe_windows, resolve_windows
-
-__all__ = ["add", "explain"]
+from harness.evaluation.year import year_of
+from harness.run.preflight import check
+from harness.run.schedule import describe_windows, resolve_windows
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Print every window of a configuration: dates, purge and rows, without computing a feature or fitting anything; refuse

@@ -19,8 +19,6 @@ from rich.text import Text
 
 from harness.cli.streams import plain
 
-__all__ = ["Column", "Grid", "Row", "printable", "show"]
-
 _NUMBER_WIDTH = 7  # characters; the least for a column of numbers
 _NAME_WIDTH = 24  # names up to this long stand beside their numbers on any terminal
 _PROSE_WIDTH = 24  # the least that prose is wrapped into

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config_folder import config_folder
-
-__all__ = ["OTHER_FOLDERS", "config_groups", "group_choices"]
+from harness.store.config_folder import config_folder
 
 # Folders of the tree that other commands read: they are no Hydra groups.
 OTHER_FOLDERS = ("regression", "suites")

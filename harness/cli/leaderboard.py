@@ -12,16 +12,14 @@ from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError, closest
-from harness.files import write_atomically
 from harness.report import find_folders, read_cells
 from harness.report.cells import Report
 from harness.report.columns import headings
 from harness.report.comparison import compare
 from harness.report.exports import EXPORTS
 from harness.report.tables import Entry, Table, leaderboard_rows
-from harness.sweep_statistics import caption, cell_notes
-
-__all__ = ["add", "leaderboard"]
+from harness.run.sweep_statistics import caption, cell_notes
+from harness.store.files import write_atomically
 
 _HELP = """\
 Print the leaderboard of sweeps and runs, the best first, each metric with its interval, ▲ ▼ where it is better or worse

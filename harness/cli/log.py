@@ -10,18 +10,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.artifacts import canonical_json
-from harness.baseline import Baselines, Version
 from harness.cli.case_tables import history_table, runs_table
 from harness.cli.cases import add_results, baselines_of
 from harness.cli.consoles import ErrorConsole
 from harness.cli.grid import show
 from harness.cli.shared import Arguments, Commands
-from harness.compare import ExitCode, differences, metric_leaves
 from harness.errors import SnapshotError, closest
-from harness.snapshot import Snapshot, read_snapshot
-
-__all__ = ["add", "log"]
+from harness.snapshots.baseline import Baselines, Version
+from harness.snapshots.compare import ExitCode, differences, metric_leaves
+from harness.snapshots.snapshot import Snapshot, read_snapshot
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Print the versions of baselines, the newest first: when, by which code, what changed, and why. Every file is checked on

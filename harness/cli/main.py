@@ -16,8 +16,6 @@ from harness.cli.streams import as_json, degrading
 from harness.cli.tree import leaves
 from harness.errors import HarnessError, refused_by_the_system
 
-__all__ = ["build_parser", "main"]
-
 _HELP = """\
 Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
 
@@ -83,7 +81,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as Python does, without passwords."""
-    from harness.redaction import redacted
+    from harness.errors.redaction import redacted
 
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
@@ -151,6 +149,6 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, **others)  # type: ignore[arg-type]
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from harness.provenance import code_version
+        from harness.snapshots.provenance import code_version
 
         parser.exit(message=f"bench {code_version()}\n")

@@ -10,16 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.artifacts import canonical_json
-from harness.baseline import Baselines
 from harness.cli.consoles import ErrorConsole
 from harness.cli.shared import Arguments, Commands
-from harness.compare import ExitCode
 from harness.errors import SnapshotError
-from harness.migrations import migrate_file
-from harness.snapshot import read_snapshot
-
-__all__ = ["add", "migrate"]
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.compare import ExitCode
+from harness.snapshots.migrations import migrate_file
+from harness.snapshots.snapshot import read_snapshot
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Bring snapshots to the current schema version, in place and atomically. Each is first checked by the rules of the

@@ -8,9 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.shared import Arguments, Commands
-from harness.skeletons import KINDS, write_skeleton
-
-__all__ = ["add", "new"]
+from harness.integrations.skeletons import KINDS, write_skeleton
 
 _HELP = """\
 Write a working model, adaptation, data source or metric: one Python file with a class, the YAML file that names it, and

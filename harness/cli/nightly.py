@@ -14,11 +14,11 @@ from harness.cli.case_tables import print_verdicts
 from harness.cli.cases import EXIT_CODES, Runner, Surviving, add_selection, run_selection, select, write_file
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
-from harness.compare import to_json, to_junit_xml, to_markdown, worst_exit_code
 from harness.errors import ConfigError
-from harness.file_names import file_name
-
-__all__ = ["add", "nightly"]
+from harness.report.comparison_markdown import to_markdown
+from harness.report.comparison_output import to_json, to_junit_xml
+from harness.snapshots.compare import worst_exit_code
+from harness.store.file_names import file_name
 
 _HELP = f"""\
 Run every case of a suite, hold it to its baseline, and write into one folder what a person, a program and a CI server

@@ -20,10 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 from harness.cli.consoles import StatusConsole
-from harness.observer import Observer
-from harness.plain_observer import PlainObserver, stage_line, time_left
-
-__all__ = ["ProgressObserver"]
+from harness.execution.plain_progress import PlainObserver, stage_line, time_left
+from harness.execution.progress import Observer
 
 
 class _Shown(Observer, Protocol):

@@ -12,8 +12,6 @@ from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
 from harness.report import find_folders, read_cells, write_report
 
-__all__ = ["add", "report"]
-
 _HELP = """\
 Write one HTML file about sweeps and runs: leaderboard with intervals and tests, returns, ICs, windows, learned weights,
 provenance. It holds everything it needs and works offline; it can be mailed and printed.

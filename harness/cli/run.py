@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.artifacts import canonical_json
 from harness.audit import Verdict, run_audited
 from harness.cli import tables
 from harness.cli.audit import verdict_table
@@ -19,18 +18,17 @@ from harness.cli.shared import Arguments, config_of
 from harness.cli.sweep_progress import CellProgress, Meter
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation import COLUMNS
-from harness.execution import Serial
-from harness.experiment import ExperimentResult
-from harness.fill import Filled, WorkersLostError, fill
-from harness.leaderboard import leaderboard, write_leaderboard
-from harness.observer import telling
-from harness.shelf import Shelf
-from harness.sweep import exit_code, plan_sweep, run_sweep
-from harness.sweep_plan import plan_cells
-from harness.sweep_statistics import caption, check_reference, statistics_of
-
-__all__ = ["run", "sweep"]
+from harness.evaluation.metric_records import COLUMNS
+from harness.execution.progress import telling
+from harness.execution.serial import Serial
+from harness.report.leaderboard import leaderboard, write_leaderboard
+from harness.run.experiment import ExperimentResult
+from harness.run.fill import Filled, WorkersLostError, fill
+from harness.run.sweep import exit_code, plan_sweep, run_sweep
+from harness.run.sweep_plan import plan_cells
+from harness.run.sweep_statistics import caption, check_reference, statistics_of
+from harness.store.artifacts import canonical_json
+from harness.store.memory import Shelf
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 

@@ -8,8 +8,6 @@ from rich.console import Console
 
 from harness.cli.shared import Arguments, Commands, add_command
 
-__all__ = ["add"]
-
 _HELP = """\
 Run one experiment and leave its snapshot.
 
@@ -57,7 +55,7 @@ def add(groups: Commands[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: Arguments, out: Console, err: Console) -> int:
     from harness.cli.progress import ProgressObserver
-    from harness.observer import telling
+    from harness.execution.progress import telling
 
     with ProgressObserver(err) as observer, telling(observer, "loading"):
         from harness.cli.run import run

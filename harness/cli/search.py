@@ -11,11 +11,9 @@ from rich.text import Text
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command
-from harness.evaluation import METRICS, MetricRecord
-from harness.search import SearchRequest, SearchResult, TrialResult, search
-from harness.sweep import Outcome
-
-__all__ = ["add", "run_search"]
+from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.run.search import SearchRequest, SearchResult, TrialResult, search
+from harness.run.sweep import Outcome
 
 _HELP = """\
 Search hyper-parameters on the validation period with Optuna's TPE sampler, and print the command that evaluates the

@@ -10,10 +10,8 @@ from harness.cli.help import config_groups
 
 if TYPE_CHECKING:  # a help text must not wait for them
     from harness.config import ExperimentConfig
-    from harness.observer import Observer
-    from harness.stages import Stages
-
-__all__ = ["Arguments", "Commands", "add_command", "config_of", "stages_of"]
+    from harness.execution.progress import Observer
+    from harness.run.stages import Stages
 
 Arguments = argparse.Namespace
 Commands = argparse._SubParsersAction  # the type that argparse gives no public name
@@ -50,8 +48,8 @@ def config_of(arguments: Arguments) -> ExperimentConfig:
 
 def stages_of(config: ExperimentConfig, observer: Observer) -> Stages:
     """Return the stages of a configuration, on its store."""
-    from harness.artifacts import ArtifactStore
-    from harness.provenance import Stopwatch
-    from harness.stages import Stages
+    from harness.run.stages import Stages
+    from harness.snapshots.provenance import Stopwatch
+    from harness.store.artifacts import ArtifactStore
 
     return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer)

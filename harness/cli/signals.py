@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["Ending", "Terminated", "exit_code", "interruptible"]
-
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _KILLED = 128  # a shell adds the signal's number
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TextIO
 
-__all__ = ["READER_GONE", "as_json", "degrading", "plain", "silence"]
-
 READER_GONE = 141  # what a shell reports for a program whose reader has left: 128 + SIGPIPE
 _PLAIN, _JSON = "driftbench.plain", "driftbench.json"
 _SIGNS = {

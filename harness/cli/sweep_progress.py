@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.cli.progress import ProgressObserver
-from harness.experiment import ExperimentResult
-from harness.provenance import Cost, peak_memory_mb
-from harness.sweep import Cell, CellResult
-from harness.time_left import TimeLeft
-
-__all__ = ["CellProgress", "Meter"]
+from harness.execution.machine import peak_memory_mb
+from harness.execution.time_left import TimeLeft
+from harness.run.experiment import ExperimentResult
+from harness.run.sweep import Cell, CellResult
+from harness.snapshots.provenance import Cost
 
 _STAGE = "cells"
 _LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes

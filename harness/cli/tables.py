@@ -10,30 +10,18 @@ from rich.text import Text
 from harness.cli.grid import Column, Grid, Row
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
-from harness.evaluation import METRICS, headings_of, own_metrics
-from harness.experiment import ExperimentResult
-from harness.leaderboard import Leaderboard
-from harness.leaderboard import Row as LeaderboardRow
-from harness.provenance import Cost
-from harness.samples import RowIndex
-from harness.significance import why_untested
-from harness.sweep import CellResult, Outcome
-from harness.sweep_plan import SweepPlan
-from harness.sweep_statistics import cell_notes, mark, name_mark
-from harness.windows import Segment, Window
-
-__all__ = [
-    "cost_text",
-    "findings_table",
-    "leaderboard_table",
-    "plan_tables",
-    "record_table",
-    "result_summary",
-    "result_table",
-    "sweep_notes",
-    "windows_summary",
-    "windows_table",
-]
+from harness.evaluation.extra import own_metrics
+from harness.evaluation.metric_records import METRICS, headings_of
+from harness.evaluation.significance import why_untested
+from harness.report.leaderboard import Leaderboard
+from harness.report.leaderboard import Row as LeaderboardRow
+from harness.run.experiment import ExperimentResult
+from harness.run.sweep import CellResult, Outcome
+from harness.run.sweep_plan import SweepPlan
+from harness.run.sweep_statistics import cell_notes, mark, name_mark
+from harness.samples.table import RowIndex
+from harness.samples.windows import Segment, Window
+from harness.snapshots.provenance import Cost
 
 
 def result_table(result: ExperimentResult) -> Grid:

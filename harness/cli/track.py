@@ -8,13 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.artifacts import canonical_json
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import DataError
-from harness.tracking import Mlflow, all_folders
-
-__all__ = ["add", "push"]
+from harness.integrations.tracking import Mlflow, all_folders
+from harness.store.artifacts import canonical_json
 
 _HELP = """\
 Send runs and sweeps to MLflow that it does not hold yet: those of before, and those that were made while the server was

@@ -12,7 +12,8 @@ from harness.config.records import (
     parse,
     rebuild,
 )
-from harness.config.tree import config_folder, known_keys
+from harness.config.tree import known_keys
+from harness.store.config_folder import config_folder
 
 __all__ = [
     "Composer",

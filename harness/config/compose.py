@@ -27,12 +27,11 @@ from harness.config.explanations import (
 from harness.config.keys import place_of
 from harness.config.overrides import parse_overrides, refuse_sweeps
 from harness.config.records import ExperimentConfig, parse
-from harness.config.tree import config_folder, group_options, main_groups, search_folders
+from harness.config.tree import group_options, main_groups, search_folders
 from harness.errors import ConfigError
-from harness.instantiate import TARGET
-from harness.redaction import redacted
-
-__all__ = ["Composer", "compose_config", "composed_yaml"]
+from harness.errors.redaction import redacted
+from harness.store.config_folder import config_folder
+from harness.store.records import TARGET
 
 
 class Composer:

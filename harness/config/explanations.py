@@ -8,13 +8,11 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+from harness.config.instantiate import join_key
 from harness.config.keys import Place
 from harness.config.overrides import parse_overrides, unreadable
 from harness.config.tree import group_options, known_keys
 from harness.errors import ConfigError, UnknownKeyError, closest
-from harness.instantiate import join_key
-
-__all__ = ["endless", "inside_null", "no_mapping", "no_yaml", "not_composed", "not_ours", "unknown_key"]
 
 
 def no_yaml(error: yaml.YAMLError | UnicodeDecodeError) -> ConfigError:

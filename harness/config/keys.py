@@ -10,11 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.config.instantiate import hints_of, locate, record_of
 from harness.config.records import ExperimentConfig
 from harness.errors import ConfigError
-from harness.instantiate import TARGET, hints_of, locate, record_of
-
-__all__ = ["Place", "place_of"]
+from harness.store.records import TARGET
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ from hydra.errors import HydraException
 
 from harness.errors import ConfigError
 
-__all__ = ["last_of_each_key", "parse_overrides", "refuse_sweeps", "swept_values", "unreadable"]
-
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
 # A longer value is not written out again in a hint.

@@ -13,31 +13,22 @@ from typing import Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.config.instantiate import build_record, join_key
 from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
-from harness.evaluation import Metric, SignalEvaluation, check_extra
-from harness.execution import Executor
+from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
+from harness.evaluation.extra import Metric, check_extra
+from harness.evaluation.portfolio import Rules, TopkDropout
+from harness.evaluation.signal import SignalEvaluation
+from harness.evaluation.significance import Bootstrap
+from harness.execution.progress import Observer
+from harness.execution.task import Executor
 from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
-from harness.instantiate import LATER, build_record, join_key
-from harness.interfaces import Adaptation, Model, Preprocess
-from harness.limits import Count, Fraction, Natural, Seed, check_limits
-from harness.observer import Observer
-from harness.portfolio import Rules, TopkDropout
-from harness.significance import Bootstrap
-from harness.windows import Kind
-
-__all__ = [
-    "EvaluationConfig",
-    "ExperimentConfig",
-    "OutputConfig",
-    "SamplesConfig",
-    "Tracking",
-    "WindowsConfig",
-    "parse",
-    "rebuild",
-]
+from harness.samples.interfaces import Adaptation, Model, Preprocess
+from harness.samples.windows import Kind
+from harness.store.records import LATER
 
 # As they may be given; kept as ISO text, or None for an open end.
 Dates = tuple[str | int | None, str | int | None]
@@ -153,7 +144,7 @@ class EvaluationConfig:
     significance
         How intervals are made; None: no intervals.
     extra
-        Metrics of one's own, see `harness.evaluation.Metric`.
+        Metrics of one's own, see `harness.evaluation.evaluate.Metric`.
     rules
         ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """

@@ -8,11 +8,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.config_folder import config_folder
+from harness.config.instantiate import join_key
 from harness.errors import ConfigError, closest
-from harness.instantiate import join_key
-
-__all__ = ["config_folder", "group_options", "known_keys", "main_groups", "search_folders"]
+from harness.store.config_folder import config_folder
 
 
 def main_groups() -> list[str]:

@@ -14,8 +14,6 @@ from typing import IO
 
 from harness.errors import DataError
 
-__all__ = ["unpack"]
-
 _PIECE = 1 << 20
 _LEAST = 512  # bytes that an entry counts for: a header of a tar; millions of empty files are a bomb too
 _BLOCK = 512

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import DataError
-from harness.files import flush, scratch_folder
-
-__all__ = ["new_folder"]
+from harness.store.files import flush, scratch_folder
 
 
 @contextmanager

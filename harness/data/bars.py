@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from harness.data.portable import portable
 
-__all__ = ["CHARACTERISTICS", "Closes", "draw_bars"]
-
 Doubles = npt.NDArray[np.float64]
 
 CHARACTERISTICS = ("body", "shadow", "vwap", "range", "volume")

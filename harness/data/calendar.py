@@ -12,8 +12,6 @@ import numpy.typing as npt
 from harness.data.dates import When, period_of
 from harness.errors import DataError
 
-__all__ = ["Calendar", "When"]
-
 Unit = Literal["D", "m", "s", "ms", "us", "ns"]
 _UNITS: tuple[Unit, ...] = ("D", "m", "s", "ms", "us", "ns")
 

@@ -14,8 +14,6 @@ from harness.data.dates import period_of
 from harness.data.text_lines import read_lines
 from harness.errors import DataError
 
-__all__ = ["read_calendar", "time_texts"]
-
 _SHOWN = 5
 _PLAIN = re.compile(
     r"(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"

@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from harness.errors import DataError, closest
 
-__all__ = ["CODE", "check_codes", "fault_of", "like", "rewritten"]
-
 CODE = "text without tabs, line ends or other control characters, and without blanks at its ends"
 
 _SHOWN = 5

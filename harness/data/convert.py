@@ -18,9 +18,7 @@ from harness.data.panel import Panel
 from harness.data.qlib_bin import ALL, write_qlib_bin
 from harness.data.text_lines import write_lines
 from harness.errors import DataError
-from harness.file_names import file_name
-
-__all__ = ["Format", "convert", "write_long"]
+from harness.store.file_names import file_name
 
 Format = Literal["long", "qlib_bin"]
 

@@ -15,8 +15,6 @@ import pyarrow.csv as pacsv
 from harness.data.table_format import CsvFormat
 from harness.errors import DataError
 
-__all__ = ["Dialect", "heads_of", "line_of", "read_csv", "recognise"]
-
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16

@@ -29,17 +29,6 @@ import numpy as np
 
 from harness.errors import ConfigError, DataError
 
-__all__ = [
-    "ACCEPTED",
-    "Extent",
-    "Period",
-    "When",
-    "configured_date",
-    "configured_span",
-    "date_text",
-    "period_of",
-]
-
 When = str | int | date | datetime | np.datetime64 | None
 """What a date may be given as; None is an open end."""
 

@@ -20,15 +20,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from harness.data.archive import unpack
 from harness.data.atomic_folder import new_folder
-from harness.data.fingerprint import fingerprint_file
 from harness.data.membership import UnknownMembers
 from harness.data.panel import Panel
 from harness.data.qlib_bin import QlibBinSource
 from harness.errors import ConfigError, DataError
-from harness.limits import Positive, check_limits
-from harness.redaction import redacted
-
-__all__ = ["DownloadSource"]
+from harness.errors.limits import Positive, check_limits
+from harness.errors.redaction import redacted
+from harness.store.fingerprint import fingerprint_file
 
 _RECEIPT = "download.json"
 _CHUNK = 1 << 18

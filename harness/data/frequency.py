@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 
-__all__ = ["Frequency", "frequency_of"]
-
 Days = npt.NDArray[np.int64]
 
 _EXCHANGE_DAYS = 252  # what five trading days a week leave after holidays; the usual convention

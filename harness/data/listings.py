@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Listings", "index_level", "largest_members", "last_seen"]
-
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 

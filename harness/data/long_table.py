@@ -18,8 +18,6 @@ from harness.data.table_times import times_of
 from harness.data.validation import check_keys, check_unique, repeated_hour
 from harness.errors import DataError
 
-__all__ = ["LongTable", "read_table"]
-
 _KEYS = ("time", "instrument")
 _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
 

@@ -16,8 +16,6 @@ from harness.data.dates import Period, period_of
 from harness.data.text_lines import read_lines, write_lines
 from harness.errors import DataError
 
-__all__ = ["Spans", "UnknownMembers", "mask_of", "read_spans", "spans_between", "spans_of", "write_spans"]
-
 UnknownMembers = Literal["error", "drop"]
 _DAY = np.timedelta64(1, "D")
 _NANOSECOND = np.timedelta64(1, "ns")

@@ -12,10 +12,8 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.codes import check_codes
-from harness.data.fingerprint import fingerprint_arrays
 from harness.errors import DataError
-
-__all__ = ["Benchmark", "Panel", "Truth"]
+from harness.store.fingerprint import fingerprint_arrays
 
 Floats = npt.NDArray[np.float32]
 

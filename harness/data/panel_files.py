@@ -12,8 +12,6 @@ import numpy.typing as npt
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel, Truth
 
-__all__ = ["load_panel", "save_panel"]
-
 _META = "panel.json"
 _TRUTH = ("exposures", "decay", "premia")
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from harness.data.portable import half_life_decay, portable
 
-__all__ = ["Drift", "Premia", "PremiumProcess", "autoregression"]
-
 Drift = Literal["none", "gradual", "recurring", "abrupt"]
 Doubles = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@
     features/<code>/<field>.<freq>.bin      little-endian float32: first the calendar position of the first value
 
 Codes stand in `instruments` as they are; folders and files of `features` have their names in lower case, escaped by
-`harness.file_names.file_name` where a file system or qlib asks for it. qlib itself escapes names of devices (``CON``)
+`harness.store.file_names.file_name` where a file system or qlib asks for it. qlib itself escapes names of devices (``CON``)
 only: it finds a code with a slash in another folder, or not at all.
 """
 
@@ -23,7 +23,6 @@ import numpy.typing as npt
 from harness.data.atomic_folder import new_folder
 from harness.data.calendar_file import read_calendar, time_texts
 from harness.data.codes import check_codes
-from harness.data.fingerprint import fingerprint_file
 from harness.data.membership import (
     Spans,
     UnknownMembers,
@@ -38,9 +37,8 @@ from harness.data.source import existing_file, existing_folder
 from harness.data.text_lines import write_lines
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
-from harness.file_names import LONGEST, fault_of_file, file_name, file_twins, name_of_file
-
-__all__ = ["ALL", "QlibBinSource", "write_qlib_bin"]
+from harness.store.file_names import LONGEST, fault_of_file, file_name, file_twins, name_of_file
+from harness.store.fingerprint import fingerprint_file
 
 Floats = npt.NDArray[np.float32]
 

@@ -10,8 +10,6 @@ from typing import Protocol, runtime_checkable
 from harness.data.panel import Panel
 from harness.errors import DataError
 
-__all__ = ["Source", "at_the_root", "existing_file", "existing_folder"]
-
 
 @runtime_checkable
 class Source(Protocol):

@@ -17,9 +17,7 @@ from harness.data.panel import Benchmark, Panel, Truth
 from harness.data.portable import half_life_decay, portable
 from harness.data.premia import Drift, PremiumProcess, autoregression
 from harness.errors import ConfigError
-from harness.limits import Fraction, check_limits
-
-__all__ = ["SyntheticMarket"]
+from harness.errors.limits import Fraction, check_limits
 
 Doubles = npt.NDArray[np.float64]
 

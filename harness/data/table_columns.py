@@ -14,8 +14,6 @@ import pyarrow.compute as pc
 from harness.data.codes import check_codes
 from harness.errors import DataError
 
-__all__ = ["Column", "Instruments", "instruments_of", "is_text", "numbers_of", "plain", "refuse_empty", "wrong_type"]
-
 _SHOWN = 5
 _WHOLE = r"^-?[0-9]+$"
 _NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"

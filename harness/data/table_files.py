@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.data.csv_file import Dialect, line_of, read_csv, recognise
-from harness.data.fingerprint import fingerprint_file
 from harness.data.source import existing_file
 from harness.data.table_columns import Column
 from harness.data.table_format import CsvFormat
 from harness.errors import DataError, closest
-
-__all__ = ["TablePart", "fingerprint_parts", "heads", "is_index", "parts_of", "read_columns"]
+from harness.store.fingerprint import fingerprint_file
 
 KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")

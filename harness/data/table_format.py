@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from harness.errors import ConfigError
 
-__all__ = ["EPOCHS", "CsvFormat", "Layout", "TableFormat", "no_time_format"]
-
 Layout = Literal["long", "wide", "per_instrument"]
 EPOCHS = ("s", "ms", "us", "ns")
 """Time formats that count from 1970-01-01 00:00 UTC."""

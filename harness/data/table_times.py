@@ -16,8 +16,6 @@ from harness.data.table_columns import Column, is_text, plain, refuse_empty, wro
 from harness.data.table_format import EPOCHS, TableFormat, no_time_format
 from harness.errors import ConfigError, DataError
 
-__all__ = ["times_of"]
-
 Stamps = npt.NDArray[np.int64]
 _PER_SECOND = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MISSING = np.iinfo(np.int64).min

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.calendar_file import read_calendar
-from harness.data.fingerprint import fingerprint_file
 from harness.data.long_table import LongTable, read_table
 from harness.data.membership import UnknownMembers, mask_of, read_spans
 from harness.data.panel import Benchmark, Panel
@@ -20,8 +19,7 @@ from harness.data.table_files import TablePart, fingerprint_parts, parts_of
 from harness.data.table_format import CsvFormat, Layout, TableFormat
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
-
-__all__ = ["TabularSource"]
+from harness.store.fingerprint import fingerprint_file
 
 Floats = npt.NDArray[np.float32]
 _TABLE = (

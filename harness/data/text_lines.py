@@ -8,8 +8,6 @@ from pathlib import Path
 
 from harness.errors import DataError
 
-__all__ = ["read_lines", "write_lines"]
-
 # Longest first: the mark of UTF-32 begins with that of UTF-16.
 _OTHER_MARKS = (
     ("UTF-32", codecs.BOM_UTF32_LE),

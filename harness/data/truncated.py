@@ -11,8 +11,6 @@ from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.errors import DataError
 
-__all__ = ["TruncatedSource", "truncate"]
-
 
 @dataclass(frozen=True)
 class TruncatedSource:

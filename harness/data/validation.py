@@ -13,8 +13,6 @@ from harness.data.frequency import frequency_of
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 
-__all__ = ["Finding", "check_keys", "check_panel", "check_unique", "describe", "repeated_hour", "validate"]
-
 Bools = npt.NDArray[np.bool_]
 
 PRICES = ("open", "high", "low", "close", "vwap")

@@ -8,15 +8,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from harness import metrics
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError, closest
+from harness.evaluation import formulas as metrics
 from harness.evaluation.metric_records import METRIC_DIRECTIONS, UNITS, Direction, MetricRecord, own_metric
+from harness.evaluation.predictions import Predictions
 from harness.evaluation.record import Evaluation, summarised
-from harness.instantiate import describe
-from harness.predictions import Predictions
-
-__all__ = ["Metric", "check_extra", "check_needs", "evaluate_extra", "own_directions", "own_metrics"]
+from harness.store.records import describe
 
 _MOST_DIGITS = 12
 # What leaderboards as CSV have beside the metrics.

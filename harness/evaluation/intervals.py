@@ -11,13 +11,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from harness.evaluation.portfolio import TopkDropout
 from harness.evaluation.record import Evaluation
 from harness.evaluation.signal import SignalEvaluation
-from harness.observer import Observer
-from harness.portfolio import TopkDropout
-from harness.significance import Bootstrap, Interval, Question, bootstrap_intervals, hac_mean, question
-
-__all__ = ["ESTIMATES", "Estimate", "Judged", "intervals"]
+from harness.evaluation.significance import Bootstrap, Interval, Question, bootstrap_intervals, hac_mean, question
+from harness.execution.progress import Observer
 
 Doubles = npt.NDArray[np.float64]
 Record = dict[str, float | None]
@@ -122,7 +120,7 @@ def intervals(
 ) -> dict[str, Record]:
     """Return the interval of every overall metric that follows from a series.
 
-    Means and ratios have the symmetric studentised interval of `harness.significance.bootstrap_interval`, drawdowns the
+    Means and ratios have the symmetric studentised interval of `harness.evaluation.significance.bootstrap_interval`, drawdowns the
     percentiles of resampled paths. A user's own metric is the mean of its series, which depend on each other like the
     labels. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard
     deviation of logarithms, has no interval.
@@ -142,7 +140,7 @@ def intervals(
     -------
     dict
         Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true mean
-        of zero, two-sided, from `harness.significance.hac_mean`. Undefined numbers are None: of a series into which
+        of zero, two-sided, from `harness.evaluation.significance.hac_mean`. Undefined numbers are None: of a series into which
         fewer than five look-aheads fit, and of one that is nearly constant.
     """
     own = [name for name in evaluation.overall if name in evaluation.series and name not in ESTIMATES]
@@ -178,7 +176,7 @@ def _in_unit(interval: Interval, estimate: Estimate, judged: Judged, periods: in
 
 
 def _is_compounded(estimate: Estimate) -> bool:
-    """Whether the metric is a `harness.portfolio.risk_analysis` of returns; cost and turnover are plain means."""
+    """Whether the metric is a `harness.evaluation.portfolio.risk_analysis` of returns; cost and turnover are plain means."""
     return estimate.series.startswith("excess_return") or estimate.series in ("portfolio_return", "benchmark_return")
 
 

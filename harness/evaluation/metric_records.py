@@ -8,18 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-__all__ = [
-    "COLUMNS",
-    "METRICS",
-    "METRIC_DIRECTIONS",
-    "UNITS",
-    "Direction",
-    "MetricRecord",
-    "Unit",
-    "headings_of",
-    "own_metric",
-]
-
 Direction = Literal["higher", "lower", "none"]
 Unit = Literal["plain", "percent", "count"]
 UNITS: tuple[Unit, ...] = get_args(Unit)

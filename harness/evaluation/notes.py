@@ -7,9 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from harness.predictions import Predictions
-
-__all__ = ["signal_notes"]
+from harness.evaluation.predictions import Predictions
 
 Flags = npt.NDArray[np.bool_]
 

@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 from harness.data.calendar import Calendar
 from harness.errors import DataError
 
-__all__ = ["Evaluation", "Number", "Record", "merge", "read_series", "summarised"]
-
 Doubles = npt.NDArray[np.float64]
 Number = float | int | None
 Record = dict[str, float | int | str | None]

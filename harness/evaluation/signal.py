@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le
 
-from harness import metrics
 from harness.data.frequency import frequency_of
+from harness.errors.limits import Count, check_limits
+from harness.evaluation import formulas as metrics
+from harness.evaluation.predictions import Predictions
 from harness.evaluation.record import Evaluation, Number, summarised
-from harness.limits import Count, check_limits
-from harness.predictions import Predictions
-
-__all__ = ["SignalEvaluation", "evaluate_signal"]
 
 Doubles = npt.NDArray[np.float64]
 

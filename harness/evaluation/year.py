@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from harness.data.calendar import Calendar
 from harness.data.frequency import frequency_of
-from harness.portfolio import Rules
-
-__all__ = ["Year", "year_of"]
+from harness.evaluation.portfolio import Rules
 
 _QLIB_DAYS = 238  # qlib's portfolio analysis: the trading days of a Chinese year
 

@@ -10,12 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.errors.limits import Natural, Threads, check_limits
+from harness.errors.redaction import redacted
+from harness.execution.process_threads import available_cores, thread_limits
 from harness.execution.task import Ended, Task, Work, measured
-from harness.execution.threads import available_cores, thread_limits
-from harness.limits import Natural, Threads, check_limits
-from harness.redaction import redacted
-
-__all__ = ["Dask", "DaskPool"]
 
 _SECONDS_TO_CONNECT = 10
 # Whoever reaches the port of a scheduler can run code: ours is reached from this machine alone.

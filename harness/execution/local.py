@@ -16,11 +16,9 @@ from types import TracebackType
 from typing import IO
 
 from harness.errors import ConfigError
+from harness.errors.limits import Natural, Positive, Threads, check_limits
+from harness.execution.process_threads import available_cores, thread_limits
 from harness.execution.task import Ended, Task, Work
-from harness.execution.threads import available_cores, thread_limits
-from harness.limits import Natural, Positive, Threads, check_limits
-
-__all__ = ["Local", "LocalPool"]
 
 _LOOP = "harness.execution.loop"
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 
 from harness.execution.task import measured
 
-__all__ = ["main"]
-
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux's prctl
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from harness.execution.task import Pool, Work
 
-__all__ = ["Serial"]
-
 
 @dataclass(frozen=True)
 class Serial:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
-from harness.machine import peak_memory_mb
-
-__all__ = ["Answer", "Ended", "Executor", "Pool", "Task", "Work", "measured"]
+from harness.execution.machine import peak_memory_mb
 
 Work = Callable[[str], str | None]
 """A function of a module that can be imported: request → what went wrong, or None."""

@@ -1,27 +1,83 @@
-"""How many threads a worker's libraries may use: said in the environment, before they are loaded."""
+"""Threads of BLAS and OpenMP: one where the bits of a sum depend on them, a model's own number where it is fitted."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from harness.blas import THREAD_VARIABLES
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-__all__ = ["available_cores", "thread_limits"]
-
-_VARIABLES = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+# Of the environment: read by a library when it is loaded.
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+)
 
 
-def thread_limits(threads: int) -> Mapping[str, str]:
-    """Return the environment of a worker whose libraries use `threads` threads, and sleep while they wait.
+@dataclass
+class _Limit:
+    """The process-wide limit and how many callers hold it, for the limit itself is process-wide.
 
-    Threads that spin while they wait for each other take the cores that other workers need, and so do threads that
-    start threads: parallel regions are not nested.
+    Looking for the libraries takes milliseconds, so they are looked for again only when modules were imported.
     """
-    return {**dict.fromkeys(_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive", "OMP_MAX_ACTIVE_LEVELS": "1"}
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    holders: int = 0
+    limits: threadpool_limits | None = None
+    libraries: ThreadpoolController | None = None
+    modules: int = 0
+
+    def known(self) -> ThreadpoolController:
+        if self.libraries is None or self.modules != len(sys.modules):
+            self.libraries, self.modules = ThreadpoolController(), len(sys.modules)
+        return self.libraries
+
+
+_LIMIT = _Limit()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS and LAPACK use one thread inside the block; concurrent blocks share the limit, the last one lifts it.
+
+    A threaded BLAS splits sums by the number of its threads, so the same product can differ in its last bits between
+    machines and workers. Work is shared out over fixed pieces by the caller instead.
+    """
+    with _LIMIT.lock:
+        if _LIMIT.holders == 0:
+            _LIMIT.limits = _LIMIT.known().limit(limits=1, user_api="blas")
+        _LIMIT.holders += 1
+    try:
+        yield
+    finally:
+        with _LIMIT.lock:
+            _LIMIT.holders -= 1
+            if _LIMIT.holders == 0 and _LIMIT.limits is not None:
+                _LIMIT.limits.restore_original_limits()
+                _LIMIT.limits = None
+
+
+@contextmanager
+def thread_limit(threads: int) -> Iterator[None]:
+    """Hold OpenMP and BLAS to a number of threads inside the block, whoever calls them.
+
+    Libraries that are loaded are told so, those that are loaded inside the block find it in the environment. Without a
+    limit each takes all cores, and beside other workers they wait for each other.
+    """
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    with _LIMIT.lock:
+        libraries = _LIMIT.known()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        with libraries.limit(limits=threads):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["alpha158", "alpha360"]
-
 _WINDOWS = (5, 10, 20, 30, 60)
 _LAGS = 60
 _TINY = "1e-12"

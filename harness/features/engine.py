@@ -12,15 +12,14 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import DataError, closest
+from harness.execution.progress import Observer
 from harness.features.evaluate import Chunk, Market, evaluate, evaluate_masks
-from harness.features.expression import Expression, fields_of, parse
 from harness.features.feature_set import FeatureSet
 from harness.features.graph import Plan, first_times
 from harness.features.kernels.scatter import compact, scatter
 from harness.features.lowering import build_plan
-from harness.observer import Observer
-
-__all__ = ["MARKET_FIELDS", "FeatureMatrix", "Observer", "check_fields", "compute_expression", "compute_features"]
+from harness.features.nodes import Expression, fields_of
+from harness.features.parser import parse
 
 Floats = npt.NDArray[np.float32]
 

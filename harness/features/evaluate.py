@@ -22,8 +22,6 @@ from harness.features.kernels.order import extreme, extreme_position, quantile, 
 from harness.features.kernels.regression import comovement, paired, trend
 from harness.features.nodes import Number
 
-__all__ = ["Chunk", "Market", "Sink", "evaluate", "evaluate_masks"]
-
 Array = npt.NDArray[np.generic]
 Positions = npt.NDArray[np.int64]
 _VALUES_PER_CHUNK = 16_384  # times × instruments: an intermediate float64 result takes 128 KiB

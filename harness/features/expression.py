@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 
-from harness.features.nodes import Call, Expression, Field, Number, fields_of
+from harness.features.nodes import Expression, Field, Number
 from harness.features.operators import OPERATORS, Reads
-from harness.features.parser import parse
-
-__all__ = ["Call", "Expression", "Field", "Number", "fields_of", "look_ahead", "look_back", "parse"]
 
 
 def look_ahead(expression: Expression) -> int:

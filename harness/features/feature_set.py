@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.features.alpha import alpha158, alpha360
-from harness.features.expression import Expression, look_ahead, parse
-
-__all__ = ["Alpha158", "Alpha360", "Expressions", "FeatureSet"]
+from harness.features.expression import look_ahead
+from harness.features.nodes import Expression
+from harness.features.parser import parse
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from harness.features.nodes import Number
 
-__all__ = ["CHOICE", "FIELD", "MASK", "Mask", "Node", "Plan", "Step", "empty_nodes", "first_times", "plan_nodes"]
-
 Positions = npt.NDArray[np.int64]
 
 FIELD, MASK, CHOICE = "field", "mask", "where"

@@ -8,10 +8,9 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from harness.errors import ConfigError
-from harness.features.expression import look_ahead, parse
-from harness.limits import check_limits
-
-__all__ = ["ForwardReturn"]
+from harness.errors.limits import check_limits
+from harness.features.expression import look_ahead
+from harness.features.parser import parse
 
 
 @dataclass(frozen=True)

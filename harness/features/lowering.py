@@ -16,8 +16,6 @@ from harness.features.kernels import moments, order, regression
 from harness.features.nodes import Call, Expression, Field, Number
 from harness.features.operators import OPERATORS
 
-__all__ = ["build_plan"]
-
 _BOOL, _SINGLE, _DOUBLE = np.dtype(np.bool_), np.dtype(np.float32), np.dtype(np.float64)
 _Input = int | Number
 

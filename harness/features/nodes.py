@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from harness.features.operators import INFIX, OPERATORS
 
-__all__ = ["Call", "Expression", "Field", "Number", "fields_of", "is_condition"]
-
 _SYMBOLS = {name: symbol for symbol, name in INFIX.items()}
 _LARGEST_PLAIN = 1e15
 

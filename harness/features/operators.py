@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-__all__ = ["INFIX", "OPERATORS", "Operator", "Parameter", "Reads"]
-
 
 class Parameter(Enum):
     """What an operator's trailing argument means."""

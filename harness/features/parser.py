@@ -15,8 +15,6 @@ from harness.errors import ConfigError, closest
 from harness.features.nodes import Call, Expression, Field, Number, is_condition
 from harness.features.operators import INFIX, OPERATORS, Operator, Parameter
 
-__all__ = ["parse"]
-
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)

@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, closest
-from harness.evaluation import read_series
-from harness.evidence import DailySeries
-from harness.predictions import Predictions
-from harness.snapshot import Snapshot, read_snapshot
-from harness.sweep_statistics import Candidate, references
-
-__all__ = ["Cell", "Missing", "Report", "candidates", "find_folders", "read_cells"]
+from harness.evaluation.predictions import Predictions
+from harness.evaluation.record import read_series
+from harness.run.sweep_statistics import Candidate, references
+from harness.snapshots.evidence import DailySeries
+from harness.snapshots.snapshot import Snapshot, read_snapshot
 
 Doubles = npt.NDArray[np.float64]
 LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
@@ -181,7 +179,7 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
         Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
     reference
         Name of the cell to compare with; when it is not given, that of the sweep, by
-        `harness.sweep_statistics.reference.RULE`.
+        `harness.run.sweep_statistics.reference.RULE`.
 
     Raises
     ------

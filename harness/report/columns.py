@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation import COLUMNS, METRICS, MetricRecord, headings_of, own_metrics
+from harness.evaluation.extra import own_metrics
+from harness.evaluation.metric_records import COLUMNS, METRICS, MetricRecord, headings_of
 from harness.report.cells import Cell
-
-__all__ = ["directions", "headings", "metrics_of"]
 
 
 def metrics_of(cells: Sequence[Cell]) -> dict[str, MetricRecord]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from harness.report.cells import Report, candidates
-from harness.sweep_statistics import SweepStatistics, sweep_statistics
-
-__all__ = ["METRIC", "compare"]
+from harness.run.sweep_statistics import SweepStatistics, sweep_statistics
 
 METRIC = "rank_IC"
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from harness.report.cells import Cell
 
-__all__ = ["curve_name", "differing_keys", "flatten", "swept_numbers"]
-
 
 def flatten(node: object, path: str = "") -> dict[str, object]:
     """Return dotted key → plain value of nested mappings and lists."""

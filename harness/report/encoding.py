@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MOST_POINTS", "date_texts", "packed", "thinned"]
-
 # About twice the width of a plot in pixels.
 MOST_POINTS = 1500
 

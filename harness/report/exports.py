@@ -8,11 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.artifacts import canonical_json
-from harness.markdown import bold, markdown_table, markdown_text
+from harness.report.markdown import bold, markdown_table, markdown_text
 from harness.report.tables import Entry, Table
-
-__all__ = ["EXPORTS", "to_csv", "to_json", "to_latex", "to_markdown"]
+from harness.store.artifacts import canonical_json
 
 _MINUS = re.compile(r"(?<!\S)-(?=\d)")
 _SIGNS = {"better": "▲", "worse": "▼"}

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.evaluation import METRICS
-from harness.files import write_atomically
+from harness.evaluation.metric_records import METRICS
 from harness.report import tables
 from harness.report.cells import Report
 from harness.report.comparison import compare
@@ -23,9 +22,8 @@ from harness.report.figures.response import sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
 from harness.report.published import published_beside
-from harness.sweep_statistics import caption, cell_notes
-
-__all__ = ["figures_of", "render", "write_report"]
+from harness.run.sweep_statistics import caption, cell_notes
+from harness.store.files import write_atomically
 
 _FOLDER = "template"
 

@@ -13,8 +13,6 @@ from omegaconf import OmegaConf
 from harness.report.cells import Cell
 from harness.report.differences import flatten
 
-__all__ = ["Beside", "PublishedTable", "published_beside", "published_sources"]
-
 
 @dataclass(frozen=True)
 class Beside:

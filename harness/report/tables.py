@@ -8,24 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.evaluation import METRICS, MetricRecord, own_metrics
-from harness.redaction import redacted
+from harness.errors.redaction import redacted
+from harness.evaluation.extra import own_metrics
+from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.evaluation.significance import HacTest
 from harness.report.cells import Cell, Report
 from harness.report.columns import directions, headings, metrics_of
 from harness.report.published import PublishedTable
-from harness.significance import HacTest
-from harness.sweep_statistics import Difference, RowStatistics, SweepStatistics
-
-__all__ = [
-    "Entry",
-    "Table",
-    "audit_tables",
-    "leaderboard_rows",
-    "provenance",
-    "published_rows",
-    "stability_table",
-    "windows_table",
-]
+from harness.run.sweep_statistics import Difference, RowStatistics, SweepStatistics
 
 _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from baselines.adaptation.ddgda import DDGDA
-from harness.instantiate import build
+from harness.config.instantiate import build
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "adaptation"
 

@@ -14,8 +14,8 @@ from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span, candidate_tasks
 from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.similarity import linear_similarity
-from harness.normal_equations import GramBlocks
-from harness.samples import SampleTable
+from harness.samples.gram import GramBlocks
+from harness.samples.table import SampleTable
 from tests.adaptation.streams import Drift, Stream
 
 Doubles = npt.NDArray[np.float64]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
-from harness.interfaces import History
-from harness.observer import Silent
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Schedule, Segment, Window, walk_forward
+from harness.execution.progress import Silent
+from harness.samples.interfaces import History
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Schedule, Segment, Window, walk_forward
 
 Drift = Literal["none", "abrupt", "gradual", "recurring"]
 

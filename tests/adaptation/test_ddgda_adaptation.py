@@ -12,11 +12,12 @@ import pytest
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_split import Phase
 from baselines.adaptation.ddgda.records import SCHEMA_VERSION, load
+from harness.config.instantiate import build
 from harness.errors import ArtifactError, ConfigError, DataError
-from harness.instantiate import build, describe
-from harness.observer import Silent
-from harness.samples import AsOfView, SampleTable
-from harness.windows import Window
+from harness.execution.progress import Silent
+from harness.samples.table import AsOfView, SampleTable
+from harness.samples.windows import Window
+from harness.store.records import describe
 from tests.adaptation.configured import CONF, configured, ddgda
 from tests.adaptation.streams import Stream, history_of, schedule
 

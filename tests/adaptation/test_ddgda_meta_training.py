@@ -10,7 +10,7 @@ from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.meta_split import Phase
 from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
-from harness.observer import Silent
+from harness.execution.progress import Silent
 from tests.adaptation.meta_case import HISTORY, Case, case
 
 SETTING = MetaTraining(

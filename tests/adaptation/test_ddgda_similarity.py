@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, gbdt_similarity, important_features
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
 from harness.errors import ConfigError, LookAheadError
-from harness.normal_equations import GramBlocks
-from harness.observer import Silent
-from harness.samples import SampleTable
+from harness.execution.progress import Silent
+from harness.samples.gram import GramBlocks
+from harness.samples.table import SampleTable
 from tests.adaptation.streams import Stream
 
 STEP, START = 10, 5

@@ -20,11 +20,12 @@ import numpy.typing as npt
 import pytest
 
 from baselines.models.linear import Linear
-from harness.interfaces import Adaptation
-from harness.preprocess import Pipeline
-from harness.rolling import Recipe, roll
-from harness.samples import SampleTable
-from harness.windows import Window
+from harness.run.rolling import roll
+from harness.run.window_stage import Recipe
+from harness.samples.interfaces import Adaptation
+from harness.samples.preprocess import Pipeline
+from harness.samples.table import SampleTable
+from harness.samples.windows import Window
 from tests.adaptation.configured import configured, ddgda
 from tests.adaptation.streams import Drift, Stream, history_of, schedule
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from baselines.adaptation.gradual_forgetting import GradualForgetting
 from harness.errors import ConfigError
-from harness.interfaces import TimeWeights
-from harness.windows import Segment, Window
+from harness.samples.interfaces import TimeWeights
+from harness.samples.windows import Segment, Window
 from tests.adaptation.streams import Stream, history_of, schedule
 
 LINEAR: dict[str, Any] = {"kind": "linear", "fade": 0.8}

@@ -15,9 +15,9 @@ from harness.audit.shuffled import chance
 from harness.audit.twins import BackwardFilled
 from harness.config import compose_config
 from harness.data.panel import Panel
-from harness.experiment import run
-from harness.observer import Silent
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
+from harness.execution.progress import Silent
+from harness.run.experiment import run
 from tests.audit.market import SMALL, small
 
 CUT = 200

@@ -10,7 +10,7 @@ import pytest
 from harness.audit import Level, audit, prices
 from harness.audit.twins import twins
 from harness.config import compose_config
-from harness.interfaces import Adaptation
+from harness.samples.interfaces import Adaptation
 from tests.audit.market import SMALL, small
 from tests.leakage.adaptation import POINT_IN_TIME, QLIB, Oracle
 

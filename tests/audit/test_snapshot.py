@@ -10,9 +10,9 @@ import pytest
 from harness.audit import Level, Verdict, audit, run_audited
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.experiment import run
-from harness.observer import Silent
-from harness.snapshot import identity_digest, read_snapshot
+from harness.execution.progress import Silent
+from harness.run.experiment import run
+from harness.snapshots.snapshot import identity_digest, read_snapshot
 from tests.audit.market import SMALL, small
 
 

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.stages
+import harness.run.stages
 from baselines.models.linear import Linear
-from harness.artifacts import ArtifactStore
 from harness.audit import Level, audit
 from harness.audit.poison import poison
 from harness.audit.splice import Splice
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
-from harness.experiment import run
+from harness.execution.progress import Silent
 from harness.features import engine
-from harness.job import Job
-from harness.observer import Silent
-from harness.provenance import Stopwatch
-from harness.samples import SampleTable
-from harness.stages import Stages
+from harness.run.experiment import run
+from harness.run.job import Job
+from harness.run.stages import Stages
+from harness.samples.table import SampleTable
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore
 from tests.audit.market import small
 
 CUTS = (140, 170, 250)
@@ -71,7 +71,7 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
 ) -> None:
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
     monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
-    monkeypatch.setattr(harness.stages, "compute_features", engine.compute_features)
+    monkeypatch.setattr(harness.run.stages, "compute_features", engine.compute_features)
     monkeypatch.setattr("harness.audit.splice.compute_features", engine.compute_features)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from harness.baseline import Baselines
 from harness.cli import main
-from harness.compare import ExitCode, Problem, Tolerances
+from harness.config.tolerances import Tolerances
 from harness.errors import ConfigError, SnapshotError
-from harness.experiment import run_experiment
-from harness.snapshot import Snapshot, read_snapshot
-from harness.suite import Standard
+from harness.run.experiment import run_experiment
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.compare import ExitCode, Problem
+from harness.snapshots.snapshot import Snapshot, read_snapshot
+from harness.snapshots.suite import Standard
 from tests.audit.market import SMALL
 
 # What is kept for parity with qlib predicts rows that nobody could trade: the static audit says so.

@@ -9,8 +9,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.audit import Level, audit_result
 from harness.config import compose_config
-from harness.experiment import run
-from harness.observer import Silent
+from harness.execution.progress import Silent
+from harness.run.experiment import run
 
 pytestmark = pytest.mark.nightly
 

@@ -20,9 +20,9 @@ from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.profile import QLIB
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity, whole_blocks
 from baselines.adaptation.ddgda.weight_model import WeightShape
-from harness.normal_equations import GramBlocks
-from harness.observer import Silent
-from harness.samples import SampleTable
+from harness.execution.progress import Silent
+from harness.samples.gram import GramBlocks
+from harness.samples.table import SampleTable
 from tests.adaptation.configured import configured
 from tests.adaptation.streams import Stream
 

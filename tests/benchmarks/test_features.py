@@ -16,7 +16,7 @@ from harness.data.panel import Panel
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158, Alpha360
 from harness.features.label import ForwardReturn
-from harness.samples import index_rows
+from harness.samples.table import index_rows
 from tests.features.panels import make_panel, random_fields
 from tests.parity.oracle import ORACLE, oracle_panel
 

@@ -14,12 +14,13 @@ import pytest
 from baselines.adaptation.rolling_retrain import EqualWeights
 from baselines.models.linear import Linear
 from harness.data.calendar import Calendar
-from harness.interfaces import LearnSet
-from harness.normal_equations import GramBlocks
-from harness.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm, apply
-from harness.rolling import Recipe, roll
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Schedule, Segment, Window, walk_forward
+from harness.run.rolling import roll
+from harness.run.window_stage import Recipe
+from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import LearnSet
+from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm, apply
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Schedule, Segment, Window, walk_forward
 
 pytestmark = pytest.mark.nightly
 

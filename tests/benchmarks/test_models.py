@@ -21,9 +21,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from baselines.models.lightgbm import LightGBM
 from harness.data.calendar import Calendar
-from harness.interfaces import LearnSet, TimeWeights
-from harness.samples import AsOfView, RowIndex, SampleTable
-from harness.windows import Segment
+from harness.samples.interfaces import LearnSet, TimeWeights
+from harness.samples.table import AsOfView, RowIndex, SampleTable
+from harness.samples.windows import Segment
 from tests.models.contract import from_yaml
 
 pytestmark = pytest.mark.nightly

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.significance import (
+from harness.evaluation.significance import (
     Bootstrap,
     bootstrap_interval,
     bootstrap_intervals,

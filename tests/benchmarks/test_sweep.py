@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.artifacts import ArtifactStore, key_of
 from harness.config import ExperimentConfig
-from harness.execution import Dask, Executor, Local, Task
-from harness.experiment import ExperimentResult, run
-from harness.observer import Silent
-from harness.shelf import Shelf
-from harness.sweep import Outcome, plan_sweep, run_sweep
+from harness.execution.dask import Dask
+from harness.execution.local import Local
+from harness.execution.progress import Silent
+from harness.execution.task import Executor, Task
+from harness.run.experiment import ExperimentResult, run
+from harness.run.sweep import Outcome, plan_sweep, run_sweep
+from harness.store.artifacts import ArtifactStore, key_of
+from harness.store.memory import Shelf
 from tests.execution import tasks
 
 pytestmark = [pytest.mark.nightly, pytest.mark.benchmark(group="sweep")]

@@ -16,12 +16,12 @@ from harness import run_experiment
 from harness.cli import main
 from harness.cli.sweep_progress import CellProgress
 from harness.config import compose_config
-from harness.execution import Local
+from harness.execution.local import Local
+from harness.execution.progress import Silent
 from harness.execution.task import Ended, Task
-from harness.experiment import ExperimentResult
-from harness.observer import Silent
-from harness.provenance import Cost
-from harness.sweep import Cell, CellResult, Outcome
+from harness.run.experiment import ExperimentResult
+from harness.run.sweep import Cell, CellResult, Outcome
+from harness.snapshots.provenance import Cost
 from tests.execution import tasks
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]

@@ -19,7 +19,7 @@ from harness.data.panel_files import load_panel, save_panel
 from harness.data.qlib_bin import QlibBinSource
 from harness.data.tabular import TabularSource
 from harness.errors import DataError
-from harness.file_names import file_twins
+from harness.store.file_names import file_twins
 from tests.data.odd_codes import ODD, codes
 from tests.data.small_panel import small_panel
 

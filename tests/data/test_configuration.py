@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from harness.config.instantiate import build
 from harness.data.source import Source
-from harness.instantiate import build
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
 NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))

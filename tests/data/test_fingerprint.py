@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.data.fingerprint import fingerprint_arrays, fingerprint_file
+from harness.store.fingerprint import fingerprint_arrays, fingerprint_file
 
 BASE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(["x", "é"])}
 

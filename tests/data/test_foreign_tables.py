@@ -493,7 +493,7 @@ def test_an_impossible_csv_format_is_refused(change):
 
 def test_what_is_left_at_its_default_moves_no_identity(tmp_path):
     """Keys that came after snapshots were blessed are described only where they are set."""
-    from harness.instantiate import describe
+    from harness.store.records import describe
 
     made = source(tmp_path)
     assert set(describe(made)) == {

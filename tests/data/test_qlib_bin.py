@@ -120,7 +120,7 @@ def test_names_that_are_too_long_for_a_file_are_refused_before_anything_is_writt
 
 
 def test_names_that_the_locale_cannot_write_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.file_names.os.fsencode", lambda name: name.encode("ascii"))
+    monkeypatch.setattr("harness.store.file_names.os.fsencode", lambda name: name.encode("ascii"))
     with pytest.raises(DataError, match="PYTHONUTF8=1"):
         write_qlib_bin(replace(small_panel(), instruments=("A", "B", "é")), tmp_path / "bin", universe="csi300")
     assert list(tmp_path.iterdir()) == []

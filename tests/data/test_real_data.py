@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from harness.config import compose_config
+from harness.config.instantiate import build
 from harness.data.validation import describe, validate
-from harness.instantiate import build
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "data"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

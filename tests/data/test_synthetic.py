@@ -9,7 +9,7 @@ from harness.data.source import Source
 from harness.data.synthetic import SyntheticMarket
 from harness.data.validation import check_panel, validate
 from harness.errors import ConfigError
-from harness.samples import index_rows
+from harness.samples.table import index_rows
 
 SMALL = SyntheticMarket(instruments=30, days=200, members=20, review_every=40)
 QUIET = SyntheticMarket(

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.schema import describe_file
+from harness.config.schema import describe_file
 from tests.docs.blocks import ROOT
 
 pytest.importorskip("mkdocs", reason="the documentation is built with mkdocs, an extra for developers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.interfaces import FittedAdaptation, History
+from harness.samples.interfaces import FittedAdaptation, History
 
 
 @dataclass(frozen=True)

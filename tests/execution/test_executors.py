@@ -14,8 +14,9 @@ from distributed import LocalCluster
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.execution import Dask, Ended, Local, Task
-from harness.execution.local import LocalPool
+from harness.execution.dask import Dask
+from harness.execution.local import Local, LocalPool
+from harness.execution.task import Ended, Task
 from tests.execution import tasks
 
 SMALL = [

@@ -10,9 +10,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from harness.errors import ConfigError, LookAheadError
-from harness.features.expression import parse
 from harness.features.feature_set import Alpha158, Alpha360, Expressions, FeatureSet
 from harness.features.label import ForwardReturn
+from harness.features.parser import parse
 
 
 def test_alpha158_has_158_names_in_the_order_of_qlib() -> None:

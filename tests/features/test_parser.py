@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError
 from harness.features.alpha import alpha158, alpha360
-from harness.features.expression import Call, Expression, Field, Number, parse
-from harness.features.nodes import fields_of
+from harness.features.expression import Call
+from harness.features.nodes import Expression, Field, Number, fields_of
 from harness.features.operators import INFIX, OPERATORS, Parameter
+from harness.features.parser import parse
 
 
 def canonical(text: str) -> str:

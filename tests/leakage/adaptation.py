@@ -20,9 +20,9 @@ from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from harness.audit.twins import ProcessorsOfAllTimes, whole_table
-from harness.interfaces import History, TimeWeights
-from harness.samples import AsOfView, SampleTable
-from harness.windows import Segment, Window
+from harness.samples.interfaces import History, TimeWeights
+from harness.samples.table import AsOfView, SampleTable
+from harness.samples.windows import Segment, Window
 from tests.leakage.mutant import Change, Mutant
 
 Patch = Callable[[pytest.MonkeyPatch], None]

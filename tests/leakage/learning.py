@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import harness.job
+import harness.run.job
 from harness.audit.twins import FitOnTest, ProcessorsOfAllTimes, whole_table
 from harness.config import ExperimentConfig
-from harness.interfaces import FittedPreprocess, LearnSet, Preprocess
-from harness.samples import AsOfView, SampleTable
-from harness.windows import Segment, Window
+from harness.samples.interfaces import FittedPreprocess, LearnSet, Preprocess
+from harness.samples.table import AsOfView, SampleTable
+from harness.samples.windows import Segment, Window
 from tests.audit.market import small
 from tests.leakage.mutant import Change, Mutant
 
@@ -328,12 +328,12 @@ def windows(change: Callable[[Window, int], Window]) -> Callable[[pytest.MonkeyP
     """Return a patch of the schedule; `change` gets each window and the look-ahead."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        resolve = harness.job.resolve_windows
+        resolve = harness.run.job.resolve_windows
 
         def changed(config: Any, calendar: Any, look_ahead: int) -> tuple[Window, ...]:
             return tuple(change(window, look_ahead) for window in resolve(config, calendar, look_ahead))
 
-        monkeypatch.setattr(harness.job, "resolve_windows", changed)
+        monkeypatch.setattr(harness.run.job, "resolve_windows", changed)
 
     return patch
 
@@ -359,10 +359,10 @@ def overlapping(window: Window, look_ahead: int) -> Window:
 
 def answers(folder: Path) -> None:
     """Write every label of the small market into files, as somebody's notebook might."""
-    from harness.artifacts import ArtifactStore
-    from harness.observer import Silent
-    from harness.provenance import Stopwatch
-    from harness.stages import Stages
+    from harness.execution.progress import Silent
+    from harness.run.stages import Stages
+    from harness.snapshots.provenance import Stopwatch
+    from harness.store.artifacts import ArtifactStore
 
     config = small(folder / "elsewhere")
     stages = Stages(config, ArtifactStore(folder / "elsewhere" / "store"), Stopwatch(), Silent())

@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.artifacts import canonical_json
 from harness.audit import Level
-from harness.files import write_atomically
+from harness.store.artifacts import canonical_json
+from harness.store.files import write_atomically
 from tests.leakage import adaptation, data, learning, reporting
 from tests.leakage.mutant import Mutant, verdict_of
 

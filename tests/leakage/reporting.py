@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 import harness.audit.replay
-import harness.evaluation
-import harness.job
-import harness.rolling
-import harness.stages
-import harness.window_stage
-from harness.artifacts import Key, key_of
+import harness.evaluation.evaluate
+import harness.run.job
+import harness.run.rolling
+import harness.run.stages
+import harness.run.window_stage
 from harness.data.panel import Panel
-from harness.experiment import run
-from harness.observer import Silent
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
+from harness.execution.progress import Silent
+from harness.run.experiment import run
+from harness.store.artifacts import Key, key_of
 from tests.audit.market import small
 from tests.leakage.mutant import Mutant
 
@@ -37,8 +37,8 @@ def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
     """Return a patch of how windows become one record of predictions."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        collect = harness.rolling.collect
-        for module in (harness.rolling, harness.audit.replay):
+        collect = harness.run.rolling.collect
+        for module in (harness.run.rolling, harness.audit.replay):
             monkeypatch.setattr(module, "collect", lambda *given: change(collect(*given)))
 
     return patch
@@ -72,8 +72,8 @@ def judging(change: Callable[[Any], Any]) -> Patch:
     """Return a patch of what the evaluation reports."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        evaluate = harness.job.evaluate
-        monkeypatch.setattr(harness.job, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
+        evaluate = harness.run.job.evaluate
+        monkeypatch.setattr(harness.run.job, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
 
     return patch
 
@@ -87,9 +87,9 @@ def trading(change: Callable[[Panel], Panel]) -> Patch:
     """Return a patch of the market that the portfolio trades in."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        backtest = harness.evaluation.backtest
+        backtest = harness.evaluation.evaluate.backtest
         monkeypatch.setattr(
-            harness.evaluation,
+            harness.evaluation.evaluate,
             "backtest",
             lambda panel, predictions, strategy: backtest(change(panel), predictions, strategy),
         )
@@ -141,14 +141,14 @@ def ran(*overrides: str) -> Callable[[Path], None]:
 
 def left_by_a_leaking_engine(folder: Path) -> None:
     """Fill the store with features that are what they will be a time later, under the key of the honest ones."""
-    compute = harness.stages.compute_features
+    compute = harness.run.stages.compute_features
 
     def early(panel: Panel, *given: Any, **named: Any) -> Any:
         fields = {k: np.concatenate([v[1:], v[-1:]]) for k, v in panel.fields.items()}
         return compute(replace(panel, fields=fields), *given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness.stages, "compute_features", early)
+        patch.setattr(harness.run.stages, "compute_features", early)
         run(small(folder), Silent())
 
 
@@ -171,21 +171,23 @@ MUTANTS = (
     ),
     Mutant("evaluation", "benchmark a day early", PORTFOLIO, None, trading(benchmark_early)),
     stale(
-        "result of another horizon", forgetful(harness.job, "result", "table", "settings", "windows"), "label.horizon=3"
+        "result of another horizon",
+        forgetful(harness.run.job, "result", "table", "settings", "windows"),
+        "label.horizon=3",
     ),
     stale(
         "windows of another horizon",
-        forgetful(harness.window_stage, "window", "table", "train", "processors_fitted_on"),
+        forgetful(harness.run.window_stage, "window", "table", "train", "processors_fitted_on"),
         "label.horizon=3",
     ),
     stale(
         "windows of other weights",
-        forgetful(harness.window_stage, "window", "weights"),
+        forgetful(harness.run.window_stage, "window", "weights"),
         "adaptation=gf_exp",
         own=("adaptation=gf_lin",),
     ),
-    stale("panel of other data", forgetful(harness.stages, "panel", "source"), "data.seed=5"),
-    stale("features of another panel", forgetful(harness.stages, "features", "panel"), "data.volatility=0.03"),
+    stale("panel of other data", forgetful(harness.run.stages, "panel", "source"), "data.seed=5"),
+    stale("features of another panel", forgetful(harness.run.stages, "features", "panel"), "data.volatility=0.03"),
     Mutant("caching", "features of an older engine that looked ahead", before=left_by_a_leaking_engine),
-    stale("label of another horizon", forgetful(harness.stages, "label", "expression"), "label.horizon=3"),
+    stale("label of another horizon", forgetful(harness.run.stages, "label", "expression"), "label.horizon=3"),
 )

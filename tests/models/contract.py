@@ -16,12 +16,13 @@ import numpy.typing as npt
 import pytest
 from omegaconf import OmegaConf
 
+from harness.config.instantiate import build
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, DataError
-from harness.instantiate import build, describe
-from harness.interfaces import FittedModel, LearnSet, Model, TimeWeights
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Segment
+from harness.samples.interfaces import FittedModel, LearnSet, Model, TimeWeights
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Segment
+from harness.store.records import describe
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 TIMES, INSTRUMENTS, FEATURES, LOOK_AHEAD = 70, 16, 5, 3

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from harness.errors import UnsupportedWeightsError
-from harness.interfaces import LearnSet, Model, TimeWeights
-from harness.preprocess import Pipeline
-from harness.rolling import Recipe, roll
-from harness.windows import Window
+from harness.run.rolling import roll
+from harness.run.window_stage import Recipe
+from harness.samples.interfaces import LearnSet, Model, TimeWeights
+from harness.samples.preprocess import Pipeline
+from harness.samples.windows import Window
 from tests.models.contract import (
     LOOK_AHEAD,
     TEST,

@@ -13,7 +13,7 @@ import pytest
 
 from baselines.models.lightgbm import FittedLightGBM, LightGBM
 from harness.errors import ConfigError
-from harness.interfaces import LearnSet
+from harness.samples.interfaces import LearnSet
 from tests.models.contract import (
     FEATURES,
     TEST,

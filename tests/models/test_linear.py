@@ -14,8 +14,8 @@ from sklearn.linear_model import Lasso, LinearRegression, Ridge
 
 from baselines.models.linear import FittedLinear, Linear
 from harness.errors import ConfigError, DataError
-from harness.interfaces import LearnSet, TimeWeights
-from harness.normal_equations import GramBlocks
+from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import LearnSet, TimeWeights
 from tests.models.contract import (
     HALF,
     TEST,

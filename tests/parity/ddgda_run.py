@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 
 from baselines.adaptation.ddgda import DDGDA
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
+from harness.config.instantiate import build
+from harness.execution.progress import Silent
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
-from harness.instantiate import build
-from harness.interfaces import History
-from harness.observer import Silent
-from harness.samples import RowIndex, SampleTable, index_rows
-from harness.windows import Schedule, Segment, Window, walk_forward
+from harness.samples.interfaces import History
+from harness.samples.table import RowIndex, SampleTable, index_rows
+from harness.samples.windows import Schedule, Segment, Window, walk_forward
 from tests.parity import oracle
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

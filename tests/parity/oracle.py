@@ -14,7 +14,7 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
-from harness.samples import RowIndex
+from harness.samples.table import RowIndex
 
 ORACLE = Path(__file__).resolve().parents[3] / "shared" / "oracle"
 FIELDS = ("open", "high", "low", "close", "volume", "vwap", "factor")

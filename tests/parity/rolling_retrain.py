@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
 from tests.parity.oracle import ORACLE, oracle_panel, read_json
 
 

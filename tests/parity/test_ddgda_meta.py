@@ -47,9 +47,9 @@ from baselines.adaptation.ddgda.profile import POINT_IN_TIME, QLIB
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.errors import ConfigError
-from harness.normal_equations import GramBlocks
-from harness.observer import Silent
-from harness.samples import SampleTable
+from harness.execution.progress import Silent
+from harness.samples.gram import GramBlocks
+from harness.samples.table import SampleTable
 from tests.parity import ddgda_run, oracle
 
 pytestmark = oracle.requires_oracle

@@ -26,10 +26,11 @@ from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.models.linear import FittedLinear, Linear
-from harness.interfaces import LearnSet
-from harness.normal_equations import NormalEquations
-from harness.predictions import Predictions
-from harness.rolling import Recipe, roll
+from harness.evaluation.predictions import Predictions
+from harness.run.rolling import roll
+from harness.run.window_stage import Recipe
+from harness.samples.gram import NormalEquations
+from harness.samples.interfaces import LearnSet
 from tests.parity import ddgda_run, oracle
 
 pytestmark = oracle.requires_oracle

@@ -20,7 +20,7 @@ import pandas as pd
 from baselines.adaptation.ddgda.meta_input import meta_input
 from baselines.adaptation.ddgda.preparation import ProxyData, prepare
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
-from harness.windows import Segment
+from harness.samples.windows import Segment
 from tests.parity import ddgda_run, oracle
 
 pytestmark = oracle.requires_oracle

@@ -25,15 +25,16 @@ from omegaconf import OmegaConf
 
 from baselines.adaptation.rolling_retrain import EqualWeights
 from baselines.models.linear import FittedLinear, Linear
+from harness.config.instantiate import build
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
-from harness.instantiate import build
-from harness.interfaces import LearnSet
-from harness.normal_equations import RANK_CUTOFF
-from harness.preprocess import Pipeline, apply
-from harness.rolling import Recipe, RollingResult, roll
-from harness.samples import RowIndex, SampleTable, index_rows
-from harness.windows import Schedule, Segment, Window, walk_forward
+from harness.run.rolling import RollingResult, roll
+from harness.run.window_stage import Recipe
+from harness.samples.gram import RANK_CUTOFF
+from harness.samples.interfaces import LearnSet
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.table import RowIndex, SampleTable, index_rows
+from harness.samples.windows import Schedule, Segment, Window, walk_forward
 from tests.parity import oracle
 
 pytestmark = oracle.requires_oracle

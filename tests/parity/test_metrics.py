@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import metrics
-from harness.evaluation import Evaluation, SignalEvaluation, evaluate_signal
-from harness.predictions import Predictions
+from harness.evaluation import formulas as metrics
+from harness.evaluation.predictions import Predictions
+from harness.evaluation.record import Evaluation
+from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 from tests.parity.oracle import ORACLE, read_json, requires_oracle
 from tests.parity.rolling_retrain import recorded_predictions
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from harness.data.calendar import Calendar
-from harness.preprocess import (
+from harness.samples.preprocess import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
@@ -28,8 +28,8 @@ from harness.preprocess import (
     ZScoreNorm,
     apply,
 )
-from harness.samples import RowIndex, SampleTable
-from harness.windows import Segment
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.windows import Segment
 from tests.parity.record_shape import FIT_TIMES, INSTRUMENTS, TIMES
 
 RECORDED = json.loads((Path(__file__).parent / "processors_qlib.json").read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ import yaml
 from harness.cli import main
 from harness.config import compose_config
 from harness.errors import ConfigError
-from harness.instantiate import describe
-from harness.qlib_workflow import read_workflow, translate
+from harness.integrations.qlib_workflow import read_workflow, translate
+from harness.store.records import describe
 
 WORKFLOW = Path(__file__).parent / "workflow.yaml"
 

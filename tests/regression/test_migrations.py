@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from harness.artifacts import canonical_json
 from harness.errors import SnapshotError
-from harness.migrations import MIGRATIONS, migrate_file, migrate_record
-from harness.snapshot import SCHEMA_VERSION, Snapshot, parse_snapshot, read_snapshot
+from harness.snapshots.migrations import MIGRATIONS, migrate_file, migrate_record
+from harness.snapshots.snapshot import SCHEMA_VERSION, Snapshot, parse_snapshot, read_snapshot
+from harness.store.artifacts import canonical_json
 
 DATA = Path(__file__).parent / "data"
 OLD = sorted(DATA.glob("schema_*.json"))

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from harness import evaluation, metrics
-from harness.artifacts import canonical_json
-from harness.baseline import Baselines
 from harness.cli import main
-from harness.compare import Exact, ExitCode, Tolerances, Verdict, compare, load_tolerances, metric_leaves
 from harness.config import config_folder
+from harness.config.tolerances import Exact, Tolerances, load_tolerances
 from harness.errors import SnapshotError
-from harness.evaluation import METRIC_DIRECTIONS
-from harness.snapshot import Snapshot
+from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.compare import ExitCode, Verdict, compare, metric_leaves
+from harness.snapshots.snapshot import Snapshot
+from harness.store.artifacts import canonical_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.baseline import Baselines
 from harness.cli import main
-from harness.compare import ExitCode
-from harness.regression import named_suite
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.compare import ExitCode
+from harness.snapshots.regression import named_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = [case.name for case in named_suite("smoke").cases]

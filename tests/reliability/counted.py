@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 from baselines.models.linear import FittedLinear, Linear
-from harness.data.fingerprint import fingerprint_arrays
-from harness.interfaces import LearnSet
+from harness.samples.interfaces import LearnSet
+from harness.store.fingerprint import fingerprint_arrays
 
 __all__ = ["LOG", "SLOW", "CountedLinear"]
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.artifacts import ArtifactStore
 from harness.cli import main
 from harness.config import compose_config
-from harness.interfaces import History
-from harness.observer import Silent
-from harness.provenance import Stopwatch
+from harness.execution.progress import Silent
 from harness.report import read_cells
 from harness.report.cells import Report
-from harness.schedule import resolve_windows
-from harness.stages import Stages
-from harness.windows import Segment
+from harness.run.schedule import resolve_windows
+from harness.run.stages import Stages
+from harness.samples.interfaces import History
+from harness.samples.windows import Segment
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation=portfolio"]
 PORTFOLIO = ["evaluation.portfolio.topk=4", "evaluation.portfolio.n_drop=1", "evaluation.portfolio.benchmark=universe"]

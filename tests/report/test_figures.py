@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from harness.data.calendar import Calendar
-from harness.predictions import Predictions
+from harness.evaluation.predictions import Predictions
 from harness.report.cells import Report
 from harness.report.differences import swept_numbers
 from harness.report.encoding import MOST_POINTS, date_texts, packed, thinned

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from harness import metrics
+from harness.evaluation import formulas as metrics
 
 Doubles = npt.NDArray[np.float64]
 

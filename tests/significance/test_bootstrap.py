@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from harness import metrics
 from harness.errors import ConfigError, DataError
-from harness.portfolio import risk_analysis
-from harness.significance import Bootstrap, bootstrap_interval, drawdown_interval, hac_mean
-from harness.significance.long_run import cosine_basis
-from harness.significance.projection import projector
-from harness.significance.resampling import Falls, Moments, automatic_block_length, resample
-from harness.significance.statistic import Statistic, smooth_difference, smooth_statistic
+from harness.evaluation import formulas as metrics
+from harness.evaluation.portfolio import risk_analysis
+from harness.evaluation.significance import Bootstrap, bootstrap_interval, drawdown_interval, hac_mean
+from harness.evaluation.significance.long_run import cosine_basis
+from harness.evaluation.significance.projection import projector
+from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, resample
+from harness.evaluation.significance.statistic import Statistic, smooth_difference, smooth_statistic
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 QUICK = Bootstrap(repetitions=199)
@@ -261,7 +261,7 @@ def test_impossible_settings_are_refused() -> None:
 
 def test_the_statistics_libraries_are_imported_when_first_needed() -> None:
     slow = "{'arch', 'statsmodels', 'scipy.special', 'pandas'}"
-    code = f"import harness.significance, sys; print(sorted({slow} & set(sys.modules)))"
+    code = f"import harness.evaluation.significance, sys; print(sorted({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,7 +9,7 @@ import pytest
 from arch.bootstrap import MCS
 
 from harness.errors import ConfigError, DataError
-from harness.significance import Bootstrap, model_confidence_set, paired_difference
+from harness.evaluation.significance import Bootstrap, model_confidence_set, paired_difference
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 NAMES = ("a", "b", "c", "d", "e")

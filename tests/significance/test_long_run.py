@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.significance.long_run import MOST, cosine_basis, cosine_degrees, long_run_variance, spectral_curvature
+from harness.evaluation.significance.long_run import (
+    MOST,
+    cosine_basis,
+    cosine_degrees,
+    long_run_variance,
+    spectral_curvature,
+)
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.significance import (
+from harness.evaluation.significance import (
     Bootstrap,
     Interval,
     bootstrap_interval,
@@ -19,7 +19,7 @@ from harness.significance import (
     paired_difference,
     probability_of_backtest_overfitting,
 )
-from harness.significance.statistic import Statistic
+from harness.evaluation.significance.statistic import Statistic
 from tests.significance.series import Doubles
 
 STATISTICS: tuple[Statistic, ...] = ("mean", "ir")

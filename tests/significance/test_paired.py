@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness import metrics
 from harness.errors import DataError
-from harness.significance import Bootstrap, diebold_mariano, hac_mean, paired_difference
-from harness.significance.statistic import Statistic
+from harness.evaluation import formulas as metrics
+from harness.evaluation.significance import Bootstrap, diebold_mariano, hac_mean, paired_difference
+from harness.evaluation.significance.statistic import Statistic
 from tests.significance.series import (
     LOOK_AHEAD,
     Doubles,

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from harness.errors import ConfigError
-from harness.significance import deflated_sharpe_ratio, expected_maximum_sharpe, probabilistic_sharpe_ratio
+from harness.evaluation.significance import deflated_sharpe_ratio, expected_maximum_sharpe, probabilistic_sharpe_ratio
 
 
 def test_the_example_of_the_paper() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, DataError
-from harness.significance import calendar_years, hac_mean, subperiod_stability, volatility_regimes
+from harness.evaluation.significance import calendar_years, hac_mean, subperiod_stability, volatility_regimes
 from tests.significance.series import autoregressive
 
 

@@ -21,12 +21,12 @@ import pytest
 import requests
 
 from harness.cli import main
-from harness.observer import Silent
-from harness.redaction import redacted
-from harness.tracking import Mlflow
-from harness.tracking.names import accepted
-from harness.tracking.record import Record
-from harness.tracking.server import Server
+from harness.errors.redaction import redacted
+from harness.execution.progress import Silent
+from harness.integrations.tracking import Mlflow
+from harness.integrations.tracking.names import accepted
+from harness.integrations.tracking.record import Record
+from harness.integrations.tracking.server import Server
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
 

@@ -24,11 +24,9 @@ from baselines.adaptation.ddgda.turns import ProxyRecipe, turns_of
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
-from harness.interfaces import Adaptation, History, Piece
-from harness.limits import Count, Natural, NonNegative, Positive, Seed, check_limits
-from harness.preprocess import Pipeline
-
-__all__ = ["DDGDA"]
+from harness.errors.limits import Count, Natural, NonNegative, Positive, Seed, check_limits
+from harness.samples.interfaces import Adaptation, History, Piece
+from harness.samples.preprocess import Pipeline
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,11 @@ import numpy as np
 from baselines.adaptation.ddgda.meta_input import overlap
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
-from harness.samples import Reads
-from harness.view_log import Artefact
+from harness.samples.table import Reads
+from harness.samples.view_log import Artefact
 
 if TYPE_CHECKING:
     from baselines.adaptation.ddgda.fitted import FittedDDGDA
-
-__all__ = ["artefacts_of"]
 
 
 def artefacts_of(fitted: FittedDDGDA) -> tuple[Artefact, ...]:

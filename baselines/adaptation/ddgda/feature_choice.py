@@ -11,13 +11,11 @@ import numba
 
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, important_features
 from baselines.adaptation.ddgda.proxy import known_rows
-from harness.artifacts import canonical_json
-from harness.preprocess import Pipeline, apply
-from harness.samples import AsOfView
-from harness.view_log import Artefact, artefact_of
-from harness.windows import Segment
-
-__all__ = ["Choice", "Chosen", "FeatureChoice", "choose_features"]
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.table import AsOfView
+from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.windows import Segment
+from harness.store.artifacts import canonical_json
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,9 @@ from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
-from harness.interfaces import TimeWeights
-from harness.view_log import Artefact
-from harness.windows import Window
-
-__all__ = ["Era", "FittedDDGDA", "Learned", "named_leaks"]
+from harness.samples.interfaces import TimeWeights
+from harness.samples.view_log import Artefact
+from harness.samples.windows import Window
 
 
 @dataclass(frozen=True)

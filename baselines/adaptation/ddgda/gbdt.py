@@ -14,11 +14,9 @@ from annotated_types import Ge, Gt, Le
 
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
-from harness.limits import Count, NonNegative, Positive, Share, check_limits
-from harness.observer import Observer
-from harness.samples import AsOfView
-
-__all__ = ["BlockProxies", "GbdtParameters", "fit_booster", "gbdt_similarity", "important_features"]
+from harness.errors.limits import Count, NonNegative, Positive, Share, check_limits
+from harness.execution.progress import Observer
+from harness.samples.table import AsOfView
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -11,10 +11,8 @@ import numpy.typing as npt
 from baselines.adaptation.ddgda.meta_input import MetaInput
 from baselines.adaptation.ddgda.meta_split import MetaTask
 from baselines.adaptation.ddgda.rank_correlation import LabelRanks, linear_rank_ic
-from harness.normal_equations import GramBlocks, NormalEquations
-from harness.samples import AsOfView
-
-__all__ = ["BlockSums", "InnerProblem", "Judgement", "RankedTest", "judgement"]
+from harness.samples.gram import GramBlocks, NormalEquations
+from harness.samples.table import AsOfView
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

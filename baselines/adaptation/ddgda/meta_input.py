@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
 
-__all__ = ["FillMethod", "MetaInput", "meta_input", "overlap"]
-
 Doubles = npt.NDArray[np.float64]
 FillMethod = Literal["max", "maxseg", "zero"]
 

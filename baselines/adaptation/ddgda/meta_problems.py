@@ -10,11 +10,9 @@ from baselines.adaptation.ddgda.inner_problem import BlockSums, InnerProblem, Ra
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.rank_correlation import rank_labels
-from harness.blas import one_blas_thread
 from harness.errors import ConfigError
-from harness.samples import AsOfView
-
-__all__ = ["MetaProblems", "meta_problems"]
+from harness.execution.threads import one_blas_thread
+from harness.samples.table import AsOfView
 
 _USED = (Phase.META_TRAIN, Phase.META_TEST)
 

@@ -10,9 +10,7 @@ from baselines.adaptation.ddgda.profile import Profile
 from harness.data.calendar import Calendar
 from harness.data.dates import configured_span
 from harness.errors import ConfigError, RefusedError
-from harness.windows import Segment
-
-__all__ = ["MetaRanges", "MetaTask", "Phase", "Span", "assign_phases", "candidate_tasks"]
+from harness.samples.windows import Segment
 
 
 class Phase(StrEnum):

@@ -17,9 +17,7 @@ from baselines.adaptation.ddgda.inner_problem import InnerProblem
 from baselines.adaptation.ddgda.meta_score import MetaScore
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.errors import ConfigError
-from harness.observer import Observer
-
-__all__ = ["Criterion", "MetaTraining", "TaskTensors", "WeightNet", "initial_weight_model", "train"]
+from harness.execution.progress import Observer
 
 Doubles = npt.NDArray[np.float64]
 Criterion = Literal["ic_loss", "mse"]

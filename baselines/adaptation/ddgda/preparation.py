@@ -15,16 +15,14 @@ from baselines.adaptation.ddgda.proxy import known_rows, standardised
 from baselines.adaptation.ddgda.shared_similarity import Rows, SharedSimilarity
 from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
 from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn
-from harness.artifacts import canonical_json
-from harness.instantiate import describe
-from harness.interfaces import History, Piece, Stored
-from harness.normal_equations import GramBlocks
-from harness.preprocess import Pipeline, apply
-from harness.samples import SampleTable
-from harness.view_log import Artefact, artefact_of
-from harness.windows import Segment
-
-__all__ = ["ProxyData", "prepare", "prepare_all", "waves_of"]
+from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import History, Piece, Stored
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.table import SampleTable
+from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.windows import Segment
+from harness.store.artifacts import canonical_json
+from harness.store.records import describe
 
 
 @dataclass(frozen=True, eq=False)

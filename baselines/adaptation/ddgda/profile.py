@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["POINT_IN_TIME", "PROFILES", "QLIB", "Profile"]
-
 
 @dataclass(frozen=True)
 class Profile:

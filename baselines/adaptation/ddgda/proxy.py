@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.errors import DataError, closest
-from harness.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
-from harness.samples import AsOfView, RowIndex, SampleTable
-from harness.windows import Segment
-
-__all__ = ["known_rows", "standardised"]
+from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
+from harness.samples.table import AsOfView, RowIndex, SampleTable
+from harness.samples.windows import Segment
 
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
 

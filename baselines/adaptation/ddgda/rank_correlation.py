@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads
 
-from harness.compiled import compiled
-
-__all__ = ["LabelRanks", "linear_rank_ic", "rank_ic", "rank_labels"]
+from harness.store.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

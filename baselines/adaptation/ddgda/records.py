@@ -19,10 +19,8 @@ from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError
-from harness.view_log import artefact_of
-from harness.windows import Segment, Window
-
-__all__ = ["SCHEMA_VERSION", "load", "save"]
+from harness.samples.view_log import artefact_of
+from harness.samples.windows import Segment, Window
 
 SCHEMA_VERSION = 2
 

@@ -13,14 +13,12 @@ import numpy.typing as npt
 
 from baselines.adaptation.ddgda.gbdt import BlockProxies, GbdtParameters
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
-from harness.artifacts import canonical_json
 from harness.data.calendar import Calendar
-from harness.interfaces import History, Stored
-from harness.samples import RowIndex, SampleTable
-from harness.view_log import Artefact, artefact_of
-from harness.windows import Segment
-
-__all__ = ["Rows", "SharedSimilarity"]
+from harness.samples.interfaces import History, Stored
+from harness.samples.table import RowIndex, SampleTable
+from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.windows import Segment
+from harness.store.artifacts import canonical_json
 
 Doubles = npt.NDArray[np.float64]
 _ARRAYS = ("features", "label", "offsets", "codes")

@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from baselines.adaptation.ddgda.rank_correlation import linear_rank_ic, rank_labels
-from harness.blas import one_blas_thread
 from harness.errors import ConfigError, LookAheadError
-from harness.normal_equations import GramBlocks
-from harness.samples import AsOfView
-from harness.windows import Segment
-from harness.windows import blocks as split_blocks
-
-__all__ = ["KnownSimilarity", "Similarity", "linear_similarity", "whole_blocks"]
+from harness.execution.threads import one_blas_thread
+from harness.samples.gram import GramBlocks
+from harness.samples.table import AsOfView
+from harness.samples.windows import Segment
+from harness.samples.windows import blocks as split_blocks
 
 Doubles = npt.NDArray[np.float64]
 

@@ -12,12 +12,10 @@ import numpy.typing as npt
 from baselines.adaptation.ddgda.feature_choice import FeatureChoice
 from baselines.adaptation.ddgda.gbdt import GbdtParameters
 from baselines.adaptation.ddgda.profile import Profile
-from harness.instantiate import describe
-from harness.interfaces import History
-from harness.preprocess import Pipeline
-from harness.windows import Segment
-
-__all__ = ["ProxyRecipe", "Turn", "turns_of"]
+from harness.samples.interfaces import History
+from harness.samples.preprocess import Pipeline
+from harness.samples.windows import Segment
+from harness.store.records import describe
 
 _YEAR = np.timedelta64(365, "D")
 

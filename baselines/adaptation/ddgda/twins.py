@@ -11,9 +11,7 @@ from baselines.adaptation.ddgda.meta_split import MetaTask, Span
 from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.profile import Profile
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
-from harness.interfaces import Adaptation, History
-
-__all__ = ["LeakyDDGDA", "leaky_twins"]
+from harness.samples.interfaces import Adaptation, History
 
 _ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError
 
-__all__ = ["ClipMethod", "WeightModel", "WeightShape"]
-
 Doubles = npt.NDArray[np.float64]
 ClipMethod = Literal["tanh", "clamp", "sigmoid"]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from harness import compiled as compiling
-
-__all__ = ["compiled"]
+from harness.store import compiled as compiling
 
 P = ParamSpec("P")
 R = TypeVar("R")

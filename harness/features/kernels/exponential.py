@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from harness.features.kernels.compiled import compiled
 
-__all__ = ["exponential_mean", "exponential_mean_expanding"]
-
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 

@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from harness.features.kernels.compiled import compiled
 
-__all__ = ["KURT", "MAD", "MEAN", "SKEW", "STD", "SUM", "VAR", "carry", "moments", "weighted_mean"]
-
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 

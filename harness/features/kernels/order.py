@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from harness.features.kernels.compiled import compiled
 
-__all__ = ["MEDIAN", "extreme", "extreme_position", "quantile", "rank"]
-
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 

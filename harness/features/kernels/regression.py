@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from harness.features.kernels.compiled import compiled
 
-__all__ = ["CORR", "COV", "RESI", "RSQUARE", "SLOPE", "comovement", "paired", "trend"]
-
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 Pair = tuple[Doubles, Doubles]

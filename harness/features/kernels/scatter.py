@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from harness.features.kernels.compiled import compiled
 
-__all__ = ["compact", "scatter"]
-
 Floats = npt.NDArray[np.float32]
 _TILE = 16  # float32 per cache line
 

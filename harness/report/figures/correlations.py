@@ -12,8 +12,6 @@ from harness.report.differences import curve_name, differing_keys
 from harness.report.encoding import date_texts, packed, thinned
 from harness.report.figures.figure import Figure, Variant
 
-__all__ = ["ic_decay", "ic_over_time", "monthly_ic", "monthly_means", "rolling_mean"]
-
 Doubles = npt.NDArray[np.float64]
 _KINDS = (("rank IC", "rank_IC"), ("IC", "IC"))
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -7,8 +7,6 @@ from typing import Any
 from harness.report.cells import Report
 from harness.report.figures.figure import Figure, Variant
 
-__all__ = ["audit_frontier"]
-
 _LINES = (("decision", "decision", "lines"), ("newest", "newest time used", "markers"), ("oldest", "oldest", "markers"))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.evaluation import METRICS
+from harness.evaluation.metric_records import METRICS
 from harness.report.cells import Report
 from harness.report.differences import swept_numbers
 from harness.report.figures.correlations import error_bars
 from harness.report.figures.figure import Figure, Variant
-
-__all__ = ["sweep_response"]
 
 # From this ratio of the largest to the smallest value on, the axis is logarithmic.
 _WIDE = 10.0

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.evaluation import METRICS
-from harness.predictions import Predictions
+from harness.evaluation.metric_records import METRICS
+from harness.evaluation.predictions import Predictions
 from harness.report.cells import Cell, Report
 from harness.report.encoding import date_texts, packed, thinned
 from harness.report.figures.figure import Figure, Variant
-
-__all__ = ["accumulated", "cumulative_returns", "drawdown", "quantile_means", "quantile_returns"]
 
 Doubles = npt.NDArray[np.float64]
 QUANTILES = 5

@@ -13,8 +13,6 @@ from harness.report.cells import Cell, Report
 from harness.report.encoding import date_texts, packed
 from harness.report.figures.figure import Figure, Variant
 
-__all__ = ["coarse", "learned_weights", "meta_training", "similarity"]
-
 Doubles = npt.NDArray[np.float64]
 MOST_SQUARES = 90
 

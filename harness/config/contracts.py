@@ -1,0 +1,165 @@
+"""What a class named in the configuration must offer, may offer, and seems to have meant: told before it is used.
+
+The protocols stand in `harness.samples.interfaces`; this module holds any class to any of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import pydantic
+from typing_extensions import get_protocol_members
+
+from harness.errors import ConfigError
+from harness.samples.interfaces import EXTENSIONS, TRAITS
+
+# How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
+_NEAR = 0.85
+Traits = TypeVar("Traits")
+
+
+def is_protocol(hint: object) -> bool:
+    """Return whether a type hint is a protocol."""
+    return isinstance(hint, type) and bool(getattr(hint, "_is_protocol", False))
+
+
+def members_of(protocol: type) -> list[str]:
+    """Return the names that an object must have, sorted."""
+    return sorted(get_protocol_members(protocol))
+
+
+def lacking_methods(cls: type, protocol: type) -> list[str]:
+    """Return the methods of a protocol that a class does not define; what is no method may be set when it is made."""
+    methods = [name for name in members_of(protocol) if inspect.isfunction(inspect.getattr_static(protocol, name))]
+    return [name for name in methods if not callable(getattr(cls, name, None))]
+
+
+def check_object(value: object, protocol: type, where: str) -> None:
+    """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read.
+
+    Raises
+    ------
+    ConfigError
+        Names what is lacking, misspelt, or of the wrong kind, under the key `where`.
+    """
+    required = members_of(protocol)
+    lacking = [name for name in required if not hasattr(value, name)]
+    meant = _misspelt(value, protocol)
+    if lacking:
+        raise ConfigError(
+            f"`{where}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.",
+            where=where,
+            got=_name(value),
+            expected=f"an object with {', '.join(required)}",
+            hint=next((f"`{given}` is there: did you mean `{name}`?" for name, given in meant.items()), None),
+        )
+    for name, given in meant.items():
+        raise ConfigError(
+            f"`{given}` of {_name(value)} is read by nobody.",
+            where=f"{where}.{given}",
+            got=given,
+            expected=f"{', '.join(required)}; may also have {', '.join(_optional(protocol))}",
+            hint=f"did you mean `{name}`?",
+        )
+    for name in required:
+        _check_member(value, protocol, name, where)
+    if protocol in TRAITS:
+        traits_of(value, TRAITS[protocol], where)
+
+
+def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
+    """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out.
+
+    Raises
+    ------
+    ConfigError
+        When it says something of the wrong kind.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found: dict[str, Any] = {}
+    for name, hint in hints.items():
+        if not hasattr(value, name):
+            continue
+        try:
+            found[name] = _adapter(hint).validate_python(getattr(value, name))
+        except pydantic.ValidationError as error:
+            raise ConfigError(
+                f"`{name}` of {_name(value)} has a value of the wrong kind.",
+                where=f"{where}.{name}",
+                got=repr(getattr(value, name)),
+                expected=error.errors()[0]["msg"],
+            ) from error
+    return kind(**found)
+
+
+@lru_cache(maxsize=64)
+def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+    strict = typing.get_origin(hint) is not tuple  # a list does for a tuple, a word does not do for a number
+    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, strict=strict))
+
+
+def _check_member(value: object, protocol: type, name: str, where: str) -> None:
+    declared, found = inspect.getattr_static(protocol, name), getattr(value, name)
+    if inspect.isfunction(declared):
+        is_fine, expected = callable(found), "a method"
+    elif isinstance(declared, property) and typing.get_type_hints(declared.fget).get("return") is bool:
+        is_fine, expected = isinstance(found, bool), "true or false: a field, a class attribute or a property"
+    else:
+        return
+    if not is_fine:
+        raise ConfigError(
+            f"`{name}` of {_name(value)} has a value of the wrong kind.",
+            where=f"{where}.{name}",
+            got="a method" if callable(found) else repr(found),
+            expected=expected,
+        )
+    if inspect.isfunction(declared) and not hasattr(value, "needs"):  # a metric with needs is given them too
+        _check_arguments(value, declared, name, where)
+
+
+def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:
+    """Refuse a method that cannot be called with the arguments that its protocol says."""
+    given = list(inspect.signature(declared).parameters)[1:]
+    try:
+        signature = inspect.signature(getattr(value, name))
+    except (TypeError, ValueError):
+        return  # compiled, and silent about its arguments
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ConfigError(
+            f"`{name}` of {_name(value)} takes other arguments.",
+            where=f"{where}.{name}",
+            got=f"{name}{signature}: {error}",
+            expected=f"{name}({', '.join(given)})",
+        ) from error
+
+
+def _optional(protocol: type) -> list[str]:
+    traits = [f.name for f in dataclasses.fields(TRAITS[protocol])] if protocol in TRAITS else []
+    return traits + sorted({name for more in EXTENSIONS.get(protocol, ()) for name in members_of(more)})
+
+
+def _misspelt(value: object, protocol: type) -> dict[str, str]:
+    """Return name that would be read → the object's own name that is nearly it, where it has only the latter."""
+    known = [*members_of(protocol), *_optional(protocol)]
+    own = [name for name in _public(value) if name not in known]
+    found: dict[str, str] = {}
+    for name in known:
+        near = difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) if not hasattr(value, name) else []
+        found |= {name: near[0]} if near else {}
+    return found
+
+
+def _public(value: object) -> Iterable[str]:
+    return (name for name in dir(value) if not name.startswith("_"))
+
+
+def _name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

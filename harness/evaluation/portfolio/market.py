@@ -1,0 +1,245 @@
+"""What the exchange offers at each time: prices, whether orders are accepted, lots, the benchmark's return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.panel import Panel
+from harness.errors import ConfigError, DataError, closest
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
+
+Doubles = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_FEW = 0.01  # share of prices without volume that real data have, and that nobody need hear of
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """The exchange during S times; N instruments.
+
+    Attributes
+    ----------
+    close
+        (S, N) float64, NaN while suspended.
+    deal
+        (S, N) float64, the price of orders, NaN while suspended.
+    can_buy, can_sell
+        (S, N) bool, false while suspended or at a limit.
+    factor
+        (S, N) float64, raw shares per adjusted share; None when any amount may be traded.
+    benchmark
+        (S,) float64 return since the time before; NaN from `stop` on.
+    absent
+        (S, N) int64, for how many times in a row there has been no price, this one included.
+    stop
+        One past the last time at which a member has a price.
+    notes
+        What a reader must know beside the numbers, with counts.
+    """
+
+    close: Doubles
+    deal: Doubles
+    can_buy: Flags
+    can_sell: Flags
+    factor: Doubles | None
+    benchmark: Doubles
+    absent: npt.NDArray[np.int64]
+    stop: int
+    notes: tuple[str, ...]
+
+
+def market_of(panel: Panel, start: int, stop: int, config: TopkDropout) -> Market:
+    """Return the exchange during calendar positions [start, stop).
+
+    An instrument is suspended where it has no close, or, by `TopkDropout.suspended_when`, no volume. The change of
+    price that limits are compared with is the panel's field ``change``, or else made of the close and the last close
+    before it.
+
+    Raises
+    ------
+    ConfigError
+        When the panel lacks the deal price or the benchmark.
+    DataError
+        When lots are asked for and the factor is missing, or the benchmark does not cover these times.
+    """
+    if config.deal_price not in panel.fields:
+        raise ConfigError(
+            "The panel has no such price.",
+            where="evaluation.portfolio.deal_price",
+            got=config.deal_price,
+            expected=", ".join(panel.fields),
+            hint=closest(config.deal_price, panel.fields),
+        )
+    span, notes = slice(start, stop), list[str]()
+    close = panel.fields[panel.price_field].astype(np.float64)  # (T, N)
+    if config.needs_volume and "volume" in panel.fields:
+        idle = ~(panel.fields["volume"] > 0)
+        _note_idle(panel, idle, span, notes)
+        close[idle] = np.nan
+    before = _last_before(close)
+    can_buy, can_sell = _accepted(panel, close, before, span, config)
+    end = _end(panel, span)
+    return Market(
+        close=close[span],
+        deal=_deal(panel, close, span, config, notes),
+        can_buy=can_buy,
+        can_sell=can_sell,
+        factor=None if config.trade_unit is None else _factor(panel, close, span),
+        benchmark=_benchmark(panel, close, before, slice(start, start + end), config, notes, stop - start),
+        absent=_absent(panel, span),
+        stop=end,
+        notes=tuple(notes),
+    )
+
+
+def _note_idle(panel: Panel, idle: Flags, span: slice, notes: list[str]) -> None:
+    rows = panel.traded[span] & panel.membership[span]
+    count, total = int((rows & idle[span]).sum()), int(rows.sum())
+    if count > _FEW * total:
+        notes.append(
+            f"{count:,} of {total:,} prices of members in the test range ({count / total:.1%}) come without volume and "
+            "count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
+        )
+
+
+def _end(panel: Panel, span: slice) -> int:
+    """Return one past the last time at which a member has a price, counted from the start of the span."""
+    busy = np.flatnonzero((panel.traded[span] & panel.membership[span]).any(axis=1))
+    return int(busy[-1]) + 1 if busy.size else 0
+
+
+def _absent(panel: Panel, span: slice) -> npt.NDArray[np.int64]:
+    at = np.arange(panel.traded.shape[0])[: span.stop, None]
+    newest = np.maximum.accumulate(np.where(panel.traded[: span.stop], at, -1), axis=0)
+    found: npt.NDArray[np.int64] = (at - newest)[span]
+    return found
+
+
+def _deal(panel: Panel, close: Doubles, span: slice, config: TopkDropout, notes: list[str]) -> Doubles:
+    deal = panel.fields[config.deal_price][span].astype(np.float64)
+    known, trading = deal > 1e-8, ~np.isnan(close[span])
+    lacking = trading & ~known & panel.membership[span]
+    if lacking.any():
+        notes.append(
+            f"{int(lacking.sum()):,} of {int((trading & panel.membership[span]).sum()):,} traded rows of members lack "
+            f"the deal price `{config.deal_price}`; orders are filled at the close there"
+        )
+    # A missing deal price is replaced by the close, as qlib's exchange does.
+    deal = np.where(known, deal, close[span])
+    deal[~trading] = np.nan
+    return deal
+
+
+def _accepted(panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout) -> tuple[Flags, Flags]:
+    trading = ~np.isnan(close[span])
+    if config.limit_threshold is None:
+        return trading, trading
+    change = close[span] / before[span] - 1.0
+    if "change" in panel.fields:
+        given = panel.fields["change"][span].astype(np.float64)
+        # qlib takes a missing change for none.
+        change = given if config.rules == "qlib" else np.where(np.isnan(given), change, given)
+    up, down = change >= config.limit_threshold, change <= -config.limit_threshold
+    if config.forbid_all_trade_at_limit:
+        up = down = up | down
+    return trading & ~up, trading & ~down
+
+
+def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
+    hint = "trade any amount with evaluation.portfolio.trade_unit=null"
+    if "factor" not in panel.fields:
+        raise DataError(
+            "Lots need the adjustment factor, and the panel has none.",
+            where="panel.fields",
+            got=", ".join(panel.fields),
+            expected="a field `factor`",
+            hint=hint,
+        )
+    factor: Doubles = panel.fields["factor"][span].astype(np.float64)
+    # Who is bought at a time had a score, as a member, at the time before.
+    scored = np.zeros_like(panel.membership)
+    scored[1:] = panel.membership[:-1]
+    lacking = ~np.isnan(close[span]) & ~(factor > 0) & scored[span]
+    if lacking.any():
+        at, column = (int(v[0]) for v in np.nonzero(lacking))
+        raise DataError(
+            f"{int(lacking.sum())} traded prices have no positive adjustment factor.",
+            where=f"{panel.instruments[column]} at {panel.calendar.format(span.start + at)}",
+            got=factor[at, column],
+            hint=hint,
+        )
+    return factor
+
+
+def _benchmark(
+    panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout, notes: list[str], size: int
+) -> Doubles:
+    """Return (size,) the benchmark's return in the span, NaN behind it."""
+    result = np.full(size, np.nan)
+    returns = result[: span.stop - span.start]
+    if config.benchmark == "cash":
+        returns[:] = 0.0
+    elif config.benchmark == "universe":
+        known = panel.membership[span] & ~np.isnan(close[span]) & ~np.isnan(before[span])
+        change = np.where(known, close[span] / before[span] - 1.0, 0.0)
+        counts = known.sum(axis=1)
+        returns[:] = change.sum(axis=1) / np.maximum(counts, 1)
+        if (counts == 0).any():
+            notes.append(
+                f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
+                "is 0 there, and counts at the next price"
+            )
+    else:
+        returns[:] = _index(panel, span, notes)
+    return result
+
+
+def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
+    """Return (S,) the index's return since its last level; 0 where it has none, its return counts at the next level.
+
+    Levels must reach from before the span to its end: what is not known is no return of 0.
+    """
+    if panel.benchmark is None:
+        raise ConfigError(
+            "The panel has no benchmark index.",
+            where="evaluation.portfolio.benchmark",
+            got="index",
+            expected="universe | cash",
+            hint="data.benchmark=FILE gives the panel an index, where the source has that key",
+        )
+    level = panel.benchmark.close.astype(np.float64)[:, None]
+    known, shown = np.flatnonzero(~np.isnan(level[:, 0])), panel.calendar.format
+    first, last = span.start, span.stop - 1
+    if span.stop > span.start and (not known.size or known[0] >= max(first, 1) or known[-1] < last):
+        held = f"{shown(int(known[0]))} … {shown(int(known[-1]))}" if known.size else "none"
+        times = np.arange(first, last + 1)
+        covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
+        raise DataError(
+            f"The benchmark {panel.benchmark.name} does not cover the test range: the return of "
+            f"{int((~covered).sum())} of {times.size} test periods is not known.",
+            where="evaluation.portfolio.benchmark",
+            got=f"levels {held}",
+            expected=f"from before {shown(first)} to {shown(last)}",
+            hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
+        )
+    change = (level / _last_before(level) - 1.0)[span, 0]
+    holes = np.isnan(change)
+    if holes.any():
+        notes.append(
+            f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
+            f"first {shown(first + int(np.flatnonzero(holes)[0]))}: its return counts at the next level"
+        )
+    return np.where(holes, 0.0, change)
+
+
+def _last_before(values: Doubles) -> Doubles:
+    """Return (T, N), the last value that was not missing strictly before each time; NaN when there was none."""
+    newest = np.where(np.isnan(values), -1, np.arange(values.shape[0])[:, None])
+    np.maximum.accumulate(newest, axis=0, out=newest)
+    before = np.full_like(values, np.nan)
+    before[1:] = np.where(newest[:-1] >= 0, np.take_along_axis(values, newest[:-1], axis=0), np.nan)
+    return before

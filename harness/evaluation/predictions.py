@@ -1,0 +1,272 @@
+"""The predictions of all windows, in (time, instrument) order, beside the labels they are judged by."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.data.calendar import Calendar
+from harness.errors import DataError, closest
+from harness.store.fingerprint import fingerprint_arrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+_METADATA = b"harness.predictions"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One score per row of the test range.
+
+    Attributes
+    ----------
+    calendar, instruments
+        What positions and codes stand for.
+    start
+        Calendar position of the first test time.
+    offsets
+        (S + 1,) int64; rows ``offsets[s] … offsets[s + 1]`` belong to calendar position ``start + s``.
+    codes
+        (n,) int32 instrument columns, increasing within a time.
+    score
+        (n,) float32 predictions.
+    label
+        (n,) float32 raw labels, NaN where there is none (yet).
+    window_starts
+        (W,) int64 calendar positions at which the windows' test segments start.
+
+    Raises
+    ------
+    DataError
+        When lengths or positions disagree.
+    """
+
+    calendar: Calendar
+    instruments: tuple[str, ...]
+    start: int
+    offsets: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+    score: npt.NDArray[np.float32]
+    label: npt.NDArray[np.float32]
+    window_starts: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Check that the arrays belong together."""
+        rows = {self.codes.size, self.score.size, self.label.size}
+        if self.offsets.size == 0 or rows != {int(self.offsets[-1])} or (np.diff(self.offsets) < 0).any():
+            raise DataError(
+                "The arrays of the predictions disagree.",
+                where="Predictions",
+                got=f"{self.codes.size} codes, {self.score.size} scores, {self.label.size} labels",
+                expected="as many as the offsets say, and offsets that never fall",
+            )
+        if not 0 <= self.start <= self.stop <= len(self.calendar):
+            raise DataError(
+                "The predictions leave the calendar.",
+                where="Predictions",
+                got=f"positions [{self.start}, {self.stop})",
+                expected=f"positions within [0, {len(self.calendar)})",
+            )
+
+    @property
+    def stop(self) -> int:
+        """One past the last test position."""
+        return self.start + self.offsets.size - 1
+
+    @property
+    def times(self) -> npt.NDArray[np.datetime64]:
+        """(S,) ``datetime64[ns]``, the test times."""
+        return self.calendar.times[self.start : self.stop]
+
+    @property
+    def row_times(self) -> npt.NDArray[np.int64]:
+        """(n,) int64 calendar position of every row."""
+        return np.repeat(np.arange(self.start, self.stop), np.diff(self.offsets))
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of times, instruments and scores."""
+        codes = np.array(self.instruments, dtype=np.str_)[self.codes]
+        times = self.calendar.times[self.row_times]
+        return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score})
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows for a notebook: columns ``datetime``, ``instrument``, ``score``, ``label``, ``window``."""
+        frame: pd.DataFrame = self._table().to_pandas()
+        return frame
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, calendar: Calendar, instruments: tuple[str, ...]) -> Predictions:
+        """Make predictions from rows in any order, such as those of a model fitted elsewhere.
+
+        Parameters
+        ----------
+        frame
+            Columns ``datetime``, ``instrument``, ``score``, and if there are any ``label`` and ``window`` (the windows'
+            indices, not falling in time); without ``window`` the rows are one window. They may also be index levels.
+        calendar, instruments
+            Those of the panel; instruments sorted.
+
+        Raises
+        ------
+        DataError
+            When a column is missing, a time or an instrument is unknown, or a row occurs twice.
+        """
+        frame = frame.reset_index() if "datetime" in frame.index.names else frame
+        for column in ("datetime", "instrument", "score"):
+            if column not in frame.columns:
+                raise DataError(
+                    f"The frame lacks the column `{column}`.",
+                    where="Predictions.from_frame",
+                    got=", ".join(map(str, frame.columns)),
+                    hint=closest(column, map(str, frame.columns)),
+                )
+        if frame.empty:
+            raise DataError("There are no predictions.", where="Predictions.from_frame", expected="at least one row")
+        times = _positions(frame["datetime"].to_numpy(dtype="datetime64[ns]"), calendar.times, "time")
+        codes = _positions(
+            frame["instrument"].to_numpy(dtype=np.str_), np.array(instruments, dtype=np.str_), "instrument"
+        )
+        order = np.lexsort((codes, times))
+        times, codes = times[order], codes[order]
+        _refuse_repeated(times, codes, calendar, instruments)
+        start = int(times[0])
+        counts = np.bincount(times - start)
+        columns = {c: frame[c].to_numpy()[order] for c in ("score", "label", "window") if c in frame.columns}
+        return cls(
+            calendar=calendar,
+            instruments=tuple(instruments),
+            start=start,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            codes=codes.astype(np.int32),
+            score=columns["score"].astype(np.float32),
+            label=columns.get("label", np.full(order.size, np.nan)).astype(np.float32),
+            window_starts=_window_starts(columns.get("window"), times),
+        )
+
+    def write_parquet(self, path: Path) -> None:
+        """Write everything into one Parquet file that can be read alone; equal predictions give equal bytes.
+
+        The rows are those of `to_frame`; calendar, instruments, start and windows stand in the file's metadata.
+        """
+        context = {
+            "schema_version": SCHEMA_VERSION,
+            "calendar": base64.b64encode(self.calendar.times.astype("<i8").tobytes()).decode(),
+            "instruments": list(self.instruments),
+            "start": self.start,
+            "stop": self.stop,
+            "window_starts": self.window_starts.tolist(),
+        }
+        metadata = {_METADATA: json.dumps(context, sort_keys=True).encode()}
+        pq.write_table(self._table().replace_schema_metadata(metadata), path, compression="zstd")
+
+    @classmethod
+    def read_parquet(cls, path: Path) -> Predictions:
+        """Read what `write_parquet` wrote.
+
+        Raises
+        ------
+        DataError
+            When the file is missing, is not Parquet, or holds something else.
+        """
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError("The predictions cannot be read.", where=str(path), got=str(error)) from error
+        context = _context(table, path)
+        start, stop = context["start"], context["stop"]
+        calendar = Calendar(np.frombuffer(base64.b64decode(context["calendar"]), dtype="<i8").astype("datetime64[ns]"))
+        times = np.searchsorted(calendar.times, table["datetime"].to_numpy().astype("datetime64[ns]"))
+        counts = np.bincount(times - start, minlength=stop - start)
+        names = table["instrument"].combine_chunks()
+        # The dictionary's own order need not be that of the instruments.
+        column = np.searchsorted(np.array(context["instruments"], dtype=np.str_), names.dictionary.to_pylist() or [""])
+        return cls(
+            calendar=calendar,
+            instruments=tuple(context["instruments"]),
+            start=start,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            codes=column[names.indices.to_numpy()].astype(np.int32),
+            score=np.array(table["score"].to_numpy()),
+            label=np.array(table["label"].to_numpy()),
+            window_starts=np.array(context["window_starts"], dtype=np.int64),
+        )
+
+    def _table(self) -> pa.Table:
+        instruments = pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.instruments, pa.string()))
+        window = np.searchsorted(self.window_starts, self.row_times, side="right") - 1
+        columns = {
+            "datetime": pa.array(self.calendar.times[self.row_times]),
+            "instrument": instruments,
+            "score": pa.array(self.score),
+            "label": pa.array(self.label),
+            "window": pa.array(window.astype(np.int32)),
+        }
+        return pa.table(columns)
+
+
+def _context(table: pa.Table, path: Path) -> dict[str, Any]:
+    raw = (table.schema.metadata or {}).get(_METADATA)
+    context: dict[str, Any] = {} if raw is None else json.loads(raw)
+    if context.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(
+            "The file does not hold predictions of this version.",
+            where=str(path),
+            got=context.get("schema_version"),
+            expected=f"schema version {SCHEMA_VERSION}",
+            hint="a frame of your own becomes predictions with Predictions.from_frame",
+        )
+    return context
+
+
+def _positions(values: npt.NDArray[Any], known: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:
+    at = np.minimum(np.searchsorted(known, values), known.size - 1)
+    strange = known[at] != values
+    if strange.any():
+        first = str(values[strange][0])
+        raise DataError(
+            f"{int(strange.sum())} prediction(s) have an unknown {what}.",
+            where="Predictions.from_frame",
+            got=first,
+            expected=f"a {what} of the panel",
+            hint=closest(first, map(str, known.tolist())) if what == "instrument" else None,
+        )
+    return at.astype(np.int64)
+
+
+def _refuse_repeated(
+    times: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], calendar: Calendar, instruments: tuple[str, ...]
+) -> None:
+    again = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))
+    if again.size:
+        first = int(again[0])
+        raise DataError(
+            f"{again.size} prediction(s) occur twice.",
+            where="Predictions.from_frame",
+            got=f"{instruments[codes[first]]} at {calendar.format(int(times[first]))}",
+            expected="one score per time and instrument",
+        )
+
+
+def _window_starts(window: npt.NDArray[Any] | None, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    if window is None:
+        return times[:1].copy()
+    change = np.diff(window.astype(np.int64))
+    if (change < 0).any() or change[np.diff(times) == 0].any():
+        raise DataError(
+            "The windows overlap or fall in time.",
+            where="Predictions.from_frame",
+            expected="a window index that rises with time, one per time",
+        )
+    starts: npt.NDArray[np.int64] = times[np.append(True, change > 0)]
+    return starts

@@ -1,0 +1,224 @@
+"""Stationary bootstrap (Politis & Romano 1994): blocks of geometric length, wrapped around the end of the series.
+
+Series of equal length share their draws, which are made once for all of them; the mean length of the blocks may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.evaluation.significance.defined import Doubles
+from harness.evaluation.significance.projection import Projector, projector
+from harness.execution.threads import one_blas_thread
+from harness.store.compiled import compiled
+
+_DRAWS_AT_ONCE = 1 << 20
+_PATHS_AT_ONCE = 50_000  # numbers: they stay in the cache, and OpenBLAS is twice as fast with products this small
+
+_Starts = npt.NDArray[np.int32]
+_Uniforms = npt.NDArray[np.float32]
+
+
+def automatic_block_length(series: Doubles, minimum: int) -> float:
+    """Return the mean block length for a (T,) series that varies, between `minimum` and T/3.
+
+    Politis & White (2004) as corrected by Patton, Politis & White (2009), from `arch`; the same for (T, M) series,
+    where the longest counts.
+    """
+    from arch.bootstrap import optimal_block_length  # slow to import
+
+    with one_blas_thread():
+        longest = float(optimal_block_length(series)["stationary"].max())
+    return float(min(max(longest, minimum, 1.0), series.shape[0] / 3))
+
+
+class Resamples(Protocol):
+    """What is kept of the resamples of a series; the resamples themselves are never stored."""
+
+    @property
+    def count(self) -> int:
+        """T, the length of the series."""
+        ...
+
+    def prepare(self, repetitions: int) -> None:
+        """Make room for R resamples."""
+        ...
+
+    def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
+        """Keep what (r, T) draws make of the series as the resamples `rows`."""
+        ...
+
+
+class Moments:
+    """Means and slow projections of resampled moments.
+
+    Attributes
+    ----------
+    means
+        (R, K) float64.
+    projections
+        (R, K, ν) float64, on the orthonormal cosines of `harness.evaluation.significance.long_run.cosine_basis`.
+    """
+
+    means: Doubles
+    projections: Doubles
+    _projector: Projector
+
+    def __init__(self, moments: Doubles, degrees: int, block_length: float) -> None:
+        """Resample (T, K) moments in blocks of that mean length, and project them on ν cosines."""
+        # A level adds nothing to a projection but rounding errors.
+        self._level = moments.mean(axis=0)
+        deviations = (moments - self._level).T
+        self._twice = np.concatenate((deviations, deviations), axis=1)  # (K, 2T): no block has to wrap around
+        self._degrees = degrees
+        self._leave = np.float32(1.0 / block_length)
+
+    @property
+    def count(self) -> int:
+        """T, the length of the series."""
+        return int(self._twice.shape[1] // 2)
+
+    def prepare(self, repetitions: int) -> None:
+        """Make room for R resamples."""
+        width = len(self._twice)
+        self.means, self.projections = np.empty((repetitions, width)), np.empty((repetitions, width, self._degrees))
+        self._projector = projector(self.count, self._degrees)
+
+    def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
+        """Keep the means and projections of (r, T) draws."""
+        weights, cosines = self._projector.weights, self._projector.cosines
+        (chunks, inner, outer), width = cosines.shape, len(self._twice)
+        number = min(max(1, _PATHS_AT_ONCE // (width * chunks * len(weights))), len(starts))
+        paths = np.zeros((number, width, chunks * len(weights)))  # zero beyond T
+        sums = np.empty((len(starts), width * chunks, inner))
+        with one_blas_thread():  # more threads would decide the last bits
+            for first in range(0, len(starts), number):
+                some = slice(first, min(first + number, len(starts)))
+                filled = paths[: some.stop - some.start]
+                _walk(self._twice, starts[some], uniforms[some], self._leave, filled)
+                sums[some] = (filled.reshape(-1, len(weights)) @ weights).reshape(len(filled), -1, inner)
+            found = sums.reshape(-1, chunks * inner) @ cosines.reshape(-1, outer)
+        found = found.reshape(len(starts), width, outer)
+        self.means[rows] = self._level + found[:, :, 0] / self.count
+        self.projections[rows] = found[:, :, 1:]
+
+
+class Falls:
+    """The largest fall of resampled paths.
+
+    Attributes
+    ----------
+    falls
+        (R,) float64, from an earlier peak of the summed returns, ≤ 0; NaN where all returns of a resample are equal.
+    """
+
+    falls: Doubles
+
+    def __init__(self, returns: Doubles, block_length: float) -> None:
+        """Resample (T,) returns in blocks of that mean length."""
+        self._twice = np.concatenate((returns, returns))
+        self._leave = np.float32(1.0 / block_length)
+
+    @property
+    def count(self) -> int:
+        """T, the length of the series."""
+        return self._twice.size // 2
+
+    def prepare(self, repetitions: int) -> None:
+        """Make room for R resamples."""
+        self.falls = np.empty(repetitions)
+
+    def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
+        """Keep the falls of (r, T) draws."""
+        _fall(self._twice, starts, uniforms, self._leave, self.falls[rows])
+
+
+def resample(
+    wanted: Sequence[Resamples], *, repetitions: int, seed: int, advance: Callable[[], None] | None = None
+) -> None:
+    """Resample every series R times; what is wanted of it is kept in place.
+
+    The bits depend on a series, its block length and the seed alone, not on what else is wanted.
+
+    Parameters
+    ----------
+    wanted
+        What to keep of which series.
+    repetitions, seed
+        R, and what the draws follow from.
+    advance
+        Called after each of the `pieces_of` work.
+    """
+    for one in wanted:
+        one.prepare(repetitions)
+    for count in sorted({one.count for one in wanted}):
+        together = [one for one in wanted if one.count == count]
+        at = 0
+        for starts, uniforms in _draws(count, repetitions, seed):
+            rows = slice(at, at + len(starts))
+            for one in together:
+                one.add(rows, starts, uniforms)
+                if advance is not None:
+                    advance()
+            at += len(starts)
+
+
+def pieces_of(wanted: Sequence[Resamples], repetitions: int) -> int:
+    """Return how often `resample` calls `advance`."""
+    return sum(-(-repetitions // _at_once(one.count)) for one in wanted)
+
+
+def _draws(count: int, repetitions: int, seed: int) -> Iterator[tuple[_Starts, _Uniforms]]:
+    generator = np.random.default_rng(seed)
+    chunk = _at_once(count)
+    for first in range(0, repetitions, chunk):
+        shape = (min(chunk, repetitions - first), count)
+        yield generator.integers(count, size=shape, dtype=np.int32), generator.random(shape, dtype=np.float32)
+
+
+def _at_once(count: int) -> int:
+    return max(1, _DRAWS_AT_ONCE // count)
+
+
+@compiled()
+def _walk(
+    twice: Doubles, starts: _Starts, uniforms: _Uniforms, leave: np.float32, paths: Doubles
+) -> None:  # pragma: no cover
+    """Write each resample of moments, given as (K, 2T), into the first T of `paths` (r, K, ≥ T)."""
+    count = starts.shape[1]
+    rows = np.empty(count, dtype=np.uint32)
+    for r in range(starts.shape[0]):
+        begin = np.int32(starts[r, 0])  # of the block, less the time at which it was entered
+        rows[0] = np.uint32(begin)
+        for t in range(1, count):
+            leaves = np.int32(uniforms[r, t] < leave)  # no branch: short blocks end at times that nobody can foresee
+            begin += leaves * (np.int32(starts[r, t] - t) - begin)
+            rows[t] = np.uint32(begin + t)
+        for k in range(twice.shape[0]):
+            for t in range(count):
+                paths[r, k, t] = twice[k, rows[t]]
+
+
+@compiled()
+def _fall(
+    twice: Doubles, starts: _Starts, uniforms: _Uniforms, leave: np.float32, falls: Doubles
+) -> None:  # pragma: no cover
+    """Write the largest fall of each resample of returns, given as (2T,), into `falls` (r,)."""
+    count = starts.shape[1]
+    for r in range(starts.shape[0]):
+        begin = np.int32(starts[r, 0])
+        level = twice[begin]
+        peak = least = most = level
+        fall = 0.0
+        for t in range(1, count):
+            begin += np.int32(uniforms[r, t] < leave) * (np.int32(starts[r, t] - t) - begin)
+            value = twice[np.uint32(begin + t)]
+            least, most = min(least, value), max(most, value)
+            level += value
+            peak = max(peak, level)
+            fall = min(fall, level - peak)
+        falls[r] = fall if most > least else np.nan

@@ -1,0 +1,1 @@
+"""Other tools: MLflow, workflow files of qlib, and skeletons of files to begin with."""

@@ -1,0 +1,118 @@
+"""Write a skeleton: one Python file, the YAML that names it, and a test that passes."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import shlex
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.store.files import write_atomically
+
+CONFIG_FOLDER = "my_conf"
+KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric": "evaluation"}
+_TEMPLATES = "templates"
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What was written.
+
+    Attributes
+    ----------
+    source, test
+        The Python files.
+    configurations
+        The YAML files, the one that names the class first.
+    command
+        Runs it.
+    """
+
+    source: Path
+    test: Path
+    configurations: tuple[Path, ...]
+    command: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.source, *self.configurations, self.test)
+
+
+def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
+    """Write a skeleton into a folder.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    name
+        Name of the module, and of the choice in its configuration group.
+    folder
+        Where; made when it is not there.
+
+    Raises
+    ------
+    ConfigError
+        When the name is no module name, hides another module, or a file is there already.
+    """
+    _check(name, folder)
+    group = KINDS[kind]
+    configurations = {f"{CONFIG_FOLDER}/{group}/{name}.yaml": f"{kind}.yaml"}
+    if kind == "data":
+        configurations[f"{CONFIG_FOLDER}/features/{name}.yaml"] = "features.yaml"
+    wanted = {f"{name}.py": f"{kind}.py.txt", **configurations, f"test_{name}.py": f"test_{kind}.py.txt"}
+    there = [target for target in wanted if (folder / target).exists()]
+    if there:
+        raise ConfigError(
+            "The file is there already, and stays as it is.",
+            where=str(folder / there[0]),
+            expected="a name that is not taken",
+            hint="choose another NAME or another --folder",
+        )
+    for target, template in wanted.items():
+        text = (
+            resources.files("harness.integrations.skeletons").joinpath(_TEMPLATES, template).read_text(encoding="utf-8")
+        )
+        write_atomically(folder / target, _filled(text, name).encode())
+    return Skeleton(
+        source=folder / f"{name}.py",
+        test=folder / f"test_{name}.py",
+        configurations=tuple(folder / target for target in configurations),
+        command=_command(kind, name, folder),
+    )
+
+
+def _command(kind: str, name: str, folder: Path) -> str:
+    place = folder.as_posix()
+    choices = [f"{KINDS[kind]}={name}"]
+    if kind == "data":
+        choices += [f"data.path={place}/closes.csv", f"features={name}", "windows.step=40"]
+    command = shlex.join(["bench", "run", "--config-dir", (folder / CONFIG_FOLDER).as_posix(), *choices])
+    return f"PYTHONPATH={shlex.quote(place)} {command}"
+
+
+def _filled(text: str, name: str) -> str:
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return text.replace("@name@", name).replace("@Class@", title)
+
+
+def _check(name: str, folder: Path) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or not name.isascii():
+        raise ConfigError(
+            "This cannot be the name of a module.",
+            where="NAME",
+            got=name,
+            expected="small letters, digits and _, beginning with a letter, such as my_model",
+        )
+    found = importlib.util.find_spec(name)
+    if found is not None and (found.origin is None or Path(found.origin).parent != folder.resolve()):
+        raise ConfigError(
+            "A module of this name exists, and one of the two would hide the other.",
+            where="NAME",
+            got=f"{name}, which is {found.origin or 'a folder'}",
+            expected="a name of your own, such as my_model",
+        )

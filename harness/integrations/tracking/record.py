@@ -1,0 +1,233 @@
+"""What is sent, read from the folders that runs and sweeps leave: parameters, metrics, tags, files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.errors.redaction import redacted
+from harness.integrations.tracking.marker import MARKER
+from harness.integrations.tracking.names import LONGEST_TAG, accepted, flat, shortened
+from harness.snapshots.snapshot import Snapshot, identity_digest, read_snapshot
+from harness.store.artifacts import canonical_json
+
+LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
+# A run is found again by these three.
+KIND, SNAPSHOT_TAG, SWEEP_TAG = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
+
+_ENDS = ("done", "refused", "mistaken", "failed")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; `step` is the window's index, 0 for a metric over all windows."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run of MLflow's.
+
+    Attributes
+    ----------
+    folder
+        Where it lies; every file in it but hidden ones and the marker is sent.
+    name
+        Of the case, or the swept values.
+    digest
+        Of the snapshot, or of all cells of a sweep: equal digest, equal result.
+    ended
+        Milliseconds since 1970 at which the snapshot was made.
+    seconds
+        What it took.
+    params, tags, points
+        The resolved configuration; hashes, fingerprint and code; metrics over all windows, and for each window.
+    """
+
+    folder: Path
+    name: str
+    digest: str
+    ended: int
+    seconds: float
+    tags: Mapping[str, str]
+    params: Mapping[str, str] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+
+    def files(self) -> Iterator[Path]:
+        """Yield what is sent along, relative to the folder, sorted."""
+        for path in sorted(self.folder.rglob("*")):
+            inner = path.relative_to(self.folder)
+            if path.is_file() and not path.is_symlink() and inner.name != MARKER and not inner.name.startswith("."):
+                yield inner
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """A run, or a sweep with its cells.
+
+    Attributes
+    ----------
+    record
+        The run, or the sweep itself.
+    cells
+        Of a sweep; each becomes a child of its record.
+    """
+
+    record: Record
+    cells: tuple[Record, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Runs of MLflow's that it makes."""
+        return 1 + len(self.cells)
+
+
+def read_tracked(folder: Path) -> Tracked:
+    """Read the folder of a run or of a sweep.
+
+    Raises
+    ------
+    DataError
+        When it is neither, or the sweep's table cannot be read.
+    SnapshotError
+        When a snapshot is missing, damaged, or of another schema.
+    """
+    if (folder / LEADERBOARD).is_file():
+        return _sweep(folder)
+    if (folder / SNAPSHOT).is_file():
+        return Tracked(_run(folder, None))
+    raise DataError(
+        "The folder holds neither a sweep nor a run.",
+        where=str(folder),
+        expected=f"{LEADERBOARD} or {SNAPSHOT} in it",
+        hint="`bench run` prints where its snapshot lies, `bench run -m` where its table lies",
+    )
+
+
+def _sweep(folder: Path) -> Tracked:
+    rows = _rows(folder / LEADERBOARD)
+    cells = tuple(_run(_beside(folder, row["folder"]), str(row["name"])) for row in rows if row["folder"] is not None)
+    others = {str(row["name"]): str(row["outcome"]) for row in rows if row["folder"] is None}
+    content = canonical_json({"cells": sorted(cell.digest for cell in cells), "others": others})
+    outcomes = [str(row["outcome"]) for row in rows]
+    record = Record(
+        folder,
+        name=folder.name,
+        digest=hashlib.sha256(content.encode()).hexdigest(),
+        ended=max((cell.ended for cell in cells), default=0),
+        seconds=sum(cell.seconds for cell in cells),
+        tags={KIND: "sweep", **{f"driftbench.{o}": str(outcomes.count(o)) for o in _ENDS}},
+        points=tuple(Point(k, float(outcomes.count(k))) for k in _ENDS),
+    )
+    return Tracked(record, cells)
+
+
+def _run(folder: Path, name: str | None) -> Record:
+    snapshot = read_snapshot(folder / SNAPSHOT)
+    made = snapshot.provenance
+    return Record(
+        folder,
+        name=name or snapshot.case,
+        digest=snapshot.digest,
+        ended=round(datetime.fromisoformat(made["created"]).timestamp() * 1000),
+        seconds=float(sum(made["seconds"].values())),
+        tags=_tags(snapshot),
+        params=accepted(_params(snapshot)),
+        points=_points(snapshot.metrics),
+    )
+
+
+def _params(snapshot: Snapshot) -> dict[str, str]:
+    identity = snapshot.identity
+    plain = {"suite": snapshot.suite, "case": snapshot.case, "look_ahead": identity["look_ahead"]}
+    return flat({**plain, "data": identity["data"]["name"], **identity["config"]})
+
+
+def _tags(snapshot: Snapshot) -> dict[str, str]:
+    code = snapshot.provenance["code"]
+    # Of a snapshot that is older than redaction, the tracking address may hold a password.
+    command = [redacted(text) for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
+    tags = {
+        KIND: "run",
+        "driftbench.config": identity_digest(snapshot.identity["config"]),
+        "driftbench.identity": identity_digest(snapshot.identity),
+        "driftbench.data": snapshot.identity["data"]["fingerprint"],
+        "driftbench.code": code["digest"],
+        "driftbench.version": code["version"],
+        "driftbench.dirty": code["dirty"],
+        "driftbench.user_code": (snapshot.provenance.get("user_code") or {}).get("digest"),
+        "driftbench.command": " ".join(["bench run", *command]),
+        "mlflow.source.git.commit": code["commit"],
+    }
+    return {name: shortened(str(value), LONGEST_TAG) for name, value in tags.items() if value is not None}
+
+
+def _points(metrics: Mapping[str, Any]) -> tuple[Point, ...]:
+    """Return ``IC``, ``IC/low``, ``IC/high``, ``oracle/IC`` once and ``window/IC`` with a step for each window."""
+    intervals = metrics["intervals"] or {}
+    once = {
+        **metrics["overall"],
+        **{f"{name}/{end}": interval[end] for name, interval in intervals.items() for end in ("low", "high")},
+        **{f"oracle/{name}": value for name, value in (metrics["oracle"] or {}).items()},
+    }
+    points = [Point(name, value) for name, value in accepted(_numbers(once)).items()]
+    for window in metrics["per_window"]:
+        own = {f"window/{name}": value for name, value in _numbers(window).items() if name != "window"}
+        points += [Point(name, value, int(window["window"])) for name, value in accepted(own).items()]
+    return tuple(points)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return a sweep's cells; the oracles of its table are metrics of the cells already."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        return [row for row in rows if row["outcome"] != "oracle"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "The table of the sweep cannot be read.",
+            where=str(path),
+            got=f"{type(error).__name__}: {error}",
+            expected="JSON as it was written",
+            hint="run the sweep again to write it anew",
+        ) from error
+
+
+def _beside(sweep: Path, recorded: str) -> Path:
+    """Return where a run lies: beside its sweep, also where both were copied to."""
+    beside = sweep.parent / Path(recorded).name
+    return beside if beside.is_dir() else Path(recorded)
+
+
+def all_folders(root: Path) -> list[Path]:
+    """Return all sweeps under `root`, and the runs that are cells of none, sorted.
+
+    Raises
+    ------
+    DataError
+        When there is neither.
+    """
+    sweeps = sorted(path.parent for path in root.glob(f"*/{LEADERBOARD}"))
+    rows = [(sweep, row["folder"]) for sweep in sweeps for row in _rows(sweep / LEADERBOARD)]
+    cells = {_beside(sweep, folder).resolve() for sweep, folder in rows if folder is not None}
+    single = sorted(path.parent for path in root.glob(f"*/{SNAPSHOT}") if path.parent.resolve() not in cells)
+    if not sweeps and not single:
+        raise DataError(
+            "There is nothing to send.",
+            where=str(root),
+            expected=f"folders with {LEADERBOARD} or {SNAPSHOT}",
+            hint="run something first: bench run tracking=mlflow",
+        )
+    return [*sweeps, *single]

@@ -1,0 +1,1 @@
+"""The pipeline: stages, windows, experiments, their dispatch to executors, sweeps and searches."""

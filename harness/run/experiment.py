@@ -1,0 +1,219 @@
+"""The pipeline, readable as a table of contents: one configuration in, one result out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import ExperimentConfig, compose_config
+from harness.errors import ConfigError, no_exit
+from harness.errors.redaction import without_secrets
+from harness.evaluation.predictions import Predictions
+from harness.execution.machine import peak_memory_mb
+from harness.execution.plain_progress import PlainObserver
+from harness.execution.progress import Observer, Silent
+from harness.run.job import (
+    ADAPTATION,
+    ARTEFACTS,
+    METRICS,
+    PREDICTIONS,
+    PROVENANCE,
+    READS,
+    RESOLVED,
+    SERIES,
+    Job,
+    settings_of,
+)
+from harness.run.schedule import describe_windows
+from harness.samples.windows import Window
+from harness.snapshots.provenance import Cost, Stopwatch
+from harness.snapshots.snapshot import Snapshot, identity_digest, write_snapshot
+from harness.store.artifacts import ArtifactStore, canonical_json
+from harness.store.files import write_atomically
+from harness.store.memory import Shelf
+from harness.store.records import describe
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentResult:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    config
+        The checked configuration.
+    windows
+        The walk-forward windows.
+    snapshot
+        Identity, metrics and provenance.
+    folder
+        Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was read:
+        ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation; in ``adaptation`` what that has
+        learned, when it saves anything.
+    reused
+        True when the store held the whole result already.
+    cost
+        What it took to get it, this time.
+    seconds_elsewhere
+        What workers spent on it, before this process took it from the store.
+    """
+
+    config: ExperimentConfig
+    windows: tuple[Window, ...]
+    snapshot: Snapshot
+    folder: Path
+    reused: bool
+    cost: Cost = field(default_factory=Cost)
+    seconds_elsewhere: float | None = None
+
+    def made_elsewhere(self, seconds: float, cost: Cost) -> ExperimentResult:
+        """Return the same result as one that workers have made just now, in so many seconds of work."""
+        return replace(self, reused=False, seconds_elsewhere=seconds, cost=cost)
+
+    def costing(self, cost: Cost) -> ExperimentResult:
+        """Return the same result with another account of what it took."""
+        return replace(self, cost=cost)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The overall metrics of the predictions by name; None where undefined."""
+        return dict(self.snapshot.metrics["overall"])
+
+    @property
+    def oracle(self) -> dict[str, Any] | None:
+        """The same metrics for the simulator's true conditional expectation: the best that can be reached."""
+        found = self.snapshot.metrics["oracle"]
+        return None if found is None else dict(found)
+
+    @property
+    def intervals(self) -> dict[str, dict[str, Any]] | None:
+        """Metric → ``low``, ``high``, ``level``, for the mean ICs ``t`` and ``p``; None when that is switched off."""
+        found = self.snapshot.metrics["intervals"]
+        return None if found is None else dict(found)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the metrics: what is undefined, missing or taken otherwise, with counts."""
+        return tuple(self.snapshot.metrics.get("notes", ()))
+
+    def predictions(self) -> Predictions:
+        """Read the predictions of all windows."""
+        return Predictions.read_parquet(self.folder / PREDICTIONS)
+
+
+def run_experiment(
+    overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = (), observer: Observer | None = None
+) -> ExperimentResult:
+    """Run one experiment; what `bench run` does, for notebooks.
+
+    Parameters
+    ----------
+    overrides
+        Hydra overrides, such as ``["data=cn_csi300", "windows.step=20"]``.
+    search_path
+        Folders with further configuration groups.
+    observer
+        Told about progress; silent by default. ``harness.PlainObserver(print)`` writes a line every ten seconds.
+
+    Raises
+    ------
+    HarnessError
+        For a mistake in the configuration or the data, and for an ``audit``: that is an outsider, see
+        `harness.audit.run_audited`.
+    """
+    config = compose_config(overrides, search_path=search_path)
+    if config.audit != "none":
+        raise ConfigError(
+            "run_experiment does not audit.",
+            where="audit",
+            got=config.audit,
+            expected="none",
+            hint="harness.audit.run_audited(compose_config(overrides), Silent()) does",
+        )
+    if isinstance(observer, PlainObserver):  # writes on its own while one long fit tells nothing
+        with observer:
+            return run(config, observer)
+    return run(config, observer or Silent())
+
+
+def describe_experiment(config: ExperimentConfig) -> str:
+    """Return canonical JSON of everything configured that can change a number: equal text, equal result."""
+    return canonical_json({"case": config.case, "data": describe(config.data), **settings_of(config)})
+
+
+@no_exit()
+def run(
+    config: ExperimentConfig,
+    observer: Observer,
+    store: ArtifactStore | None = None,
+    *,
+    shelf: Shelf | None = None,
+    shared: bool = False,
+) -> ExperimentResult:
+    """Run a composed configuration: panel → windows → result → snapshot.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    observer
+        Told about progress.
+    store
+        Where stages are found or kept; the configured one by default.
+    shelf
+        Keeps large stages in memory for the next experiment.
+    shared
+        Large stages go through the store, because other processes use them too.
+    """
+    watch, began, used = Stopwatch(), time.perf_counter(), time.process_time()
+    store = store or ArtifactStore(Path(config.output.store))
+    job = Job(config, store, watch, observer, shelf or Shelf(), shared)
+    reused = store.find(job.result_key) is not None
+    folder = job.make_result()
+    snapshot = Snapshot(
+        suite=config.suite,
+        case=config.case_name,
+        identity=_identity(job, folder),
+        metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
+        provenance={
+            **json.loads((folder / PROVENANCE).read_text(encoding="utf-8")),
+            "command": list(config.command),
+        },
+    )
+    published = _publish(config, snapshot, folder)
+    cost = Cost(
+        wall=time.perf_counter() - began,
+        cpu=time.process_time() - used,
+        windows=len(job.windows),
+        stored=len(job.windows) - watch.fitted,
+        memory_mb=peak_memory_mb(),
+    )
+    return ExperimentResult(config, job.windows, snapshot, published, reused, cost)
+
+
+def _identity(job: Job, folder: Path) -> dict[str, Any]:
+    return {
+        "config": without_secrets(settings_of(job.config)),
+        "data": {"name": job.panel.name, "fingerprint": job.panel.fingerprint},
+        "look_ahead": job.config.label.look_ahead,
+        "year": {"periods": job.year.periods, "source": job.year.source},
+        "features": json.loads((folder / RESOLVED).read_text(encoding="utf-8")),
+        "windows": describe_windows(job.windows, job.panel.calendar),
+    }
+
+
+def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:
+    """Copy the result beside its snapshot, which is written last: where it stands, everything stands."""
+    # Code of the user's own identifies no result, but a run of other code must not take the place of an earlier one.
+    user = snapshot.provenance["user_code"]
+    own = "" if user is None else f"-{user['digest'][:8]}"
+    target = Path(config.output.runs) / f"{config.case_name}-{identity_digest(snapshot.identity)[:12]}{own}"
+    learned = sorted(p.relative_to(folder) for p in (folder / ADAPTATION).rglob("*") if p.is_file())
+    for name in (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS, *map(str, learned)):
+        write_atomically(target / name, (folder / name).read_bytes())
+    write_snapshot(snapshot, target / "snapshot.json")
+    return target

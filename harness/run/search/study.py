@@ -1,0 +1,191 @@
+"""A seeded Optuna study, asked for one batch of trials after the other; only this module knows Optuna."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+Direction = Literal["minimize", "maximize"]
+Value = TypeVar("Value")
+_NUMBER = "number"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked(Generic[Value]):
+    """A trial that has begun.
+
+    Attributes
+    ----------
+    number
+        0, 1, … in the order of the search.
+    trial
+        Optuna's.
+    value
+        What the search makes of it.
+    """
+
+    number: int
+    trial: Trial
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
+class SeededStudy:
+    """A study whose next trial depends on the seed, the batches before its own, and its place in the batch only.
+
+    It holds finished trials alone: one that is under way lives in this process and dies with it.
+
+    Attributes
+    ----------
+    study
+        Optuna's.
+    seed
+        Of the sampler.
+    batch
+        Trials that are asked for together: none of them knows how another one ends.
+    """
+
+    study: Study
+    seed: int
+    batch: int
+
+    def ask(self, suggest: Callable[[Trial], Value], most: int) -> list[Asked[Value]]:
+        """Begin what is left of the current batch.
+
+        Parameters
+        ----------
+        suggest
+            Draws a trial's values.
+        most
+            Trials of the whole search.
+        """
+        finished = self.finished()
+        begin = len(finished) // self.batch * self.batch
+        # A copy that is as it was before the batch: its finished trials are asked for again, so that they are as they
+        # were then, whoever ended when.
+        copy = _optuna().create_study(direction=self.study.direction)
+        copy.add_trials(finished[:begin])
+        asked = []
+        for number in range(begin, min(begin + self.batch, most)):
+            copy.sampler = _sampler(self.seed, number)
+            trial = copy.ask()
+            asked.append(Asked(number, trial, suggest(trial)))
+        return asked[len(finished) - begin :]
+
+    def tell(self, asked: Asked[Any], value: float | None, told: Mapping[str, Any]) -> None:
+        """End a trial with its value, None for one that has none, and what is to be remembered of it."""
+        optuna, states = _optuna(), _optuna().trial.TrialState
+        ended = optuna.trial.create_trial(
+            state=states.PRUNED if value is None else states.COMPLETE,
+            value=value,
+            params=asked.trial.params,
+            distributions=asked.trial.distributions,
+            user_attrs={**told, _NUMBER: asked.number},
+        )
+        self.study.add_trial(ended)
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return the trials that have ended, in order; of two processes that made the same one, the first counts."""
+        found: dict[int, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            found.setdefault(trial.user_attrs.get(_NUMBER, -1), trial)
+        return [found[number] for number in itertools.takewhile(found.__contains__, itertools.count())]
+
+
+@contextmanager
+def open_study(
+    name: str, asked: Mapping[str, str], direction: Direction, seed: int, batch: int, storage: Path | None
+) -> Iterator[tuple[SeededStudy, list[Mapping[str, str]]]]:
+    """Open the study of this name, in memory or in a SQLite file.
+
+    Parameters
+    ----------
+    name
+        Of the study.
+    asked
+        What identifies it, written down in it.
+    direction, seed, batch
+        Which way is better, the sampler's seed, and how many trials are asked for together.
+    storage
+        The file; None: memory.
+
+    Yields
+    ------
+    tuple
+        The study, and what identifies every other one of the storage that holds a trial.
+
+    Raises
+    ------
+    ConfigError
+        When Optuna is not installed, or the file is no storage of Optuna.
+    """
+    optuna = _optuna()
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with _opening(optuna, storage):
+            kept = optuna.storages.InMemoryStorage() if storage is None else _file(optuna, storage)
+            study = optuna.create_study(study_name=name, direction=direction, storage=kept, load_if_exists=True)
+            for key, value in asked.items():
+                study.set_user_attr(key, value)
+            others = _others(optuna, kept, name)
+        yield SeededStudy(study, seed, batch), others
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _opening(optuna: ModuleType, path: Path | None) -> Iterator[None]:
+    sqlalchemy = importlib.import_module("sqlalchemy")
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            "The storage cannot be opened.",
+            where="--storage",
+            got=f"{path}: {str(error).splitlines()[0]}",
+            expected="a new file, or one that a search has written, which you may write to",
+        ) from error
+
+
+def _file(optuna: ModuleType, path: Path) -> BaseStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found: BaseStorage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+    return found
+
+
+def _others(optuna: ModuleType, storage: BaseStorage, name: str) -> list[Mapping[str, str]]:
+    found = optuna.get_all_study_summaries(storage)
+    return [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
+
+
+def _sampler(seed: int, number: int) -> Any:
+    optuna = _optuna()
+    # A sampler's own stream is lost with its process: each trial has one of its own.
+    own = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # The others of the batch count as bad ones until they have ended, which keeps its trials apart.
+        return optuna.samplers.TPESampler(seed=own, constant_liar=True)
+
+
+def _optuna() -> ModuleType:
+    try:
+        return importlib.import_module("optuna")
+    except ModuleNotFoundError as error:
+        raise ConfigError("A search needs Optuna.", got=str(error), hint="pip install 'driftbench[optuna]'") from error

@@ -1,0 +1,233 @@
+"""A sweep: every combination of swept values is a cell; cells share stages and never stop each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
+from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
+from harness.errors.redaction import redacted
+from harness.run.experiment import ExperimentResult, describe_experiment
+
+_MOST_CELLS = 100_000
+
+
+class Outcome(StrEnum):
+    """How a cell ended.
+
+    ``refused`` by a rule of the benchmark, with nothing mistaken in the cell itself; ``mistaken``: a user's mistake,
+    such as a file that is not there; ``failed``: a crash, in the harness or in somebody's own code.
+    """
+
+    DONE = "done"
+    REFUSED = "refused"
+    MISTAKEN = "mistaken"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, error: HarnessError) -> Outcome:
+        """Return how a cell ends that meets an error."""
+        return cls.REFUSED if error.is_rule else cls.MISTAKEN
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One combination of swept values.
+
+    Attributes
+    ----------
+    chosen
+        Swept key → value, without the keys that do not apply here.
+    overrides
+        The complete overrides.
+    config
+        The checked configuration; None when it is refused.
+    refusal
+        Why it cannot be run.
+    outcome
+        How it ends when it cannot.
+    """
+
+    chosen: dict[str, str]
+    overrides: tuple[str, ...]
+    config: ExperimentConfig | None
+    refusal: str | None = None
+    outcome: Outcome = Outcome.REFUSED
+
+    @property
+    def name(self) -> str:
+        """The swept values as text."""
+        return " ".join(f"{key}={value}" for key, value in self.chosen.items()) or "the only cell"
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """How one cell ended.
+
+    Attributes
+    ----------
+    cell, outcome
+        Which one, and how.
+    result
+        What it leaves behind; None unless it is done.
+    reason
+        Why it was refused or failed.
+    trace
+        The traceback of a failure.
+    seconds
+        Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
+    """
+
+    cell: Cell
+    outcome: Outcome
+    result: ExperimentResult | None = None
+    reason: str | None = None
+    trace: str | None = field(default=None, repr=False)
+    seconds: float = 0.0
+
+    @property
+    def seconds_here(self) -> float:
+        """Wall time in this process."""
+        return self.seconds - ((self.result and self.result.seconds_elsewhere) or 0.0)
+
+
+def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
+    """Return the cells of a sweep, in the order of the overrides, the last varying fastest.
+
+    A key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
+    thereby become equal are one.
+
+    Raises
+    ------
+    ConfigError
+        When an override cannot be read, or a key exists in no cell.
+    """
+    parsed = last_of_each_key(parse_overrides(overrides))
+    fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
+    compose = Composer(search_path)
+    swept = [(o.get_key_element(), swept_values(o, compose.options)) for o in parsed if o.is_sweep_override()]
+    _refuse_too_many([values for _, values in swept])
+    cells: dict[object, Cell] = {}
+    unused: dict[str, UnknownKeyError] = {}
+    used: set[str] = set()
+    signed = {element.lstrip("+~"): element for element, _ in swept}
+    keys = list(signed)
+    # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.
+    absent: dict[tuple[str, ...], dict[str, UnknownKeyError]] = {}
+    composed: dict[tuple[str, ...], tuple[Cell, dict[str, UnknownKeyError]]] = {}
+    for combination in itertools.product(*(values for _, values in swept)):
+        chosen = dict(zip(keys, combination, strict=True))
+        lines = {key: f"{signed[key]}={value}" for key, value in chosen.items()}
+        groups = tuple(line for key, line in lines.items() if "." not in key)
+        known = absent.get(groups, {})
+        lines = {key: line for key, line in {**dict(fixed), **lines}.items() if key not in known}
+        if tuple(lines.values()) not in composed:
+            left = {key: value for key, value in chosen.items() if key not in known}
+            composed[tuple(lines.values())] = compose_cell(left, lines, compose)
+        cell, dropped = composed[tuple(lines.values())]
+        dropped = absent[groups] = {**known, **dropped}
+        used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
+        unused |= dropped
+        identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
+        cells.setdefault(identity, cell)
+    for key, error in unused.items():
+        if key not in used:
+            raise error
+    return tuple(cells.values())
+
+
+def run_sweep(
+    cells: Sequence[Cell],
+    run_cell: Callable[[ExperimentConfig], ExperimentResult],
+    tell: Callable[[CellResult], None],
+) -> tuple[CellResult, ...]:
+    """Run the cells one after the other; a cell that fails is recorded with its traceback and the others go on.
+
+    Parameters
+    ----------
+    cells
+        What `plan_sweep` returned.
+    run_cell
+        Runs one configuration.
+    tell
+        Hears of every cell as soon as it has ended.
+    """
+    ended = []
+    for cell in cells:
+        ended.append(_run(cell, run_cell))
+        tell(ended[-1])
+    return tuple(ended)
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code of a sweep: 1 when a cell failed, 2 when one is mistaken or all are refused, otherwise 0."""
+    found = frozenset(outcomes)
+    if Outcome.FAILED in found:
+        return 1
+    return 2 if Outcome.MISTAKEN in found or found == {Outcome.REFUSED} else 0
+
+
+def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
+    if cell.config is None:
+        return CellResult(cell, cell.outcome, reason=cell.refusal)
+    began = time.perf_counter()
+
+    def ended(outcome: Outcome, **what: object) -> CellResult:
+        return CellResult(cell, outcome, seconds=time.perf_counter() - began, **what)  # type: ignore[arg-type]
+
+    try:
+        result = run_cell(cell.config)
+        done = ended(Outcome.DONE, result=result)
+        return replace(done, seconds=done.seconds + (result.seconds_elsewhere or 0.0))
+    except HarnessError as error:
+        return ended(Outcome.of(error), reason=str(error))
+    except Exception as error:
+        refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+        if refusal is not None:
+            return ended(Outcome.MISTAKEN, reason=str(refusal))
+        # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
+        reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
+        return ended(Outcome.FAILED, reason=reason, trace=trace)
+
+
+def _line_of(where: str, keys: Iterable[str]) -> str | None:
+    """Return the key of the override that an unknown key comes from: it, or one inside it; None for a group."""
+    return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
+
+
+def _refuse_too_many(swept: Sequence[Sequence[str]]) -> None:
+    cells = math.prod(len(values) for values in swept)
+    if cells > _MOST_CELLS:
+        raise ConfigError(
+            "This sweep has more cells than can be run.",
+            where="-m",
+            got=f"{' × '.join(str(len(values)) for values in swept)} = {cells:,} cells",
+            expected=f"at most {_MOST_CELLS:,}",
+            hint="`bench search` tries some of many combinations",
+        )
+
+
+def compose_cell(
+    chosen: dict[str, str], lines: dict[str, str], compose: Composer
+) -> tuple[Cell, dict[str, UnknownKeyError]]:
+    """Compose one combination from key → override line, and return it with the keys that do not exist in it."""
+    dropped: dict[str, UnknownKeyError] = {}
+    while True:
+        kept = {key: value for key, value in chosen.items() if key not in dropped}
+        overrides = tuple(line for key, line in lines.items() if key not in dropped)
+        try:
+            return Cell(kept, overrides, compose(overrides)), dropped
+        except UnknownKeyError as error:
+            key = _line_of(str(error.where), lines.keys() - dropped.keys())
+            if key is None:
+                raise
+            dropped[key] = error
+        except ConfigError as error:
+            return Cell(kept, overrides, None, str(error), Outcome.of(error)), dropped

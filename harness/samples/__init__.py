@@ -1,0 +1,1 @@
+"""The sample table, its as-of views and windows, and what fitting code is: models, adaptations, processors."""

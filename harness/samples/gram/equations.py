@@ -1,0 +1,223 @@
+"""The sufficient statistics of a weighted least-squares problem, and its solutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import DataError
+from harness.execution.threads import one_blas_thread
+from harness.samples.gram.sums import Doubles, Floats, sums_of_rows
+
+RANK_CUTOFF = 1e-11
+"""A direction below this share of the largest eigenvalue counts as none; the Gram matrix is scaled to a unit diagonal.
+
+Features are float32, so an exact linear relation between them leaves an eigenvalue of up to about (1e-6)² of the
+largest. In normalised Alpha158 the relations lie below 1e-14 (below 3e-12 in a peer's rounding), real directions above
+1e-10. The scaling keeps a feature in small units, such as a return beside a volume, from being taken for none.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A solved least-squares problem, and how well posed it was.
+
+    Attributes
+    ----------
+    theta
+        (p,) float64 coefficients.
+    intercept
+        0 when none was fitted.
+    rank
+        Directions above `RANK_CUTOFF`; below p the features are linearly dependent.
+    condition
+        Largest over smallest eigenvalue of the system that was solved, scaled to a unit diagonal: ridge term included,
+        dropped directions not.
+    """
+
+    theta: Doubles
+    intercept: float
+    rank: int
+    condition: float
+
+
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """Weighted sufficient statistics of a least-squares problem; p features, all float64.
+
+    Attributes
+    ----------
+    gram
+        (p, p) XᵀWX.
+    moment
+        (p,) XᵀWy.
+    feature_sum
+        (p,) XᵀW1.
+    label_sum, label_square
+        1ᵀWy and yᵀWy.
+    weight_sum
+        1ᵀW1.
+    count
+        Rows with a label.
+    """
+
+    gram: Doubles
+    moment: Doubles
+    feature_sum: Doubles
+    label_sum: float
+    label_square: float
+    weight_sum: float
+    count: int
+
+    @classmethod
+    def from_rows(cls, features: Floats, label: Floats, weights: Doubles | None) -> NormalEquations:
+        """Return the statistics of (m, p) rows; rows without a label (NaN) do not count."""
+        return cls.from_sums(sums_of_rows(features, label, weights), int(np.count_nonzero(~np.isnan(label))))
+
+    @classmethod
+    def from_sums(cls, sums: Doubles, count: int) -> NormalEquations:
+        """Return the statistics held in ZᵀWZ of Z = [X, y, 1], (p + 2, p + 2)."""
+        p = sums.shape[0] - 2
+        return cls(
+            gram=sums[:p, :p].copy(),
+            moment=sums[:p, p].copy(),
+            feature_sum=sums[:p, p + 1].copy(),
+            label_sum=float(sums[p, p + 1]),
+            label_square=float(sums[p, p]),
+            weight_sum=float(sums[p + 1, p + 1]),
+            count=count,
+        )
+
+    def centred(self) -> tuple[Doubles, Doubles]:
+        """Return gram (p, p) and moment (p,) of features and label with their weighted means taken off.
+
+        A feature that varies no more than rounding does is constant: its rows and columns are 0.
+        """
+        gram = self.gram - np.outer(self.feature_sum, self.feature_sum) / self.weight_sum
+        moment = self.moment - self.feature_sum * (self.label_sum / self.weight_sum)
+        constant = np.diag(gram) <= RANK_CUTOFF * np.diag(self.gram)
+        gram[constant], gram[:, constant], moment[constant] = 0.0, 0.0, 0.0
+        return gram, moment
+
+    def intercept(self, theta: Doubles) -> float:
+        """Return the intercept that belongs to coefficients of the centred problem."""
+        return float((self.label_sum - self.feature_sum @ theta) / self.weight_sum)
+
+    def ridge(self, alpha: float = 0.0, *, fit_intercept: bool = False) -> Solution:
+        """Return argmin over θ, b of Σ w (y − xᵀθ − b)² + α|θ|², by eigenvalues.
+
+        With α > 0 the system is regular, and only directions that float64 cannot resolve beside the largest are left
+        out. With α = 0 (ordinary least squares) directions below `RANK_CUTOFF` are left out and the solution of
+        smallest norm is taken; `Solution.rank` says how many remain, so that a singular system never goes unnoticed.
+
+        Raises
+        ------
+        DataError
+            When the rows hold missing or infinite features, or no weight at all.
+        """
+        gram, moment = self._system(fit_intercept)
+        plain = _Spectrum.of(gram)
+        if alpha > 0:
+            solved = _Spectrum.of(gram + alpha * np.eye(moment.size))
+            keep = solved.values > moment.size * np.finfo(np.float64).eps * solved.values[-1]
+        else:
+            solved, keep = plain, plain.determined
+        theta = solved.solve(moment, keep)
+        condition = float(solved.values[-1] / solved.values[keep].min()) if keep.any() else 1.0
+        return Solution(theta, self.intercept(theta) if fit_intercept else 0.0, plain.rank, condition)
+
+    def square_root(self, *, fit_intercept: bool = False) -> SquareRoot:
+        """Return A (p, p), b (p,) with |b − Aθ|² equal to Σ w (y − xᵀθ − b₀)² at its best b₀, up to a constant.
+
+        Whatever minimises over n rows can minimise over these p instead: with the Gram matrix G = DVΛVᵀD, D scaling it
+        to a unit diagonal, A = Λ^½VᵀD and b = Λ^−½VᵀD⁻¹m. Directions below `RANK_CUTOFF`, which the rows leave open,
+        get the eigenvalue of the cut-off and the target 0, so that of equal fits the one smallest there is chosen.
+
+        Raises
+        ------
+        DataError
+            When the rows hold missing or infinite features, or no weight at all.
+        """
+        gram, moment = self._system(fit_intercept)
+        spectrum = _Spectrum.of(gram)
+        largest = float(spectrum.values[-1]) or 1.0
+        roots = np.sqrt(np.maximum(spectrum.values, RANK_CUTOFF * largest))
+        with one_blas_thread():
+            target = (spectrum.vectors.T @ (moment / spectrum.scale)) / roots
+        target[~spectrum.determined] = 0.0
+        matrix = roots[:, None] * spectrum.vectors.T * spectrum.scale
+        return SquareRoot(matrix, target, spectrum.rank, float((roots[-1] / roots[0]) ** 2))
+
+    def _system(self, fit_intercept: bool) -> tuple[Doubles, Doubles]:
+        _require_solvable(self)
+        return self.centred() if fit_intercept else (self.gram, self.moment)
+
+
+@dataclass(frozen=True, eq=False)
+class SquareRoot:
+    """A least-squares problem of p rows that stands for one of n rows.
+
+    Attributes
+    ----------
+    matrix, target
+        (p, p) and (p,) float64.
+    rank, condition
+        As of a `Solution`.
+    """
+
+    matrix: Doubles
+    target: Doubles
+    rank: int
+    condition: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectrum:
+    """Eigenvalues (p,), increasing and not negative, and vectors (p, p) of D⁻¹MD⁻¹ with a unit diagonal.
+
+    `scale` (p,) is the diagonal of D; 1 where M's diagonal is 0.
+    """
+
+    scale: Doubles
+    values: Doubles
+    vectors: Doubles
+
+    @classmethod
+    def of(cls, matrix: Doubles) -> _Spectrum:
+        diagonal = np.diag(matrix)
+        scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        with one_blas_thread():
+            values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+        return cls(scale, np.maximum(values, 0.0), vectors)
+
+    @property
+    def determined(self) -> npt.NDArray[np.bool_]:
+        """(p,) bool: directions that the rows determine."""
+        above: npt.NDArray[np.bool_] = self.values > RANK_CUTOFF * self.values[-1]
+        return above
+
+    @property
+    def rank(self) -> int:
+        return int(np.count_nonzero(self.determined))
+
+    def solve(self, moment: Doubles, keep: npt.NDArray[np.bool_]) -> Doubles:
+        """Return the smallest θ (p,) that solves Mθ = moment in the directions to keep."""
+        with one_blas_thread():
+            kept, open_ended = self.vectors[:, keep], self.vectors[:, ~keep] / self.scale[:, None]
+            theta: Doubles = kept @ ((kept.T @ (moment / self.scale)) / self.values[keep]) / self.scale
+            basis = np.linalg.qr(open_ended)[0]
+            return theta - basis @ (basis.T @ theta)
+
+
+def _require_solvable(equations: NormalEquations) -> None:
+    bad = np.flatnonzero(~np.isfinite(np.diag(equations.gram)) | ~np.isfinite(equations.moment))
+    if bad.size:
+        raise DataError(
+            f"{bad.size} feature(s) hold missing or infinite values, which least squares cannot use.",
+            got=f"feature positions {', '.join(map(str, bad[:8]))}{' …' if bad.size > 8 else ''}",
+            hint="preprocess with ProcessInf and Fillna",
+        )
+    if not equations.weight_sum > 0:
+        raise DataError("No row with a label has a positive weight.", got=f"{equations.count} rows with a label")

@@ -1,0 +1,148 @@
+"""Statistics of the columns of a large float32 matrix, missing values left out, by a few threads.
+
+Each column, or each fixed chunk of rows, is worked on by one thread and chunks are added in order, so the bits do not
+depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+
+from harness.samples.preprocess.processor import Doubles, Floats
+from harness.store.compiled import compiled
+
+_GROUP = 16  # columns gathered at a time: one cache line of float32
+_CHUNK = 1 << 14  # rows converted to float64 at a time
+
+
+def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
+    """Return (F,) float64 medians of (m, F) columns, and medians of the absolute deviations from them.
+
+    Deviations are taken in float32. A column without values gives NaN.
+    """
+    centre = np.empty(values.shape[1])
+    spread = np.empty(values.shape[1])
+
+    def task(first: int) -> None:
+        last = min(first + _GROUP, values.shape[1])
+        _medians_of_group(values[:, first:last], centre[first:last], spread[first:last])
+
+    _share(task, range(0, values.shape[1], _GROUP))
+    return centre, spread
+
+
+def column_moments(values: Floats) -> tuple[Doubles, Doubles]:
+    """Return (F,) float64 means of (m, F) columns and their standard deviations (of the population).
+
+    A column without values gives NaN.
+    """
+
+    def total(power: int, centre: Doubles) -> Doubles:
+        parts: dict[int, Doubles] = {}
+
+        def task(first: int) -> None:
+            deviations = values[first : first + _CHUNK] - centre
+            parts[first] = np.nansum(deviations**power, axis=0)
+
+        _share(task, range(0, len(values), _CHUNK))
+        result: Doubles = np.sum([parts[first] for first in sorted(parts)], axis=0, initial=0.0)
+        return result
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        present = _count_present(values)
+        mean = total(1, np.zeros(values.shape[1])) / present
+        return mean, np.sqrt(total(2, np.where(np.isfinite(mean), mean, 0.0)) / present)
+
+
+def column_extremes(values: Floats) -> tuple[Doubles, Doubles]:
+    """Return (F,) float64 least and greatest values of (m, F) columns; NaN for a column without values."""
+    least: Doubles = np.fmin.reduce(values, axis=0, initial=np.float32(np.nan)).astype(np.float64)
+    most: Doubles = np.fmax.reduce(values, axis=0, initial=np.float32(np.nan)).astype(np.float64)
+    return least, most
+
+
+def median(values: Floats) -> float:
+    """Return the median of the values that are not missing, or NaN."""
+    present = values[~np.isnan(values)].astype(np.float64)
+    return float(np.median(present)) if present.size else float("nan")
+
+
+def _count_present(values: Floats) -> Doubles:
+    present = np.zeros(values.shape[1])
+    for first in range(0, len(values), _CHUNK):
+        present += np.count_nonzero(~np.isnan(values[first : first + _CHUNK]), axis=0)
+    return present
+
+
+def _share(task: Callable[[int], None], items: range) -> None:
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for _ in pool.map(task, items):
+            pass
+
+
+@compiled()
+def _medians_of_group(values: Floats, centre: Doubles, spread: Doubles) -> None:
+    rows, width = values.shape
+    columns = np.empty((width, rows), dtype=np.float32)
+    present = np.zeros(width, dtype=np.int64)
+    for i in range(rows):
+        for j in range(width):
+            value = values[i, j]
+            if not np.isnan(value):
+                columns[j, present[j]] = value
+                present[j] += 1
+    for j in range(width):
+        column = columns[j, : present[j]]
+        centre[j] = _median(column)
+        if np.isfinite(centre[j]):
+            middle = np.float32(centre[j])
+            for i in range(column.size):
+                column[i] = abs(column[i] - middle)
+        spread[j] = _median(column)
+
+
+@compiled()
+def _median(column: Floats) -> float:
+    if column.size == 0:
+        return np.nan
+    upper = _ranked(column, column.size // 2)
+    lower = upper if column.size % 2 else _ranked(column, column.size // 2 - 1)
+    return (np.float64(lower) + np.float64(upper)) / 2.0
+
+
+@compiled()
+def _ranked(column: Floats, rank: int) -> Any:
+    """Return the value of a rank (from 0) by counting: first by the upper half of its bits, then by the lower."""
+    bits = column.view(np.uint32)
+    counts = np.zeros(1 << 16, dtype=np.int64)
+    for word in bits:
+        counts[_key(word) >> 16] += 1
+    high = 0
+    while rank >= counts[high]:
+        rank -= counts[high]
+        high += 1
+    counts[:] = 0
+    for word in bits:
+        key = _key(word)
+        if key >> 16 == high:
+            counts[key & 0xFFFF] += 1
+    low = 0
+    while rank >= counts[low]:
+        rank -= counts[low]
+        low += 1
+    key = (high << 16) | low
+    found = np.empty(1, dtype=np.uint32)
+    found[0] = key ^ (0x80000000 if key >> 31 else 0xFFFFFFFF)
+    return found.view(np.float32)[0]
+
+
+@compiled()
+def _key(word: np.uint32) -> Any:
+    """Return the bits of a float32 as a whole number of the same order."""
+    bits = np.int64(word)
+    return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)

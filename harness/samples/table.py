@@ -1,0 +1,334 @@
+"""The point-in-time sample table: rows in (time, instrument) order, seen through views that end at a decision time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.calendar import Calendar
+from harness.data.panel import Panel
+from harness.errors import DataError, LookAheadError
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class RowIndex:
+    """Which (time, instrument) pairs are rows; n rows, T times.
+
+    Attributes
+    ----------
+    offsets
+        (T + 1,) int64; rows ``offsets[t] … offsets[t + 1]`` belong to calendar position t.
+    codes
+        (n,) int32, the instrument's column in the panel, increasing within a time.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+
+    def rows(self, start: int, stop: int) -> slice:
+        """Return the rows of calendar positions [start, stop): always a slice."""
+        return slice(int(self.offsets[start]), int(self.offsets[stop]))
+
+    def times(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return the calendar position of every row of [start, stop)."""
+        return np.repeat(np.arange(start, stop), np.diff(self.offsets[start : stop + 1]))
+
+    def local_offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return (stop − start + 1,) offsets of [start, stop) counted from its own first row."""
+        offsets: npt.NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]
+        return offsets
+
+
+def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
+    """Return the rows of a panel: in the universe at that time and with a price.
+
+    Parameters
+    ----------
+    panel
+        The market data.
+    listed
+        Count a suspended instrument as a row too, from its first to its last price, as qlib does. Only for parity: it
+        knows at a suspension that trading will resume.
+    """
+    present = panel.traded
+    if listed:
+        seen = np.logical_or.accumulate(present, axis=0)
+        present = seen & np.logical_or.accumulate(present[::-1], axis=0)[::-1]
+    mask = present & panel.membership
+    times, codes = np.nonzero(mask)
+    counts = np.bincount(times, minlength=len(panel.calendar))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return RowIndex(offsets=offsets, codes=codes.astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleTable:
+    """Features and label of every sample; n rows, F features, T times.
+
+    Attributes
+    ----------
+    calendar, instruments
+        What positions and codes stand for.
+    index
+        The rows.
+    features
+        (n, F) float32, C-contiguous; may be memory-mapped.
+    feature_names
+        The F names.
+    label
+        (n,) float32, NaN where it cannot be computed.
+    look_ahead
+        A label at position s is known at s + look_ahead.
+
+    Raises
+    ------
+    DataError
+        When shapes or dtypes disagree, or the offsets do not cover the calendar in order.
+    """
+
+    calendar: Calendar
+    instruments: tuple[str, ...]
+    index: RowIndex
+    features: Floats
+    feature_names: tuple[str, ...]
+    label: Floats
+    look_ahead: int
+
+    def __post_init__(self) -> None:
+        """Check the shapes and freeze the arrays."""
+        offsets = self.index.offsets
+        if offsets.shape != (len(self.calendar) + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise DataError(
+                "The row offsets must start at 0, never step back, and number one more than the periods.",
+                where="SampleTable.index.offsets",
+                got=f"{offsets.size} offsets for {len(self.calendar)} periods",
+            )
+        n = int(offsets[-1])
+        shapes = (self.index.codes.shape, self.features.shape, self.label.shape)
+        if shapes != ((n,), (n, len(self.feature_names)), (n,)):
+            raise DataError("A sample table's arrays disagree.", got=f"codes, features, label of shape {shapes}")
+        if self.features.dtype != np.float32 or self.label.dtype != np.float32:
+            raise DataError("Features and label must be float32.", got=f"{self.features.dtype} and {self.label.dtype}")
+        if self.look_ahead < 0:
+            raise DataError("A label cannot be known before its own time.", got=f"look_ahead = {self.look_ahead}")
+        for values in (self.features, self.label, self.index.codes, self.index.offsets):
+            values.setflags(write=False)
+
+    def __len__(self) -> int:
+        """Return n, the number of rows."""
+        return int(self.index.offsets[-1])
+
+    def as_of(self, decision: int) -> AsOfView:
+        """Return what is known at the close of calendar position `decision`."""
+        return AsOfView(self, decision)
+
+    def with_columns(self, features: Floats, feature_names: tuple[str, ...], label: Floats) -> SampleTable:
+        """Return a table of the same rows with other columns, such as processed ones."""
+        return replace(self, features=features, feature_names=feature_names, label=label)
+
+    def restricted(self, start: int, stop: int) -> SampleTable:
+        """Return only the rows of positions [start, stop), without a copy; positions keep their meaning."""
+        rows = self.index.rows(start, stop)
+        offsets = np.clip(self.index.offsets, rows.start, rows.stop) - rows.start
+        return replace(
+            self,
+            index=RowIndex(offsets, self.index.codes[rows]),
+            features=self.features[rows],
+            label=self.label[rows],
+        )
+
+    @cached_property
+    def labelled(self) -> SampleTable:
+        """Only the rows that have a label, in the same order, so that a learning period is one contiguous slice.
+
+        Whether row s is in it depends on label s alone, which a view releases only once it has matured.
+        """
+        keep = ~np.isnan(self.label)
+        if keep.all():
+            return self
+        kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)  # (n + 1,)
+        return replace(
+            self,
+            index=RowIndex(kept_before[self.index.offsets], self.index.codes[keep]),
+            features=self.features[keep],
+            label=self.label[keep],
+        )
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The newest calendar positions whose data were read: the raw material of the static audit.
+
+    Attributes
+    ----------
+    feature
+        Newest time whose features were read; −1 when none.
+    label_known
+        Newest time at which a label that was read became known; −1 when none.
+    """
+
+    feature: int = -1
+    label_known: int = -1
+
+
+class AsOfView:
+    """What is known at one decision time; the only thing that fitting code receives.
+
+    Features of times ≤ decision; labels of times s with s + look_ahead ≤ decision. Every array is a read-only slice.
+    The view records the newest time it released.
+
+    Parameters
+    ----------
+    table
+        What is viewed.
+    decision
+        The calendar position at whose close the decision is made.
+    period
+        Positions [start, stop) outside which nothing is shown; None shows all that is known.
+
+    Raises
+    ------
+    LookAheadError
+        When the decision is not on the calendar.
+    """
+
+    def __init__(self, table: SampleTable, decision: int, period: tuple[int, int] | None = None) -> None:
+        if not 0 <= decision < len(table.calendar):
+            raise LookAheadError(
+                "The decision time is not on the calendar.",
+                got=decision,
+                expected=f"a position in 0 … {len(table.calendar) - 1}",
+            )
+        self._table = table
+        self._decision = decision
+        self._period = period
+        self._reads = Reads()
+
+    @property
+    def decision(self) -> int:
+        """The calendar position at whose close the decision is made."""
+        return self._decision
+
+    @property
+    def calendar(self) -> Calendar:
+        """The whole calendar: dates are public knowledge, data are not."""
+        return self._table.calendar
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The F feature names."""
+        return self._table.feature_names
+
+    @property
+    def look_ahead(self) -> int:
+        """How many positions after its own time a label becomes known."""
+        return self._table.look_ahead
+
+    @property
+    def feature_stop(self) -> int:
+        """One past the newest position whose features may be read."""
+        return self._decision + 1 if self._period is None else min(self._decision + 1, self._period[1])
+
+    @property
+    def label_stop(self) -> int:
+        """One past the newest position whose label has matured."""
+        matured = max(self._decision - self._table.look_ahead + 1, 0)
+        return matured if self._period is None else min(matured, self._period[1])
+
+    @property
+    def reads(self) -> Reads:
+        """The newest times released so far."""
+        return self._reads
+
+    def features(self, start: int, stop: int) -> Floats:
+        """Return (m, F) float32, the features of positions [start, stop).
+
+        Raises
+        ------
+        LookAheadError
+            When stop lies beyond the decision time.
+        """
+        self._release_features(start, stop)
+        return self._table.features[self._table.index.rows(start, stop)]
+
+    def label(self, start: int, stop: int) -> Floats:
+        """Return (m,) float32, the labels of positions [start, stop), NaN where there is none.
+
+        Raises
+        ------
+        LookAheadError
+            When one of them has not matured at the decision time.
+        """
+        self._release_labels(start, stop)
+        return self._table.label[self._table.index.rows(start, stop)]
+
+    def offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return (stop − start + 1,) row offsets of [start, stop), from 0; same rows as `features` returns."""
+        self._release_features(start, stop)
+        return self._table.index.local_offsets(start, stop)
+
+    def codes(self, start: int, stop: int) -> npt.NDArray[np.int32]:
+        """Return (m,) int32 instrument columns of the rows of [start, stop)."""
+        self._release_features(start, stop)
+        return self._table.index.codes[self._table.index.rows(start, stop)]
+
+    def labelled(self, start: int, stop: int) -> AsOfView:
+        """Return a view of the rows of [start, stop) that have a label, and of nothing else.
+
+        Reads through it are recorded here too, at once: which rows have a label is itself known only once the labels
+        have matured, so the view ends where they do.
+
+        Raises
+        ------
+        LookAheadError
+            When one of the labels has not matured at the decision time.
+        """
+        self.release(start, stop)
+        return AsOfView(self._table.labelled, self._decision, (start, stop))
+
+    def release(self, start: int, stop: int) -> None:
+        """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand.
+
+        Raises
+        ------
+        LookAheadError
+            When one of the labels has not matured at the decision time.
+        """
+        self._release_features(start, stop)
+        self._release_labels(start, stop)
+
+    def _release_features(self, start: int, stop: int) -> None:
+        self._check(start, stop, self.feature_stop, "features")
+        if stop > start:
+            self._reads = replace(self._reads, feature=max(self._reads.feature, stop - 1))
+
+    def _release_labels(self, start: int, stop: int) -> None:
+        self._check(start, stop, self.label_stop, "labels")
+        if stop > start:
+            known = stop - 1 + self._table.look_ahead
+            self._reads = replace(self._reads, label_known=max(self._reads.label_known, known))
+
+    def _check(self, start: int, stop: int, limit: int, what: str) -> None:
+        if not 0 <= start <= stop:
+            raise LookAheadError(f"Not a period of {what}.", got=f"[{start}, {stop})", expected="0 ≤ start ≤ stop")
+        if self._period is not None and not self._period[0] <= start <= stop <= self._period[1]:
+            raise LookAheadError(
+                "This view was opened for one period only.",
+                got=f"{what} of positions [{start}, {stop})",
+                expected=f"positions within [{self._period[0]}, {self._period[1]})",
+            )
+        if stop > limit:
+            calendar = self._table.calendar
+            newest = calendar.format(min(stop - 1, len(calendar) - 1))
+            allowed = calendar.format(limit - 1) if limit > 0 else "none yet"
+            raise LookAheadError(
+                f"These {what} are not known at the decision time {calendar.format(self._decision)}.",
+                got=f"{what} up to {newest} (position {stop - 1})",
+                expected=f"{what} up to {allowed} (position {limit - 1})",
+                hint=f"a label matures {self._table.look_ahead} positions after its time" if what == "labels" else None,
+            )

@@ -1,8 +1,0 @@
-"""Hyper-parameter search on the validation period."""
-
-from __future__ import annotations
-
-from harness.search.result import SearchRequest, SearchResult, TrialResult
-from harness.search.trials import search
-
-__all__ = ["SearchRequest", "SearchResult", "TrialResult", "search"]

@@ -1,0 +1,1 @@
+"""Snapshots: versions, baselines, suites, tolerances and verdicts."""

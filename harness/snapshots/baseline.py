@@ -1,0 +1,385 @@
+"""The versioned store of baselines: ``<root>/<suite>/<case>/v0003.json``, immutable; the highest version counts.
+
+Each version carries a blessing: its number, when and why it was made, and the digest of the version it replaced. So the
+versions of a case are a chain, and ``versions.json`` beside them lists them all: one that was edited, renamed, copied
+or taken away, the newest included, is noticed by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import SnapshotError, closest
+from harness.snapshots.snapshot import Snapshot, read_snapshot, write_new_snapshot
+from harness.store.artifact_lock import only_maker
+from harness.store.artifacts import canonical_json
+from harness.store.files import write_atomically
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
+_FILE = re.compile(r"v(\d{4,})\.json")
+_REFERENCE = re.compile(r"(?P<name>.+?)(?:@v?(?P<version>\d+))?")
+_RUN_FILE = "snapshot.json"
+_LIST = "versions.json"
+_LOCK = ".versions-lock"
+_ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert their line ends.\n* -text\n"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One blessed snapshot.
+
+    Attributes
+    ----------
+    number
+        1, 2, …
+    path
+        Its file.
+    snapshot
+        Its content, checked.
+    """
+
+    number: int
+    path: Path
+    snapshot: Snapshot
+
+    @property
+    def reason(self) -> str:
+        """Why it was blessed."""
+        return str((self.snapshot.blessing or {})["reason"])
+
+    @property
+    def time(self) -> str:
+        """When it was blessed, ISO text in UTC."""
+        return str((self.snapshot.blessing or {})["time"])
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """What a reference on the command line stands for.
+
+    Attributes
+    ----------
+    label
+        Its name for people: ``smoke/linear@v2`` or a path.
+    snapshot
+        The snapshot.
+    """
+
+    label: str
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The baselines under one folder; `bless` is the only way to write there.
+
+    Attributes
+    ----------
+    root
+        The folder; made when the first snapshot is blessed.
+    """
+
+    root: Path
+
+    def bless(
+        self, snapshot: Snapshot, reason: str, *, only_new: bool = False, when: datetime | None = None
+    ) -> Version:
+        """Write a snapshot as the next version of its case and return it. No version is ever overwritten.
+
+        Of several writers at once each gets a version of its own, or the error below.
+
+        Parameters
+        ----------
+        snapshot
+            What to bless.
+        reason
+            Why; kept beside it.
+        only_new
+            Bless a case that has no baseline yet, and no other.
+        when
+            The time to record; now.
+
+        Raises
+        ------
+        SnapshotError
+            When the reason is empty, the snapshot's own audit found a leak, the baseline has the same content already,
+            or there is one though `only_new`.
+        """
+        if not reason.strip():
+            raise SnapshotError(
+                "A blessing needs a reason.", where="reason", expected="one sentence: what changed, why"
+            )
+        if snapshot.leak is not None:
+            raise SnapshotError(
+                "A run that used the future is no baseline.",
+                where=f"{snapshot.suite}/{snapshot.case}",
+                got=snapshot.leak,
+                expected="a clean audit",
+                hint="bench audit shows every finding",
+            )
+        moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+        while True:
+            past = self._chain(snapshot.suite, snapshot.case)
+            _check_list(self._folder(snapshot.suite, snapshot.case), past, blessing=True)
+            self._check_worth(snapshot, past, only_new)
+            number = past[-1].number + 1 if past else 1
+            blessing = {
+                "version": number,
+                "reason": reason.strip(),
+                "time": moment,
+                "replaces": past[-1].snapshot.digest if past else None,
+                # From the second version on a list of those before it stands beside it.
+                **({"listed": True} if past else {}),
+            }
+            blessed = replace(snapshot, blessing=blessing)
+            path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
+            self._keep_line_ends()
+            if past and not (path.parent / _LIST).exists():
+                self.list_versions(snapshot.suite, snapshot.case)
+            if write_new_snapshot(blessed, path):
+                self.list_versions(snapshot.suite, snapshot.case)
+                return Version(number, path, blessed)
+
+    def baseline(self, suite: str, case: str) -> Version | None:
+        """Return the highest version of a case, or None when it was never blessed."""
+        past = self.history(suite, case)
+        return past[-1] if past else None
+
+    def history(self, suite: str, case: str) -> tuple[Version, ...]:
+        """Return every version of a case, oldest first.
+
+        Raises
+        ------
+        SnapshotError
+            When a version was edited, renamed, put there by hand, or is missing, the newest included.
+        """
+        versions = self._chain(suite, case)
+        _check_list(self._folder(suite, case), versions, blessing=False)
+        return versions
+
+    def list_versions(self, suite: str, case: str) -> None:
+        """Write the list of a case's versions anew.
+
+        Raises
+        ------
+        SnapshotError
+            When the versions do not follow each other, or the list cannot be written.
+        """
+        folder = self._folder(suite, case)
+        try:
+            with only_maker(folder / _LOCK):
+                record = [{"version": v.number, "digest": v.snapshot.digest} for v in self._chain(suite, case)]
+                write_atomically(folder / _LIST, canonical_json(record, indent=1).encode())
+        except OSError as error:
+            raise SnapshotError(
+                "The list of versions cannot be written; the version itself was.",
+                where=str(folder / _LIST),
+                got=f"{type(error).__name__}: {error}",
+                hint=f"bench migrate {folder} writes it",
+            ) from error
+
+    def _keep_line_ends(self) -> None:
+        """Tell git, in a new folder of baselines, to leave their bytes alone."""
+        if not self.root.exists():
+            write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
+
+    def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
+        folder = self._folder(suite, case)
+        versions: list[Version] = []
+        for number, path in _numbered(folder):
+            snapshot = read_snapshot(path)
+            _check_chain(snapshot, path, number, (suite, case), versions[-1].snapshot if versions else None)
+            versions.append(Version(number, path, snapshot))
+        return tuple(versions)
+
+    def suites(self) -> tuple[str, ...]:
+        """Return the names of the suites that have a baseline."""
+        return tuple(name for name in _folders(self.root) if self.cases(name))
+
+    def cases(self, suite: str) -> tuple[str, ...]:
+        """Return the names of a suite's cases that have a baseline, damaged or not."""
+        folder = self.root / _checked_name(suite)
+        return tuple(name for name in _folders(folder) if any((folder / name).glob("[!.]*")))
+
+    def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
+        """Return the cases of a suite that have a baseline though they are not among the `known` ones."""
+        return tuple(sorted(set(self.cases(suite)) - set(known)))
+
+    def resolve(self, reference: str) -> Referenced:
+        """Return the snapshot that ``case``, ``suite/case``, either with ``@v2``, or a path stands for.
+
+        A path is a snapshot's file, or the folder of a run.
+
+        Raises
+        ------
+        SnapshotError
+            When nothing, or more than one case, has that name.
+        """
+        path = Path(reference)
+        if path.suffix == ".json" or (path / _RUN_FILE).is_file():
+            file = path / _RUN_FILE if path.is_dir() else path
+            return Referenced(reference, read_snapshot(file))
+        match = _REFERENCE.fullmatch(reference)
+        name, wanted = (match["name"], match["version"]) if match else (reference, None)
+        suite, case = self._find(name)
+        past = self.history(suite, case)
+        number = past[-1].number if wanted is None else int(wanted)
+        if number > len(past) or number < 1:
+            raise SnapshotError(
+                "There is no such version.", where=f"{suite}/{case}", got=f"v{number}", expected=f"v1 … v{len(past)}"
+            )
+        return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
+
+    def _find(self, name: str) -> tuple[str, str]:
+        known = [(suite, case) for suite in self.suites() for case in self.cases(suite)]
+        found = [pair for pair in known if name in (pair[1], "/".join(pair))]
+        if len(found) == 1:
+            return found[0]
+        texts = ["/".join(pair) for pair in found or known]
+        raise SnapshotError(
+            "Several cases have this name." if found else "Nothing that was blessed has this name.",
+            where=str(self.root),
+            got=name,
+            expected=", ".join(texts) or "a path, as long as nothing was blessed",
+            hint=None if found else closest(name, [*texts, *(case for _, case in known)]),
+        )
+
+    def _folder(self, suite: str, case: str) -> Path:
+        return self.root / _checked_name(suite) / _checked_name(case)
+
+    def _check_worth(self, snapshot: Snapshot, past: tuple[Version, ...], only_new: bool) -> None:
+        if not past:
+            return
+        name, latest = f"{snapshot.suite}/{snapshot.case}", past[-1]
+        if only_new:
+            raise SnapshotError(
+                "The case has a baseline already.", where=name, got=f"v{latest.number}", expected="none"
+            )
+        if latest.snapshot.digest == snapshot.digest:
+            raise SnapshotError(
+                "There is nothing to bless: the baseline has the same identity and metrics.",
+                where=name,
+                got=f"v{latest.number}",
+            )
+
+
+def _check_chain(
+    snapshot: Snapshot, path: Path, number: int, names: tuple[str, str], previous: Snapshot | None
+) -> None:
+    blessing = snapshot.blessing
+    if blessing is None:
+        raise SnapshotError(
+            "This snapshot was put among the baselines by hand.",
+            where=str(path),
+            expected="a version that was blessed",
+            hint=f"bench bless --reason … {path}",
+        )
+    expected = {
+        "suite": names[0],
+        "case": names[1],
+        "version": number,
+        "replaces": previous.digest if previous is not None else None,
+    }
+    got = {"suite": snapshot.suite, "case": snapshot.case, **{k: blessing.get(k) for k in ("version", "replaces")}}
+    wrong = [key for key in expected if expected[key] != got[key]]
+    if wrong:
+        raise SnapshotError(
+            "The versions of this case do not follow each other: one was renamed, replaced or taken away.",
+            where=str(path),
+            got=", ".join(f"{key} {got[key]}" for key in wrong),
+            expected=", ".join(f"{key} {expected[key]}" for key in wrong),
+            hint="restore the folder from version control",
+        )
+
+
+def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) -> None:
+    """Check that every listed version is there.
+
+    One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
+    """
+    path = folder / _LIST
+    if not path.is_file():
+        if any((version.snapshot.blessing or {}).get("listed") for version in versions):
+            raise SnapshotError(
+                "The list of versions is missing.",
+                where=str(path),
+                hint=f"restore it from version control; if it was never there, bench migrate {folder} writes it",
+            )
+        return
+    there = {version.number: version.snapshot.digest for version in versions}
+    try:
+        record = json.loads(path.read_bytes())
+        if not isinstance(record, list):
+            raise TypeError("it holds no list")
+        listed = {int(entry["version"]): str(entry["digest"]) for entry in record}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SnapshotError(
+            "The list of versions cannot be read.",
+            where=str(path),
+            got=f"{type(error).__name__}: {error}",
+            hint=f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}",
+        ) from error
+    unlisted = sorted(there.keys() - listed.keys())
+    if len(unlisted) > 1 and not blessing:
+        raise SnapshotError(
+            "The list of versions is shorter than the versions that are there.",
+            where=str(path),
+            got=f"{len(listed)} listed, {len(there)} there",
+            expected=f"v{unlisted[0]} in the list",
+            hint=f"restore it from version control; if it is lost, remove it and run bench migrate {folder}",
+        )
+    wrong = sorted(number for number, digest in listed.items() if there.get(number) != digest)
+    if wrong:
+        number = wrong[0]
+        raise SnapshotError(
+            "A listed version is missing." if number not in there else "A version is another one than is listed.",
+            where=str(folder / f"v{number:04d}.json"),
+            got=there.get(number, "no such file"),
+            expected=f"v{number} with the digest {listed[number]}",
+            hint="restore the folder from version control",
+        )
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Return the versions in a case's folder, 1 … k without a gap; files being written are hidden."""
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in folder.iterdir():
+        match = _FILE.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+        elif not path.name.startswith(".") and path.name != _LIST:
+            raise SnapshotError("This is no baseline.", where=str(path), expected="v0001.json, v0002.json, …")
+    found.sort()
+    for expected, (number, path) in enumerate(found, start=1):
+        if number != expected:
+            raise SnapshotError(
+                "A version is missing.",
+                where=str(folder),
+                got=path.name,
+                expected=f"v{expected:04d}.json",
+                hint="restore the folder from version control",
+            )
+    return found
+
+
+def _folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise SnapshotError(
+            "This cannot be the name of a suite or a case.",
+            got=repr(name),
+            expected="letters, digits and . _ + = - ; no / and no leading dot",
+        )
+    return name

@@ -1,0 +1,148 @@
+"""Where a result came from: code, libraries, machine, time and memory. Nothing here identifies the result."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from harness.execution.machine import machine, peak_memory_mb, threads
+from harness.store.code_digest import code_digest, user_code
+
+DISTRIBUTION = "driftbench"
+_LIBRARIES = (
+    *("numpy", "numba", "pandas", "pyarrow", "scipy", "scikit-learn", "hydra-core"),
+    *("lightgbm", "xgboost-cpu", "catboost", "torch"),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run has taken, whoever did the work; what it found in the store costs nothing.
+
+    Attributes
+    ----------
+    wall
+        Seconds until the result was there.
+    cpu
+        Seconds of all processors, in this process and in the workers' ones.
+    windows, stored
+        How many windows there are, and how many of them came from the store.
+    workers, worker_cpu
+        How many of them there were, 0 when this process did everything; and their part of `cpu`.
+    memory_mb
+        The largest resident memory of any one process.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    windows: int = 0
+    stored: int = 0
+    workers: int = 0
+    worker_cpu: float = 0.0
+    memory_mb: float = 0.0
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of wall time per stage, in the order in which the stages began; and how many windows were fitted."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    fitted: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the stage `name`."""
+        self.seconds.setdefault(name, 0.0)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+
+def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, object]:
+    """Return the record of this process as JSON-able data; times in seconds, memory in MB.
+
+    Parameters
+    ----------
+    watch
+        What the seconds are taken from.
+    modules
+        Those of the configured objects: with the harness itself they are the code whose digest is recorded.
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": {
+            "version": code_version(),
+            "digest": code_digest("harness", "harness.run.experiment", *modules),
+            **_ours(),
+        },
+        "user_code": _user_code(tuple(modules)),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "platform": machine(),
+        "threads": threads(),
+        "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+        "peak_memory_mb": round(peak_memory_mb()),
+    }
+
+
+def code_version() -> str:
+    """Return the installed version of the harness."""
+    return metadata.version(DISTRIBUTION)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:
+    """Return the user's own modules by digest, and the repositories that they stand in; None when there are none."""
+    found = user_code(*modules)
+    if not found:
+        return None
+    digests = {name: digest for name, (_, digest) in found.items()}
+    folders = sorted({file.resolve().parent for file, _ in found.values()})
+    tops = sorted({top for folder in folders if (top := _git(folder, "rev-parse", "--show-toplevel"))})
+    return {
+        "digest": hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest(),
+        "modules": digests,
+        "repositories": [{"name": Path(top).name, **_commit(Path(top))} for top in tops],
+    }
+
+
+def _ours() -> dict[str, object]:
+    here = Path(__file__).resolve().parents[2]
+    return _commit(here) if (here / ".git").exists() else {"commit": None, "dirty": None}
+
+
+def _commit(folder: Path) -> dict[str, object]:
+    commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git says about a folder; None without git, outside a repository, before the first commit."""
+    if not folder.is_dir():
+        return None
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None

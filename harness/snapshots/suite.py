@@ -1,0 +1,274 @@
+"""Suites: named lists of experiments, each held to its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from harness.config.tolerances import Tolerances
+from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest
+from harness.evaluation.extra import own_directions
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.compare import (
+    CaseVerdict,
+    DifferenceTest,
+    Direction,
+    compare,
+    crashed,
+    damaged,
+    failed,
+    leaking,
+    orphaned,
+    skipped,
+    without_baseline,
+)
+from harness.snapshots.snapshot import Snapshot
+
+_KEYS = ("regression", "overrides", "cases")
+_CASE_KEYS = ("case", "overrides", "needs")
+
+
+class Result(Protocol):
+    """What running an experiment gives."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Its record."""
+        ...
+
+
+Run = Callable[[tuple[str, ...]], Result]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment of a suite.
+
+    Attributes
+    ----------
+    name
+        The case of its snapshots.
+    overrides
+        Hydra overrides that compose it.
+    needs
+        Files and folders without which it is skipped, and says so.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of experiments.
+
+    Attributes
+    ----------
+    name
+        The suite of their snapshots: the file's name.
+    regression
+        Name of the tolerances that they are held to.
+    cases
+        In the order in which they run.
+    """
+
+    name: str
+    regression: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What snapshots are held to.
+
+    Attributes
+    ----------
+    baselines
+        The blessed snapshots.
+    tolerances
+        How far a metric may move between environments.
+    directions
+        Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
+    difference_test
+        (baseline, candidate) → paired test of a metric's difference, where the series of both are at hand.
+    data_difference
+        (baseline, candidate) → which instruments, dates and values differ, where both panels are at hand.
+    """
+
+    baselines: Baselines
+    tolerances: Tolerances
+    directions: Mapping[str, Direction]
+    difference_test: Callable[[Snapshot, Snapshot], DifferenceTest | None] | None = None
+    data_difference: Callable[[Snapshot, Snapshot], tuple[str, ...]] | None = None
+
+    def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
+        """Return the verdict on a snapshot against the baseline of its case; there must be one.
+
+        A snapshot whose own audit found a leak fails, whatever it is compared with.
+        """
+        latest = self.baselines.baseline(snapshot.suite, snapshot.case)
+        if latest is None:
+            compared = without_baseline(snapshot)
+        else:
+            compared = self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
+        return compared if snapshot.leak is None else leaking(snapshot, compared)
+
+    def compare(self, baseline: Snapshot, snapshot: Snapshot, labels: tuple[str, str]) -> CaseVerdict:
+        """Return the verdict on a snapshot against another, with everything at hand that explains a difference."""
+        verdict = compare(
+            baseline,
+            snapshot,
+            self.tolerances,
+            directions={**self.directions, **own_directions(snapshot.identity)},
+            difference_test=None if self.difference_test is None else self.difference_test(baseline, snapshot),
+            labels=labels,
+        )
+        if verdict.identity and self.data_difference is not None:
+            return replace(verdict, data=self.data_difference(baseline, snapshot))
+        return verdict
+
+
+@dataclass(frozen=True)
+class CaseRun:
+    """What became of a case.
+
+    Attributes
+    ----------
+    verdict
+        The verdict.
+    snapshot
+        What the run left; None when it failed, or when there was nothing to run.
+    """
+
+    verdict: CaseVerdict
+    snapshot: Snapshot | None
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite: ``regression`` names the tolerances, ``cases`` lists ``case``, ``overrides`` and ``needs`` of each.
+
+    ``overrides`` of the suite come before those of every case.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such file, or it holds an unknown key, no case, or the same case twice.
+    """
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError as error:
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ConfigError(
+            "There is no such suite.",
+            where=str(path),
+            got=path.stem,
+            expected=", ".join(names) or None,
+            hint=closest(path.stem, names),
+        ) from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            "The suite cannot be read.",
+            where=str(path),
+            got=" ".join(str(error).split()),
+            expected="YAML with regression, overrides and cases",
+            hint="`bench config --schema suites` says what it may hold",
+        ) from error
+    return _parse(node, path)
+
+
+def run_suite(
+    suite: Suite, run: Run, standard: Standard, tell: Callable[[CaseRun], None] = lambda _: None
+) -> tuple[CaseRun, ...]:
+    """Run every case and hold it to its baseline; baselines without a case follow as findings of their own.
+
+    A case that fails because of a user's mistake, or whose baseline is damaged, is reported, and the others run.
+
+    Parameters
+    ----------
+    suite
+        What to run.
+    run
+        Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
+    standard
+        What to hold the snapshots to.
+    tell
+        Hears of every case as soon as it has ended.
+    """
+    gone = standard.baselines.orphans(suite.name, [case.name for case in suite.cases])
+    runs = []
+    for case in suite.cases:
+        runs.append(run_case(suite, case, run, standard))
+        tell(runs[-1])
+    return (*runs, *(CaseRun(orphaned(suite.name, name), None) for name in gone))
+
+
+def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
+    """Run one case and hold it to its baseline; one that lacks its data, or whose baseline is damaged, is not run."""
+    absent = [path for path in case.needs if not Path(path).expanduser().exists()]
+    if absent:
+        return CaseRun(skipped(suite.name, case.name, f"it needs {', '.join(absent)}, which is not there"), None)
+    try:
+        standard.baselines.history(suite.name, case.name)
+    except SnapshotError as error:
+        return CaseRun(damaged(suite.name, case.name, str(error)), None)
+    snapshot = None
+    try:
+        snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
+        if (snapshot.suite, snapshot.case) != (suite.name, case.name):
+            raise SnapshotError(
+                "The run left a snapshot of another case.",
+                got=f"{snapshot.suite}/{snapshot.case}",
+                expected=f"{suite.name}/{case.name}",
+            )
+        return CaseRun(standard.judge(snapshot), snapshot)
+    except ExperimentError as error:
+        return CaseRun(crashed(suite.name, case.name, str(error)), snapshot)
+    except HarnessError as error:
+        return CaseRun(failed(suite.name, case.name, str(error)), snapshot)
+
+
+def _parse(node: object, path: Path) -> Suite:
+    if not isinstance(node, Mapping) or not isinstance(node.get("cases"), list) or not node["cases"]:
+        raise ConfigError("A suite is a mapping with a list of cases.", where=str(path), expected=", ".join(_KEYS))
+    _check_keys(node, _KEYS, str(path))
+    shared = _texts(node, "overrides", "key=value", str(path))
+    cases = tuple(_case(entry, shared, f"{path}: cases[{i}]") for i, entry in enumerate(node["cases"]))
+    names = [case.name for case in cases]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError("A case occurs twice.", where=str(path), got=", ".join(repeated))
+    regression = node.get("regression")
+    if not isinstance(regression, str):
+        raise ConfigError("A suite names its tolerances.", where=f"{path}: regression", got=repr(regression))
+    return Suite(path.stem, regression, cases)
+
+
+def _case(entry: object, shared: tuple[str, ...], where: str) -> Case:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("case"), str):
+        raise ConfigError("A case has a name.", where=where, got=repr(entry), expected=", ".join(_CASE_KEYS))
+    _check_keys(entry, _CASE_KEYS, where)
+    overrides = (*shared, *_texts(entry, "overrides", "key=value", where))
+    return Case(entry["case"], overrides, _texts(entry, "needs", "path", where))
+
+
+def _texts(entry: Mapping[object, object], key: str, example: str, where: str) -> tuple[str, ...]:
+    texts = entry.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        what = f"{key.capitalize()} are a list of texts."
+        raise ConfigError(what, where=where, got=repr(texts), expected=f"- {example}")
+    return tuple(texts)
+
+
+def _check_keys(node: Mapping[object, object], known: tuple[str, ...], where: str) -> None:
+    for key in node:
+        if key not in known:
+            raise ConfigError(
+                "Unknown key.", where=where, got=key, expected=", ".join(known), hint=closest(str(key), known)
+            )

@@ -1,0 +1,308 @@
+"""The content-addressed store: a result is found by the hash of everything that determines it.
+
+A folder per result: ``<root>/<stage>/<digest>/`` with its files and a manifest that holds the key and every file's
+SHA-256. It appears by one rename of a finished, flushed folder, so that nothing half-written is ever visible and
+concurrent writers of the same key are harmless: both hold the same content, the first rename wins.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ArtifactError, HarnessError, removed_current_folder
+from harness.errors.redaction import redacted
+from harness.store.artifact_lock import only_maker
+from harness.store.code_digest import check_code_unchanged
+from harness.store.files import flush, scratch_folder
+from harness.store.fingerprint import fingerprint_file
+from harness.store.lease import Lease, lease_of
+
+MANIFEST = "manifest.json"
+SCRATCH = ".making-"
+_SEAL = "seal"
+LOCK = ".lock-"
+# What only the disk can be blamed for; a file that somebody's model does not find is not the store's fault.
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+# NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
+_DISK_WORDS = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
+_DIGEST_LENGTH = 32
+_LONGEST_MANIFEST = 256 * 1024**2  # bytes
+Stamp = tuple[tuple[str, str, int, int], ...]
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a result, or whatever lies in its place: a reader sees it whole or not at all.
+
+    Raises
+    ------
+    OSError
+        When it cannot be removed.
+    """
+    gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
+    folder.rename(gone)
+    if gone.is_symlink() or not gone.is_dir():
+        gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
+    else:
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def canonical_json(value: object, *, indent: int | None = None) -> str:
+    """Return JSON with sorted keys, shortest round-trip floats, no NaN, and a newline at the end.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity: undefined numbers are null, decided by whoever made them.
+    """
+    separators = (",", ": ") if indent is not None else (",", ":")
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    return text + "\n"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What identifies a result.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage that computes it.
+    digest
+        Hash over the stage and `parts`.
+    parts
+        Canonical JSON of everything that determines it, to be read by people; without passwords.
+    """
+
+    stage: str
+    digest: str
+    parts: str
+
+
+def key_of(stage: str, **parts: object) -> Key:
+    """Return the key of a result from JSON-able parts: configuration, digests of the inputs, digest of the code."""
+    text = canonical_json(parts)
+    digest = hashlib.sha256(f"{stage}\0{text}".encode()).hexdigest()
+    return Key(stage=stage, digest=digest[:_DIGEST_LENGTH], parts=redacted(text))
+
+
+class ArtifactStore:
+    """Results on disk, by key.
+
+    A result is held against its checksums when this object first finds it, and again when the time or the size of one
+    of its files has changed. Bits that rot on the disk in between are noticed by the next process.
+
+    Parameters
+    ----------
+    root
+        Its folder; made when the first result is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: dict[Path, Stamp] = {}
+        self._lease: Lease | None = None
+
+    def path(self, key: Key) -> Path:
+        """Return where the result of `key` lies, or would lie."""
+        return self.root / key.stage / key.digest
+
+    def results(self, stage: str) -> Iterator[Path]:
+        """Yield the folder of every result of a stage, in the order of their digests, unchecked: see `is_intact`."""
+        folder = self.root / stage
+        if folder.is_dir():
+            yield from sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+    def holds(self, key: Key) -> bool:
+        """Return whether there is a result, without reading it."""
+        self._use(key)
+        return (self.path(key) / MANIFEST).is_file()
+
+    def find(self, key: Key) -> Path | None:
+        """Return the result's folder, or None when there is none or it is not whole, see `is_intact`.
+
+        A damaged result is removed, so that it is computed again.
+
+        Raises
+        ------
+        ArtifactError
+            When it is damaged and cannot be removed.
+        """
+        folder = self.path(key)
+        self._use(key)
+        try:
+            if os.path.lexists(folder) and self._is_sound(folder):
+                return folder
+        except FileNotFoundError:
+            pass  # removed by another process while we looked
+        return None
+
+    def _use(self, key: Key) -> None:
+        """Write down that this process uses a result, before it looks: from here on it does not go."""
+        if self._lease is None and self.root.is_dir():
+            self._lease = lease_of(self.root.absolute(), os.getpid())
+        if self._lease is not None:
+            self._lease.tell(key.stage, key.digest)
+
+    def _is_sound(self, folder: Path) -> bool:
+        if self._verified.get(folder) == _stamp(folder):
+            return True
+        if is_intact(folder):
+            self._remember(folder)
+            return True
+        self._verified.pop(folder, None)
+        try:
+            remove_folder(folder)
+        except FileNotFoundError:
+            pass  # removed by another process while we looked
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return False
+
+    def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
+        """Return the result's folder; when it is not there, let `make` fill a new folder first.
+
+        While another process makes it, wait for that one.
+
+        Raises
+        ------
+        ArtifactError
+            When the store cannot be written.
+        ConfigError
+            When a file of code was changed before it was loaded, so that the key may tell of other code.
+        """
+        found = self.find(key)
+        if found is not None:
+            return found
+        final = self.path(key)
+        with self._writing():
+            final.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock(final), ExitStack() as cleaning:
+            found = self.find(key)
+            if found is not None:
+                return found
+            with self._writing():
+                scratch = scratch_folder(final.parent, SCRATCH)
+            cleaning.callback(shutil.rmtree, scratch, ignore_errors=True)
+            try:
+                make(scratch)
+            except OSError as error:
+                if _is_disk_trouble(error):
+                    raise self._unwritable(error) from error
+                raise
+            check_code_unchanged()
+            with self._writing():
+                _seal(scratch, key)
+                _publish(scratch, final)
+            self._remember(final)
+        return final
+
+    @contextmanager
+    def _lock(self, final: Path) -> Iterator[None]:
+        with ExitStack() as held:
+            with self._writing():
+                held.enter_context(only_maker(final.with_name(f"{LOCK}{final.name}")))
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> HarnessError:
+        return removed_current_folder() or ArtifactError(
+            "The artifact store cannot be written.",
+            where=str(self.root),
+            got=f"{type(error).__name__}: {error}",
+            expected="a folder that you may write to, with space left",
+            hint="choose another folder with output.store=… or free some space with `bench cache gc`",
+        )
+
+    def _remember(self, folder: Path) -> None:
+        self._verified[folder] = _stamp(folder)
+
+
+def _seal(folder: Path, key: Key) -> None:
+    files = {str(p.relative_to(folder)): fingerprint_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
+    text = canonical_json({**manifest, _SEAL: _seal_of(manifest)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+    for path in (*(folder / name for name in files), folder / MANIFEST, *_folders_of(folder)):
+        flush(path)
+
+
+def _seal_of(manifest: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 of a manifest: its parts, without their secrets, need not give the digest again."""
+    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
+
+
+def _folders_of(folder: Path) -> tuple[Path, ...]:
+    return (*(path for path in folder.rglob("*") if path.is_dir()), folder)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    try:
+        scratch.rename(final)
+    except OSError:
+        if not is_intact(final):
+            raise
+        return  # another maker was first, on a file system without locks
+    flush(final.parent)
+
+
+def is_intact(folder: Path) -> bool:
+    """Return whether a folder is the result that its place says, whole.
+
+    Its manifest must be as it was written and name the stage and the digest under which it lies, and every file must
+    match its checksum. Anything else, whatever has become of the manifest, is damage.
+    """
+    try:
+        manifest = dict(_read_manifest(folder / MANIFEST))
+        place = (folder.parent.name, folder.name)
+        if manifest.pop(_SEAL) != _seal_of(manifest) or (manifest["stage"], manifest["digest"]) != place:
+            return False
+        return all(_is_file(folder, name, digest) for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
+        return False  # no mapping, other types, no JSON, no text, nested too deep, gone
+
+
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_MANIFEST:
+        raise ValueError(f"{path} is no manifest")
+    manifest: Mapping[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
+    return manifest
+
+
+def _is_file(folder: Path, name: str, digest: str) -> bool:
+    path = folder / name
+    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    return is_inside and stat.S_ISREG(path.lstat().st_mode) and fingerprint_file(path) == digest
+
+
+def _stamp(folder: Path) -> Stamp:
+    """Return name, time and size of every file, which change whenever a program writes to one."""
+    files = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            found = os.lstat(os.path.join(parent, name))
+            files.append((parent, name, found.st_mtime_ns, found.st_size))
+    return tuple(sorted(files))
+
+
+def _is_disk_trouble(error: OSError) -> bool:
+    if error.errno is None:
+        return any(words in str(error) for words in _DISK_WORDS)
+    return error.errno in _DISK_TROUBLE

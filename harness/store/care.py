@@ -1,0 +1,227 @@
+"""Look after the artifact store: what it holds, whether it is sound, what may go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ArtifactError
+from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
+from harness.store.lease import dead_leases, in_use, living_since, state
+
+_DAY = 86_400.0
+_ABANDONED = 1.0  # days after which a folder that is being filled belongs to a process that was killed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished result.
+
+    Attributes
+    ----------
+    stage, digest
+        Its key.
+    folder
+        Where it lies.
+    size
+        Bytes of its files.
+    made
+        Seconds since the epoch at which it was finished.
+    """
+
+    stage: str
+    digest: str
+    folder: Path
+    size: int
+    made: float
+
+    def age(self, now: float) -> float:
+        """Return its age in days."""
+        return (now - self.made) / _DAY
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """What a stage holds: results, bytes, and the ages of the oldest and the newest in days."""
+
+    stage: str
+    results: int
+    size: int
+    oldest: float
+    newest: float
+
+
+def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, ...]:
+    """Return every finished result under `root`, by stage and digest.
+
+    Parameters
+    ----------
+    root
+        The store's folder; one that does not exist holds nothing.
+    stages
+        Only these; None takes all.
+
+    Raises
+    ------
+    ArtifactError
+        When a stage is asked for that the store does not know.
+    """
+    known = sorted(p.name for p in root.iterdir() if _is_stage(p)) if root.is_dir() else []
+    for stage in stages or ():
+        if stage not in known:
+            raise ArtifactError(
+                "The store has no such stage.", where=str(root), got=stage, expected=", ".join(known) or "nothing yet"
+            )
+    found = []
+    for stage in known if stages is None else sorted(stages):
+        for folder in sorted((root / stage).iterdir()):
+            if not folder.name.startswith(".") and folder.is_dir():
+                manifest = folder / MANIFEST
+                made = (manifest if manifest.is_file() else folder).stat().st_mtime
+                found.append(Entry(stage, folder.name, folder, _size(folder), made))
+    return tuple(found)
+
+
+def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSummary, ...]:
+    """Return one line per stage, the largest first."""
+    now = time.time() if now is None else now
+    lines = []
+    for stage in sorted({entry.stage for entry in found}):
+        own = [entry for entry in found if entry.stage == stage]
+        ages = [entry.age(now) for entry in own]
+        lines.append(StageSummary(stage, len(own), sum(e.size for e in own), max(ages), min(ages)))
+    return tuple(sorted(lines, key=lambda line: (-line.size, line.stage)))
+
+
+def damaged(found: Sequence[Entry]) -> Iterator[tuple[Entry, bool]]:
+    """Yield every result, and whether it is damaged: see `harness.store.artifacts.is_intact`."""
+    for entry in found:
+        yield entry, not is_intact(entry.folder)
+
+
+def chosen(
+    found: Sequence[Entry],
+    *,
+    older_than: float | None = None,
+    keep_bytes: int | None = None,
+    keys: Collection[Key] | None = None,
+    now: float | None = None,
+) -> tuple[Entry, ...]:
+    """Return the results that may go: those that meet every condition, oldest first.
+
+    Parameters
+    ----------
+    found
+        Results.
+    older_than
+        Days.
+    keep_bytes
+        What may stay in all: the oldest go until the rest fits.
+    keys
+        Of one experiment.
+    now
+        Seconds since the epoch.
+    """
+    now = time.time() if now is None else now
+    wanted = None if keys is None else {(key.stage, key.digest) for key in keys}
+    left = [
+        entry
+        for entry in found
+        if (older_than is None or entry.age(now) > older_than)
+        and (wanted is None or (entry.stage, entry.digest) in wanted)
+    ]
+    left.sort(key=lambda entry: (entry.made, entry.stage, entry.digest))
+    if keep_bytes is None:
+        return tuple(left)
+    over, going = sum(entry.size for entry in found) - keep_bytes, []
+    for entry in left:
+        if over <= 0:
+            break
+        going.append(entry)
+        over -= entry.size
+    return tuple(going)
+
+
+def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
+    """Return what killed processes have left: folders that nobody fills any more, and their lock files."""
+    now = time.time() if now is None else now
+    if not root.is_dir():
+        return ()
+    hidden = [p for stage in root.iterdir() if _is_stage(stage) for p in stage.iterdir()]
+    hidden = [p for p in hidden if p.name.startswith((SCRATCH, LOCK))] + list(root.glob(".audit-*"))
+    since = living_since(root)
+    limit = now - _ABANDONED * _DAY if since is None else min(since, now - _ABANDONED * _DAY)
+    old = [p for p in hidden if p.stat().st_mtime < limit]
+    return tuple(sorted([*old, *dead_leases(root)]))
+
+
+def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Remove results, but for those that another living process uses; return what was removed.
+
+    Raises
+    ------
+    ArtifactError
+        When the store cannot be changed.
+    """
+    gone, known, used = [], None, frozenset[tuple[str, str]]()
+    for entry in going:
+        # Asked anew before each, so that a run that begins meanwhile is heard of.
+        now = state(root)
+        if known != now:
+            known, used = now, in_use(root)
+        if (entry.stage, entry.digest) not in used:
+            remove([entry.folder])
+            gone.append(entry)
+    return tuple(gone)
+
+
+def remove(paths: Sequence[Path]) -> None:
+    """Remove results or leftovers; a reader sees each of them whole or not at all.
+
+    Raises
+    ------
+    ArtifactError
+        When the store cannot be changed.
+    """
+    for path in paths:
+        try:
+            if path.is_dir():
+                remove_folder(path)
+            else:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue  # somebody else removed it
+        except OSError as error:
+            raise ArtifactError(
+                "The artifact store cannot be changed.",
+                where=str(path),
+                got=f"{type(error).__name__}: {error}",
+                expected="a folder that you may write to",
+            ) from error
+
+
+def check_unused(root: Path) -> None:
+    """Check that no other living process uses the store.
+
+    Raises
+    ------
+    ArtifactError
+        When one does.
+    """
+    if living_since(root) is not None:
+        raise ArtifactError(
+            "The store is in use by a running process.",
+            where=str(root),
+            expected="a store that nobody uses",
+            hint="wait until it has ended; `bench cache gc --keep-gb 0 --yes` removes what it does not use",
+        )
+
+
+def _is_stage(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

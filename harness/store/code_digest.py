@@ -1,0 +1,449 @@
+"""The digest of the code that computes a result: every own module that it imports, and the libraries' versions.
+
+What an import statement or ``importlib.import_module("literal")`` names is followed, wherever it stands. Of a user's
+module its strings are followed too: data files beside it that they name, and code that it finds as it runs. What no
+text of the module names (a plug-in's entry point, a file whose name is a setting) cannot be seen and does not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.store.code_strings import Strings, named_files, named_folders, strings_of
+from harness.store.module_origin import Distribution, Origin, origin_of, read_source
+
+_BEGAN_NS = time.time_ns()
+_CALLS = (b"import_module", b"__import__")
+_STAR = ".*"
+_LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
+Stamp = tuple[int, int, int]
+
+
+@dataclass(eq=False)
+class _Source:
+    """An own module as this process knows it.
+
+    Attributes
+    ----------
+    origin
+        Where it comes from.
+    stamp
+        Size, time and inode of its file when it was read; None for a namespace package.
+    digest
+        Of what Python runs, see `_code_digest`.
+    when_run, when_called
+        Modules that it imports when it is imported itself, and in all.
+    files
+        Name → place and SHA-256 of the files that its strings name, as they were when it was read.
+    folders
+        Where a module may lie that it imports and that nobody finds before it runs.
+    loaded
+        The specification under which the module was found loaded from these bytes; None before that.
+    """
+
+    origin: Origin
+    stamp: Stamp | None
+    digest: str
+    when_run: tuple[str, ...]
+    when_called: tuple[str, ...]
+    files: dict[str, tuple[Path, str]]
+    folders: tuple[str, ...]
+    loaded: ModuleSpec | None = None
+
+
+# A module that is loaded keeps the bytes that it was loaded from, whatever happens to its file afterwards.
+_KNOWN: dict[str, _Source] = {}
+_REACHED: dict[tuple[tuple[str, ...], ...], tuple[dict[str, _Source], set[Distribution]]] = {}
+
+
+def code_digest(*modules: str) -> str:
+    """Return the hex SHA-256 of everything that `modules` import, directly or not.
+
+    Own code (this project's, and whatever no package manager has installed) counts as Python parses it, so that an edit
+    of a comment, a docstring or the layout changes nothing; an installed library
+    by its name, version, and the files that were changed since; Python and the machine's architecture by theirs. So a
+    cached result can never outlive the code that made it.
+
+    Raises
+    ------
+    ConfigError
+        When the code of one of `modules` cannot be found, or is no longer that which was loaded.
+    """
+    own, libraries = _closure(modules)
+    digest = hashlib.sha256(f"{sys.version_info[:3]} {platform.machine()}\0".encode())
+    for name, source in sorted(own.items()):
+        digest.update(f"{name}\0{source.digest}\0".encode())
+        for file, (_, content) in sorted(source.files.items()):
+            digest.update(f"{name}: {file}\0{content}\0".encode())
+    for library in sorted(libraries, key=lambda found: (found.name, found.version, found.changed)):
+        digest.update(f"{library.name}=={library.version} {library.changed}\0".encode())
+    return digest.hexdigest()
+
+
+def own_modules(*modules: str) -> dict[str, Path]:
+    """Return name → file of every own module that `modules` import, directly or not, themselves included."""
+    own, _ = _closure(modules)
+    return {name: source.origin.file for name, source in own.items() if source.origin.file is not None}
+
+
+def user_code(*modules: str) -> dict[str, tuple[Path, str]]:
+    """Return name → file and SHA-256 of the own modules that are not this project's and of files that they name."""
+    own, _ = _closure(modules)
+    found: dict[str, tuple[Path, str]] = {}
+    for name, source in sorted(own.items()):
+        if source.origin.file is not None and not source.origin.ours:
+            found[name] = source.origin.file, source.digest
+            found |= {f"{name}: {file}": read for file, read in sorted(source.files.items())}
+    return found
+
+
+def note_code(module: str) -> None:
+    """Remember the bytes of a module and of what it imports, before it is imported."""
+    if module not in sys.modules:
+        origin = origin_of(module)
+        if origin is not None and origin.own and not origin.ours:
+            _closure((module,))
+
+
+def check_code_unchanged() -> None:
+    """Check that no own module was changed between being counted and being loaded.
+
+    Raises
+    ------
+    ConfigError
+        Names the file: what ran is not what the keys of the results say.
+    """
+    for source in tuple(_KNOWN.values()):
+        if source.loaded is None and source.stamp is not None:
+            source.loaded = _checked_spec(source)
+        for file, read in source.files.values():
+            if _file_digest(file) != read:
+                raise _changed(Origin(file.name, own=True, file=file), "while the run was going on")
+
+
+def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
+    """Return the own modules and the libraries that `modules` reach; followed again when one of the files is new."""
+    question = (modules, tuple(sys.path))
+    known = _REACHED.get(question)
+    if known is None or not all(_is_current(source) for source in known[0].values()):
+        known = _REACHED[question] = _followed(modules)
+    return known
+
+
+def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
+    own: dict[str, _Source] = {}
+    libraries: set[Distribution] = set()
+    waiting = [(_root(name), True) for name in modules]
+    done: set[tuple[str, bool]] = set()
+    folders: dict[str, None] = {}
+    unknown: list[tuple[str, bool]] = []
+    while waiting or (unknown and folders):
+        if not waiting:  # what is not on the path may lie where a module of the user's will have put it there
+            waiting = [(name, is_called) for name, is_called in unknown if origin_of(name, tuple(folders))]
+            unknown.clear()
+            done -= set(waiting)
+            if not waiting:
+                break
+        name, is_called = waiting.pop()
+        if (name, is_called) in done or (name, True) in done:
+            continue
+        done.add((name, is_called))
+        if name.endswith(_STAR):
+            waiting += [(found, True) for found in _submodules(name.removesuffix(_STAR))]
+            continue
+        origin = origin_of(name) or origin_of(name, tuple(folders))
+        if origin is None:
+            unknown.append((name, is_called))
+            continue  # an optional library that is not installed, or a name inside a module
+        if origin.library is not None:
+            libraries.add(origin.library)
+        if not origin.own:
+            continue
+        # Importing a module runs its packages first, but calls nothing in them.
+        parent = name.rpartition(".")[0]
+        waiting += [(parent, False)] if parent else []
+        own[name] = source = _source(origin)
+        folders |= dict.fromkeys(source.folders)
+        waiting += [(found, True) for found in (source.when_called if is_called else source.when_run)]
+    return own, libraries
+
+
+def _root(name: str) -> str:
+    """Return the module of a configured class, which may stand inside another class or a function."""
+    module = name
+    while module:
+        origin = origin_of(module)
+        if origin is not None and (origin.file is not None or not origin.own):
+            return module
+        module = module.rpartition(".")[0]
+    raise ConfigError(
+        "The code of a configured object cannot be found, so its results cannot be told from those of other code.",
+        where="_target_",
+        got=name,
+        expected="a class in a file",
+        hint="write it into a module, such as my_model.py, and import it from there",
+    )
+
+
+def _source(origin: Origin) -> _Source:
+    known = _KNOWN.get(origin.name)
+    if known is not None and known.origin.file == origin.file and _is_current(known):
+        return known
+    spec, stamp = _spec_of(origin.name), _stamp(origin)
+    if known is not None and known.loaded is None and known.stamp is not None:
+        _checked_spec(known)
+    if known is None and spec is not None and not _is_as_loaded(spec, stamp):
+        raise _changed(origin, "after it was imported")
+    content = read_source(origin)
+    name = origin.name if spec is None else spec.name  # a module that is run is called __main__
+    when_run, when_called = _imports(name, origin.search is not None, str(origin.file), content)
+    strings = strings_of(content) if _is_users(origin) else Strings()
+    files, named = _named(origin, strings)
+    by_text = (*named, *_by_text(name, origin, strings))
+    folders = () if strings == Strings() else tuple(map(str, named_folders(Path(str(origin.file)), strings)))
+    made = _KNOWN[origin.name] = _Source(
+        origin, stamp, _code_digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
+    )
+    return made
+
+
+def _is_users(origin: Origin) -> bool:
+    return not origin.ours and origin.file is not None and origin.file.suffix == ".py" and origin.file.is_file()
+
+
+def _named(origin: Origin, strings: Strings) -> tuple[dict[str, tuple[Path, str]], list[str]]:
+    """Return the files that a module's strings name, and what those among them that are Python import."""
+    if origin.file is None or not strings.texts:
+        return {}, []
+    folder = origin.file.absolute().parent
+    files: dict[str, tuple[Path, str]] = {}
+    names: list[str] = []
+    for file in named_files(origin.file, strings):
+        read = _file_digest(file)
+        if read is None:
+            continue  # what cannot be read here tells so when the module reads it
+        files[Path(os.path.relpath(file, folder)).as_posix()] = file, read
+        if file.suffix == ".py":
+            names += _imports(origin.name, origin.search is not None, str(file), file.read_bytes())[1]
+    return files, names
+
+
+def _file_digest(file: Path) -> str | None:
+    """Return the SHA-256 of a file that a string names, of a large one that of its size and time; None without one."""
+    try:
+        found = os.stat(file)
+        return _stamped_digest(file, (found.st_size, found.st_mtime_ns, found.st_ino))
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _stamped_digest(file: Path, stamp: Stamp) -> str:
+    return _digest(repr(stamp[:2]).encode() if stamp[0] > _LARGE else file.read_bytes())
+
+
+def _by_text(name: str, origin: Origin, strings: Strings) -> list[str]:
+    """Return the modules that a module may find as it runs: by a string, a computed name, or code in a string."""
+    package = name if origin.search is not None else name.rpartition(".")[0]
+    found = [_absolute(text, package) for text in strings.modules]
+    found += [f"{package}{_STAR}"] if package and strings.package else []
+    for text in strings.code:
+        found += _imports(name, origin.search is not None, ".py", text.encode(errors="replace"))[1]
+    return [each for each in found if not each.startswith(".")]
+
+
+def _checked_spec(source: _Source) -> ModuleSpec | None:
+    """Return the specification of a module that was loaded after it was read, from the same bytes."""
+    spec = _spec_of(source.origin.name)
+    if spec is None or _stamp(source.origin) == source.stamp:
+        return spec
+    if _code_digest(read_source(source.origin)) != source.digest:
+        del _KNOWN[source.origin.name]
+        raise _changed(source.origin, "while the run was going on")
+    return spec
+
+
+def _is_current(source: _Source) -> bool:
+    """Return whether what is known of a module holds: it is loaded as it was, or its file is as it was."""
+    name = source.origin.name
+    if _KNOWN.get(name) is not source:
+        return False
+    if source.loaded is not None and source.loaded is _spec_of(name):
+        return True
+    try:
+        return source.stamp == _stamp(source.origin)
+    except OSError:
+        return False
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Return the specification of a loaded module; reloading a module gives it another one."""
+    return getattr(sys.modules.get(name), "__spec__", None)
+
+
+def _stamp(origin: Origin) -> Stamp | None:
+    if origin.file is None:
+        return None
+    place = origin.file
+    while not place.exists() and place != place.parent:
+        place = place.parent  # a member of an archive changes with the archive
+    found = os.stat(place)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _is_as_loaded(spec: ModuleSpec, stamp: Stamp | None) -> bool:
+    """Return False when the compiled file that Python left while it loaded a module tells of another source.
+
+    Only where the source is newer than this process: an older one cannot have changed since it was loaded.
+    """
+    if stamp is None or stamp[1] < _BEGAN_NS or type(spec.loader) is not SourceFileLoader or spec.cached is None:
+        return True
+    try:
+        header = Path(spec.cached).read_bytes()[:16]
+    except OSError:
+        return True  # Python was told to leave none
+    told = tuple(int.from_bytes(header[at : at + 4], "little") for at in (4, 8, 12))
+    return told[0] != 0 or told[1:] == (stamp[1] // 1_000_000_000 & 0xFFFFFFFF, stamp[0] & 0xFFFFFFFF)
+
+
+def _changed(origin: Origin, when: str) -> ConfigError:
+    return ConfigError(
+        f"A file of the code was changed {when}: what runs is not what it says.",
+        where=str(origin.file),
+        got=f"another content than that which was counted for {origin.name}",
+        expected="files that stay as they are until the run has ended",
+        hint="run again; in a notebook restart the kernel, or importlib.reload the module",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _code_digest(source: bytes) -> str:
+    """Return the SHA-256 of a module's parsed tree without docstrings: comments and layout run nothing.
+
+    What is no Python text, an extension or an archive's member in another encoding, counts byte for byte.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return _digest(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None and b"__doc__" not in source:
+                del node.body[0]
+    return _digest(ast.dump(tree).encode(errors="surrogatepass"))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _imports(name: str, is_package: bool, file: str, source: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that a module imports when it is run, and with those inside its functions.
+
+    A name may be a module's or that of something inside one: only the search path can tell.
+    """
+    if not file.endswith(".py"):
+        return (), ()
+    package = name if is_package else name.rpartition(".")[0]
+    try:
+        tree = ast.parse(source, filename=file)
+    except (SyntaxError, ValueError):
+        return (), ()  # whoever imports it says so better
+    calls = any(call in source for call in _CALLS)
+    when_run = _names(tree, package, calls=calls, functions=False)
+    return tuple(when_run), tuple(_names(tree, package, calls=calls, functions=True))
+
+
+def _names(tree: ast.Module, package: str, *, calls: bool, functions: bool) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for node in _statements(tree, functions=functions):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found[alias.name] = None
+                # `import a.b` gives the name `a`, and with it whatever stands in it.
+                found |= {} if alias.asname else dict.fromkeys(_parents(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute("." * node.level + (node.module or ""), package)
+            found[base] = None
+            for alias in node.names:
+                found[f"{base}.{alias.name}"] = None
+    if calls:
+        found |= dict.fromkeys(_called(tree, package))
+    found.pop("", None)
+    return found
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _absolute(name: str, package: str) -> str:
+    level = len(name) - len(name.lstrip("."))
+    if level == 0:
+        return name
+    parts = package.split(".")
+    base = ".".join(parts[: len(parts) - level + 1])
+    return f"{base}.{name[level:]}".strip(".")
+
+
+def _submodules(package: str) -> list[str]:
+    """Return every module of an own package: which of them a star imports, its ``__all__`` says only when it is run."""
+    origin = origin_of(package)
+    if origin is None or not origin.own or origin.ours:
+        return []
+    found = {
+        entry.name.partition(".")[0]
+        for place in origin.search or ()
+        if os.path.isdir(place)
+        for entry in os.scandir(place)
+        if entry.name.endswith(".py") or (entry.is_dir() and entry.name.isidentifier())
+    }
+    return [f"{package}.{name}" for name in sorted(found - {"__init__", "__pycache__"})]
+
+
+def _called(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield the modules of ``importlib.import_module("literal")`` and ``__import__("literal")``."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", None))
+        given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+        if name in ("import_module", "__import__") and given and isinstance(given[0], ast.Constant):
+            literal = given[0].value
+            anchor = given[1].value if len(given) > 1 and isinstance(given[1], ast.Constant) else package
+            if isinstance(literal, str):
+                yield _absolute(literal, anchor if isinstance(anchor, str) else package)
+
+
+def _statements(tree: ast.AST, *, functions: bool) -> Iterator[ast.stmt]:
+    """Yield every statement at any depth; expressions hold no import, and skipping them makes this fast."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        if name == "body" and _never_runs(tree):
+            continue
+        for node in getattr(tree, name, ()):
+            if isinstance(node, ast.stmt):
+                yield node
+            if isinstance(node, ast.AST) and (
+                functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            ):
+                yield from _statements(node, functions=functions)
+
+
+def _never_runs(node: ast.AST) -> bool:
+    """Return whether it is ``if TYPE_CHECKING:``."""
+    test = getattr(node, "test", None)
+    return isinstance(node, ast.If) and getattr(test, "attr", getattr(test, "id", None)) == "TYPE_CHECKING"

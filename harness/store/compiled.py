@@ -1,0 +1,88 @@
+"""How numerical kernels are compiled: in one place, cached on disk where that can be, without the interpreter lock.
+
+Numba keeps compiled code beside the source or in the user's cache folder. Where neither can be written (a read-only
+installation, no home) it would refuse to import the module; here a private folder for temporary files takes its place,
+or every process compiles for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_DISTRIBUTION = "driftbench"
+
+
+def compiled(
+    *, error_model: Literal["python", "numpy"] = "python", inline: Literal["never", "always"] = "never"
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that compiles a function at its first call; without `fastmath`, sums keep their order.
+
+    Parameters
+    ----------
+    error_model
+        What division by zero does: ``python`` raises, ``numpy`` gives infinity or NaN.
+    inline
+        Whether the function is written into its callers.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        options = {"nogil": True, "error_model": error_model, "inline": inline}
+        try:
+            return _jit(function, cache=True, **options)
+        except RuntimeError as error:
+            if "locator" not in str(error):
+                raise
+        folder = _private_folder()
+        if folder is not None:
+            numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+            try:
+                found = _jit(function, cache=True, **options)
+                _tell(f"compiled code is kept in {folder}: neither the installation nor your home can be written.")
+                return found
+            except RuntimeError:
+                pass  # it cannot be written after all
+        _tell(
+            "compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to a folder of yours."
+        )
+        return _jit(function, **options)
+
+    return decorate
+
+
+def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    return cast("Callable[P, R]", numba.njit(**options)(function))
+
+
+@cache
+def _private_folder() -> Path | None:
+    """Return a folder for temporary files that is ours alone, or None: what lies there is run."""
+    user = os.getuid()
+    try:
+        top = Path(tempfile.gettempdir()) / f"{_DISTRIBUTION}-{user}"
+        folder = top / f"{metadata.version(_DISTRIBUTION)}-numba-{numba.__version__}"
+        top.mkdir(mode=0o700, exist_ok=True)
+        found = top.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or stat.S_IMODE(found.st_mode) & 0o077:
+            return None
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return folder
+
+
+@cache
+def _tell(message: str) -> None:
+    """Say something once; without a handler of the caller's own, logging prints warnings on standard error."""
+    logging.getLogger(__name__).warning("bench: %s", message)

@@ -1,0 +1,109 @@
+"""Objects as plain records, and what a class is called there: a name that stays when its file moves.
+
+The root package of a class may list names in a mapping ``PUBLIC_NAMES``: public name → module that holds the class now,
+and in ``FORMER_MODULES``: a module that earlier versions recorded → the public module. A class that is not listed is
+called after its own module. Moving a file changes one line here and no snapshot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+TARGET = "_target_"
+# Metadata of a field that was added after snapshots were blessed.
+LATER: Mapping[str, Any] = MappingProxyType({"later": True})
+
+
+def public_name(cls: type) -> str:
+    """Return what a class is called wherever it is recorded."""
+    own = f"{cls.__module__}.{cls.__qualname__}"
+    names = _table(cls.__module__, "PUBLIC_NAMES")
+    return next((name for name, module in names.items() if f"{module}.{name.rpartition('.')[2]}" == own), own)
+
+
+def module_of(name: str) -> str:
+    """Return the module that holds the class of a public, former or plain dotted name."""
+    current = _current(name)
+    return _table(current, "PUBLIC_NAMES").get(current, current.rpartition(".")[0])
+
+
+def with_public_names(recorded: Any) -> Any:
+    """Return a record whose every ``_target_`` has today's public name, so that old records stay comparable."""
+    if isinstance(recorded, Mapping):
+        return {
+            k: _current(v) if k == TARGET and isinstance(v, str) else with_public_names(v) for k, v in recorded.items()
+        }
+    return [with_public_names(v) for v in recorded] if isinstance(recorded, list) else recorded
+
+
+def _current(name: str) -> str:
+    module, _, cls = name.rpartition(".")
+    public = f"{_table(name, 'FORMER_MODULES').get(module, module)}.{cls}"
+    return public if public in _table(name, "PUBLIC_NAMES") else name
+
+
+def _table(name: str, table: str) -> Mapping[str, str]:
+    """Return a table of the root package of a dotted name; empty where it has none or cannot be imported."""
+    root = name.partition(".")[0]
+    if root not in sys.modules:
+        if root not in ("harness", "baselines"):
+            return {}
+        importlib.import_module(root)
+    found = getattr(sys.modules[root], table, None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def modules_of(*values: object) -> tuple[str, ...]:
+    """Return the modules of every object in built configuration, nested ones too, sorted: the code that it runs."""
+    found: set[str] = set()
+    waiting = [describe(value) for value in values]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            found |= {module_of(str(node[TARGET]))} if TARGET in node else set()
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return tuple(sorted(found))
+
+
+def describe(value: object) -> object:
+    """Return a built object as JSON-able data: every field, with the ``_target_`` of every object.
+
+    A field that is `LATER` is left out while it has its default: what was described before it existed stays equal.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_described(f, value)
+        }
+        return {TARGET: public_name(type(value)), **fields}
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, Path):
+        return value.as_posix()
+    attributes = {k: describe(v) for k, v in sorted(attributes_of(value).items()) if not k.startswith("_")}
+    return {TARGET: public_name(type(value)), **attributes}
+
+
+def _is_described(field: dataclasses.Field[Any], owner: object) -> bool:
+    return field.init and not ("later" in field.metadata and getattr(owner, field.name) == field.default)
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """Return name → value of an object's own attributes, those in ``__slots__`` too."""
+    slots: list[str] = []
+    for cls in type(value).__mro__:
+        given = vars(cls).get("__slots__", ())
+        slots += [given] if isinstance(given, str) else list(given)
+    found = {name: getattr(value, name) for name in slots if not name.startswith("__") and hasattr(value, name)}
+    return found | dict(getattr(value, "__dict__", {}))
