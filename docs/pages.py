@@ -73,7 +73,7 @@ def leaderboard() -> str:
 def commands() -> str:
     """Return the help of every command."""
     from harness.cli.main import build_parser
-    from harness.cli.tree import leaves
+    from harness.cli.shared import leaves
 
     parts = ["# Commands", "", "What `bench COMMAND --help` prints, without the list of configuration groups.", ""]
     for path, parser in leaves(build_parser()).items():
@@ -108,7 +108,7 @@ def configuration() -> str:
 
 def group(name: str) -> str:
     """Return every file of one group: what it is, each key with what it accepts, and the file itself."""
-    from harness.cli.help import OTHER_FOLDERS
+    from harness.cli.shared import OTHER_FOLDERS
     from harness.config import config_folder
 
     parts = [f"# {name}", ""]
@@ -161,9 +161,7 @@ def _processors() -> list[str]:
     lines = ["## Processors", *_OPENED, "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
     for cls in processors():
         keys = (f"`{o.name}` ({_plain(o.accepts)}; {_value(o.default)}): {o.meaning}" for o in options_of(cls))
-        lines.append(
-            f"| `harness.samples.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |"
-        )
+        lines.append(f"| `harness.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |")
     return [*lines, *_CLOSED]
 
 

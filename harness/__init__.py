@@ -21,19 +21,20 @@ __all__ = ["ExperimentResult", "PlainObserver", "run_experiment"]
 _CLASSES: Mapping[str, Mapping[str, str]] = {
     "harness.config": {"harness.config.records": "EvaluationConfig OutputConfig SamplesConfig WindowsConfig"},
     "harness.data": {
-        "harness.data.download": "DownloadSource",
-        "harness.data.qlib_bin": "QlibBinSource",
-        "harness.data.synthetic": "SyntheticMarket",
-        "harness.data.tabular": "TabularSource",
+        "harness.data.sources.download": "DownloadSource",
+        "harness.data.sources.qlib_bin": "QlibBinSource",
+        "harness.data.sources.synthetic": "SyntheticMarket",
+        "harness.data.sources.tabular": "TabularSource",
     },
     "harness.features": {
         "harness.features.feature_set": "Alpha158 Alpha360 Expressions",
         "harness.features.label": "ForwardReturn",
     },
     "harness.preprocess": {
-        "harness.samples.preprocess.cross_section": "CSRankNorm CSZScoreNorm CSZFillna ProcessInf",
-        "harness.samples.preprocess.elementwise": "Fillna TanhProcess DropnaLabel DropCol FilterCol",
-        "harness.samples.preprocess.fitted_norms": "RobustZScoreNorm ZScoreNorm MinMaxNorm",
+        "harness.samples.preprocess.processors": (
+            "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna TanhProcess DropnaLabel DropCol FilterCol"
+            " RobustZScoreNorm ZScoreNorm MinMaxNorm"
+        ),
         "harness.samples.preprocess.pipeline": "Pipeline",
     },
     "harness.evaluation": {"harness.evaluation.signal": "SignalEvaluation"},
@@ -42,7 +43,7 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
     "harness.execution": {
         "harness.execution.dask": "Dask",
         "harness.execution.local": "Local",
-        "harness.execution.serial": "Serial",
+        "harness.execution.task": "Serial",
     },
     "harness.tracking": {"harness.integrations.tracking.sink": "Mlflow NoTracking"},
 }
@@ -53,7 +54,20 @@ PUBLIC_NAMES: Mapping[str, str] = {
     for name in names.split()
 }
 # What earlier versions recorded as the module of such a class → its public module.
-FORMER_MODULES: Mapping[str, str] = {module: public for public, held in _CLASSES.items() for module in held}
+FORMER_MODULES: Mapping[str, str] = {
+    f"{public}.{module}": public
+    for public, modules in {
+        "harness.data": "download qlib_bin synthetic tabular",
+        "harness.features": "feature_set label",
+        "harness.preprocess": "cross_section elementwise fitted_norms pipeline",
+        "harness.evaluation": "signal",
+        "harness.portfolio": "topk_dropout",
+        "harness.significance": "bootstrap",
+        "harness.execution": "dask local serial",
+        "harness.tracking": "sink",
+    }.items()
+    for module in modules.split()
+}
 _MODULES = {"PlainObserver": "harness.execution.plain_progress"}
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from harness.cli import main
 from harness.cli.grid import show
 from harness.cli.tables import leaderboard_table
-from harness.evaluation.metric_records import COLUMNS
+from harness.evaluation.metrics import COLUMNS
 from harness.report.leaderboard import Leaderboard, Row
 from harness.snapshots.snapshot import read_snapshot
 

@@ -15,7 +15,7 @@ import pytest
 from harness.cli import main
 from harness.cli.completion import bash_script
 from harness.cli.main import build_parser
-from harness.cli.tree import leaves
+from harness.cli.shared import leaves
 
 COMMANDS = leaves(build_parser())
 NAMES = [" ".join(path) for path in COMMANDS]

@@ -16,7 +16,7 @@ import pytest
 from harness.cli import main
 from harness.config import ExperimentConfig, compose_config
 from harness.config.tolerances import Learned, load_tolerances
-from harness.data.panel_files import save_panel
+from harness.data.panel import save_panel
 from harness.errors import ConfigError
 from harness.execution.progress import Observer
 from harness.snapshots.baseline import Baselines

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import code_digest as module
-from harness import module_origin
 from harness.config.instantiate import locate
 from harness.errors import ConfigError
+from harness.store import code_digest as module
+from harness.store import module_origin
 from harness.store.artifacts import ArtifactStore, key_of
 from harness.store.code_digest import check_code_unchanged, code_digest, note_code, own_modules, user_code
 from harness.store.module_origin import origin_of

@@ -29,27 +29,21 @@ from harness.config.tolerances import (
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, SnapshotError
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
-from harness.report.comparison_output import metric_rows, summary, to_json, to_junit_xml
-from harness.snapshots.compare import (
-    Basis,
-    CaseVerdict,
-    Direction,
-    ExitCode,
-    MetricVerdict,
-    Verdict,
+from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.report.check_output import metric_rows, summary, to_json, to_junit_xml
+from harness.snapshots.comparison import (
     compare,
     differences,
-    explain_data_difference,
     failed,
-    learn,
     metric_leaves,
     orphaned,
     skipped,
     without_baseline,
-    worst_exit_code,
 )
+from harness.snapshots.data_difference import explain_data_difference
+from harness.snapshots.learning import learn
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import Basis, CaseVerdict, Direction, ExitCode, MetricVerdict, Verdict, worst_exit_code
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "regression"
 DIRECTIONS: Mapping[str, Direction] = METRIC_DIRECTIONS

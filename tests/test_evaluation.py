@@ -11,14 +11,12 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate
-from harness.evaluation.extra import Metric
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.evaluate import evaluate, evaluate_portfolio
+from harness.evaluation.metrics import METRIC_DIRECTIONS, Metric
 from harness.evaluation.portfolio import Rules, TopkDropout, backtest, risk_analysis
-from harness.evaluation.portfolio.evaluation import evaluate_portfolio
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import merge, read_series
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
+from harness.evaluation.year import merge, read_series
 
 TIMES, NAMES, START = 60, 20, 10
 SIGNAL = SignalEvaluation()

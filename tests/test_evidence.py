@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config.tolerances import Absolute, Tolerances
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.metrics import METRIC_DIRECTIONS
 from harness.evaluation.significance import calendar_years
-from harness.snapshots.compare import Verdict, compare
+from harness.snapshots.comparison import compare
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import Verdict
 from harness.store.artifacts import ArtifactStore, canonical_json, key_of
 from tests.significance.series import Doubles, autoregressive
 

@@ -10,8 +10,7 @@ import pytest
 
 from harness.config import EvaluationConfig, compose_config
 from harness.errors import ConfigError, DataError
-from harness.evaluation.extra import evaluate_extra
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation.metrics import METRIC_DIRECTIONS, evaluate_extra
 from harness.evaluation.predictions import Predictions
 from harness.evaluation.signal import SignalEvaluation
 from harness.store.records import describe

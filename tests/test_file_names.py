@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.store.file_names import file_name, file_twins, name_of_file
+from harness.store.files import file_name, file_twins, name_of_file
 from tests.data.odd_codes import FINE, ODD
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.atomic_folder import new_folder
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot, write_snapshot
 from harness.store.artifacts import ArtifactStore, key_of
-from harness.store.files import write_atomically, write_new
+from harness.store.files import new_folder, write_atomically, write_new
 
 SNAPSHOT = Snapshot("suite", "case", {"config": {}}, {"overall": {"IC": 0.1}}, {"code": {}})
 

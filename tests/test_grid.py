@@ -16,7 +16,7 @@ from rich.text import Text
 
 from harness.cli import grid, main
 from harness.cli.grid import Column, Grid, Row, printable, show
-from harness.evaluation.metric_records import COLUMNS
+from harness.evaluation.metrics import COLUMNS
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import read_snapshot
 

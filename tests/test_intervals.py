@@ -15,9 +15,9 @@ from harness.cli.tables import result_summary
 from harness.config import compose_config
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.intervals import ESTIMATES, Judged, intervals
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
-from harness.evaluation.record import Evaluation
+from harness.evaluation.metrics import METRIC_DIRECTIONS
 from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean
+from harness.evaluation.year import Evaluation
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.snapshot import Snapshot

@@ -13,8 +13,7 @@ from harness.data.source import Source
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run
 from harness.run.stages import panel_key_of
-from harness.store.artifacts import ArtifactStore, Key
-from harness.store.memory import Shelf
+from harness.store.artifacts import ArtifactStore, Key, Shelf
 
 SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=40", "label.horizon=5"]
 DDGDA = [

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config import compose_config
 from harness.execution.machine import machine, machine_name, parse_cpuinfo, threads
-from harness.snapshots.compare import environment
+from harness.snapshots.comparison import environment
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.records import modules_of
 

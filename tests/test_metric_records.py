@@ -15,18 +15,15 @@ from harness.cli.grid import show
 from harness.cli.tables import leaderboard_table, result_table
 from harness.config import compose_config
 from harness.errors import ConfigError
-from harness.evaluation.extra import check_extra
-from harness.evaluation.metric_records import COLUMNS, METRICS, MetricRecord, headings_of, own_metric
+from harness.evaluation.metrics import COLUMNS, METRICS, MetricRecord, check_extra, headings_of, own_metric
 from harness.report.cells import Cell, Report
-from harness.report.comparison_markdown import to_markdown
-from harness.report.exports import EXPORTS
-from harness.report.leaderboard import leaderboard
-from harness.report.published_tables import leaderboard_markdown, published_rows
-from harness.report.tables import leaderboard_rows
+from harness.report.check_output import to_markdown
+from harness.report.leaderboard import leaderboard, leaderboard_markdown, published_rows
+from harness.report.tables import EXPORTS, leaderboard_rows
 from harness.run.experiment import ExperimentResult
 from harness.run.sweep import CellResult, Outcome, plan_sweep
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import without_baseline
+from harness.snapshots.comparison import without_baseline
 from harness.snapshots.snapshot import Snapshot
 
 VALUES = {name: (-1) ** at * (0.01234567 + at / 9) for at, name in enumerate(COLUMNS)}

@@ -11,14 +11,11 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.evaluation.metric_records import own_metric
-from harness.report.comparison_markdown import to_markdown
-from harness.report.exports import EXPORTS
-from harness.report.leaderboard import Leaderboard, Row
-from harness.report.markdown import link, markdown_table, markdown_text
-from harness.report.published_tables import PublishedRow, leaderboard_markdown
-from harness.report.tables import Entry, Table
-from harness.snapshots.compare import failed
+from harness.evaluation.metrics import own_metric
+from harness.report.check_output import link, markdown_table, markdown_text, to_markdown
+from harness.report.leaderboard import Leaderboard, PublishedRow, Row, leaderboard_markdown
+from harness.report.tables import EXPORTS, Entry, Table
+from harness.snapshots.comparison import failed
 
 NASTY = [
     *("a|b", "a\\|b", "a\nb", "`code`", "# heading", "- item", "1. item", "---", "[red]x[/red]", "[a](b)", "![a](b)"),

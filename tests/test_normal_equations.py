@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from harness.errors import DataError, LookAheadError
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import GramBlocks, NormalEquations
-from harness.samples.gram.sums import CHUNK, SPAN
+from harness.samples.gram.equations import CHUNK, SPAN
 
 TIMES, WIDTH = 40, 5
 Doubles = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
 from harness.config.instantiate import alternatives, build_record, hints_of, join_key, locate, record_of
+from harness.config.overrides import main_groups
 from harness.config.schema import experiment_schema
-from harness.config.tree import main_groups
 from harness.errors import ConfigError
 from harness.errors.limits import bounds_of
 from harness.store.records import TARGET

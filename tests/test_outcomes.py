@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import worker
 from harness.cli import main
 from harness.config import ExperimentConfig
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError, refused_by_the_system
+from harness.run import worker
 from harness.run.sweep import CellResult, Outcome, exit_code, plan_sweep, run_sweep
 
 SMALL = ["data.instruments=10", "data.days=260", "data.members=8", "windows.step=40", "label.horizon=5"]
@@ -105,7 +105,7 @@ def test_a_full_disk_loses_its_own_cell_and_keeps_the_others(
             raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
         return whole(config, snapshot, folder)  # type: ignore[arg-type]
 
-    from harness import experiment
+    from harness.run import experiment
 
     whole = experiment._publish
     monkeypatch.setattr(experiment, "_publish", publish)

@@ -13,8 +13,8 @@ import pytest
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
+from harness.evaluation.evaluate import evaluate_portfolio
 from harness.evaluation.portfolio import TopkDropout, backtest, check_change, market_of
-from harness.evaluation.portfolio.evaluation import evaluate_portfolio
 from harness.evaluation.predictions import Predictions
 
 FREE = TopkDropout(

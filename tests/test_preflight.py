@@ -19,8 +19,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.signal import SignalEvaluation
 from harness.execution.progress import Silent
 from harness.run.experiment import run_experiment
-from harness.run.preflight import check
-from harness.run.schedule import resolve_windows
+from harness.run.schedule import check, resolve_windows
 from tests.test_evaluation import Both, market, signal
 
 NAMES, TIMES = 8, 300

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import code_digest, module_origin
 from harness.cli import main
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.provenance import Stopwatch, provenance
+from harness.store import code_digest, module_origin
 
 SMALL = ["data.instruments=16", "data.days=300", "data.members=12", "label.horizon=2", "windows.step=60"]
 MODEL = """\

@@ -15,8 +15,7 @@ from harness.config import Composer
 from harness.config.instantiate import build
 from harness.run.job import settings_of
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.regression import named_suite
-from harness.snapshots.suite import Case
+from harness.snapshots.suite import Case, named_suite
 from harness.store.artifacts import canonical_json
 from harness.store.records import describe, module_of, public_name, with_public_names
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SnapshotError
-from harness.report.published_tables import leaderboard_markdown, published_rows, refresh, stale
+from harness.report.leaderboard import leaderboard_markdown, published_rows, refresh, stale
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot
 

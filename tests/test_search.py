@@ -23,8 +23,8 @@ from harness.cli import main
 from harness.config import WindowsConfig, compose_config
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.data.synthetic import SyntheticMarket
-from harness.data.truncated import truncate
+from harness.data.source import truncate
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.errors import ConfigError, DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
@@ -32,7 +32,7 @@ from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.run.experiment import run, run_experiment
 from harness.run.search import SearchRequest, SearchResult, TrialResult, search
-from harness.run.search.period import validation_period
+from harness.run.search.result import validation_period
 from harness.run.search.space import read_space
 from harness.run.search.study import SeededStudy, open_study
 from harness.run.stages import Stages
@@ -206,7 +206,7 @@ def outcome(folder: Path, drop: list[str]) -> dict[str, Any]:
 
 KILLED = """
 import os, signal, sys
-import harness.run.search.judge as judge
+import harness.run.search.trials as judge
 from harness.cli import main
 left, name = int(sys.argv[1]), sys.argv[2]
 made = getattr(judge, name)
@@ -334,7 +334,7 @@ def test_ctrl_c_keeps_the_finished_trials(capsys: pytest.CaptureFixture[str], mo
         return run(*given, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("harness.run.search.judge.run", interrupted)
+        patched.setattr("harness.run.search.trials.run", interrupted)
         assert main(command) == 130
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err

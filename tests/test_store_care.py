@@ -16,7 +16,7 @@ from harness.cli import main
 from harness.errors import ArtifactError
 from harness.store.artifacts import ArtifactStore, Key, key_of
 from harness.store.care import chosen, damaged, entries, leftovers, remove, summary
-from harness.store.lease import Lease, lease_of
+from harness.store.locks import Lease, lease_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY

@@ -12,9 +12,9 @@ from harness.config import compose_config, config_folder
 from harness.config.tolerances import Absolute, Tolerances, load_tolerances
 from harness.errors import ConfigError
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import ExitCode, Problem, Verdict, worst_exit_code
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.suite import Case, Standard, Suite, load_suite, run_suite
+from harness.snapshots.verdicts import ExitCode, Problem, Verdict, worst_exit_code
 
 SUITE = Suite("smoke", "default", (Case("a", ("x=1",)), Case("b", ("x=2",))))
 SUITES = sorted((config_folder() / "suites").glob("*.yaml"))

@@ -22,14 +22,12 @@ from harness.evaluation.significance import Bootstrap, probability_of_backtest_o
 from harness.report.leaderboard import leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.sweep import CellResult, Outcome, plan_sweep
+from harness.run.sweep_columns import caption, mark, name_mark
 from harness.run.sweep_statistics import (
     Candidate,
     candidates_of,
-    caption,
     differences_to,
-    mark,
     market_regimes,
-    name_mark,
     references,
     regimes_at,
     statistics_of,

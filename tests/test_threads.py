@@ -13,9 +13,8 @@ import sklearn.ensemble  # noqa: F401 - loads OpenMP, so that there is something
 from threadpoolctl import threadpool_info
 
 from harness.config import compose_config
-from harness.execution.process_threads import thread_limits
 from harness.execution.progress import Silent
-from harness.execution.threads import THREAD_VARIABLES, one_blas_thread, thread_limit
+from harness.execution.threads import THREAD_VARIABLES, one_blas_thread, thread_limit, thread_limits
 from harness.run.experiment import run
 from harness.store.artifacts import ArtifactStore
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from harness.execution.progress import Silent
-from harness.execution.time_left import Countdown, TimeLeft
+from harness.execution.progress import Countdown, Silent, TimeLeft
 
 
 def test_kinds_that_take_very_different_times_are_kept_apart() -> None:

@@ -11,8 +11,7 @@ from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.execution.progress import Silent
 from harness.run.experiment import run
-from harness.samples.table import Reads, RowIndex, SampleTable
-from harness.samples.view_log import Artefact, ViewLog
+from harness.samples.table import Artefact, Reads, RowIndex, SampleTable, ViewLog
 
 
 def table(times: int = 20, look_ahead: int = 3) -> SampleTable:

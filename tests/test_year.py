@@ -13,15 +13,13 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate
+from harness.evaluation.evaluate import evaluate, evaluate_portfolio
 from harness.evaluation.intervals import Judged, intervals
 from harness.evaluation.portfolio import backtest
-from harness.evaluation.portfolio.evaluation import evaluate_portfolio
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import merge
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 from harness.evaluation.significance import Bootstrap
-from harness.evaluation.year import year_of
+from harness.evaluation.year import merge, year_of
 from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
 from tests.test_evaluation import STRATEGY, Both, market, signal
 

@@ -26,19 +26,13 @@ class GradualForgetting:
     ``exponential`` (Klinkenberg, *Learning drifting concepts: example selection vs. example weighting*, 2004):
     ½ to the power of age · step / `half_life`.
 
-    Attributes
-    ----------
-    kind
-        The shape of the decay.
-    fade
-        ``linear`` only: share of its weight that the oldest block loses, in (0, 1].
-    half_life
-        ``exponential`` only: periods (trading days of daily data) in which the weight halves, > 0.
+    Attributes:
+        kind: The shape of the decay.
+        fade: ``linear`` only: share of its weight that the oldest block loses, in (0, 1].
+        half_life: ``exponential`` only: periods (trading days of daily data) in which the weight halves, > 0.
 
-    Raises
-    ------
-    ConfigError
-        When the number that `kind` needs is missing or impossible, or the other one is given.
+    Raises:
+        ConfigError: When the number that `kind` needs is missing or impossible, or the other one is given.
     """
 
     kind: Literal["linear", "exponential"]
@@ -73,14 +67,10 @@ class GradualForgetting:
 class Decay:
     """A decay on a grid of blocks.
 
-    Attributes
-    ----------
-    rule
-        The shape.
-    start
-        Calendar position where block 0 begins.
-    step
-        Times per block.
+    Attributes:
+        rule: The shape.
+        start: Calendar position where block 0 begins.
+        step: Times per block.
     """
 
     rule: GradualForgetting

@@ -78,40 +78,24 @@ class CatBoost:
     validation loss too. Features may be missing. qlib's benchmark draws rows by a Poisson bootstrap, which CatBoost has
     on GPUs only; here it is Bernoulli's with the same share.
 
-    Attributes
-    ----------
-    loss
-        What is minimised, and what early stopping watches (the root of it for ``mse``).
-    learning_rate
-        Shrinkage of each tree, > 0.
-    grow_policy
-        ``SymmetricTree``, ``Depthwise``, or ``Lossguide``, which alone heeds `num_leaves`.
-    max_depth
-        Largest depth of a tree.
-    num_leaves
-        Most leaves of a tree; None unless the policy is ``Lossguide``.
-    bootstrap_type
-        How rows are drawn for each tree; ``No`` uses all.
-    subsample
-        Their share in (0, 1]; None when all are used.
-    num_boost_round
-        Most trees to grow.
-    early_stopping_rounds
-        Stop when the validation loss has not fallen for that many trees, and keep the trees up to its minimum. None
-        grows all trees and needs no validation segment.
-    seed
-        For the choice of rows and the noise of the scores.
-    threads
-        A fixed number, so that results do not depend on the machine.
-    include_valid
-        Train on the validation segment too; only without early stopping.
-    extra
-        Further CatBoost parameters by CatBoost's names, such as ``l2_leaf_reg``.
+    Attributes:
+        loss: What is minimised, and what early stopping watches (the root of it for ``mse``).
+        learning_rate: Shrinkage of each tree, > 0.
+        grow_policy: ``SymmetricTree``, ``Depthwise``, or ``Lossguide``, which alone heeds `num_leaves`.
+        max_depth: Largest depth of a tree.
+        num_leaves: Most leaves of a tree; None unless the policy is ``Lossguide``.
+        bootstrap_type: How rows are drawn for each tree; ``No`` uses all.
+        subsample: Their share in (0, 1]; None when all are used.
+        num_boost_round: Most trees to grow.
+        early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
+            to its minimum. None grows all trees and needs no validation segment.
+        seed: For the choice of rows and the noise of the scores.
+        threads: A fixed number, so that results do not depend on the machine.
+        include_valid: Train on the validation segment too; only without early stopping.
+        extra: Further CatBoost parameters by CatBoost's names, such as ``l2_leaf_reg``.
 
-    Raises
-    ------
-    ConfigError
-        For an impossible value, or a key of `extra` that repeats another.
+    Raises:
+        ConfigError: For an impossible value, or a key of `extra` that repeats another.
     """
 
     supports_weights: ClassVar[bool] = True
@@ -178,12 +162,10 @@ class CatBoost:
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedCatBoost:
         """Grow trees on `train`, stop on `valid`.
 
-        Raises
-        ------
-        ConfigError
-            When it stops early and there is no `valid`, CatBoost refuses its parameters, or it is not installed.
-        DataError
-            When a period has no usable row.
+        Raises:
+            ConfigError: When it stops early and there is no `valid`, CatBoost refuses its parameters, or it is not
+                installed.
+            DataError: When a period has no usable row.
         """
         library = import_extra("catboost", "catboost")
         train_rows, valid_rows = learning_rows(self, train, valid)
@@ -207,14 +189,10 @@ class CatBoost:
 class FittedCatBoost:
     """Trees up to the best round; the value is CatBoost's own binary format, from which they are read back exactly.
 
-    Parameters
-    ----------
-    content
-        The model in CatBoost's binary format.
-    feature_names
-        The F features, in column order.
-    threads
-        For prediction.
+    Args:
+        content: The model in CatBoost's binary format.
+        feature_names: The F features, in column order.
+        threads: For prediction.
     """
 
     def __init__(self, content: bytes, feature_names: tuple[str, ...], threads: int) -> None:

@@ -21,19 +21,13 @@ Scalar = bool | int | float | str
 class Rows:
     """The m rows of one learning period that have a label; F features.
 
-    Attributes
-    ----------
-    features
-        (m, F) float32, the table's own memory: a read-only slice.
-    label
-        (m,) float32, finite; a read-only slice too.
-    weights
-        (m,) float64, not all 0, or None when all rows count alike.
+    Attributes:
+        features: (m, F) float32, the table's own memory: a read-only slice.
+        label: (m,) float32, finite; a read-only slice too.
+        weights: (m,) float64, not all 0, or None when all rows count alike.
 
-    Raises
-    ------
-    DataError
-        When there is no row, a label is infinite, or no row counts.
+    Raises:
+        DataError: When there is no row, a label is infinite, or no row counts.
     """
 
     features: Floats
@@ -62,10 +56,8 @@ class Rows:
 def learning_rows(model: Model, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
     """Return the rows to fit on and, for a model that stops early, the rows to stop on.
 
-    Raises
-    ------
-    ConfigError
-        When the model stops early and there is no validation segment.
+    Raises:
+        ConfigError: When the model stops early and there is no validation segment.
     """
     if not model.needs_valid:
         return Rows.of(train, "train"), None
@@ -82,10 +74,8 @@ def learning_rows(model: Model, train: LearnSet, valid: LearnSet | None) -> tupl
 def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
     """Refuse (m, F') features when the model was fitted on F others.
 
-    Raises
-    ------
-    DataError
-        When F' ≠ F.
+    Raises:
+        DataError: When F' ≠ F.
     """
     if features.ndim != 2 or features.shape[1] != len(feature_names):
         raise DataError(
@@ -98,10 +88,8 @@ def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
 def check_stopping(include_valid: bool, early_stopping_rounds: int | None) -> None:
     """Refuse to train on the segment that stops the training.
 
-    Raises
-    ------
-    ConfigError
-        When both are asked for.
+    Raises:
+        ConfigError: When both are asked for.
     """
     if include_valid and early_stopping_rounds is not None:
         raise ConfigError(
@@ -115,19 +103,13 @@ def check_stopping(include_valid: bool, early_stopping_rounds: int | None) -> No
 def check_extra(extra: Mapping[str, Scalar], owned: Mapping[str, str], aliases: Mapping[str, str]) -> None:
     """Refuse keys of `extra` that would overwrite, or repeat, what a model sets itself.
 
-    Parameters
-    ----------
-    extra
-        Further parameters of a library, by its own names.
-    owned
-        Library's name → the model's field (or a reason) for everything the model sets.
-    aliases
-        Other spelling → the library's name.
+    Args:
+        extra: Further parameters of a library, by its own names.
+        owned: Library's name → the model's field (or a reason) for everything the model sets.
+        aliases: Other spelling → the library's name.
 
-    Raises
-    ------
-    ConfigError
-        When a key is owned, or two keys name the same parameter.
+    Raises:
+        ConfigError: When a key is owned, or two keys name the same parameter.
     """
     seen: dict[str, str] = {}
     for key in extra:
@@ -149,10 +131,8 @@ def check_extra(extra: Mapping[str, Scalar], owned: Mapping[str, str], aliases: 
 def import_extra(library: str, extra: str) -> ModuleType:
     """Return an optional library.
 
-    Raises
-    ------
-    ConfigError
-        When it is not installed; names the extra that brings it.
+    Raises:
+        ConfigError: When it is not installed; names the extra that brings it.
     """
     try:
         return importlib.import_module(library)

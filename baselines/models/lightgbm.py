@@ -52,45 +52,27 @@ class LightGBM:
     deterministic order, by a fixed number of threads. As in qlib, weights count in the validation loss too. Features
     may be missing.
 
-    Attributes
-    ----------
-    loss
-        What is minimised, and what early stopping watches.
-    learning_rate
-        Shrinkage of each tree, > 0.
-    num_leaves
-        Most leaves of a tree.
-    max_depth
-        Largest depth of a tree; −1 is unlimited.
-    colsample_bytree
-        Share of the features that each tree may use, in (0, 1].
-    subsample
-        Share of the rows that a tree sees, in (0, 1]; only with a `subsample_freq`.
-    subsample_freq
-        Rows are drawn every so many trees; with 0 all rows are used, whatever the share. qlib's benchmark sets a share
-        but no frequency, so its share has no effect.
-    lambda_l1
-        Penalty on the absolute leaf values.
-    lambda_l2
-        Penalty on the squared leaf values.
-    num_boost_round
-        Most trees to grow.
-    early_stopping_rounds
-        Stop when the validation loss has not fallen for that many trees, and keep the trees up to its minimum. None
-        grows all trees and needs no validation segment.
-    seed
-        For the choice of features and rows; None takes LightGBM's own fixed seeds, as qlib does.
-    threads
-        A fixed number, so that results do not depend on the machine.
-    include_valid
-        Train on the validation segment too; only without early stopping.
-    extra
-        Further LightGBM parameters by LightGBM's names, such as ``min_data_in_leaf``.
+    Attributes:
+        loss: What is minimised, and what early stopping watches.
+        learning_rate: Shrinkage of each tree, > 0.
+        num_leaves: Most leaves of a tree.
+        max_depth: Largest depth of a tree; −1 is unlimited.
+        colsample_bytree: Share of the features that each tree may use, in (0, 1].
+        subsample: Share of the rows that a tree sees, in (0, 1]; only with a `subsample_freq`.
+        subsample_freq: Rows are drawn every so many trees; with 0 all rows are used, whatever the share. qlib's
+            benchmark sets a share but no frequency, so its share has no effect.
+        lambda_l1: Penalty on the absolute leaf values.
+        lambda_l2: Penalty on the squared leaf values.
+        num_boost_round: Most trees to grow.
+        early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
+            to its minimum. None grows all trees and needs no validation segment.
+        seed: For the choice of features and rows; None takes LightGBM's own fixed seeds, as qlib does.
+        threads: A fixed number, so that results do not depend on the machine.
+        include_valid: Train on the validation segment too; only without early stopping.
+        extra: Further LightGBM parameters by LightGBM's names, such as ``min_data_in_leaf``.
 
-    Raises
-    ------
-    ConfigError
-        For an impossible value, or a key of `extra` that is unknown or repeats another.
+    Raises:
+        ConfigError: For an impossible value, or a key of `extra` that is unknown or repeats another.
     """
 
     supports_weights: ClassVar[bool] = True
@@ -148,12 +130,9 @@ class LightGBM:
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLightGBM:
         """Grow trees on `train`, stop on `valid`.
 
-        Raises
-        ------
-        ConfigError
-            When it stops early and there is no `valid`.
-        DataError
-            When a period has no usable row.
+        Raises:
+            ConfigError: When it stops early and there is no `valid`.
+            DataError: When a period has no usable row.
         """
         train_rows, valid_rows = learning_rows(self, train, valid)
         data = _dataset(train_rows)
@@ -179,14 +158,10 @@ class LightGBM:
 class FittedLightGBM:
     """Trees up to the best round; the value is LightGBM's own text, from which the trees are read back exactly.
 
-    Parameters
-    ----------
-    text
-        The model in LightGBM's text format.
-    feature_names
-        The F features, in column order.
-    threads
-        For prediction.
+    Args:
+        text: The model in LightGBM's text format.
+        feature_names: The F features, in column order.
+        threads: For prediction.
     """
 
     def __init__(self, text: str, feature_names: tuple[str, ...], threads: int) -> None:

@@ -41,21 +41,14 @@ class Linear:
     features are linearly dependent the rows leave directions of θ open: ols is 0 in them, nnls and lasso take the
     smallest that their own terms allow, and the fitted model's `rank` and `condition` say so.
 
-    Attributes
-    ----------
-    estimator
-        Which of them.
-    alpha
-        Strength of the penalty of ridge and lasso; the others have none.
-    fit_intercept
-        Fit b; it is not penalised.
-    include_valid
-        Take the validation segment into training, as nothing here is stopped early.
+    Attributes:
+        estimator: Which of them.
+        alpha: Strength of the penalty of ridge and lasso; the others have none.
+        fit_intercept: Fit b; it is not penalised.
+        include_valid: Take the validation segment into training, as nothing here is stopped early.
 
-    Raises
-    ------
-    ConfigError
-        When ridge or lasso have no positive penalty.
+    Raises:
+        ConfigError: When ridge or lasso have no positive penalty.
     """
 
     estimator: Literal["ols", "ridge", "nnls", "lasso"] = "ridge"
@@ -76,11 +69,9 @@ class Linear:
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
         """Solve for θ and b on `train`; `valid` is not looked at.
 
-        Raises
-        ------
-        DataError
-            When features are missing or infinite (they are named), a label is infinite, no row counts, or the solver
-            does not converge.
+        Raises:
+            DataError: When features are missing or infinite (they are named), a label is infinite, no row counts, or
+                the solver does not converge.
         """
         equations = train.normal_equations()
         _check(equations, train.feature_names)
@@ -113,12 +104,9 @@ class Linear:
 class FittedLinear:
     """Coefficients, with the rank and condition of the system they solve.
 
-    Attributes
-    ----------
-    feature_names
-        The F features, in the order of the coefficients.
-    solution
-        θ (F,) float64, intercept, rank and condition.
+    Attributes:
+        feature_names: The F features, in the order of the coefficients.
+        solution: θ (F,) float64, intercept, rank and condition.
     """
 
     feature_names: tuple[str, ...]
@@ -130,10 +118,8 @@ class FittedLinear:
         Each is summed in float64, feature after feature, so that it depends on its own row alone: neither the number of
         rows nor of threads changes a bit.
 
-        Raises
-        ------
-        DataError
-            When the number of features is another than at fitting.
+        Raises:
+            DataError: When the number of features is another than at fitting.
         """
         check_width(features, self.feature_names)
         return _predict(np.ascontiguousarray(features), self.solution.theta, self.solution.intercept)

@@ -37,42 +37,26 @@ class MLP:
     qlib's ``DNNModelPytorch`` differs: it draws batches with replacement, normalises within each (so that a row of
     weight 0 still counts), does not divide by the mean weight, and lowers the learning rate on a plateau.
 
-    Attributes
-    ----------
-    hidden_sizes
-        Width of each hidden layer; empty makes a linear model.
-    activation
-        Between the layers.
-    dropout
-        Share of the hidden units left out in training, in [0, 1].
-    loss
-        What is minimised, and what early stopping watches.
-    optimizer
-        ``adam`` penalises through the gradient, ``adamw`` decays the parameters, ``sgd`` has no momentum.
-    lr
-        Learning rate.
-    weight_decay
-        Strength of the penalty on the parameters.
-    batch_size
-        Rows per update.
-    max_epochs
-        Most passes over the rows.
-    early_stopping_rounds
-        Stop when the validation loss has not fallen for that many epochs, and keep the best epoch's parameters. None
-        trains all epochs and needs no validation segment.
-    seed
-        For initialisation, dropout and the order of rows.
-    device
-        Where it is trained. ``auto`` takes a GPU when there is one; results of different devices differ by rounding.
-    threads
-        A fixed number on the CPU, so that results do not depend on the machine; restored after each call.
-    include_valid
-        Train on the validation segment too; only without early stopping.
+    Attributes:
+        hidden_sizes: Width of each hidden layer; empty makes a linear model.
+        activation: Between the layers.
+        dropout: Share of the hidden units left out in training, in [0, 1].
+        loss: What is minimised, and what early stopping watches.
+        optimizer: ``adam`` penalises through the gradient, ``adamw`` decays the parameters, ``sgd`` has no momentum.
+        lr: Learning rate.
+        weight_decay: Strength of the penalty on the parameters.
+        batch_size: Rows per update.
+        max_epochs: Most passes over the rows.
+        early_stopping_rounds: Stop when the validation loss has not fallen for that many epochs, and keep the best
+            epoch's parameters. None trains all epochs and needs no validation segment.
+        seed: For initialisation, dropout and the order of rows.
+        device: Where it is trained. ``auto`` takes a GPU when there is one; results of different devices differ by
+            rounding.
+        threads: A fixed number on the CPU, so that results do not depend on the machine; restored after each call.
+        include_valid: Train on the validation segment too; only without early stopping.
 
-    Raises
-    ------
-    ConfigError
-        For an impossible value.
+    Raises:
+        ConfigError: For an impossible value.
     """
 
     supports_weights: ClassVar[bool] = True
@@ -105,12 +89,10 @@ class MLP:
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
         """Train on `train`, stop on `valid`.
 
-        Raises
-        ------
-        ConfigError
-            When it stops early and there is no `valid`, the loss overflows, or torch or the device is missing.
-        DataError
-            When a period has no usable row, or a feature is missing or infinite; names the features.
+        Raises:
+            ConfigError: When it stops early and there is no `valid`, the loss overflows, or torch or the device is
+                missing.
+            DataError: When a period has no usable row, or a feature is missing or infinite; names the features.
         """
         import_extra("torch", "torch")
         train_rows, valid_rows = learning_rows(self, train, valid)
@@ -139,14 +121,10 @@ class MLP:
 class FittedMLP:
     """A trained network. It predicts on the CPU, wherever it was trained, so that a reloaded one gives the same bits.
 
-    Parameters
-    ----------
-    model
-        What it was trained by.
-    network
-        The trained parameters, on the CPU.
-    feature_names
-        The F features, in column order.
+    Args:
+        model: What it was trained by.
+        network: The trained parameters, on the CPU.
+        feature_names: The F features, in column order.
     """
 
     def __init__(self, model: MLP, network: torch.nn.Sequential, feature_names: tuple[str, ...]) -> None:
@@ -157,10 +135,8 @@ class FittedMLP:
     def predict(self, features: Floats) -> Floats:
         """Return (m,) float32 predictions for (m, F) float32 features; a row's does not depend on later rows.
 
-        Raises
-        ------
-        DataError
-            When a feature is missing or infinite; names the features.
+        Raises:
+            DataError: When a feature is missing or infinite; names the features.
         """
         check_width(features, self.feature_names)
         _refuse_undefined(features, self.feature_names)

@@ -43,10 +43,8 @@ def isolated_torch(seed: int, threads: int, device: torch.device) -> Iterator[No
 def pick_device(name: str) -> torch.device:
     """Return the device that ``cpu``, ``cuda`` or ``auto`` means here.
 
-    Raises
-    ------
-    ConfigError
-        For ``cuda`` without a GPU that torch can use.
+    Raises:
+        ConfigError: For ``cuda`` without a GPU that torch can use.
     """
     import torch
 
@@ -71,10 +69,8 @@ def build_network(hidden_sizes: tuple[int, ...], activation: str, dropout: float
 def train_network(model: MLP, train: Rows, valid: Rows | None, device: torch.device) -> torch.nn.Sequential:
     """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`.
 
-    Raises
-    ------
-    ConfigError
-        When the loss overflows.
+    Raises:
+        ConfigError: When the loss overflows.
     """
     import torch
 

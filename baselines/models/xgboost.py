@@ -68,38 +68,23 @@ class XGBoost:
     Two fits on the same rows with the same seed and threads give the same bits. As in qlib, weights count in the
     validation loss too; they also shape the histograms' bins. Features may be missing, but not infinite.
 
-    Attributes
-    ----------
-    loss
-        What is minimised, and what early stopping watches (the root of it for ``mse``).
-    learning_rate
-        Shrinkage of each tree, > 0.
-    max_depth
-        Largest depth of a tree; 0 is unlimited.
-    max_bin
-        Most bins per feature.
-    colsample_bytree
-        Share of the features that each tree may use, in (0, 1].
-    subsample
-        Share of the rows that each tree sees, in (0, 1].
-    num_boost_round
-        Most trees to grow.
-    early_stopping_rounds
-        Stop when the validation loss has not fallen for that many trees, and keep the trees up to its minimum. None
-        grows all trees and needs no validation segment.
-    seed
-        For the choice of features and rows.
-    threads
-        A fixed number, so that results do not depend on the machine.
-    include_valid
-        Train on the validation segment too; only without early stopping.
-    extra
-        Further XGBoost parameters by XGBoost's names, such as ``lambda``.
+    Attributes:
+        loss: What is minimised, and what early stopping watches (the root of it for ``mse``).
+        learning_rate: Shrinkage of each tree, > 0.
+        max_depth: Largest depth of a tree; 0 is unlimited.
+        max_bin: Most bins per feature.
+        colsample_bytree: Share of the features that each tree may use, in (0, 1].
+        subsample: Share of the rows that each tree sees, in (0, 1].
+        num_boost_round: Most trees to grow.
+        early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
+            to its minimum. None grows all trees and needs no validation segment.
+        seed: For the choice of features and rows.
+        threads: A fixed number, so that results do not depend on the machine.
+        include_valid: Train on the validation segment too; only without early stopping.
+        extra: Further XGBoost parameters by XGBoost's names, such as ``lambda``.
 
-    Raises
-    ------
-    ConfigError
-        For an impossible value, or a key of `extra` that repeats another.
+    Raises:
+        ConfigError: For an impossible value, or a key of `extra` that repeats another.
     """
 
     supports_weights: ClassVar[bool] = True
@@ -148,12 +133,10 @@ class XGBoost:
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedXGBoost:
         """Grow trees on `train`, stop on `valid`.
 
-        Raises
-        ------
-        ConfigError
-            When it stops early and there is no `valid`, `extra` has an unknown key, or the library is not installed.
-        DataError
-            When a period has no usable row, or an infinite feature.
+        Raises:
+            ConfigError: When it stops early and there is no `valid`, `extra` has an unknown key, or the library is not
+                installed.
+            DataError: When a period has no usable row, or an infinite feature.
         """
         xgb = import_extra("xgboost", "xgboost")
         train_rows, valid_rows = learning_rows(self, train, valid)
@@ -214,14 +197,10 @@ class XGBoost:
 class FittedXGBoost:
     """Trees up to the best round; the value is XGBoost's own binary JSON, from which they are read back exactly.
 
-    Parameters
-    ----------
-    content
-        The model as Universal Binary JSON.
-    feature_names
-        The F features, in column order.
-    threads
-        For prediction.
+    Args:
+        content: The model as Universal Binary JSON.
+        feature_names: The F features, in column order.
+        threads: For prediction.
     """
 
     def __init__(self, content: bytes, feature_names: tuple[str, ...], threads: int) -> None:

@@ -1,8 +1,8 @@
 """Audits: prove that nothing used the future, and price it where it did. An outsider: nothing below imports it."""
 
 from harness.audit.audit import audit, audit_result, run_audited, with_verdict
+from harness.audit.cost import Price, prices
 from harness.audit.poison import PoisonedSource, poison, poisoned
-from harness.audit.price import Price, prices
 from harness.audit.verdict import Check, Finding, Frontier, Level, Outcome, Verdict
 
 __all__ = [

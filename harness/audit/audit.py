@@ -9,11 +9,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from harness.audit.futures import Futures
+from harness.audit.futures import Futures, Splice
 from harness.audit.memory import changed_numbers, kept_data, numbers_of
-from harness.audit.outside import Outside
-from harness.audit.replay import Replay, Unreal
-from harness.audit.splice import Splice
+from harness.audit.replay import Outside, Replay, Unreal
 from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
@@ -23,9 +21,8 @@ from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult, run
 from harness.run.job import Job
 from harness.snapshots.snapshot import Snapshot, write_snapshot
-from harness.store.artifacts import ArtifactStore
+from harness.store.artifacts import ArtifactStore, Shelf
 from harness.store.files import scratch_folder
-from harness.store.memory import Shelf
 
 _MEMORY = "is everything that is learned in what `fit` returns?"
 _OUTSIDE = "do fitting and predicting read nothing but their arguments?"
@@ -42,24 +39,17 @@ def audit(
 ) -> Verdict:
     """Run a configuration, or find its result in the store, and audit it.
 
-    Parameters
-    ----------
-    config
-        What to audit; a user's own classes are black boxes.
-    level
-        ``none``; ``static``: what a finished run tells; ``sampled``: two poisoned futures; ``full``: a poisoned future
-        after every decision, and every other check.
-    observer
-        Told about progress.
-    store
-        The artifact store; the configured one by default.
-    cuts
-        How many decisions a full audit looks at, evenly spread over the windows; every one by default.
+    Args:
+        config: What to audit; a user's own classes are black boxes.
+        level: ``none``; ``static``: what a finished run tells; ``sampled``: two poisoned futures; ``full``: a poisoned
+            future after every decision, and every other check.
+        observer: Told about progress.
+        store: The artifact store; the configured one by default.
+        cuts: How many decisions a full audit looks at, evenly spread over the windows; every one by default.
 
-    Raises
-    ------
-    HarnessError
-        When the harness refuses the configuration for another reason than a look ahead, which is a finding.
+    Raises:
+        HarnessError: When the harness refuses the configuration for another reason than a look ahead, which is a
+            finding.
     """
     observer = observer or Silent()
     before = _numbers(config)
@@ -129,9 +119,8 @@ def run_audited(
 
     Parameters as in `harness.run.experiment.run`.
 
-    Returns
-    -------
-    The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
+    Returns:
+        The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
     """
     before = _numbers(config)
     result = run(config, observer, store, shelf=shelf, shared=shared)

@@ -7,16 +7,149 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from harness.audit.poison import loaded_once, poisoned
 from harness.audit.replay import Replay
-from harness.audit.splice import Splice
+from harness.config import ExperimentConfig
 from harness.config.contracts import traits_of
+from harness.data.calendar import Calendar
+from harness.data.panel import Panel
 from harness.data.source import Source
+from harness.errors import DataError
 from harness.evaluation.predictions import Predictions
+from harness.features.engine import compute_expression, compute_features
 from harness.run.experiment import ExperimentResult, run
 from harness.samples.interfaces import AdaptationTraits
+from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.samples.windows import Window
 from harness.store.artifacts import ArtifactStore
+
+Floats = npt.NDArray[np.float32]
+
+_MARGIN = 250  # times computed before those that are wanted, so that windows are full
+
+
+@dataclass(eq=False)
+class Splice:
+    """Makes the table of a poisoned panel from that of the real one.
+
+    The features of times up to a cut are taken from the real table only once they have been reproduced, bit for bit,
+    by a computation that was handed nothing beyond the cut: the panel truncated there, not a poisoned one. So they are
+    a function of data that the poison left as they are. What cannot be proved that way is not spliced.
+
+    Attributes:
+        config: Says what features and label are.
+        panel, table: The real ones.
+    """
+
+    config: ExperimentConfig
+    panel: Panel
+    table: SampleTable
+    _proved: int = field(default=0)
+    _refuted: bool = field(default=False)
+
+    def of(self, panel: Panel, cut: int) -> SampleTable | None:
+        """Return the table of `panel`, whose future after position `cut` is another one.
+
+        None when its past differs from the real one, or when the real table's past is not proved to be made of the
+        past alone: then the table must be computed from the poisoned panel, and shows what it shows.
+        """
+        start = cut + 1
+        if start >= len(panel.calendar) or not _same_past(self.panel, panel, start) or not self._is_causal(start):
+            return None
+        index = index_rows(panel, listed=self.config.samples.rows == "listed")
+        kept = int(self.table.index.offsets[start])
+        if not _same_rows(index, self.table.index, start):
+            return None
+        future = self._features(panel, index, start, len(panel.calendar))
+        if future is None:
+            return None
+        features = np.empty((int(index.offsets[-1]), len(self.table.feature_names)), dtype=np.float32)
+        features[:kept], features[kept:] = self.table.features[:kept], future
+        return replace(self.table, index=index, features=features, label=self._label(panel, index))
+
+    def _is_causal(self, stop: int) -> bool:
+        """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
+        if self._refuted:
+            return False
+        if stop > self._proved:
+            # From the last proof on is enough where windows are short; else from the first time.
+            if not (self._reproduced(self._proved, stop) or (self._proved > 0 and self._reproduced(0, stop))):
+                self._refuted = True
+                return False
+            self._proved = stop
+        return True
+
+    def _reproduced(self, start: int, stop: int) -> bool:
+        rows = self.table.index.rows(start, stop)
+        again = self._features(_truncated(self.panel, 0, stop), self.table.index, start, stop)
+        return again is not None and _same_bits(again, self.table.features[rows])
+
+    def _features(self, panel: Panel, index: RowIndex, start: int, stop: int) -> Floats | None:
+        """Return the features of positions [start, stop) in the real table's columns; None when others have values."""
+        names, first = self.table.feature_names, max(start - _MARGIN, 0)
+        rows = index.rows(start, stop)
+        values = np.full((rows.stop - rows.start, len(names)), np.nan, dtype=np.float32)
+        if rows.stop == rows.start:
+            return values
+        offsets = np.concatenate([np.zeros(start - first, dtype=np.int64), index.local_offsets(start, stop)])
+        try:
+            made = compute_features(
+                _truncated(panel, first, stop), self.config.features.feature_set(), offsets, index.codes[rows]
+            )
+        except DataError:
+            return None
+        columns = {name: at for at, name in enumerate(names)}
+        if not columns.keys() >= set(made.names):
+            return None
+        values[:, [columns[name] for name in made.names]] = made.values
+        return values
+
+    def _label(self, panel: Panel, index: RowIndex) -> Floats:
+        values = compute_expression(panel, self.config.label.expression_text)  # (T, N)
+        label = values[index.times(0, len(panel.calendar)), index.codes]
+        return np.where(np.isfinite(label), label, np.float32(np.nan))
+
+
+def _truncated(panel: Panel, start: int, stop: int) -> Panel:
+    """Return the panel of positions [start, stop): what lies outside is not in it."""
+    if (start, stop) == (0, len(panel.calendar)):
+        return panel
+    return replace(
+        panel,
+        calendar=Calendar(panel.calendar.times[start:stop]),
+        fields={name: np.array(values[start:stop]) for name, values in panel.fields.items()},
+        membership=np.array(panel.membership[start:stop]),
+        benchmark=None,
+        truth=None,
+    )
+
+
+def _same_past(left: Panel, right: Panel, stop: int) -> bool:
+    return (
+        left.instruments == right.instruments
+        and left.fields.keys() == right.fields.keys()
+        and np.array_equal(left.calendar.times, right.calendar.times)
+        and np.array_equal(left.membership[:stop], right.membership[:stop])
+        and all(_same_bits(values[:stop], right.fields[name][:stop]) for name, values in left.fields.items())
+    )
+
+
+def _same_rows(left: RowIndex, right: RowIndex, stop: int) -> bool:
+    return np.array_equal(left.offsets[: stop + 1], right.offsets[: stop + 1]) and np.array_equal(
+        left.codes[: left.offsets[stop]], right.codes[: right.offsets[stop]]
+    )
+
+
+def _same_bits(left: Floats, right: Floats) -> bool:
+    """Whether both are the same bits; every NaN counts as the same."""
+    return (
+        left.shape == right.shape
+        and not ((left.view(np.uint32) != right.view(np.uint32)) & ~(np.isnan(left) & np.isnan(right))).any()
+    )
+
 
 SEED = 20_170_103
 
@@ -41,16 +174,11 @@ class Foretold:
 class Futures:
     """Runs a configuration on other futures; its raw data are read once.
 
-    Attributes
-    ----------
-    replay
-        The pipeline.
-    windows
-        Of the real run; the calendar is the same in every future.
-    folder
-        For the stages of other panels.
-    splice
-        Makes tables of other futures from the real one, where that is proved to be the same.
+    Attributes:
+        replay: The pipeline.
+        windows: Of the real run; the calendar is the same in every future.
+        folder: For the stages of other panels.
+        splice: Makes tables of other futures from the real one, where that is proved to be the same.
     """
 
     replay: Replay
@@ -70,13 +198,10 @@ class Futures:
     def window(self, cut: Cut, *, spliced: bool) -> Foretold:
         """Fit and predict one window with another future after the cut.
 
-        Parameters
-        ----------
-        cut
-            Where, and which window.
-        spliced
-            Take the features up to the cut from the store, where it is proved that nothing later is in them; everything
-            that learns is fitted anew in any case.
+        Args:
+            cut: Where, and which window.
+            spliced: Take the features up to the cut from the store, where it is proved that nothing later is in them;
+                everything that learns is fitted anew in any case.
         """
         folder = self.folder / f"window-{cut.window}-{cut.position}"
         try:

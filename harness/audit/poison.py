@@ -25,19 +25,13 @@ _POSITIVE = (*PRICES, "factor")
 class PoisonedSource:
     """A source whose future is another one; the calendar and the instruments stay.
 
-    Attributes
-    ----------
-    inner
-        The source that is poisoned.
-    cut
-        The last calendar position that is left as it is.
-    seed
-        Of the other future.
+    Attributes:
+        inner: The source that is poisoned.
+        cut: The last calendar position that is left as it is.
+        seed: Of the other future.
 
-    Raises
-    ------
-    ConfigError
-        When the cut is negative.
+    Raises:
+        ConfigError: When the cut is negative.
     """
 
     inner: Source
@@ -62,10 +56,8 @@ class PoisonedSource:
 class LoadedOnce:
     """A source that reads its files once, however often its panel is asked for.
 
-    Parameters
-    ----------
-    source
-        What it stands for.
+    Args:
+        source: What it stands for.
     """
 
     def __init__(self, source: Source) -> None:

@@ -9,13 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness.audit.agreement import first_difference
-from harness.audit.foreign import association, memory_of
-from harness.audit.frontier import Learned, frontier
+from harness.audit.frontier import Learned, first_difference, frontier
 from harness.audit.futures import SEED, Cut, Futures
 from harness.audit.poison import poison
 from harness.audit.replay import Replay
-from harness.audit.shuffled import chance, shuffled
+from harness.audit.shuffled import association, chance, memory_of, shuffled
 from harness.audit.static import Evidence
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.errors import HarnessError
@@ -45,18 +43,12 @@ T = TypeVar("T")
 class Trial:
     """Runs one configuration again under changed circumstances.
 
-    Attributes
-    ----------
-    evidence
-        The finished run.
-    replay
-        Its pipeline.
-    futures
-        The same on other futures.
-    job
-        The stages of the real panel, as the store holds them.
-    cuts
-        How many decisions a full audit looks at, evenly spread; None for every one.
+    Attributes:
+        evidence: The finished run.
+        replay: Its pipeline.
+        futures: The same on other futures.
+        job: The stages of the real panel, as the store holds them.
+        cuts: How many decisions a full audit looks at, evenly spread; None for every one.
     """
 
     evidence: Evidence

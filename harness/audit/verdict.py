@@ -29,14 +29,10 @@ class Outcome(StrEnum):
 class Finding:
     """One thing that a reviewer should know.
 
-    Attributes
-    ----------
-    what
-        One sentence.
-    where
-        The window, time, feature or class that it concerns.
-    got, expected
-        The numbers or dates behind it.
+    Attributes:
+        what: One sentence.
+        where: The window, time, feature or class that it concerns.
+        got, expected: The numbers or dates behind it.
     """
 
     what: str
@@ -49,18 +45,12 @@ class Finding:
 class Check:
     """One question of the audit and its answer.
 
-    Attributes
-    ----------
-    name
-        Which detector.
-    question
-        What it asks, or what was tried.
-    outcome
-        Any finding makes it a leak.
-    findings
-        Empty when it passed.
-    note
-        Why it was skipped, or what it could not see.
+    Attributes:
+        name: Which detector.
+        question: What it asks, or what was tried.
+        outcome: Any finding makes it a leak.
+        findings: Empty when it passed.
+        note: Why it was skipped, or what it could not see.
     """
 
     name: str
@@ -84,18 +74,13 @@ class Check:
 class Frontier:
     """Which learning times move the predictions of one window.
 
-    Attributes
-    ----------
-    window
-        Its index.
-    decision
-        Its date.
-    newest, oldest
-        Dates of the newest and the oldest time whose samples move a prediction; None when none does.
-    waste
-        Times between the newest one used and the newest one that the purge and the embargo allow; None as above.
-    perturbed
-        Found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning segment.
+    Attributes:
+        window: Its index.
+        decision: Its date.
+        newest, oldest: Dates of the newest and the oldest time whose samples move a prediction; None when none does.
+        waste: Times between the newest one used and the newest one that the purge and the embargo allow; None as above.
+        perturbed: Found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning
+            segment.
     """
 
     window: int
@@ -110,18 +95,12 @@ class Frontier:
 class Verdict:
     """What an audit found.
 
-    Attributes
-    ----------
-    level
-        How thorough it was.
-    case
-        What was audited.
-    checks
-        In the order in which they were made.
-    frontiers
-        Of the probed windows.
-    subject
-        How many windows, which test range, how many predictions; empty when the run was refused.
+    Attributes:
+        level: How thorough it was.
+        case: What was audited.
+        checks: In the order in which they were made.
+        frontiers: Of the probed windows.
+        subject: How many windows, which test range, how many predictions; empty when the run was refused.
     """
 
     level: Level

@@ -15,7 +15,7 @@ from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.errors import ConfigError
-from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.execution.machine import peak_memory_mb
 from harness.store.artifacts import canonical_json
 

@@ -14,11 +14,11 @@ from harness.cli.cases import EXIT_CODES, add_selection, baselines_of, run_selec
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
-from harness.report.comparison_output import case_record
-from harness.report.published_tables import refresh
+from harness.report.check_output import case_record
+from harness.report.leaderboard import refresh
 from harness.snapshots.baseline import Baselines, Version
-from harness.snapshots.compare import Problem, worst_exit_code
 from harness.snapshots.suite import CaseRun
+from harness.snapshots.verdicts import Problem, worst_exit_code
 from harness.store.artifacts import canonical_json
 
 _HELP = f"""\

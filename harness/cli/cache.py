@@ -15,7 +15,7 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
-from harness.run.sweep_plan import keys_of
+from harness.run.sweep import keys_of
 from harness.store.artifacts import Key, canonical_json
 from harness.store.care import (
     Entry,
@@ -28,7 +28,7 @@ from harness.store.care import (
     remove_unused,
     summary,
 )
-from harness.store.lease import in_use
+from harness.store.locks import in_use
 
 _HELP = {
     "status": """\

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.grid import Column, Grid, Row, show
-from harness.evaluation.metric_records import METRICS
-from harness.report.comparison_output import METRIC_COLUMNS, metric_rows
+from harness.evaluation.metrics import METRICS
+from harness.report.check_output import METRIC_COLUMNS, metric_rows
 from harness.snapshots.baseline import Version
-from harness.snapshots.compare import CaseVerdict, ExitCode, Verdict
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import CaseVerdict, ExitCode, Verdict
 
 _COLOURS = {ExitCode.FINE: "green", ExitCode.REGRESSION: "red", ExitCode.USER_ERROR: "red"}
 _SHOWN = 12

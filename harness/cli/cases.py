@@ -21,16 +21,25 @@ from harness.errors import (
     refused_by_the_system,
 )
 from harness.errors.redaction import redacted
-from harness.execution.progress import Observer
-from harness.execution.time_left import Countdown
+from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
 from harness.snapshots.baseline import Baselines, Referenced
-from harness.snapshots.compare import damaged, failed
-from harness.snapshots.regression import named_suite, standard_of, suite_names
+from harness.snapshots.comparison import damaged, failed
 from harness.snapshots.snapshot import read_snapshot
-from harness.snapshots.suite import CaseRun, Result, Run, Standard, Suite, run_case, run_suite
+from harness.snapshots.suite import (
+    CaseRun,
+    Result,
+    Run,
+    Standard,
+    Suite,
+    named_suite,
+    run_case,
+    run_suite,
+    standard_of,
+    suite_names,
+)
+from harness.store.artifacts import Shelf
 from harness.store.files import write_atomically
-from harness.store.memory import Shelf
 
 EXIT_CODES = """\
 exit codes: 0 fine, 1 regression (a crash, a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged
@@ -42,14 +51,10 @@ _RUN_FILE = "snapshot.json"
 class Selection:
     """What a command is about.
 
-    Attributes
-    ----------
-    suites
-        Suites with the cases that are meant, and whether that is all of them.
-    recorded
-        Snapshots of runs that are there already.
-    overrides
-        Added to those of every case.
+    Attributes:
+        suites: Suites with the cases that are meant, and whether that is all of them.
+        recorded: Snapshots of runs that are there already.
+        overrides: Added to those of every case.
     """
 
     suites: tuple[tuple[Suite, bool], ...]
@@ -97,10 +102,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def select(arguments: Arguments) -> Selection:
     """Return what the targets of a command mean.
 
-    Raises
-    ------
-    HarnessError
-        When there are none, or one of them names nothing.
+    Raises:
+        HarnessError: When there are none, or one of them names nothing.
     """
     chosen: dict[str, tuple[Suite, set[str] | None]] = {}
     recorded, overrides = [], []
@@ -170,12 +173,9 @@ class Runner:
 class Surviving:
     """Runs cases so that none stops another: a crash becomes an error of its case, and its traceback is kept.
 
-    Parameters
-    ----------
-    run
-        Runs one case.
-    keep
-        Case and traceback → where it is found, for people.
+    Args:
+        run: Runs one case.
+        keep: Case and traceback → where it is found, for people.
     """
 
     def __init__(self, run: Runner, keep: Callable[[str, str], str]) -> None:
@@ -265,10 +265,8 @@ class Timed:
 def write_file(path: str, text: str, option: str) -> None:
     """Write a file that an option names, atomically.
 
-    Raises
-    ------
-    ConfigError
-        When it cannot be written.
+    Raises:
+        ConfigError: When it cannot be written.
     """
     try:
         write_atomically(Path(path), text.encode())

@@ -14,11 +14,12 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.config.tolerances import Learned, Tolerances, write_tolerances
 from harness.errors import ConfigError
-from harness.execution.time_left import Countdown
-from harness.report.comparison_output import to_json, to_junit_xml
-from harness.snapshots.compare import learn, worst_exit_code
-from harness.snapshots.regression import named_tolerances
+from harness.execution.progress import Countdown
+from harness.report.check_output import to_json, to_junit_xml
+from harness.snapshots.learning import learn
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.suite import named_tolerances
+from harness.snapshots.verdicts import worst_exit_code
 
 _HELP = f"""\
 Run the cases of a suite and hold every number to its blessed baseline. What is in the store is not computed again.

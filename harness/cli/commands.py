@@ -13,15 +13,11 @@ from harness.cli.shared import Commands
 class Command:
     """A command of `bench`.
 
-    Attributes
-    ----------
-    name
-        What a user types.
-    summary
-        One line for the list of commands; the command's own parser says the same.
-    module
-        Imported when the command is asked for, and not before: some need libraries that take a second to load. It has
-        a function ``add``, which adds the command's parser to the others.
+    Attributes:
+        name: What a user types.
+        summary: One line for the list of commands; the command's own parser says the same.
+        module: Imported when the command is asked for, and not before: some need libraries that take a second to load.
+            It has a function ``add``, which adds the command's parser to the others.
     """
 
     name: str

@@ -6,9 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from harness.cli.help import group_choices
-from harness.cli.shared import Arguments, Commands
-from harness.cli.tree import leaves
+from harness.cli.shared import Arguments, Commands, group_choices, leaves
 from harness.config import known_keys
 
 _HELP = """\

@@ -8,8 +8,7 @@ import json
 from rich.console import Console
 
 from harness.cli.grid import Column, Grid, Row, show
-from harness.cli.help import OTHER_FOLDERS, group_choices
-from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.cli.shared import OTHER_FOLDERS, Arguments, Commands, add_command, config_of, group_choices
 from harness.config import composed_yaml
 from harness.config.schema import DescribedKey, describe_keys, experiment_schema, group_schema
 from harness.errors import ConfigError, UnknownKeyError, closest

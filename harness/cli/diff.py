@@ -9,7 +9,7 @@ from rich.console import Console
 from harness.cli.case_tables import print_verdicts
 from harness.cli.cases import EXIT_CODES, add_results, baselines_of, standard_for
 from harness.cli.shared import Arguments, Commands
-from harness.report.comparison_output import to_json
+from harness.report.check_output import to_json
 
 _HELP = f"""\
 Compare any two snapshots: versions (linear@v2), cases (smoke/linear), runs (their folder) or files. Where their

@@ -11,8 +11,7 @@ from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
 from harness.evaluation.year import year_of
-from harness.run.preflight import check
-from harness.run.schedule import describe_windows, resolve_windows
+from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.store.artifacts import canonical_json
 
 _HELP = """\

@@ -31,14 +31,10 @@ _ASCII = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
 class Column:
     """A column beside the names of the rows.
 
-    Attributes
-    ----------
-    heading
-        Never cut, never wrapped.
-    numeric
-        Stands to the right.
-    prose
-        May be wrapped at its spaces; no other column is.
+    Attributes:
+        heading: Never cut, never wrapped.
+        numeric: Stands to the right.
+        prose: May be wrapped at its spaces; no other column is.
     """
 
     heading: str
@@ -50,16 +46,11 @@ class Column:
 class Row:
     """One row.
 
-    Attributes
-    ----------
-    name
-        What the row is about.
-    cells
-        One per column; a cell may have several lines.
-    mark
-        Stands before the name.
-    detail
-        Stands below the name.
+    Attributes:
+        name: What the row is about.
+        cells: One per column; a cell may have several lines.
+        mark: Stands before the name.
+        detail: Stands below the name.
     """
 
     name: str
@@ -72,16 +63,11 @@ class Row:
 class Grid:
     """A table to be shown.
 
-    Attributes
-    ----------
-    title
-        Stands above; may be empty.
-    name
-        Heading of the rows' names.
-    columns, rows
-        The table.
-    below
-        Lines that follow it.
+    Attributes:
+        title: Stands above; may be empty.
+        name: Heading of the rows' names.
+        columns, rows: The table.
+        below: Lines that follow it.
     """
 
     title: str

@@ -13,12 +13,9 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError, closest
 from harness.report import find_folders, read_cells
-from harness.report.cells import Report
-from harness.report.columns import headings
-from harness.report.comparison import compare
-from harness.report.exports import EXPORTS
-from harness.report.tables import Entry, Table, leaderboard_rows
-from harness.run.sweep_statistics import caption, cell_notes
+from harness.report.cells import Report, compare, headings
+from harness.report.tables import EXPORTS, Entry, Table, leaderboard_rows
+from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
 _HELP = """\

@@ -12,13 +12,14 @@ from rich.text import Text
 
 from harness.cli.case_tables import history_table, runs_table
 from harness.cli.cases import add_results, baselines_of
-from harness.cli.consoles import ErrorConsole
 from harness.cli.grid import show
 from harness.cli.shared import Arguments, Commands
+from harness.cli.streams import ErrorConsole
 from harness.errors import SnapshotError, closest
 from harness.snapshots.baseline import Baselines, Version
-from harness.snapshots.compare import ExitCode, differences, metric_leaves
+from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, read_snapshot
+from harness.snapshots.verdicts import ExitCode
 from harness.store.artifacts import canonical_json
 
 _HELP = """\

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from harness.cli.commands import COMMANDS
+from harness.cli.shared import leaves
 from harness.cli.signals import exit_code, interruptible
 from harness.cli.streams import as_json, degrading
-from harness.cli.tree import leaves
 from harness.errors import HarnessError, refused_by_the_system
 
 _HELP = """\
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     """Run a command that was understood; what goes wrong becomes a message and an exit code."""
-    from harness.cli.consoles import ErrorConsole, OutputConsole, StatusConsole
+    from harness.cli.streams import ErrorConsole, OutputConsole, StatusConsole
 
     verbosity = given.verbose - given.quiet
     out, err = OutputConsole(), ErrorConsole()
@@ -106,10 +106,8 @@ def _take(rest: list[str], given: argparse.Namespace, parser: argparse.ArgumentP
 def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all commands, or of the one that is asked for: then the others are listed, not imported.
 
-    Parameters
-    ----------
-    asked
-        Name of a command; None adds all of them, the empty text none.
+    Args:
+        asked: Name of a command; None adds all of them, the empty text none.
     """
     parser = argparse.ArgumentParser(
         prog="bench", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter

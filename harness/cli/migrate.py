@@ -10,13 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from harness.cli.consoles import ErrorConsole
 from harness.cli.shared import Arguments, Commands
+from harness.cli.streams import ErrorConsole
 from harness.errors import SnapshotError
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import ExitCode
-from harness.snapshots.migrations import migrate_file
-from harness.snapshots.snapshot import read_snapshot
+from harness.snapshots.snapshot import migrate_file, read_snapshot
+from harness.snapshots.verdicts import ExitCode
 from harness.store.artifacts import canonical_json
 
 _HELP = """\

@@ -15,10 +15,9 @@ from harness.cli.cases import EXIT_CODES, Runner, Surviving, add_selection, run_
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
-from harness.report.comparison_markdown import to_markdown
-from harness.report.comparison_output import to_json, to_junit_xml
-from harness.snapshots.compare import worst_exit_code
-from harness.store.file_names import file_name
+from harness.report.check_output import to_json, to_junit_xml, to_markdown
+from harness.snapshots.verdicts import worst_exit_code
+from harness.store.files import file_name
 
 _HELP = f"""\
 Run every case of a suite, hold it to its baseline, and write into one folder what a person, a program and a CI server

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from harness.cli.consoles import StatusConsole
+from harness.cli.streams import StatusConsole
 from harness.execution.plain_progress import PlainObserver, stage_line, time_left
 from harness.execution.progress import Observer
 
@@ -39,10 +39,8 @@ class _Shown(Observer, Protocol):
 class ProgressObserver:
     """Shows stages while they run: as bars that vanish, or line by line where the output is no terminal.
 
-    Parameters
-    ----------
-    console
-        Where; a quiet one shows nothing.
+    Args:
+        console: Where; a quiet one shows nothing.
     """
 
     def __init__(self, console: Console) -> None:

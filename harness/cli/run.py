@@ -18,17 +18,16 @@ from harness.cli.shared import Arguments, config_of
 from harness.cli.sweep_progress import CellProgress, Meter
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation.metric_records import COLUMNS
+from harness.evaluation.metrics import COLUMNS
 from harness.execution.progress import telling
-from harness.execution.serial import Serial
+from harness.execution.task import Serial
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.fill import Filled, WorkersLostError, fill
-from harness.run.sweep import exit_code, plan_sweep, run_sweep
-from harness.run.sweep_plan import plan_cells
-from harness.run.sweep_statistics import caption, check_reference, statistics_of
-from harness.store.artifacts import canonical_json
-from harness.store.memory import Shelf
+from harness.run.sweep import exit_code, plan_cells, plan_sweep, run_sweep
+from harness.run.sweep_columns import caption
+from harness.run.sweep_statistics import check_reference, statistics_of
+from harness.store.artifacts import Shelf, canonical_json
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 

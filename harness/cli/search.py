@@ -11,7 +11,7 @@ from rich.text import Text
 from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command
-from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.run.search import SearchRequest, SearchResult, TrialResult, search
 from harness.run.sweep import Outcome
 

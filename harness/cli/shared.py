@@ -6,7 +6,27 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.help import config_groups
+from harness.store.files import config_folder
+
+# Folders of the tree that other commands read: they are no Hydra groups.
+OTHER_FOLDERS = ("regression", "suites")
+
+
+def group_choices() -> dict[str, list[str]]:
+    """Return configuration group → its choices, both sorted."""
+    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in OTHER_FOLDERS)
+    found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
+    return {name: choices for name, choices in found.items() if choices}
+
+
+def config_groups() -> str:
+    """Return the configuration groups with their choices, as help text."""
+    lines = [
+        "configuration groups (GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys):"
+    ]
+    lines += [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
+    return "\n".join(lines)
+
 
 if TYPE_CHECKING:  # a help text must not wait for them
     from harness.config import ExperimentConfig
@@ -53,3 +73,18 @@ def stages_of(config: ExperimentConfig, observer: Observer) -> Stages:
     from harness.store.artifacts import ArtifactStore
 
     return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer)
+
+
+Words = tuple[str, ...]
+
+
+def leaves(parser: argparse.ArgumentParser, path: Words = ()) -> dict[Words, argparse.ArgumentParser]:
+    """Return path → parser of every command that can be run, such as ``("data", "info")``, in the order of the help."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        return {path: parser}
+    found: dict[Words, argparse.ArgumentParser] = {}
+    for group in groups:
+        for name, child in group.choices.items():
+            found |= leaves(child, (*path, name))
+    return found

@@ -17,10 +17,8 @@ _KILLED = 128  # a shell adds the signal's number
 class Terminated(KeyboardInterrupt):
     """The process is asked to end; takes the way of Ctrl-C, through every cleanup.
 
-    Parameters
-    ----------
-    number
-        Of the signal.
+    Args:
+        number: Of the signal.
     """
 
     def __init__(self, number: int) -> None:

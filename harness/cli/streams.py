@@ -7,10 +7,15 @@ import io
 import json
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TextIO
+from typing import IO, TextIO, cast
+
+from rich.console import Console
+
+from harness.errors.redaction import RedactedStream
 
 READER_GONE = 141  # what a shell reports for a program whose reader has left: 128 + SIGPIPE
 _PLAIN, _JSON = "driftbench.plain", "driftbench.json"
@@ -89,3 +94,50 @@ def silence(stream: TextIO | IO[str]) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, target)
         os.close(nowhere)
+
+
+_WIDTH_OF_A_FILE = 160
+
+
+class OutputConsole(Console):
+    """The result. A reader that leaves early, as `head` does, ends the command without a word."""
+
+    def __init__(self) -> None:
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = None if is_terminal else _WIDTH_OF_A_FILE
+        super().__init__(file=_redacted(sys.stdout), highlight=False, emoji=False, width=width)
+
+    def on_broken_pipe(self) -> None:
+        """End the command as the system would."""
+        self.quiet = True
+        silence(self.file)
+        raise SystemExit(READER_GONE)
+
+
+class ErrorConsole(Console):
+    """Messages. Nobody who reads them is no reason to stop."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(file=_redacted(sys.stderr), stderr=True, highlight=False, emoji=False, quiet=quiet)
+
+    def on_broken_pipe(self) -> None:
+        """Be silent from now on."""
+        self.quiet = True
+        silence(self.file)
+
+
+class StatusConsole(ErrorConsole):
+    """Where a command tells how it goes, beside its result.
+
+    Args:
+        verbosity: −1: nothing; 0: progress and notices; 1: also the seconds of every stage.
+    """
+
+    def __init__(self, verbosity: int = 0) -> None:
+        super().__init__(quiet=verbosity < 0)
+        self.verbosity = verbosity
+        self.began = time.monotonic()
+
+
+def _redacted(stream: IO[str] | None) -> IO[str] | None:
+    return None if stream is None else cast("IO[str]", RedactedStream(stream))

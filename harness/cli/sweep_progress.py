@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.cli.progress import ProgressObserver
 from harness.execution.machine import peak_memory_mb
-from harness.execution.time_left import TimeLeft
+from harness.execution.progress import TimeLeft
 from harness.run.experiment import ExperimentResult
 from harness.run.sweep import Cell, CellResult
 from harness.snapshots.provenance import Cost
@@ -45,12 +45,9 @@ class CellProgress:
     What a cell takes is learned from cells of the same data, model and adaptation that were computed. One that the
     store held, in whole or for the most part, says nothing about the others; nor does one that was refused or failed.
 
-    Parameters
-    ----------
-    cells
-        Of the sweep.
-    observer
-        Told of the stage ``cells``.
+    Args:
+        cells: Of the sweep.
+        observer: Told of the stage ``cells``.
     """
 
     def __init__(self, cells: Sequence[Cell], observer: ProgressObserver) -> None:

@@ -10,15 +10,13 @@ from rich.text import Text
 from harness.cli.grid import Column, Grid, Row
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
-from harness.evaluation.extra import own_metrics
-from harness.evaluation.metric_records import METRICS, headings_of
+from harness.evaluation.metrics import METRICS, headings_of, own_metrics
 from harness.evaluation.significance import why_untested
 from harness.report.leaderboard import Leaderboard
 from harness.report.leaderboard import Row as LeaderboardRow
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import CellResult, Outcome
-from harness.run.sweep_plan import SweepPlan
-from harness.run.sweep_statistics import cell_notes, mark, name_mark
+from harness.run.sweep import CellResult, Outcome, SweepPlan
+from harness.run.sweep_columns import cell_notes, mark, name_mark
 from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Cost

@@ -1,7 +1,7 @@
 """Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here."""
 
 from harness.config.compose import Composer, compose_config, composed_yaml
-from harness.config.overrides import last_of_each_key, parse_overrides, swept_values
+from harness.config.overrides import known_keys, last_of_each_key, parse_overrides, swept_values
 from harness.config.records import (
     EvaluationConfig,
     ExperimentConfig,
@@ -12,8 +12,7 @@ from harness.config.records import (
     parse,
     rebuild,
 )
-from harness.config.tree import known_keys
-from harness.store.config_folder import config_folder
+from harness.store.files import config_folder
 
 __all__ = [
     "Composer",

@@ -22,25 +22,22 @@ from harness.config.explanations import (
     no_yaml,
     not_composed,
     not_ours,
+    place_of,
     unknown_key,
 )
-from harness.config.keys import place_of
-from harness.config.overrides import parse_overrides, refuse_sweeps
+from harness.config.overrides import group_options, main_groups, parse_overrides, refuse_sweeps, search_folders
 from harness.config.records import ExperimentConfig, parse
-from harness.config.tree import group_options, main_groups, search_folders
 from harness.errors import ConfigError
 from harness.errors.redaction import redacted
-from harness.store.config_folder import config_folder
+from harness.store.files import config_folder
 from harness.store.records import TARGET
 
 
 class Composer:
     """Composes many configurations: Hydra does the work once for all that differ in values of existing keys only.
 
-    Parameters
-    ----------
-    search_path
-        Folders outside this project that hold further configuration groups.
+    Args:
+        search_path: Folders outside this project that hold further configuration groups.
     """
 
     def __init__(self, search_path: Sequence[str | Path] = ()) -> None:
@@ -51,10 +48,8 @@ class Composer:
     def __call__(self, overrides: Sequence[str] = ()) -> ExperimentConfig:
         """Return the configuration of Hydra override texts, typed and checked.
 
-        Raises
-        ------
-        ConfigError
-            Names the key, the value and what would be accepted.
+        Raises:
+            ConfigError: Names the key, the value and what would be accepted.
         """
         composed = self.tree(overrides)
         folders = [argument for folder in self._given for argument in ("--config-dir", str(folder))]
@@ -160,17 +155,12 @@ def _refuse_default(tree: DictConfig, override: Override) -> None:
 def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> ExperimentConfig:
     """Compose the configuration tree with Hydra overrides and return it typed and checked.
 
-    Parameters
-    ----------
-    overrides
-        Hydra override texts, such as ``windows.step=40`` or ``model=lightgbm``.
-    search_path
-        Folders outside this project that hold further configuration groups.
+    Args:
+        overrides: Hydra override texts, such as ``windows.step=40`` or ``model=lightgbm``.
+        search_path: Folders outside this project that hold further configuration groups.
 
-    Raises
-    ------
-    ConfigError
-        Names the key, the value and what would be accepted.
+    Raises:
+        ConfigError: Names the key, the value and what would be accepted.
     """
     return Composer(search_path)(overrides)
 

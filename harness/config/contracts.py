@@ -43,10 +43,8 @@ def lacking_methods(cls: type, protocol: type) -> list[str]:
 def check_object(value: object, protocol: type, where: str) -> None:
     """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read.
 
-    Raises
-    ------
-    ConfigError
-        Names what is lacking, misspelt, or of the wrong kind, under the key `where`.
+    Raises:
+        ConfigError: Names what is lacking, misspelt, or of the wrong kind, under the key `where`.
     """
     required = members_of(protocol)
     lacking = [name for name in required if not hasattr(value, name)]
@@ -76,10 +74,8 @@ def check_object(value: object, protocol: type, where: str) -> None:
 def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
     """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out.
 
-    Raises
-    ------
-    ConfigError
-        When it says something of the wrong kind.
+    Raises:
+        ConfigError: When it says something of the wrong kind.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     found: dict[str, Any] = {}

@@ -38,10 +38,8 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
     A class is imported, held to what its place takes, and only then made: `hint` is the type of that place, `owner` the
     class whose field it is; without an owner any class will do.
 
-    Raises
-    ------
-    ConfigError
-        Names the full key, the value, and what would be accepted.
+    Raises:
+        ConfigError: Names the full key, the value, and what would be accepted.
     """
     if isinstance(node, Mapping):
         if TARGET in node:
@@ -62,10 +60,8 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
 def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     """Return `cls(**given)` after checking every field against the class's signature and type hints.
 
-    Raises
-    ------
-    ConfigError
-        Names the full key (`path` and the field), the value, and what would be accepted.
+    Raises:
+        ConfigError: Names the full key (`path` and the field), the value, and what would be accepted.
     """
     parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_POSITIONAL,)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

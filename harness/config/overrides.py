@@ -7,8 +7,10 @@ import itertools
 import random
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -20,8 +22,11 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from harness.errors import ConfigError
+from harness.config.instantiate import join_key
+from harness.errors import ConfigError, closest
+from harness.store.files import config_folder
 
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
@@ -38,10 +43,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
     So are ``~/prices``, ``year=2019/part`` and words of any script, which can be read in one way only.
 
-    Raises
-    ------
-    ConfigError
-        Names the first that it cannot read.
+    Raises:
+        ConfigError: Names the first that it cannot read.
     """
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
@@ -56,10 +59,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 def refuse_sweeps(overrides: Sequence[Override]) -> None:
     """Refuse several values where one is wanted.
 
-    Raises
-    ------
-    ConfigError
-        Names the first override that sweeps, and `-m`.
+    Raises:
+        ConfigError: Names the first override that sweeps, and `-m`.
     """
     for override in overrides:
         if override.is_sweep_override():
@@ -83,17 +84,12 @@ def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
 def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:
     """Return the values of an override that sweeps, as the text of overrides.
 
-    Parameters
-    ----------
-    override
-        One for which `is_sweep_override` holds.
-    options
-        Group → names of its files, for `glob(…)`; empty for what is no group.
+    Args:
+        override: One for which `is_sweep_override` holds.
+        options: Group → names of its files, for `glob(…)`; empty for what is no group.
 
-    Raises
-    ------
-    ConfigError
-        When it cannot be listed, or has no value.
+    Raises:
+        ConfigError: When it cannot be listed, or has no value.
     """
     swept: object = override.value()
     if isinstance(swept, IntervalSweep):
@@ -177,3 +173,61 @@ def _is_readable(override: str) -> bool:
     except (HydraException, ValueError):
         return False
     return True
+
+
+def main_groups() -> list[str]:
+    """Return the groups in the defaults of the main file."""
+    main = OmegaConf.to_container(OmegaConf.load(config_folder() / "config.yaml"), resolve=False)
+    defaults = main["defaults"] if isinstance(main, Mapping) else []
+    return [str(group) for entry in defaults if isinstance(entry, Mapping) for group in entry]
+
+
+def search_folders(given: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return the folders of a search path, absolute; ``~`` is the home where no folder has that name.
+
+    Raises:
+        ConfigError: When one of them does not exist or is a file; names what is near.
+    """
+    return tuple(_search_folder(Path(folder)) for folder in given)
+
+
+def _search_folder(given: Path) -> Path:
+    try:
+        folder = given if given.is_dir() else given.expanduser()
+    except RuntimeError:
+        folder = given  # ~somebody who is not known here
+    if folder.is_dir():
+        return folder.resolve()
+    above = folder.resolve().parent
+    beside = sorted(p.name for p in above.iterdir() if p.is_dir()) if above.is_dir() else []
+    near = closest(folder.name, beside)
+    raise ConfigError(
+        "The configuration folder is a file." if folder.exists() else "The configuration folder does not exist.",
+        where="--config-dir",
+        got=str(given),
+        expected="a folder with groups like conf/, such as FOLDER/model/mine.yaml",
+        hint=f"in {above}: {near}" if near else "`bench new model mine` writes one",
+    )
+
+
+def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:
+    """Return the choices of a group in all folders, sorted; empty for what is no group."""
+    folders = [folder / group for folder in (config_folder(), *search_path)]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml") if path.is_file()})
+
+
+def known_keys() -> list[str]:
+    """Return every dotted key of the main configuration, sorted."""
+    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose("config"), resolve=False)
+    return sorted(_flatten(tree, ""))
+
+
+def _flatten(node: object, path: str) -> list[str]:
+    if not isinstance(node, Mapping):
+        return []
+    found = []
+    for key, value in node.items():
+        name = join_key(path, str(key))
+        found += [name, *_flatten(value, name)]
+    return found

@@ -18,7 +18,7 @@ from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
-from harness.evaluation.extra import Metric, check_extra
+from harness.evaluation.metrics import Metric, check_extra
 from harness.evaluation.portfolio import Rules, TopkDropout
 from harness.evaluation.signal import SignalEvaluation
 from harness.evaluation.significance import Bootstrap
@@ -59,27 +59,20 @@ class Tracking(typing.Protocol):
 class WindowsConfig:
     """The walk-forward schedule, in dates.
 
-    Attributes
-    ----------
-    kind
-        ``expanding`` keeps the start of the train segment, ``sliding`` moves it along.
-    step
-        Periods (trading days of daily data) per test segment, ≥ 1: the model is fitted again every `step` of them.
-    train, valid
-        First and last date of the segment in the first window, as `harness.data.dates` reads them: a date without a
-        time is its whole day, month or year, null an open end. None: `split` cuts the calendar. Without `valid` beside
-        given dates there is no validation segment.
-    test
-        First and last date of the whole test range; None: `split` cuts the calendar.
-    split
-        Shares of the calendar for train, valid and test where no dates are given, at most 1 together; valid may be 0.
-    embargo
-        Periods left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
-    purge_valid
-        Purge between train and valid too.
-    include_valid
-        Whether a model that stops nothing early, and does not say by an `include_valid` of its own, learns from valid
-        too: from everything known at the decision. qlib's rule is false.
+    Attributes:
+        kind: ``expanding`` keeps the start of the train segment, ``sliding`` moves it along.
+        step: Periods (trading days of daily data) per test segment, ≥ 1: the model is fitted again every `step` of
+            them.
+        train, valid: First and last date of the segment in the first window, as `harness.data.dates` reads them: a date
+            without a time is its whole day, month or year, null an open end. None: `split` cuts the calendar. Without
+            `valid` beside given dates there is no validation segment.
+        test: First and last date of the whole test range; None: `split` cuts the calendar.
+        split: Shares of the calendar for train, valid and test where no dates are given, at most 1 together; valid may
+            be 0.
+        embargo: Periods left out at every border beyond the purge, ≥ 0; the purge itself follows from the label.
+        purge_valid: Purge between train and valid too.
+        include_valid: Whether a model that stops nothing early, and does not say by an `include_valid` of its own,
+            learns from valid too: from everything known at the decision. qlib's rule is false.
     """
 
     kind: Kind
@@ -121,11 +114,9 @@ class WindowsConfig:
 class SamplesConfig:
     """Which (time, instrument) pairs are rows.
 
-    Attributes
-    ----------
-    rows
-        ``traded``: in the universe, with a price. ``listed``: suspended ones too, from the first to the last price, as
-        in qlib; such a row knows that trading will resume.
+    Attributes:
+        rows: ``traded``: in the universe, with a price. ``listed``: suspended ones too, from the first to the last
+            price, as in qlib; such a row knows that trading will resume.
     """
 
     rows: Literal["traded", "listed"]
@@ -135,18 +126,12 @@ class SamplesConfig:
 class EvaluationConfig:
     """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals.
 
-    Attributes
-    ----------
-    signal
-        How the signal is judged.
-    portfolio
-        The strategy whose portfolio is judged; None: the signal alone.
-    significance
-        How intervals are made; None: no intervals.
-    extra
-        Metrics of one's own, see `harness.evaluation.evaluate.Metric`.
-    rules
-        ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
+    Attributes:
+        signal: How the signal is judged.
+        portfolio: The strategy whose portfolio is judged; None: the signal alone.
+        significance: How intervals are made; None: no intervals.
+        extra: Metrics of one's own, see `harness.evaluation.metrics.Metric`.
+        rules: ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """
 
     signal: SignalEvaluation
@@ -164,12 +149,9 @@ class EvaluationConfig:
 class OutputConfig:
     """Where files go; never changes a number.
 
-    Attributes
-    ----------
-    runs
-        Folder of the results: one folder per run, and one per sweep.
-    store
-        Folder of intermediate results that later runs use again; `bench cache` looks after it.
+    Attributes:
+        runs: Folder of the results: one folder per run, and one per sweep.
+        store: Folder of intermediate results that later runs use again; `bench cache` looks after it.
     """
 
     runs: str
@@ -180,44 +162,25 @@ class OutputConfig:
 class ExperimentConfig:
     """One experiment, complete and checked.
 
-    Attributes
-    ----------
-    suite
-        The suite that the snapshot belongs to.
-    case
-        Its case; None: named after data, model, adaptation, horizon and step.
-    seed
-        For whatever is random.
-    data
-        Where prices come from.
-    features, label
-        What is learned from, and what is forecast, as expressions.
-    samples
-        Which pairs of time and instrument are rows.
-    windows
-        The walk-forward schedule.
-    preprocess
-        What is done to features and label before learning.
-    model
-        What is fitted in every window.
-    adaptation
-        How much each part of the past counts.
-    evaluation
-        How predictions are judged.
-    output
-        Where files go; never changes a number.
-    executor
-        Where it is computed; never changes a number.
-    tracking
-        Where finished runs are also sent; never changes a number.
-    choices
-        The choice of every group.
-    command
-        What `bench run` was given to compose it; recorded, changes nothing.
-    audit
-        Whether the run is audited on the way; never changes a number.
-    composed
-        The composed tree as JSON, from which `rebuild` makes the same configuration in another process.
+    Attributes:
+        suite: The suite that the snapshot belongs to.
+        case: Its case; None: named after data, model, adaptation, horizon and step.
+        seed: For whatever is random.
+        data: Where prices come from.
+        features, label: What is learned from, and what is forecast, as expressions.
+        samples: Which pairs of time and instrument are rows.
+        windows: The walk-forward schedule.
+        preprocess: What is done to features and label before learning.
+        model: What is fitted in every window.
+        adaptation: How much each part of the past counts.
+        evaluation: How predictions are judged.
+        output: Where files go; never changes a number.
+        executor: Where it is computed; never changes a number.
+        tracking: Where finished runs are also sent; never changes a number.
+        choices: The choice of every group.
+        command: What `bench run` was given to compose it; recorded, changes nothing.
+        audit: Whether the run is audited on the way; never changes a number.
+        composed: The composed tree as JSON, from which `rebuild` makes the same configuration in another process.
     """
 
     suite: str

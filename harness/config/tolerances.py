@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,10 +37,8 @@ class Exact:
 class Absolute:
     """By so much, in the metric's own unit.
 
-    Attributes
-    ----------
-    absolute
-        The largest difference.
+    Attributes:
+        absolute: The largest difference.
     """
 
     absolute: float
@@ -57,10 +56,8 @@ class Absolute:
 class Relative:
     """By a share of the larger of the two, so that the rule is the same from either side.
 
-    Attributes
-    ----------
-    relative
-        The largest difference as a share.
+    Attributes:
+        relative: The largest difference as a share.
     """
 
     relative: float
@@ -78,15 +75,11 @@ class Relative:
 class Learned:
     """By `factor` times the spread over seeds.
 
-    Attributes
-    ----------
-    learned
-        Standard deviation of the metric over seeds.
-    factor
-        How many of them are allowed.
-    rounding
-        Share of the value that is always allowed: a metric that no seed moves still rounds differently elsewhere.
-        Too small to let a count pass.
+    Attributes:
+        learned: Standard deviation of the metric over seeds.
+        factor: How many of them are allowed.
+        rounding: Share of the value that is always allowed: a metric that no seed moves still rounds differently
+            elsewhere. Too small to let a count pass.
     """
 
     learned: float
@@ -110,15 +103,11 @@ Tolerance = Exact | Absolute | Relative | Learned
 class Tolerances:
     """The rule of every metric.
 
-    Attributes
-    ----------
-    rules
-        (pattern, tolerance) in order: the first whose shell-style pattern matches the metric's path
-        (``per_window.3.IC``) or one part of it (``IC``) holds.
-    default
-        The rule of a metric that no pattern matches.
-    significance
-        A difference beyond the tolerance whose paired test gives a larger p-value is inconclusive.
+    Attributes:
+        rules: (pattern, tolerance) in order: the first whose shell-style pattern matches the metric's path
+            (``per_window.3.IC``) or one part of it (``IC``) holds.
+        default: The rule of a metric that no pattern matches.
+        significance: A difference beyond the tolerance whose paired test gives a larger p-value is inconclusive.
     """
 
     rules: tuple[tuple[str, Tolerance], ...] = ()
@@ -137,10 +126,8 @@ class Tolerances:
 def load_tolerances(path: Path) -> Tolerances:
     """Read the tolerances of a YAML file.
 
-    Raises
-    ------
-    ConfigError
-        When there is no such file, or it holds an unknown key or an impossible number.
+    Raises:
+        ConfigError: When there is no such file, or it holds an unknown key or an impossible number.
     """
     try:
         node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -165,10 +152,8 @@ def load_tolerances(path: Path) -> Tolerances:
 def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
     """Return the tolerances of plain data: ``metrics`` (pattern → rule), ``default``, ``significance``.
 
-    Raises
-    ------
-    ConfigError
-        For an unknown key or an impossible number.
+    Raises:
+        ConfigError: For an unknown key or an impossible number.
     """
     known = ("metrics", "default", "significance")
     if not isinstance(node, Mapping) or not isinstance(node.get("metrics", {}), Mapping):
@@ -187,14 +172,10 @@ def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
 def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
     """Write tolerances as YAML that `load_tolerances` reads back equal.
 
-    Parameters
-    ----------
-    tolerances
-        What to write.
-    path
-        The file; replaced when it is there.
-    comment
-        Where they come from; stands above them.
+    Args:
+        tolerances: What to write.
+        path: The file; replaced when it is there.
+        comment: Where they come from; stands above them.
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines.append(f"significance: {tolerances.significance!r}")
@@ -230,3 +211,52 @@ def _yaml(tolerance: Tolerance) -> str:
     if isinstance(tolerance, Exact):
         return "exact"
     return "{" + ", ".join(f"{name}: {value!r}" for name, value in vars(tolerance).items()) + "}"
+
+
+Rule = Literal["exact"] | Absolute | Relative | Learned
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """One experiment of a suite.
+
+    Attributes:
+        case: Its name, once in the suite.
+        overrides: Hydra overrides that compose it, after those of the suite.
+        needs: Files and folders without which it is skipped, and says so.
+    """
+
+    case: str
+    overrides: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """A named list of experiments that `bench check`, `bless` and `nightly` run.
+
+    Attributes:
+        regression: The tolerances that they are held to: a file of `regression/`.
+        overrides: Hydra overrides of every case.
+        cases: The experiments, in the order in which they run.
+    """
+
+    regression: str
+    cases: tuple[CaseFile, ...]
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TolerancesFile:
+    """How far metrics may move between environments.
+
+    Attributes:
+        significance: A difference beyond its tolerance whose paired test gives a larger p-value is inconclusive.
+        metrics: Pattern → rule; the first pattern that matches a metric's path (`per_window.3.IC`) or a part of it
+            (`IC`) holds.
+        default: The rule of every other metric.
+    """
+
+    default: Rule
+    metrics: dict[str, Rule] = field(default_factory=dict)
+    significance: float = 0.05

@@ -35,10 +35,8 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
     Blanks inside, digits only, ``NA``, ``TRUE``, slashes, accents and emoji are all fine: a code is text, never a
     number, a truth value or a missing value.
 
-    Raises
-    ------
-    DataError
-        With the number of such codes and the first ones.
+    Raises:
+        DataError: With the number of such codes and the first ones.
     """
     faults = [(code, fault) for code in codes if (fault := fault_of(code)) is not None]
     if faults:

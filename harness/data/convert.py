@@ -10,15 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.data.atomic_folder import new_folder
-from harness.data.calendar_file import time_texts
+from harness.data.calendar import time_texts
 from harness.data.codes import check_codes
 from harness.data.membership import spans_of, write_spans
 from harness.data.panel import Panel
-from harness.data.qlib_bin import ALL, write_qlib_bin
-from harness.data.text_lines import write_lines
+from harness.data.sources.qlib_bin import ALL, write_qlib_bin
+from harness.data.text_files import write_lines
 from harness.errors import DataError
-from harness.store.file_names import file_name
+from harness.store.files import file_name, new_folder
 
 Format = Literal["long", "qlib_bin"]
 
@@ -28,23 +27,15 @@ _TAKEN: dict[Format, tuple[str, ...]] = {"long": ("calendar",), "qlib_bin": (ALL
 def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: str = "day") -> None:
     """Write `panel` as the new folder `folder`.
 
-    Parameters
-    ----------
-    panel
-        What to write. The simulator's truth is not written.
-    folder
-        Must not exist; it appears only when complete.
-    form
-        ``long`` for `TabularSource`, ``qlib_bin`` for `QlibBinSource`.
-    universe
-        Name of the membership file.
-    freq
-        Name of the frequency in qlib's format.
+    Args:
+        panel: What to write. The simulator's truth is not written.
+        folder: Must not exist; it appears only when complete.
+        form: ``long`` for `TabularSource`, ``qlib_bin`` for `QlibBinSource`.
+        universe: Name of the membership file.
+        freq: Name of the frequency in qlib's format.
 
-    Raises
-    ------
-    DataError
-        When the folder exists, or a name cannot be written; before anything is.
+    Raises:
+        DataError: When the folder exists, or a name cannot be written; before anything is.
     """
     if not universe or universe != file_name(universe) or universe.lower() in _TAKEN[form]:
         raise DataError(
@@ -66,10 +57,8 @@ def write_long(panel: Panel, folder: Path, *, universe: str) -> None:
     ``panel.parquet`` (datetime, instrument, fields; a row for each pair that has any value, in that order),
     ``<universe>.txt``, ``calendar.txt`` and, if there is one, ``benchmark.parquet``.
 
-    Raises
-    ------
-    DataError
-        When the folder exists, or a code cannot be kept as it is.
+    Raises:
+        DataError: When the folder exists, or a code cannot be kept as it is.
     """
     if panel.benchmark is not None:
         check_codes([panel.benchmark.name], where="benchmark")

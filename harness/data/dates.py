@@ -73,14 +73,10 @@ class Extent(StrEnum):
 class Period:
     """What a date covers.
 
-    Attributes
-    ----------
-    first, last
-        Its first and last instant, ``datetime64[ns]``, both included.
-    extent
-        What it is: one instant, a day, a month, a year, or an open end.
-    text
-        ISO 8601, equal for equal periods; empty for an open end.
+    Attributes:
+        first, last: Its first and last instant, ``datetime64[ns]``, both included.
+        extent: What it is: one instant, a day, a month, a year, or an open end.
+        text: ISO 8601, equal for equal periods; empty for an open end.
     """
 
     first: np.datetime64
@@ -97,10 +93,8 @@ class Period:
 def period_of(when: When) -> Period:
     """Return what `when` covers; the table above says how texts are read.
 
-    Raises
-    ------
-    DataError
-        When it is no date, its parts are in doubt, the day does not exist, or it names a time zone.
+    Raises:
+        DataError: When it is no date, its parts are in doubt, the day does not exist, or it names a time zone.
     """
     if isinstance(when, bool):
         raise _refused(when, None)
@@ -121,10 +115,8 @@ def date_text(when: When) -> str | None:
 def configured_date(when: When, key: str) -> str | None:
     """Return the ISO text of a date of the configuration, None for an open end.
 
-    Raises
-    ------
-    ConfigError
-        When it is no date; names the `key`.
+    Raises:
+        ConfigError: When it is no date; names the `key`.
     """
     try:
         return date_text(when)
@@ -135,10 +127,8 @@ def configured_date(when: When, key: str) -> str | None:
 def configured_span(ends: tuple[When, When], key: str) -> tuple[str | None, str | None]:
     """Return the ISO texts of a first and a last date of the configuration, None for an open end.
 
-    Raises
-    ------
-    ConfigError
-        When one is no date, or the last ends before the first begins; names the `key`.
+    Raises:
+        ConfigError: When one is no date, or the last ends before the first begins; names the `key`.
     """
     first, last = (configured_date(end, key) for end in ends)
     if period_of(last).last < period_of(first).first:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from harness.data.calendar import Calendar
 from harness.data.codes import CODE, check_codes, fault_of, like, rewritten
 from harness.data.dates import Period, period_of
-from harness.data.text_lines import read_lines, write_lines
+from harness.data.text_files import read_lines, write_lines
 from harness.errors import DataError
 
 UnknownMembers = Literal["error", "drop"]
@@ -27,12 +27,9 @@ _SHOWN = 5
 class Spans:
     """When which instrument is a member; m spans, several per instrument allowed.
 
-    Attributes
-    ----------
-    codes
-        m instrument codes.
-    first, last
-        (m,) ``datetime64[ns]``, both included; a last *day* reaches to its end.
+    Attributes:
+        codes: m instrument codes.
+        first, last: (m,) ``datetime64[ns]``, both included; a last *day* reaches to its end.
     """
 
     codes: tuple[str, ...]
@@ -51,11 +48,9 @@ def read_spans(path: Path) -> Spans:
     Days are read by `harness.data.dates`: a last day without a time reaches to its end, an empty one or 9999-12-31 is
     open. Codes are kept as they are. There are no comments and no heading.
 
-    Raises
-    ------
-    DataError
-        When the file is empty or not UTF-8, a line lacks a column or has more than three, a code cannot be kept, a day
-        is no date, or a span ends before it begins; with the number of bad lines and the first ones.
+    Raises:
+        DataError: When the file is empty or not UTF-8, a line lacks a column or has more than three, a code cannot be
+            kept, a day is no date, or a span ends before it begins; with the number of bad lines and the first ones.
     """
     rows = [(at, line.split("\t")) for at, line in read_lines(path, expected=_EXPECTED)]
     if not rows:
@@ -84,22 +79,15 @@ def mask_of(
 ) -> npt.NDArray[np.bool_]:
     """Return (T, N) bool: is the instrument inside one of its spans at that time.
 
-    Parameters
-    ----------
-    spans
-        The membership.
-    calendar, instruments
-        The T times and the N codes.
-    unknown
-        What to do with a member that is none of the `instruments`: refuse, or leave it out.
-    where
-        The file, for messages.
+    Args:
+        spans: The membership.
+        calendar, instruments: The T times and the N codes.
+        unknown: What to do with a member that is none of the `instruments`: refuse, or leave it out.
+        where: The file, for messages.
 
-    Raises
-    ------
-    DataError
-        When a member is unknown and `unknown` is ``error``, or is known but for leading zeros or how its accents are
-        composed; or when nobody is ever a member on this calendar.
+    Raises:
+        DataError: When a member is unknown and `unknown` is ``error``, or is known but for leading zeros or how its
+            accents are composed; or when nobody is ever a member on this calendar.
     """
     column = {code: at for at, code in enumerate(instruments)}
     strangers = [code for code in spans.instruments if code not in column]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +25,9 @@ Floats = npt.NDArray[np.float32]
 class Benchmark:
     """An index to compare portfolios with.
 
-    Attributes
-    ----------
-    name
-        Its code, such as ``SH000300``.
-    close
-        (T,) float32 closing level at each calendar time; NaN where it is not quoted.
+    Attributes:
+        name: Its code, such as ``SH000300``.
+        close: (T,) float32 closing level at each calendar time; NaN where it is not quoted.
     """
 
     name: str
@@ -42,14 +42,10 @@ class Truth:
     given everything at t, is Σ_j premia[t, k-1, j] · decay[j]^(k-1) · exposures[j, t, i]. It is exact for each step and
     so for sums of steps; for the compounded return of several steps it leaves out products of expected returns.
 
-    Attributes
-    ----------
-    exposures
-        (J, T, N) float32, each instrument's exposure to factor j at time t.
-    decay
-        (J,) float64, persistence of an exposure per step.
-    premia
-        (T, K, J) float64, expected premium of factor j in step t+k given t, for k = 1 … K.
+    Attributes:
+        exposures: (J, T, N) float32, each instrument's exposure to factor j at time t.
+        decay: (J,) float64, persistence of an exposure per step.
+        premia: (T, K, J) float64, expected premium of factor j in step t+k given t, for k = 1 … K.
     """
 
     exposures: Floats
@@ -61,10 +57,8 @@ class Truth:
 
         The label ``Ref($close, -21) / Ref($close, -1) - 1`` covers the steps 2 … 21.
 
-        Raises
-        ------
-        DataError
-            When the premia are not known that many steps ahead.
+        Raises:
+            DataError: When the premia are not known that many steps ahead.
         """
         known = self.premia.shape[1]
         if not 1 <= first <= last <= known:
@@ -85,27 +79,17 @@ class Truth:
 class Panel:
     """Market data as dense arrays; T times, N instruments.
 
-    Attributes
-    ----------
-    calendar
-        The T times.
-    instruments
-        The N codes, sorted.
-    fields
-        name → (T, N) float32 C-contiguous, NaN where not traded.
-    membership
-        (T, N) bool: is the instrument in the universe at that time (as known at that time).
-    benchmark
-        An index, if there is one.
-    truth
-        The simulator's conditional expectation, if the panel is simulated.
-    price_field
-        The field whose presence says that an instrument traded.
+    Attributes:
+        calendar: The T times.
+        instruments: The N codes, sorted.
+        fields: name → (T, N) float32 C-contiguous, NaN where not traded.
+        membership: (T, N) bool: is the instrument in the universe at that time (as known at that time).
+        benchmark: An index, if there is one.
+        truth: The simulator's conditional expectation, if the panel is simulated.
+        price_field: The field whose presence says that an instrument traded.
 
-    Raises
-    ------
-    DataError
-        When shapes, dtypes or order disagree, or a code cannot be kept as it is.
+    Raises:
+        DataError: When shapes, dtypes or order disagree, or a code cannot be kept as it is.
     """
 
     calendar: Calendar
@@ -166,3 +150,55 @@ class Panel:
                 "truth:premia": self.truth.premia,
             }
         return fingerprint_arrays(arrays)
+
+
+_META = "panel.json"
+_TRUTH = ("exposures", "decay", "premia")
+
+
+def save_panel(panel: Panel, folder: Path) -> None:
+    """Write `panel` into an existing, empty folder; fields are numbered, for a name may be no name of a file."""
+    np.save(folder / "calendar.npy", panel.calendar.times, allow_pickle=False)
+    np.save(folder / "membership.npy", panel.membership, allow_pickle=False)
+    for at, values in enumerate(panel.fields.values()):
+        np.save(folder / f"field-{at}.npy", values, allow_pickle=False)
+    if panel.benchmark is not None:
+        np.save(folder / "benchmark.npy", panel.benchmark.close, allow_pickle=False)
+    if panel.truth is not None:
+        for name in _TRUTH:
+            np.save(folder / f"truth-{name}.npy", getattr(panel.truth, name), allow_pickle=False)
+    meta = {
+        "name": panel.name,
+        "price_field": panel.price_field,
+        "instruments": list(panel.instruments),
+        "fields": list(panel.fields),
+        "benchmark": None if panel.benchmark is None else panel.benchmark.name,
+        "has_truth": panel.truth is not None,
+        "fingerprint": panel.fingerprint,
+    }
+    (folder / _META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+
+
+def load_panel(folder: Path) -> Panel:
+    """Read what `save_panel` wrote; arrays are memory-mapped, the fingerprint is the stored one."""
+    meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+
+    def read(name: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return values
+
+    benchmark = None if meta["benchmark"] is None else Benchmark(meta["benchmark"], read("benchmark"))
+    truth = Truth(*(read(f"truth-{name}") for name in _TRUTH)) if meta["has_truth"] else None
+    panel = Panel(
+        calendar=Calendar(read("calendar")),
+        instruments=tuple(meta["instruments"]),
+        fields={name: read(f"field-{at}") for at, name in enumerate(meta["fields"])},
+        membership=read("membership"),
+        benchmark=benchmark,
+        truth=truth,
+        price_field=meta["price_field"],
+        name=meta["name"],
+    )
+    # The store has checked every byte against its checksum, so hashing the content once more would tell nothing new.
+    panel.__dict__["fingerprint"] = meta["fingerprint"]
+    return panel

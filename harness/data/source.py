@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError
 
@@ -21,10 +25,8 @@ class Source(Protocol):
     def load(self) -> Panel:
         """Return the validated panel.
 
-        Raises
-        ------
-        DataError
-            When a file is missing or damaged, or its content breaks the panel's contract.
+        Raises:
+            DataError: When a file is missing or damaged, or its content breaks the panel's contract.
         """
         ...
 
@@ -49,10 +51,8 @@ def at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
 def existing_file(path: str, *, key: str, expected: str) -> Path:
     """Return the file at `path`, relative to the current directory.
 
-    Raises
-    ------
-    DataError
-        When there is none; `key` is the configuration key that names it, `expected` what would be accepted.
+    Raises:
+        DataError: When there is none; `key` is the configuration key that names it, `expected` what would be accepted.
     """
     found = Path(path).expanduser()
     if not found.is_file():
@@ -77,3 +77,57 @@ def _missing(path: Path, kind: str, key: str, expected: str) -> DataError:
 def _listing(folder: Path, limit: int = 8) -> str:
     names = sorted(entry.name for entry in folder.iterdir())
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "") if names else "nothing"
+
+
+@dataclass(frozen=True)
+class TruncatedSource:
+    """A source whose calendar ends early.
+
+    Attributes:
+        inner: The source that is cut.
+        last: The last time that is kept, as ISO text.
+    """
+
+    inner: Source
+    last: str
+
+    def load(self) -> Panel:
+        """Return the inner panel up to the last time.
+
+        Raises:
+            DataError: When nothing is left.
+        """
+        panel = self.inner.load()
+        stop = panel.calendar.stop_after(self.last)
+        if stop == 0:
+            raise DataError(
+                "The panel begins after the time at which it should end.",
+                where="last",
+                got=self.last,
+                expected=f"a time from {panel.calendar.format(0)} on",
+            )
+        return truncate(panel, stop)
+
+    def inputs(self) -> dict[str, str]:
+        """Return the inner source's files."""
+        return self.inner.inputs()
+
+
+def truncate(panel: Panel, stop: int) -> Panel:
+    """Return the panel of the calendar positions [0, stop).
+
+    An instrument that has neither traded nor been a member by then is left out, for its name is news; so is a
+    simulator's truth.
+    """
+    traded = np.any([~np.isnan(values[:stop]).all(axis=0) for values in panel.fields.values()], axis=0)  # (N,)
+    kept = np.flatnonzero(traded | panel.membership[:stop].any(axis=0))
+    benchmark = panel.benchmark
+    return replace(
+        panel,
+        calendar=Calendar(panel.calendar.times[:stop]),
+        instruments=tuple(panel.instruments[at] for at in kept),
+        fields={name: np.ascontiguousarray(values[:stop, kept]) for name, values in panel.fields.items()},
+        membership=np.ascontiguousarray(panel.membership[:stop, kept]),
+        benchmark=None if benchmark is None else replace(benchmark, close=benchmark.close[:stop].copy()),
+        truth=None,
+    )

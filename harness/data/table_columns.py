@@ -34,18 +34,12 @@ _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-na
 class Column:
     """One column as it was read.
 
-    Attributes
-    ----------
-    name
-        What it is called in the file.
-    values
-        Its n values.
-    path
-        The file, for messages.
-    spot
-        Says where a row (from 0) stands: ``row 5``, or ``line 7`` of a text file.
-    is_text
-        Whether the file holds only text, as CSV does: then numbers and nothings are read from it.
+    Attributes:
+        name: What it is called in the file.
+        values: Its n values.
+        path: The file, for messages.
+        spot: Says where a row (from 0) stands: ``row 5``, or ``line 7`` of a text file.
+        is_text: Whether the file holds only text, as CSV does: then numbers and nothings are read from it.
     """
 
     name: str
@@ -59,15 +53,11 @@ class Column:
 class Instruments:
     """The instruments of n rows.
 
-    Attributes
-    ----------
-    codes
-        (n,) int64 index into `names`.
-    names
-        The codes that occur, sorted.
-    ranks
-        (N,) int64, the place of each in the order of the column's own type: whole numbers by size, categories as
-        they are declared, text as `names`.
+    Attributes:
+        codes: (n,) int64 index into `names`.
+        names: The codes that occur, sorted.
+        ranks: (N,) int64, the place of each in the order of the column's own type: whole numbers by size, categories as
+            they are declared, text as `names`.
     """
 
     codes: npt.NDArray[np.int64]
@@ -83,10 +73,8 @@ def plain(kind: pa.DataType) -> pa.DataType:
 def instruments_of(column: Column) -> Instruments:
     """Return the instruments of a column of text, whole numbers, or categories of either; numbers as their digits.
 
-    Raises
-    ------
-    DataError
-        When it is of another type, a row has none, or a code cannot be kept as it is.
+    Raises:
+        DataError: When it is of another type, a row has none, or a code cannot be kept as it is.
     """
     values, kind = column.values, plain(column.values.type)
     if not (is_text(kind) or pa.types.is_integer(kind)):
@@ -119,10 +107,8 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
     Text is read where every value is a number: the decimal mark of all columns together is `decimal`, or the one that
     the numbers leave no doubt about.
 
-    Raises
-    ------
-    DataError
-        With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
+    Raises:
+        DataError: With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
     """
     texts = [column for column in columns if is_text(plain(column.values.type))]
     cleaned = {column.name: _cleaned(column) for column in texts}
@@ -230,10 +216,8 @@ def is_text(kind: pa.DataType) -> bool:
 def refuse_empty(column: Column, expected: str) -> None:
     """Refuse a column of keys that has empty cells.
 
-    Raises
-    ------
-    DataError
-        With the number of such rows and where the first ones stand.
+    Raises:
+        DataError: With the number of such rows and where the first ones stand.
     """
     empty = np.flatnonzero(pc.is_null(column.values, nan_is_null=True).to_numpy())
     if empty.size:

@@ -13,10 +13,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.data.csv_file import Dialect, line_of, read_csv, recognise
 from harness.data.source import existing_file
 from harness.data.table_columns import Column
-from harness.data.table_format import CsvFormat
+from harness.data.text_files import CsvFormat, Dialect, line_of, read_csv, recognise
 from harness.errors import DataError, closest
 from harness.store.fingerprint import fingerprint_file
 
@@ -49,14 +48,10 @@ _BARS = {"open", "high", "low", "close"}
 class TablePart:
     """One file of a table.
 
-    Attributes
-    ----------
-    path
-        Where it is.
-    name
-        What it is called below the table's folder.
-    values
-        Columns that its folders name, as in ``year=2019/part-0.parquet``.
+    Attributes:
+        path: Where it is.
+        name: What it is called below the table's folder.
+        values: Columns that its folders name, as in ``year=2019/part-0.parquet``.
     """
 
     path: Path
@@ -75,10 +70,8 @@ def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
     Of a folder all Parquet files are taken, or all CSV files where there are none; hidden files and those that begin
     with ``_`` are not.
 
-    Raises
-    ------
-    DataError
-        When there is none; `key` is the configuration key that names the path.
+    Raises:
+        DataError: When there is none; `key` is the configuration key that names the path.
     """
     found = Path(path).expanduser()
     if found.is_dir():
@@ -124,10 +117,9 @@ def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, 
 def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) -> dict[str, Column]:
     """Return column → its values for the `columns` (canonical name → column) of a Parquet or CSV file.
 
-    Raises
-    ------
-    DataError
-        When the file is damaged, empty or of another kind, or columns are missing or there twice; all are named.
+    Raises:
+        DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice; all are
+            named.
     """
     wanted = list(dict.fromkeys(columns.values()))
     inside = [name for name in wanted if name not in part.values]

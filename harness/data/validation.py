@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.calendar import Calendar
-from harness.data.frequency import frequency_of
+from harness.data.calendar import Calendar, frequency_of
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 
@@ -30,14 +29,10 @@ _ROUNDING = 1e-5
 class Finding:
     """Something odd that is not an error.
 
-    Attributes
-    ----------
-    what
-        One line.
-    count
-        How many (time, instrument) pairs it concerns.
-    examples
-        The first few, as text.
+    Attributes:
+        what: One line.
+        count: How many (time, instrument) pairs it concerns.
+        examples: The first few, as text.
     """
 
     what: str
@@ -56,24 +51,16 @@ def check_keys(
 ) -> None:
     """Refuse rows that are not sorted by (time, instrument), or that repeat a key.
 
-    Parameters
-    ----------
-    times
-        (n,) nanoseconds since 1970.
-    codes
-        (n,) index into `names`, which are sorted.
-    names
-        The instruments.
-    where, hint
-        The file, and how to mend it, for the message.
-    own_order
-        (n,) another order of the instruments that will do as well: that of the column's own type, in which 9 comes
-        before 10.
+    Args:
+        times: (n,) nanoseconds since 1970.
+        codes: (n,) index into `names`, which are sorted.
+        names: The instruments.
+        where, hint: The file, and how to mend it, for the message.
+        own_order: (n,) another order of the instruments that will do as well: that of the column's own type, in which 9
+            comes before 10.
 
-    Raises
-    ------
-    DataError
-        With the number of offending rows and the first ones.
+    Raises:
+        DataError: With the number of offending rows and the first ones.
     """
     step, move = np.diff(times), np.diff(codes)
     backward = (step < 0) | ((step == 0) & (move < 0))
@@ -104,10 +91,8 @@ def check_unique(
 
     `zone` is the time zone on whose clock the times were read: in one with summer time an hour repeats itself.
 
-    Raises
-    ------
-    DataError
-        With the number of such rows and the first ones.
+    Raises:
+        DataError: With the number of such rows and the first ones.
     """
     rows = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0)) + 1
     if rows.size:
@@ -137,10 +122,8 @@ def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
     and members that have some. Fields of other names may hold any finite number. A benchmark has a level at some time,
     and its levels are as prices.
 
-    Raises
-    ------
-    DataError
-        With the number of offending values and the first ones.
+    Raises:
+        DataError: With the number of offending values and the first ones.
     """
     fields = panel.fields
     for name, values in fields.items():

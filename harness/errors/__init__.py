@@ -49,23 +49,15 @@ _FULL_DISK = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
 class HarnessError(Exception):
     """A mistake that the user can mend; shown without a traceback, and as text without passwords.
 
-    Parameters
-    ----------
-    what
-        One sentence: what went wrong.
-    where
-        The configuration key, file, or function that it concerns.
-    got
-        The offending value.
-    expected
-        What would be accepted.
-    hint
-        The next step: a command, a key, a closest match; `next_step` of the kind when it is not given.
+    Args:
+        what: One sentence: what went wrong.
+        where: The configuration key, file, or function that it concerns.
+        got: The offending value.
+        expected: What would be accepted.
+        hint: The next step: a command, a key, a closest match; `next_step` of the kind when it is not given.
 
-    Attributes
-    ----------
-    is_rule
-        Whether a rule of the benchmark refuses a configuration in which nothing is mistaken.
+    Attributes:
+        is_rule: Whether a rule of the benchmark refuses a configuration in which nothing is mistaken.
     """
 
     exit_code: ClassVar[int] = 2
@@ -182,10 +174,8 @@ def _shortened_line(line: str) -> str:
 def no_exit() -> Iterator[None]:
     """Make an error of it when code of somebody else asks Python to exit: the command would end, as if all were well.
 
-    Raises
-    ------
-    RuntimeError
-        Instead of SystemExit and GeneratorExit, with these as its cause.
+    Raises:
+        RuntimeError: Instead of SystemExit and GeneratorExit, with these as its cause.
     """
     try:
         yield

@@ -34,17 +34,12 @@ _HOLDS = {Ge: operator.ge, Gt: operator.gt, Le: operator.le, Lt: operator.lt}
 def check_limits(record: Any, where: str) -> None:
     """Refuse a number outside the limits of its field's type, or one that is not finite.
 
-    Parameters
-    ----------
-    record
-        A dataclass instance, in its ``__post_init__``.
-    where
-        The key of the record.
+    Args:
+        record: A dataclass instance, in its ``__post_init__``.
+        where: The key of the record.
 
-    Raises
-    ------
-    ConfigError
-        Names the field, the value and the range.
+    Raises:
+        ConfigError: Names the field, the value and the range.
     """
     for name, hint in _hints(cast(Hashable, type(record))).items():
         value = getattr(record, name)

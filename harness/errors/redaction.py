@@ -59,10 +59,8 @@ def without_secrets(value: object, name: str = "") -> object:
 class RedactedStream:
     """A text stream whose writes are redacted; everything else is the inner stream's.
 
-    Parameters
-    ----------
-    inner
-        Where the texts go.
+    Args:
+        inner: Where the texts go.
     """
 
     def __init__(self, inner: IO[str]) -> None:

@@ -26,16 +26,11 @@ Key = tuple[str, int]
 class Piece:
     """What one model predicted for one window.
 
-    Attributes
-    ----------
-    model
-        The name to group by.
-    window
-        The window's index.
-    predictions
-        Its test rows.
-    tags
-        Anything else to filter by, such as ``{"seed": "43"}``.
+    Attributes:
+        model: The name to group by.
+        window: The window's index.
+        predictions: Its test rows.
+        tags: Anything else to filter by, such as ``{"seed": "43"}``.
     """
 
     model: str
@@ -53,19 +48,13 @@ def collect(
 ) -> dict[Key, Predictions]:
     """Return the pieces that pass every filter, by (model, window) in sorted order.
 
-    Parameters
-    ----------
-    pieces
-        What to choose from.
-    models, windows
-        Keep only these; None keeps all.
-    where
-        Keep only what it is true for.
+    Args:
+        pieces: What to choose from.
+        models, windows: Keep only these; None keeps all.
+        where: Keep only what it is true for.
 
-    Raises
-    ------
-    DataError
-        When a model or window that was asked for is not there, or two pieces that pass share a key.
+    Raises:
+        DataError: When a model or window that was asked for is not there, or two pieces that pass share a key.
     """
     pieces = list(pieces)
     _refuse_absent("model", models, {p.model for p in pieces})
@@ -101,10 +90,8 @@ def merge_windows(pieces: Iterable[Predictions]) -> Predictions:
     Where windows overlap, the one that starts later wins, row by row; of two that start together, the one given later.
     Times between the windows are there, without rows; `window_starts` are those of all windows.
 
-    Raises
-    ------
-    DataError
-        When there are none, or their calendars or instruments differ.
+    Raises:
+        DataError: When there are none, or their calendars or instruments differ.
     """
     ordered = sorted(_same_panel(list(pieces), "merge_windows"), key=lambda p: p.start)
     rank = np.repeat(np.arange(len(ordered)), [p.codes.size for p in ordered])
@@ -121,18 +108,14 @@ def merge_windows(pieces: Iterable[Predictions]) -> Predictions:
 def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predictions:
     """Return the mean score of several models, over every row that at least one of them has.
 
-    Parameters
-    ----------
-    models
-        Predictions of the same panel; a row that a model lacks, or scores NaN, counts for the others only.
-    standardise
-        Take each model's scores to mean 0 and standard deviation 1 (ddof 1) at each time first, so that models of
-        different scale count alike, as qlib does. A model whose scores do not vary at a time has no say there.
+    Args:
+        models: Predictions of the same panel; a row that a model lacks, or scores NaN, counts for the others only.
+        standardise: Take each model's scores to mean 0 and standard deviation 1 (ddof 1) at each time first, so that
+            models of different scale count alike, as qlib does. A model whose scores do not vary at a time has no say
+            there.
 
-    Raises
-    ------
-    DataError
-        When there are none, their panels differ, or they carry different labels for the same row.
+    Raises:
+        DataError: When there are none, their panels differ, or they carry different labels for the same row.
     """
     models = _same_panel(list(models), "average")
     start, stop = min(p.start for p in models), max(p.stop for p in models)

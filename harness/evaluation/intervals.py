@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.evaluation.portfolio import TopkDropout
-from harness.evaluation.record import Evaluation
 from harness.evaluation.signal import SignalEvaluation
 from harness.evaluation.significance import Bootstrap, Interval, Question, bootstrap_intervals, hac_mean, question
+from harness.evaluation.year import Evaluation
 from harness.execution.progress import Observer
 
 Doubles = npt.NDArray[np.float64]
@@ -27,17 +27,13 @@ _TESTED = ("IC", "rank_IC")
 class Estimate:
     """How an overall metric follows from a series.
 
-    Attributes
-    ----------
-    series
-        Its name.
-    statistic
-        ``mean``, ``ir`` (mean over standard deviation) or ``drawdown``.
-    overlap
-        What neighbouring values share: the ``label``'s look-ahead, the scores of ``lag`` times before, or nothing.
-    unit
-        What the statistic is multiplied by: nothing, returns of a ``horizon`` to a year, periods to a ``year``, or the
-        ``root`` of the periods in a year.
+    Attributes:
+        series: Its name.
+        statistic: ``mean``, ``ir`` (mean over standard deviation) or ``drawdown``.
+        overlap: What neighbouring values share: the ``label``'s look-ahead, the scores of ``lag`` times before, or
+            nothing.
+        unit: What the statistic is multiplied by: nothing, returns of a ``horizon`` to a year, periods to a ``year``,
+            or the ``root`` of the periods in a year.
     """
 
     series: str
@@ -78,14 +74,10 @@ ESTIMATES: Mapping[str, Estimate] = MappingProxyType(
 class Judged:
     """What the predictions were judged by.
 
-    Attributes
-    ----------
-    signal, portfolio
-        How signal and portfolio are judged.
-    look_ahead
-        Of the label.
-    horizon
-        Times that the label's return spans; None when the label is not a return.
+    Attributes:
+        signal, portfolio: How signal and portfolio are judged.
+        look_ahead: Of the label.
+        horizon: Times that the label's return spans; None when the label is not a return.
     """
 
     signal: SignalEvaluation
@@ -125,23 +117,16 @@ def intervals(
     labels. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard
     deviation of logarithms, has no interval.
 
-    Parameters
-    ----------
-    evaluation
-        Metrics and series.
-    judged
-        What gives the series their overlap and the metrics their unit.
-    bootstrap
-        How to resample.
-    observer
-        Told of the stage ``significance``, which takes seconds over tens of thousands of times.
+    Args:
+        evaluation: Metrics and series.
+        judged: What gives the series their overlap and the metrics their unit.
+        bootstrap: How to resample.
+        observer: Told of the stage ``significance``, which takes seconds over tens of thousands of times.
 
-    Returns
-    -------
-    dict
-        Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true mean
-        of zero, two-sided, from `harness.evaluation.significance.hac_mean`. Undefined numbers are None: of a series into which
-        fewer than five look-aheads fit, and of one that is nearly constant.
+    Returns:
+        dict: Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true
+            mean of zero, two-sided, from `harness.evaluation.significance.hac_mean`. Undefined numbers are None: of a
+            series into which fewer than five look-aheads fit, and of one that is nearly constant.
     """
     own = [name for name in evaluation.overall if name in evaluation.series and name not in ESTIMATES]
     wanted = {**ESTIMATES, **{name: Estimate(name) for name in own}}

@@ -28,27 +28,17 @@ _METADATA = b"harness.predictions"
 class Predictions:
     """One score per row of the test range.
 
-    Attributes
-    ----------
-    calendar, instruments
-        What positions and codes stand for.
-    start
-        Calendar position of the first test time.
-    offsets
-        (S + 1,) int64; rows ``offsets[s] … offsets[s + 1]`` belong to calendar position ``start + s``.
-    codes
-        (n,) int32 instrument columns, increasing within a time.
-    score
-        (n,) float32 predictions.
-    label
-        (n,) float32 raw labels, NaN where there is none (yet).
-    window_starts
-        (W,) int64 calendar positions at which the windows' test segments start.
+    Attributes:
+        calendar, instruments: What positions and codes stand for.
+        start: Calendar position of the first test time.
+        offsets: (S + 1,) int64; rows ``offsets[s] … offsets[s + 1]`` belong to calendar position ``start + s``.
+        codes: (n,) int32 instrument columns, increasing within a time.
+        score: (n,) float32 predictions.
+        label: (n,) float32 raw labels, NaN where there is none (yet).
+        window_starts: (W,) int64 calendar positions at which the windows' test segments start.
 
-    Raises
-    ------
-    DataError
-        When lengths or positions disagree.
+    Raises:
+        DataError: When lengths or positions disagree.
     """
 
     calendar: Calendar
@@ -109,18 +99,14 @@ class Predictions:
     def from_frame(cls, frame: pd.DataFrame, calendar: Calendar, instruments: tuple[str, ...]) -> Predictions:
         """Make predictions from rows in any order, such as those of a model fitted elsewhere.
 
-        Parameters
-        ----------
-        frame
-            Columns ``datetime``, ``instrument``, ``score``, and if there are any ``label`` and ``window`` (the windows'
-            indices, not falling in time); without ``window`` the rows are one window. They may also be index levels.
-        calendar, instruments
-            Those of the panel; instruments sorted.
+        Args:
+            frame: Columns ``datetime``, ``instrument``, ``score``, and if there are any ``label`` and ``window`` (the
+                windows' indices, not falling in time); without ``window`` the rows are one window. They may also be
+                index levels.
+            calendar, instruments: Those of the panel; instruments sorted.
 
-        Raises
-        ------
-        DataError
-            When a column is missing, a time or an instrument is unknown, or a row occurs twice.
+        Raises:
+            DataError: When a column is missing, a time or an instrument is unknown, or a row occurs twice.
         """
         frame = frame.reset_index() if "datetime" in frame.index.names else frame
         for column in ("datetime", "instrument", "score"):
@@ -174,10 +160,8 @@ class Predictions:
     def read_parquet(cls, path: Path) -> Predictions:
         """Read what `write_parquet` wrote.
 
-        Raises
-        ------
-        DataError
-            When the file is missing, is not Parquet, or holds something else.
+        Raises:
+            DataError: When the file is missing, is not Parquet, or holds something else.
         """
         try:
             table = pq.read_table(path)

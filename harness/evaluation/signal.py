@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le
 
-from harness.data.frequency import frequency_of
+from harness.data.calendar import frequency_of
 from harness.errors.limits import Count, check_limits
 from harness.evaluation import formulas as metrics
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import Evaluation, Number, summarised
+from harness.evaluation.year import Evaluation, Number, summarised
 
 Doubles = npt.NDArray[np.float64]
 
@@ -22,21 +22,15 @@ Doubles = npt.NDArray[np.float64]
 class SignalEvaluation:
     """How a signal is judged.
 
-    Attributes
-    ----------
-    quantile
-        Share of the instruments on each side of the long-short portfolio, whose return is half of top minus bottom, and
-        in the top whose turnover is counted.
-    periods_per_year
-        Periods in a year, by which every return and ratio per year is annualised, the portfolio's too. None: by
-        the calendar, see `harness.data.frequency.frequency_of`.
-    lag
-        Periods between the scores that turnover and autocorrelation compare.
+    Attributes:
+        quantile: Share of the instruments on each side of the long-short portfolio, whose return is half of top minus
+            bottom, and in the top whose turnover is counted.
+        periods_per_year: Periods in a year, by which every return and ratio per year is annualised, the portfolio's
+            too. None: by the calendar, see `harness.data.calendar.frequency_of`.
+        lag: Periods between the scores that turnover and autocorrelation compare.
 
-    Raises
-    ------
-    ConfigError
-        When a number is impossible.
+    Raises:
+        ConfigError: When a number is impossible.
     """
 
     quantile: Annotated[float, Gt(0), Le(0.5)] = 0.2
@@ -58,16 +52,11 @@ def evaluate_signal(
     across the border of windows too. An error metric (``MSE``) is undefined where scores are in another unit than
     labels.
 
-    Parameters
-    ----------
-    predictions
-        Scores and raw labels.
-    config
-        How to judge.
-    horizon
-        Times that the label's return spans; None when the label is not a return.
-    same_unit
-        Scores are in the unit of the raw label; False where models learn a processed one, such as its rank.
+    Args:
+        predictions: Scores and raw labels.
+        config: How to judge.
+        horizon: Times that the label's return spans; None when the label is not a return.
+        same_unit: Scores are in the unit of the raw label; False where models learn a processed one, such as its rank.
     """
     periods = config.periods_per_year or frequency_of(predictions.calendar).periods_per_year
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes

@@ -12,8 +12,8 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.errors.limits import Natural, Threads, check_limits
 from harness.errors.redaction import redacted
-from harness.execution.process_threads import available_cores, thread_limits
 from harness.execution.task import Ended, Task, Work, measured
+from harness.execution.threads import available_cores, thread_limits
 
 _SECONDS_TO_CONNECT = 10
 # Whoever reaches the port of a scheduler can run code: ours is reached from this machine alone.
@@ -28,19 +28,13 @@ class Dask:
     A task says how many bytes it is thought to need. Workers that say how many they have (``dask worker … --resources
     MEMORY=16e9``) take no more than fit together, and tasks go to those that are large enough.
 
-    Attributes
-    ----------
-    address
-        Of the scheduler, such as ``tcp://host:8786``; None starts a cluster on this machine.
-    workers
-        Of that local cluster; None takes one per core.
-    retries
-        Further tries of a task whose worker dies; Dask's own.
+    Attributes:
+        address: Of the scheduler, such as ``tcp://host:8786``; None starts a cluster on this machine.
+        workers: Of that local cluster; None takes one per core.
+        retries: Further tries of a task whose worker dies; Dask's own.
 
-    Raises
-    ------
-    ConfigError
-        When Dask is not installed or the scheduler does not answer.
+    Raises:
+        ConfigError: When Dask is not installed or the scheduler does not answer.
     """
 
     address: str | None = None
@@ -98,18 +92,12 @@ class Dask:
 class DaskPool:
     """A client of a scheduler.
 
-    Parameters
-    ----------
-    client
-        The connection.
-    cluster
-        Taken down at the end when it is ours.
-    retries
-        Further tries of a task whose worker dies.
-    work
-        What a worker calls.
-    environment
-        Of this process, to be put back at the end; None when nothing has touched it.
+    Args:
+        client: The connection.
+        cluster: Taken down at the end when it is ours.
+        retries: Further tries of a task whose worker dies.
+        work: What a worker calls.
+        environment: Of this process, to be put back at the end; None when nothing has touched it.
     """
 
     def __init__(

@@ -17,8 +17,8 @@ from typing import IO
 
 from harness.errors import ConfigError
 from harness.errors.limits import Natural, Positive, Threads, check_limits
-from harness.execution.process_threads import available_cores, thread_limits
 from harness.execution.task import Ended, Task, Work
+from harness.execution.threads import available_cores, thread_limits
 
 _LOOP = "harness.execution.loop"
 
@@ -27,21 +27,14 @@ _LOOP = "harness.execution.loop"
 class Local:
     """Workers on this machine, with workers × threads ≤ cores.
 
-    Attributes
-    ----------
-    workers
-        Processes; None takes one per core.
-    threads
-        Threads of each; None shares out the cores.
-    retries
-        How often a task is given to another worker when its own dies.
-    memory_gb
-        Tasks that are thought to need more together wait for each other; None sets no limit.
+    Attributes:
+        workers: Processes; None takes one per core.
+        threads: Threads of each; None shares out the cores.
+        retries: How often a task is given to another worker when its own dies.
+        memory_gb: Tasks that are thought to need more together wait for each other; None sets no limit.
 
-    Raises
-    ------
-    ConfigError
-        For a number below 1, or more threads than cores.
+    Raises:
+        ConfigError: For a number below 1, or more threads than cores.
     """
 
     workers: Threads | None = None
@@ -109,18 +102,12 @@ class _Waiting:
 class LocalPool:
     """The workers of `Local`; a task that uses more threads than its worker takes the place of several.
 
-    Parameters
-    ----------
-    work
-        A function of a module, which each process calls: see `harness.execution.loop`.
-    workers, threads
-        How many processes, and the threads of each.
-    cores
-        Threads of running tasks together.
-    retries
-        Further tries of a task whose worker dies.
-    memory
-        Bytes of running tasks together; None sets no limit.
+    Args:
+        work: A function of a module, which each process calls: see `harness.execution.loop`.
+        workers, threads: How many processes, and the threads of each.
+        cores: Threads of running tasks together.
+        retries: Further tries of a task whose worker dies.
+        memory: Bytes of running tasks together; None sets no limit.
     """
 
     def __init__(

@@ -23,12 +23,10 @@ _UNNAMED = "unknown"
 def machine() -> dict[str, object]:
     """Return what of this machine can move the last bits of a number, and how many processors it has.
 
-    Returns
-    -------
-    dict
-        ``system``, ``machine`` (architecture), ``processor`` (model as the system names it, with family and model
-        number where it gives them), ``instruction_sets`` (those that kernels are chosen by), ``kernels`` (the
-        architectures that BLAS has chosen), ``cpus``.
+    Returns:
+        dict: ``system``, ``machine`` (architecture), ``processor`` (model as the system names it, with family and model
+            number where it gives them), ``instruction_sets`` (those that kernels are chosen by), ``kernels`` (the
+            architectures that BLAS has chosen), ``cpus``.
     """
     processor, instruction_sets = _processor()
     return {

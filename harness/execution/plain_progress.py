@@ -66,18 +66,12 @@ class PlainObserver:
     >>> from harness import PlainObserver, run_experiment
     >>> result = run_experiment(["data=synthetic"], observer=PlainObserver(print))  # doctest: +SKIP
 
-    Parameters
-    ----------
-    write
-        Takes a line, such as `print` or a logger's ``info``.
-    every
-        Most seconds between two lines while something runs.
-    clock
-        Seconds that never go back.
-    verbose
-        A line for the end of every stage, however short.
-    began
-        When the work began, by the clock, where another part of it came before; by default with ``with``.
+    Args:
+        write: Takes a line, such as `print` or a logger's ``info``.
+        every: Most seconds between two lines while something runs.
+        clock: Seconds that never go back.
+        verbose: A line for the end of every stage, however short.
+        began: When the work began, by the clock, where another part of it came before; by default with ``with``.
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -56,3 +57,64 @@ def telling(observer: Observer, stage: str) -> Iterator[None]:
     observer.start(stage, 1)
     yield
     observer.finish(stage)
+
+
+class TimeLeft:
+    """Tasks of several kinds that take very different times: an adaptation is not a window."""
+
+    def __init__(self) -> None:
+        self._left: Counter[Hashable] = Counter()
+        self._seconds: defaultdict[Hashable, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def expect(self, kind: Hashable, count: int = 1) -> None:
+        """Add tasks that are still to be done; a negative count: that need not be done any more."""
+        self._left[kind] = max(self._left[kind] + count, 0)
+
+    def measured(self, kind: Hashable, seconds: float) -> None:
+        """Learn how long one task of a kind took."""
+        entry = self._seconds[kind]
+        entry[0] += seconds
+        entry[1] += 1
+
+    def seconds(self, workers: int = 1, *, alike: bool = False) -> tuple[float, bool]:
+        """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far.
+
+        Args:
+            workers: Tasks at a time.
+            alike: Whether the kinds are like enough that an unknown one counts as long as the fastest known, not as
+                nothing.
+        """
+        known = {kind: total / count for kind, (total, count) in self._seconds.items()}
+        left = {kind: count for kind, count in self._left.items() if count > 0}
+        least = min(known.values(), default=0.0) if alike else 0.0
+        total = sum(known.get(kind, least) * count for kind, count in left.items())
+        return total / workers, any(kind not in known for kind in left)
+
+
+class Countdown:
+    """Tells an observer of units of one kind, and how long the others will take: learned from those that were computed.
+
+    One that was found in the store says nothing about the others.
+
+    Args:
+        observer, stage: Who is told of which stage.
+        total: How many units there are.
+    """
+
+    def __init__(self, observer: Observer, stage: str, total: int) -> None:
+        self._observer, self._stage, self._total, self._left = observer, stage, total, TimeLeft()
+        self._left.expect(stage, total)
+        observer.start(stage, total)
+
+    def ended(self, computed: float | None) -> None:
+        """Count a unit; `computed`: the seconds that it took, None when it was found, refused or failed."""
+        self._left.expect(self._stage, -1)
+        if computed is not None:
+            self._left.measured(self._stage, computed)
+        self._observer.advance(self._stage)
+        seconds, at_least = self._left.seconds()
+        self._observer.estimate(self._stage, self._total, seconds, at_least=at_least)
+
+    def finish(self, note: str = "") -> None:
+        """End the stage."""
+        self._observer.finish(self._stage, note)

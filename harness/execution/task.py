@@ -20,18 +20,12 @@ Answer = dict[str, Any]
 class Task:
     """One unit of work; its result goes to the artifact store, so that it can be made anywhere and more than once.
 
-    Attributes
-    ----------
-    name
-        Tells it apart from every other task.
-    request
-        JSON text that says what to do; a few kilobytes, never data.
-    priority
-        Higher goes first among the tasks that are ready.
-    threads
-        Threads that the work uses.
-    memory
-        Bytes that it is thought to need; 0 when nothing is known.
+    Attributes:
+        name: Tells it apart from every other task.
+        request: JSON text that says what to do; a few kilobytes, never data.
+        priority: Higher goes first among the tasks that are ready.
+        threads: Threads that the work uses.
+        memory: Bytes that it is thought to need; 0 when nothing is known.
     """
 
     name: str
@@ -45,20 +39,13 @@ class Task:
 class Ended:
     """How a task ended.
 
-    Attributes
-    ----------
-    name
-        Of the task.
-    seconds
-        Wall time of the work; what the task waited for its turn is none.
-    error
-        What went wrong; None when nothing did.
-    died
-        The worker was lost, again and again; the work itself was not heard of.
-    cpu
-        Seconds of all processors that the worker's process used meanwhile.
-    memory_mb
-        The largest resident memory of that process so far, in MiB.
+    Attributes:
+        name: Of the task.
+        seconds: Wall time of the work; what the task waited for its turn is none.
+        error: What went wrong; None when nothing did.
+        died: The worker was lost, again and again; the work itself was not heard of.
+        cpu: Seconds of all processors that the worker's process used meanwhile.
+        memory_mb: The largest resident memory of that process so far, in MiB.
     """
 
     name: str
@@ -72,13 +59,10 @@ class Ended:
 def measured(work: Work, request: str, used: float | None = None) -> Answer:
     """Do a task in this process and return its answer: time is measured around the work itself, in the worker.
 
-    Parameters
-    ----------
-    work, request
-        What is called with what.
-    used
-        Seconds of all processors that this process had used when its last answer was given: what it has used since,
-        to import libraries say, belongs to this one.
+    Args:
+        work, request: What is called with what.
+        used: Seconds of all processors that this process had used when its last answer was given: what it has used
+            since, to import libraries say, belongs to this one.
     """
     began, used = time.perf_counter(), time.process_time() if used is None else used
     error = work(request)
@@ -123,3 +107,12 @@ class Executor(Protocol):
     def start(self, work: Work) -> Pool | None:
         """Bring up workers that call `work`; None when all shall run in this process, one after the other."""
         ...
+
+
+@dataclass(frozen=True)
+class Serial:
+    """No workers; stages that cells share stay in memory from one cell to the next."""
+
+    def start(self, work: Work) -> Pool | None:
+        """Bring nothing up."""
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -81,3 +81,21 @@ def thread_limit(threads: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+_VARIABLES = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def thread_limits(threads: int) -> Mapping[str, str]:
+    """Return the environment of a worker whose libraries use `threads` threads, and sleep while they wait.
+
+    Threads that spin while they wait for each other take the cores that other workers need, and so do threads that
+    start threads: parallel regions are not nested.
+    """
+    return {**dict.fromkeys(_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive", "OMP_MAX_ACTIVE_LEVELS": "1"}

@@ -14,11 +14,10 @@ from harness.data.panel import Panel
 from harness.errors import DataError, closest
 from harness.execution.progress import Observer
 from harness.features.evaluate import Chunk, Market, evaluate, evaluate_masks
+from harness.features.expression import Expression, fields_of
 from harness.features.feature_set import FeatureSet
-from harness.features.graph import Plan, first_times
-from harness.features.kernels.scatter import compact, scatter
-from harness.features.lowering import build_plan
-from harness.features.nodes import Expression, fields_of
+from harness.features.graph import Plan, build_plan, first_times
+from harness.features.kernels.order import compact, scatter
 from harness.features.parser import parse
 
 Floats = npt.NDArray[np.float32]
@@ -32,14 +31,10 @@ STAGE = "features"
 class FeatureMatrix:
     """Features of every row; n rows, F' features.
 
-    Attributes
-    ----------
-    values
-        (n, F') float32, C-contiguous.
-    names
-        The F' names that have at least one value.
-    dropped
-        The names that are NaN in every row, left out.
+    Attributes:
+        values: (n, F') float32, C-contiguous.
+        names: The F' names that have at least one value.
+        dropped: The names that are NaN in every row, left out.
     """
 
     values: Floats
@@ -50,17 +45,12 @@ class FeatureMatrix:
 def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
     """Refuse expressions that somebody has written himself and that read a field which the panel does not have.
 
-    Parameters
-    ----------
-    panel
-        The market.
-    asked_for
-        Where an expression stands in the configuration → the expression.
+    Args:
+        panel: The market.
+        asked_for: Where an expression stands in the configuration → the expression.
 
-    Raises
-    ------
-    DataError
-        Names the first such expression, the field, and the fields that there are.
+    Raises:
+        DataError: Names the first such expression, the field, and the fields that there are.
     """
     for where, expression in asked_for.items():
         for field in sorted(fields_of(expression) - set(panel.fields)):
@@ -85,27 +75,18 @@ def compute_features(
 ) -> FeatureMatrix:
     """Compute all features at all rows.
 
-    Parameters
-    ----------
-    panel
-        The market; T times, N instruments.
-    features
-        The F features; none looks ahead.
-    offsets
-        (T + 1,) rows ``offsets[t] … offsets[t + 1]`` belong to time t; n = ``offsets[T]``.
-    codes
-        (n,) the instrument's column in the panel.
-    out
-        (n, F) float32 C-contiguous buffer to compute into, such as a memory map. The result is a contiguous (n, F')
-        view of its beginning.
-    observer
-        Told about progress, in instruments, and about features that are dropped.
+    Args:
+        panel: The market; T times, N instruments.
+        features: The F features; none looks ahead.
+        offsets: (T + 1,) rows ``offsets[t] … offsets[t + 1]`` belong to time t; n = ``offsets[T]``.
+        codes: (n,) the instrument's column in the panel.
+        out: (n, F) float32 C-contiguous buffer to compute into, such as a memory map. The result is a contiguous (n,
+            F') view of its beginning.
+        observer: Told about progress, in instruments, and about features that are dropped.
 
-    Raises
-    ------
-    DataError
-        When a feature reads a field that neither the panel nor a market has, when `out` has the wrong shape, or when
-        every feature is NaN everywhere.
+    Raises:
+        DataError: When a feature reads a field that neither the panel nor a market has, when `out` has the wrong shape,
+            or when every feature is NaN everywhere.
     """
     n = int(offsets[-1])
     market, plan = _prepare(panel, features.parsed())
@@ -142,16 +123,12 @@ def compute_features(
 def compute_expression(panel: Panel, text: str) -> Floats:
     """Compute one expression, which may look ahead, such as a label.
 
-    Returns
-    -------
-    (T, N) float32, NaN before the series begins: until the fields that it reads have their first values.
+    Returns:
+        (T, N) float32, NaN before the series begins: until the fields that it reads have their first values.
 
-    Raises
-    ------
-    ConfigError
-        When the text is not an expression.
-    DataError
-        When it reads a field that the panel does not have.
+    Raises:
+        ConfigError: When the text is not an expression.
+        DataError: When it reads a field that the panel does not have.
     """
     market, plan = _prepare(panel, (parse(text),))
     values = np.full((len(panel.calendar), len(panel.instruments)), np.nan, dtype=np.float32)

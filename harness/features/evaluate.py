@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.features.expression import Number
 from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Step
-from harness.features.kernels.exponential import exponential_mean, exponential_mean_expanding
-from harness.features.kernels.moments import carry, moments, weighted_mean
+from harness.features.kernels.moments import carry, exponential_mean, exponential_mean_expanding, moments, weighted_mean
 from harness.features.kernels.order import extreme, extreme_position, quantile, rank
 from harness.features.kernels.regression import comovement, paired, trend
-from harness.features.nodes import Number
 
 Array = npt.NDArray[np.generic]
 Positions = npt.NDArray[np.int64]
@@ -31,18 +30,12 @@ _VALUES_PER_CHUNK = 16_384  # times × instruments: an intermediate float64 resu
 class Market:
     """What a plan reads; T times, N instruments.
 
-    Attributes
-    ----------
-    fields
-        name → (T, N) float32; None for a field that is NaN everywhere.
-    instruments
-        N.
-    starts
-        For each node of the plan (N,) int64, where the series of each instrument begins: `first_times`.
-    times
-        T.
-    masked
-        node → (T,) series of one instrument, for the plan's masks.
+    Attributes:
+        fields: name → (T, N) float32; None for a field that is NaN everywhere.
+        instruments: N.
+        starts: For each node of the plan (N,) int64, where the series of each instrument begins: `first_times`.
+        times: T.
+        masked: node → (T,) series of one instrument, for the plan's masks.
     """
 
     fields: Mapping[str, npt.NDArray[np.float32] | None]

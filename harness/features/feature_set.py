@@ -4,34 +4,117 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from harness.errors import ConfigError, LookAheadError, closest
-from harness.features.alpha import alpha158, alpha360
-from harness.features.expression import look_ahead
-from harness.features.nodes import Expression
+from harness.features.expression import Expression, look_ahead
 from harness.features.parser import parse
+
+_WINDOWS = (5, 10, 20, 30, 60)
+_LAGS = 60
+_TINY = "1e-12"
+
+# The shape of one bar: body, range and shadows, relative to the open and to the range.
+_BAR = {
+    "KMID": "($close-$open)/$open",
+    "KLEN": "($high-$low)/$open",
+    "KMID2": f"($close-$open)/($high-$low+{_TINY})",
+    "KUP": "($high-Greater($open, $close))/$open",
+    "KUP2": f"($high-Greater($open, $close))/($high-$low+{_TINY})",
+    "KLOW": "(Less($open, $close)-$low)/$open",
+    "KLOW2": f"(Less($open, $close)-$low)/($high-$low+{_TINY})",
+    "KSFT": "(2*$close-$high-$low)/$open",
+    "KSFT2": f"(2*$close-$high-$low)/($high-$low+{_TINY})",
+}
+_PRICES = ("open", "high", "low", "vwap")
+
+_TURNOVER = "Abs($close/Ref($close, 1)-1)*$volume"
+
+
+def _strength(series: str) -> tuple[str, str, str]:
+    """Return the shares of rises, of falls, and their difference, in the absolute moves of a series."""
+    gain = f"Sum(Greater({series}-Ref({series}, 1), 0), {{d}})"
+    loss = f"Sum(Greater(Ref({series}, 1)-{series}, 0), {{d}})"
+    move = f"(Sum(Abs({series}-Ref({series}, 1)), {{d}})+{_TINY})"
+    return f"{gain}/{move}", f"{loss}/{move}", f"({gain}-{loss})/{move}"
+
+
+_SUMP, _SUMN, _SUMD = _strength("$close")
+_VSUMP, _VSUMN, _VSUMD = _strength("$volume")
+
+_ROLLING = {
+    "ROC": "Ref($close, {d})/$close",
+    "MA": "Mean($close, {d})/$close",
+    "STD": "Std($close, {d})/$close",
+    "BETA": "Slope($close, {d})/$close",
+    "RSQR": "Rsquare($close, {d})",
+    "RESI": "Resi($close, {d})/$close",
+    "MAX": "Max($high, {d})/$close",
+    "MIN": "Min($low, {d})/$close",
+    "QTLU": "Quantile($close, {d}, 0.8)/$close",
+    "QTLD": "Quantile($close, {d}, 0.2)/$close",
+    "RANK": "Rank($close, {d})",
+    "RSV": f"($close-Min($low, {{d}}))/(Max($high, {{d}})-Min($low, {{d}})+{_TINY})",
+    "IMAX": "IdxMax($high, {d})/{d}",
+    "IMIN": "IdxMin($low, {d})/{d}",
+    "IMXD": "(IdxMax($high, {d})-IdxMin($low, {d}))/{d}",
+    "CORR": "Corr($close, Log($volume+1), {d})",
+    "CORD": "Corr($close/Ref($close, 1), Log($volume/Ref($volume, 1)+1), {d})",
+    "CNTP": "Mean($close>Ref($close, 1), {d})",
+    "CNTN": "Mean($close<Ref($close, 1), {d})",
+    "CNTD": "Mean($close>Ref($close, 1), {d})-Mean($close<Ref($close, 1), {d})",
+    "SUMP": _SUMP,
+    "SUMN": _SUMN,
+    "SUMD": _SUMD,
+    "VMA": f"Mean($volume, {{d}})/($volume+{_TINY})",
+    "VSTD": f"Std($volume, {{d}})/($volume+{_TINY})",
+    "WVMA": f"Std({_TURNOVER}, {{d}})/(Mean({_TURNOVER}, {{d}})+{_TINY})",
+    "VSUMP": _VSUMP,
+    "VSUMN": _VSUMN,
+    "VSUMD": _VSUMD,
+}
+# Divisor of each raw value in Alpha360.
+_SCALED = {
+    "close": "$close",
+    "open": "$close",
+    "high": "$close",
+    "low": "$close",
+    "vwap": "$close",
+    "volume": f"($volume+{_TINY})",
+}
+
+
+def alpha158() -> Mapping[str, str]:
+    """Return name → expression of the 158 factors: 9 of the bar, 4 prices, 29 over each of 5 windows."""
+    prices = {f"{price.upper()}0": f"${price}/$close" for price in _PRICES}
+    rolling = {f"{name}{d}": text.format(d=d) for name, text in _ROLLING.items() for d in _WINDOWS}
+    return MappingProxyType({**_BAR, **prices, **rolling})
+
+
+def alpha360() -> Mapping[str, str]:
+    """Return name → expression of the 360 values: 60 periods of 6 fields, oldest first, divided by the newest."""
+    return MappingProxyType(
+        {
+            f"{name.upper()}{lag}": f"Ref(${name}, {lag})/{by}" if lag else f"${name}/{by}"
+            for name, by in _SCALED.items()
+            for lag in range(_LAGS - 1, -1, -1)
+        }
+    )
 
 
 @dataclass(frozen=True)
 class FeatureSet:
     """F features, in the order of the matrix's columns.
 
-    Attributes
-    ----------
-    names
-        The F names, all different.
-    expressions
-        Their expressions, in the language of `harness.features.expression`.
-    own
-        The names that a user has written himself: a panel that lacks one of their fields is refused. The others belong
-        to a preset, which reads whatever a market may have; they are dropped there.
+    Attributes:
+        names: The F names, all different.
+        expressions: Their expressions, in the language of `harness.features.expression`.
+        own: The names that a user has written himself: a panel that lacks one of their fields is refused. The others
+            belong to a preset, which reads whatever a market may have; they are dropped there.
 
-    Raises
-    ------
-    ConfigError
-        When a name repeats, there is none, or an expression cannot be read.
-    LookAheadError
-        When a feature reads the future.
+    Raises:
+        ConfigError: When a name repeats, there is none, or an expression cannot be read.
+        LookAheadError: When a feature reads the future.
     """
 
     names: tuple[str, ...]
@@ -78,12 +161,9 @@ class FeatureSet:
 class Alpha158:
     """The 158 factors of qlib's ``Alpha158`` handler, in its order.
 
-    Attributes
-    ----------
-    exclude
-        Names to leave out.
-    add
-        Further features, name → expression, appended in this order.
+    Attributes:
+        exclude: Names to leave out.
+        add: Further features, name → expression, appended in this order.
     """
 
     exclude: tuple[str, ...] = ()
@@ -98,12 +178,9 @@ class Alpha158:
 class Alpha360:
     """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 periods of 5 prices and volume, scaled.
 
-    Attributes
-    ----------
-    exclude
-        Names to leave out.
-    add
-        Further features, name → expression, appended in this order.
+    Attributes:
+        exclude: Names to leave out.
+        add: Further features, name → expression, appended in this order.
     """
 
     exclude: tuple[str, ...] = ()
@@ -118,10 +195,8 @@ class Alpha360:
 class Expressions:
     """A user's own features.
 
-    Attributes
-    ----------
-    expressions
-        name → expression, in the order of the columns.
+    Attributes:
+        expressions: name → expression, in the order of the columns.
     """
 
     expressions: dict[str, str]

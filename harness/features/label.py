@@ -20,20 +20,15 @@ class ForwardReturn:
     A decision at the close of t is carried out at the close of t + 1, so that a horizon of 20 is known 21 times later:
     ``Ref($close, -21)/Ref($close, -1) - 1``, qlib's label.
 
-    Attributes
-    ----------
-    horizon
-        For how many periods (trading days of daily data) the position is held. With an own `expression` it may be
-        None, or must agree with the expression's look-ahead.
-    price
-        The field that is traded at, such as ``$close`` or ``$open``; not read when `expression` is given.
-    expression
-        Another label, in the language of features; it must read the future.
+    Attributes:
+        horizon: For how many periods (trading days of daily data) the position is held. With an own `expression` it may
+            be None, or must agree with the expression's look-ahead.
+        price: The field that is traded at, such as ``$close`` or ``$open``; not read when `expression` is given.
+        expression: Another label, in the language of features; it must read the future.
 
-    Raises
-    ------
-    ConfigError
-        When the horizon is missing or below 1, disagrees with the expression, or the expression does not look ahead.
+    Raises:
+        ConfigError: When the horizon is missing or below 1, disagrees with the expression, or the expression does not
+            look ahead.
     """
 
     horizon: Annotated[int, Ge(1), Le(100_000)] | None = 20

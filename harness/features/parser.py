@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from harness.errors import ConfigError, closest
-from harness.features.nodes import Call, Expression, Field, Number, is_condition
-from harness.features.operators import INFIX, OPERATORS, Operator, Parameter
+from harness.features.expression import (
+    INFIX,
+    OPERATORS,
+    Call,
+    Expression,
+    Field,
+    Number,
+    Operator,
+    Parameter,
+    is_condition,
+)
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -54,11 +63,10 @@ _Value = Expression | _Text
 def parse(text: str) -> Expression:
     """Return the expression that `text` says.
 
-    Raises
-    ------
-    ConfigError
-        Unknown operator, wrong number of arguments, unbalanced parenthesis, impossible window, a condition where a
-        number is needed or the other way round. The message shows the text with a caret under the offending column.
+    Raises:
+        ConfigError: Unknown operator, wrong number of arguments, unbalanced parenthesis, impossible window, a condition
+            where a number is needed or the other way round. The message shows the text with a caret under the offending
+            column.
     """
     return _Parser(text).parse()
 

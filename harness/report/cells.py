@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, closest
+from harness.evaluation.metrics import COLUMNS, METRICS, MetricRecord, headings_of, own_metrics
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import read_series
-from harness.run.sweep_statistics import Candidate, references
+from harness.evaluation.year import read_series
+from harness.run.sweep_columns import SweepStatistics
+from harness.run.sweep_statistics import Candidate, references, sweep_statistics
 from harness.snapshots.evidence import DailySeries
 from harness.snapshots.snapshot import Snapshot, read_snapshot
 
@@ -27,18 +29,12 @@ LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
 class Cell:
     """One finished run.
 
-    Attributes
-    ----------
-    name
-        The swept values, or the case; different for every cell of a report.
-    folder
-        Where it lies.
-    snapshot
-        Identity, metrics, provenance.
-    times
-        (S,) ``datetime64[ns]`` test times.
-    series
-        Name → (S,) float64.
+    Attributes:
+        name: The swept values, or the case; different for every cell of a report.
+        folder: Where it lies.
+        snapshot: Identity, metrics, provenance.
+        times: (S,) ``datetime64[ns]`` test times.
+        series: Name → (S,) float64.
     """
 
     name: str
@@ -120,16 +116,11 @@ class Missing:
 class Report:
     """Everything that is shown.
 
-    Attributes
-    ----------
-    cells
-        The reference first, then by rank IC, the best first.
-    missing
-        What was refused or failed.
-    extras
-        What sweeps say beyond their rows: key → value of ``leaderboard.json``.
-    references
-        Names of the cells that the others are tested against, one per scenario.
+    Attributes:
+        cells: The reference first, then by rank IC, the best first.
+        missing: What was refused or failed.
+        extras: What sweeps say beyond their rows: key → value of ``leaderboard.json``.
+        references: Names of the cells that the others are tested against, one per scenario.
     """
 
     cells: tuple[Cell, ...]
@@ -146,10 +137,8 @@ class Report:
 def find_folders(root: Path) -> list[Path]:
     """Return the newest sweep under `root`, or without a sweep all its runs.
 
-    Raises
-    ------
-    DataError
-        When there is neither.
+    Raises:
+        DataError: When there is neither.
     """
     if not root.is_dir():
         raise DataError(
@@ -173,20 +162,14 @@ def find_folders(root: Path) -> list[Path]:
 def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Report:
     """Read sweeps and runs.
 
-    Parameters
-    ----------
-    folders
-        Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
-    reference
-        Name of the cell to compare with; when it is not given, that of the sweep, by
-        `harness.run.sweep_statistics.reference.RULE`.
+    Args:
+        folders: Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
+        reference: Name of the cell to compare with; when it is not given, that of the sweep, by
+            `harness.run.sweep_statistics.RULE`.
 
-    Raises
-    ------
-    DataError
-        When a folder holds neither, or no cell has that name.
-    SnapshotError
-        When a snapshot is missing, damaged, or of another schema.
+    Raises:
+        DataError: When a folder holds neither, or no cell has that name.
+        SnapshotError: When a snapshot is missing, damaged, or of another schema.
     """
     named: dict[Path, str | None] = {}
     missing: list[Missing] = []
@@ -275,3 +258,103 @@ def _read_json(path: Path) -> Any:
             expected="JSON as it was written",
             hint="run the sweep again to write it anew",
         ) from error
+
+
+def metrics_of(cells: Sequence[Cell]) -> dict[str, MetricRecord]:
+    """Return the records of all metrics: the harness's in their order, then the users' own by name."""
+    own: dict[str, MetricRecord] = {}
+    for cell in cells:
+        own |= own_metrics(cell.snapshot.identity)
+    return {**METRICS, **dict(sorted(own.items()))}
+
+
+def headings(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return metric → heading of those that some cell has: the harness's in their order, then the users' own."""
+    known = metrics_of(cells)
+    shown = [m for m in known if m in COLUMNS or m not in METRICS]
+    return headings_of(known[m] for m in shown if any(m in c.overall for c in cells))
+
+
+def directions(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return metric → ``higher``, ``lower`` or ``none``; a user's own as its configuration says."""
+    return {name: metric.direction for name, metric in metrics_of(cells).items()}
+
+
+def flatten(node: object, path: str = "") -> dict[str, object]:
+    """Return dotted key → plain value of nested mappings and lists."""
+    if isinstance(node, Mapping):
+        children: list[tuple[str, Any]] = [(str(k), v) for k, v in node.items()]
+    elif isinstance(node, list | tuple):
+        children = [(str(k), v) for k, v in enumerate(node)]
+    else:
+        return {path: node}
+    found: dict[str, object] = {}
+    for key, value in children:
+        found |= flatten(value, f"{path}.{key}" if path else key)
+    return found
+
+
+def differing_keys(cells: Sequence[Cell]) -> list[str]:
+    """Return the configuration keys that tell cells apart, sorted.
+
+    Where the classes of a group differ, its other keys count only if they differ between cells of one class.
+    """
+    flat = [flatten(cell.config) for cell in cells]
+    kept = []
+    for key in sorted(set().union(*flat)):
+        values: dict[object, set[str]] = {}
+        for settings in flat:
+            if key in settings:
+                values.setdefault(_class_of(key, settings), set()).add(repr(settings[key]))
+        if any(len(found) > 1 for found in values.values()):
+            kept.append(key)
+    return kept
+
+
+def curve_name(cell: Cell, keys: Sequence[str]) -> str:
+    """Return the settings of a cell under these keys, as readers know them."""
+    flat = flatten(cell.config)
+    return ", ".join(_short(key, flat[key]) for key in keys if key in flat)
+
+
+def swept_numbers(cells: Sequence[Cell]) -> dict[str, list[tuple[str, list[tuple[float, Cell]]]]]:
+    """Return numeric key → its curves: (the other settings as text, [(value, cell), …] by value).
+
+    A curve joins cells that differ in this key only; keys without a curve of two points are left out.
+    """
+    keys = differing_keys(cells)
+    found: dict[str, list[tuple[str, list[tuple[float, Cell]]]]] = {}
+    for key in keys:
+        others = [k for k in keys if k != key]
+        curves: dict[str, list[tuple[float, Cell]]] = {}
+        for cell in cells:
+            value = flatten(cell.config).get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                curves.setdefault(curve_name(cell, others), []).append((float(value), cell))
+        long = [(name, sorted(curve, key=lambda point: point[0])) for name, curve in curves.items()]
+        kept = [(name, curve) for name, curve in long if len({value for value, _ in curve}) > 1]
+        if kept:
+            found[key] = kept
+    return found
+
+
+def _class_of(key: str, settings: Mapping[str, object]) -> object:
+    group = key.partition(".")[0]
+    target = f"{group}._target_"
+    return None if key == target else settings.get(target)
+
+
+def _short(key: str, value: object) -> str:
+    """Return the class without its module, another setting with its whole key."""
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')} {str(value).rpartition('.')[2]}"
+    return f"{key}={value}"
+
+
+METRIC = "rank_IC"
+
+
+def compare(report: Report) -> SweepStatistics | None:
+    """Return paired tests against the reference of each scenario, confidence sets, deflation; None for one cell."""
+    asked = (report.reference.name, *report.references)
+    return sweep_statistics(candidates(report.cells), metric=METRIC, reference=asked)

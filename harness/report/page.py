@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.evaluation.metric_records import METRICS
+from harness.evaluation.metrics import METRICS
 from harness.report import tables
-from harness.report.cells import Report
-from harness.report.comparison import compare
+from harness.report.cells import Report, compare
 from harness.report.figures import Figure
 from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_ic
-from harness.report.figures.frontier import audit_frontier
-from harness.report.figures.response import sweep_response
+from harness.report.figures.response import audit_frontier, sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
 from harness.report.published import published_beside
-from harness.run.sweep_statistics import caption, cell_notes
+from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
 _FOLDER = "template"
@@ -40,10 +38,8 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
     Every text that comes from data or configuration is escaped, and a content security policy lets no script run but
     the three that are written here.
 
-    Raises
-    ------
-    ConfigError
-        When Jinja2 or Plotly is not installed.
+    Raises:
+        ConfigError: When Jinja2 or Plotly is not installed.
     """
     try:
         from jinja2 import Environment, StrictUndefined

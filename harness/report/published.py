@@ -10,8 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from harness.report.cells import Cell
-from harness.report.differences import flatten
+from harness.report.cells import Cell, flatten
 
 
 @dataclass(frozen=True)

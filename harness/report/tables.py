@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from harness.errors.redaction import redacted
-from harness.evaluation.extra import own_metrics
-from harness.evaluation.metric_records import METRICS, MetricRecord
+from harness.evaluation.metrics import METRICS, MetricRecord, own_metrics
 from harness.evaluation.significance import HacTest
-from harness.report.cells import Cell, Report
-from harness.report.columns import directions, headings, metrics_of
+from harness.report.cells import Cell, Report, directions, headings, metrics_of
+from harness.report.check_output import bold, markdown_table, markdown_text
 from harness.report.published import PublishedTable
-from harness.run.sweep_statistics import Difference, RowStatistics, SweepStatistics
+from harness.run.sweep_columns import Difference, RowStatistics, SweepStatistics
+from harness.store.artifacts import canonical_json
 
 _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
 
@@ -24,20 +28,13 @@ _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turno
 class Entry:
     """One cell of a table.
 
-    Attributes
-    ----------
-    text
-        What is shown.
-    order
-        What it is sorted by: a number, or the text itself when None.
-    detail
-        A second, smaller line.
-    mark
-        ``better``, ``worse``, ``same`` or nothing.
-    hint
-        Explains the mark.
-    best
-        Whether it is the best of its column.
+    Attributes:
+        text: What is shown.
+        order: What it is sorted by: a number, or the text itself when None.
+        detail: A second, smaller line.
+        mark: ``better``, ``worse``, ``same`` or nothing.
+        hint: Explains the mark.
+        best: Whether it is the best of its column.
     """
 
     text: str
@@ -52,16 +49,11 @@ class Entry:
 class Table:
     """A table with a heading per column.
 
-    Attributes
-    ----------
-    key, caption
-        Its identity on the page, and what it holds.
-    heads
-        Heading → whether the column holds numbers.
-    rows
-        Entries, the first of each row names it.
-    reference
-        Index of the row that others are compared with.
+    Attributes:
+        key, caption: Its identity on the page, and what it holds.
+        heads: Heading → whether the column holds numbers.
+        rows: Entries, the first of each row names it.
+        reference: Index of the row that others are compared with.
     """
 
     key: str
@@ -272,3 +264,107 @@ _FRONTIER = ("window", "decision", "newest", "oldest", "waste")
 def _findings(check: Mapping[str, Any]) -> str:
     told = [str(f.get("what", "")) for f in check.get("findings", ())]
     return "; ".join(filter(None, [str(check.get("note") or ""), *told]))
+
+
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
+_SIGNS = {"better": "▲", "worse": "▼"}
+_LATEX_SIGNS = {"better": r"$\blacktriangle$", "worse": r"$\blacktriangledown$"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",
+    "]": "{]}",
+    "●": r"$\bullet$",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "…": r"\dots{}",
+    "–": "--",
+}
+
+
+def to_markdown(table: Table) -> str:
+    """Return a Markdown table: each number with its interval and mark, the best of a column bold."""
+    return "\n".join(markdown_table(table.heads, (list(map(_markdown, row)) for row in table.rows))) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """Return a LaTeX tabular with the rules of booktabs; its triangles come from amssymb."""
+    columns = "".join("r" if numeric else "l" for numeric in table.heads.values())
+    lines = [
+        r"% needs \usepackage{booktabs,amssymb}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        rf"{' & '.join(map(_escaped, table.heads))} \\",
+        r"\midrule",
+        *(rf"{' & '.join(map(_latex, row))} \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return CSV: numbers in full precision, empty where undefined; then interval and mark of each number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numeric = [head for head, is_number in table.heads.items() if is_number]
+    writer.writerow([*table.heads, *(f"{head} {part}" for head in numeric for part in ("interval", "mark"))])
+    for row in table.rows:
+        values = [_value(e, is_number) for e, is_number in zip(row, table.heads.values(), strict=True)]
+        about = [part for e, n in zip(row, table.heads.values(), strict=True) if n for part in (e.detail, e.mark)]
+        writer.writerow([*values, *about])
+    return text.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """Return canonical JSON: one object per row, head → value, interval, mark."""
+    rows = [
+        {head: {"value": e.order if n else e.text, "detail": e.detail, "mark": e.mark} for (head, n), e in pairs}
+        for pairs in (list(zip(table.heads.items(), row, strict=True)) for row in table.rows)
+    ]
+    return canonical_json({"caption": table.caption, "rows": rows}, indent=1)
+
+
+EXPORTS: Mapping[str, Callable[[Table], str]] = MappingProxyType(
+    {"markdown": to_markdown, "latex": to_latex, "csv": to_csv, "json": to_json}
+)
+
+
+def _markdown(entry: Entry) -> str:
+    text = bold(markdown_text(entry.text)) if entry.best else markdown_text(entry.text)
+    return " ".join(filter(None, [text, _SIGNS.get(entry.mark, ""), markdown_text(entry.detail)]))
+
+
+def _latex(entry: Entry) -> str:
+    text = _escaped(entry.text)
+    bold = rf"\textbf{{{text}}}" if entry.best else text
+    return " ".join(filter(None, [bold, _LATEX_SIGNS.get(entry.mark, ""), _escaped(entry.detail)]))
+
+
+def _escaped(text: str) -> str:
+    """Return text that LaTeX prints as it is; a minus sign before a number is one."""
+    escaped = "".join(_LATEX.get(character, character) for character in _line(text))
+    return _MINUS.sub("$-$", escaped)
+
+
+def _line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _value(entry: Entry, numeric: bool) -> str:
+    if not numeric:
+        return entry.text
+    return "" if entry.order is None else repr(entry.order)

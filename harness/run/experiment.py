@@ -32,9 +32,8 @@ from harness.run.schedule import describe_windows
 from harness.samples.windows import Window
 from harness.snapshots.provenance import Cost, Stopwatch
 from harness.snapshots.snapshot import Snapshot, identity_digest, write_snapshot
-from harness.store.artifacts import ArtifactStore, canonical_json
+from harness.store.artifacts import ArtifactStore, Shelf, canonical_json
 from harness.store.files import write_atomically
-from harness.store.memory import Shelf
 from harness.store.records import describe
 
 
@@ -42,24 +41,16 @@ from harness.store.records import describe
 class ExperimentResult:
     """What a run leaves behind.
 
-    Attributes
-    ----------
-    config
-        The checked configuration.
-    windows
-        The walk-forward windows.
-    snapshot
-        Identity, metrics and provenance.
-    folder
-        Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was read:
-        ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation; in ``adaptation`` what that has
-        learned, when it saves anything.
-    reused
-        True when the store held the whole result already.
-    cost
-        What it took to get it, this time.
-    seconds_elsewhere
-        What workers spent on it, before this process took it from the store.
+    Attributes:
+        config: The checked configuration.
+        windows: The walk-forward windows.
+        snapshot: Identity, metrics and provenance.
+        folder: Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was
+            read: ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation; in ``adaptation`` what
+            that has learned, when it saves anything.
+        reused: True when the store held the whole result already.
+        cost: What it took to get it, this time.
+        seconds_elsewhere: What workers spent on it, before this process took it from the store.
     """
 
     config: ExperimentConfig
@@ -110,20 +101,15 @@ def run_experiment(
 ) -> ExperimentResult:
     """Run one experiment; what `bench run` does, for notebooks.
 
-    Parameters
-    ----------
-    overrides
-        Hydra overrides, such as ``["data=cn_csi300", "windows.step=20"]``.
-    search_path
-        Folders with further configuration groups.
-    observer
-        Told about progress; silent by default. ``harness.PlainObserver(print)`` writes a line every ten seconds.
+    Args:
+        overrides: Hydra overrides, such as ``["data=cn_csi300", "windows.step=20"]``.
+        search_path: Folders with further configuration groups.
+        observer: Told about progress; silent by default. ``harness.PlainObserver(print)`` writes a line every ten
+            seconds.
 
-    Raises
-    ------
-    HarnessError
-        For a mistake in the configuration or the data, and for an ``audit``: that is an outsider, see
-        `harness.audit.run_audited`.
+    Raises:
+        HarnessError: For a mistake in the configuration or the data, and for an ``audit``: that is an outsider, see
+            `harness.audit.run_audited`.
     """
     config = compose_config(overrides, search_path=search_path)
     if config.audit != "none":
@@ -156,18 +142,12 @@ def run(
 ) -> ExperimentResult:
     """Run a composed configuration: panel → windows → result → snapshot.
 
-    Parameters
-    ----------
-    config
-        The experiment.
-    observer
-        Told about progress.
-    store
-        Where stages are found or kept; the configured one by default.
-    shelf
-        Keeps large stages in memory for the next experiment.
-    shared
-        Large stages go through the store, because other processes use them too.
+    Args:
+        config: The experiment.
+        observer: Told about progress.
+        store: Where stages are found or kept; the configured one by default.
+        shelf: Keeps large stages in memory for the next experiment.
+        shared: Large stages go through the store, because other processes use them too.
     """
     watch, began, used = Stopwatch(), time.perf_counter(), time.process_time()
     store = store or ArtifactStore(Path(config.output.store))

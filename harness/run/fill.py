@@ -14,15 +14,12 @@ from typing import TypeVar
 
 from harness.config import ExperimentConfig
 from harness.config.contracts import traits_of
-from harness.execution.progress import Observer
-from harness.execution.serial import Serial
-from harness.execution.task import Ended, Executor, Pool, Task
-from harness.execution.time_left import TimeLeft
+from harness.execution.progress import Observer, TimeLeft
+from harness.execution.task import Ended, Executor, Pool, Serial, Task
 from harness.run.job import Job
 from harness.run.worker import Request, Step, work
 from harness.samples.interfaces import ModelTraits, StoredAdaptation
-from harness.store.artifacts import ArtifactStore, Key
-from harness.store.memory import Shelf
+from harness.store.artifacts import ArtifactStore, Key, Shelf
 
 Value = TypeVar("Value")
 
@@ -48,18 +45,12 @@ class Filled:
 
     A task that several experiments need counts for the one that asked first, so that a sum counts it once.
 
-    Attributes
-    ----------
-    seconds, cpu
-        Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
-    fitted
-        Windows among them.
-    workers
-        How many workers there were.
-    memory_mb
-        The largest resident memory of a worker.
-    lost
-        Why it must not be tried in this process: its tasks took their workers down. None when they did not.
+    Attributes:
+        seconds, cpu: Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
+        fitted: Windows among them.
+        workers: How many workers there were.
+        memory_mb: The largest resident memory of a worker.
+        lost: Why it must not be tried in this process: its tasks took their workers down. None when they did not.
     """
 
     seconds: float
@@ -77,21 +68,14 @@ def fill(
 
     An experiment that goes wrong is left unfinished: the serial run meets the same error and reports it.
 
-    Parameters
-    ----------
-    configs
-        The experiments.
-    executor
-        Where their tasks run; with a serial one nothing is done.
-    observer
-        Told about every task of all experiments together.
-    shelf
-        Remembers what was found out about the experiments' data, for the serial run.
+    Args:
+        configs: The experiments.
+        executor: Where their tasks run; with a serial one nothing is done.
+        observer: Told about every task of all experiments together.
+        shelf: Remembers what was found out about the experiments' data, for the serial run.
 
-    Returns
-    -------
-    dict
-        Position of an experiment → what was done for it; without those that were finished already.
+    Returns:
+        dict: Position of an experiment → what was done for it; without those that were finished already.
     """
     if isinstance(executor, Serial):
         return {}
@@ -117,24 +101,15 @@ def fill(
 class _Cell:
     """One experiment on its way.
 
-    Attributes
-    ----------
-    position
-        In the sequence of experiments.
-    job
-        Its stages.
-    left
-        Windows that are not there yet.
-    pieces
-        Tasks that its adaptation was divided into.
-    told
-        Tasks that the observer has heard of.
-    given_up, died
-        Whether a task went wrong, and what took workers down.
-    spent
-        Seconds of work by stage, of the tasks that it asked for first.
-    seconds, cpu, fitted, memory_mb
-        Of these tasks.
+    Attributes:
+        position: In the sequence of experiments.
+        job: Its stages.
+        left: Windows that are not there yet.
+        pieces: Tasks that its adaptation was divided into.
+        told: Tasks that the observer has heard of.
+        given_up, died: Whether a task went wrong, and what took workers down.
+        spent: Seconds of work by stage, of the tasks that it asked for first.
+        seconds, cpu, fitted, memory_mb: Of these tasks.
     """
 
     position: int

@@ -17,12 +17,10 @@ from harness.data.panel import Panel
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.intervals import Judged, intervals
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import Evaluation
-from harness.evaluation.year import Year, year_of
+from harness.evaluation.year import Evaluation, Year, year_of
 from harness.execution.progress import Observer, Silent, telling
-from harness.run.preflight import check
 from harness.run.rolling import RollingResult, roll, window_stage
-from harness.run.schedule import describe_windows, resolve_windows
+from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Stages, panel_key_of
 from harness.run.window_stage import Cache, Recipe, WindowReads, WindowStage
 from harness.samples.interfaces import (
@@ -34,13 +32,11 @@ from harness.samples.interfaces import (
     Stored,
     StoredAdaptation,
 )
-from harness.samples.table import SampleTable
-from harness.samples.view_log import Artefact, ViewLog, artefact_of
+from harness.samples.table import Artefact, SampleTable, ViewLog, artefact_of
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Stopwatch, provenance
-from harness.store.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.store.artifacts import ArtifactStore, Key, Shelf, canonical_json, key_of
 from harness.store.code_digest import code_digest
-from harness.store.memory import Shelf
 from harness.store.records import describe, modules_of
 
 PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
@@ -63,20 +59,13 @@ def settings_of(config: ExperimentConfig) -> dict[str, object]:
 class Job:
     """The stages of one configuration.
 
-    Attributes
-    ----------
-    config
-        The experiment.
-    store
-        Where every stage is found or kept.
-    watch, observer
-        Told the seconds of each stage, and its progress.
-    shelf
-        Keeps large stages in memory for the next experiment of this process.
-    shared
-        Large stages go through the store too, for other processes.
-    panel_key
-        The panel's, where another process has looked at the source already.
+    Attributes:
+        config: The experiment.
+        store: Where every stage is found or kept.
+        watch, observer: Told the seconds of each stage, and its progress.
+        shelf: Keeps large stages in memory for the next experiment of this process.
+        shared: Large stages go through the store too, for other processes.
+        panel_key: The panel's, where another process has looked at the source already.
     """
 
     config: ExperimentConfig
@@ -106,7 +95,7 @@ class Job:
         return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
 
     def check(self) -> None:
-        """Refuse what panel and configuration alone say cannot be judged, see `harness.run.preflight.check`.
+        """Refuse what panel and configuration alone say cannot be judged, see `harness.run.schedule.check`.
 
         Experiments that share a shelf and ask the same are checked once.
         """
@@ -210,10 +199,8 @@ class Job:
     def make_result(self) -> Path:
         """Return the folder of the result: everything but its snapshot.
 
-        Raises
-        ------
-        HarnessError
-            When panel and configuration alone say that it cannot be judged, before anything is computed.
+        Raises:
+            HarnessError: When panel and configuration alone say that it cannot be judged, before anything is computed.
         """
         if self.store.find(self.result_key) is None:
             self.check()

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from harness.errors import RefusedError, UnsupportedWeightsError
 from harness.evaluation.predictions import Predictions
-from harness.execution.progress import Observer, Silent
-from harness.execution.time_left import Countdown
+from harness.execution.progress import Countdown, Observer, Silent
 from harness.run.window_stage import Cache, Recipe, WindowReads, WindowStage
 from harness.samples.interfaces import TimeWeights
 from harness.samples.table import SampleTable
@@ -39,25 +38,16 @@ def roll(
 ) -> RollingResult:
     """Fit and predict every window in time order.
 
-    Parameters
-    ----------
-    table
-        Raw features and label; fitting code sees it through as-of views only.
-    windows
-        The walk-forward schedule.
-    recipe
-        Preprocess, adaptation and model.
-    cache
-        Reuse finished windows.
-    observer
-        Told about progress.
+    Args:
+        table: Raw features and label; fitting code sees it through as-of views only.
+        windows: The walk-forward schedule.
+        recipe: Preprocess, adaptation and model.
+        cache: Reuse finished windows.
+        observer: Told about progress.
 
-    Raises
-    ------
-    ConfigError
-        When the model needs a validation segment and the windows have none.
-    UnsupportedWeightsError
-        When the adaptation weights samples and the model cannot use weights.
+    Raises:
+        ConfigError: When the model needs a validation segment and the windows have none.
+        UnsupportedWeightsError: When the adaptation weights samples and the model cannot use weights.
     """
     observer = observer or Silent()
     stage = window_stage(table, windows, recipe, cache=cache, observer=observer)

@@ -5,10 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from harness.config import WindowsConfig
+import numpy as np
+
+from harness.config import ExperimentConfig, WindowsConfig
 from harness.data.calendar import Calendar
 from harness.data.dates import When
-from harness.errors import ConfigError, RefusedError
+from harness.data.panel import Panel
+from harness.data.validation import PRICES
+from harness.errors import ConfigError, DataError, RefusedError
+from harness.evaluation.metrics import check_needs
+from harness.evaluation.portfolio import TopkDropout, check_change, market_of
+from harness.features.engine import check_fields
+from harness.features.expression import fields_of
+from harness.features.parser import parse
+from harness.samples.table import RowIndex, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 
 Dates = tuple[When, When]
@@ -19,10 +29,8 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
 
     Where no dates are given, the calendar is cut by `config.split`.
 
-    Raises
-    ------
-    ConfigError
-        When a segment holds no time of the calendar; the key and the calendar's range are named.
+    Raises:
+        ConfigError: When a segment holds no time of the calendar; the key and the calendar's range are named.
     """
     if config.train is not None and config.test is not None:
         train = _segment(calendar, config.train, "windows.train")
@@ -103,3 +111,131 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
             expected="a longer calendar, or dates in windows.train and windows.test",
         )
     return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)
+
+
+_ANOTHER_UNIT = 1.5  # times the close, in the median: what no open, vwap or close of another hour is
+
+
+def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -> RowIndex:
+    """Refuse an experiment that cannot be judged, whatever its models predict; return its rows.
+
+    `bench explain`, `bench run` and each cell of a sweep and of its ``--plan`` call it.
+
+    Args:
+        config: The experiment.
+        panel: Its market.
+        windows: Its walk-forward windows on the panel's calendar.
+
+    Raises:
+        HarnessError: When an expression or a metric reads a field that is not there, a window has nothing to learn from
+            or to predict, the portfolio would hold everything there is, or its price, lots, limits or benchmark are
+            missing.
+    """
+    check_fields(panel, {"label": parse(config.label.expression_text), **config.features.feature_set().asked_for()})
+    if config.label.expression is None:
+        for price in sorted(fields_of(parse(config.label.price)) & set(PRICES)):
+            _refuse_no_price(panel, price, slice(None), "label", "give a label of differences: 'label.expression=…'")
+    check_needs(config.evaluation.extra, panel.fields)
+    rows = index_rows(panel, listed=config.samples.rows == "listed")
+    _check_windows(rows, panel, windows, needs_valid=config.model.needs_valid)
+    if config.evaluation.portfolio is not None:
+        _check_portfolio(config.evaluation.portfolio, panel, windows[0].test.start, windows[-1].test.stop)
+    return rows
+
+
+def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:
+    """Refuse windows without rows; only the test segments behind the last row may have none: a future calendar."""
+    offsets, shown = rows.offsets, panel.calendar.format
+    busy = np.flatnonzero(np.diff(offsets))
+    if not busy.size:
+        return  # the sample table refuses a panel without any row, and says more
+    if windows[0].test.start > busy[-1]:
+        raise DataError(
+            "The test range lies behind the data: it has no row.",
+            where="windows.test",
+            got=f"{shown(windows[0].test.start)} … {shown(windows[-1].test.last)}",
+            expected=f"times up to the last row, {shown(int(busy[-1]))}",
+        )
+    empty = [
+        (window.index, name, segment)
+        for window in windows
+        for name, segment in (("train", window.train), ("valid", window.valid), ("test", window.test))
+        if segment is not None
+        and offsets[segment.start] == offsets[segment.stop]
+        and (segment.start <= busy[-1] or name == "train" or (name == "valid" and needs_valid))
+    ]
+    if empty:
+        index, name, segment = empty[0]
+        raise DataError(
+            f"{len(empty)} segment(s) of {len({at for at, _, _ in empty})} of {len(windows)} windows have no row: "
+            "nobody in the universe has a price there.",
+            where=f"the {name} segment of window {index}",
+            got=f"{shown(segment.start)} … {shown(segment.last)}",
+            expected="segments with members that have prices",
+            hint="`bench data info` shows membership and dates; windows.train, .valid and .test move the segments",
+        )
+
+
+def _refuse_no_price(panel: Panel, field: str, times: slice, where: str, hint: str) -> None:
+    """Refuse returns of a field that is 0 or negative for a member in these times."""
+    bad = (panel.fields[field][times] <= 0) & panel.membership[times]
+    if bad.any():
+        at, column = (int(v[0]) for v in np.nonzero(bad))
+        raise DataError(
+            f"Returns need positive prices, and {int(bad.sum()):,} values of `{field}` of members are 0 or negative.",
+            where=where,
+            got=f"{panel.instruments[column]} at {panel.calendar.format((times.start or 0) + at)}: "
+            f"{panel.fields[field][times][at, column]:g}",
+            expected="positive prices",
+            hint=hint,
+        )
+
+
+def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
+    """Refuse a deal price that is missing, or in another unit than the price at which holdings are valued."""
+    deal, price = (panel.fields[name][start:stop].astype(np.float64) for name in (field, panel.price_field))
+    known = (deal > 0) & panel.membership[start:stop] & panel.traded[start:stop]
+    if not known.any():
+        raise DataError(
+            "The deal price is missing in the whole test range.",
+            where="evaluation.portfolio.deal_price",
+            got=field,
+            expected=f"a field with prices, such as {panel.price_field}",
+        )
+    ratio = float(np.median(deal[known] / price[known]))
+    if not 1.0 / _ANOTHER_UNIT <= ratio <= _ANOTHER_UNIT:
+        raise DataError(
+            f"The deal price `{field}` is in another unit than `{panel.price_field}`, at which holdings are valued.",
+            where="evaluation.portfolio.deal_price",
+            got=f"a median of {ratio:.4g} times `{panel.price_field}` in the test range",
+            expected="about 1",
+            hint="both raw or both adjusted, and a vwap of amount and volume in matching units",
+        )
+
+
+def _smaller_portfolio(members: int) -> str:
+    """Return the overrides that hold the best fifth and replace a tenth of it, as the built-in ones do with 250."""
+    if members < 2:
+        return "evaluation=signal judges forecasts without a portfolio"
+    fifth = max(members // 5, 1)
+    return f"a fifth of them: evaluation.portfolio.topk={fifth} evaluation.portfolio.n_drop={max(fifth // 10, 1)}"
+
+
+def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
+    hint = "evaluation=signal judges forecasts without a portfolio"
+    _refuse_no_price(panel, panel.price_field, slice(max(start - 1, 0), stop), "evaluation.portfolio", hint)
+    market = market_of(panel, start, stop, portfolio)
+    members = int((panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0).sum())
+    if portfolio.topk >= members:
+        raise ConfigError(
+            "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range.",
+            where="evaluation.portfolio.topk",
+            got=portfolio.topk,
+            expected=f"less than {members}, the members that have a price in the test range",
+            hint=_smaller_portfolio(members),
+        )
+    if portfolio.limit_threshold is not None:
+        check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere
+    if not (market.can_buy.any() and market.can_sell.any()):
+        return  # a note of the result says that nothing was traded, and what would
+    _check_deal_price(panel, portfolio.deal_price, start, stop)

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import ExperimentConfig
-from harness.data.panel import Panel
-from harness.data.panel_files import load_panel, save_panel
+from harness.data.panel import Panel, load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
 from harness.execution.progress import Observer, telling
@@ -51,18 +50,12 @@ class TableKey:
 class Stages:
     """Computes each stage of one configuration at most once, through the store.
 
-    Parameters
-    ----------
-    config
-        The experiment.
-    store
-        Where stages are kept.
-    watch
-        Told the seconds of each stage.
-    observer
-        Told about progress.
-    panel_key
-        The panel's, where another process has looked at the source already; without it the source is asked.
+    Args:
+        config: The experiment.
+        store: Where stages are kept.
+        watch: Told the seconds of each stage.
+        observer: Told about progress.
+        panel_key: The panel's, where another process has looked at the source already; without it the source is asked.
     """
 
     def __init__(
@@ -120,11 +113,9 @@ class Stages:
     def table(self, panel: Panel) -> SampleTable:
         """Return the raw sample table; the feature matrix is memory-mapped from the store.
 
-        Raises
-        ------
-        DataError
-            When no row has features or no row has a label, or an expression of one's own reads a field that is not
-            there.
+        Raises:
+            DataError: When no row has features or no row has a label, or an expression of one's own reads a field that
+                is not there.
         """
         keys = self.table_key(panel)
         # Before the store is asked: a preset may have left the same features there, without those that it dropped.

@@ -14,7 +14,12 @@ from pathlib import Path
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.errors.redaction import redacted
+from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult, describe_experiment
+from harness.run.job import Job
+from harness.samples.interfaces import StoredAdaptation
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore, Key, Shelf
 
 _MOST_CELLS = 100_000
 
@@ -41,18 +46,12 @@ class Outcome(StrEnum):
 class Cell:
     """One combination of swept values.
 
-    Attributes
-    ----------
-    chosen
-        Swept key → value, without the keys that do not apply here.
-    overrides
-        The complete overrides.
-    config
-        The checked configuration; None when it is refused.
-    refusal
-        Why it cannot be run.
-    outcome
-        How it ends when it cannot.
+    Attributes:
+        chosen: Swept key → value, without the keys that do not apply here.
+        overrides: The complete overrides.
+        config: The checked configuration; None when it is refused.
+        refusal: Why it cannot be run.
+        outcome: How it ends when it cannot.
     """
 
     chosen: dict[str, str]
@@ -71,18 +70,12 @@ class Cell:
 class CellResult:
     """How one cell ended.
 
-    Attributes
-    ----------
-    cell, outcome
-        Which one, and how.
-    result
-        What it leaves behind; None unless it is done.
-    reason
-        Why it was refused or failed.
-    trace
-        The traceback of a failure.
-    seconds
-        Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
+    Attributes:
+        cell, outcome: Which one, and how.
+        result: What it leaves behind; None unless it is done.
+        reason: Why it was refused or failed.
+        trace: The traceback of a failure.
+        seconds: Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
     """
 
     cell: Cell
@@ -104,10 +97,8 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     A key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
     thereby become equal are one.
 
-    Raises
-    ------
-    ConfigError
-        When an override cannot be read, or a key exists in no cell.
+    Raises:
+        ConfigError: When an override cannot be read, or a key exists in no cell.
     """
     parsed = last_of_each_key(parse_overrides(overrides))
     fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
@@ -150,14 +141,10 @@ def run_sweep(
 ) -> tuple[CellResult, ...]:
     """Run the cells one after the other; a cell that fails is recorded with its traceback and the others go on.
 
-    Parameters
-    ----------
-    cells
-        What `plan_sweep` returned.
-    run_cell
-        Runs one configuration.
-    tell
-        Hears of every cell as soon as it has ended.
+    Args:
+        cells: What `plan_sweep` returned.
+        run_cell: Runs one configuration.
+        tell: Hears of every cell as soon as it has ended.
     """
     ended = []
     for cell in cells:
@@ -231,3 +218,93 @@ def compose_cell(
             dropped[key] = error
         except ConfigError as error:
             return Cell(kept, overrides, None, str(error), Outcome.of(error)), dropped
+
+
+@dataclass(frozen=True, eq=False)
+class CellPlan:
+    """One cell.
+
+    Attributes:
+        cell: Which one.
+        refusal: Why it will not run; None when nothing is known against it.
+        windows: How many it walks; 0 when it is refused.
+        stored: How many of them are in the store; None when that cannot be told before the adaptation is fitted.
+        finished: The whole result is in the store.
+        outcome: How it would end, as far as is known.
+    """
+
+    cell: Cell
+    refusal: str | None
+    windows: int = 0
+    stored: int | None = None
+    finished: bool = False
+    outcome: Outcome = Outcome.DONE
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPlan:
+    """All cells, and the stages below them.
+
+    Attributes:
+        cells: In order.
+        stages: Stage → (how many different ones the cells need, how many of them are in the store).
+    """
+
+    cells: tuple[CellPlan, ...]
+    stages: dict[str, tuple[int, int]]
+
+
+@dataclass(eq=False)
+class _Needed:
+    """Keys, and whether the store holds them."""
+
+    keys: dict[Key, bool] = field(default_factory=dict)
+
+    def add(self, key: Key, store: ArtifactStore) -> bool:
+        self.keys[key] = store.holds(key)
+        return self.keys[key]
+
+
+def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
+    """Look every stage of every cell up in the store; only panels are made, for windows need their calendar."""
+    needed, shelf = _Needed(), Shelf()
+    observer.start("plan", len(cells))
+    planned = []
+    for cell in cells:
+        planned.append(_plan(cell, needed, observer, shelf))
+        observer.advance("plan")
+    observer.finish("plan")
+    stages: dict[str, tuple[int, int]] = {}
+    for key, held in needed.keys.items():
+        count, stored = stages.get(key.stage, (0, 0))
+        stages[key.stage] = (count + 1, stored + held)
+    return SweepPlan(tuple(planned), stages)
+
+
+def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
+    """Return the keys of the stages of one experiment, as far as they can be told without computing anything."""
+    needed = _Needed()
+    _plan(Cell({}, (), config), needed, observer, Shelf())
+    return frozenset(needed.keys)
+
+
+def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
+    if cell.config is None:
+        return CellPlan(cell, cell.refusal, outcome=cell.outcome)
+    store = ArtifactStore(Path(cell.config.output.store))
+    job = Job(cell.config, store, Stopwatch(), observer, shelf)
+    try:
+        job.check()
+        table = job.stages.table_key(job.panel)
+        has_table = all([needed.add(job.stages.panel_key(), store), *(needed.add(key, store) for key in table.both)])
+        fits = isinstance(cell.config.adaptation, StoredAdaptation)
+        has_adaptation = needed.add(job.adaptation_key, store) if fits else True
+        stored = None
+        if has_table and has_adaptation:
+            stage = job.window_stage
+            stored = sum(needed.add(stage.key(at), store) for at in range(len(job.windows)))
+            if not stage.refits and store.holds(stage.processed_key):
+                needed.add(stage.processed_key, store)
+        return CellPlan(cell, None, len(job.windows), stored, needed.add(job.result_key, store))
+    except HarnessError as error:
+        return CellPlan(cell, str(error), outcome=Outcome.of(error))

@@ -29,9 +29,8 @@ from harness.samples.interfaces import (
 from harness.samples.preprocess import apply
 from harness.samples.table import Reads, SampleTable
 from harness.samples.windows import Segment, Window
-from harness.store.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.store.artifacts import ArtifactStore, Key, Shelf, canonical_json, key_of
 from harness.store.fingerprint import fingerprint_arrays
-from harness.store.memory import Shelf
 from harness.store.records import describe
 
 Floats = npt.NDArray[np.float32]
@@ -42,14 +41,10 @@ Doubles = npt.NDArray[np.float64]
 class Recipe:
     """What is done in every window.
 
-    Attributes
-    ----------
-    preprocess, model
-        The configured objects.
-    adaptation
-        What the adaptation has learned.
-    step
-        Times per test segment, also the length of the shared Gram blocks.
+    Attributes:
+        preprocess, model: The configured objects.
+        adaptation: What the adaptation has learned.
+        step: Times per test segment, also the length of the shared Gram blocks.
     """
 
     preprocess: Preprocess
@@ -62,20 +57,13 @@ class Recipe:
 class Cache:
     """Where finished windows are kept, so that a killed run resumes at the unfinished one.
 
-    Attributes
-    ----------
-    store
-        The artifact store.
-    table
-        Digest that identifies the raw sample table.
-    code
-        Digest of the code that fits and predicts.
-    processing
-        Digest of the code that processes.
-    shelf
-        Holds processed tables and Gram blocks in memory for the next experiment.
-    shared
-        Keep them in the store too, for other processes: worth their space only when there are any.
+    Attributes:
+        store: The artifact store.
+        table: Digest that identifies the raw sample table.
+        code: Digest of the code that fits and predicts.
+        processing: Digest of the code that processes.
+        shelf: Holds processed tables and Gram blocks in memory for the next experiment.
+        shared: Keep them in the store too, for other processes: worth their space only when there are any.
     """
 
     store: ArtifactStore
@@ -101,14 +89,10 @@ class WindowReads:
 class Scored:
     """The predictions of one window.
 
-    Attributes
-    ----------
-    score
-        (m,) float32, one per row of the test segment.
-    reads
-        What was read to make them.
-    made
-        False when they were found in the store.
+    Attributes:
+        score: (m,) float32, one per row of the test segment.
+        reads: What was read to make them.
+        made: False when they were found in the store.
     """
 
     score: Floats
@@ -140,18 +124,12 @@ def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | 
 class WindowStage:
     """Fits and predicts single windows; what they share is made once.
 
-    Parameters
-    ----------
-    table
-        Raw features and label; fitting code sees it through as-of views only.
-    windows, weights
-        The walk-forward schedule, and the time weights of every window.
-    recipe
-        What is done.
-    cache
-        Reuse finished windows; None keeps nothing.
-    observer
-        Told about progress.
+    Args:
+        table: Raw features and label; fitting code sees it through as-of views only.
+        windows, weights: The walk-forward schedule, and the time weights of every window.
+        recipe: What is done.
+        cache: Reuse finished windows; None keeps nothing.
+        observer: Told about progress.
     """
 
     def __init__(
@@ -371,10 +349,9 @@ def _class_of(value: object) -> str:
 def _scores(predicted: object, rows: int, where: str) -> Floats:
     """Return (n,) float32 what a model predicts, or refuse what is no forecast of each of the n rows.
 
-    Raises
-    ------
-    DataError
-        When it has another shape, is no number, or is infinite in float32; NaN is no forecast of a row, and allowed.
+    Raises:
+        DataError: When it has another shape, is no number, or is infinite in float32; NaN is no forecast of a row, and
+            allowed.
     """
     expected = f"({rows},) finite numbers, NaN for no forecast"
     given = np.asarray(predicted)

@@ -15,8 +15,7 @@ from harness.errors.redaction import redacted
 from harness.execution.progress import Silent
 from harness.run.job import Job
 from harness.snapshots.provenance import Stopwatch
-from harness.store.artifacts import ArtifactStore, Key
-from harness.store.memory import Shelf
+from harness.store.artifacts import ArtifactStore, Key, Shelf
 
 Step = Literal["table", "piece", "adaptation", "processed", "window", "result"]
 _MOST = 2  # experiments that stay open: tasks of one cell come together
@@ -26,22 +25,14 @@ _MOST = 2  # experiments that stay open: tasks of one cell come together
 class Request:
     """A task: a step of an experiment.
 
-    Attributes
-    ----------
-    step
-        What to make.
-    at, wave
-        Which window, for the step ``window``; which piece of which wave, for the step ``piece``.
-    composed
-        The configuration, see `harness.config.rebuild`.
-    store
-        Folder of the artifact store.
-    panel
-        Digest of the panel's key: a worker elsewhere has the store but not the source.
-    result
-        Digest of the result's key: a worker that would come to another one runs other code.
-    spent
-        For the step ``result``: seconds by stage that workers have spent on the experiment so far.
+    Attributes:
+        step: What to make.
+        at, wave: Which window, for the step ``window``; which piece of which wave, for the step ``piece``.
+        composed: The configuration, see `harness.config.rebuild`.
+        store: Folder of the artifact store.
+        panel: Digest of the panel's key: a worker elsewhere has the store but not the source.
+        result: Digest of the result's key: a worker that would come to another one runs other code.
+        spent: For the step ``result``: seconds by stage that workers have spent on the experiment so far.
     """
 
     step: Step
@@ -61,10 +52,8 @@ class Request:
 def work(request: str) -> str | None:
     """Do one task; return what went wrong, or None. Whatever it is, the worker lives on.
 
-    Parameters
-    ----------
-    request
-        What `Request.to_json` returned.
+    Args:
+        request: What `Request.to_json` returned.
     """
     try:
         with no_exit():

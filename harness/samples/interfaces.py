@@ -18,8 +18,7 @@ from harness.errors import DataError
 from harness.errors.limits import Threads
 from harness.execution.progress import Observer
 from harness.samples.gram import GramBlocks, NormalEquations
-from harness.samples.table import AsOfView
-from harness.samples.view_log import Artefact
+from harness.samples.table import Artefact, AsOfView
 from harness.samples.windows import Segment, Window
 
 Floats = npt.NDArray[np.float32]
@@ -31,12 +30,9 @@ Value = TypeVar("Value")
 class TimeWeights:
     """Weights that depend on time only, constant within blocks of consecutive times.
 
-    Attributes
-    ----------
-    starts
-        (K,) int64 increasing; block k covers positions ``starts[k] … starts[k + 1]``, the last is open-ended.
-    values
-        (K,) float64, ≥ 0 and finite. Times before the first block take the first weight.
+    Attributes:
+        starts: (K,) int64 increasing; block k covers positions ``starts[k] … starts[k + 1]``, the last is open-ended.
+        values: (K,) float64, ≥ 0 and finite. Times before the first block take the first weight.
     """
 
     starts: npt.NDArray[np.int64]
@@ -64,17 +60,12 @@ class TimeWeights:
 class LearnSet:
     """One period that a model may learn from: everything in it is known at the decision time.
 
-    Attributes
-    ----------
-    view
-        The as-of view it is read through; processed features and label.
-    segment
-        Its calendar positions.
-    time_weights
-        None when every sample counts alike.
-    gram_blocks
-        Sufficient statistics shared by all windows, when the features are the same in all of them. Kept here in a
-        form that refuses what the view does not know.
+    Attributes:
+        view: The as-of view it is read through; processed features and label.
+        segment: Its calendar positions.
+        time_weights: None when every sample counts alike.
+        gram_blocks: Sufficient statistics shared by all windows, when the features are the same in all of them. Kept
+            here in a form that refuses what the view does not know.
     """
 
     view: AsOfView
@@ -175,13 +166,10 @@ class Model(Protocol):
 class ModelTraits:
     """What a model may say of itself beyond `Model`, in a field, a class attribute or a property of the same name.
 
-    Attributes
-    ----------
-    include_valid
-        Learn from the validation segment too, for a model that stops nothing early: everything known at the decision.
-        None, or nothing said: as `windows.include_valid` says, by default true.
-    threads
-        How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them.
+    Attributes:
+        include_valid: Learn from the validation segment too, for a model that stops nothing early: everything known at
+            the decision. None, or nothing said: as `windows.include_valid` says, by default true.
+        threads: How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them.
     """
 
     include_valid: bool | None = None
@@ -226,14 +214,10 @@ class Preprocess(Protocol):
 class Stored(Generic[Value]):
     """An intermediate result that several experiments may share: how it is made, and how it becomes files.
 
-    Attributes
-    ----------
-    make
-        Computes it.
-    save
-        Writes it into an existing, empty folder.
-    load
-        Reads what `save` wrote; every number the same bits.
+    Attributes:
+        make: Computes it.
+        save: Writes it into an existing, empty folder.
+        load: Reads what `save` wrote; every number the same bits.
     """
 
     make: Callable[[], Value]
@@ -258,24 +242,15 @@ def no_stash(stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> 
 class History:
     """What an adaptation may learn from before the first prediction: views, never tables.
 
-    Attributes
-    ----------
-    as_of
-        decision position → view of the raw features and label at that time.
-    windows
-        The windows to be predicted.
-    segment
-        The learning periods all lie in it: from the first train position to the last learnable one.
-    step
-        Times per test segment.
-    seed
-        For whatever is random.
-    observer
-        Told about progress.
-    stash
-        Keeps intermediate results; by default nothing is kept.
-    shared
-        Several processes work on this history: what one has stashed the others find.
+    Attributes:
+        as_of: decision position → view of the raw features and label at that time.
+        windows: The windows to be predicted.
+        segment: The learning periods all lie in it: from the first train position to the last learnable one.
+        step: Times per test segment.
+        seed: For whatever is random.
+        observer: Told about progress.
+        stash: Keeps intermediate results; by default nothing is kept.
+        shared: Several processes work on this history: what one has stashed the others find.
     """
 
     as_of: Callable[[int], AsOfView]
@@ -292,12 +267,9 @@ class History:
 class AdaptationTraits:
     """What a fitted adaptation may say of itself beyond `FittedAdaptation`.
 
-    Attributes
-    ----------
-    artefacts
-        Everything that was fitted, with the newest data it read: checked by the static audit.
-    leaks
-        Sentences on the leaks that it has by design: named by the audit.
+    Attributes:
+        artefacts: Everything that was fitted, with the newest data it read: checked by the static audit.
+        leaks: Sentences on the leaks that it has by design: named by the audit.
     """
 
     artefacts: tuple[Artefact, ...] = ()
@@ -346,12 +318,9 @@ class LeakyTwins(Protocol):
 class Piece:
     """A part of an adaptation's work that can be done anywhere: its result goes to the history's stash.
 
-    Attributes
-    ----------
-    parts
-        JSON-able: what determines it, besides the data and the adaptation's code.
-    make
-        Does the work, or finds it done.
+    Attributes:
+        parts: JSON-able: what determines it, besides the data and the adaptation's code.
+        make: Does the work, or finds it done.
     """
 
     parts: Mapping[str, object]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +21,9 @@ Floats = npt.NDArray[np.float32]
 class RowIndex:
     """Which (time, instrument) pairs are rows; n rows, T times.
 
-    Attributes
-    ----------
-    offsets
-        (T + 1,) int64; rows ``offsets[t] … offsets[t + 1]`` belong to calendar position t.
-    codes
-        (n,) int32, the instrument's column in the panel, increasing within a time.
+    Attributes:
+        offsets: (T + 1,) int64; rows ``offsets[t] … offsets[t + 1]`` belong to calendar position t.
+        codes: (n,) int32, the instrument's column in the panel, increasing within a time.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -47,13 +46,10 @@ class RowIndex:
 def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
     """Return the rows of a panel: in the universe at that time and with a price.
 
-    Parameters
-    ----------
-    panel
-        The market data.
-    listed
-        Count a suspended instrument as a row too, from its first to its last price, as qlib does. Only for parity: it
-        knows at a suspension that trading will resume.
+    Args:
+        panel: The market data.
+        listed: Count a suspended instrument as a row too, from its first to its last price, as qlib does. Only for
+            parity: it knows at a suspension that trading will resume.
     """
     present = panel.traded
     if listed:
@@ -70,25 +66,16 @@ def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
 class SampleTable:
     """Features and label of every sample; n rows, F features, T times.
 
-    Attributes
-    ----------
-    calendar, instruments
-        What positions and codes stand for.
-    index
-        The rows.
-    features
-        (n, F) float32, C-contiguous; may be memory-mapped.
-    feature_names
-        The F names.
-    label
-        (n,) float32, NaN where it cannot be computed.
-    look_ahead
-        A label at position s is known at s + look_ahead.
+    Attributes:
+        calendar, instruments: What positions and codes stand for.
+        index: The rows.
+        features: (n, F) float32, C-contiguous; may be memory-mapped.
+        feature_names: The F names.
+        label: (n,) float32, NaN where it cannot be computed.
+        look_ahead: A label at position s is known at s + look_ahead.
 
-    Raises
-    ------
-    DataError
-        When shapes or dtypes disagree, or the offsets do not cover the calendar in order.
+    Raises:
+        DataError: When shapes or dtypes disagree, or the offsets do not cover the calendar in order.
     """
 
     calendar: Calendar
@@ -164,12 +151,9 @@ class SampleTable:
 class Reads:
     """The newest calendar positions whose data were read: the raw material of the static audit.
 
-    Attributes
-    ----------
-    feature
-        Newest time whose features were read; −1 when none.
-    label_known
-        Newest time at which a label that was read became known; −1 when none.
+    Attributes:
+        feature: Newest time whose features were read; −1 when none.
+        label_known: Newest time at which a label that was read became known; −1 when none.
     """
 
     feature: int = -1
@@ -182,19 +166,13 @@ class AsOfView:
     Features of times ≤ decision; labels of times s with s + look_ahead ≤ decision. Every array is a read-only slice.
     The view records the newest time it released.
 
-    Parameters
-    ----------
-    table
-        What is viewed.
-    decision
-        The calendar position at whose close the decision is made.
-    period
-        Positions [start, stop) outside which nothing is shown; None shows all that is known.
+    Args:
+        table: What is viewed.
+        decision: The calendar position at whose close the decision is made.
+        period: Positions [start, stop) outside which nothing is shown; None shows all that is known.
 
-    Raises
-    ------
-    LookAheadError
-        When the decision is not on the calendar.
+    Raises:
+        LookAheadError: When the decision is not on the calendar.
     """
 
     def __init__(self, table: SampleTable, decision: int, period: tuple[int, int] | None = None) -> None:
@@ -248,10 +226,8 @@ class AsOfView:
     def features(self, start: int, stop: int) -> Floats:
         """Return (m, F) float32, the features of positions [start, stop).
 
-        Raises
-        ------
-        LookAheadError
-            When stop lies beyond the decision time.
+        Raises:
+            LookAheadError: When stop lies beyond the decision time.
         """
         self._release_features(start, stop)
         return self._table.features[self._table.index.rows(start, stop)]
@@ -259,10 +235,8 @@ class AsOfView:
     def label(self, start: int, stop: int) -> Floats:
         """Return (m,) float32, the labels of positions [start, stop), NaN where there is none.
 
-        Raises
-        ------
-        LookAheadError
-            When one of them has not matured at the decision time.
+        Raises:
+            LookAheadError: When one of them has not matured at the decision time.
         """
         self._release_labels(start, stop)
         return self._table.label[self._table.index.rows(start, stop)]
@@ -283,10 +257,8 @@ class AsOfView:
         Reads through it are recorded here too, at once: which rows have a label is itself known only once the labels
         have matured, so the view ends where they do.
 
-        Raises
-        ------
-        LookAheadError
-            When one of the labels has not matured at the decision time.
+        Raises:
+            LookAheadError: When one of the labels has not matured at the decision time.
         """
         self.release(start, stop)
         return AsOfView(self._table.labelled, self._decision, (start, stop))
@@ -294,10 +266,8 @@ class AsOfView:
     def release(self, start: int, stop: int) -> None:
         """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand.
 
-        Raises
-        ------
-        LookAheadError
-            When one of the labels has not matured at the decision time.
+        Raises:
+            LookAheadError: When one of the labels has not matured at the decision time.
         """
         self._release_features(start, stop)
         self._release_labels(start, stop)
@@ -332,3 +302,66 @@ class AsOfView:
                 expected=f"{what} up to {allowed} (position {limit - 1})",
                 hint=f"a label matures {self._table.look_ahead} positions after its time" if what == "labels" else None,
             )
+
+
+Mark = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something that was learned from data before a decision.
+
+    Attributes:
+        name: What it is, such as ``feature choice``.
+        decision: The earliest calendar position at which it is used: it must have read nothing newer.
+        reads: The newest data that it read.
+    """
+
+    name: str
+    decision: int
+    reads: Reads
+
+
+def artefact_of(record: Mapping[str, Any]) -> Artefact:
+    """Return the artefact whose `dataclasses.asdict` is `record`."""
+    return Artefact(record["name"], record["decision"], Reads(**record["reads"]))
+
+
+@dataclass(eq=False)
+class ViewLog:
+    """Opens views of a table and remembers them, so that what they released can be told afterwards."""
+
+    table: SampleTable
+    _opened: list[AsOfView] = field(default_factory=list)
+    _told: list[Artefact] = field(default_factory=list)
+
+    def as_of(self, decision: int) -> AsOfView:
+        """Return what is known at the close of calendar position `decision`."""
+        view = self.table.as_of(decision)
+        self._opened.append(view)
+        return view
+
+    @property
+    def mark(self) -> Mark:
+        """Where the log stands now."""
+        return len(self._opened), len(self._told)
+
+    def tell(self, artefacts: Iterable[Artefact]) -> None:
+        """Count what was read earlier, to make a result that is now taken from the store."""
+        self._told.extend(artefacts)
+
+    def artefacts(self, name: str, since: Mark = (0, 0)) -> tuple[Artefact, ...]:
+        """Return what every view has released so far, against its own decision; views of one decision are one.
+
+        Args:
+            name: Of the artefacts.
+            since: An earlier `mark`: what was opened or told before it is left out.
+        """
+        opened, told = since
+        seen = [(view.decision, view.reads) for view in self._opened[opened:]]
+        seen += [(artefact.decision, artefact.reads) for artefact in self._told[told:]]
+        newest: dict[int, Reads] = {}
+        for decision, reads in seen:
+            before = newest.get(decision, Reads())
+            newest[decision] = Reads(max(before.feature, reads.feature), max(before.label_known, reads.label_known))
+        return tuple(Artefact(name, decision, reads) for decision, reads in sorted(newest.items()))

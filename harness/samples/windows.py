@@ -46,16 +46,12 @@ class Segment:
 class Window:
     """One walk-forward step.
 
-    Attributes
-    ----------
-    index
-        0, 1, … in time order.
-    train, valid
-        Learning segments; every label in them is known at `decision`.
-    test
-        The predicted segment; its predictions are made with what is known at `decision` and each time's own features.
-    include_valid
-        Whether a model that stops nothing early, and does not say otherwise, learns from `valid` too.
+    Attributes:
+        index: 0, 1, … in time order.
+        train, valid: Learning segments; every label in them is known at `decision`.
+        test: The predicted segment; its predictions are made with what is known at `decision` and each time's own
+            features.
+        include_valid: Whether a model that stops nothing early, and does not say otherwise, learns from `valid` too.
     """
 
     index: int
@@ -84,22 +80,15 @@ class Window:
 class Schedule:
     """What determines the windows.
 
-    Attributes
-    ----------
-    train, valid, test
-        The segments of the first window before any purge; `test` is the whole test range.
-    step
-        Periods per test segment.
-    look_ahead
-        Derived from the label: a label at s is known at s + look_ahead.
-    kind
-        ``expanding`` keeps the train start, ``sliding`` moves it.
-    embargo
-        Extra times left out at every border, beyond the purge.
-    purge_valid
-        Purge between train and valid too. Only qlib parity switches it off: there, train labels reach into valid.
-    include_valid
-        As in `Window`.
+    Attributes:
+        train, valid, test: The segments of the first window before any purge; `test` is the whole test range.
+        step: Periods per test segment.
+        look_ahead: Derived from the label: a label at s is known at s + look_ahead.
+        kind: ``expanding`` keeps the train start, ``sliding`` moves it.
+        embargo: Extra times left out at every border, beyond the purge.
+        purge_valid: Purge between train and valid too. Only qlib parity switches it off: there, train labels reach into
+            valid.
+        include_valid: As in `Window`.
     """
 
     train: Segment
@@ -140,10 +129,8 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
     is then cut so that its newest label is known when what follows it is judged: at t − look_ahead − embargo for a
     border at t (the purge that qlib calls ``trunc_days = horizon + 1``).
 
-    Raises
-    ------
-    ConfigError
-        When a purge leaves a segment empty; the window is named.
+    Raises:
+        ConfigError: When a purge leaves a segment empty; the window is named.
     """
     gap = schedule.look_ahead + schedule.embargo
     windows = []

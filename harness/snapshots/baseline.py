@@ -16,9 +16,9 @@ from pathlib import Path
 
 from harness.errors import SnapshotError, closest
 from harness.snapshots.snapshot import Snapshot, read_snapshot, write_new_snapshot
-from harness.store.artifact_lock import only_maker
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
+from harness.store.locks import only_maker
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 _FILE = re.compile(r"v(\d{4,})\.json")
@@ -33,14 +33,10 @@ _ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert thei
 class Version:
     """One blessed snapshot.
 
-    Attributes
-    ----------
-    number
-        1, 2, …
-    path
-        Its file.
-    snapshot
-        Its content, checked.
+    Attributes:
+        number: 1, 2, …
+        path: Its file.
+        snapshot: Its content, checked.
     """
 
     number: int
@@ -62,12 +58,9 @@ class Version:
 class Referenced:
     """What a reference on the command line stands for.
 
-    Attributes
-    ----------
-    label
-        Its name for people: ``smoke/linear@v2`` or a path.
-    snapshot
-        The snapshot.
+    Attributes:
+        label: Its name for people: ``smoke/linear@v2`` or a path.
+        snapshot: The snapshot.
     """
 
     label: str
@@ -78,10 +71,8 @@ class Referenced:
 class Baselines:
     """The baselines under one folder; `bless` is the only way to write there.
 
-    Attributes
-    ----------
-    root
-        The folder; made when the first snapshot is blessed.
+    Attributes:
+        root: The folder; made when the first snapshot is blessed.
     """
 
     root: Path
@@ -93,22 +84,15 @@ class Baselines:
 
         Of several writers at once each gets a version of its own, or the error below.
 
-        Parameters
-        ----------
-        snapshot
-            What to bless.
-        reason
-            Why; kept beside it.
-        only_new
-            Bless a case that has no baseline yet, and no other.
-        when
-            The time to record; now.
+        Args:
+            snapshot: What to bless.
+            reason: Why; kept beside it.
+            only_new: Bless a case that has no baseline yet, and no other.
+            when: The time to record; now.
 
-        Raises
-        ------
-        SnapshotError
-            When the reason is empty, the snapshot's own audit found a leak, the baseline has the same content already,
-            or there is one though `only_new`.
+        Raises:
+            SnapshotError: When the reason is empty, the snapshot's own audit found a leak, the baseline has the same
+                content already, or there is one though `only_new`.
         """
         if not reason.strip():
             raise SnapshotError(
@@ -153,10 +137,8 @@ class Baselines:
     def history(self, suite: str, case: str) -> tuple[Version, ...]:
         """Return every version of a case, oldest first.
 
-        Raises
-        ------
-        SnapshotError
-            When a version was edited, renamed, put there by hand, or is missing, the newest included.
+        Raises:
+            SnapshotError: When a version was edited, renamed, put there by hand, or is missing, the newest included.
         """
         versions = self._chain(suite, case)
         _check_list(self._folder(suite, case), versions, blessing=False)
@@ -165,10 +147,8 @@ class Baselines:
     def list_versions(self, suite: str, case: str) -> None:
         """Write the list of a case's versions anew.
 
-        Raises
-        ------
-        SnapshotError
-            When the versions do not follow each other, or the list cannot be written.
+        Raises:
+            SnapshotError: When the versions do not follow each other, or the list cannot be written.
         """
         folder = self._folder(suite, case)
         try:
@@ -215,10 +195,8 @@ class Baselines:
 
         A path is a snapshot's file, or the folder of a run.
 
-        Raises
-        ------
-        SnapshotError
-            When nothing, or more than one case, has that name.
+        Raises:
+            SnapshotError: When nothing, or more than one case, has that name.
         """
         path = Path(reference)
         if path.suffix == ".json" or (path / _RUN_FILE).is_file():

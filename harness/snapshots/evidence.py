@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.panel import Panel
-from harness.data.panel_files import load_panel
-from harness.evaluation.extra import own_directions
+from harness.data.panel import Panel, load_panel
 from harness.evaluation.intervals import ESTIMATES, Estimate
-from harness.evaluation.record import read_series
+from harness.evaluation.metrics import own_directions
 from harness.evaluation.significance import calendar_years, paired_difference
-from harness.evaluation.significance.statistic import Statistic
-from harness.snapshots.compare import DifferenceTest, explain_data_difference
+from harness.evaluation.significance.bootstrap import Statistic
+from harness.evaluation.year import read_series
+from harness.snapshots.comparison import DifferenceTest
+from harness.snapshots.data_difference import explain_data_difference
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import ArtifactStore, is_intact
 
@@ -30,12 +30,9 @@ Doubles = npt.NDArray[np.float64]
 class DailySeries:
     """The series behind a run's metrics.
 
-    Attributes
-    ----------
-    times
-        (S,) ``datetime64[ns]``.
-    values
-        Name → (S,) float64, NaN where undefined.
+    Attributes:
+        times: (S,) ``datetime64[ns]``.
+        values: Name → (S,) float64, NaN where undefined.
     """
 
     times: npt.NDArray[np.datetime64]
@@ -51,10 +48,8 @@ class DailySeries:
 class Evidence:
     """Looks up what snapshots were made of.
 
-    Attributes
-    ----------
-    store
-        The artifact store.
+    Attributes:
+        store: The artifact store.
     """
 
     store: ArtifactStore
@@ -153,12 +148,9 @@ def estimates_of(identity: Mapping[str, Any]) -> dict[str, Estimate]:
 def overlap_of(identity: Mapping[str, Any], estimate: Estimate) -> int:
     """Return the look-ahead that makes neighbouring values of a metric's series dependent; 1 when they share nothing.
 
-    Parameters
-    ----------
-    identity
-        A snapshot's.
-    estimate
-        How the metric follows from its series.
+    Args:
+        identity: A snapshot's.
+        estimate: How the metric follows from its series.
     """
     lag = identity.get("config", {}).get("evaluation", {}).get("signal", {}).get("lag", 1)
     return {"label": int(identity.get("look_ahead", 1)), "lag": int(lag) + 1, "nothing": 1}[estimate.overlap]

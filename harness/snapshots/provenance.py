@@ -27,18 +27,12 @@ _LIBRARIES = (
 class Cost:
     """What a run has taken, whoever did the work; what it found in the store costs nothing.
 
-    Attributes
-    ----------
-    wall
-        Seconds until the result was there.
-    cpu
-        Seconds of all processors, in this process and in the workers' ones.
-    windows, stored
-        How many windows there are, and how many of them came from the store.
-    workers, worker_cpu
-        How many of them there were, 0 when this process did everything; and their part of `cpu`.
-    memory_mb
-        The largest resident memory of any one process.
+    Attributes:
+        wall: Seconds until the result was there.
+        cpu: Seconds of all processors, in this process and in the workers' ones.
+        windows, stored: How many windows there are, and how many of them came from the store.
+        workers, worker_cpu: How many of them there were, 0 when this process did everything; and their part of `cpu`.
+        memory_mb: The largest resident memory of any one process.
     """
 
     wall: float = 0.0
@@ -71,12 +65,9 @@ class Stopwatch:
 def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, object]:
     """Return the record of this process as JSON-able data; times in seconds, memory in MB.
 
-    Parameters
-    ----------
-    watch
-        What the seconds are taken from.
-    modules
-        Those of the configured objects: with the harness itself they are the code whose digest is recorded.
+    Args:
+        watch: What the seconds are taken from.
+        modules: Those of the configured objects: with the harness itself they are the code whose digest is recorded.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from harness.errors import SnapshotError
@@ -22,18 +23,13 @@ _GUARDS = ("digest", "seal", "schema_version")
 class Snapshot:
     """The versioned record of one run.
 
-    Attributes
-    ----------
-    suite, case
-        What it is a snapshot of.
-    identity
-        Everything that can change a number: resolved configuration, data fingerprint, look-ahead, seed, windows.
-    metrics
-        Overall, per window, per year, and the digest of the predictions. Undefined numbers are null.
-    provenance
-        Code, libraries, machine, seconds, memory: everything that must not change a number.
-    blessing
-        Who it replaced as the baseline, when and why; None for a snapshot that is no baseline.
+    Attributes:
+        suite, case: What it is a snapshot of.
+        identity: Everything that can change a number: resolved configuration, data fingerprint, look-ahead, seed,
+            windows.
+        metrics: Overall, per window, per year, and the digest of the predictions. Undefined numbers are null.
+        provenance: Code, libraries, machine, seconds, memory: everything that must not change a number.
+        blessing: Who it replaced as the baseline, when and why; None for a snapshot that is no baseline.
     """
 
     suite: str
@@ -71,10 +67,9 @@ class Snapshot:
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, shortest round-trip floats, a newline at the end.
 
-        Raises
-        ------
-        SnapshotError
-            When a section holds what JSON cannot give back unchanged: NaN, a key that is not text, an object.
+        Raises:
+            SnapshotError: When a section holds what JSON cannot give back unchanged: NaN, a key that is not text, an
+                object.
         """
         record = {**self._record(), "schema_version": SCHEMA_VERSION}
         try:
@@ -114,10 +109,8 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
 
     Of several writers at once exactly one is told True.
 
-    Raises
-    ------
-    SnapshotError
-        When the folder cannot be written.
+    Raises:
+        SnapshotError: When the folder cannot be written.
     """
     content = snapshot.to_json().encode()
     try:
@@ -134,10 +127,9 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
 def read_snapshot(path: Path) -> Snapshot:
     """Read a snapshot and check it.
 
-    Raises
-    ------
-    SnapshotError
-        When it is missing, not JSON, of another schema version, or changed in a single byte since it was written.
+    Raises:
+        SnapshotError: When it is missing, not JSON, of another schema version, or changed in a single byte since it was
+            written.
     """
     try:
         text = path.read_bytes().decode("utf-8")
@@ -151,10 +143,9 @@ def read_snapshot(path: Path) -> Snapshot:
 def parse_snapshot(text: str, where: str) -> Snapshot:
     """Return the snapshot that `text` holds; `where` names it in errors.
 
-    Raises
-    ------
-    SnapshotError
-        When it is not JSON, of another schema version, or not byte for byte what `Snapshot.to_json` wrote.
+    Raises:
+        SnapshotError: When it is not JSON, of another schema version, or not byte for byte what `Snapshot.to_json`
+            wrote.
     """
     try:
         record = json.loads(text, parse_constant=_refuse_constant)
@@ -210,3 +201,85 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _sha256(content: object) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+Record = Mapping[str, Any]
+Migration = Callable[[Record], dict[str, Any]]
+
+
+def _from_1(record: Record) -> dict[str, Any]:
+    """Version 2 adds `blessing`, null for a plain run, and `seal`, a digest over everything, provenance included."""
+    digested = ("suite", "case", "identity", "metrics")
+    lacking = [name for name in (*digested, "provenance", "digest") if name not in record]
+    if lacking:
+        raise SnapshotError("The snapshot is incomplete.", got=f"without {', '.join(lacking)}")
+    content = {name: record[name] for name in digested}
+    if _sha256(content) != record["digest"]:
+        raise SnapshotError("The snapshot was changed after it was written: its digest does not match its content.")
+    sealed = {**content, "provenance": record["provenance"], "blessing": None, "schema_version": 2}
+    return {**record, **sealed, "seal": _sha256(sealed)}
+
+
+MIGRATIONS: Mapping[int, Migration] = MappingProxyType({1: _from_1})
+
+
+def migrate_record(
+    record: Record, *, migrations: Mapping[int, Migration] = MIGRATIONS, target: int = SCHEMA_VERSION
+) -> dict[str, Any]:
+    """Return a snapshot's record in schema version `target`.
+
+    Args:
+        record: The parsed file.
+        migrations: Version → function that returns the record of the next version.
+        target: The version wanted.
+
+    Raises:
+        SnapshotError: When the version is unknown, newer than `target`, or the record does not pass its own version's
+            check.
+    """
+    current: dict[str, Any] = dict(record)
+    while (version := current.get("schema_version")) != target:
+        if not isinstance(version, int) or version not in migrations:
+            raise SnapshotError(
+                "There is no migration from this schema version.",
+                got=version,
+                expected=", ".join(str(v) for v in (*sorted(migrations), target)),
+            )
+        current = migrations[version](current)
+        if current.get("schema_version") != version + 1:
+            raise SnapshotError("A migration must lead to the next schema version.", where=f"from version {version}")
+    return current
+
+
+def migrate_file(path: Path) -> tuple[int, int]:
+    """Bring a snapshot's file to the current schema in place; return the versions (from, to), equal when it was.
+
+    Identity and metrics, and so the digest, stay as they are.
+
+    Raises:
+        SnapshotError: When the file cannot be read, was edited, or has a version without a migration.
+    """
+    try:
+        record = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError as error:
+        raise SnapshotError(
+            "There is no such snapshot.", where=str(path), expected="a snapshot, or a folder"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
+    if not isinstance(record, dict):
+        raise SnapshotError("The file holds no snapshot.", where=str(path), got=type(record).__name__)
+    version = record.get("schema_version")
+    if version == SCHEMA_VERSION:
+        parse_snapshot(path.read_bytes().decode("utf-8"), str(path))
+        return SCHEMA_VERSION, SCHEMA_VERSION
+    try:
+        text = canonical_json(migrate_record(record), indent=1)
+    except SnapshotError as error:
+        error.where = error.where or str(path)
+        raise
+    except ValueError as error:
+        raise SnapshotError("A number is not finite.", where=str(path), got=str(error)) from error
+    parse_snapshot(text, str(path))
+    write_atomically(path, text.encode())
+    return int(record["schema_version"]), SCHEMA_VERSION

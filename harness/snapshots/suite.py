@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from harness.config.tolerances import Tolerances
+from harness.config import config_folder
+from harness.config.tolerances import Tolerances, load_tolerances, parse_tolerances
 from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest
-from harness.evaluation.extra import own_directions
+from harness.evaluation.metrics import METRIC_DIRECTIONS, own_directions
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import (
-    CaseVerdict,
+from harness.snapshots.comparison import (
     DifferenceTest,
-    Direction,
     compare,
     crashed,
     damaged,
@@ -28,7 +27,10 @@ from harness.snapshots.compare import (
     skipped,
     without_baseline,
 )
+from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import CaseVerdict, Direction
+from harness.store.artifacts import ArtifactStore
 
 _KEYS = ("regression", "overrides", "cases")
 _CASE_KEYS = ("case", "overrides", "needs")
@@ -50,14 +52,10 @@ Run = Callable[[tuple[str, ...]], Result]
 class Case:
     """One experiment of a suite.
 
-    Attributes
-    ----------
-    name
-        The case of its snapshots.
-    overrides
-        Hydra overrides that compose it.
-    needs
-        Files and folders without which it is skipped, and says so.
+    Attributes:
+        name: The case of its snapshots.
+        overrides: Hydra overrides that compose it.
+        needs: Files and folders without which it is skipped, and says so.
     """
 
     name: str
@@ -69,14 +67,10 @@ class Case:
 class Suite:
     """A named list of experiments.
 
-    Attributes
-    ----------
-    name
-        The suite of their snapshots: the file's name.
-    regression
-        Name of the tolerances that they are held to.
-    cases
-        In the order in which they run.
+    Attributes:
+        name: The suite of their snapshots: the file's name.
+        regression: Name of the tolerances that they are held to.
+        cases: In the order in which they run.
     """
 
     name: str
@@ -88,18 +82,14 @@ class Suite:
 class Standard:
     """What snapshots are held to.
 
-    Attributes
-    ----------
-    baselines
-        The blessed snapshots.
-    tolerances
-        How far a metric may move between environments.
-    directions
-        Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
-    difference_test
-        (baseline, candidate) → paired test of a metric's difference, where the series of both are at hand.
-    data_difference
-        (baseline, candidate) → which instruments, dates and values differ, where both panels are at hand.
+    Attributes:
+        baselines: The blessed snapshots.
+        tolerances: How far a metric may move between environments.
+        directions: Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
+        difference_test: (baseline, candidate) → paired test of a metric's difference, where the series of both are at
+            hand.
+        data_difference: (baseline, candidate) → which instruments, dates and values differ, where both panels are at
+            hand.
     """
 
     baselines: Baselines
@@ -139,12 +129,9 @@ class Standard:
 class CaseRun:
     """What became of a case.
 
-    Attributes
-    ----------
-    verdict
-        The verdict.
-    snapshot
-        What the run left; None when it failed, or when there was nothing to run.
+    Attributes:
+        verdict: The verdict.
+        snapshot: What the run left; None when it failed, or when there was nothing to run.
     """
 
     verdict: CaseVerdict
@@ -156,10 +143,8 @@ def load_suite(path: Path) -> Suite:
 
     ``overrides`` of the suite come before those of every case.
 
-    Raises
-    ------
-    ConfigError
-        When there is no such file, or it holds an unknown key, no case, or the same case twice.
+    Raises:
+        ConfigError: When there is no such file, or it holds an unknown key, no case, or the same case twice.
     """
     try:
         node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -190,16 +175,11 @@ def run_suite(
 
     A case that fails because of a user's mistake, or whose baseline is damaged, is reported, and the others run.
 
-    Parameters
-    ----------
-    suite
-        What to run.
-    run
-        Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
-    standard
-        What to hold the snapshots to.
-    tell
-        Hears of every case as soon as it has ended.
+    Args:
+        suite: What to run.
+        run: Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
+        standard: What to hold the snapshots to.
+        tell: Hears of every case as soon as it has ended.
     """
     gone = standard.baselines.orphans(suite.name, [case.name for case in suite.cases])
     runs = []
@@ -272,3 +252,70 @@ def _check_keys(node: Mapping[object, object], known: tuple[str, ...], where: st
             raise ConfigError(
                 "Unknown key.", where=where, got=key, expected=", ".join(known), hint=closest(str(key), known)
             )
+
+
+Folders = Sequence[str | Path]
+
+
+def standard_of(
+    results: Path,
+    tolerances: Tolerances | Mapping[str, Any] | Path | str,
+    *,
+    directions: Mapping[str, Direction] | None = None,
+    store: Path | None = None,
+    search_path: Folders = (),
+) -> Standard:
+    """Return what snapshots are held to.
+
+    Args:
+        results: The folder of the baselines.
+        tolerances: Name of a file in ``regression/``, a path, the content of such a file, or `Tolerances`.
+        directions: Which way a metric of one's own is better, beside those of the harness.
+        store: The artifact store in which series and panels are looked up; None looks nothing up.
+        search_path: Folders with further ``regression/`` files.
+
+    Raises:
+        ConfigError: When there are no such tolerances or they hold a mistake.
+    """
+    if isinstance(tolerances, str):
+        tolerances = named_tolerances(tolerances, search_path)
+    elif isinstance(tolerances, Path):
+        tolerances = load_tolerances(tolerances)
+    elif isinstance(tolerances, Mapping):
+        tolerances = parse_tolerances(tolerances)
+    known = {**METRIC_DIRECTIONS, **(directions or {})}
+    if store is None:
+        return Standard(Baselines(results), tolerances, known)
+    evidence = Evidence(ArtifactStore(store))
+    return Standard(Baselines(results), tolerances, known, evidence.difference_test, evidence.data_difference)
+
+
+def named_suite(name: str, search_path: Folders = ()) -> Suite:
+    """Return a suite by the name of its file in ``suites/``, or by a path that ends in ``.yaml``.
+
+    Raises:
+        ConfigError: When there is no such suite or it holds a mistake.
+    """
+    return load_suite(_file("suites", name, search_path))
+
+
+def named_tolerances(name: str, search_path: Folders = ()) -> Tolerances:
+    """Return tolerances by the name of their file in ``regression/``, or by a path that ends in ``.yaml``."""
+    return load_tolerances(_file("regression", name, search_path))
+
+
+def suite_names(search_path: Folders = ()) -> tuple[str, ...]:
+    """Return the names of all suites, those of the search path included."""
+    return tuple(sorted({path.stem for folder in _folders("suites", search_path) for path in folder.glob("*.yaml")}))
+
+
+def _file(kind: str, name: str, search_path: Folders) -> Path:
+    if name.endswith(".yaml"):
+        return Path(name)
+    *others, own = (folder / f"{name}.yaml" for folder in _folders(kind, search_path))
+    return next((path for path in others if path.is_file()), own)
+
+
+def _folders(kind: str, search_path: Folders) -> Iterator[Path]:
+    for folder in (*search_path, config_folder()):
+        yield Path(folder) / kind

@@ -14,19 +14,19 @@ import os
 import secrets
 import shutil
 import stat
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from harness.errors import ArtifactError, HarnessError, removed_current_folder
 from harness.errors.redaction import redacted
-from harness.store.artifact_lock import only_maker
 from harness.store.code_digest import check_code_unchanged
 from harness.store.files import flush, scratch_folder
 from harness.store.fingerprint import fingerprint_file
-from harness.store.lease import Lease, lease_of
+from harness.store.locks import Lease, lease_of, only_maker
 
 MANIFEST = "manifest.json"
 SCRATCH = ".making-"
@@ -44,10 +44,8 @@ Stamp = tuple[tuple[str, str, int, int], ...]
 def remove_folder(folder: Path) -> None:
     """Remove a result, or whatever lies in its place: a reader sees it whole or not at all.
 
-    Raises
-    ------
-    OSError
-        When it cannot be removed.
+    Raises:
+        OSError: When it cannot be removed.
     """
     gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
     folder.rename(gone)
@@ -60,10 +58,8 @@ def remove_folder(folder: Path) -> None:
 def canonical_json(value: object, *, indent: int | None = None) -> str:
     """Return JSON with sorted keys, shortest round-trip floats, no NaN, and a newline at the end.
 
-    Raises
-    ------
-    ValueError
-        For NaN or infinity: undefined numbers are null, decided by whoever made them.
+    Raises:
+        ValueError: For NaN or infinity: undefined numbers are null, decided by whoever made them.
     """
     separators = (",", ": ") if indent is not None else (",", ":")
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
@@ -74,14 +70,10 @@ def canonical_json(value: object, *, indent: int | None = None) -> str:
 class Key:
     """What identifies a result.
 
-    Attributes
-    ----------
-    stage
-        Name of the stage that computes it.
-    digest
-        Hash over the stage and `parts`.
-    parts
-        Canonical JSON of everything that determines it, to be read by people; without passwords.
+    Attributes:
+        stage: Name of the stage that computes it.
+        digest: Hash over the stage and `parts`.
+        parts: Canonical JSON of everything that determines it, to be read by people; without passwords.
     """
 
     stage: str
@@ -102,10 +94,8 @@ class ArtifactStore:
     A result is held against its checksums when this object first finds it, and again when the time or the size of one
     of its files has changed. Bits that rot on the disk in between are noticed by the next process.
 
-    Parameters
-    ----------
-    root
-        Its folder; made when the first result is written.
+    Args:
+        root: Its folder; made when the first result is written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -133,10 +123,8 @@ class ArtifactStore:
 
         A damaged result is removed, so that it is computed again.
 
-        Raises
-        ------
-        ArtifactError
-            When it is damaged and cannot be removed.
+        Raises:
+            ArtifactError: When it is damaged and cannot be removed.
         """
         folder = self.path(key)
         self._use(key)
@@ -174,12 +162,9 @@ class ArtifactStore:
 
         While another process makes it, wait for that one.
 
-        Raises
-        ------
-        ArtifactError
-            When the store cannot be written.
-        ConfigError
-            When a file of code was changed before it was loaded, so that the key may tell of other code.
+        Raises:
+            ArtifactError: When the store cannot be written.
+            ConfigError: When a file of code was changed before it was loaded, so that the key may tell of other code.
         """
         found = self.find(key)
         if found is not None:
@@ -306,3 +291,29 @@ def _is_disk_trouble(error: OSError) -> bool:
     if error.errno is None:
         return any(words in str(error) for words in _DISK_WORDS)
     return error.errno in _DISK_TROUBLE
+
+
+Value = TypeVar("Value")
+
+
+class Shelf:
+    """The most recently used results of each stage, by digest; it changes how long things take, never a number.
+
+    Args:
+        most: Results kept per stage. The largest, a processed feature matrix, has the size of the raw one.
+    """
+
+    def __init__(self, most: int = 3) -> None:
+        self._most = most
+        self._kept: dict[str, OrderedDict[str, object]] = {}
+
+    def get(self, stage: str, digest: str, make: Callable[[], Value]) -> Value:
+        """Return the result of `stage` under `digest`, made by `make` when it is not there."""
+        kept = self._kept.setdefault(stage, OrderedDict())
+        if digest not in kept:
+            made = make()
+            kept[digest] = made
+            while len(kept) > self._most:
+                kept.popitem(last=False)
+        kept.move_to_end(digest)
+        return cast("Value", kept[digest])

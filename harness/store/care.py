@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import ArtifactError
 from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
-from harness.store.lease import dead_leases, in_use, living_since, state
+from harness.store.locks import dead_leases, in_use, living_since, state
 
 _DAY = 86_400.0
 _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a process that was killed
@@ -19,16 +19,11 @@ _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a 
 class Entry:
     """One finished result.
 
-    Attributes
-    ----------
-    stage, digest
-        Its key.
-    folder
-        Where it lies.
-    size
-        Bytes of its files.
-    made
-        Seconds since the epoch at which it was finished.
+    Attributes:
+        stage, digest: Its key.
+        folder: Where it lies.
+        size: Bytes of its files.
+        made: Seconds since the epoch at which it was finished.
     """
 
     stage: str
@@ -56,17 +51,12 @@ class StageSummary:
 def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, ...]:
     """Return every finished result under `root`, by stage and digest.
 
-    Parameters
-    ----------
-    root
-        The store's folder; one that does not exist holds nothing.
-    stages
-        Only these; None takes all.
+    Args:
+        root: The store's folder; one that does not exist holds nothing.
+        stages: Only these; None takes all.
 
-    Raises
-    ------
-    ArtifactError
-        When a stage is asked for that the store does not know.
+    Raises:
+        ArtifactError: When a stage is asked for that the store does not know.
     """
     known = sorted(p.name for p in root.iterdir() if _is_stage(p)) if root.is_dir() else []
     for stage in stages or ():
@@ -111,18 +101,12 @@ def chosen(
 ) -> tuple[Entry, ...]:
     """Return the results that may go: those that meet every condition, oldest first.
 
-    Parameters
-    ----------
-    found
-        Results.
-    older_than
-        Days.
-    keep_bytes
-        What may stay in all: the oldest go until the rest fits.
-    keys
-        Of one experiment.
-    now
-        Seconds since the epoch.
+    Args:
+        found: Results.
+        older_than: Days.
+        keep_bytes: What may stay in all: the oldest go until the rest fits.
+        keys: Of one experiment.
+        now: Seconds since the epoch.
     """
     now = time.time() if now is None else now
     wanted = None if keys is None else {(key.stage, key.digest) for key in keys}
@@ -160,10 +144,8 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
 def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
     """Remove results, but for those that another living process uses; return what was removed.
 
-    Raises
-    ------
-    ArtifactError
-        When the store cannot be changed.
+    Raises:
+        ArtifactError: When the store cannot be changed.
     """
     gone, known, used = [], None, frozenset[tuple[str, str]]()
     for entry in going:
@@ -180,10 +162,8 @@ def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
 def remove(paths: Sequence[Path]) -> None:
     """Remove results or leftovers; a reader sees each of them whole or not at all.
 
-    Raises
-    ------
-    ArtifactError
-        When the store cannot be changed.
+    Raises:
+        ArtifactError: When the store cannot be changed.
     """
     for path in paths:
         try:
@@ -205,10 +185,8 @@ def remove(paths: Sequence[Path]) -> None:
 def check_unused(root: Path) -> None:
     """Check that no other living process uses the store.
 
-    Raises
-    ------
-    ArtifactError
-        When one does.
+    Raises:
+        ArtifactError: When one does.
     """
     if living_since(root) is not None:
         raise ArtifactError(

@@ -20,8 +20,16 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.store.code_strings import Strings, named_files, named_folders, strings_of
-from harness.store.module_origin import Distribution, Origin, origin_of, read_source
+from harness.store.module_origin import (
+    Distribution,
+    Origin,
+    Strings,
+    named_files,
+    named_folders,
+    origin_of,
+    read_source,
+    strings_of,
+)
 
 _BEGAN_NS = time.time_ns()
 _CALLS = (b"import_module", b"__import__")
@@ -34,22 +42,14 @@ Stamp = tuple[int, int, int]
 class _Source:
     """An own module as this process knows it.
 
-    Attributes
-    ----------
-    origin
-        Where it comes from.
-    stamp
-        Size, time and inode of its file when it was read; None for a namespace package.
-    digest
-        Of what Python runs, see `_code_digest`.
-    when_run, when_called
-        Modules that it imports when it is imported itself, and in all.
-    files
-        Name → place and SHA-256 of the files that its strings name, as they were when it was read.
-    folders
-        Where a module may lie that it imports and that nobody finds before it runs.
-    loaded
-        The specification under which the module was found loaded from these bytes; None before that.
+    Attributes:
+        origin: Where it comes from.
+        stamp: Size, time and inode of its file when it was read; None for a namespace package.
+        digest: Of what Python runs, see `_code_digest`.
+        when_run, when_called: Modules that it imports when it is imported itself, and in all.
+        files: Name → place and SHA-256 of the files that its strings name, as they were when it was read.
+        folders: Where a module may lie that it imports and that nobody finds before it runs.
+        loaded: The specification under which the module was found loaded from these bytes; None before that.
     """
 
     origin: Origin
@@ -75,10 +75,8 @@ def code_digest(*modules: str) -> str:
     by its name, version, and the files that were changed since; Python and the machine's architecture by theirs. So a
     cached result can never outlive the code that made it.
 
-    Raises
-    ------
-    ConfigError
-        When the code of one of `modules` cannot be found, or is no longer that which was loaded.
+    Raises:
+        ConfigError: When the code of one of `modules` cannot be found, or is no longer that which was loaded.
     """
     own, libraries = _closure(modules)
     digest = hashlib.sha256(f"{sys.version_info[:3]} {platform.machine()}\0".encode())
@@ -119,10 +117,8 @@ def note_code(module: str) -> None:
 def check_code_unchanged() -> None:
     """Check that no own module was changed between being counted and being loaded.
 
-    Raises
-    ------
-    ConfigError
-        Names the file: what ran is not what the keys of the results say.
+    Raises:
+        ConfigError: Names the file: what ran is not what the keys of the results say.
     """
     for source in tuple(_KNOWN.values()):
         if source.loaded is None and source.stamp is not None:

@@ -29,12 +29,9 @@ def compiled(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that compiles a function at its first call; without `fastmath`, sums keep their order.
 
-    Parameters
-    ----------
-    error_model
-        What division by zero does: ``python`` raises, ``numpy`` gives infinity or NaN.
-    inline
-        Whether the function is written into its callers.
+    Args:
+        error_model: What division by zero does: ``python`` raises, ``numpy`` gives infinity or NaN.
+        inline: Whether the function is written into its callers.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

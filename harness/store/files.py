@@ -5,8 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
+
+from harness.errors import DataError
 
 _LONGEST_PREFIX = 40
 # File systems that cannot flush a folder say so in one of these ways.
@@ -16,10 +25,8 @@ _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers see the old content or the new, never a part, also after a crash.
 
-    Raises
-    ------
-    OSError
-        When it cannot be written; nothing is left then.
+    Raises:
+        OSError: When it cannot be written; nothing is left then.
     """
     scratch = _written_beside(path, content)
     try:
@@ -33,10 +40,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_new(path: Path, content: bytes) -> bool:
     """Write a file whole, unless it is there already; return whether it was written. Of several writers one is.
 
-    Raises
-    ------
-    OSError
-        When it cannot be written, or the file system has no hard links; nothing is left then.
+    Raises:
+        OSError: When it cannot be written, or the file system has no hard links; nothing is left then.
     """
     scratch = _written_beside(path, content)
     try:
@@ -85,3 +90,95 @@ def _written_beside(path: Path, content: bytes) -> Path:
         scratch.unlink(missing_ok=True)
         raise
     return scratch
+
+
+LONGEST = 255
+"""Bytes that a name may have on the file systems in use."""
+
+_QLIB = "_qlib_"
+_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", "LPT") for number in range(10)}
+_UNSAFE = re.compile(r'^\.|^_(?=qlib_)|[/\\:*?"<>|%\x00-\x1f\x7f]|[. ]$', re.IGNORECASE)
+
+
+def file_name(name: str) -> str:
+    """Return the file name of a name; different names have different file names."""
+    if name.upper() in _DEVICES:
+        return _QLIB + name
+    if name.upper().split(".")[0] in _DEVICES:
+        return f"%{ord(name[0]):02X}" + _UNSAFE.sub(_escaped, name[1:])
+    return _UNSAFE.sub(_escaped, name)
+
+
+def name_of_file(name: str) -> str:
+    """Return the name of which this is the `file_name`."""
+    device = name[len(_QLIB) :]
+    if name.startswith(_QLIB) and device.upper() in _DEVICES:
+        return device
+    return unquote(name)
+
+
+def fault_of_file(file: str) -> str | None:
+    """Return why no file can be called `file` here, or None when one can."""
+    try:
+        length = len(os.fsencode(file))
+    except UnicodeEncodeError:
+        return f"cannot be written in {sys.getfilesystemencoding()}, this locale's encoding (PYTHONUTF8=1 changes it)"
+    return f"has {length} bytes, more than {LONGEST}" if length > LONGEST else None
+
+
+def file_twins(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names whose files are one file on some system.
+
+    macOS and Windows ignore the case of file names, and macOS how an accent is composed.
+    """
+    seen: dict[str, str] = {}
+    twins = []
+    for name in names:
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", file_name(name)).casefold())
+        if folded in seen:
+            twins.append((seen[folded], name))
+        seen.setdefault(folded, name)
+    return twins
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
+
+
+def config_folder() -> Path:
+    """Return the folder of the configuration tree: in the wheel inside the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its name when the block ends well, and vanishes otherwise.
+
+    A killed process leaves a hidden folder that no reader takes for `target`.
+
+    Raises:
+        DataError: When `target` exists, or appears meanwhile.
+    """
+    _refuse_existing(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = scratch_folder(target.parent, f".{target.name}.", ".partial")
+    try:
+        yield staging
+        os.sync()  # thousands of small files: one by one would take longer than writing them
+        _refuse_existing(target)
+        staging.rename(target)
+        flush(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise DataError(
+            "The folder exists already; nothing was overwritten.",
+            where=str(target),
+            expected="a path that does not exist yet",
+            hint="remove the folder, or choose another one",
+        )

@@ -8,8 +8,7 @@ import pytest
 
 import baselines.adaptation.ddgda.artefacts as artefacts_module
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from harness.samples.table import SampleTable
-from harness.samples.view_log import Artefact
+from harness.samples.table import Artefact, SampleTable
 from harness.samples.windows import Window
 from tests.adaptation.configured import ddgda
 from tests.adaptation.streams import Stream, history_of, schedule

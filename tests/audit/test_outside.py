@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.outside import Outside, Watched
+from harness.audit.replay import Outside, Watched
 
 
 class Reader:

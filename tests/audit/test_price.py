@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.audit import Level, audit, prices
-from harness.audit.twins import twins
+from harness.audit.cost import twins
 from harness.config import compose_config
 from harness.samples.interfaces import Adaptation
 from tests.audit.market import SMALL, small

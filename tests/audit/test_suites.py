@@ -13,9 +13,9 @@ from harness.config.tolerances import Tolerances
 from harness.errors import ConfigError, SnapshotError
 from harness.run.experiment import run_experiment
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import ExitCode, Problem
 from harness.snapshots.snapshot import Snapshot, read_snapshot
 from harness.snapshots.suite import Standard
+from harness.snapshots.verdicts import ExitCode, Problem
 from tests.audit.market import SMALL
 
 # What is kept for parity with qlib predicts rows that nobody could trade: the static audit says so.

@@ -21,8 +21,7 @@ from harness.execution.progress import Silent
 from harness.execution.task import Executor, Task
 from harness.run.experiment import ExperimentResult, run
 from harness.run.sweep import Outcome, plan_sweep, run_sweep
-from harness.store.artifacts import ArtifactStore, key_of
-from harness.store.memory import Shelf
+from harness.store.artifacts import ArtifactStore, Shelf, key_of
 from tests.execution import tasks
 
 pytestmark = [pytest.mark.nightly, pytest.mark.benchmark(group="sweep")]

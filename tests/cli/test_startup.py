@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli.commands import COMMANDS, Command
 from harness.cli.main import build_parser
-from harness.cli.tree import leaves
+from harness.cli.shared import leaves
 
 SLOW = {
     "hydra",

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.calendar import Calendar
-from harness.data.calendar_file import read_calendar, time_texts
+from harness.data.calendar import Calendar, read_calendar, time_texts
 from harness.data.dates import period_of
-from harness.data.text_lines import write_lines
+from harness.data.text_files import write_lines
 from harness.errors import DataError
 
 

@@ -14,12 +14,11 @@ from harness.data.calendar import Calendar
 from harness.data.codes import check_codes, like
 from harness.data.convert import convert
 from harness.data.membership import mask_of, read_spans, spans_of, write_spans
-from harness.data.panel import Benchmark, Panel
-from harness.data.panel_files import load_panel, save_panel
-from harness.data.qlib_bin import QlibBinSource
-from harness.data.tabular import TabularSource
+from harness.data.panel import Benchmark, Panel, load_panel, save_panel
+from harness.data.sources.qlib_bin import QlibBinSource
+from harness.data.sources.tabular import TabularSource
 from harness.errors import DataError
-from harness.store.file_names import file_twins
+from harness.store.files import file_twins
 from tests.data.odd_codes import ODD, codes
 from tests.data.small_panel import small_panel
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.atomic_folder import new_folder
 from harness.data.convert import convert
-from harness.data.qlib_bin import QlibBinSource
+from harness.data.sources.qlib_bin import QlibBinSource
 from harness.errors import DataError
+from harness.store.files import new_folder
 from tests.data.small_panel import small_panel
 
 

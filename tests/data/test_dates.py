@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.data.calendar import Calendar
 from harness.data.dates import Extent, date_text, period_of
-from harness.data.synthetic import SyntheticMarket
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.errors import ConfigError, DataError
 
 BEFORE_ALL, AFTER_ALL = np.datetime64(-(2**63 - 1), "ns"), np.datetime64(2**63 - 1, "ns")

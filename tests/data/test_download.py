@@ -20,8 +20,8 @@ from pathlib import Path
 import pooch
 import pytest
 
-from harness.data.download import DownloadSource
-from harness.data.qlib_bin import write_qlib_bin
+from harness.data.sources.download import DownloadSource
+from harness.data.sources.qlib_bin import write_qlib_bin
 from harness.errors import ConfigError, DataError
 from tests.data.small_panel import small_panel
 

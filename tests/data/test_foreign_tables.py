@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.table_format import CsvFormat
-from harness.data.tabular import TabularSource
+from harness.data.sources.tabular import TabularSource
+from harness.data.text_files import CsvFormat
 from harness.errors import ConfigError, DataError
 
 COLUMNS = {"time": "day", "instrument": "ticker", "close": "last", "volume": "shares"}

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data.calendar import Calendar
-from harness.data.frequency import Frequency, frequency_of
+from harness.data.calendar import Calendar, Frequency, frequency_of
 
 START = "2018-01-01"  # a Monday
 DAYS = pd.bdate_range(START, periods=300)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.data.listings import Listings, index_level, largest_members, last_seen
+from harness.data.sources.synthetic import Listings, index_level, largest_members, last_seen
 
 NAN = np.nan
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data.premia import PremiumProcess, autoregression
+from harness.data.sources.premia import PremiumProcess, autoregression
 
 LONG, AHEAD = 60_000, 40
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.data.panel import Benchmark
-from harness.data.qlib_bin import QlibBinSource, write_qlib_bin
-from harness.data.synthetic import SyntheticMarket
+from harness.data.sources.qlib_bin import QlibBinSource, write_qlib_bin
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.errors import ConfigError, DataError
 from tests.data.small_panel import small_panel
 
@@ -95,7 +95,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.data.qlib_bin.write_spans", full_disk)
+    monkeypatch.setattr("harness.data.sources.qlib_bin.write_spans", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_qlib_bin(small_panel(), tmp_path / "bin", universe="csi300")
     assert list(tmp_path.iterdir()) == []
@@ -120,7 +120,7 @@ def test_names_that_are_too_long_for_a_file_are_refused_before_anything_is_writt
 
 
 def test_names_that_the_locale_cannot_write_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.store.file_names.os.fsencode", lambda name: name.encode("ascii"))
+    monkeypatch.setattr("harness.store.files.os.fsencode", lambda name: name.encode("ascii"))
     with pytest.raises(DataError, match="PYTHONUTF8=1"):
         write_qlib_bin(replace(small_panel(), instruments=("A", "B", "é")), tmp_path / "bin", universe="csi300")
     assert list(tmp_path.iterdir()) == []

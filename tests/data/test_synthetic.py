@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.data.source import Source
-from harness.data.synthetic import SyntheticMarket
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.data.validation import check_panel, validate
 from harness.errors import ConfigError
 from harness.samples.table import index_rows

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from harness.data.calendar import Calendar
 from harness.data.convert import write_long
 from harness.data.panel import Panel
-from harness.data.tabular import TabularSource
+from harness.data.sources.tabular import TabularSource
 from harness.errors import ConfigError, DataError
 from tests.data.small_panel import small_panel
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import build_parser
-from harness.cli.tree import leaves
+from harness.cli.shared import leaves
 from harness.config import compose_config
 from harness.errors import ConfigError
 from tests.docs.blocks import ROOT, blocks, pages

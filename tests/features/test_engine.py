@@ -12,7 +12,7 @@ from harness.errors import DataError
 from harness.features import engine
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
-from harness.features.lowering import build_plan
+from harness.features.graph import build_plan
 from harness.features.parser import parse
 from tests.features.panels import all_rows, make_panel, random_fields
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.features.alpha import alpha158, alpha360
 from harness.features.engine import compute_expression
 from harness.features.expression import look_ahead, look_back
+from harness.features.feature_set import alpha158, alpha360
 from harness.features.parser import parse
 from tests.features.panels import make_panel, random_fields
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.features.engine import compute_expression
-from harness.features.operators import OPERATORS
+from harness.features.expression import OPERATORS
 from tests.features import reference
 from tests.features.panels import first_times, make_panel, random_fields
 

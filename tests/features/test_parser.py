@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError
-from harness.features.alpha import alpha158, alpha360
-from harness.features.expression import Call
-from harness.features.nodes import Expression, Field, Number, fields_of
-from harness.features.operators import INFIX, OPERATORS, Parameter
+from harness.features.expression import INFIX, OPERATORS, Call, Expression, Field, Number, Parameter, fields_of
+from harness.features.feature_set import alpha158, alpha360
 from harness.features.parser import parse
 
 

@@ -19,7 +19,7 @@ import baselines.adaptation.ddgda.preparation as preparation
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
-from harness.audit.twins import ProcessorsOfAllTimes, whole_table
+from harness.audit.cost import ProcessorsOfAllTimes, whole_table
 from harness.samples.interfaces import History, TimeWeights
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.twins import BackwardFilled, EarlyDated, ShortSightedLabel, Survivors
+from harness.audit.cost import BackwardFilled, EarlyDated, ShortSightedLabel, Survivors
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.data.source import Source

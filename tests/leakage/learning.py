@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import harness.run.job
-from harness.audit.twins import FitOnTest, ProcessorsOfAllTimes, whole_table
+from harness.audit.cost import FitOnTest, ProcessorsOfAllTimes, whole_table
 from harness.config import ExperimentConfig
 from harness.samples.interfaces import FittedPreprocess, LearnSet, Preprocess
 from harness.samples.table import AsOfView, SampleTable

@@ -8,8 +8,8 @@ import pytest
 
 from harness.evaluation import formulas as metrics
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.record import Evaluation
 from harness.evaluation.signal import SignalEvaluation, evaluate_signal
+from harness.evaluation.year import Evaluation
 from tests.parity.oracle import ORACLE, read_json, requires_oracle
 from tests.parity.rolling_retrain import recorded_predictions
 

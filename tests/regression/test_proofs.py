@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import evaluation, metrics
 from harness.cli import main
 from harness.config import config_folder
 from harness.config.tolerances import Exact, Tolerances, load_tolerances
 from harness.errors import SnapshotError
-from harness.evaluation.metric_records import METRIC_DIRECTIONS
+from harness.evaluation import evaluate as evaluation
+from harness.evaluation import formulas as metrics
+from harness.evaluation.metrics import METRIC_DIRECTIONS
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import ExitCode, Verdict, compare, metric_leaves
+from harness.snapshots.comparison import compare, metric_leaves
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import ExitCode, Verdict
 from harness.store.artifacts import canonical_json
 
 ROOT = Path(__file__).resolve().parents[2]

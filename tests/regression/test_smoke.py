@@ -12,8 +12,8 @@ import pytest
 
 from harness.cli import main
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.compare import ExitCode
-from harness.snapshots.regression import named_suite
+from harness.snapshots.suite import named_suite
+from harness.snapshots.verdicts import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = [case.name for case in named_suite("smoke").cases]

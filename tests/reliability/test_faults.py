@@ -173,7 +173,7 @@ def test_whatever_ends_a_sweep_its_workers_end_with_it_at_once_and_quietly(
 
 def test_a_worker_whose_parent_is_killed_dies_in_the_middle_of_its_task(tmp_path: Path) -> None:
     request = json.dumps({"folder": str(tmp_path), "name": "long", "seconds": 300})
-    code = "import sys; from harness.execution.executors import Task; from harness.execution.local import LocalPool\n"
+    code = "import sys; from harness.execution.task import Task; from harness.execution.local import LocalPool\n"
     code += "from tests.execution.tasks import work\n"
     code += "pool = LocalPool(work, 1, 1, 1, retries=0, memory=None)\n"
     code += "pool.submit(Task('long', sys.argv[1])); pool.wait()"

@@ -9,10 +9,9 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.evaluation.predictions import Predictions
-from harness.report.cells import Report
-from harness.report.differences import swept_numbers
-from harness.report.encoding import MOST_POINTS, date_texts, packed, thinned
+from harness.report.cells import Report, swept_numbers
 from harness.report.figures.correlations import ic_decay, monthly_means, rolling_mean
+from harness.report.figures.figure import MOST_POINTS, date_texts, packed, thinned
 from harness.report.figures.returns import accumulated, drawdown, quantile_means
 from harness.report.figures.weights import coarse
 from harness.report.page import figures_of

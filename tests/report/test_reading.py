@@ -14,12 +14,11 @@ import pytest
 from harness.cli import main
 from harness.errors import DataError, SnapshotError
 from harness.report import find_folders, read_cells
-from harness.report.cells import Cell, Report
-from harness.report.comparison import compare
+from harness.report.cells import Cell, Report, compare
 from harness.report.page import render
 from harness.report.published import published_beside, published_sources
 from harness.report.tables import command, leaderboard_rows, stability_table
-from harness.run.sweep_statistics import caption, cell_notes
+from harness.run.sweep_columns import caption, cell_notes
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:

@@ -12,7 +12,7 @@ from harness.cli import main
 from harness.config import composed_yaml, config_folder
 from harness.config.schema import describe_file, experiment_schema, group_schema, options_of, processors
 from harness.config.schema.groups import is_global, read_yaml
-from harness.data.tabular import TabularSource
+from harness.data.sources.tabular import TabularSource
 from tests.schema.validator import mistakes
 
 CONF = config_folder()

@@ -17,10 +17,9 @@ from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.portfolio import risk_analysis
 from harness.evaluation.significance import Bootstrap, bootstrap_interval, drawdown_interval, hac_mean
-from harness.evaluation.significance.long_run import cosine_basis
-from harness.evaluation.significance.projection import projector
-from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, resample
-from harness.evaluation.significance.statistic import Statistic, smooth_difference, smooth_statistic
+from harness.evaluation.significance.bootstrap import Statistic, smooth_difference, smooth_statistic
+from harness.evaluation.significance.hac import cosine_basis
+from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, projector, resample
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 QUICK = Bootstrap(repetitions=199)

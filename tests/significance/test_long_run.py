@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.evaluation.significance.long_run import (
+from harness.evaluation.significance.hac import (
     MOST,
     cosine_basis,
     cosine_degrees,

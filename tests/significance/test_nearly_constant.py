@@ -19,7 +19,7 @@ from harness.evaluation.significance import (
     paired_difference,
     probability_of_backtest_overfitting,
 )
-from harness.evaluation.significance.statistic import Statistic
+from harness.evaluation.significance.bootstrap import Statistic
 from tests.significance.series import Doubles
 
 STATISTICS: tuple[Statistic, ...] = ("mean", "ir")

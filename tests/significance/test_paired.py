@@ -12,7 +12,7 @@ from scipy import stats
 from harness.errors import DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.significance import Bootstrap, diebold_mariano, hac_mean, paired_difference
-from harness.evaluation.significance.statistic import Statistic
+from harness.evaluation.significance.bootstrap import Statistic
 from tests.significance.series import (
     LOOK_AHEAD,
     Doubles,

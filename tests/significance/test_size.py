@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean, paired_difference
-from harness.evaluation.significance.defined import SPANS
+from harness.evaluation.significance.hac import SPANS
 from harness.run.experiment import run_experiment
 from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, ics_of_nothing, overlapping, plausible
 

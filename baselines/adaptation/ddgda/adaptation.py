@@ -33,61 +33,37 @@ from harness.samples.preprocess import Pipeline
 class DDGDA:
     """Meta-learned time weights; the names of the parameters are those of qlib's ``DDGDA`` where it has them.
 
-    Attributes
-    ----------
-    profile
-        ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published, with its
-        leaks, which the fitted adaptation names.
-    fea_imp_n
-        How many proxy features, chosen by the importance of `choice_gbdt`; None takes all.
-    fea_names
-        Proxy features by name, instead of a choice.
-    importance
-        What counts as important: a feature's ``split`` or its ``gain``.
-    refresh_years
-        Choose features anew after so many years; None chooses once, at the first meta-task.
-    preprocess
-        Processors of proxy features and label; the features are then z-scored at every time.
-    choice_preprocess
-        Processors of the data that the choice is made on; None takes `preprocess`.
-    sim_preprocess
-        Processors of the data that similarity is measured on, with all features; None measures it on the proxy data.
-    sim_task_model
-        The proxy of each block: ridge (``linear``) or LightGBM (``gbdt``).
-    sim_alpha
-        Penalty of the ridge.
-    gbdt
-        The LightGBM of each block, where `sim_task_model` is ``gbdt``.
-    choice_gbdt
-        The LightGBM that chooses features.
-    hist_step_n
-        History steps H that the weight model looks back on.
-    fill_method
-        What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing, ``maxseg`` the
-        largest mean, over the block's masked times, of the blocks that are known at all of them.
-    segments
-        Where meta-training ends: share of the meta-tasks, date (the beginning of a month or year), ranges, or None for
-        the first test.
-    meta_1st_train_end
-        Last learning date of the first meta-task, before its purge (the end of a month or year); None takes the
-        earliest with enough history.
-    clip_method
-        From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c, c], ``sigmoid``
-        logistic(u) scaled to a mean of 1.
-    clip_weight
-        The bound c, above 1; None: eᵘ, unbounded.
-    alpha
-        Ridge penalty of the inner problem.
-    criterion
-        Outer loss: minus the mean correlation, or the paper's squared error.
-    loss_skip_thresh
-        A time with fewer instruments is not judged.
-    lr
-        Adam's step size.
-    max_epoch
-        Passes over the meta-tasks.
-    seed
-        Of the initial weight model and of LightGBM; None takes the experiment's.
+    Attributes:
+        profile: ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published,
+            with its leaks, which the fitted adaptation names.
+        fea_imp_n: How many proxy features, chosen by the importance of `choice_gbdt`; None takes all.
+        fea_names: Proxy features by name, instead of a choice.
+        importance: What counts as important: a feature's ``split`` or its ``gain``.
+        refresh_years: Choose features anew after so many years; None chooses once, at the first meta-task.
+        preprocess: Processors of proxy features and label; the features are then z-scored at every time.
+        choice_preprocess: Processors of the data that the choice is made on; None takes `preprocess`.
+        sim_preprocess: Processors of the data that similarity is measured on, with all features; None measures it on
+            the proxy data.
+        sim_task_model: The proxy of each block: ridge (``linear``) or LightGBM (``gbdt``).
+        sim_alpha: Penalty of the ridge.
+        gbdt: The LightGBM of each block, where `sim_task_model` is ``gbdt``.
+        choice_gbdt: The LightGBM that chooses features.
+        hist_step_n: History steps H that the weight model looks back on.
+        fill_method: What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing,
+            ``maxseg`` the largest mean, over the block's masked times, of the blocks that are known at all of them.
+        segments: Where meta-training ends: share of the meta-tasks, date (the beginning of a month or year), ranges, or
+            None for the first test.
+        meta_1st_train_end: Last learning date of the first meta-task, before its purge (the end of a month or year);
+            None takes the earliest with enough history.
+        clip_method: From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c,
+            c], ``sigmoid`` logistic(u) scaled to a mean of 1.
+        clip_weight: The bound c, above 1; None: eᵘ, unbounded.
+        alpha: Ridge penalty of the inner problem.
+        criterion: Outer loss: minus the mean correlation, or the paper's squared error.
+        loss_skip_thresh: A time with fewer instruments is not judged.
+        lr: Adam's step size.
+        max_epoch: Passes over the meta-tasks.
+        seed: Of the initial weight model and of LightGBM; None takes the experiment's.
     """
 
     profile: Literal["point_in_time", "qlib"]
@@ -139,10 +115,9 @@ class DDGDA:
     def fit(self, history: History) -> FittedDDGDA:
         """Learn the weight model from the past of the first window.
 
-        Raises
-        ------
-        ConfigError
-            When torch is missing, no meta-task can be trained, or meta-training would reach into the final test period.
+        Raises:
+            ConfigError: When torch is missing, no meta-task can be trained, or meta-training would reach into the final
+                test period.
         """
         _require_torch()
         calendar = history.as_of(history.windows[0].decision).calendar
@@ -173,10 +148,8 @@ class DDGDA:
     def load(self, folder: Path) -> FittedDDGDA:
         """Read what `FittedDDGDA.save` wrote: the same weights, bit for bit, without torch.
 
-        Raises
-        ------
-        ArtifactError
-            When a file is missing or of another schema.
+        Raises:
+            ArtifactError: When a file is missing or of another schema.
         """
         return records.load(folder)
 

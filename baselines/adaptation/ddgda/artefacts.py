@@ -10,8 +10,7 @@ import numpy as np
 from baselines.adaptation.ddgda.meta_input import overlap
 from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
-from harness.samples.table import Reads
-from harness.samples.view_log import Artefact
+from harness.samples.table import Artefact, Reads
 
 if TYPE_CHECKING:
     from baselines.adaptation.ddgda.fitted import FittedDDGDA

@@ -12,8 +12,7 @@ import numba
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, important_features
 from baselines.adaptation.ddgda.proxy import known_rows
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import AsOfView
-from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.table import Artefact, AsOfView, artefact_of
 from harness.samples.windows import Segment
 from harness.store.artifacts import canonical_json
 
@@ -22,20 +21,13 @@ from harness.store.artifacts import canonical_json
 class FeatureChoice:
     """How the proxy features are chosen.
 
-    Attributes
-    ----------
-    names
-        The choice itself, when it was made by hand.
-    count
-        How many; None takes all. Nothing is fitted in either case.
-    importance
-        Of the booster: number of splits, or total gain.
-    preprocess
-        Makes the booster's features and label.
-    gbdt
-        The booster.
-    refresh_years
-        Choose anew after so many years; None chooses once.
+    Attributes:
+        names: The choice itself, when it was made by hand.
+        count: How many; None takes all. Nothing is fitted in either case.
+        importance: Of the booster: number of splits, or total gain.
+        preprocess: Makes the booster's features and label.
+        gbdt: The booster.
+        refresh_years: Choose anew after so many years; None chooses once.
     """
 
     names: tuple[str, ...] | None
@@ -50,14 +42,10 @@ class FeatureChoice:
 class Choice:
     """Features chosen at one time.
 
-    Attributes
-    ----------
-    decision
-        It serves decisions from this position on.
-    names
-        Most important first.
-    used
-        How many of them the booster used at all; the rest only fill up the number, in the table's order.
+    Attributes:
+        decision: It serves decisions from this position on.
+        names: Most important first.
+        used: How many of them the booster used at all; the rest only fill up the number, in the table's order.
     """
 
     decision: int

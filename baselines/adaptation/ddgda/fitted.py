@@ -19,7 +19,7 @@ from baselines.adaptation.ddgda.weight_model import WeightModel
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
 from harness.samples.interfaces import TimeWeights
-from harness.samples.view_log import Artefact
+from harness.samples.table import Artefact
 from harness.samples.windows import Window
 
 
@@ -27,12 +27,9 @@ from harness.samples.windows import Window
 class Learned:
     """How similarity becomes the input of the weight model, and its output time weights.
 
-    Attributes
-    ----------
-    hist_step_n, fill_method, undefined_is_best
-        See `meta_input`.
-    plain_tail
-        Rows after the last block weigh 1 instead of like the last block.
+    Attributes:
+        hist_step_n, fill_method, undefined_is_best: See `meta_input`.
+        plain_tail: Rows after the last block weigh 1 instead of like the last block.
     """
 
     hist_step_n: int
@@ -58,24 +55,15 @@ class Era:
 class FittedDDGDA:
     """The fitted adaptation.
 
-    Attributes
-    ----------
-    model
-        The trained weight model.
-    rule
-        From similarity to time weights.
-    eras
-        In time order; a window uses the newest whose choice was made by its decision.
-    tasks
-        Every meta-task with its use, or why it was left out.
-    history
-        Loss and rank IC before training and after every epoch, by phase.
-    windows
-        The windows it was fitted for; their weights are saved.
-    calendar
-        To name positions.
-    leaks
-        What was learned from data not known at its decision; empty in the leak-free profile.
+    Attributes:
+        model: The trained weight model.
+        rule: From similarity to time weights.
+        eras: In time order; a window uses the newest whose choice was made by its decision.
+        tasks: Every meta-task with its use, or why it was left out.
+        history: Loss and rank IC before training and after every epoch, by phase.
+        windows: The windows it was fitted for; their weights are saved.
+        calendar: To name positions.
+        leaks: What was learned from data not known at its decision; empty in the leak-free profile.
     """
 
     model: WeightModel
@@ -90,10 +78,8 @@ class FittedDDGDA:
     def time_weights(self, window: Window) -> TimeWeights:
         """Return the weight of every block, from the similarity known at the window's decision.
 
-        Raises
-        ------
-        ConfigError
-            When the window has less history than the weight model looks back on.
+        Raises:
+            ConfigError: When the window has less history than the weight model looks back on.
         """
         meta = self.rule.meta(self._enough(window))
         starts, values = meta.block_starts, self.model.weights(meta.profile)

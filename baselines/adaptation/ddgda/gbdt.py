@@ -27,26 +27,17 @@ _STAGE = "similarity"
 class GbdtParameters:
     """LightGBM parameters of the proxies; names as in LightGBM.
 
-    Attributes
-    ----------
-    rounds
-        Trees to grow; there is no early stopping.
-    learning_rate
-        Shrinkage of each tree.
-    colsample_bytree
-        Share of the features that each tree may use.
-    subsample
-        Share of the rows that a tree would see; without effect, as rows are drawn only with a frequency, which neither
-        qlib's benchmark nor this class sets.
-    lambda_l1, lambda_l2
-        Penalty on the absolute, and on the squared, leaf values.
-    max_depth
-        Largest depth of a tree; −1 is unlimited.
-    num_leaves
-        Most leaves of a tree.
-    min_leaf_share
-        Smallest leaf as a share of the rows of the fit, so that a small block can still split; None keeps the
-        library's 20.
+    Attributes:
+        rounds: Trees to grow; there is no early stopping.
+        learning_rate: Shrinkage of each tree.
+        colsample_bytree: Share of the features that each tree may use.
+        subsample: Share of the rows that a tree would see; without effect, as rows are drawn only with a frequency,
+            which neither qlib's benchmark nor this class sets.
+        lambda_l1, lambda_l2: Penalty on the absolute, and on the squared, leaf values.
+        max_depth: Largest depth of a tree; −1 is unlimited.
+        num_leaves: Most leaves of a tree.
+        min_leaf_share: Smallest leaf as a share of the rows of the fit, so that a small block can still split; None
+            keeps the library's 20.
     """
 
     rounds: Count
@@ -104,16 +95,11 @@ def important_features(
 class BlockProxies:
     """One LightGBM proxy per block, scored at every known time.
 
-    Parameters
-    ----------
-    view
-        Processed rows; those with a label are scored.
-    start
-        First position of block 0.
-    step
-        Times per block.
-    parameters, seed
-        Of every proxy.
+    Args:
+        view: Processed rows; those with a label are scored.
+        start: First position of block 0.
+        step: Times per block.
+        parameters, seed: Of every proxy.
     """
 
     def __init__(self, view: AsOfView, start: int, step: int, parameters: GbdtParameters, seed: int) -> None:

@@ -23,18 +23,12 @@ _NO_SPREAD = 1e-12
 class Judgement:
     """The judged times of a meta-task; D of them have enough instruments. All float64.
 
-    Attributes
-    ----------
-    covariance
-        (D, p, p) XᵀX of each time, centred.
-    moment
-        (D, p) Xᵀy of each time, centred.
-    label_norm
-        (D,) root of the centred yᵀy.
-    count
-        (D,) rows.
-    pooled
-        Uncentred statistics of all rows of the test segment, for the mean squared error.
+    Attributes:
+        covariance: (D, p, p) XᵀX of each time, centred.
+        moment: (D, p) Xᵀy of each time, centred.
+        label_norm: (D,) root of the centred yᵀy.
+        count: (D,) rows.
+        pooled: Uncentred statistics of all rows of the test segment, for the mean squared error.
     """
 
     covariance: Doubles
@@ -60,20 +54,13 @@ class RankedTest:
 class InnerProblem:
     """θ(w) = (Σ_k w_k G_k + w_K G_tail + αI)⁻¹ (Σ_k w_k m_k + w_K m_tail), and how it is judged.
 
-    Attributes
-    ----------
-    task
-        Where it lies on the calendar.
-    meta
-        Input of the weight model, K blocks.
-    gram, moment
-        (K, p, p) and (K, p) float64 of the blocks; shared by all tasks, not copied.
-    tail_gram, tail_moment
-        (p, p) and (p,) of the rows after the last block, which weigh like the last block.
-    test
-        Statistics of the test segment.
-    ranked
-        Its rows, to report the rank IC.
+    Attributes:
+        task: Where it lies on the calendar.
+        meta: Input of the weight model, K blocks.
+        gram, moment: (K, p, p) and (K, p) float64 of the blocks; shared by all tasks, not copied.
+        tail_gram, tail_moment: (p, p) and (p,) of the rows after the last block, which weigh like the last block.
+        test: Statistics of the test segment.
+        ranked: Its rows, to report the rank IC.
     """
 
     task: MetaTask
@@ -90,14 +77,10 @@ class InnerProblem:
 class BlockSums:
     """The statistics of all blocks from `start` on, held once for every task.
 
-    Attributes
-    ----------
-    blocks
-        The service they come from, for what lies between borders.
-    start, step
-        Block k covers [start + k·step, start + (k + 1)·step).
-    gram, moment
-        (K, p, p) and (K, p) float64, contiguous.
+    Attributes:
+        blocks: The service they come from, for what lies between borders.
+        start, step: Block k covers [start + k·step, start + (k + 1)·step).
+        gram, moment: (K, p, p) and (K, p) float64, contiguous.
     """
 
     blocks: GramBlocks

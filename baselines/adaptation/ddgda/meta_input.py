@@ -18,14 +18,11 @@ FillMethod = Literal["max", "maxseg", "zero"]
 class MetaInput:
     """What the weight model sees of one task or window.
 
-    Attributes
-    ----------
-    profile
-        (H, K) float64, mean centred similarity of each history step, oldest first, to each block.
-    block_starts
-        (K,) int64 positions.
-    masked, undefined
-        How many of the H·step × K cells overlap the block's own labels, and how many have no defined similarity.
+    Attributes:
+        profile: (H, K) float64, mean centred similarity of each history step, oldest first, to each block.
+        block_starts: (K,) int64 positions.
+        masked, undefined: How many of the H·step × K cells overlap the block's own labels, and how many have no defined
+            similarity.
     """
 
     profile: Doubles
@@ -46,16 +43,12 @@ def meta_input(
     - ``maxseg``: the largest of the means, over the block's masked times, of the blocks known at all of them,
     - ``zero``: nothing.
 
-    Parameters
-    ----------
-    known
-        At least H·step rows.
-    hist_step_n
-        H.
-    fill_method
-        As above.
-    undefined_is_best
-        Treat an undefined cell like a masked one, as qlib does; otherwise it is neutral: the mean of its time.
+    Args:
+        known: At least H·step rows.
+        hist_step_n: H.
+        fill_method: As above.
+        undefined_is_best: Treat an undefined cell like a masked one, as qlib does; otherwise it is neutral: the mean of
+            its time.
     """
     rows = hist_step_n * known.step
     values = known.values[-rows:]

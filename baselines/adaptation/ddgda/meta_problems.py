@@ -21,12 +21,9 @@ _USED = (Phase.META_TRAIN, Phase.META_TEST)
 class MetaProblems:
     """The inner problems of meta-training.
 
-    Attributes
-    ----------
-    tasks
-        All meta-tasks; those that cannot be judged are marked.
-    by_phase
-        Problems in time order, meta-train first.
+    Attributes:
+        tasks: All meta-tasks; those that cannot be judged are marked.
+        by_phase: Problems in time order, meta-train first.
     """
 
     tasks: tuple[MetaTask, ...]
@@ -38,21 +35,14 @@ def meta_problems(
 ) -> MetaProblems:
     """Return the inner problem of every task that is used.
 
-    Parameters
-    ----------
-    tasks
-        With their phases.
-    prepared
-        Proxy data per feature choice; a task takes the newest choice made by its decision.
-    rule
-        From similarity to meta input.
-    skip_below
-        Times with fewer labelled instruments are not judged.
+    Args:
+        tasks: With their phases.
+        prepared: Proxy data per feature choice; a task takes the newest choice made by its decision.
+        rule: From similarity to meta input.
+        skip_below: Times with fewer labelled instruments are not judged.
 
-    Raises
-    ------
-    ConfigError
-        When no meta-train task can be judged.
+    Raises:
+        ConfigError: When no meta-train task can be judged.
     """
     marked, problems = [], []
     with one_blas_thread():

@@ -29,17 +29,12 @@ class Phase(StrEnum):
 class MetaRanges:
     """Explicit first and last dates of the test segments of the meta-tasks.
 
-    Attributes
-    ----------
-    train
-        Of the tasks that are learned from.
-    test
-        Of those that are only watched; None: there are none.
+    Attributes:
+        train: Of the tasks that are learned from.
+        test: Of those that are only watched; None: there are none.
 
-    Raises
-    ------
-    ConfigError
-        When one is no date, or a last date lies before its first.
+    Raises:
+        ConfigError: When one is no date, or a last date lies before its first.
     """
 
     train: tuple[str | int | None, str | int | None]
@@ -56,14 +51,10 @@ class MetaRanges:
 class MetaTask:
     """One inner problem: learn on `train`, be judged on `test`.
 
-    Attributes
-    ----------
-    index
-        0, 1, … in time order.
-    train, test
-        The newest label of `train` is known when `test` begins.
-    phase
-        Its use.
+    Attributes:
+        index: 0, 1, … in time order.
+        train, test: The newest label of `train` is known when `test` begins.
+        phase: Its use.
     """
 
     index: int
@@ -81,20 +72,13 @@ class MetaTask:
 class Span:
     """What the splits need to know about the experiment, in calendar positions.
 
-    Attributes
-    ----------
-    start
-        First learning position; the blocks begin there.
-    first_test
-        Where the first meta-task's test segment begins.
-    final
-        The decision of the first final window.
-    stop
-        One past the final test range.
-    step, look_ahead
-        Times per block and test segment; a label at s is known at s + look_ahead.
-    history
-        Times of similarity that a task needs.
+    Attributes:
+        start: First learning position; the blocks begin there.
+        first_test: Where the first meta-task's test segment begins.
+        final: The decision of the first final window.
+        stop: One past the final test range.
+        step, look_ahead: Times per block and test segment; a label at s is known at s + look_ahead.
+        history: Times of similarity that a task needs.
     """
 
     start: int
@@ -133,23 +117,17 @@ def assign_phases(
 ) -> tuple[MetaTask, ...]:
     """Return the tasks with their phases.
 
-    Parameters
-    ----------
-    tasks
-        From `candidate_tasks`.
-    segments
-        Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a month or
-        year means its beginning), explicit ranges, or None for the first final decision. A share is resolved to a date
-        before any task is left out.
-    span, calendar
-        The experiment.
-    profile
-        With `count_survivors`, a share counts the tasks with enough history and no border is purged, as in qlib.
+    Args:
+        tasks: From `candidate_tasks`.
+        segments: Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a
+            month or year means its beginning), explicit ranges, or None for the first final decision. A share is
+            resolved to a date before any task is left out.
+        span, calendar: The experiment.
+        profile: With `count_survivors`, a share counts the tasks with enough history and no border is purged, as in
+            qlib.
 
-    Raises
-    ------
-    ConfigError
-        When a meta-train task would be judged on the final test period; the tasks are listed.
+    Raises:
+        ConfigError: When a meta-train task would be judged on the final test period; the tasks are listed.
     """
     enough = [task for task in tasks if len(task.train) >= span.history]
     counted = enough if profile.count_survivors else list(tasks)

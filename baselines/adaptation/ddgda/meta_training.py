@@ -30,18 +30,13 @@ _NO_SPREAD = 1e-12
 class MetaTraining:
     """How the weight model is trained.
 
-    Attributes
-    ----------
-    shape
-        From score to weight.
-    alpha
-        Ridge penalty of the inner problem.
-    criterion
-        ``ic_loss``: minus the mean Pearson correlation per judged time; ``mse``: mean squared error of all test rows.
-    lr, max_epoch
-        Adam's step size; passes over the meta-train tasks, in time order, one update each.
-    shrink_correlation
-        Multiply each correlation by (n − 1)/n, as qlib does.
+    Attributes:
+        shape: From score to weight.
+        alpha: Ridge penalty of the inner problem.
+        criterion: ``ic_loss``: minus the mean Pearson correlation per judged time; ``mse``: mean squared error of all
+            test rows.
+        lr, max_epoch: Adam's step size; passes over the meta-train tasks, in time order, one update each.
+        shrink_correlation: Multiply each correlation by (n − 1)/n, as qlib does.
     """
 
     shape: WeightShape
@@ -161,21 +156,14 @@ def train(
 ) -> tuple[WeightModel, tuple[MetaScore, ...]]:
     """Return the trained weight model and the history of its scores.
 
-    Parameters
-    ----------
-    phases
-        Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
-    start
-        The state before training.
-    setting
-        The rule.
-    observer
-        Told about every epoch.
+    Args:
+        phases: Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
+        start: The state before training.
+        setting: The rule.
+        observer: Told about every epoch.
 
-    Raises
-    ------
-    ConfigError
-        When an inner problem has no unique solution: a singular Gram matrix and no penalty.
+    Raises:
+        ConfigError: When an inner problem has no unique solution: a singular Gram matrix and no penalty.
     """
     tasks = {phase: [TaskTensors(one) for one in members] for phase, members in phases.items() if members}
     trained = next(iter(phases))

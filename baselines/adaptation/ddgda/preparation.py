@@ -18,8 +18,7 @@ from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import History, Piece, Stored
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import SampleTable
-from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.table import Artefact, SampleTable, artefact_of
 from harness.samples.windows import Segment
 from harness.store.artifacts import canonical_json
 from harness.store.records import describe
@@ -29,18 +28,12 @@ from harness.store.records import describe
 class ProxyData:
     """What one feature choice gives.
 
-    Attributes
-    ----------
-    choice
-        The features.
-    table
-        Their rows, z-scored at every time; labels that were not known when it was made are NaN.
-    blocks
-        Gram blocks of the table.
-    similarity
-        Of the blocks.
-    learned
-        The choice and the processors, with what their views recorded.
+    Attributes:
+        choice: The features.
+        table: Their rows, z-scored at every time; labels that were not known when it was made are NaN.
+        blocks: Gram blocks of the table.
+        similarity: Of the blocks.
+        learned: The choice and the processors, with what their views recorded.
     """
 
     choice: Choice
@@ -85,14 +78,11 @@ def waves_of(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tu
 def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> ProxyData:
     """Return proxy data and similarity from one feature choice.
 
-    Parameters
-    ----------
-    decision, period
-        Features are chosen and processors fitted on `period`, through views as of `decision`.
-    last
-        Rows up to this position are made. Each depends on its own time and on what was fitted, so it may be newer.
-    recipe, history
-        The rule and the past; block 0 begins with `period`.
+    Args:
+        decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`.
+        last: Rows up to this position are made. Each depends on its own time and on what was fitted, so it may be
+            newer.
+        recipe, history: The rule and the past; block 0 begins with `period`.
     """
     chosen = _chosen(decision, period, recipe, history)
     _tell(chosen.choice, history)

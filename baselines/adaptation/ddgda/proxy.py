@@ -17,19 +17,13 @@ _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="on
 def known_rows(view: AsOfView, start: int, names: Sequence[str] | None = None) -> SampleTable:
     """Return everything that `view` knows from position `start` on, as a table of its own.
 
-    Parameters
-    ----------
-    view
-        The table ends at its decision; labels that have not matured are NaN.
-    start
-        Times before it have no rows.
-    names
-        The columns to keep, in this order; None keeps all without a copy.
+    Args:
+        view: The table ends at its decision; labels that have not matured are NaN.
+        start: Times before it have no rows.
+        names: The columns to keep, in this order; None keeps all without a copy.
 
-    Raises
-    ------
-    DataError
-        When a name is not a feature.
+    Raises:
+        DataError: When a name is not a feature.
     """
     stop, label_stop = view.feature_stop, max(view.label_stop, start)
     features = view.features(start, stop)

@@ -24,14 +24,10 @@ _SHARE = 1 << 18  # predictions to rank that make it worth another thread
 class LabelRanks:
     """Average ranks of the labels within each time; computed once for all predictions.
 
-    Attributes
-    ----------
-    offsets
-        (T + 1,) int64 row offsets.
-    centred
-        (n,) float64, rank minus the mean rank of its time.
-    norm
-        (T,) float64, root of the sum of squares of `centred`; 0 where all labels of a time are equal.
+    Attributes:
+        offsets: (T + 1,) int64 row offsets.
+        centred: (n,) float64, rank minus the mean rank of its time.
+        norm: (T,) float64, root of the sum of squares of `centred`; 0 where all labels of a time are equal.
     """
 
     offsets: Offsets
@@ -53,18 +49,13 @@ def rank_labels(label: Floats, offsets: Offsets) -> LabelRanks:
 def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) -> Doubles:
     """Return (T, K) float64, the Spearman correlation at every time of K linear predictions with the label.
 
-    Parameters
-    ----------
-    features
-        (n, p) float32 rows in time order.
-    coefficients
-        (K, p), one linear model a row; predictions are made in float32, features summed in column order.
-    labels
-        Of the same rows.
+    Args:
+        features: (n, p) float32 rows in time order.
+        coefficients: (K, p), one linear model a row; predictions are made in float32, features summed in column order.
+        labels: Of the same rows.
 
-    Returns
-    -------
-    NaN where it is undefined: fewer than two rows, one side constant, or a prediction that is NaN.
+    Returns:
+        NaN where it is undefined: fewer than two rows, one side constant, or a prediction that is NaN.
     """
     weights = np.ascontiguousarray(coefficients.T, dtype=np.float32)
     rows = np.ascontiguousarray(features)

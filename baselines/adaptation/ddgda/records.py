@@ -19,7 +19,7 @@ from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError
-from harness.samples.view_log import artefact_of
+from harness.samples.table import artefact_of
 from harness.samples.windows import Segment, Window
 
 SCHEMA_VERSION = 2
@@ -47,10 +47,8 @@ def save(fitted: FittedDDGDA, folder: Path) -> None:
 def load(folder: Path) -> FittedDDGDA:
     """Read what `save` wrote.
 
-    Raises
-    ------
-    ArtifactError
-        When a file is missing or of another schema.
+    Raises:
+        ArtifactError: When a file is missing or of another schema.
     """
     record = _read_json(folder / "record.json")
     if record["schema_version"] != SCHEMA_VERSION:

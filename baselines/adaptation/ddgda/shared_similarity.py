@@ -15,8 +15,7 @@ from baselines.adaptation.ddgda.gbdt import BlockProxies, GbdtParameters
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
 from harness.data.calendar import Calendar
 from harness.samples.interfaces import History, Stored
-from harness.samples.table import RowIndex, SampleTable
-from harness.samples.view_log import Artefact, artefact_of
+from harness.samples.table import Artefact, RowIndex, SampleTable, artefact_of
 from harness.samples.windows import Segment
 from harness.store.artifacts import canonical_json
 
@@ -28,12 +27,9 @@ _ARRAYS = ("features", "label", "offsets", "codes")
 class Rows:
     """What proxies are fitted on.
 
-    Attributes
-    ----------
-    table
-        Processed features and label.
-    learned
-        The processors, with what their views recorded.
+    Attributes:
+        table: Processed features and label.
+        learned: The processors, with what their views recorded.
     """
 
     table: SampleTable
@@ -44,18 +40,12 @@ class Rows:
 class SharedSimilarity:
     """The similarity of one feature choice, in parts that any process can make.
 
-    Attributes
-    ----------
-    history
-        Its stash holds the parts.
-    parts
-        JSON-able: what determines the rows.
-    start, last
-        First position of block 0; the newest position whose rows are used.
-    rows
-        Makes the rows.
-    gbdt, seed
-        Of the proxies.
+    Attributes:
+        history: Its stash holds the parts.
+        parts: JSON-able: what determines the rows.
+        start, last: First position of block 0; the newest position whose rows are used.
+        rows: Makes the rows.
+        gbdt, seed: Of the proxies.
     """
 
     history: History

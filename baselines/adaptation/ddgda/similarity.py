@@ -22,16 +22,11 @@ Doubles = npt.NDArray[np.float64]
 class KnownSimilarity:
     """The part of a similarity matrix that is known at one decision.
 
-    Attributes
-    ----------
-    start
-        Calendar position of the first row.
-    step
-        Times per block; block k covers [start + k·step, start + (k + 1)·step).
-    look_ahead
-        A label at s is known at s + look_ahead.
-    values
-        (rows, K) float64 rank IC; NaN where a proxy's predictions or the labels are constant.
+    Attributes:
+        start: Calendar position of the first row.
+        step: Times per block; block k covers [start + k·step, start + (k + 1)·step).
+        look_ahead: A label at s is known at s + look_ahead.
+        values: (rows, K) float64 rank IC; NaN where a proxy's predictions or the labels are constant.
     """
 
     start: int
@@ -42,10 +37,8 @@ class KnownSimilarity:
     def until(self, stop: int) -> KnownSimilarity:
         """Return the rows of times before `stop` and the columns of blocks that end by then.
 
-        Raises
-        ------
-        LookAheadError
-            When a label before `stop` is not known.
+        Raises:
+            LookAheadError: When a label before `stop` is not known.
         """
         rows = stop - self.start
         if rows > self.values.shape[0]:
@@ -89,18 +82,12 @@ class Similarity:
 def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: int, alpha: float) -> Similarity:
     """Return the similarity by one ridge proxy per block, fitted from the shared Gram blocks.
 
-    Parameters
-    ----------
-    view
-        Proxy data; every row of [start, label_stop) is scored.
-    start
-        First position of block 0.
-    blocks
-        Statistics of the same rows, with a border at `start`.
-    step
-        Times per block.
-    alpha
-        Ridge penalty; no intercept, as features and label are centred at every time.
+    Args:
+        view: Proxy data; every row of [start, label_stop) is scored.
+        start: First position of block 0.
+        blocks: Statistics of the same rows, with a border at `start`.
+        step: Times per block.
+        alpha: Ridge penalty; no intercept, as features and label are centred at every time.
     """
     stop = view.label_stop
     known = view.labelled(start, stop)
@@ -115,10 +102,8 @@ def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: i
 def whole_blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
     """Return the blocks of `step` times from `start` that end by `stop`.
 
-    Raises
-    ------
-    ConfigError
-        When there is none.
+    Raises:
+        ConfigError: When there is none.
     """
     whole = start + (stop - start) // step * step
     if whole <= start:

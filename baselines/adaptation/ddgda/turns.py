@@ -24,20 +24,14 @@ _YEAR = np.timedelta64(365, "D")
 class ProxyRecipe:
     """How proxy data and similarity are made.
 
-    Attributes
-    ----------
-    choice
-        The features.
-    preprocess
-        Makes the proxy features, before the per-time z-score, and the proxy label.
-    sim_preprocess
-        Makes the data on which similarity is measured, from *all* features; None measures it on the proxy data.
-    sim_task_model, sim_alpha, gbdt
-        The proxy models of the blocks.
-    profile
-        The switches.
-    seed
-        For LightGBM.
+    Attributes:
+        choice: The features.
+        preprocess: Makes the proxy features, before the per-time z-score, and the proxy label.
+        sim_preprocess: Makes the data on which similarity is measured, from *all* features; None measures it on the
+            proxy data.
+        sim_task_model, sim_alpha, gbdt: The proxy models of the blocks.
+        profile: The switches.
+        seed: For LightGBM.
     """
 
     choice: FeatureChoice
@@ -54,14 +48,10 @@ class ProxyRecipe:
 class Turn:
     """One feature choice.
 
-    Attributes
-    ----------
-    at
-        It serves decisions from this position on.
-    decision, period
-        What may be learned from for it: `period`, through views as of `decision`.
-    last
-        The newest position whose rows are needed.
+    Attributes:
+        at: It serves decisions from this position on.
+        decision, period: What may be learned from for it: `period`, through views as of `decision`.
+        last: The newest position whose rows are needed.
     """
 
     at: int
@@ -83,12 +73,9 @@ class Turn:
 def turns_of(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[Turn, ...]:
     """Return the feature choices, in time order.
 
-    Parameters
-    ----------
-    served
-        (decision, last position whose data it needs) of every meta-task and window.
-    recipe, history
-        The rule and the past.
+    Args:
+        served: (decision, last position whose data it needs) of every meta-task and window.
+        recipe, history: The rule and the past.
     """
     first = history.windows[0]
     view = history.as_of(first.decision)

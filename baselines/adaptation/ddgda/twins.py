@@ -41,15 +41,11 @@ def leaky_twins(honest: DDGDA) -> Mapping[str, Adaptation]:
 class LeakyDDGDA:
     """DDG-DA with a leak; it cannot be read back from the store, and so is fitted in every run.
 
-    Attributes
-    ----------
-    honest
-        What it is a twin of.
-    rules
-        The switches of the profile.
-    similarity
-        ``honest``; ``unmasked``: cells that share labels with their block count; ``early``: a step and a look-ahead of
-        similarity from after the decision is known.
+    Attributes:
+        honest: What it is a twin of.
+        rules: The switches of the profile.
+        similarity: ``honest``; ``unmasked``: cells that share labels with their block count; ``early``: a step and a
+            look-ahead of similarity from after the decision is known.
     """
 
     honest: DDGDA

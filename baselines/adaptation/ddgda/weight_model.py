@@ -40,16 +40,11 @@ class WeightShape:
 class WeightModel:
     """A trained weight model: u = scale · (aᵀP + bias − mean over blocks), w = shape(u).
 
-    Attributes
-    ----------
-    coefficients
-        (H,) float64, a: one per history step, oldest first.
-    bias
-        Cancelled by the mean; kept because the published model has it.
-    scale
-        k.
-    shape
-        From u to w.
+    Attributes:
+        coefficients: (H,) float64, a: one per history step, oldest first.
+        bias: Cancelled by the mean; kept because the published model has it.
+        scale: k.
+        shape: From u to w.
     """
 
     coefficients: Doubles

@@ -15,9 +15,9 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.config.tolerances import Tolerances
-    from harness.snapshots.compare import CaseVerdict, Direction
     from harness.snapshots.snapshot import Snapshot
     from harness.snapshots.suite import Result
+    from harness.snapshots.verdicts import CaseVerdict, Direction
 
 # Where experiments leave their series unless they are told otherwise, relative to the working directory.
 STORE = Path(".bench") / "store"
@@ -32,20 +32,13 @@ _ESCAPED = re.compile("=([0-9A-F]+)_")
 class Ledger:
     """What happened to the snapshots of a session.
 
-    Attributes
-    ----------
-    root
-        The folder of the baselines.
-    bless_all, bless_new
-        What may be written.
-    reason
-        Why.
-    collected, passed
-        Node ids of the tests that exist, and of those that passed.
-    used
-        (suite, case) of every snapshot that was asked for.
-    blessed, moved, unused
-        Lines for the terminal.
+    Attributes:
+        root: The folder of the baselines.
+        bless_all, bless_new: What may be written.
+        reason: Why.
+        collected, passed: Node ids of the tests that exist, and of those that passed.
+        used: (suite, case) of every snapshot that was asked for.
+        blessed, moved, unused: Lines for the terminal.
     """
 
     root: Path
@@ -69,8 +62,8 @@ class Ledger:
 
     def settle(self, verdict: CaseVerdict, snapshot: Snapshot | None) -> None:
         """Bless the snapshot if that was asked for; otherwise fail the running test if the verdict is bad."""
-        from harness.report.comparison_output import summary
-        from harness.snapshots.compare import ExitCode, Problem, Verdict
+        from harness.report.check_output import summary
+        from harness.snapshots.verdicts import ExitCode, Problem, Verdict
 
         self.used.add((verdict.suite, verdict.case))
         is_new = verdict.problem is Problem.NO_BASELINE
@@ -110,9 +103,9 @@ class Ledger:
         return all(owner in self.passed for owner in owners)
 
     def _bless(self, verdict: CaseVerdict, snapshot: Snapshot) -> None:
-        from harness.report.comparison_output import summary
+        from harness.report.check_output import summary
         from harness.snapshots.baseline import Baselines
-        from harness.snapshots.compare import metric_leaves
+        from harness.snapshots.comparison import metric_leaves
 
         version = Baselines(self.root).bless(snapshot, self.reason)
         is_first = f"{snapshot.suite}/{snapshot.case}: new, {len(metric_leaves(snapshot.metrics))} metrics"
@@ -142,22 +135,17 @@ class MetricSnapshot:
     ) -> CaseVerdict:
         """Fail the test when a number is not what was blessed; return the verdict otherwise.
 
-        Parameters
-        ----------
-        result
-            What `run_experiment` returned, a snapshot, or a mapping of names to numbers; NaN is undefined.
-        name
-            Tells several checks in one test apart; each has a name of its own, one may have none.
-        identity
-            Beside a mapping: what the numbers depend on. Where it changes they are not compared but blessed anew.
-        tolerances
-            Name of a file in ``conf/regression``, a path, the content of such a file, or `Tolerances`.
-        directions
-            Which way a metric of one's own is better: ``{"my_loss": "lower"}``.
+        Args:
+            result: What `run_experiment` returned, a snapshot, or a mapping of names to numbers; NaN is undefined.
+            name: Tells several checks in one test apart; each has a name of its own, one may have none.
+            identity: Beside a mapping: what the numbers depend on. Where it changes they are not compared but blessed
+                anew.
+            tolerances: Name of a file in ``conf/regression``, a path, the content of such a file, or `Tolerances`.
+            directions: Which way a metric of one's own is better: ``{"my_loss": "lower"}``.
         """
         __tracebackhide__ = True
         from harness.errors import HarnessError
-        from harness.snapshots.regression import standard_of
+        from harness.snapshots.suite import standard_of
 
         self.checked = True
         case = self._case if name is None else f"{self._case}+{_escape(name)}"

@@ -10,9 +10,9 @@ import pytest
 
 from harness.cli.pytest_plugin.golden import LEDGER, STORE
 from harness.errors import HarnessError
-from harness.snapshots.compare import Problem, orphaned
-from harness.snapshots.regression import named_suite, standard_of
-from harness.snapshots.suite import Case, CaseRun, Result, Standard, Suite, run_case
+from harness.snapshots.comparison import orphaned
+from harness.snapshots.suite import Case, CaseRun, Result, Standard, Suite, named_suite, run_case, standard_of
+from harness.snapshots.verdicts import Problem
 
 
 def collect_suite(session: pytest.Session, name: str) -> Iterator[pytest.Item]:

@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from harness import preprocess
 from harness.config import EvaluationConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
 from harness.config.instantiate import locate
-from harness.config.other_files import SuiteFile, TolerancesFile
+from harness.config.tolerances import SuiteFile, TolerancesFile
 from harness.errors import ConfigError
-from harness.store.records import TARGET
+from harness.samples import preprocess
+from harness.store.records import TARGET, public_name
 
 # Folders whose files need no `_target_`, as there is one class only.
 GROUP_RECORDS: Mapping[str, type] = MappingProxyType(
@@ -43,14 +43,12 @@ def processors() -> tuple[type[preprocess.Processor], ...]:
 def classes_of_group(group: str, search_path: Sequence[str | Path] = ()) -> dict[str, type]:
     """Return target → class of every object that a file of the group names, those of the search path included.
 
-    Raises
-    ------
-    ConfigError
-        When a file is not YAML or names a class that does not exist.
+    Raises:
+        ConfigError: When a file is not YAML or names a class that does not exist.
     """
     found = {target: locate(target, str(path)) for path in group_files(group, search_path) for target in targets(path)}
     if preprocess.Pipeline in found.values():
-        found |= {f"{preprocess.__name__}.{c.__name__}": c for c in processors()}
+        found |= {public_name(c): c for c in processors()}
     return dict(sorted(found.items()))
 
 
@@ -72,10 +70,8 @@ def targets(path: Path) -> list[str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping that a file holds, references unresolved; an empty one when it holds nothing.
 
-    Raises
-    ------
-    ConfigError
-        When it is not YAML, or no mapping.
+    Raises:
+        ConfigError: When it is not YAML, or no mapping.
     """
     try:
         node = OmegaConf.to_container(OmegaConf.load(path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import textwrap
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +13,42 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from harness.config.instantiate import hints_of
-from harness.config.schema.docstring import meanings, summary
 from harness.errors.limits import limits_of
+
+# A section in Google's style, and one in numpy's, which a user's class may have.
+_GOOGLE = re.compile(r"^(?:Args|Attributes|Parameters):\n((?:[ \t]+.*\n?|\n)*)", flags=re.MULTILINE)
+_NUMPY = re.compile(r"^(?:Attributes|Parameters)\n-{3,}\n((?:(?!^\w[\w ]*\n-{3,}$).*\n?)*)", flags=re.MULTILINE)
+
+
+def meanings(cls: type) -> dict[str, str]:
+    """Return name → meaning, as one line, from the sections of a class's docstring that list its names.
+
+    Names that share an entry, such as ``low, high``, share its meaning. None is written as YAML writes it.
+    """
+    text = inspect.getdoc(cls) or ""
+    found: dict[str, str] = {}
+    for section, end_of_names in ((_NUMPY, "\n"), (_GOOGLE, ":")):
+        for body in section.findall(text):
+            found |= _entries(textwrap.dedent(body), end_of_names)
+    return found
+
+
+def summary(cls: type) -> str:
+    """Return the first paragraph of a class's docstring as one line."""
+    return _line((inspect.getdoc(cls) or "").partition("\n\n")[0])
+
+
+def _entries(body: str, end_of_names: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in re.split(r"^(?=\S)", body, flags=re.MULTILINE):
+        names, _, text = entry.partition(end_of_names)
+        found |= dict.fromkeys((name.strip() for name in names.split(":")[0].split(",")), _line(text))
+    return {name: text for name, text in found.items() if name and text}
+
+
+def _line(text: str) -> str:
+    return re.sub(r"\bNone\b", "null", " ".join(text.split()).replace("``", "`"))
+
 
 # The default of a key that has none.
 REQUIRED = inspect.Parameter.empty
@@ -33,16 +69,11 @@ _WORDS: Mapping[Any, str] = {
 class Option:
     """One key of a class.
 
-    Attributes
-    ----------
-    name
-        The key.
-    hint
-        Its type.
-    default
-        What it is when nobody says; `REQUIRED` when somebody must.
-    meaning
-        What the class's docstring says of it; empty when it says nothing.
+    Attributes:
+        name: The key.
+        hint: Its type.
+        default: What it is when nobody says; `REQUIRED` when somebody must.
+        meaning: What the class's docstring says of it; empty when it says nothing.
     """
 
     name: str
@@ -59,10 +90,8 @@ class Option:
 def options_of(cls: type) -> tuple[Option, ...]:
     """Return the keys of a class, in the order of its signature; the type of what nobody has typed is `Any`.
 
-    Raises
-    ------
-    ConfigError
-        When the types of the class name something that does not exist.
+    Raises:
+        ConfigError: When the types of the class name something that does not exist.
     """
     told = meanings(cls)
     hints = hints_of(cls)

@@ -1,9 +1,7 @@
 """What a portfolio that follows the predictions would have earned: strategy, market, backtest, risk."""
 
-from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
-from harness.evaluation.portfolio.change import check_change
-from harness.evaluation.portfolio.market import Market, market_of
-from harness.evaluation.portfolio.risk import Risk, risk_analysis
+from harness.evaluation.portfolio.backtest import PortfolioResult, Risk, backtest, risk_analysis
+from harness.evaluation.portfolio.market import Market, check_change, market_of
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 
 __all__ = [

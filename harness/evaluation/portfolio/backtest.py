@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.errors import DataError
+from harness.errors import ConfigError, DataError
 from harness.evaluation.portfolio.market import Market, market_of
 from harness.evaluation.portfolio.topk_dropout import TopkDropout, choose
 from harness.evaluation.predictions import Predictions
@@ -27,31 +28,20 @@ _LOT_TOLERANCE = 0.1
 class PortfolioResult:
     """What the account did; S times, N instruments.
 
-    Attributes
-    ----------
-    calendar, instruments
-        What positions and columns stand for.
-    start
-        Calendar position of the first time.
-    window_starts
-        (W,) int64 positions at which the windows' test segments start.
-    config
-        The strategy that was followed.
-    returns
-        (S,) float64 return since the time before, without costs.
-    cost, turnover
-        (S,) float64, paid costs and traded value, each as a share of the value of the time before.
-    benchmark
-        (S,) float64 return of the benchmark.
-    value, cash
-        (S,) float64, the account at the close: cash plus holdings and what is left of written-down ones, and cash.
-    shares
-        (S, N) float64 adjusted shares held at the close; without written-down ones.
-    notes
-        What a reader must know beside the numbers, with counts.
-
-    After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost
-    or turnover: they are NaN, not zero.
+    Attributes:
+        calendar, instruments: What positions and columns stand for.
+        start: Calendar position of the first time.
+        window_starts: (W,) int64 positions at which the windows' test segments start.
+        config: The strategy that was followed.
+        returns: (S,) float64 return since the time before, without costs.
+        cost, turnover: (S,) float64, paid costs and traded value, each as a share of the value of the time before.
+        benchmark: (S,) float64 return of the benchmark.
+        value, cash: (S,) float64, the account at the close: cash plus holdings and what is left of written-down ones,
+            and cash.
+        shares: (S, N) float64 adjusted shares held at the close; without written-down ones.
+        notes: What a reader must know beside the numbers, with counts.
+        After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost
+        or turnover: they are NaN, not zero.
     """
 
     calendar: Calendar
@@ -100,21 +90,14 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     `TopkDropout.delisted_after` times without a price they are written down and give up their place, and are sold when
     they trade again. By qlib's rules, planned sales count as if they were executed.
 
-    Parameters
-    ----------
-    panel
-        The market; prices after a time never influence results up to it.
-    predictions
-        Scores, of the same calendar and instruments.
-    config
-        The strategy.
+    Args:
+        panel: The market; prices after a time never influence results up to it.
+        predictions: Scores, of the same calendar and instruments.
+        config: The strategy.
 
-    Raises
-    ------
-    DataError
-        When predictions and panel do not belong together, or a factor is missing.
-    ConfigError
-        When the panel lacks a field that the strategy needs.
+    Raises:
+        DataError: When predictions and panel do not belong together, or a factor is missing.
+        ConfigError: When the panel lacks a field that the strategy needs.
     """
     if predictions.calendar != panel.calendar or predictions.instruments != panel.instruments:
         raise DataError(
@@ -296,3 +279,64 @@ def _scores(predictions: Predictions) -> Doubles:
     table = np.full((counts.size, len(predictions.instruments)), np.nan)
     table[np.repeat(np.arange(counts.size), counts), predictions.codes] = predictions.score
     return table
+
+
+_ROUNDING = 1e-14
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Summary of a return series; NaN where it is undefined.
+
+    Attributes:
+        mean, std: Per period; std with ddof 1.
+        annualized_return: Return per year.
+        information_ratio: mean / std · √periods.
+        max_drawdown: Largest fall from an earlier peak, ≤ 0; the start does not count as a peak.
+    """
+
+    mean: float
+    std: float
+    annualized_return: float
+    information_ratio: float
+    max_drawdown: float
+
+
+def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"] = "sum") -> Risk:
+    """Return the risk summary of a return series.
+
+    Args:
+        returns: (S,) float64 returns per period, none missing.
+        periods: Periods per year: those of the calendar, see `harness.data.calendar.frequency_of`; qlib takes 238.
+        mode: ``sum``: returns add up, so that drawdowns do not depend on the level. ``product``: they compound; the
+            mean is geometric and the standard deviation that of log returns.
+
+    Raises:
+        ConfigError: When the mode is unknown or periods is not positive.
+    """
+    if mode not in ("sum", "product") or periods < 1:
+        raise ConfigError(
+            "Returns cannot be summarised this way.",
+            where="risk_analysis",
+            got=f"mode={mode!r}, periods={periods}",
+            expected="mode sum or product, periods ≥ 1",
+        )
+    nan = float("nan")
+    if returns.size == 0:
+        return Risk(nan, nan, nan, nan, nan)
+    steps: Doubles = returns if mode == "sum" else np.log1p(returns)
+    if mode == "sum":
+        mean = float(returns.mean())
+        annualized = mean * periods
+        level: Doubles = np.cumsum(returns)
+        drawdown = float((level - np.maximum.accumulate(level)).min())
+    else:
+        level = (1.0 + returns).cumprod()
+        mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
+        annualized = float(level[-1] ** (periods / returns.size) - 1.0)
+        drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
+    std = float(steps.std(ddof=1)) if returns.size > 1 else nan
+    # What differs by rounding alone does not vary.
+    varies = std > _ROUNDING * float(np.abs(steps).max())
+    ratio = mean / std * periods**0.5 if varies else nan
+    return Risk(mean, std, annualized, ratio, drawdown)

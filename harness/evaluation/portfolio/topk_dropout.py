@@ -26,53 +26,36 @@ _PATIENCE = 40
 class TopkDropout:
     """A strategy, its account, and the rules and costs of the exchange.
 
-    Attributes
-    ----------
-    topk
-        Instruments to hold.
-    n_drop
-        Instruments replaced at most in each period.
-    risk_degree
-        Share of the cash at hand that is spent on purchases.
-    hold_thresh
-        Periods that an instrument is held before it may be sold.
-    account
-        Cash at the start.
-    deal_price
-        Panel field at which orders are filled; where it is missing or zero, the close.
-    limit_threshold
-        An instrument whose price changed by at least this share since its last close has hit its limit. None: no
-        limits.
-    forbid_all_trade_at_limit
-        At a limit, refuse both sides; otherwise refuse to buy at the upper and to sell at the lower limit only.
-    open_cost, close_cost
-        Cost of a purchase and of a sale, as a share of its value.
-    min_cost
-        Smallest cost of one order.
-    trade_unit
-        Raw shares in a lot; purchases are rounded down to lots, with the field ``factor`` (adjusted price = raw price ×
-        factor). None: any amount.
-    benchmark
-        ``index``: the panel's benchmark. ``universe``: all members alike, rebalanced at each time. ``cash``: zero.
-    accumulate
-        Returns add up (``sum``, as qlib reports them) or compound (``product``).
-    rules
-        ``harness``: a refused sale does not use up a place, the next worst holding is tried, and purchases fill the
-        places that are free after the executed sales. ``qlib``: planned sales count as executed, so that holdings may
-        exceed topk, and a missing ``change`` is no limit.
-    suspended_when
-        ``no_volume``: no close, or a volume that is missing or zero, where the panel has volumes. ``no_close``: no
-        close. None: ``no_volume``, by qlib's rules ``no_close``.
-    delisted_after
-        Consecutive periods without any price after which a holding is written down and gives up its place, by what is
-        known at that time. Should it trade again, it is sold at once. 0: never. None: 40, by qlib's rules never.
-    delisted_loss
-        Share of its last price that a written-down holding is valued less.
+    Attributes:
+        topk: Instruments to hold.
+        n_drop: Instruments replaced at most in each period.
+        risk_degree: Share of the cash at hand that is spent on purchases.
+        hold_thresh: Periods that an instrument is held before it may be sold.
+        account: Cash at the start.
+        deal_price: Panel field at which orders are filled; where it is missing or zero, the close.
+        limit_threshold: An instrument whose price changed by at least this share since its last close has hit its
+            limit. None: no limits.
+        forbid_all_trade_at_limit: At a limit, refuse both sides; otherwise refuse to buy at the upper and to sell at
+            the lower limit only.
+        open_cost, close_cost: Cost of a purchase and of a sale, as a share of its value.
+        min_cost: Smallest cost of one order.
+        trade_unit: Raw shares in a lot; purchases are rounded down to lots, with the field ``factor`` (adjusted price =
+            raw price × factor). None: any amount.
+        benchmark: ``index``: the panel's benchmark. ``universe``: all members alike, rebalanced at each time. ``cash``:
+            zero.
+        accumulate: Returns add up (``sum``, as qlib reports them) or compound (``product``).
+        rules: ``harness``: a refused sale does not use up a place, the next worst holding is tried, and purchases fill
+            the places that are free after the executed sales. ``qlib``: planned sales count as executed, so that
+            holdings may exceed topk, and a missing ``change`` is no limit.
+        suspended_when: ``no_volume``: no close, or a volume that is missing or zero, where the panel has volumes.
+            ``no_close``: no close. None: ``no_volume``, by qlib's rules ``no_close``.
+        delisted_after: Consecutive periods without any price after which a holding is written down and gives up its
+            place, by what is known at that time. Should it trade again, it is sold at once. 0: never. None: 40, by
+            qlib's rules never.
+        delisted_loss: Share of its last price that a written-down holding is valued less.
 
-    Raises
-    ------
-    ConfigError
-        When a number is impossible.
+    Raises:
+        ConfigError: When a number is impossible.
     """
 
     topk: Count = 50
@@ -126,21 +109,14 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
     ranked together; holdings among the last n_drop are to be sold, and the best candidates take the places. A holding
     without a score ranks last. Of equal scores the earlier instrument ranks first.
 
-    Parameters
-    ----------
-    score
-        (N,) float64, NaN where there is no score.
-    held
-        (N,) bool, `stuck` ones too.
-    topk, n_drop
-        See `TopkDropout`.
-    stuck
-        (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
+    Args:
+        score: (N,) float64, NaN where there is no score.
+        held: (N,) bool, `stuck` ones too.
+        topk, n_drop: See `TopkDropout`.
+        stuck: (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
 
-    Returns
-    -------
-    tuple of Codes
-        Instrument columns to sell, in column order, and to buy, best first.
+    Returns:
+        tuple of Codes: Instrument columns to sell, in column order, and to buy, best first.
     """
     ranking = np.argsort(-score, kind="stable")  # NaN last
     holdings = int(held.sum())

@@ -5,7 +5,7 @@ pair, and counted; the rest is treated as consecutive. An infinite value is an e
 
 Labels that overlap make daily series autocorrelated, and the usual corrections (Newey–West with normal critical values,
 percentile intervals of a block bootstrap) then reject two equal signals in 10–30 % of all cases at a nominal 5 %. The
-tests here use fixed-smoothing asymptotics instead, see `harness.evaluation.significance.long_run`.
+tests here use fixed-smoothing asymptotics instead, see `harness.evaluation.significance.hac`.
 """
 
 from harness.evaluation.significance.bootstrap import (
@@ -18,23 +18,26 @@ from harness.evaluation.significance.bootstrap import (
     question,
 )
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
-from harness.evaluation.significance.defined import why_untested
-from harness.evaluation.significance.hac import HacTest, hac_mean
-from harness.evaluation.significance.overfitting import BacktestOverfitting, probability_of_backtest_overfitting
+from harness.evaluation.significance.hac import HacTest, hac_mean, why_untested
 from harness.evaluation.significance.paired import (
     PairedDifference,
+    SubPeriod,
+    calendar_years,
     diebold_mariano,
     paired_difference,
     paired_differences,
     paired_question,
+    subperiod_stability,
+    volatility_regimes,
 )
 from harness.evaluation.significance.sharpe import (
+    BacktestOverfitting,
     DeflatedSharpe,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     probabilistic_sharpe_ratio,
+    probability_of_backtest_overfitting,
 )
-from harness.evaluation.significance.stability import SubPeriod, calendar_years, subperiod_stability, volatility_regimes
 
 __all__ = [
     "BacktestOverfitting",

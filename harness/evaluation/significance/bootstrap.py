@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, closest
 from harness.errors.limits import Count, check_limits
-from harness.evaluation.significance.defined import (
+from harness.evaluation.significance.hac import (
+    ROUNDING,
     Doubles,
     check_look_ahead,
+    cosine_degrees,
     defined_rows,
     is_constant,
     is_long_enough,
+    long_run_variance,
     varies,
 )
-from harness.evaluation.significance.long_run import cosine_degrees, long_run_variance
 from harness.evaluation.significance.resampling import (
     Falls,
     Moments,
@@ -29,8 +31,130 @@ from harness.evaluation.significance.resampling import (
     pieces_of,
     resample,
 )
-from harness.evaluation.significance.statistic import SmoothStatistic, Statistic, smooth_statistic
 from harness.execution.progress import Observer, Silent
+
+Statistic = Literal["mean", "ir"]
+_STATISTICS = ("mean", "ir")
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothStatistic:
+    """A statistic of a series, ready to be linearised and resampled.
+
+    Attributes:
+        moments: (T, K) float64, one row per time.
+        value: (…, K) means of the moments → (…) statistic.
+        gradient: (…, K) means of the moments → (…, K) derivatives.
+        influence: (T,) float64, the series whose mean moves as the statistic does, to first order; NaN when undefined.
+        magnitude: Of the numbers that the influence is a difference of, by which rounding errors are told from
+            variation.
+    """
+
+    moments: Doubles
+    value: Callable[[Doubles], Doubles]
+    gradient: Callable[[Doubles], Doubles]
+    influence: Doubles
+    magnitude: float
+
+    @property
+    def count(self) -> int:
+        """T, the number of times."""
+        return int(self.moments.shape[0])
+
+    def estimate(self) -> float:
+        """Return the statistic of the series itself, NaN when undefined."""
+        if self.count == 0 or np.isnan(self.influence).any():
+            return float("nan")
+        return float(self.value(self.moments.mean(axis=0)))
+
+
+def smooth_statistic(series: Doubles, statistic: Statistic) -> SmoothStatistic:
+    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN.
+
+    Raises:
+        ConfigError: When the statistic is unknown.
+    """
+    if statistic not in _STATISTICS:
+        raise ConfigError(
+            "Unknown statistic.",
+            where="statistic",
+            got=statistic,
+            expected=" | ".join(_STATISTICS),
+            hint=closest(statistic, _STATISTICS),
+        )
+    return _mean(series) if statistic == "mean" else _ir(series)
+
+
+def smooth_difference(left: Doubles, right: Doubles, statistic: Statistic) -> SmoothStatistic:
+    """Return the statistic of one (T,) series minus that of another, both resampled at the same times."""
+    first, second = smooth_statistic(left, statistic), smooth_statistic(right, statistic)
+    magnitude = max(first.magnitude, second.magnitude)
+    if statistic == "mean":
+        return replace(_mean(left - right), magnitude=magnitude)
+    split = first.moments.shape[1]
+
+    def value(means: Doubles) -> Doubles:
+        return first.value(means[..., :split]) - second.value(means[..., split:])
+
+    def gradient(means: Doubles) -> Doubles:
+        parts = (first.gradient(means[..., :split]), -second.gradient(means[..., split:]))
+        return np.concatenate(parts, axis=-1)
+
+    moments = np.concatenate((first.moments, second.moments), axis=1)
+    return SmoothStatistic(moments, value, gradient, first.influence - second.influence, magnitude)
+
+
+def _mean(series: Doubles) -> SmoothStatistic:
+    return SmoothStatistic(
+        moments=np.ascontiguousarray(series[:, None]),
+        value=lambda means: means[..., 0],
+        gradient=np.ones_like,
+        influence=series,
+        magnitude=_largest(series),
+    )
+
+
+def _ir(series: Doubles) -> SmoothStatistic:
+    # Squares of deviations, not of values: a series far from zero would lose its variance to rounding.
+    count = max(series.size, 1)
+    centre = series.sum() / count
+    deviations = series - centre
+    bessel = np.sqrt((count - 1) / count)
+
+    own = float(np.square(deviations).mean()) if series.size else 0.0
+
+    def deviation(means: Doubles) -> Doubles:
+        variance = means[..., 1] - means[..., 0] ** 2
+        # What is left of a variance that is this small is a rounding error.
+        result: Doubles = np.sqrt(np.where(variance > ROUNDING * own, variance, np.nan))
+        return result
+
+    def value(means: Doubles) -> Doubles:
+        ratio: Doubles = bessel * (centre + means[..., 0]) / deviation(means)
+        return ratio
+
+    def gradient(means: Doubles) -> Doubles:
+        mean, std = centre + means[..., 0], deviation(means)
+        first = 1.0 / std + mean * means[..., 0] / std**3
+        slopes: Doubles = bessel * np.stack((first, -mean / (2.0 * std**3)), axis=-1)
+        return slopes
+
+    influence = np.full(series.size, np.nan)
+    if not is_constant(series, _largest(series)):
+        std = deviations.std()
+        influence = bessel * (deviations / std - centre / (2.0 * std**3) * (deviations**2 - std**2))
+    return SmoothStatistic(
+        moments=np.stack((deviations, deviations**2), axis=1),
+        value=value,
+        gradient=gradient,
+        influence=influence,
+        magnitude=_largest(influence),
+    )
+
+
+def _largest(values: Doubles) -> float:
+    return float(np.abs(values).max(initial=0.0))
+
 
 STAGE = "significance"
 _WIDEST = 3.0  # an interval that reaches over more than three times the range of the values says nothing
@@ -41,21 +165,15 @@ _STILL = 1e-9  # a resample does not vary when its standard error is that share 
 class Bootstrap:
     """How series are resampled.
 
-    Attributes
-    ----------
-    seed
-        Of the draws; equal seeds and series of equal length and block length share their draws.
-    repetitions
-        Resamples.
-    level
-        Coverage of the intervals.
-    block_length
-        Mean length of the blocks, at most a third of the series; None lets the data choose, from the look-ahead on.
+    Attributes:
+        seed: Of the draws; equal seeds and series of equal length and block length share their draws.
+        repetitions: Resamples.
+        level: Coverage of the intervals.
+        block_length: Mean length of the blocks, at most a third of the series; None lets the data choose, from the
+            look-ahead on.
 
-    Raises
-    ------
-    ConfigError
-        When a number is impossible, or the level needs more repetitions.
+    Raises:
+        ConfigError: When a number is impossible, or the level needs more repetitions.
     """
 
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
@@ -84,24 +202,15 @@ class Bootstrap:
 class Interval:
     """An estimate with its bootstrap interval.
 
-    Attributes
-    ----------
-    estimate
-        NaN when undefined.
-    low, high
-        The bounds; NaN when the series is too short for its overlap, or too nearly constant.
-    standard_error
-        From the cosine estimator, not from the bootstrap; NaN when undefined.
-    degrees
-        Cosines in the standard error, 0 when there is none.
-    p_value
-        Two-sided, of a true value of zero; at most 1 − level exactly when the interval leaves zero out.
-    level
-        Nominal coverage.
-    block_length
-        Mean length of the blocks, 0 when nothing was resampled.
-    count, dropped
-        Defined and undefined values.
+    Attributes:
+        estimate: NaN when undefined.
+        low, high: The bounds; NaN when the series is too short for its overlap, or too nearly constant.
+        standard_error: From the cosine estimator, not from the bootstrap; NaN when undefined.
+        degrees: Cosines in the standard error, 0 when there is none.
+        p_value: Two-sided, of a true value of zero; at most 1 − level exactly when the interval leaves zero out.
+        level: Nominal coverage.
+        block_length: Mean length of the blocks, 0 when nothing was resampled.
+        count, dropped: Defined and undefined values.
     """
 
     estimate: float
@@ -126,14 +235,10 @@ class Interval:
 class Question:
     """A statistic of a series, whose interval is wanted.
 
-    Attributes
-    ----------
-    subject
-        A smooth statistic; or (T,) returns, whose largest drawdown is meant.
-    dropped
-        Undefined values that the series had.
-    look_ahead
-        Of the label behind the series, 1 when neighbours share nothing.
+    Attributes:
+        subject: A smooth statistic; or (T,) returns, whose largest drawdown is meant.
+        dropped: Undefined values that the series had.
+        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
     """
 
     subject: SmoothStatistic | Doubles
@@ -144,12 +249,9 @@ class Question:
 def question(series: Doubles, statistic: Statistic | Literal["drawdown"], look_ahead: int) -> Question:
     """Return what `bootstrap_intervals` answers for a (S,) series, NaN where undefined.
 
-    Raises
-    ------
-    ConfigError
-        When the statistic is unknown or the look-ahead is below one.
-    DataError
-        When a value is infinite.
+    Raises:
+        ConfigError: When the statistic is unknown or the look-ahead is below one.
+        DataError: When a value is infinite.
     """
     check_look_ahead(look_ahead, "look_ahead")
     (values,) = defined_rows("series", series)
@@ -185,29 +287,20 @@ def bootstrap_interval(
     in 400 series of 860 values at a nominal 95 %, the percentile interval left the true mean of an AR(1) of 0.9 out
     in 10 %, this one in 5 %; of 240 values, in 25 % and 8.5 %.
 
-    Parameters
-    ----------
-    series
-        (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
-    statistic
-        ``mean``, or ``ir`` with ddof 1 (as `harness.evaluation.formulas.ir`).
-    bootstrap
-        How to resample; the default has seed 0.
-    look_ahead
-        Of the label behind the series, 1 when neighbours share nothing: the shortest mean block.
+    Args:
+        series: (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
+        statistic: ``mean``, or ``ir`` with ddof 1 (as `harness.evaluation.formulas.ir`).
+        bootstrap: How to resample; the default has seed 0.
+        look_ahead: Of the label behind the series, 1 when neighbours share nothing: the shortest mean block.
 
-    Returns
-    -------
-    Interval
-        Contains the estimate. A series of equal values has the point as interval of its mean, and no IR. Where nearly
-        all values are equal, or the resamples are, nothing is known of the uncertainty: the bounds are NaN.
+    Returns:
+        Interval: Contains the estimate. A series of equal values has the point as interval of its mean, and no IR.
+            Where nearly all values are equal, or the resamples are, nothing is known of the uncertainty: the bounds are
+            NaN.
 
-    Raises
-    ------
-    ConfigError
-        When the statistic is unknown or the look-ahead is below one.
-    DataError
-        When a value is infinite.
+    Raises:
+        ConfigError: When the statistic is unknown or the look-ahead is below one.
+        DataError: When a value is infinite.
     """
     (found,) = bootstrap_intervals([question(series, statistic, look_ahead)], bootstrap or Bootstrap())
     return found
@@ -219,24 +312,16 @@ def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, l
     A drawdown is no smooth function of means: resampled paths say what other orders of the same days would have
     brought, and the estimate can lie outside. There is no standard error and no p-value.
 
-    Parameters
-    ----------
-    returns
-        (S,) returns per time, NaN where undefined.
-    bootstrap, look_ahead
-        As in `bootstrap_interval`.
+    Args:
+        returns: (S,) returns per time, NaN where undefined.
+        bootstrap, look_ahead: As in `bootstrap_interval`.
 
-    Returns
-    -------
-    Interval
-        Values ≤ 0, of the order of `harness.evaluation.portfolio.risk_analysis` in mode ``sum``.
+    Returns:
+        Interval: Values ≤ 0, of the order of `harness.evaluation.portfolio.risk_analysis` in mode ``sum``.
 
-    Raises
-    ------
-    ConfigError
-        When the look-ahead is below one.
-    DataError
-        When a value is infinite.
+    Raises:
+        ConfigError: When the look-ahead is below one.
+        DataError: When a value is infinite.
     """
     (found,) = bootstrap_intervals([question(returns, "drawdown", look_ahead)], bootstrap or Bootstrap())
     return found

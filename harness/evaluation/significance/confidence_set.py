@@ -10,16 +10,100 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError, closest
 from harness.evaluation.significance.bootstrap import Bootstrap
-from harness.evaluation.significance.defined import (
+from harness.evaluation.significance.hac import (
     ROUNDING,
     Doubles,
     check_look_ahead,
+    cosine_basis,
+    cosine_degrees,
     defined_rows,
     is_constant,
     is_long_enough,
 )
-from harness.evaluation.significance.elimination import peer_elimination, studentised_elimination
-from harness.evaluation.significance.resampling import automatic_block_length
+from harness.evaluation.significance.resampling import Moments, automatic_block_length, resample
+from harness.execution.threads import one_blas_thread
+
+Elimination = tuple[npt.NDArray[np.int64], list[float]]  # columns, the first eliminated first, and their p-values
+
+_AT_ONCE = 1 << 20
+_STILL = 1e-18  # a resampled difference does not vary when its variance is that share of the series' own
+
+
+def studentised_elimination(
+    losses: Doubles, *, block_length: float, look_ahead: int, repetitions: int, seed: int
+) -> Elimination:
+    """Eliminate by the largest pairwise t-value T_R, each resample divided by its own standard errors.
+
+    Args:
+        losses: (T, M) losses, M ≥ 2, of which no two differ by a constant.
+        block_length, repetitions, seed: Of the stationary bootstrap.
+        look_ahead: Of the label behind the losses.
+    """
+    relative = np.ascontiguousarray(losses - losses.mean(axis=1, keepdims=True))
+    magnitude = float(np.abs(losses).max())
+    moving = [column for column in relative.T if not is_constant(column, magnitude)]
+    degrees = int(np.median([cosine_degrees(column, look_ahead) for column in moving]))
+    centre = relative.mean(axis=0)
+    own = np.einsum("tm,tj->mj", relative - centre, cosine_basis(len(relative), degrees))
+    variance = _pairwise_variance(own[None], len(relative))[0]
+    observed = _ratios((centre[:, None] - centre)[None], variance[None], np.zeros_like(variance))[0]
+    kept = Moments(relative, degrees, block_length)
+    resample([kept], repetitions=repetitions, seed=seed)
+    means, projections = kept.means - centre, kept.projections
+    resampled = np.empty((repetitions, *observed.shape))  # (R, M, M)
+    chunk = max(1, _AT_ONCE // observed.size)
+    for first in range(0, repetitions, chunk):
+        rows = slice(first, first + chunk)
+        difference = means[rows, :, None] - means[rows, None, :]
+        resampled[rows] = _ratios(difference, _pairwise_variance(projections[rows], len(relative)), _STILL * variance)
+    return _one_by_one(observed, resampled)
+
+
+def peer_elimination(
+    losses: Doubles, *, block_length: float, repetitions: int, seed: int, method: Literal["R", "max"]
+) -> Elimination:
+    """Eliminate as `arch.bootstrap.MCS` does, with standard errors that are the same in every resample."""
+    from arch.bootstrap import MCS  # slow to import
+
+    # The size does not touch the p-values; arch takes whole block lengths only.
+    peer = MCS(losses, 0.5, reps=repetitions, block_size=max(1, round(block_length)), method=method, seed=seed)
+    with one_blas_thread():
+        peer.compute()
+    return peer.pvalues.index.to_numpy(dtype=np.int64), peer.pvalues["Pvalue"].tolist()
+
+
+def _pairwise_variance(projections: Doubles, count: int) -> Doubles:
+    """Return (r, M, M) squared standard errors of row minus column, from (r, M, ν) projections."""
+    variance = np.zeros((len(projections), projections.shape[1], projections.shape[1]))
+    for j in range(projections.shape[2]):
+        variance += np.square(projections[:, :, None, j] - projections[:, None, :, j])
+    variance /= projections.shape[2] * count
+    return variance
+
+
+def _ratios(difference: Doubles, variance: Doubles, least: Doubles) -> Doubles:
+    """Return (r, M, M) t-values, 0 on the diagonal; infinite where the difference does not vary beyond `least`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = difference / np.sqrt(variance)
+    ratios = np.where(variance > least, ratios, np.inf)
+    ratios[:, np.arange(ratios.shape[1]), np.arange(ratios.shape[1])] = 0.0
+    return ratios
+
+
+def _one_by_one(observed: Doubles, resampled: Doubles) -> Elimination:
+    left = np.arange(len(observed))
+    order: list[int] = []
+    p_values: list[float] = []
+    while left.size > 1:
+        inner = observed[np.ix_(left, left)]
+        largest = resampled[:, left[:, None], left].max(axis=(1, 2))
+        p_value = (1 + int((largest >= inner.max()).sum())) / (len(resampled) + 1)
+        worst = int(inner.argmax()) // left.size
+        order.append(int(left[worst]))
+        p_values.append(max(p_value, p_values[-1] if p_values else 0.0))
+        left = np.delete(left, worst)
+    return np.array([*order, left[0]], dtype=np.int64), [*p_values, 1.0]
+
 
 Method = Literal["studentised", "R", "max"]
 _METHODS = ("studentised", "R", "max")
@@ -29,20 +113,13 @@ _METHODS = ("studentised", "R", "max")
 class ModelConfidenceSet:
     """The models that cannot be told from the best.
 
-    Attributes
-    ----------
-    names
-        All M models, the first eliminated first; the last is the best.
-    p_values
-        (M,) the smallest size at which each is eliminated, never falling; NaN when the series are too short.
-    included
-        The names whose p-value exceeds the size: the best model is among them with probability 1 − size.
-    size
-        Nominal probability of losing the best model.
-    block_length
-        Mean length of the bootstrap's blocks, 0 when nothing was resampled.
-    count, dropped
-        Times at which all losses are defined, and the others.
+    Attributes:
+        names: All M models, the first eliminated first; the last is the best.
+        p_values: (M,) the smallest size at which each is eliminated, never falling; NaN when the series are too short.
+        included: The names whose p-value exceeds the size: the best model is among them with probability 1 − size.
+        size: Nominal probability of losing the best model.
+        block_length: Mean length of the bootstrap's blocks, 0 when nothing was resampled.
+        count, dropped: Times at which all losses are defined, and the others.
     """
 
     names: tuple[str, ...]
@@ -72,29 +149,19 @@ def model_confidence_set(
     Losses that differ from another model's by a constant only have nothing to be tested with: the worse ones go first
     with p-value 0, equal ones share the p-value of the first.
 
-    Parameters
-    ----------
-    losses
-        (S, M) loss per time and model, smaller is better: minus the IC, say. A time with a NaN is dropped.
-    names
-        M different names.
-    size
-        Probability with which the best model may be lost.
-    bootstrap
-        How to resample; its level plays no part. The default has seed 0.
-    look_ahead
-        Of the label behind the losses, 1 when neighbours share nothing: the shortest mean block.
-    method
-        ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample, as in
-        `harness.evaluation.significance.bootstrap_interval`. As published, by `arch`: ``R``, the largest pairwise difference;
-        ``max``, the largest difference to the mean.
+    Args:
+        losses: (S, M) loss per time and model, smaller is better: minus the IC, say. A time with a NaN is dropped.
+        names: M different names.
+        size: Probability with which the best model may be lost.
+        bootstrap: How to resample; its level plays no part. The default has seed 0.
+        look_ahead: Of the label behind the losses, 1 when neighbours share nothing: the shortest mean block.
+        method: ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample,
+            as in `harness.evaluation.significance.bootstrap_interval`. As published, by `arch`: ``R``, the largest
+            pairwise difference; ``max``, the largest difference to the mean.
 
-    Raises
-    ------
-    ConfigError
-        When the method is unknown, or the size or the look-ahead impossible.
-    DataError
-        When shapes and names do not fit, names repeat, or a value is infinite.
+    Raises:
+        ConfigError: When the method is unknown, or the size or the look-ahead impossible.
+        DataError: When shapes and names do not fit, names repeat, or a value is infinite.
     """
     check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
     _check(losses, names, size, method)

@@ -3,20 +3,138 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.errors import ConfigError, closest
-from harness.evaluation.significance.defined import (
-    Doubles,
-    check_look_ahead,
-    defined_rows,
-    is_constant,
-    is_long_enough,
-    varies,
-)
-from harness.evaluation.significance.long_run import cosine_degrees, long_run_variance
+from harness.errors import ConfigError, DataError, closest
+
+Doubles = npt.NDArray[np.float64]
+
+SHORTEST = 8
+SPANS = 5  # labels that must fit side by side into a series: fewer leave its long-run variance no two clean cosines
+ROUNDING = 1e-12  # numbers of magnitude one that differ by less differ by nothing but rounding errors
+_FEWEST_MOVING = 4  # of three values that differ from all others, a resample misses every one in e⁻³ = 5 % of all cases
+
+
+def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
+    """Return the rows in which every (S,) or (S, M) series is defined, as contiguous float64.
+
+    Raises:
+        DataError: When the lengths differ, an array has another number of axes, or a value is infinite.
+    """
+    shapes = [values.shape for values in series]
+    if any(len(shape) not in (1, 2) or shape[0] != shapes[0][0] for shape in shapes):
+        raise DataError(
+            "Series of the same times are needed.",
+            where=where,
+            got=shapes,
+            expected="one value per time, equal lengths",
+        )
+    keep = np.ones(shapes[0][0], dtype=np.bool_)
+    for values in series:
+        if np.isinf(values).any():
+            raise DataError("A series holds an infinite value.", where=where, expected="finite, or NaN if undefined")
+        missing = np.isnan(values)
+        keep &= ~(missing if missing.ndim == 1 else missing.any(axis=1))
+    return tuple(np.ascontiguousarray(values[keep], dtype=np.float64) for values in series)
+
+
+def shortest(look_ahead: int) -> int:
+    """Return how many values of that overlap are needed before anything is known of their long-run variance."""
+    return max(SHORTEST, SPANS * look_ahead)
+
+
+def is_long_enough(count: int, look_ahead: int) -> bool:
+    """Whether `count` values of that overlap carry any information on their own variance."""
+    return count >= shortest(look_ahead)
+
+
+def why_untested(count: int, look_ahead: int) -> str:
+    """Return in words why `count` values of that overlap have neither interval nor t-value."""
+    if is_long_enough(count, look_ahead):
+        return "nearly all values are equal"
+    if look_ahead == 1:
+        return f"{count} defined values are fewer than {SHORTEST}"
+    return f"{count} defined values are fewer than {shortest(look_ahead)}, {SPANS} times the look-ahead of {look_ahead}"
+
+
+def is_constant(values: Doubles, magnitude: float) -> bool:
+    """Whether (T,) values differ by no more than the rounding errors of numbers of that magnitude."""
+    return values.size == 0 or float(np.ptp(values)) <= ROUNDING * magnitude
+
+
+def varies(values: Doubles, magnitude: float) -> bool:
+    """Whether (T,) values differ often enough to tell how far their mean could have moved.
+
+    At least four must differ, by more than the rounding errors of numbers of that magnitude, from the median. One odd
+    value among equal ones is a single event: nothing is known of how often it happens.
+    """
+    if values.size == 0:
+        return False
+    moving = np.abs(values - np.median(values)) > ROUNDING * magnitude
+    return int(moving.sum()) >= _FEWEST_MOVING
+
+
+def check_look_ahead(look_ahead: int, where: str) -> None:
+    """Refuse a look-ahead below one, the value of series that do not overlap."""
+    if look_ahead < 1:
+        raise ConfigError("A look-ahead is at least one time.", where=where, got=look_ahead, expected="≥ 1")
+
+
+BIAS = 0.05
+FEWEST, MOST = 2, 48  # beyond 48 degrees of freedom the critical value falls by less than 3 %
+_QUIET_LAGS = 5
+
+
+def long_run_variance(series: Doubles, degrees: int) -> float:
+    """Return Σ_j Λ_j² / ν of a (T,) series: T times the variance of its mean."""
+    from scipy.fft import dct  # not needed to import the harness
+
+    projections = dct(series - series.mean(), type=2, norm="ortho")[1 : degrees + 1]
+    return float(np.square(projections).mean())
+
+
+def cosine_basis(count: int, degrees: int) -> Doubles:
+    """Return (T, ν) float64, the orthonormal cosines j = 1 … ν, each orthogonal to a constant."""
+    angles = np.pi / count * np.outer(np.arange(count) + 0.5, np.arange(1, degrees + 1))
+    basis: Doubles = np.sqrt(2.0 / count) * np.cos(angles)
+    return basis
+
+
+def cosine_degrees(series: Doubles, look_ahead: int) -> int:
+    """Return ν, the number of cosines for a (T,) series that varies, of labels that overlap by `look_ahead`."""
+    curvature = max(abs(spectral_curvature(series)), (look_ahead**2 - 1) / 12)
+    unbiased = np.sqrt(3.0 * BIAS / curvature) * series.size / np.pi if curvature > 0 else np.inf
+    return int(max(FEWEST, min(unbiased, 0.4 * series.size ** (2 / 3), MOST)))
+
+
+def spectral_curvature(series: Doubles) -> float:
+    """Return c = Σ_{k≥1} k²ρ_k / (1 + 2 Σ_{k≥1} ρ_k) of a (T,) series under a flat-top window; ∞ when undetermined.
+
+    The window is 1 up to the last lag before five insignificant autocorrelations, and falls to 0 at twice that lag.
+    """
+    count = series.size
+    highest = min(int(3 * count**0.5), count - 1)
+    deviations = series - series.mean()
+    padded = 1 << (count + highest).bit_length()  # no product wraps around
+    lagged = np.fft.irfft(np.square(np.abs(np.fft.rfft(deviations, padded))), padded)[: highest + 1]
+    correlations = lagged / lagged[0]
+    span = min(2 * max(_last_significant(correlations, count), 1), highest)
+    lags = np.arange(1, span + 1)
+    window = np.minimum(1.0, 2.0 * (1.0 - lags / span))
+    level = 1.0 + 2.0 * float(window @ correlations[1 : span + 1])
+    if level <= 0.0:
+        return float("inf")
+    return float((window * lags**2) @ correlations[1 : span + 1]) / level
+
+
+def _last_significant(correlations: Doubles, count: int) -> int:
+    quiet = np.abs(correlations[1:]) < 2.0 * np.sqrt(np.log10(count) / count)
+    runs = np.convolve(quiet, np.ones(_QUIET_LAGS), mode="valid") == _QUIET_LAGS
+    return int(runs.argmax()) if runs.any() else correlations.size - 1
+
 
 Method = Literal["cosine", "newey_west", "harvey"]
 _METHODS = ("cosine", "newey_west", "harvey")
@@ -26,18 +144,13 @@ _METHODS = ("cosine", "newey_west", "harvey")
 class HacTest:
     """A two-sided t-test against zero that allows for autocorrelation.
 
-    Attributes
-    ----------
-    estimate
-        The tested quantity; NaN when nothing is defined.
-    standard_error, t_value, p_value
-        NaN when fewer than five look-aheads fit into the series, or all but three of its values are equal; a
-        constant has standard error 0 and neither t nor p.
-    degrees
-        Of Student's t, 0 where untested. They are few where labels overlap: with two, |t| must exceed 4.30 for p to
-        fall below 5 %, so that a t-value says nothing without its p-value.
-    count, dropped
-        Defined and undefined values.
+    Attributes:
+        estimate: The tested quantity; NaN when nothing is defined.
+        standard_error, t_value, p_value: NaN when fewer than five look-aheads fit into the series, or all but three of
+            its values are equal; a constant has standard error 0 and neither t nor p.
+        degrees: Of Student's t, 0 where untested. They are few where labels overlap: with two, |t| must exceed 4.30 for
+            p to fall below 5 %, so that a t-value says nothing without its p-value.
+        count, dropped: Defined and undefined values.
     """
 
     estimate: float
@@ -52,26 +165,20 @@ class HacTest:
 def hac_mean(series: Doubles, *, look_ahead: int = 1, method: Method = "cosine", lags: int | None = None) -> HacTest:
     """Test whether the mean of an autocorrelated series is zero.
 
-    Parameters
-    ----------
-    series
-        (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
-    look_ahead
-        Of the label behind the series, 1 when neighbours share nothing.
-    method
-        ``cosine`` keeps its size under strong autocorrelation, see `harness.evaluation.significance.long_run`. The other two are
-        what papers print, and reject far too often for overlapping labels: ``newey_west`` (1987; statsmodels, with
-        the factor T/(T − 1)), and ``harvey``, which scales its t-value by √((T + 1 − 2h + h(h − 1)/T)/T) with h the
-        look-ahead (Harvey, Leybourne & Newbold 1997); both against Student's t with T − 1 degrees.
-    lags
-        Of Newey–West; by default the larger of look_ahead − 1 and ⌊4(T/100)^(2/9)⌋, for ``harvey`` the former alone.
+    Args:
+        series: (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
+        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
+        method: ``cosine`` keeps its size under strong autocorrelation, see `harness.evaluation.significance.hac`. The
+            other two are what papers print, and reject far too often for overlapping labels: ``newey_west`` (1987;
+            statsmodels, with the factor T/(T − 1)), and ``harvey``, which scales its t-value by √((T + 1 − 2h + h(h −
+            1)/T)/T) with h the look-ahead (Harvey, Leybourne & Newbold 1997); both against Student's t with T − 1
+            degrees.
+        lags: Of Newey–West; by default the larger of look_ahead − 1 and ⌊4(T/100)^(2/9)⌋, for ``harvey`` the former
+            alone.
 
-    Raises
-    ------
-    ConfigError
-        When the method is unknown, or lags are negative or given to ``cosine``.
-    DataError
-        When a value is infinite.
+    Raises:
+        ConfigError: When the method is unknown, or lags are negative or given to ``cosine``.
+        DataError: When a value is infinite.
     """
     check_options(method, lags, look_ahead)
     (values,) = defined_rows("hac_mean", series)

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.evaluation.significance.bootstrap import Bootstrap, Interval, Question, bootstrap_intervals
-from harness.evaluation.significance.defined import Doubles, check_look_ahead, defined_rows
-from harness.evaluation.significance.hac import HacTest, Method, check_options, hac_test, mean_test
-from harness.evaluation.significance.statistic import Statistic, smooth_difference
+from harness.errors import ConfigError, DataError
+from harness.evaluation.significance.bootstrap import (
+    Bootstrap,
+    Interval,
+    Question,
+    Statistic,
+    bootstrap_intervals,
+    smooth_difference,
+)
+from harness.evaluation.significance.hac import (
+    Doubles,
+    HacTest,
+    Method,
+    check_look_ahead,
+    check_options,
+    defined_rows,
+    hac_mean,
+    hac_test,
+    mean_test,
+)
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """A difference to a reference, tested in two ways that should agree.
 
-    Attributes
-    ----------
-    hac
-        Diebold–Mariano with the cosine estimator; for the IR, its linearisation.
-    bootstrap
-        The same t-value against its paired bootstrap distribution, with the interval.
+    Attributes:
+        hac: Diebold–Mariano with the cosine estimator; for the IR, its linearisation.
+        bootstrap: The same t-value against its paired bootstrap distribution, with the interval.
     """
 
     hac: HacTest
@@ -44,19 +60,13 @@ def diebold_mariano(
     samples using fixed-smoothing asymptotics") advise; ``harvey`` is the classical small-sample correction of Harvey,
     Leybourne & Newbold (1997), which under long overlaps still rejects too often.
 
-    Parameters
-    ----------
-    series, reference
-        (S,) values; a time at which either is NaN is dropped.
-    look_ahead, method, lags
-        As in `harness.evaluation.significance.hac_mean`.
+    Args:
+        series, reference: (S,) values; a time at which either is NaN is dropped.
+        look_ahead, method, lags: As in `harness.evaluation.significance.hac_mean`.
 
-    Raises
-    ------
-    ConfigError
-        When the method or a number is impossible.
-    DataError
-        When lengths differ or a value is infinite.
+    Raises:
+        ConfigError: When the method or a number is impossible.
+        DataError: When lengths differ or a value is infinite.
     """
     check_options(method, lags, look_ahead)
     left, right = defined_rows("diebold_mariano", series, reference)
@@ -80,29 +90,19 @@ def paired_difference(
 ) -> PairedDifference:
     """Test a difference to a reference, day by day: what moves both alike cancels.
 
-    Parameters
-    ----------
-    series, reference
-        (S,) values; a time at which either is NaN is dropped.
-    statistic
-        ``mean``, or ``ir``: difference of the two ratios.
-    bootstrap
-        How to resample; both series at the same times. The default has seed 0.
-    look_ahead
-        Of the label behind the series, 1 when neighbours share nothing.
+    Args:
+        series, reference: (S,) values; a time at which either is NaN is dropped.
+        statistic: ``mean``, or ``ir``: difference of the two ratios.
+        bootstrap: How to resample; both series at the same times. The default has seed 0.
+        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
 
-    Returns
-    -------
-    PairedDifference
-        Series that differ by a constant have it as difference, with standard error 0 and no p-value; those that differ
-        at a few times only, or whose resamples do not vary, have neither interval nor p-value.
+    Returns:
+        PairedDifference: Series that differ by a constant have it as difference, with standard error 0 and no p-value;
+            those that differ at a few times only, or whose resamples do not vary, have neither interval nor p-value.
 
-    Raises
-    ------
-    ConfigError
-        When the statistic is unknown or the look-ahead is below one.
-    DataError
-        When lengths differ or a value is infinite.
+    Raises:
+        ConfigError: When the statistic is unknown or the look-ahead is below one.
+        DataError: When lengths differ or a value is infinite.
     """
     asked = paired_question(series, reference, statistic, look_ahead=look_ahead)
     (found,) = paired_differences([asked], bootstrap or Bootstrap())
@@ -130,3 +130,84 @@ def _hac_of(interval: Interval) -> HacTest:
         error = interval.standard_error
         return HacTest(interval.estimate, error, nan, nan, 0, interval.count, interval.dropped)
     return hac_test(interval.estimate, interval.standard_error, interval.degrees, interval.count, interval.dropped)
+
+
+@dataclass(frozen=True)
+class SubPeriod:
+    """One group of times and the mean in it.
+
+    Attributes:
+        label: Year, or regime.
+        test: Mean, count and HAC t-value.
+    """
+
+    label: str
+    test: HacTest
+
+
+def subperiod_stability(series: Doubles, labels: npt.NDArray[Any], *, look_ahead: int = 1) -> tuple[SubPeriod, ...]:
+    """Return the mean of a series in each group of times, with its HAC test, in order of the labels.
+
+    The times of a group are treated as consecutive; a group too short for its overlap has a mean and no test.
+
+    Args:
+        series: (S,) values, NaN where undefined.
+        labels: (S,) group of each time: `calendar_years`, `volatility_regimes`, or any sortable values.
+        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
+
+    Raises:
+        ConfigError: When the look-ahead is below one.
+        DataError: When lengths differ or a value is infinite.
+    """
+    if series.ndim != 1 or series.shape != labels.shape:
+        raise DataError(
+            "Every time needs one label.",
+            where="subperiod_stability",
+            got=f"series {series.shape}, labels {labels.shape}",
+            expected="(S,) both",
+        )
+    return tuple(
+        SubPeriod(str(label), hac_mean(series[labels == label], look_ahead=look_ahead)) for label in np.unique(labels)
+    )
+
+
+def calendar_years(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
+    """Return (S,) int64, the year of each time."""
+    return times.astype("datetime64[Y]").astype(np.int64) + 1970
+
+
+def volatility_regimes(market_returns: Doubles, window: int = 20, minimum_history: int = 240) -> npt.NDArray[np.str_]:
+    """Return (S,) the regime of each time: ``calm``, ``normal``, ``turbulent``, or ``undetermined``.
+
+    The standard deviation of the last `window` returns, that of the time included, is held against all earlier ones:
+    a regime is the third of the known past that it falls into, so nothing later moves it.
+
+    Args:
+        market_returns: (S,) return of the market that is known at each time, NaN where undefined; a window with a NaN
+            is undetermined.
+        window: Times that the volatility looks back on.
+        minimum_history: Known volatilities below which a time is undetermined.
+
+    Raises:
+        ConfigError: When the window is below two or the history below three.
+    """
+    if window < 2 or minimum_history < 3:
+        raise ConfigError(
+            "A regime needs a past.",
+            where="volatility_regimes",
+            got=f"window {window}, minimum_history {minimum_history}",
+            expected="window ≥ 2, minimum_history ≥ 3",
+        )
+    regimes = np.full(market_returns.size, "undetermined")
+    if market_returns.size < window:
+        return regimes
+    volatility = np.lib.stride_tricks.sliding_window_view(market_returns, window).std(axis=1, ddof=1)
+    known: list[float] = []
+    for time, value in enumerate(volatility.tolist(), start=window - 1):
+        if np.isnan(value):
+            continue
+        if len(known) >= minimum_history:
+            share = (bisect.bisect_left(known, value) + bisect.bisect_right(known, value)) / (2 * len(known))
+            regimes[time] = ("calm", "normal", "turbulent")[min(int(3 * share), 2)]
+        bisect.insort(known, value)
+    return regimes

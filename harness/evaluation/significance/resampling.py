@@ -6,15 +6,56 @@ Series of equal length share their draws, which are made once for all of them; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.evaluation.significance.defined import Doubles
-from harness.evaluation.significance.projection import Projector, projector
+from harness.evaluation.significance.hac import Doubles
 from harness.execution.threads import one_blas_thread
 from harness.store.compiled import compiled
+
+_NODES = 12
+_HALF_PHASE = 0.49
+
+
+@dataclass(frozen=True, eq=False)
+class Projector:
+    """Weights that turn a series into its sum and its projections.
+
+    Attributes:
+        weights: (w, n) float64, of the times of a chunk in its n sums.
+        cosines: (C, n, 1 + ν) float64, what each sum of each chunk adds to the total and to the ν projections.
+    """
+
+    weights: Doubles
+    cosines: Doubles
+
+
+def projector(count: int, degrees: int) -> Projector:
+    """Return what projects series of T times on the orthonormal cosines 1 … ν, see `cosine_basis`."""
+    width = max(int(2.0 * _HALF_PHASE * count / (np.pi * degrees)), 1)
+    chunks = -(-count // width)
+    wanted = 1 + degrees
+    if count * wanted <= _NODES * (count + chunks * wanted):
+        return Projector(_cosines(np.arange(count, dtype=np.float64), count, degrees), np.eye(wanted)[None])
+    nodes = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)  # on [−1, 1]
+    local = (2.0 * np.arange(width) + 1.0) / width - 1.0
+    orders = np.arange(1, _NODES)
+    # Lagrange polynomials by the discrete orthogonality of Chebyshev's, which loses no digits.
+    chebyshev = np.cos(orders * np.arccos(local)[:, None]) @ np.cos(orders[:, None] * np.arccos(nodes))
+    times = width * (np.arange(chunks)[:, None] + (nodes + 1.0) / 2.0) - 0.5  # (C, n)
+    return Projector((1.0 + 2.0 * chebyshev) / _NODES, _cosines(times, count, degrees))
+
+
+def _cosines(times: Doubles, count: int, degrees: int) -> Doubles:
+    """Return (…, 1 + ν): one, and the orthonormal cosines at (…) times."""
+    angles = np.pi / count * (times[..., None] + 0.5) * np.arange(1 + degrees)
+    found: Doubles = np.cos(angles)
+    found[..., 1:] *= np.sqrt(2.0 / count)
+    return np.ascontiguousarray(found)
+
 
 _DRAWS_AT_ONCE = 1 << 20
 _PATHS_AT_ONCE = 50_000  # numbers: they stay in the cache, and OpenBLAS is twice as fast with products this small
@@ -56,12 +97,10 @@ class Resamples(Protocol):
 class Moments:
     """Means and slow projections of resampled moments.
 
-    Attributes
-    ----------
-    means
-        (R, K) float64.
-    projections
-        (R, K, ν) float64, on the orthonormal cosines of `harness.evaluation.significance.long_run.cosine_basis`.
+    Attributes:
+        means: (R, K) float64.
+        projections: (R, K, ν) float64, on the orthonormal cosines of
+            `harness.evaluation.significance.hac.cosine_basis`.
     """
 
     means: Doubles
@@ -110,10 +149,9 @@ class Moments:
 class Falls:
     """The largest fall of resampled paths.
 
-    Attributes
-    ----------
-    falls
-        (R,) float64, from an earlier peak of the summed returns, ≤ 0; NaN where all returns of a resample are equal.
+    Attributes:
+        falls: (R,) float64, from an earlier peak of the summed returns, ≤ 0; NaN where all returns of a resample are
+            equal.
     """
 
     falls: Doubles
@@ -144,14 +182,10 @@ def resample(
 
     The bits depend on a series, its block length and the seed alone, not on what else is wanted.
 
-    Parameters
-    ----------
-    wanted
-        What to keep of which series.
-    repetitions, seed
-        R, and what the draws follow from.
-    advance
-        Called after each of the `pieces_of` work.
+    Args:
+        wanted: What to keep of which series.
+        repetitions, seed: R, and what the draws follow from.
+        advance: Called after each of the `pieces_of` work.
     """
     for one in wanted:
         one.prepare(repetitions)

@@ -21,14 +21,10 @@ _TEMPLATES = "templates"
 class Skeleton:
     """What was written.
 
-    Attributes
-    ----------
-    source, test
-        The Python files.
-    configurations
-        The YAML files, the one that names the class first.
-    command
-        Runs it.
+    Attributes:
+        source, test: The Python files.
+        configurations: The YAML files, the one that names the class first.
+        command: Runs it.
     """
 
     source: Path
@@ -45,19 +41,13 @@ class Skeleton:
 def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
     """Write a skeleton into a folder.
 
-    Parameters
-    ----------
-    kind
-        One of `KINDS`.
-    name
-        Name of the module, and of the choice in its configuration group.
-    folder
-        Where; made when it is not there.
+    Args:
+        kind: One of `KINDS`.
+        name: Name of the module, and of the choice in its configuration group.
+        folder: Where; made when it is not there.
 
-    Raises
-    ------
-    ConfigError
-        When the name is no module name, hides another module, or a file is there already.
+    Raises:
+        ConfigError: When the name is no module name, hides another module, or a file is there already.
     """
     _check(name, folder)
     group = KINDS[kind]

@@ -4,18 +4,98 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import DataError
 from harness.errors.redaction import redacted
-from harness.integrations.tracking.marker import MARKER
-from harness.integrations.tracking.names import LONGEST_TAG, accepted, flat, shortened
 from harness.snapshots.snapshot import Snapshot, identity_digest, read_snapshot
 from harness.store.artifacts import canonical_json
+from harness.store.files import write_atomically
+
+Value = TypeVar("Value")
+LONGEST_NAME, LONGEST_VALUE, LONGEST_TAG = 250, 500, 5000
+_REFUSED = re.compile(r"[^\w\-. :/]", flags=re.ASCII)
+
+
+def accepted(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the same values under names that MLflow accepts, still all different.
+
+    MLflow takes ASCII letters, digits and ``_ - . space : /``, at most 250 of them, and nothing that reads as a path
+    with ``..``, an empty part, or a beginning at the root.
+    """
+    found: dict[str, Value] = {}
+    for name, value in values.items():
+        safe = _REFUSED.sub("_", name)[:LONGEST_NAME]
+        if safe != posixpath.normpath(safe) or safe.startswith(("/", "..")) or safe == ".":
+            safe = safe.replace("/", "_").replace("..", "__").replace(".", "_") or "_"
+        number, free = 2, safe
+        while free in found:
+            free, number = f"{safe[: LONGEST_NAME - 8]}_{number}", number + 1
+        found[free] = value
+    return found
+
+
+def flat(node: object, path: str = "") -> dict[str, str]:
+    """Return a described configuration as dotted key → text; an object's class stands under the object's own key."""
+    if not isinstance(node, Mapping):
+        return {path: shortened(node if isinstance(node, str) else json.dumps(node, ensure_ascii=False))}
+    found: dict[str, str] = {}
+    for key, value in node.items():
+        inner = path if key == "_target_" and path else ".".join(filter(None, (path, str(key))))
+        found |= flat(value, inner)
+    return found
+
+
+def shortened(text: str, longest: int = LONGEST_VALUE) -> str:
+    """Return the text, cut with an ellipsis where it is longer than a server takes."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+MARKER = "tracked.json"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where one result went.
+
+    Attributes:
+        uri, experiment: The server, without user and password, and its experiment.
+        digest, sweep: The snapshot's digest, and the sweep's; empty outside a sweep.
+        run_id: The run on the server.
+    """
+
+    uri: str
+    experiment: str
+    digest: str
+    sweep: str
+    run_id: str
+
+    def is_for(self, other: Mark) -> bool:
+        """Whether both say that the same result is in the same place."""
+        return all(getattr(self, n) == getattr(other, n) for n in ("uri", "experiment", "digest", "sweep"))
+
+
+def marks_of(folder: Path) -> tuple[Mark, ...]:
+    """Read the marks; a marker that is missing or damaged says nothing, and the server is asked instead."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sent"]
+        return tuple(Mark(**{str(k): str(v) for k, v in entry.items()}) for entry in found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def mark(folder: Path, new: Mark) -> None:
+    """Add a mark, atomically, in the place of an older one for the same."""
+    kept = [known for known in marks_of(folder) if not known.is_for(new)]
+    content = canonical_json({"sent": [asdict(entry) for entry in (*kept, new)]}, indent=1)
+    write_atomically(folder / MARKER, content.encode())
+
 
 LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
 # A run is found again by these three.
@@ -37,20 +117,14 @@ class Point:
 class Record:
     """One run of MLflow's.
 
-    Attributes
-    ----------
-    folder
-        Where it lies; every file in it but hidden ones and the marker is sent.
-    name
-        Of the case, or the swept values.
-    digest
-        Of the snapshot, or of all cells of a sweep: equal digest, equal result.
-    ended
-        Milliseconds since 1970 at which the snapshot was made.
-    seconds
-        What it took.
-    params, tags, points
-        The resolved configuration; hashes, fingerprint and code; metrics over all windows, and for each window.
+    Attributes:
+        folder: Where it lies; every file in it but hidden ones and the marker is sent.
+        name: Of the case, or the swept values.
+        digest: Of the snapshot, or of all cells of a sweep: equal digest, equal result.
+        ended: Milliseconds since 1970 at which the snapshot was made.
+        seconds: What it took.
+        params, tags, points: The resolved configuration; hashes, fingerprint and code; metrics over all windows, and
+            for each window.
     """
 
     folder: Path
@@ -74,12 +148,9 @@ class Record:
 class Tracked:
     """A run, or a sweep with its cells.
 
-    Attributes
-    ----------
-    record
-        The run, or the sweep itself.
-    cells
-        Of a sweep; each becomes a child of its record.
+    Attributes:
+        record: The run, or the sweep itself.
+        cells: Of a sweep; each becomes a child of its record.
     """
 
     record: Record
@@ -94,12 +165,9 @@ class Tracked:
 def read_tracked(folder: Path) -> Tracked:
     """Read the folder of a run or of a sweep.
 
-    Raises
-    ------
-    DataError
-        When it is neither, or the sweep's table cannot be read.
-    SnapshotError
-        When a snapshot is missing, damaged, or of another schema.
+    Raises:
+        DataError: When it is neither, or the sweep's table cannot be read.
+        SnapshotError: When a snapshot is missing, damaged, or of another schema.
     """
     if (folder / LEADERBOARD).is_file():
         return _sweep(folder)
@@ -214,10 +282,8 @@ def _beside(sweep: Path, recorded: str) -> Path:
 def all_folders(root: Path) -> list[Path]:
     """Return all sweeps under `root`, and the runs that are cells of none, sorted.
 
-    Raises
-    ------
-    DataError
-        When there is neither.
+    Raises:
+        DataError: When there is neither.
     """
     sweeps = sorted(path.parent for path in root.glob(f"*/{LEADERBOARD}"))
     rows = [(sweep, row["folder"]) for sweep in sweeps for row in _rows(sweep / LEADERBOARD)]

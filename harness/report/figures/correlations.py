@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.report.cells import Cell, Report
-from harness.report.differences import curve_name, differing_keys
-from harness.report.encoding import date_texts, packed, thinned
-from harness.report.figures.figure import Figure, Variant
+from harness.report.cells import Cell, Report, curve_name, differing_keys
+from harness.report.figures.figure import Figure, Variant, date_texts, packed, thinned
 
 Doubles = npt.NDArray[np.float64]
 _KINDS = (("rank IC", "rank_IC"), ("IC", "IC"))

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.evaluation.metric_records import METRICS
+from harness.evaluation.metrics import METRICS
 from harness.evaluation.predictions import Predictions
 from harness.report.cells import Cell, Report
-from harness.report.encoding import date_texts, packed, thinned
-from harness.report.figures.figure import Figure, Variant
+from harness.report.figures.figure import Figure, Variant, date_texts, packed, thinned
 
 Doubles = npt.NDArray[np.float64]
 QUANTILES = 5

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from harness.report.cells import Cell, Report
-from harness.report.encoding import date_texts, packed
-from harness.report.figures.figure import Figure, Variant
+from harness.report.figures.figure import Figure, Variant, date_texts, packed
 
 Doubles = npt.NDArray[np.float64]
 MOST_SQUARES = 90

@@ -2,15 +2,158 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import re
 import shlex
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from harness.config import ExperimentConfig, WindowsConfig, rebuild
+from harness.data.calendar import Calendar
+from harness.data.source import Source, TruncatedSource
 from harness.errors import ConfigError
-from harness.run.search.period import ValidationPeriod
+from harness.run.job import settings_of
+from harness.run.schedule import resolve_schedule
+from harness.run.search.space import Space
 from harness.run.search.study import Direction
 from harness.run.sweep import Outcome
+from harness.samples.windows import Schedule, Segment, walk_forward
 from harness.store.artifacts import canonical_json
+from harness.store.code_digest import code_digest
+from harness.store.records import TARGET
+
+Dates = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ValidationPeriod:
+    """Where a search judges.
+
+    Attributes:
+        windows: The schedule of every trial, in dates.
+        last: The last time that a trial's data hold, as ISO text: the one before `decision`.
+        decision: The first decision of the final test range, which no trial reaches.
+    """
+
+    windows: WindowsConfig
+    last: str
+    decision: str
+
+    @property
+    def judged(self) -> Dates:
+        """First and last time whose predictions are judged."""
+        assert self.windows.test is not None
+        first, last = self.windows.test
+        return str(first), str(last)
+
+
+def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> ValidationPeriod:
+    """Move a schedule back by one segment.
+
+    ========  ==============================================================================================
+    test      the configured valid segment, without the times whose labels are known only in the final test range
+    valid     the tail of the configured train segment, its share of the learning times as configured
+    train     what is left of it
+    ========  ==============================================================================================
+
+    Step, kind, embargo and purge are the configured ones.
+
+    Args:
+        config: The configured schedule; without dates its split is resolved on the calendar.
+        calendar: Of the whole panel.
+        look_ahead: A label at s is known at s + look_ahead.
+
+    Raises:
+        ConfigError: When there is no valid segment, or one of the moved segments would be empty.
+    """
+    final = resolve_schedule(config, calendar, look_ahead)
+    walk_forward(final)
+    moved = _moved(final)
+    dates = {
+        name: (calendar.format(segment.start), calendar.format(segment.last))
+        for name, segment in (("train", moved.train), ("valid", moved.valid), ("test", moved.test))
+        if segment is not None
+    }
+    windows = replace(config, train=dates["train"], valid=dates["valid"], test=dates["test"])
+    decision = final.test.start
+    return ValidationPeriod(
+        windows=windows,
+        last=str(calendar.times[decision - 1]),
+        decision=calendar.format(decision),
+    )
+
+
+def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str) -> ExperimentConfig:
+    """Return the experiment of one trial: on the validation period, with data that end before the final test range.
+
+    It has no intervals, which no objective needs, and its results go to the folder `runs`. A worker rebuilds the same
+    experiment from its `composed` tree.
+    """
+    dates = {name: list(getattr(period.windows, name)) for name in ("train", "valid", "test")}
+    tree: dict[str, Any] = json.loads(config.composed)
+    tree["suite"], tree["audit"] = "search", "none"
+    tree["data"] = _truncated(tree["data"], config.data, period.last)
+    tree["windows"] |= dates
+    tree["evaluation"]["significance"] = None
+    tree["output"]["runs"] = runs
+    tree["command"] += [f"windows.{name}=[{','.join(map(str, pair))}]" for name, pair in dates.items()]
+    return rebuild(json.dumps(tree))
+
+
+def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any]:
+    """Return `node`, the configuration of `source`, without anything after `last`.
+
+    A source that transforms another one is cut at its root.
+    """
+    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
+    for name in names:
+        inner = getattr(source, name)
+        if isinstance(inner, Source):
+            return {**node, name: _truncated(node[name], inner, last)}
+    cut = f"{TruncatedSource.__module__}.{TruncatedSource.__qualname__}"
+    return {TARGET: cut, "inner": node, "last": last}
+
+
+def _moved(final: Schedule) -> Schedule:
+    train, valid = final.train, final.valid
+    if valid is None:
+        raise ConfigError(
+            "A search judges on the validation period, and there is none.",
+            where="windows.valid",
+            got=None,
+            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
+        )
+    # The last label that is judged is known one time before the final test range is first decided on.
+    stop = min(valid.stop, final.test.start - final.look_ahead)
+    if stop <= valid.start:
+        raise ConfigError(
+            "The validation period is too short: no label in it is known before the final test range begins.",
+            where="windows.valid",
+            got=f"{len(valid)} periods",
+            expected=f"more than {final.look_ahead} periods, the label's look-ahead",
+        )
+    tail = round(len(train) * len(valid) / (len(train) + len(valid)))
+    needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
+    if not needed <= tail < len(train):
+        raise ConfigError(
+            "The train segment is too short to be cut into train and valid once more.",
+            where="windows.train",
+            got=f"{len(train)} periods, of which {tail} would be the trials' valid segment",
+            expected=f"a train segment whose tail, by the share of valid, has at least {needed} periods",
+            hint="give more periods to train, or a larger share to valid",
+        )
+    border = train.stop - tail
+    return replace(
+        final,
+        train=Segment(train.start, border),
+        valid=Segment(border, train.stop),
+        test=Segment(valid.start, stop),
+    )
+
 
 RECORD = "search.json"
 
@@ -19,30 +162,19 @@ RECORD = "search.json"
 class SearchRequest:
     """What is searched, and how.
 
-    Attributes
-    ----------
-    overrides
-        Hydra overrides; those with several values span the space.
-    trials
-        How many trials the search has when it is finished, those of a resumed study included.
-    metric
-        Any overall metric of a run.
-    direction
-        Which way it is better; None: as `METRIC_DIRECTIONS`, or the user's own metric, says.
-    seed
-        Of the sampler.
-    batch
-        Trials that are asked for together, to be run at the same time by the executor's workers. The larger it is, the
-        less a trial knows of those before it: it belongs to the search, the executor does not.
-    storage
-        A SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory.
-    search_path
-        Folders with further configuration groups.
+    Attributes:
+        overrides: Hydra overrides; those with several values span the space.
+        trials: How many trials the search has when it is finished, those of a resumed study included.
+        metric: Any overall metric of a run.
+        direction: Which way it is better; None: as `METRIC_DIRECTIONS`, or the user's own metric, says.
+        seed: Of the sampler.
+        batch: Trials that are asked for together, to be run at the same time by the executor's workers. The larger it
+            is, the less a trial knows of those before it: it belongs to the search, the executor does not.
+        storage: A SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory.
+        search_path: Folders with further configuration groups.
 
-    Raises
-    ------
-    ConfigError
-        When fewer than one trial is asked for, in all or together.
+    Raises:
+        ConfigError: When fewer than one trial is asked for, in all or together.
     """
 
     overrides: tuple[str, ...]
@@ -65,22 +197,14 @@ class SearchRequest:
 class TrialResult:
     """How one trial ended.
 
-    Attributes
-    ----------
-    number
-        0, 1, … in the order of the search.
-    chosen
-        Searched key → value, without the keys that do not apply.
-    overrides
-        The complete overrides, without the trial's schedule.
-    outcome
-        ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed).
-    value
-        The metric on the validation period; None unless it is done.
-    reason
-        Why it was refused or failed.
-    folder
-        Holds its snapshot; None unless it has one.
+    Attributes:
+        number: 0, 1, … in the order of the search.
+        chosen: Searched key → value, without the keys that do not apply.
+        overrides: The complete overrides, without the trial's schedule.
+        outcome: ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed).
+        value: The metric on the validation period; None unless it is done.
+        reason: Why it was refused or failed.
+        folder: Holds its snapshot; None unless it has one.
     """
 
     number: int
@@ -101,20 +225,13 @@ class TrialResult:
 class SearchResult:
     """A search, finished or interrupted.
 
-    Attributes
-    ----------
-    request
-        What was asked for.
-    direction
-        Which way the metric is better.
-    period
-        Where the trials were judged.
-    trials
-        In the order of the search.
-    folder
-        Holds ``search.json`` and the trials' snapshots.
-    interrupted
-        Whether Ctrl-C ended it.
+    Attributes:
+        request: What was asked for.
+        direction: Which way the metric is better.
+        period: Where the trials were judged.
+        trials: In the order of the search.
+        folder: Holds ``search.json`` and the trials' snapshots.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     request: SearchRequest
@@ -161,3 +278,65 @@ class SearchResult:
             },
             indent=1,
         )
+
+
+# Where trials run and what becomes of them: no number depends on it.
+_AROUND = ("executor", "output", "tracking", "audit")
+
+
+@dataclass(frozen=True)
+class SearchIdentity:
+    """Digests of everything that decides the trials but their number.
+
+    Attributes:
+        question: The space and the metric, and how they are asked for.
+        settings: The configuration that the trials have in common, files outside this project included.
+        data: Fingerprint of the data that they see: up to the end of the validation period.
+        code: Of everything that a trial may run, and of the search.
+    """
+
+    question: str
+    settings: str
+    data: str
+    code: str
+
+    @property
+    def name(self) -> str:
+        """The study's name: the same search goes on, another begins anew."""
+        return f"search-{_digest(asdict(self))[:12]}"
+
+    def changes(self, others: Iterable[Mapping[str, str]]) -> str | None:
+        """Return what has changed since the same question was asked before; None when it was not."""
+        told = {"settings": "its configuration", "data": "its data", "code": "its code or a library"}
+        own, same = asdict(self), [other for other in others if other.get("question") == self.question]
+        # Of several, the one that is closest to this one.
+        changed = min(
+            ([words for name, words in told.items() if other.get(name) != own[name]] for other in same),
+            key=len,
+            default=[],
+        )
+        return " and ".join(changed) or None
+
+
+def identity_of(
+    request: SearchRequest, direction: Direction, space: Space, period: ValidationPeriod, fingerprint: str
+) -> SearchIdentity:
+    """Return the identity of a search; `fingerprint` is that of the trials' data."""
+    asked: dict[str, Any] = {
+        "overrides": [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND],
+        "metric": request.metric,
+        "direction": direction,
+        "seed": request.seed,
+        "batch": request.batch,
+    }
+    common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]
+    return SearchIdentity(
+        question=_digest(asked),
+        settings=_digest({"cells": common, "period": asdict(period.windows)}),
+        data=fingerprint,
+        code=code_digest("harness.run.search", "harness.run.job", *space.modules),
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

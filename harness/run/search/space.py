@@ -108,20 +108,13 @@ class Real:
 class Space:
     """What is searched.
 
-    Attributes
-    ----------
-    fixed
-        Key → override line of what every trial has.
-    dimensions
-        Key, with Hydra's ``+`` → its values.
-    applies
-        Values of the searched groups → the keys that exist with them.
-    cells
-        Every choice of groups, each other key at its first value.
-    reference
-        The first of them that can be run.
-    compose
-        Makes configurations; what trials have in common is composed once.
+    Attributes:
+        fixed: Key → override line of what every trial has.
+        dimensions: Key, with Hydra's ``+`` → its values.
+        applies: Values of the searched groups → the keys that exist with them.
+        cells: Every choice of groups, each other key at its first value.
+        reference: The first of them that can be run.
+        compose: Makes configurations; what trials have in common is composed once.
     """
 
     fixed: Mapping[str, str]
@@ -158,18 +151,13 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
 
     A key that a choice of groups does not have (``model.num_leaves`` under a linear model) is not searched with it.
 
-    Parameters
-    ----------
-    overrides
-        Hydra overrides; those with several values span the space, the others hold for every trial.
-    search_path
-        Folders with further configuration groups.
+    Args:
+        overrides: Hydra overrides; those with several values span the space, the others hold for every trial.
+        search_path: Folders with further configuration groups.
 
-    Raises
-    ------
-    ConfigError
-        When there is nothing to search, an override cannot be searched, a key exists with no choice of groups, or no
-        combination can be run.
+    Raises:
+        ConfigError: When there is nothing to search, an override cannot be searched, a key exists with no choice of
+            groups, or no combination can be run.
     """
     compose = Composer(search_path)
     parsed = last_of_each_key(parse_overrides(overrides))

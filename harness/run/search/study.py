@@ -6,14 +6,16 @@ import hashlib
 import importlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from harness.errors import ConfigError
+from harness.config import ExperimentConfig
+from harness.errors import ConfigError, closest
+from harness.evaluation.metrics import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -29,14 +31,10 @@ _NUMBER = "number"
 class Asked(Generic[Value]):
     """A trial that has begun.
 
-    Attributes
-    ----------
-    number
-        0, 1, … in the order of the search.
-    trial
-        Optuna's.
-    value
-        What the search makes of it.
+    Attributes:
+        number: 0, 1, … in the order of the search.
+        trial: Optuna's.
+        value: What the search makes of it.
     """
 
     number: int
@@ -50,14 +48,10 @@ class SeededStudy:
 
     It holds finished trials alone: one that is under way lives in this process and dies with it.
 
-    Attributes
-    ----------
-    study
-        Optuna's.
-    seed
-        Of the sampler.
-    batch
-        Trials that are asked for together: none of them knows how another one ends.
+    Attributes:
+        study: Optuna's.
+        seed: Of the sampler.
+        batch: Trials that are asked for together: none of them knows how another one ends.
     """
 
     study: Study
@@ -67,12 +61,9 @@ class SeededStudy:
     def ask(self, suggest: Callable[[Trial], Value], most: int) -> list[Asked[Value]]:
         """Begin what is left of the current batch.
 
-        Parameters
-        ----------
-        suggest
-            Draws a trial's values.
-        most
-            Trials of the whole search.
+        Args:
+            suggest: Draws a trial's values.
+            most: Trials of the whole search.
         """
         finished = self.finished()
         begin = len(finished) // self.batch * self.batch
@@ -113,26 +104,17 @@ def open_study(
 ) -> Iterator[tuple[SeededStudy, list[Mapping[str, str]]]]:
     """Open the study of this name, in memory or in a SQLite file.
 
-    Parameters
-    ----------
-    name
-        Of the study.
-    asked
-        What identifies it, written down in it.
-    direction, seed, batch
-        Which way is better, the sampler's seed, and how many trials are asked for together.
-    storage
-        The file; None: memory.
+    Args:
+        name: Of the study.
+        asked: What identifies it, written down in it.
+        direction, seed, batch: Which way is better, the sampler's seed, and how many trials are asked for together.
+        storage: The file; None: memory.
 
-    Yields
-    ------
-    tuple
-        The study, and what identifies every other one of the storage that holds a trial.
+    Yields:
+        tuple: The study, and what identifies every other one of the storage that holds a trial.
 
-    Raises
-    ------
-    ConfigError
-        When Optuna is not installed, or the file is no storage of Optuna.
+    Raises:
+        ConfigError: When Optuna is not installed, or the file is no storage of Optuna.
     """
     optuna = _optuna()
     verbosity = optuna.logging.get_verbosity()
@@ -189,3 +171,34 @@ def _optuna() -> ModuleType:
         return importlib.import_module("optuna")
     except ModuleNotFoundError as error:
         raise ConfigError("A search needs Optuna.", got=str(error), hint="pip install 'driftbench[optuna]'") from error
+
+
+def direction_of(metric: str, config: ExperimentConfig) -> Direction:
+    """Return which way a metric of a run is better.
+
+    Raises:
+        ConfigError: When there is no such metric, or nothing says which way it is better.
+    """
+    directions = {**METRIC_DIRECTIONS, **{own.name: own.direction for own in config.evaluation.extra}}
+    if metric not in directions:
+        raise unknown_metric(metric, directions)
+    if directions[metric] == "none":
+        raise ConfigError(
+            f"Nothing says which way `{metric}` is better.",
+            where="--direction",
+            got=None,
+            expected="minimize or maximize",
+        )
+    return "minimize" if directions[metric] == "lower" else "maximize"
+
+
+def unknown_metric(metric: str, known: Collection[str]) -> ConfigError:
+    """Return the error for a metric that a run does not have."""
+    portfolio = "evaluation=portfolio has the metrics of a portfolio" if metric in METRIC_DIRECTIONS else None
+    return ConfigError(
+        "A run has no such metric.",
+        where="--metric",
+        got=metric,
+        expected=", ".join(known),
+        hint=portfolio or closest(metric, known),
+    )

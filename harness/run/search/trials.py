@@ -3,22 +3,230 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import TracebackType
 
-from harness.execution.progress import Observer, Silent
-from harness.execution.task import Executor
-from harness.execution.time_left import Countdown
-from harness.run.search.identity import identity_of
-from harness.run.search.judge import Judge, judged
-from harness.run.search.objective import direction_of
-from harness.run.search.result import RECORD, SearchRequest, SearchResult, TrialResult
+import numpy as np
+
+from harness.config import ExperimentConfig
+from harness.data.calendar import Calendar
+from harness.data.panel import Panel
+from harness.errors import ConfigError, DataError, HarnessError, RefusedError
+from harness.execution.progress import Countdown, Observer, Silent
+from harness.execution.task import Ended, Executor, Pool, Serial, Task, Work
+from harness.run.experiment import ExperimentResult, run
+from harness.run.fill import WorkersLostError, fill
+from harness.run.search.result import (
+    RECORD,
+    SearchRequest,
+    SearchResult,
+    TrialResult,
+    ValidationPeriod,
+    identity_of,
+    on_validation,
+    validation_period,
+)
 from harness.run.search.space import Space, read_space
-from harness.run.search.study import SeededStudy, open_study
-from harness.run.search.workers import StayingUp
-from harness.run.sweep import Outcome
+from harness.run.search.study import SeededStudy, direction_of, open_study, unknown_metric
+from harness.run.stages import Stages
+from harness.run.sweep import Cell, CellResult, Outcome, run_sweep
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore, Shelf
 from harness.store.files import write_atomically
+from harness.store.records import describe
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What all trials have in common: they are compared, so that they must be judged on the same.
+
+    Attributes:
+        reference: A trial's configuration, on its own schedule.
+        calendar: Of the whole panel.
+        fingerprint: Of the data that every trial sees.
+        period: Where they are judged.
+        observer: Told about progress.
+    """
+
+    reference: ExperimentConfig
+    calendar: Calendar
+    fingerprint: str
+    period: ValidationPeriod
+    observer: Observer
+    shelf: Shelf = field(default_factory=Shelf)
+
+    @classmethod
+    def of(cls, space: Space, observer: Observer) -> Judge:
+        """Look at the data, and find the period in them.
+
+        Raises:
+            ConfigError: When there is no validation period, or the calendar before its end depends on what comes after
+                it.
+        """
+        config = space.reference.config
+        assert config is not None
+        calendar = _panel(config, observer).calendar
+        period = validation_period(config.windows, calendar, config.label.look_ahead)
+        seen = _panel(on_validation(config, period, config.output.runs), observer)
+        if not np.array_equal(seen.calendar.times, calendar.times[: len(seen.calendar)]):
+            raise ConfigError(
+                "The data that end before the final test range have another calendar than the whole.",
+                where="data",
+                expected="a source whose past does not depend on where it ends",
+            )
+        return cls(config, calendar, seen.fingerprint, period, observer)
+
+    def run(self, cells: Sequence[Cell], executor: Executor, folder: Path) -> Iterator[CellResult]:
+        """Run trials, those of workers all at once, and yield how each of them ended, in order.
+
+        Raises:
+            DataError: When the data have changed since the search began.
+        """
+        moved = [self._moved(cell, folder) for cell in cells]
+        configs = [cell.config for cell in moved if cell.config is not None]
+        shared = not isinstance(self.reference.executor, Serial)
+        filled = (
+            {id(configs[at]): done for at, done in fill(configs, executor, self.observer, self.shelf).items()}
+            if shared
+            else {}
+        )
+
+        def run_one(config: ExperimentConfig) -> ExperimentResult:
+            done = filled.get(id(config))
+            if done is not None and done.lost is not None:
+                raise WorkersLostError(f"{config.case_name}: {done.lost}")
+            return run(config, self.observer, shelf=self.shelf, shared=shared)
+
+        for cell in moved:
+            (ended,) = run_sweep([cell], run_one, lambda _: None)
+            self._check_data(ended.result)
+            yield ended
+
+    def _moved(self, cell: Cell, folder: Path) -> Cell:
+        """Return the cell on the validation period, or refused."""
+        if cell.config is None:
+            return cell
+        try:
+            period = validation_period(cell.config.windows, self.calendar, cell.config.label.look_ahead)
+            self._refuse_another_question(cell.config, period)
+            return replace(cell, config=on_validation(cell.config, period, str(folder)))
+        except HarnessError as error:
+            return replace(cell, config=None, refusal=str(error), outcome=Outcome.of(error))
+
+    def _refuse_another_question(self, config: ExperimentConfig, period: ValidationPeriod) -> None:
+        for name in ("data", "label", "samples", "evaluation"):
+            if describe(getattr(config, name)) != describe(getattr(self.reference, name)):
+                raise RefusedError(
+                    "Trials that are judged differently cannot be compared.",
+                    where=name,
+                    got="a searched key that changes it",
+                    expected="keys of the features, preprocess, model, adaptation, or windows.step and windows.kind",
+                )
+        if period.judged != self.period.judged:
+            raise RefusedError(
+                "Trials that are judged on other times cannot be compared.",
+                where="windows",
+                got=" … ".join(period.judged),
+                expected=" … ".join(self.period.judged),
+            )
+
+    def _check_data(self, result: ExperimentResult | None) -> None:
+        if result is not None and result.snapshot.identity["data"]["fingerprint"] != self.fingerprint:
+            raise DataError(
+                "The data have changed since the search began, so that its trials cannot be compared.",
+                where="data",
+                got=result.snapshot.identity["data"]["fingerprint"],
+                expected=self.fingerprint,
+                hint="run the same command again: a new study begins on the new data",
+            )
+
+
+def judged(number: int, ended: CellResult, metric: str) -> TrialResult:
+    """Return how a trial ended, with its metric.
+
+    Raises:
+        ConfigError: When a run has no such metric.
+    """
+    cell = ended.cell
+    trial = TrialResult(number, cell.chosen, cell.overrides, ended.outcome, None, ended.reason, None)
+    if ended.result is None:
+        return trial
+    if metric not in ended.result.metrics:
+        raise unknown_metric(metric, ended.result.metrics)
+    value = ended.result.metrics[metric]
+    trial = replace(trial, folder=str(ended.result.folder))
+    if value is None:
+        return replace(trial, outcome=Outcome.REFUSED, reason=f"{metric} is undefined on the validation period")
+    return replace(trial, value=float(value))
+
+
+def _panel(config: ExperimentConfig, observer: Observer) -> Panel:
+    return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer).panel()
+
+
+class StayingUp:
+    """An executor that brings its workers up once; a context manager that takes them down.
+
+    Args:
+        executor: Whose workers they are.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> StayingUp:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the workers down, with whatever they are doing."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.__exit__(kind, error, traceback)
+
+    def start(self, work: Work) -> Pool | None:
+        """Return the workers, brought up when they are not; None when all shall run in this process."""
+        if self._pool is None:
+            pool = self._executor.start(work)
+            self._pool = None if pool is None else pool.__enter__()
+        return None if self._pool is None else _Lent(self._pool, self)
+
+
+class _Lent:
+    """Workers that outlive the block, unless something goes wrong in it: then nobody hears what they still do."""
+
+    def __init__(self, pool: Pool, owner: StayingUp) -> None:
+        self._pool, self._owner = pool, owner
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at a time."""
+        return self._pool.workers
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; returns at once."""
+        self._pool.submit(task)
+
+    def wait(self) -> list[Ended]:
+        """Return the tasks that have ended since the last call."""
+        return self._pool.wait()
+
+    def __enter__(self) -> _Lent:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the workers up."""
+        if error is not None:
+            self._owner.__exit__(kind, error, traceback)
+
 
 _STAGE = "trials"
 _FIELDS = tuple(f.name for f in fields(TrialResult))
@@ -29,23 +237,17 @@ def search(
 ) -> SearchResult:
     """Search: every trial is an ordinary run whose data end before the final test range begins.
 
-    Parameters
-    ----------
-    request
-        What is searched.
-    observer
-        Told about progress.
-    tell
-        Hears of every trial as soon as it has ended.
+    Args:
+        request: What is searched.
+        observer: Told about progress.
+        tell: Hears of every trial as soon as it has ended.
 
-    Raises
-    ------
-    ConfigError
-        For a space, schedule or metric that cannot be searched; a single trial that cannot be run is refused instead.
-    DataError
-        When the data change while the search goes on.
-    KeyboardInterrupt
-        When it is interrupted before any trial has ended; afterwards the finished trials are returned.
+    Raises:
+        ConfigError: For a space, schedule or metric that cannot be searched; a single trial that cannot be run is
+            refused instead.
+        DataError: When the data change while the search goes on.
+        KeyboardInterrupt: When it is interrupted before any trial has ended; afterwards the finished trials are
+            returned.
     """
     observer = observer or Silent()
     space = read_space(request.overrides, search_path=request.search_path)

@@ -10,8 +10,7 @@ import numpy as np
 
 from harness.errors import DataError, LookAheadError
 from harness.execution.progress import Observer
-from harness.samples.gram.equations import NormalEquations
-from harness.samples.gram.sums import Doubles, Floats, Positions, in_order, sums_of_piece
+from harness.samples.gram.equations import Doubles, Floats, NormalEquations, Positions, in_order, sums_of_piece
 
 Period = tuple[int, int]
 _STAGE = "gram blocks"
@@ -23,22 +22,14 @@ class GramBlocks:
 
     Sums are taken when they are first needed, or beforehand by `prepare`; the bits are the same either way.
 
-    Parameters
-    ----------
-    features
-        (n, F) float32 rows in (time, instrument) order; may be memory-mapped.
-    label
-        (n,) float32.
-    offsets
-        (T + 1,) int64 row offsets of each time.
-    step
-        Times per block.
-    origin
-        A position at which a block begins; the first and the last block may be shorter.
-    observer
-        Told about the blocks.
-    kept
-        Asked once, when the first sum is needed: sums of the same rows that were taken before, by period.
+    Args:
+        features: (n, F) float32 rows in (time, instrument) order; may be memory-mapped.
+        label: (n,) float32.
+        offsets: (T + 1,) int64 row offsets of each time.
+        step: Times per block.
+        origin: A position at which a block begins; the first and the last block may be shorter.
+        observer: Told about the blocks.
+        kept: Asked once, when the first sum is needed: sums of the same rows that were taken before, by period.
     """
 
     def __init__(
@@ -96,10 +87,8 @@ class GramBlocks:
     def sums(self, periods: Sequence[Period]) -> Doubles:
         """Return (len(periods), F + 2, F + 2) float64 ZᵀZ of Z = [features, label, 1], to be kept for another run.
 
-        Raises
-        ------
-        LookAheadError
-            When a period reaches beyond what these blocks may show.
+        Raises:
+            LookAheadError: When a period reaches beyond what these blocks may show.
         """
         for start, stop in periods:
             self._check(start, stop)
@@ -112,12 +101,9 @@ class GramBlocks:
         A period of constant weight within a block enters by its sums, which are kept for later windows; a block in
         which the weight changes more than once enters by its rows.
 
-        Raises
-        ------
-        LookAheadError
-            When the period reaches beyond what these blocks may show.
-        DataError
-            When there is not one weight per time, or one is negative.
+        Raises:
+            LookAheadError: When the period reaches beyond what these blocks may show.
+            DataError: When there is not one weight per time, or one is negative.
         """
         self._check(start, stop)
         weights = np.ones(stop - start) if per_time is None else per_time

@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError
 from harness.execution.threads import one_blas_thread
-from harness.samples.gram.sums import Doubles, Floats, sums_of_rows
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK = 2048  # rows converted to float64 at a time: a few MB, so that they stay in the cache
+SPAN = 16 * CHUNK  # rows of one piece where there are no blocks
+
+
+def sums_of_rows(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
+    """Return (p + 2, p + 2) float64 ZᵀWZ of (m, p) rows, shared among threads; rows without a label do not count."""
+    pieces = [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]
+
+    def task(rows: slice) -> Doubles:
+        return sums_of_piece(features[rows], label[rows], None if weights is None else weights[rows])
+
+    width = features.shape[1] + 2
+    total = np.zeros((width, width))
+    for part in in_order(task, pieces):
+        total += part
+    return total
+
+
+def sums_of_piece(
+    features: Floats, label: Floats, weights: Doubles | None = None, columns: Positions | None = None
+) -> Doubles:
+    """Return (p + 2, p + 2) float64 ZᵀWZ of one piece, of the chosen feature `columns` if given.
+
+    To be called inside `one_blas_thread`.
+    """
+    p = features.shape[1] if columns is None else columns.size
+    total, part = np.zeros((p + 2, p + 2)), np.empty((p + 2, p + 2))
+    buffer = np.empty((min(CHUNK, label.size), p + 2))
+    for start in range(0, label.size, CHUNK):
+        rows = slice(start, start + CHUNK)
+        known = ~np.isnan(label[rows])
+        chunk = buffer[: np.count_nonzero(known)]  # (m, p + 2)
+        taken = features[rows] if columns is None else features[rows][:, columns]
+        chunk[:, :p] = taken if known.all() else taken[known]
+        chunk[:, p] = label[rows][known]
+        chunk[:, p + 1] = 1.0
+        if weights is not None:
+            chunk *= np.sqrt(weights[rows][known])[:, None]
+        with np.errstate(invalid="ignore", over="ignore"):  # whoever solves says which feature is not finite
+            np.matmul(chunk.T, chunk, out=part)
+        total += part
+    return total
+
+
+def in_order(task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield the results of independent tasks in the order of their items, computed by a few threads."""
+    with one_blas_thread(), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        yield from pool.map(task, items)
+
 
 RANK_CUTOFF = 1e-11
 """A direction below this share of the largest eigenvalue counts as none; the Gram matrix is scaled to a unit diagonal.
@@ -24,17 +83,12 @@ largest. In normalised Alpha158 the relations lie below 1e-14 (below 3e-12 in a 
 class Solution:
     """A solved least-squares problem, and how well posed it was.
 
-    Attributes
-    ----------
-    theta
-        (p,) float64 coefficients.
-    intercept
-        0 when none was fitted.
-    rank
-        Directions above `RANK_CUTOFF`; below p the features are linearly dependent.
-    condition
-        Largest over smallest eigenvalue of the system that was solved, scaled to a unit diagonal: ridge term included,
-        dropped directions not.
+    Attributes:
+        theta: (p,) float64 coefficients.
+        intercept: 0 when none was fitted.
+        rank: Directions above `RANK_CUTOFF`; below p the features are linearly dependent.
+        condition: Largest over smallest eigenvalue of the system that was solved, scaled to a unit diagonal: ridge term
+            included, dropped directions not.
     """
 
     theta: Doubles
@@ -47,20 +101,13 @@ class Solution:
 class NormalEquations:
     """Weighted sufficient statistics of a least-squares problem; p features, all float64.
 
-    Attributes
-    ----------
-    gram
-        (p, p) XᵀWX.
-    moment
-        (p,) XᵀWy.
-    feature_sum
-        (p,) XᵀW1.
-    label_sum, label_square
-        1ᵀWy and yᵀWy.
-    weight_sum
-        1ᵀW1.
-    count
-        Rows with a label.
+    Attributes:
+        gram: (p, p) XᵀWX.
+        moment: (p,) XᵀWy.
+        feature_sum: (p,) XᵀW1.
+        label_sum, label_square: 1ᵀWy and yᵀWy.
+        weight_sum: 1ᵀW1.
+        count: Rows with a label.
     """
 
     gram: Doubles
@@ -112,10 +159,8 @@ class NormalEquations:
         out. With α = 0 (ordinary least squares) directions below `RANK_CUTOFF` are left out and the solution of
         smallest norm is taken; `Solution.rank` says how many remain, so that a singular system never goes unnoticed.
 
-        Raises
-        ------
-        DataError
-            When the rows hold missing or infinite features, or no weight at all.
+        Raises:
+            DataError: When the rows hold missing or infinite features, or no weight at all.
         """
         gram, moment = self._system(fit_intercept)
         plain = _Spectrum.of(gram)
@@ -135,10 +180,8 @@ class NormalEquations:
         to a unit diagonal, A = Λ^½VᵀD and b = Λ^−½VᵀD⁻¹m. Directions below `RANK_CUTOFF`, which the rows leave open,
         get the eigenvalue of the cut-off and the target 0, so that of equal fits the one smallest there is chosen.
 
-        Raises
-        ------
-        DataError
-            When the rows hold missing or infinite features, or no weight at all.
+        Raises:
+            DataError: When the rows hold missing or infinite features, or no weight at all.
         """
         gram, moment = self._system(fit_intercept)
         spectrum = _Spectrum.of(gram)
@@ -159,12 +202,9 @@ class NormalEquations:
 class SquareRoot:
     """A least-squares problem of p rows that stands for one of n rows.
 
-    Attributes
-    ----------
-    matrix, target
-        (p, p) and (p,) float64.
-    rank, condition
-        As of a `Solution`.
+    Attributes:
+        matrix, target: (p, p) and (p,) float64.
+        rank, condition: As of a `Solution`.
     """
 
     matrix: Doubles

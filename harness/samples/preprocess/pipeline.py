@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -15,9 +16,45 @@ import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError
 from harness.samples.interfaces import FittedPreprocess
-from harness.samples.preprocess.processor import Floats, Offsets, Processor, State
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Offsets = npt.NDArray[np.int64]
+State = Mapping[str, Doubles]
+
+
+class Processor(ABC):
+    """One step that turns columns into columns; m rows of consecutive times, F columns.
+
+    Each row may depend on the rows of its own time and on the fitted state only, so that a step fitted on the past can
+    be applied anywhere. The label is processed as one column.
+
+    Attributes:
+        learns: `fit` looks at the data. If not, nothing is read to fit it.
+        for_features, for_label: Where it may stand.
+        keeps_unit: Values stay in their unit, so that a forecast of a processed label can be subtracted from the raw
+            one.
+    """
+
+    learns: ClassVar[bool] = False
+    for_features: ClassVar[bool] = True
+    for_label: ClassVar[bool] = True
+    keeps_unit: ClassVar[bool] = False
+
+    def fit(self, values: Floats, names: tuple[str, ...]) -> State:
+        """Return what is learned from (m, F) values, as small arrays by name; only called when it `learns`."""
+        return {}
+
+    def columns(self, names: tuple[str, ...]) -> Offsets | None:
+        """Return the positions of the columns to keep, in order, or None for all."""
+        return None
+
+    @abstractmethod
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        """Change (m, F) values in place; rows ``offsets[t] … offsets[t + 1]`` share a time."""
+
 
 _CHUNK = 1024  # rows that pass through the whole chain at a time, so that they stay in the cache
 _LABEL = ("label",)
@@ -27,13 +64,10 @@ _LABEL = ("label",)
 class Pipeline:
     """A chain of processors for the features and one for the label.
 
-    Attributes
-    ----------
-    features, label
-        The processors, first to last.
-    refit
-        ``once``: fitted before the first test only, as in qlib, so that every window shares one processed table.
-        ``per_window``: fitted again in every window, on its own learning period.
+    Attributes:
+        features, label: The processors, first to last.
+        refit: ``once``: fitted before the first test only, as in qlib, so that every window shares one processed table.
+            ``per_window``: fitted again in every window, on its own learning period.
     """
 
     features: tuple[Processor, ...]
@@ -60,12 +94,9 @@ class Pipeline:
 
         Features are read only when a processor learns from them, labels likewise.
 
-        Raises
-        ------
-        LookAheadError
-            When the segment is not known at the view's decision time.
-        DataError
-            When a processor cannot be fitted on these rows.
+        Raises:
+            LookAheadError: When the segment is not known at the view's decision time.
+            DataError: When a processor cannot be fitted on these rows.
         """
         start, stop = segment.start, segment.stop
         features: tuple[State, ...] = tuple({} for _ in self.features)
@@ -91,14 +122,10 @@ class Pipeline:
 class FittedPipeline:
     """A pipeline with what it has learned.
 
-    Attributes
-    ----------
-    pipeline
-        The processors.
-    input_names
-        Names of the raw features, F of them.
-    feature_states, label_state
-        What each processor has learned.
+    Attributes:
+        pipeline: The processors.
+        input_names: Names of the raw features, F of them.
+        feature_states, label_state: What each processor has learned.
     """
 
     pipeline: Pipeline
@@ -117,10 +144,8 @@ class FittedPipeline:
     def features(self, features: Floats, offsets: Offsets) -> Floats:
         """Return (m, F') float32, the processed features of (m, F) rows; the input itself when there is no processor.
 
-        Raises
-        ------
-        DataError
-            When the number of features is another than at fitting.
+        Raises:
+            DataError: When the number of features is another than at fitting.
         """
         if features.shape[1] != len(self.input_names):
             raise DataError(

@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from harness.samples.preprocess.processor import Doubles, Floats
+from harness.samples.preprocess.pipeline import Doubles, Floats
 from harness.store.compiled import compiled
 
 _GROUP = 16  # columns gathered at a time: one cache line of float32

@@ -1,0 +1,389 @@
+"""A seeded market whose premia drift, and of which the best forecast in expectation is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Le, Lt
+
+from harness.data.calendar import Calendar
+from harness.data.dates import ACCEPTED, Extent, configured_date, date_text, period_of
+from harness.data.panel import Benchmark, Panel, Truth
+from harness.data.sources.premia import Drift, PremiumProcess, autoregression, half_life_decay, portable
+from harness.errors import ConfigError
+from harness.errors.limits import Fraction, check_limits
+
+Doubles = npt.NDArray[np.float64]
+
+
+CHARACTERISTICS = ("body", "shadow", "vwap", "range", "volume")
+"""The characteristics in the order of the exposures, named after where a bar shows them."""
+
+_WIDEST_RANGE = 0.3
+_WIDEST_BODY = 0.9
+_RANGE_PER_VOLATILITY = 1.2
+_TURNOVER = 0.008
+
+
+@dataclass(frozen=True, eq=False)
+class Closes:
+    """Closes and what moved them; T times, N instruments.
+
+    Attributes:
+        price: (T, N) float64 closing prices.
+        surprise: (T, N) float64 return of the step in units of its volatility.
+        volatility: (T, N) float64 volatility of the step.
+        shares: (N,) float64 shares outstanding, in units that match the price.
+    """
+
+    price: Doubles
+    surprise: Doubles
+    volatility: Doubles
+    shares: Doubles
+
+
+def draw_bars(closes: Closes, exposures: Doubles, noise: float, rng: np.random.Generator) -> dict[str, Doubles]:
+    """Return open, high, low, close, vwap and volume, each (T, N) float64, with low ≤ open, close, vwap ≤ high.
+
+    Characteristic j is seen as o = x_j + noise · e, e standard normal:
+
+    * body: (close − open) / (high − low) = 0.9 · tanh(0.6 o + 0.2 surprise), the overnight gap is the rest;
+    * shadow: the upper share of the two shadows is σ(1.2 o), σ the logistic function;
+    * vwap: (vwap − low) / (high − low) = σ(1.2 o);
+    * range: (high − low) / close = 1.2 · volatility · exp(0.4 o), at most 0.3;
+    * volume: a turnover of 0.8 % · exp(0.5 o + 0.15 |surprise|).
+
+    Args:
+        closes: The closing prices and what moved them.
+        exposures: (5, T, N) float64 characteristics x in the order of `CHARACTERISTICS`.
+        noise: Standard deviation of the observation noise.
+        rng: Its randomness.
+    """
+    body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = exposures + noise * rng.standard_normal(
+        exposures.shape
+    )
+    close = closes.price
+    width = close * np.minimum(
+        _RANGE_PER_VOLATILITY * closes.volatility * portable(np.exp(0.4 * range_seen)), _WIDEST_RANGE
+    )
+    body = _WIDEST_BODY * portable(np.tanh(0.6 * body_seen + 0.2 * closes.surprise))
+    shadows = (1.0 - np.abs(body)) * width
+    upper = _logistic(1.2 * shadow_seen)
+    opened = close - body * width
+    high = np.maximum(opened, close) + upper * shadows
+    low = np.minimum(opened, close) - (1.0 - upper) * shadows
+    turnover = _TURNOVER * portable(np.exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise)))
+    return {
+        "open": opened,
+        "high": high,
+        "low": low,
+        "close": close,
+        "vwap": np.clip(low + _logistic(1.2 * vwap_seen) * (high - low), low, high),
+        "volume": closes.shares * turnover,
+    }
+
+
+def _logistic(x: Doubles) -> Doubles:
+    return 1.0 / (1.0 + portable(np.exp(-x)))
+
+
+Bools = npt.NDArray[np.bool_]
+
+_FIRST_LEVEL = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Listings:
+    """Trading status; T times, N instruments.
+
+    Attributes:
+        listed: (T, N) bool, one span per instrument.
+        suspended: (T, N) bool, spells inside or outside of it.
+    """
+
+    listed: Bools
+    suspended: Bools
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, int],
+        *,
+        late: int,
+        delisted: int,
+        suspension: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> Listings:
+        """Draw who comes late (in 5–60 % of the time) or leaves early (50–95 %), and suspensions of geometric length.
+
+        `late` and `delisted` count instruments, none is both; `suspension` is the chance that a spell begins in a step
+        and the mean number of steps it lasts. Nothing here depends on prices.
+        """
+        times, instruments = shape
+        order = rng.permutation(instruments)
+        first = np.zeros(instruments, dtype=np.int64)
+        stop = np.full(instruments, times, dtype=np.int64)
+        first[order[:late]] = rng.integers(times // 20, max(3 * times // 5, times // 20 + 1), late)
+        stop[order[late : late + delisted]] = rng.integers(times // 2, max(19 * times // 20, times // 2 + 1), delisted)
+        when = np.arange(times)[:, None]
+        return cls(listed=(when >= first) & (when < stop), suspended=_spells(shape, suspension, rng))
+
+    @property
+    def traded(self) -> Bools:
+        """(T, N) bool: has it a price."""
+        return self.listed & ~self.suspended
+
+
+def _spells(shape: tuple[int, int], suspension: tuple[float, float], rng: np.random.Generator) -> Bools:
+    rate, length = suspension
+    starts, columns = np.nonzero(rng.random(shape) < rate)
+    stops = np.minimum(starts + rng.geometric(1.0 / length, starts.size), shape[0])
+    edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int32)
+    np.add.at(edges, (starts, columns), 1)
+    np.add.at(edges, (stops, columns), -1)
+    spells: Bools = np.cumsum(edges[:-1], axis=0) > 0
+    return spells
+
+
+def last_seen(price: Doubles, traded: Bools) -> Doubles:
+    """Return (T, N), the newest price at which an instrument has traded by each time; NaN before the first."""
+    newest = np.maximum.accumulate(np.where(traded, np.arange(price.shape[0])[:, None], -1), axis=0)
+    seen = np.take_along_axis(price, np.maximum(newest, 0), axis=0)
+    return np.where(newest >= 0, seen, np.nan)
+
+
+def largest_members(size: Doubles, listed: Bools, count: int, review_every: int) -> Bools:
+    """Return (T, N) bool, the `count` largest at the close before each review, until the next one or their delisting.
+
+    `size` (T, N) is NaN while unknown. The first review knows its own close, as there is none before.
+    """
+    members = np.zeros(size.shape, dtype=bool)
+    for start in range(0, size.shape[0], review_every):
+        known = np.where(listed[start], np.nan_to_num(size[max(start - 1, 0)], nan=-np.inf), -np.inf)
+        ranked = np.argsort(-known, kind="stable")[:count]
+        members[start : start + review_every, ranked[np.isfinite(known[ranked])]] = True
+    return members & listed
+
+
+def index_level(seen: Doubles, membership: Bools) -> Doubles:
+    """Return (T,) level of an index that holds each time's members in equal weight until the next; starts at 1000.
+
+    `seen` are the newest known prices, so that a suspended member stands still until it trades again.
+    """
+    moves = np.where(membership[:-1] & np.isfinite(seen[:-1]), seen[1:] / seen[:-1] - 1.0, 0.0)
+    held = np.maximum((membership[:-1] & np.isfinite(seen[:-1])).sum(axis=1), 1)
+    return _FIRST_LEVEL * np.cumprod(np.concatenate([[1.0], 1.0 + moves.sum(axis=1) / held]))
+
+
+_STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")
+_KNOWN_STEPS = 64
+_WIDEST_SHOCK = 5.0
+_HIGHEST_VOLATILITY = 0.08
+_FREEDOM = 5.0
+_COMMON, _OWN, _BASE = 0.25, 0.2, 0.2
+_COMMON_HALF_LIFE, _OWN_HALF_LIFE = 60.0, 20.0
+
+
+HalfLife = Annotated[float, Ge(0.1), Le(1e6)]
+
+
+@dataclass(frozen=True)
+class SyntheticMarket:
+    """A simulated equity market; `load` is a pure function of these fields.
+
+    The return of instrument i in the step that ends at s is
+
+        R_{s,i} = drift + β_i m_s + signal · volatility · Σ_j p_{s,j} x_{j,s−1,i} + ε_{s,i}
+
+    with five characteristics x_j (AR(1), centred across instruments, shown by the bars with little noise), premia p_j
+    that drift, a market return m and an idiosyncratic shock ε, both symmetric, fat-tailed, with stochastic
+    volatility. As x and p are independent of each other and the rest has mean zero given the past, the conditional
+    expectation of every future return is known exactly: it is the panel's `truth`.
+
+    Equal fields give equal bits on every processor; see `portable`.
+
+    Attributes:
+        seed: Every part has a random stream of its own, so that changing one option does not reshuffle the others.
+        instruments: How many instruments, N.
+        days: How many business days, T, from `start` on.
+        start: The first day; of a month or a year its first.
+        drift: How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `PremiumProcess`.
+        signal: Standard deviation of the expected return of one step, in units of the idiosyncratic one: about the IC
+            of an oracle for one step. 0 is a market without any signal.
+        stable: Share of the premia's mean square that never changes.
+        time_scale: Days: half-life of gradual drift, mean length of an abrupt regime, unit of the recurring periods.
+        half_lives: Days, of the characteristics body, shadow, vwap, range, volume.
+        noise: Standard deviation of what blurs a characteristic (standard deviation 1) in the bars.
+        volatility: Standard deviation of an instrument's own return of one step.
+        market_volatility: Standard deviation of the market's.
+        market_return: Mean return of one step.
+        members: How many names the index holds: the largest by capitalisation.
+        review_every: Days from one review of the index to the next.
+        late_listings: Share of the instruments that are listed after the first day.
+        delistings: Share of the instruments that are delisted before the last day.
+        suspension_rate: Chance that a suspension begins on a day.
+        suspension_length: Its mean number of days.
+        name: For reports.
+
+    Raises:
+        ConfigError: When a value is impossible.
+    """
+
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    instruments: Annotated[int, Ge(2), Le(100_000)] = 120
+    days: Annotated[int, Ge(2), Le(100_000)] = 1800
+    start: str | int = "2012-01-04"
+    drift: Drift = "gradual"
+    signal: Annotated[float, Ge(0), Le(0.5)] = 0.05
+    stable: Fraction = 0.25
+    time_scale: Annotated[float, Ge(2), Le(1e6)] = 250.0
+    half_lives: tuple[HalfLife, HalfLife, HalfLife, HalfLife, HalfLife] = (60.0, 30.0, 20.0, 12.0, 8.0)
+    noise: Annotated[float, Ge(0), Le(10)] = 0.25
+    volatility: Annotated[float, Ge(1e-4), Le(0.05)] = 0.02
+    market_volatility: Annotated[float, Ge(0), Le(0.03)] = 0.011
+    market_return: Annotated[float, Ge(-0.01), Le(0.01)] = 0.0003
+    members: Annotated[int, Ge(1), Le(100_000)] = 80
+    review_every: Annotated[int, Ge(1), Le(100_000)] = 126
+    late_listings: Fraction = 0.1
+    delistings: Fraction = 0.03
+    suspension_rate: Fraction = 0.001
+    suspension_length: Annotated[float, Ge(1), Le(1e4)] = 5.0
+    name: str = "synthetic"
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        check_limits(self, "data")
+        _within("members", self.members, 1, self.instruments)
+        _within("late_listings + delistings", self.late_listings + self.delistings, 0.0, 1.0)
+        self._calendar()
+        object.__setattr__(self, "start", date_text(self.start))
+
+    def inputs(self) -> dict[str, str]:
+        """Return nothing: no file is read."""
+        return {}
+
+    def load(self) -> Panel:
+        """Return the simulated panel, with `truth`; equal fields give equal bits."""
+        streams = self._streams()
+        exposures = self._exposures(streams["exposures"])  # (J, T, N)
+        process = PremiumProcess(self.drift, len(CHARACTERISTICS), self.stable, self.time_scale)
+        premia = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
+        scale = self.signal * self.volatility
+        closes = self._closes(_summed(scale * premia.paid[1:], exposures[:, :-1]), streams)
+        bars = draw_bars(closes, exposures, self.noise, streams["bars"])
+        bars["factor"] = self._factor(streams["factor"])
+        listings = self._listings(streams["listings"])
+        traded = listings.traded
+        fields = {name: np.where(traded, values, np.nan).astype(np.float32) for name, values in bars.items()}
+        seen = last_seen(closes.price, traded)
+        membership = largest_members(seen * closes.shares, listings.listed, self.members, self.review_every)
+        return Panel(
+            calendar=self._calendar(),
+            instruments=tuple(f"SIM{number:05d}" for number in range(self.instruments)),
+            fields=fields,
+            membership=membership,
+            benchmark=Benchmark("SIMINDEX", index_level(seen, membership).astype(np.float32)),
+            truth=Truth(
+                exposures=exposures.astype(np.float32),
+                decay=np.array([half_life_decay(half_life) for half_life in self.half_lives]),
+                premia=scale * premia.expected,
+            ),
+            name=self.name,
+        )
+
+    def _streams(self) -> dict[str, np.random.Generator]:
+        children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
+        return {
+            name: np.random.Generator(np.random.PCG64(child)) for name, child in zip(_STREAMS, children, strict=True)
+        }
+
+    def _calendar(self) -> Calendar:
+        start = period_of(configured_date(self.start, "data.start"))
+        if start.extent is Extent.OPEN:
+            raise ConfigError("The market begins on a day.", where="data.start", got=self.start, expected=ACCEPTED)
+        days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
+        if not period_of(days[-1]).is_one_time:
+            raise ConfigError(
+                "The market would not end before 2262.",
+                where="data.start | data.days",
+                got=f"{self.days} business days from {self.start}",
+                expected="an earlier start, or fewer days",
+            )
+        return Calendar(days)
+
+    def _exposures(self, rng: np.random.Generator) -> Doubles:
+        """Return (J, T, N) characteristics: standard normal AR(1), centred across instruments, which keeps both."""
+        paths = [
+            autoregression(half_life_decay(half_life), rng.standard_normal((self.days, self.instruments)))
+            for half_life in self.half_lives
+        ]
+        exposures = np.stack(paths)
+        exposures -= exposures.mean(axis=2, keepdims=True)
+        exposures *= np.sqrt(self.instruments / (self.instruments - 1.0))
+        return exposures
+
+    def _closes(self, expected: Doubles, streams: dict[str, np.random.Generator]) -> Closes:
+        """Return the closes that follow from (T − 1, N) expected returns beyond the market's."""
+        common, own = self._volatility(streams["volatility"])
+        market = self.market_volatility * common[1:] * _shocks(streams["market"], (self.days - 1, 1))
+        shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
+        rng = streams["instruments"]
+        beta = np.clip(1.0 + 0.2 * rng.standard_normal(self.instruments), 0.4, 1.6)
+        start = 10.0 * portable(np.exp(0.7 * rng.standard_normal(self.instruments)))
+        shares = 1e9 * portable(np.exp(0.8 * rng.standard_normal(self.instruments)))
+        growth = np.ones((self.days, self.instruments))
+        growth[1:] += self.market_return + beta * market + expected + shocks
+        surprise = (growth - 1.0) / np.sqrt(own**2 + (beta * self.market_volatility * common) ** 2)
+        return Closes(price=start * np.cumprod(growth, axis=0), surprise=surprise, volatility=own, shares=shares)
+
+    def _volatility(self, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+        """Return the market's (T, 1) volatility, relative to its mean square, and the instruments' (T, N), absolute."""
+        common = _COMMON * autoregression(half_life_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
+        own = _OWN * autoregression(half_life_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
+        base = _BASE * rng.standard_normal(self.instruments)
+        spread = _COMMON**2 + _OWN**2 + _BASE**2
+        volatility = self.volatility * portable(np.exp(common + own + base - spread))
+        return portable(np.exp(common - _COMMON**2)), np.minimum(volatility, _HIGHEST_VOLATILITY)
+
+    def _factor(self, rng: np.random.Generator) -> Doubles:
+        """Return (T, N) cumulative adjustment: 1 at first, times 1.02 (dividend) or 1.5 (split) about once a year."""
+        shape = (self.days, self.instruments)
+        event = rng.random(shape) < 1.0 / 244.0
+        size = np.where(rng.random(shape) < 0.1, 1.5, 1.02)
+        event[0] = False
+        factor: Doubles = np.cumprod(np.where(event, size, 1.0), axis=0, dtype=np.float64)
+        return factor
+
+    def _listings(self, rng: np.random.Generator) -> Listings:
+        return Listings.draw(
+            (self.days, self.instruments),
+            late=round(self.late_listings * self.instruments),
+            delisted=round(self.delistings * self.instruments),
+            suspension=(self.suspension_rate, self.suspension_length),
+            rng=rng,
+        )
+
+
+def _summed(premia: Doubles, exposures: Doubles) -> Doubles:
+    """Return Σ_j premia[t, j] · exposures[j, t, i], added in the order of j on every machine."""
+    total = np.zeros(exposures.shape[1:])
+    for j, exposure in enumerate(exposures):
+        total += premia[:, j, None] * exposure
+    return total
+
+
+def _shocks(rng: np.random.Generator, shape: tuple[int, int]) -> Doubles:
+    """Return Student-t shocks of variance 1 before a symmetric cut, which keeps their mean at exactly 0."""
+    shocks = rng.standard_t(_FREEDOM, shape) * np.sqrt((_FREEDOM - 2.0) / _FREEDOM)
+    cut: Doubles = np.clip(shocks, -_WIDEST_SHOCK, _WIDEST_SHOCK)
+    return cut
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(
+            "This market cannot be simulated.", where=f"data.{name}", got=value, expected=f"{low:g} … {high:g}"
+        )

@@ -1,0 +1,232 @@
+"""The statistics of a sweep as columns of a table, and as marks for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.evaluation.metrics import METRICS
+from harness.evaluation.significance import BacktestOverfitting, DeflatedSharpe, SubPeriod
+
+LEVEL = 0.05  # of the paired tests
+SIZE = 0.10  # of the confidence set
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of a cell minus that of the reference.
+
+    Attributes:
+        difference: In the unit of the metric's series: per time, not annualised.
+        low, high: Bounds of the paired bootstrap's interval; None where undefined.
+        p_hac, p_bootstrap: Two-sided p-values of no difference: Diebold–Mariano by the cosine estimator, and paired
+            bootstrap.
+        verdict: ``better`` or ``worse`` when both tests reject at 5 %, ``same`` otherwise; ``differs`` where no side is
+            better.
+        times: Times that both have.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_hac: float | None
+    p_bootstrap: float | None
+    verdict: str
+    times: int
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """What is known of one cell.
+
+    Attributes:
+        name: The cell.
+        reference: The cell of its scenario that it is held against; itself where it is one.
+        why_not_comparable: Why it is held against nothing; None for the reference and what can be compared with it.
+        differences: Metric → difference to the reference; empty for the reference.
+        confidence_p: The smallest size at which the confidence set leaves it out; None when it is not in the
+            comparison.
+        in_confidence_set: Whether it may be the best, at 10 %.
+        deflated_sharpe: Of its excess return against the best of all cells by chance; None without a portfolio.
+        years, regimes: Mean of the series behind the ordering metric per year and per volatility regime, with HAC
+            t-values.
+    """
+
+    name: str
+    reference: str
+    why_not_comparable: str | None
+    differences: Mapping[str, Difference]
+    confidence_p: float | None
+    in_confidence_set: bool | None
+    deflated_sharpe: DeflatedSharpe | None
+    years: tuple[SubPeriod, ...]
+    regimes: tuple[SubPeriod, ...]
+
+
+@dataclass(frozen=True)
+class SweepStatistics:
+    """What is known of a sweep.
+
+    Attributes:
+        metric: The metric that orders the table, behind confidence set and stability.
+        references: The cells that the others are held against, one per scenario.
+        rows: One per cell that has run, in their order.
+        trials: Cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried.
+        overfitting: Probability that the best of the comparable portfolios was picked by luck; None without two of
+            them.
+        notes: What could not be computed, and why.
+    """
+
+    metric: str
+    references: tuple[str, ...]
+    rows: tuple[RowStatistics, ...]
+    trials: int
+    overfitting: BacktestOverfitting | None
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """The reference of the first scenario."""
+        return self.references[0]
+
+    def row(self, name: str) -> RowStatistics | None:
+        """Return the statistics of a cell, or None when it did not run."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain data; what is undefined is None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return {"reference": self.reference, **plain}
+
+
+def finite(value: float) -> float | None:
+    """Return a number as it is, and None when it is undefined."""
+    return value if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return finite(value) if isinstance(value, float) else value
+
+
+BETTER, WORSE, IN_SET = "▲", "▼", "●"
+_MARKS = {"better": BETTER, "worse": WORSE}
+_PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
+_BOUNDS, _TEST = ("low", "high"), ("t", "p")
+# Cells without a comparison that are named one by one.
+_NAMED = 3
+
+
+def csv_heads(metrics: Sequence[str]) -> list[str]:
+    """Return the names of the columns: per metric its interval and its difference to the reference, then the rest."""
+    bounds = [f"{metric}_{bound}" for metric in metrics for bound in (*_BOUNDS, *_TEST)]
+    parts = [f"{metric}_vs_reference_{part}" for metric in metrics for part in _PARTS]
+    return [*bounds, *parts, "reference", "confidence_set_p", "in_confidence_set", "deflated_sharpe", "trials"]
+
+
+def csv_values(
+    metrics: Sequence[str],
+    intervals: Mapping[str, Mapping[str, Any]],
+    row: RowStatistics | None,
+    statistics: SweepStatistics | None,
+) -> list[str]:
+    """Return the values of one row under `csv_heads`, every number in full precision, empty where there is none."""
+    bounds = [intervals.get(metric, {}).get(bound) for metric in metrics for bound in (*_BOUNDS, *_TEST)]
+    parts: list[object] = []
+    for metric in metrics:
+        difference = None if row is None else row.differences.get(metric)
+        parts += [None if difference is None else getattr(difference, part) for part in _PARTS]
+    if row is None or statistics is None:
+        return [_text(value) for value in (*bounds, *parts, *[None] * 5)]
+    deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
+    rest = (row.reference, row.confidence_p, row.in_confidence_set, deflated, statistics.trials or None)
+    return [_text(value) for value in (*bounds, *parts, *rest)]
+
+
+def mark(statistics: SweepStatistics | None, name: str, metric: str) -> str:
+    """Return the sign of a metric that differs from the reference's, or nothing."""
+    row = None if statistics is None else statistics.row(name)
+    difference = None if row is None else row.differences.get(metric)
+    return "" if difference is None else _MARKS.get(difference.verdict, "")
+
+
+def name_mark(statistics: SweepStatistics | None, name: str) -> str:
+    """Return the sign of a cell that may be the best, or nothing."""
+    row = None if statistics is None else statistics.row(name)
+    return IN_SET if row is not None and row.in_confidence_set else ""
+
+
+def caption(statistics: SweepStatistics) -> str:
+    """Return what the marks mean, what trying many cells is worth, and what could not be computed."""
+    lines = [
+        f"{BETTER} {WORSE} better, worse than {_references(statistics)}: HAC test and paired bootstrap both reject at "
+        f"{LEVEL:.0%}",
+    ]
+    if any(row.in_confidence_set is not None for row in statistics.rows):
+        heading = METRICS[statistics.metric].heading
+        lines.append(f"{IN_SET} may be the best by {heading}: model confidence set at {1 - SIZE:.0%}")
+    deflated = [row for row in statistics.rows if row.deflated_sharpe is not None]
+    if deflated:
+        best = max(deflated, key=lambda row: _probability(row))
+        lines.append(
+            f"best excess return beats the luckiest of {statistics.trials} worthless ones with probability "
+            f"{_probability(best):.2f} (deflated Sharpe ratio, {best.name})"
+        )
+    if statistics.overfitting is not None:
+        lines.append(f"probability of backtest overfitting {statistics.overfitting.probability:.2f}")
+    others: dict[str, list[str]] = {}
+    for row in statistics.rows:
+        if row.why_not_comparable is not None:
+            others.setdefault(row.why_not_comparable, []).append(row.name)
+    if others:
+        told = (f"{_names(names)} ({reason})" for reason, names in others.items())
+        lines.append(f"not compared: {'; '.join(told)}")
+    return "\n".join([*lines, *statistics.notes])
+
+
+def _references(statistics: SweepStatistics) -> str:
+    """Return the cells that others are held against; one that has nothing beside it is not among them."""
+    used = {row.reference for row in statistics.rows if row.differences}
+    names = [name for name in statistics.references if name in used] or [statistics.reference]
+    return names[0] if len(names) == 1 else f"the reference of its data, label and test range ({'; '.join(names)})"
+
+
+def _names(names: Sequence[str]) -> str:
+    return "; ".join(names) if len(names) <= _NAMED else f"{len(names)} cells"
+
+
+def _probability(row: RowStatistics) -> float:
+    found = row.deflated_sharpe
+    return -1.0 if found is None or found.probability != found.probability else found.probability
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def cell_notes(cells: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return every note once, with the cells that it is of, in the order of the cells.
+
+    Args:
+        cells: Name → notes of every cell that has run.
+    """
+    found: dict[str, list[str]] = {}
+    count = 0
+    for name, notes in cells:
+        count += 1
+        for note in notes:
+            found.setdefault(note, []).append(name)
+    return [f"{_names_cell_notes(names, count)}: {note}" for note, names in found.items()]
+
+
+def _names_cell_notes(names: Sequence[str], count: int) -> str:
+    if len(names) == count > 1:
+        return f"all {count} cells"
+    return "; ".join(names) if len(names) <= _NAMED else f"{len(names)} of {count} cells, first {names[0]}"

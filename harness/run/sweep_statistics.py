@@ -1,0 +1,414 @@
+"""Paired tests, confidence set, deflation and stability over the cells of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.panel import Panel
+from harness.errors import ConfigError, closest
+from harness.evaluation.intervals import ESTIMATES
+from harness.evaluation.metrics import METRIC_DIRECTIONS, METRICS, own_directions
+from harness.evaluation.significance import (
+    BacktestOverfitting,
+    Bootstrap,
+    DeflatedSharpe,
+    ModelConfidenceSet,
+    PairedDifference,
+    SubPeriod,
+    calendar_years,
+    deflated_sharpe_ratio,
+    model_confidence_set,
+    paired_differences,
+    paired_question,
+    probability_of_backtest_overfitting,
+    subperiod_stability,
+    volatility_regimes,
+    why_untested,
+)
+from harness.evaluation.significance.hac import is_constant
+from harness.execution.progress import Observer, Silent
+from harness.run.sweep import CellResult
+from harness.run.sweep_columns import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
+from harness.snapshots.evidence import DailySeries, Evidence, estimates_of, overlap_of
+from harness.snapshots.snapshot import Snapshot
+from harness.store.artifacts import ArtifactStore, canonical_json
+
+Doubles = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
+_SERIES = "series.parquet"
+_RANGE = "test range"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One cell that has run.
+
+    Attributes:
+        name: The swept values.
+        snapshot: Its record.
+        series: Its daily series.
+        regimes: (S,) volatility regime of the market at each time of the series; None when the market is not at hand.
+    """
+
+    name: str
+    snapshot: Snapshot
+    series: DailySeries
+    regimes: npt.NDArray[np.str_] | None = None
+
+    def at(self, name: str, times: Times) -> Doubles:
+        """Return (T,) a series at some of its times."""
+        rows = np.searchsorted(self.series.times, times)
+        return self.series.values[name][rows]
+
+    def why_not_comparable(self, other: Candidate) -> str | None:
+        """Return why a metric of this cell cannot be held against that of another, or None."""
+        if not np.intersect1d(self.series.times, other.series.times).size:
+            differs = [what for what in self.scenario if what != _RANGE and self.scenario[what] != other.scenario[what]]
+            return f"another {' and another '.join(differs)}" if differs else "no test time in common"
+        differs = [what for what in self.scenario if self.scenario[what] != other.scenario[what]]
+        return f"another {' and another '.join(differs)}" if differs else None
+
+    @property
+    def scenario(self) -> dict[str, object]:
+        """What two cells have in common whose metrics answer the same question about the same times."""
+        times = self.series.times
+        ends = [str(times[at]) for at in (0, -1)] if times.size else []
+        return {**_question(self.snapshot.identity), _RANGE: ends}
+
+
+def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[Candidate, ...]:
+    """Return the cells that have run, with their series and, where the panel is in the store, its regimes."""
+    regimes: dict[str, tuple[Times, npt.NDArray[np.str_]] | None] = {}
+    found = []
+    for ended in results:
+        if ended.result is None:
+            continue
+        snapshot = ended.result.snapshot
+        path = ended.result.folder / _SERIES
+        if not path.is_file():
+            continue
+        fingerprint = str(snapshot.identity.get("data", {}).get("fingerprint", ""))
+        if not with_regimes:
+            regimes[fingerprint] = None
+        if fingerprint not in regimes:
+            panel = Evidence(ArtifactStore(Path(ended.result.config.output.store))).panel(fingerprint)
+            regimes[fingerprint] = None if panel is None else market_regimes(panel)
+        series = DailySeries.read(path)
+        found.append(Candidate(ended.cell.name, snapshot, series, regimes_at(regimes[fingerprint], series.times)))
+    return tuple(found)
+
+
+def market_regimes(panel: Panel) -> tuple[Times, npt.NDArray[np.str_]]:
+    """Return the times of a panel and the volatility regime of its market at each, from what is known by then.
+
+    The market is the panel's benchmark, or, where it has none, the mean return of the members.
+    """
+    price = np.asarray(panel.fields[panel.price_field], dtype=np.float64)
+    if panel.benchmark is not None:
+        close = np.asarray(panel.benchmark.close, dtype=np.float64)
+        returns = np.full(close.size, np.nan)
+        returns[1:] = close[1:] / close[:-1] - 1.0
+    else:
+        changes = price[1:] / price[:-1] - 1.0
+        counted = np.asarray(panel.membership[1:]) & np.isfinite(changes)
+        total, count = np.where(counted, changes, 0.0).sum(axis=1), counted.sum(axis=1)
+        returns = np.full(price.shape[0], np.nan)
+        returns[1:] = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
+    return panel.calendar.times, volatility_regimes(returns)
+
+
+def regimes_at(regimes: tuple[Times, npt.NDArray[np.str_]] | None, times: Times) -> npt.NDArray[np.str_] | None:
+    """Return (S,) the regime at each of the `times`; None when one of them is not on the market's calendar."""
+    if regimes is None or not np.isin(times, regimes[0]).all():
+        return None
+    return regimes[1][np.searchsorted(regimes[0], times)]
+
+
+def common_times(candidates: Sequence[Candidate]) -> Times:
+    """Return (T,) the times that the series of all candidates have, in order."""
+    times = candidates[0].series.times
+    for other in candidates[1:]:
+        times = np.intersect1d(times, other.series.times)
+    return times
+
+
+def _question(identity: Mapping[str, Any]) -> dict[str, object]:
+    """Return what makes the metrics of two cells answers to the same question."""
+    config = identity.get("config", {})
+    return {
+        "data set": identity.get("data", {}).get("fingerprint"),
+        "label": (identity.get("look_ahead"), config.get("label")),
+        "definition of the metrics": config.get("evaluation", {}).get("signal"),
+    }
+
+
+RULE = "the first cell with adaptation=rolling_retrain, or else the first"
+_PLAIN = "RollingRetrain"
+
+
+def by_scenario(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the cells grouped by data, label, definition of the metrics and test range, in the order of the cells.
+
+    Only cells of one scenario can be compared: their numbers answer the same question about the same times.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(canonical_json(candidate.scenario), []).append(candidate)
+    return list(groups.values())
+
+
+def references(candidates: Sequence[Candidate], asked: Sequence[str] = ()) -> tuple[Candidate, ...]:
+    """Return the reference of each scenario, in the order of the cells but for those asked for, which come first.
+
+    Args:
+        candidates: The cells that have run, in the order of the sweep.
+        asked: Names of cells that shall be references, the most wanted first.
+    """
+    found = [reference_of(members, asked) for members in by_scenario(candidates)]
+    order = {name: at for at, name in reversed(list(enumerate(asked)))}
+    return tuple(sorted(found, key=lambda reference: order.get(reference.name, len(order))))
+
+
+def reference_of(members: Sequence[Candidate], asked: Sequence[str] = ()) -> Candidate:
+    """Return the reference of one scenario: the first asked for, or plain rolling retrain, or the first cell."""
+    named = {member.name: member for member in reversed(members)}
+    wanted = [named[name] for name in asked if name in named]
+    plain = [member for member in members if _is_plain(member)]
+    return (wanted or plain or list(members))[0]
+
+
+def _is_plain(candidate: Candidate) -> bool:
+    adaptation = candidate.snapshot.identity.get("config", {}).get("adaptation") or {}
+    return str(adaptation.get("_target_", "")).rpartition(".")[2] == _PLAIN
+
+
+_STAGE = "statistics"
+_RETURNS = "excess_return"
+_BLOCKS = 16
+_MOST = 200  # cells of a confidence set: its memory grows with their square
+
+
+def sweep_statistics(
+    candidates: Sequence[Candidate],
+    *,
+    metric: str,
+    reference: str | Sequence[str] | None = None,
+    bootstrap: Bootstrap | None = None,
+    observer: Observer | None = None,
+) -> SweepStatistics | None:
+    """Return the statistics of a sweep, or None when fewer than two cells have run.
+
+    Two seeds of the same cell are told apart in 5 % of all sweeps; of many cells some differ by chance, which is what
+    the confidence set allows for and the marks do not.
+
+    Args:
+        candidates: The cells that have run.
+        metric: The metric that orders the table.
+        reference: Name of the cell that those of its scenario are held against, or several names, the most wanted first
+            and those of no cell left out. Every scenario without one has `harness.run.sweep_statistics.RULE`.
+        bootstrap: How to resample; the default has seed 0.
+        observer: Told of the stage ``statistics``: the confidence set, then every cell.
+
+    Raises:
+        ConfigError: When no cell that has run has the reference's name.
+    """
+    if len(candidates) < 2:
+        return None
+    asked = () if reference is None else (reference,) if isinstance(reference, str) else tuple(reference)
+    if isinstance(reference, str):
+        check_reference(reference, [c.name for c in candidates])
+    bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
+    observer.start(_STAGE, 1 + len(candidates))
+    bases, deflated = references(candidates, asked), _deflated(candidates)
+    notes: list[str] = []
+    observer.advance(_STAGE)
+    found: dict[str, RowStatistics] = {}
+    overfitting = None
+    for members in by_scenario(candidates):
+        base = reference_of(members, asked)
+        alone = len(members) == 1 and base is not bases[0]
+        confidence = None if alone else _confidence_set(members, metric, bootstrap, notes)
+        if base is bases[0]:
+            overfitting = _overfitting(members, notes)
+        for c in members:
+            differences = {} if c is base else differences_to(base, c, bootstrap)
+            reason = c.why_not_comparable(bases[0]) if alone else None
+            found[c.name] = _row(c, base.name, metric, reason, differences, confidence, deflated)
+            observer.advance(_STAGE)
+    observer.finish(_STAGE)
+    rows = tuple(found[c.name] for c in candidates)
+    names = tuple(base.name for base in bases)
+    return SweepStatistics(metric, names, rows, len(deflated), overfitting, tuple(notes))
+
+
+def _row(
+    candidate: Candidate,
+    reference: str,
+    metric: str,
+    reason: str | None,
+    differences: dict[str, Difference],
+    confidence: ModelConfidenceSet | None,
+    deflated: dict[str, DeflatedSharpe],
+) -> RowStatistics:
+    name, regimes = candidate.name, candidate.regimes
+    p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
+    return RowStatistics(
+        name=name,
+        reference=reference,
+        why_not_comparable=reason,
+        differences=differences,
+        confidence_p=p_values.get(name),
+        in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
+        deflated_sharpe=deflated.get(name),
+        years=_stability(candidate, metric, calendar_years(candidate.series.times)),
+        regimes=() if regimes is None else _stability(candidate, metric, regimes),
+    )
+
+
+def statistics_of(
+    results: Sequence[CellResult], metric: str, reference: str | None = None, observer: Observer | None = None
+) -> SweepStatistics | None:
+    """Return the statistics of the cells that have run, resampled as the first of them was evaluated.
+
+    None when fewer than two have run, or their evaluation has no statistics (``evaluation.significance: null``).
+    """
+    done = [ended.result for ended in results if ended.result is not None]
+    if len(done) < 2 or done[0].config.evaluation.significance is None:
+        return None
+    candidates = candidates_of(results)
+    bootstrap = done[0].config.evaluation.significance
+    has_run = reference is None or reference in {c.name for c in candidates}
+    found = sweep_statistics(
+        candidates, metric=metric, reference=reference if has_run else None, bootstrap=bootstrap, observer=observer
+    )
+    if found is None or has_run:
+        return found
+    return replace(found, notes=(f"{reference} did not run: {found.reference} stands in for it", *found.notes))
+
+
+def differences_to(
+    reference: Candidate, candidate: Candidate, bootstrap: Bootstrap | None = None
+) -> dict[str, Difference]:
+    """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
+    times = common_times([reference, candidate])
+    identity = candidate.snapshot.identity
+    directions = {**METRIC_DIRECTIONS, **own_directions(identity)}
+    questions = {}
+    for name, estimate in estimates_of(identity).items():
+        series = estimate.series
+        if estimate.statistic == "drawdown" or any(series not in c.series.values for c in (reference, candidate)):
+            continue
+        sides = (candidate.at(series, times), reference.at(series, times))
+        questions[name] = paired_question(*sides, estimate.statistic, look_ahead=overlap_of(identity, estimate))
+    answers = paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
+    return {
+        name: _difference(tested, directions[name], int(times.size))
+        for name, tested in zip(questions, answers, strict=True)
+    }
+
+
+def _difference(tested: PairedDifference, direction: str, times: int) -> Difference:
+    p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
+    return Difference(
+        difference=tested.estimate,
+        low=finite(tested.bootstrap.low),
+        high=finite(tested.bootstrap.high),
+        p_hac=p_hac,
+        p_bootstrap=p_bootstrap,
+        verdict=_verdict(direction, tested.estimate, p_hac, p_bootstrap),
+        times=times,
+    )
+
+
+def _verdict(direction: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:
+    if p_hac is None or p_bootstrap is None or max(p_hac, p_bootstrap) > LEVEL:
+        return "same"
+    if direction == "none":
+        return "differs"
+    return "better" if (difference > 0) == (direction == "higher") else "worse"
+
+
+def check_reference(name: str | None, names: Sequence[str]) -> None:
+    """Refuse a reference that is the name of no cell.
+
+    Raises:
+        ConfigError: Names the cells that there are.
+    """
+    if name is not None and name not in names:
+        raise ConfigError(
+            "No cell has this name.",
+            where="--reference",
+            got=name,
+            expected="; ".join(names),
+            hint=closest(name, names),
+        )
+
+
+def _confidence_set(
+    compared: Sequence[Candidate], metric: str, bootstrap: Bootstrap, notes: list[str]
+) -> ModelConfidenceSet | None:
+    estimate = ESTIMATES.get(metric)
+    direction = METRIC_DIRECTIONS.get(metric, "none")
+    if estimate is None or direction == "none":
+        notes.append(f"no confidence set: no side of {METRICS[metric].heading} is better")
+        return None
+    having = [c for c in compared if estimate.series in c.series.values]
+    if not 2 <= len(having) <= _MOST:
+        notes.append(f"no confidence set: {len(having)} comparable cells, where 2 to {_MOST} are needed")
+        return None
+    times = common_times(having)
+    if not times.size:
+        notes.append("no confidence set: no test time that all cells have")
+        return None
+    sign = -1.0 if direction == "higher" else 1.0
+    losses = np.stack([sign * c.at(estimate.series, times) for c in having], axis=1)  # (T, M)
+    names = tuple(c.name for c in having)
+    overlap = overlap_of(having[0].snapshot.identity, estimate)
+    found = model_confidence_set(losses, names, SIZE, bootstrap=bootstrap, look_ahead=overlap)
+    if all(math.isnan(p) for p in found.p_values):
+        notes.append(f"no confidence set, and no marks by {metric}: {why_untested(found.count, overlap)}")
+        return None
+    return found
+
+
+def _deflated(candidates: Sequence[Candidate]) -> dict[str, DeflatedSharpe]:
+    returns = {c.name: c.series.values[_RETURNS] for c in candidates if _RETURNS in c.series.values}
+    sharpes = np.array([_sharpe(r) for r in returns.values()])
+    if np.isfinite(sharpes).sum() < 2:
+        return {}
+    return {name: deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
+
+
+def _sharpe(returns: Doubles) -> float:
+    defined = returns[~np.isnan(returns)]
+    if defined.size < 2 or is_constant(defined, float(np.abs(defined).max())):
+        return float("nan")
+    return float(defined.mean() / defined.std(ddof=1))
+
+
+def _overfitting(compared: Sequence[Candidate], notes: list[str]) -> BacktestOverfitting | None:
+    having = [c for c in compared if _RETURNS in c.series.values]
+    if len(having) < 2:
+        return None
+    times = common_times(having)
+    returns = np.stack([c.at(_RETURNS, times) for c in having], axis=1)
+    defined = int((~np.isnan(returns).any(axis=1)).sum())
+    if defined < 2 * _BLOCKS:
+        notes.append(f"no probability of overfitting: {defined} periods are too few for {_BLOCKS} blocks")
+        return None
+    return probability_of_backtest_overfitting(returns, _BLOCKS)
+
+
+def _stability(candidate: Candidate, metric: str, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
+    estimate = ESTIMATES.get(metric)
+    if estimate is None or estimate.series not in candidate.series.values:
+        return ()
+    overlap = overlap_of(candidate.snapshot.identity, estimate)
+    return subperiod_stability(candidate.series.values[estimate.series], labels, look_ahead=overlap)

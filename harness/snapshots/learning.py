@@ -1,0 +1,103 @@
+"""Tolerances learned from what the seed alone moves."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.config.tolerances import Exact, Learned, Tolerance, Tolerances
+from harness.errors import SnapshotError
+from harness.snapshots.comparison import differences, metric_leaves
+from harness.snapshots.snapshot import Snapshot, identity_digest
+from harness.snapshots.verdicts import is_number
+
+FALSE_ALARM = 0.01
+_REPEATED = ("per_window", "per_year")
+
+
+def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tolerances:
+    """Return a tolerance per metric from the standard deviation over runs that differ in nothing but their seeds.
+
+    Windows share one tolerance per metric, that of the most variable window, and so do years; the cases of a suite
+    share that of the most variable case. A metric that is undefined in every run gets none, and neither does what is
+    not a number; the default is exact.
+
+    Args:
+        snapshots: k ≥ 2 runs of each case, one per seed.
+        factor: How many standard deviations are allowed. None: so many that two runs that differ in their seeds only
+            are told apart with probability `FALSE_ALARM` per metric, were it normal: t(1 − FALSE_ALARM / 2; k − 1) ·
+            √2.
+
+    Raises:
+        SnapshotError: When there are too few runs, they differ in more than seeds, or a metric is undefined in some of
+            them only.
+    """
+    if not snapshots:
+        raise SnapshotError("A spread needs at least two runs.", where="learn", got=0, expected="≥ 2")
+    cases: dict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        cases[f"{snapshot.suite}/{snapshot.case}"].append(snapshot)
+    spread: dict[str, float] = defaultdict(float)
+    for name, runs in cases.items():
+        _check_runs(runs, name)
+        for path, values in _by_path(runs).items():
+            pattern = _pattern(path)
+            spread[pattern] = max(spread[pattern], _deviation(values))
+    allowed = _factor(min(map(len, cases.values()))) if factor is None else factor
+    rules: tuple[tuple[str, Tolerance], ...] = tuple((p, Learned(s, allowed)) for p, s in sorted(spread.items()))
+    return Tolerances(rules, Exact())
+
+
+def _check_runs(snapshots: Sequence[Snapshot], case: str) -> None:
+    if len(snapshots) < 2:
+        raise SnapshotError("A spread needs at least two runs.", where=case, got=len(snapshots), expected="≥ 2")
+    first, *others = snapshots
+    for other in others:
+        found = differences(first.identity, other.identity)
+        wrong = [str(d) for d in found if not d.path.rpartition(".")[2].endswith("seed")]
+        if wrong:
+            raise SnapshotError(
+                "The runs differ in more than their seeds, so their spread says nothing about chance.",
+                where=case,
+                got="; ".join(wrong[:3]),
+                expected="the same identity but for keys that end in `seed`",
+            )
+    if len({identity_digest(snapshot.identity) for snapshot in snapshots}) < len(snapshots):
+        raise SnapshotError("The same seed was run twice.", where=case, expected="one run per seed")
+
+
+def _by_path(snapshots: Sequence[Snapshot]) -> dict[str, list[float]]:
+    leaves = [metric_leaves(snapshot.metrics) for snapshot in snapshots]
+    found = {}
+    for path in leaves[0]:
+        values = [leaf.get(path) for leaf in leaves]
+        numbers = [v for v in values if is_number(v)]
+        if len(numbers) == len(values):
+            found[path] = numbers
+        elif numbers:
+            raise SnapshotError(
+                "A metric is undefined in some of the runs, so its spread is unknown.",
+                where=path,
+                got=f"{len(numbers)} of {len(values)} runs",
+                hint="choose a longer test range, or leave the metric out",
+            )
+    return found
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Equal values have no spread at all, whatever their mean rounds to."""
+    return float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
+
+
+def _pattern(path: str) -> str:
+    section, _, rest = path.partition(".")
+    return f"{section}.*.{rest.partition('.')[2]}" if section in _REPEATED else path
+
+
+def _factor(runs: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(1.0 - FALSE_ALARM / 2.0, runs - 1)) * math.sqrt(2.0)

@@ -1,0 +1,212 @@
+"""The closed set of verdicts, the records that carry them, and the exit codes that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Literal, TypeGuard
+
+ABSENT = "(absent)"
+
+Direction = Literal["higher", "lower", "none"]
+Scalar = float | int | str | bool | None
+
+
+class Verdict(Enum):
+    """What became of a metric, or of a case: the worst of its metrics. In order from harmless to bad.
+
+    Only a case is skipped, never a metric: it was not run, and says why.
+    """
+
+    SAME = "same"
+    WITHIN_TOLERANCE = "within tolerance"
+    IMPROVED = "improved"
+    SKIPPED = "skipped"
+    NEW = "new"
+    INCONCLUSIVE = "inconclusive"
+    WORSENED = "worsened"
+    MISSING = "missing"
+    INCOMPARABLE = "incomparable"
+
+    @property
+    def severity(self) -> int:
+        """Position in the order from harmless to bad."""
+        return list(Verdict).index(self)
+
+    @property
+    def is_finding(self) -> bool:
+        """True for everything that a person should look at."""
+        return self not in (Verdict.SAME, Verdict.WITHIN_TOLERANCE)
+
+
+class Basis(Enum):
+    """Which rule was applied to the numbers."""
+
+    EXACT = "exact"
+    TOLERANCE = "tolerance"
+    NONE = "none"
+
+
+class Problem(Enum):
+    """Why a case could not be compared at all."""
+
+    NO_BASELINE = "no baseline"
+    ORPHANED = "orphaned baseline"
+    DAMAGED = "damaged baseline"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    LEAK = "leak"
+    SKIPPED = "skipped"
+
+
+class ExitCode(IntEnum):
+    """What a command returns."""
+
+    FINE = 0
+    REGRESSION = 1
+    USER_ERROR = 2
+    NOT_COMPARABLE = 3
+
+
+_VERDICT_OF_PROBLEM = MappingProxyType(
+    {Problem.NO_BASELINE: Verdict.NEW, Problem.SKIPPED: Verdict.SKIPPED, Problem.LEAK: Verdict.INCOMPARABLE}
+)
+_EXIT_OF_PROBLEM = MappingProxyType(
+    {
+        Problem.FAILED: ExitCode.USER_ERROR,
+        Problem.DAMAGED: ExitCode.USER_ERROR,
+        Problem.SKIPPED: ExitCode.FINE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class MetricVerdict:
+    """The verdict on one number, or one text, of the metrics.
+
+    Attributes:
+        path: Where it stands: ``overall.IC``, ``per_year.2017.IC``, ``per_window.3.rank_IC``, ``predictions``.
+        verdict: What became of it.
+        baseline, candidate: The two values; None is undefined, `ABSENT` is not there at all.
+        tolerance: The rule that was applied, in words.
+        reason: One clause for people.
+        p_value: Of the paired test of the difference, when there was one.
+    """
+
+    path: str
+    verdict: Verdict
+    baseline: Scalar
+    candidate: Scalar
+    tolerance: str
+    reason: str
+    p_value: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Candidate minus baseline; None unless both are numbers."""
+        if not is_number(self.baseline) or not is_number(self.candidate):
+            return None
+        return float(self.candidate) - float(self.baseline)
+
+
+@dataclass(frozen=True)
+class IdentityDifference:
+    """One key in which two identities, or two environments, differ.
+
+    Attributes:
+        path: Dotted, such as ``config.model.alpha``.
+        baseline, candidate: The two values; `ABSENT` where one side lacks the key.
+    """
+
+    path: str
+    baseline: object
+    candidate: object
+
+    def __str__(self) -> str:
+        """Return the key and both values."""
+        return f"{self.path}: {_shown(self.baseline)} → {_shown(self.candidate)}"
+
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """The verdict on one case.
+
+    Attributes:
+        suite, case: What was compared.
+        baseline, candidate: The two sides in words: a version, a file, a run.
+        basis: Which rule was applied: equal bits for the same code and environment, tolerances for another.
+        basis_reason: Why that rule: what is equal, or what differs.
+        metrics: One verdict per number, in the order of the paths.
+        identity: The keys in which the identities differ; empty unless incomparable.
+        data: Which instruments, dates and values differ, where the data do and both panels are at hand.
+        problem, detail: Why there was nothing to compare, if so.
+        seconds: Wall time of the candidate's run.
+    """
+
+    suite: str
+    case: str
+    baseline: str | None
+    candidate: str | None
+    basis: Basis
+    basis_reason: str
+    metrics: tuple[MetricVerdict, ...] = ()
+    identity: tuple[IdentityDifference, ...] = ()
+    data: tuple[str, ...] = ()
+    problem: Problem | None = None
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all."""
+        if self.problem is not None:
+            return _VERDICT_OF_PROBLEM.get(self.problem, Verdict.MISSING)
+        if self.identity:
+            return Verdict.INCOMPARABLE
+        return max((m.verdict for m in self.metrics), key=lambda v: v.severity, default=Verdict.SAME)
+
+    def only(self, prefix: str) -> CaseVerdict:
+        """Return the verdict with the metrics alone whose path starts with `prefix`."""
+        return replace(self, metrics=tuple(m for m in self.metrics if m.path.startswith(prefix)))
+
+    @property
+    def findings(self) -> tuple[MetricVerdict, ...]:
+        """The metrics that a person should look at, worst first."""
+        found = [m for m in self.metrics if m.verdict.is_finding]
+        return tuple(sorted(found, key=lambda m: -m.verdict.severity))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 fine, 1 regression, 2 a user's mistake, 3 not comparable.
+
+        The same code in the same environment must give the same bits: there even an improvement is a regression,
+        because it came from nowhere.
+        """
+        if self.problem is not None:
+            return _EXIT_OF_PROBLEM.get(self.problem, ExitCode.REGRESSION)
+        if self.verdict is Verdict.INCOMPARABLE:
+            return ExitCode.NOT_COMPARABLE
+        if self.verdict in (Verdict.WORSENED, Verdict.MISSING):
+            return ExitCode.REGRESSION
+        if self.basis is Basis.EXACT and self.verdict is not Verdict.SAME:
+            return ExitCode.REGRESSION
+        return ExitCode.FINE
+
+
+def worst_exit_code(verdicts: Iterable[CaseVerdict]) -> ExitCode:
+    """Return the highest exit code of several cases; 0 for none, 3 when all were skipped: nothing was compared."""
+    found = tuple(verdicts)
+    if found and all(v.problem is Problem.SKIPPED for v in found):
+        return ExitCode.NOT_COMPARABLE
+    return max((v.exit_code for v in found), default=ExitCode.FINE)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a metric's value is a number; truth values are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, str) else repr(value)
