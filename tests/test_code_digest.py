@@ -321,7 +321,8 @@ def test_a_module_that_was_edited_after_a_notebook_imported_it_is_noticed(
 
 def test_nothing_is_imported_to_find_out(project: Path) -> None:
     write(project, my_model="import my_helper\n", my_helper="import sklearn.linear_model\nimport torch.nn\n")
-    code = "import sys; from harness.store.code_digest import code_digest; code_digest('my_model', 'harness.run.experiment');"
+    code = "import sys; from harness.store.code_digest import code_digest;"
+    code += "code_digest('my_model', 'harness.run.experiment');"
     code += "print(sorted({'my_model', 'my_helper', 'sklearn', 'torch', 'harness.run.experiment'} & set(sys.modules)))"
     command = [sys.executable, "-W", "error", "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(project)}

@@ -289,7 +289,7 @@ def test_a_study_is_not_continued_on_other_data_code_or_settings(
     monkeypatch.setitem(EDITION, "number", 1)
 
     def edit_model() -> None:
-        model.write_text(model.read_text() + "# better\n")
+        model.write_text(model.read_text() + "BETTER = True\n")
         importlib.reload(sys.modules["my_own_model"])  # a process runs and counts what it has loaded, not the file
 
     for change, words in (

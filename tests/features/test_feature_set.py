@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from harness.config.instantiate import locate
 from harness.errors import ConfigError, LookAheadError
 from harness.features.feature_set import Alpha158, Alpha360, Expressions, FeatureSet
 from harness.features.label import ForwardReturn
@@ -99,14 +99,13 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 @pytest.mark.parametrize("path", sorted((CONF / "features").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_feature_configuration_can_be_used(path: Path) -> None:
     keys = yaml.safe_load(path.read_text(encoding="utf-8"))
-    module, name = keys.pop("_target_").rsplit(".", 1)
-    family = getattr(importlib.import_module(module), name)
+    family = locate(keys.pop("_target_"), str(path))
     assert set(keys) == set(family.__dataclass_fields__)
     assert len(TypeAdapter(family).validate_python(keys).feature_set()) >= 5
 
 
 def test_the_label_configuration_can_be_used() -> None:
     keys = yaml.safe_load((CONF / "label" / "forward_return.yaml").read_text(encoding="utf-8"))
-    assert keys.pop("_target_") == f"{ForwardReturn.__module__}.ForwardReturn"
+    assert locate(keys.pop("_target_"), "label") is ForwardReturn
     assert set(keys) == set(ForwardReturn.__dataclass_fields__)
     assert TypeAdapter(ForwardReturn).validate_python(keys).look_ahead == keys["horizon"] + 1
