@@ -112,8 +112,7 @@ def intervals(
 ) -> dict[str, Record]:
     """Return the interval of every overall metric that follows from a series.
 
-    Means and ratios have the symmetric studentised interval of `harness.evaluation.significance.bootstrap_interval`, drawdowns the
-    percentiles of resampled paths. A user's own metric is the mean of its series, which depend on each other like the
+    Means and ratios have the symmetric studentised interval of `bootstrap_interval`, drawdowns the percentiles of resampled paths. A user's own metric is the mean of its series, which depend on each other like the
     labels. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard
     deviation of logarithms, has no interval.
 
@@ -161,7 +160,7 @@ def _in_unit(interval: Interval, estimate: Estimate, judged: Judged, periods: in
 
 
 def _is_compounded(estimate: Estimate) -> bool:
-    """Whether the metric is a `harness.evaluation.portfolio.risk_analysis` of returns; cost and turnover are plain means."""
+    """Whether the metric is a `risk_analysis` of returns; cost and turnover are plain means."""
     return estimate.series.startswith("excess_return") or estimate.series in ("portfolio_return", "benchmark_return")
 
 
