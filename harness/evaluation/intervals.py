@@ -112,9 +112,10 @@ def intervals(
 ) -> dict[str, Record]:
     """Return the interval of every overall metric that follows from a series.
 
-    Means and ratios have the symmetric studentised interval of `bootstrap_interval`, drawdowns the percentiles of resampled paths. A user's own metric is the mean of its series, which depend on each other like the
-    labels. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard
-    deviation of logarithms, has no interval.
+    Means and ratios have the symmetric studentised interval of `bootstrap_interval`, drawdowns the percentiles of
+    resampled paths. A user's own metric is the mean of its series, which depend on each other like the labels.
+    Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a standard deviation
+    of logarithms, has no interval.
 
     Args:
         evaluation: Metrics and series.

@@ -41,8 +41,8 @@ class PortfolioResult:
         shares: (S, N) float64 adjusted shares held at the close; without written-down ones.
         notes: What a reader must know beside the numbers, with counts.
 
-    After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost or
-    turnover: they are NaN, not zero.
+    After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost
+    or turnover: they are NaN, not zero.
     """
 
     calendar: Calendar
