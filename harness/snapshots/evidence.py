@@ -72,7 +72,7 @@ class Evidence:
     def panel(self, fingerprint: str) -> Panel | None:
         """Return the panel with a fingerprint, or None when the store does not hold it."""
         for folder in self.store.results("panel"):
-            path = folder / "panel.json"
+            path = folder / "record.json"
             text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
             if fingerprint in text and is_intact(folder):
                 return load_panel(folder)

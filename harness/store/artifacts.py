@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 from harness.errors import ArtifactError, HarnessError, removed_current_folder
 from harness.errors.redaction import redacted
 from harness.store.code_digest import check_code_unchanged
+from harness.store.codec import plain
 from harness.store.files import flush, scratch_folder
 from harness.store.fingerprint import fingerprint_file
 from harness.store.locks import Lease, lease_of, only_maker
@@ -56,14 +57,14 @@ def remove_folder(folder: Path) -> None:
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
-    """Return JSON with sorted keys, shortest round-trip floats, no NaN, and a newline at the end.
+    """Return JSON with sorted keys, shortest round-trip floats, no NaN, records as mappings, a newline at the end.
 
     Raises:
         ValueError: For NaN or infinity: undefined numbers are null, decided by whoever made them.
     """
     separators = (",", ": ") if indent is not None else (",", ":")
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
-    return text + "\n"
+    options: dict[str, Any] = {"sort_keys": True, "ensure_ascii": False, "allow_nan": False, "separators": separators}
+    return json.dumps(value, default=plain, indent=indent, **options) + "\n"
 
 
 @dataclass(frozen=True)
