@@ -20,6 +20,7 @@ from harness.execution.progress import Observer
 from harness.samples.gram import GramBlocks, NormalEquations
 from harness.samples.table import Artefact, AsOfView
 from harness.samples.windows import Segment, Window
+from harness.store.codec import load, save
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -223,6 +224,11 @@ class Stored(Generic[Value]):
     make: Callable[[], Value]
     save: Callable[[Value, Path], None]
     load: Callable[[Path], Value]
+
+    @classmethod
+    def record(cls, make: Callable[[], Value], kind: type[Value], *, mapped: bool = False) -> Stored[Value]:
+        """Return how a value of type `kind` becomes files by `harness.store.codec`."""
+        return cls(make, lambda value, folder: save(folder, value), lambda folder: load(folder, kind, mapped=mapped))
 
 
 class Stash(Protocol):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import numba
@@ -12,9 +10,8 @@ import numba
 from baselines.adaptation.ddgda.gbdt import GbdtParameters, fit_booster, important_features
 from baselines.adaptation.ddgda.proxy import known_rows
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import Artefact, AsOfView, artefact_of
+from harness.samples.table import Artefact, AsOfView
 from harness.samples.windows import Segment
-from harness.store.artifacts import canonical_json
 
 
 @dataclass(frozen=True)
@@ -59,18 +56,6 @@ class Chosen:
 
     choice: Choice
     learned: Artefact
-
-    def save(self, folder: Path) -> None:
-        """Write it as JSON into an existing folder."""
-        record = {"choice": asdict(self.choice), "learned": asdict(self.learned)}
-        (folder / "chosen.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
-
-    @staticmethod
-    def load(folder: Path) -> Chosen:
-        """Read what `save` wrote."""
-        record = json.loads((folder / "chosen.json").read_text(encoding="utf-8"))
-        made = record["choice"]
-        return Chosen(Choice(made["decision"], tuple(made["names"]), made["used"]), artefact_of(record["learned"]))
 
 
 def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, choose_features
 from baselines.adaptation.ddgda.gbdt import gbdt_similarity
@@ -18,9 +15,9 @@ from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import History, Piece, Stored
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import Artefact, SampleTable, artefact_of
+from harness.samples.table import Artefact, SampleTable
 from harness.samples.windows import Segment
-from harness.store.artifacts import canonical_json
+from harness.store import codec
 from harness.store.records import describe
 
 
@@ -108,7 +105,7 @@ def _chosen(decision: int, period: Segment, recipe: ProxyRecipe, history: Histor
         "rule": describe(recipe.choice),
         "seed": recipe.seed,
     }
-    return history.stash("feature_choice", parts, Stored(make, Chosen.save, Chosen.load))
+    return history.stash("feature_choice", parts, Stored.record(make, Chosen))
 
 
 def _shared(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> SharedSimilarity:
@@ -134,24 +131,12 @@ def _stored(turn: Turn, recipe: ProxyRecipe, history: History) -> Stored[ProxyDa
     """Return how proxy data become files: what took long to learn; the table follows from it in a second."""
 
     def save(data: ProxyData, folder: Path) -> None:
-        found = data.similarity
-        record = {
-            "names": list(data.choice.names),
-            "used": data.choice.used,
-            "start": found.start,
-            "step": found.step,
-            "learned": [asdict(artefact) for artefact in data.learned],
-        }
-        (folder / "choice.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
-        np.save(folder / "similarity.npy", found.values, allow_pickle=False)
+        codec.save(folder, (data.choice, data.similarity, data.learned))
 
     def load(folder: Path) -> ProxyData:
-        record = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
-        values = np.load(folder / "similarity.npy", allow_pickle=False)
-        choice = Choice(turn.decision, tuple(record["names"]), record["used"])
+        choice, similarity, learned = codec.load(folder, tuple[Choice, Similarity, tuple[Artefact, ...]], mapped=False)
         table, blocks, _ = _proxy_table(choice, turn.decision, turn.period, turn.last, recipe, history)
-        similarity = Similarity(record["start"], record["step"], table.look_ahead, values)
-        return ProxyData(choice, table, blocks, similarity, tuple(artefact_of(a) for a in record["learned"]))
+        return ProxyData(choice, table, blocks, similarity, learned)
 
     return Stored(lambda: prepare(turn.decision, turn.period, turn.last, recipe, history), save, load)
 

@@ -19,8 +19,10 @@ from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError
-from harness.samples.table import artefact_of
+from harness.samples.table import Artefact
 from harness.samples.windows import Segment, Window
+from harness.store.artifacts import canonical_json
+from harness.store.codec import from_plain
 
 SCHEMA_VERSION = 2
 
@@ -39,8 +41,7 @@ def save(fitted: FittedDDGDA, folder: Path) -> None:
     np.save(folder / "calendar.npy", fitted.calendar.times.astype(np.int64), allow_pickle=False)
     for at, era in enumerate(fitted.eras):
         np.save(folder / f"similarity_{at}.npy", era.similarity.values, allow_pickle=False)
-    model = {**asdict(fitted.model), "coefficients": fitted.model.coefficients.tolist()}
-    _write_json(folder / "weight_model.json", model)
+    _write_json(folder / "weight_model.json", fitted.model)
     _write_json(folder / "record.json", _record(fitted))
 
 
@@ -64,13 +65,13 @@ def load(folder: Path) -> FittedDDGDA:
             coefficients=np.array(model["coefficients"]),
             bias=model["bias"],
             scale=model["scale"],
-            shape=WeightShape(**model["shape"]),
+            shape=from_plain(WeightShape, model["shape"]),
         ),
-        rule=Learned(**record["rule"]),
+        rule=from_plain(Learned, record["rule"]),
         eras=tuple(_era(e, folder / f"similarity_{at}.npy") for at, e in enumerate(record["eras"])),
         tasks=tuple(_task(row) for row in pq.read_table(folder / "meta_tasks.parquet").to_pylist()),
         history=_scores(folder / "meta_training.parquet"),
-        windows=tuple(_window(w) for w in record["windows"]),
+        windows=from_plain(tuple[Window, ...], record["windows"]),
         calendar=Calendar(np.load(folder / "calendar.npy", allow_pickle=False).astype("datetime64[ns]")),
         leaks=tuple(record["leaks"]),
     )
@@ -79,20 +80,20 @@ def load(folder: Path) -> FittedDDGDA:
 def _record(fitted: FittedDDGDA) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
-        "rule": asdict(fitted.rule),
+        "rule": fitted.rule,
         "eras": [
             {
-                "choice": asdict(era.choice),
+                "choice": era.choice,
                 "start": era.similarity.start,
                 "step": era.similarity.step,
                 "look_ahead": era.similarity.look_ahead,
                 "undefined": era.similarity.undefined,
-                "learned": [asdict(artefact) for artefact in era.learned],
+                "learned": era.learned,
             }
             for era in fitted.eras
         ],
-        "windows": [asdict(window) for window in fitted.windows],
-        "leaks": list(fitted.leaks),
+        "windows": fitted.windows,
+        "leaks": fitted.leaks,
         "notes": fitted.notes(),
     }
 
@@ -160,29 +161,16 @@ def _task(row: dict[str, Any]) -> MetaTask:
 
 
 def _era(record: dict[str, Any], similarity: Path) -> Era:
-    choice = record["choice"]
     values = np.load(similarity, allow_pickle=False)
     return Era(
-        Choice(choice["decision"], tuple(choice["names"]), choice["used"]),
+        from_plain(Choice, record["choice"]),
         Similarity(record["start"], record["step"], record["look_ahead"], values),
-        tuple(artefact_of(artefact) for artefact in record["learned"]),
-    )
-
-
-def _window(record: dict[str, Any]) -> Window:
-    valid = record["valid"]
-    return Window(
-        index=record["index"],
-        train=Segment(**record["train"]),
-        valid=None if valid is None else Segment(**valid),
-        test=Segment(**record["test"]),
+        from_plain(tuple[Artefact, ...], record["learned"]),
     )
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(
-        json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
-    )
+    path.write_text(canonical_json(value, indent=1), encoding="utf-8", newline="\n")
 
 
 def _read_json(path: Path) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from baselines.adaptation.ddgda.gbdt import BlockProxies, GbdtParameters
 from baselines.adaptation.ddgda.similarity import Similarity, whole_blocks
 from harness.data.calendar import Calendar
 from harness.samples.interfaces import History, Stored
-from harness.samples.table import Artefact, RowIndex, SampleTable, artefact_of
+from harness.samples.table import Artefact, RowIndex, SampleTable
 from harness.samples.windows import Segment
-from harness.store.artifacts import canonical_json
+from harness.store import codec
 
 Doubles = npt.NDArray[np.float64]
-_ARRAYS = ("features", "label", "offsets", "codes")
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ class SharedSimilarity:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.processed
-        stored = Stored(lambda: self._proxies.judge(self._proxies.predict(k)), _save_column, _load_column)
+        stored = Stored.record(lambda: self._proxies.judge(self._proxies.predict(k)), np.ndarray)
         return self.history.stash("similarity_column", self.column_parts(k), stored)
 
     def whole(self) -> tuple[Similarity, tuple[Artefact, ...]]:
@@ -92,39 +91,13 @@ class SharedSimilarity:
         return BlockProxies(view, self.start, self.history.step, self.gbdt, self.seed)
 
 
-def _save_column(values: Doubles, folder: Path) -> None:
-    np.save(folder / "rank_ic.npy", values, allow_pickle=False)
-
-
-def _load_column(folder: Path) -> Doubles:
-    values: Doubles = np.load(folder / "rank_ic.npy", allow_pickle=False)
-    return values
-
-
 def _save(rows: Rows, folder: Path) -> None:
     table = rows.table
-    arrays: tuple[npt.NDArray[np.generic], ...] = (
-        *(table.features, table.label),
-        *(table.index.offsets, table.index.codes),
-    )
-    for name, values in zip(_ARRAYS, arrays, strict=True):
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    record = {"names": list(table.feature_names), "learned": [asdict(artefact) for artefact in rows.learned]}
-    (folder / "rows.json").write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
+    codec.save(folder, (table.index, table.features, table.feature_names, table.label, rows.learned))
 
 
 def _load(folder: Path, calendar: Calendar, look_ahead: int) -> Rows:
-    record = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-    features, label, offsets, codes = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+    index, features, names, label, learned = codec.load(
+        folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[Artefact, ...]]
     )
-    table = SampleTable(
-        calendar=calendar,
-        instruments=(),
-        index=RowIndex(offsets, codes),
-        features=features,
-        feature_names=tuple(record["names"]),
-        label=label,
-        look_ahead=look_ahead,
-    )
-    return Rows(table, tuple(artefact_of(artefact) for artefact in record["learned"]))
+    return Rows(SampleTable(calendar, (), index, features, names, label, look_ahead), learned)
