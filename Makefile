@@ -8,20 +8,30 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS   ?= 2
 CHECKED := harness baselines tests examples docs
 
-.PHONY: bench sweep docs test nightly benchmarks benchmarks-check check format lock clean
+.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check check format lock clean
+
+help:  ## print what there is to make
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-18s%s\n", $$1, $$2}'
 
 # Four rows within a minute: conf/experiment/quick.yaml says what its market leaves out; boosting stops after 20 trees,
 # in the rows and in DDG-DA's choice of features, instead of 1000 and 100. `make sweep` runs the same rows in full.
-bench: $(STAMP)
+bench: $(STAMP)  ## four rows within a minute, on a simulated market
 	$(BIN)/bench run -m experiment=quick model=linear,lightgbm model.num_boost_round=20 adaptation=rolling_retrain,ddgda adaptation.choice_gbdt.rounds=20
 
-sweep: $(STAMP)
+sweep: $(STAMP)  ## the same rows in full size
 	$(BIN)/bench run -m model=linear,lightgbm adaptation=rolling_retrain,ddgda
 
-test: $(STAMP) check
+test: $(STAMP) check  ## what CI runs: check and the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-nightly: $(STAMP)
+cov: $(STAMP)  ## the tests with coverage of harness and baselines, subprocesses included
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal \
+	    --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+house: $(STAMP)  ## the size of the house: entries, floors, files, lines, functions
+	@$(BIN)/python -m tests.house
+
+nightly: $(STAMP)  ## the expensive tests too
 	$(BIN)/python -m pytest -m "nightly or not nightly"
 
 # Times are kept under .benchmarks, apart for every machine: a laptop is never held against a server.
@@ -29,22 +39,22 @@ TIMED := tests/benchmarks --benchmark-enable --benchmark-only -m "nightly or not
          -W default::pytest_benchmark.logger.PytestBenchmarkWarning \
          --benchmark-storage=.benchmarks/$$($(BIN)/python -c "from harness.execution.machine import machine_name as m; print(m())")
 
-benchmarks: $(STAMP)
+benchmarks: $(STAMP)  ## measure speed, and keep the times under .benchmarks
 	$(BIN)/python -m pytest $(TIMED) --benchmark-autosave
 
-benchmarks-check: $(STAMP)
+benchmarks-check: $(STAMP)  ## measure speed, fail where it fell by a quarter
 	$(BIN)/python -m pytest $(TIMED) --benchmark-compare --benchmark-compare-fail=median:25%
 
-docs: $(STAMP)
+docs: $(STAMP)  ## build the documentation into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-check: $(STAMP)
+check: $(STAMP)  ## ruff, mypy and the import floors
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_import_floors.py
 
-format: $(STAMP)
+format: $(STAMP)  ## put the code into its form
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
@@ -53,7 +63,7 @@ format: $(STAMP)
 CUDA_ONLY := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
              nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
              nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
-lock:
+lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate \
 	    $(addprefix --no-emit-package ,$(CUDA_ONLY)) --output-file requirements.lock
 
@@ -67,5 +77,5 @@ $(STAMP): requirements.lock pyproject.toml
 	echo "done in $$(( $$(date +%s) - began )) s"
 	@touch $@
 
-clean:
+clean:  ## remove the environment, runs, the store and builds
 	rm -rf $(VENV) runs .bench build dist
