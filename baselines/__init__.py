@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from baselines.adaptation.ddgda.adaptation import DDGDA as DDGDA
+    from baselines.adaptation.ddgda.gbdt import GbdtParameters as GbdtParameters
+    from baselines.adaptation.gradual_forgetting import GradualForgetting as GradualForgetting
+    from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
+    from baselines.models.catboost import CatBoost as CatBoost
+    from baselines.models.lightgbm import LightGBM as LightGBM
+    from baselines.models.linear import Linear as Linear
+    from baselines.models.mlp import MLP as MLP
+    from baselines.models.xgboost import XGBoost as XGBoost
 
 # Where the classes are that configurations and snapshots name.
 PUBLIC_NAMES: Mapping[str, str] = {
@@ -21,3 +34,12 @@ FORMER_MODULES: Mapping[str, str] = {
     "baselines.adaptation.ddgda": "baselines.adaptation",
     **{module: name.rpartition(".")[0] for name, module in PUBLIC_NAMES.items()},
 }
+_PLACES: Mapping[str, str] = {name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()}
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class only when it is asked for: each needs another library."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

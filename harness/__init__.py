@@ -2,6 +2,8 @@
 
 >>> from harness import run_experiment
 >>> result = run_experiment(["data=synthetic", "windows.step=20"])  # doctest: +SKIP
+
+What this module exports is the public interface; modules below it may change in any version.
 """
 
 from __future__ import annotations
@@ -10,12 +12,48 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # isort: off
+    from harness.config.records import EvaluationConfig as EvaluationConfig, OutputConfig as OutputConfig
+    from harness.config.records import SamplesConfig as SamplesConfig, WindowsConfig as WindowsConfig
+    from harness.data.calendar import Calendar as Calendar
+    from harness.data.panel import Benchmark as Benchmark, Panel as Panel
+    from harness.data.source import Source as Source
+    from harness.data.sources.download import DownloadSource as DownloadSource
+    from harness.data.sources.qlib_bin import QlibBinSource as QlibBinSource
+    from harness.data.sources.synthetic import SyntheticMarket as SyntheticMarket
+    from harness.data.sources.tabular import TabularSource as TabularSource
+    from harness.errors import ConfigError as ConfigError, DataError as DataError, HarnessError as HarnessError
+    from harness.errors import LookAheadError as LookAheadError, UnsupportedWeightsError as UnsupportedWeightsError
+    from harness.evaluation.metrics import Metric as Metric
+    from harness.evaluation.portfolio.topk_dropout import TopkDropout as TopkDropout
+    from harness.evaluation.predictions import Predictions as Predictions
+    from harness.evaluation.signal import SignalEvaluation as SignalEvaluation
+    from harness.evaluation.significance import bootstrap_interval as bootstrap_interval
+    from harness.evaluation.significance import model_confidence_set as model_confidence_set
+    from harness.evaluation.significance import paired_difference as paired_difference
+    from harness.evaluation.significance.bootstrap import Bootstrap as Bootstrap
+    from harness.execution.dask import Dask as Dask
+    from harness.execution.local import Local as Local
     from harness.execution.plain_progress import PlainObserver as PlainObserver
-    from harness.run.experiment import ExperimentResult as ExperimentResult
-    from harness.run.experiment import run_experiment as run_experiment
-
-__all__ = ["ExperimentResult", "PlainObserver", "run_experiment"]
+    from harness.execution.task import Serial as Serial
+    from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360, Expressions as Expressions
+    from harness.features.label import ForwardReturn as ForwardReturn
+    from harness.integrations.tracking.sink import Mlflow as Mlflow, NoTracking as NoTracking
+    from harness.report import write_report as write_report
+    from harness.run.experiment import ExperimentResult as ExperimentResult, run_experiment as run_experiment
+    from harness.samples.interfaces import Adaptation as Adaptation, FittedAdaptation as FittedAdaptation
+    from harness.samples.interfaces import FittedModel as FittedModel, FittedPreprocess as FittedPreprocess
+    from harness.samples.interfaces import History as History, LearnSet as LearnSet, Model as Model
+    from harness.samples.interfaces import Preprocess as Preprocess, TimeWeights as TimeWeights
+    from harness.samples.preprocess.pipeline import Pipeline as Pipeline, Processor as Processor
+    from harness.samples.preprocess.processors import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna
+    from harness.samples.preprocess.processors import CSZScoreNorm as CSZScoreNorm, DropCol as DropCol
+    from harness.samples.preprocess.processors import DropnaLabel as DropnaLabel, Fillna as Fillna
+    from harness.samples.preprocess.processors import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm
+    from harness.samples.preprocess.processors import ProcessInf as ProcessInf, RobustZScoreNorm as RobustZScoreNorm
+    from harness.samples.preprocess.processors import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
+    from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
+    from harness.samples.windows import Segment as Segment, Window as Window
 
 # Where the classes are that configurations and snapshots name: public module → module that holds them → their names.
 _CLASSES: Mapping[str, Mapping[str, str]] = {
@@ -68,11 +106,38 @@ FORMER_MODULES: Mapping[str, str] = {
     }.items()
     for module in modules.split()
 }
-_MODULES = {"PlainObserver": "harness.execution.plain_progress"}
+# What else is public: module → names.
+_EXPORTS: Mapping[str, str] = {
+    "harness.run.experiment": "ExperimentResult run_experiment",
+    "harness.execution.plain_progress": "PlainObserver",
+    "harness.samples.interfaces": (
+        "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet Model Preprocess TimeWeights"
+    ),
+    "harness.samples.table": "AsOfView SampleTable",
+    "harness.samples.windows": "Segment Window",
+    "harness.samples.preprocess.pipeline": "Processor",
+    "harness.evaluation.predictions": "Predictions",
+    "harness.evaluation.metrics": "Metric",
+    "harness.evaluation.significance": "bootstrap_interval model_confidence_set paired_difference",
+    "harness.data.calendar": "Calendar",
+    "harness.data.panel": "Benchmark Panel",
+    "harness.data.source": "Source",
+    "harness.errors": "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError",
+    "harness.report": "write_report",
+}
+_PLACES: Mapping[str, str] = {
+    **{name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()},
+    **{name: module for module, names in _EXPORTS.items() for name in names.split()},
+}
+__all__ = sorted(_PLACES)  # type: ignore[assignment]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the pipeline only when it is asked for, so that a lower floor can be imported alone and fast."""
-    if name not in __all__:
+    """Import what is asked for only then, so that a lower floor can be imported alone and fast."""
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES.get(name, "harness.run.experiment")), name)
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *globals()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -75,3 +76,29 @@ def test_every_blessed_baseline_still_composes_to_the_same_bytes(suite: str, cas
     assert baseline is not None
     recorded = with_public_names(baseline.snapshot.identity["config"])
     assert canonical_json(settings_of(COMPOSER(case.overrides))) == canonical_json(recorded)
+
+
+@pytest.mark.parametrize("root", [harness, baselines], ids=lambda root: root.__name__)
+def test_what_is_exported_can_be_imported_by_name_and_is_listed(root: ModuleType) -> None:
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    for name in root.__all__:
+        if name in ("CatBoost", "XGBoost"):
+            pytest.importorskip(name.lower())
+        assert getattr(root, name).__name__ == name
+        assert f"::: {root.__name__}.{name}\n" in page or f"`{name}`" in page, f"{name} is not on the page"
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        root.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("root", [harness, baselines], ids=lambda root: root.__name__)
+def test_type_checkers_are_shown_what_is_exported(root: ModuleType) -> None:
+    tree = ast.parse(Path(str(root.__file__)).read_text(encoding="utf-8"))
+    shown = {
+        (alias.name, node.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == set(root._PLACES.items())
