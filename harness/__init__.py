@@ -129,7 +129,7 @@ _PLACES: Mapping[str, str] = {
     **{name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()},
     **{name: module for module, names in _EXPORTS.items() for name in names.split()},
 }
-__all__ = sorted(_PLACES)  # type: ignore[assignment]
+__all__ = sorted(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
