@@ -1,14 +1,16 @@
-"""Text → expression: a tokenizer and a recursive-descent parser with Python's precedence, as qlib has it.
+"""Text → expression. Python's own parser groups it, with Python's precedence, as qlib has it; nothing is evaluated.
 
-Nothing is ever evaluated as code. Every error points at its column.
+Python sees a mask of the text: every field, number, code and name is a word of the same length. So its columns are the
+text's, and it can find neither keywords nor literals of its own.
 """
 
 from __future__ import annotations
 
+import ast
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NoReturn
 
 from harness.errors import ConfigError, closest
@@ -29,37 +31,28 @@ _TOKEN = re.compile(
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     | (?P<field>\$\w+)
     | (?P<name>[^\W\d]\w*)
-    | (?P<text>"[^"]*"|'[^']*')
+    | (?P<code>"[^"]*"|'[^']*')
     | (?P<sign>\*\*|>=|<=|==|!=|[-+*/()<>,&|])
     | (?P<end>\Z)
     )""",
     re.VERBOSE,
 )
-_COMPARISONS = frozenset({">", ">=", "<", "<=", "==", "!="})
-_DEEPEST = 50  # a level of parentheses takes about ten Python frames
-_LONGEST = 200
-_TALLEST = 200  # operators above each other: each takes up to five Python frames when a plan is made of them
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    **{"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__, "**": math.pow},
+}
+_DEEPEST = 200  # levels of operators or of parentheses: whatever walks an expression takes a few frames for each
+_DEEP = f"The expression is nested more than {_DEEPEST} deep."
+_SHALLOWER = "name a part of it as a feature of its own; group long sums in parentheses: (a + b) + (c + d)"
+_OPERAND = "a field like `$close`, a number, an operator, or `(`"
 _SHOWN = 1_600  # characters of an expression that a message shows; of a longer one, those around the column
 _MARGIN = 60
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    column: int  # counted from 0
+_MINUS = Number(-1.0)
+_Operand = tuple[Expression, int]  # with its column
 
 
-@dataclass(frozen=True)
-class _Text:
-    """An instrument's code: only a parameter, never a series."""
-
-    value: str
-
-
-_Value = Expression | _Text
-
-
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """Return the expression that `text` says.
 
@@ -74,225 +67,163 @@ def parse(text: str) -> Expression:
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = re.sub(r"\s", " ", text)
-        self._tokens = self._tokenize()
-        self._at = 0
-        self._depth = 0
-        self._heights: dict[int, int] = {}  # of the calls made so far, by identity: they live as long as the parser
+        self._indent = len(self._text) - len(self._text.lstrip())
+        self._kinds: dict[int, str] = {}  # column of each word → number, field, name or code
 
     def parse(self) -> Expression:
-        first = self._peek
-        if first.kind == "end":
-            self._fail("The expression is empty.", first, expected="such as `Mean($close, 5)/$close`")
-        value = self._comparison()
-        if self._peek.text == ")":
-            self._fail("This parenthesis closes nothing.", self._peek)
-        if self._peek.kind != "end":
-            self._fail(f"`{self._peek.text}` does not continue the expression.", self._peek, expected="an operator")
-        return self._series(value, first)
-
-    def _tokenize(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        position = 0
-        while not tokens or tokens[-1].kind != "end":
-            match = _TOKEN.match(self._text, position)
-            if match is None or match.lastgroup is None:
-                column = position + len(self._text[position:]) - len(self._text[position:].lstrip())
-                bad = self._text[column]
-                hint = "`$$` (point-in-time fields) is not supported" if self._text[column:].startswith("$$") else None
-                self._fail(f"`{bad}` is not part of the language.", _Token("sign", bad, column), hint=hint)
-            tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
-            position = match.end()
-        return tokens
-
-    @property
-    def _peek(self) -> _Token:
-        return self._tokens[self._at]
-
-    def _take(self) -> _Token:
-        token = self._tokens[self._at]
-        self._at += token.kind != "end"
-        return token
-
-    def _comparison(self) -> _Value:
-        first = self._peek
-        left = self._or()
-        if self._peek.text not in _COMPARISONS:
-            return left
-        sign = self._take()
-        value = self._infix(sign, (left, first), self._operand(self._or))
-        if self._peek.text in _COMPARISONS:
-            self._fail("Comparisons cannot be chained.", self._peek, hint="put parentheses: `(a > b) & (c > d)`")
-        return value
-
-    def _or(self) -> _Value:
-        return self._left_associative(("|",), self._and)
-
-    def _and(self) -> _Value:
-        return self._left_associative(("&",), self._sum)
-
-    def _sum(self) -> _Value:
-        return self._left_associative(("+", "-"), self._product)
-
-    def _product(self) -> _Value:
-        return self._left_associative(("*", "/"), self._unary)
-
-    def _left_associative(self, signs: tuple[str, ...], operand: Callable[[], _Value]) -> _Value:
-        first = self._peek
-        value = operand()
-        terms = 1
-        while self._peek.kind == "sign" and self._peek.text in signs:
-            sign = self._take()
-            terms += 1
-            if terms > _LONGEST:
-                self._fail(f"More than {_LONGEST} terms follow each other.", sign, hint="group them in parentheses")
-            value = self._infix(sign, (value, first), self._operand(operand))
-        return value
-
-    def _operand(self, rule: Callable[[], _Value]) -> tuple[_Value, _Token]:
-        first = self._peek
-        return rule(), first
-
-    def _unary(self) -> _Value:
-        sign = self._peek
-        if sign.text not in ("-", "+"):
-            return self._power()
-        self._take()
-        self._enter(sign)
-        value, first = self._operand(self._unary)
-        self._depth -= 1
-        return (
-            value
-            if sign.text == "+"
-            else self._infix(_Token("sign", "*", sign.column), (Number(-1.0), sign), (value, first))
-        )
-
-    def _power(self) -> _Value:
-        first = self._peek
-        base = self._atom()
-        if self._peek.text != "**":
-            return base
-        sign = self._take()
-        self._enter(sign)
-        exponent = self._operand(self._unary)
-        self._depth -= 1
-        return self._infix(sign, (base, first), exponent)
-
-    def _atom(self) -> _Value:
-        token = self._take()
-        if token.kind == "number":
-            return Number(self._finite(float(token.text), token))
-        if token.kind == "field":
-            return Field(token.text[1:])
-        if token.kind == "text":
-            return _Text(token.text[1:-1])
-        if token.kind == "name":
-            return self._call(token) if self._peek.text == "(" else self._bare_name(token)
-        if token.text == "(":
-            self._enter(token)
-            value = self._comparison()
-            self._close(token)
-            return value
-        what = "The expression ends too early." if token.kind == "end" else f"`{token.text}` cannot stand here."
-        self._fail(what, token, expected="a field like `$close`, a number, an operator, or `(`")
-
-    def _bare_name(self, token: _Token) -> _Text:
-        if self._tokens[self._at - 2].text == "," or token.text in OPERATORS:
-            hint = f"write `{OPERATORS[token.text].usage}`" if token.text in OPERATORS else None
-            if hint is None:
-                return _Text(token.text)
-            self._fail(f"`{token.text}` needs arguments.", token, hint=hint)
-        self._fail(f"`{token.text}` is neither a field nor an operator.", token, hint=f"a field is `${token.text}`")
-
-    def _call(self, name: _Token) -> Expression:
-        operator = OPERATORS.get(name.text)
-        if operator is None:
-            hint = closest(name.text, OPERATORS)
-            self._fail(f"Unknown operator `{name.text}`.", name, expected=" ".join(OPERATORS), hint=hint)
-        opening = self._take()
-        self._enter(name)
-        arguments: list[tuple[_Value, _Token]] = []
-        while self._peek.text != ")" or not arguments:
-            if self._peek.text == ")":
-                break
-            arguments.append(self._operand(self._comparison))
-            if self._peek.text != ",":
-                break
-            self._take()
-        self._close(opening)
-        if len(arguments) != operator.arity:
-            what = f"`{operator.name}` takes {operator.arity} argument(s), not {len(arguments)}."
-            self._fail(what, name, expected=operator.usage)
-        return self._build(operator, name, arguments)
-
-    def _enter(self, token: _Token) -> None:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            hint = "name a part of it as a feature of its own, or write it with fewer levels"
-            self._fail(f"The expression is nested more than {_DEEPEST} deep.", token, hint=hint)
-
-    def _close(self, opening: _Token) -> None:
-        if self._peek.kind == "end":
-            self._fail("This parenthesis is never closed.", opening, expected="`)` at the end of its arguments")
-        if self._peek.text != ")":
-            self._fail(f"`{self._peek.text}` does not continue the argument.", self._peek, expected="`,` or `)`")
-        self._take()
-        self._depth -= 1
-
-    def _infix(self, sign: _Token, left: tuple[_Value, _Token], right: tuple[_Value, _Token]) -> Expression:
-        a, b = left[0], right[0]
-        if isinstance(a, Number) and isinstance(b, Number) and sign.text in ("+", "-", "*", "/", "**"):
-            return Number(self._fold(sign, a.value, b.value))
-        return self._build(OPERATORS[INFIX[sign.text]], sign, [left, right])
-
-    def _fold(self, sign: _Token, a: float, b: float) -> float:
-        folded: dict[str, Callable[[], float]] = {
-            **{"+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b},
-            **{"/": lambda: a / b, "**": lambda: math.pow(a, b)},
-        }
+        mask = list(self._text)
+        for kind, word, column in self._checked_tokens():
+            if kind != "sign":
+                self._kinds[column] = kind
+                mask[column : column + len(word)] = "N" * len(word)
         try:
-            return self._finite(folded[sign.text](), sign)
+            tree = ast.parse("".join(mask).strip(), mode="eval").body
+            level: list[ast.AST] = [tree]
+            for _ in range(_DEEPEST):
+                level = [child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+            if level:
+                self._fail(_DEEP, self._begin(level[0]), hint=_SHALLOWER)
+            return self._series(None, *self._operand(tree))
+        except (RecursionError, MemoryError):
+            self._fail(_DEEP, self._indent, hint=_SHALLOWER)
+
+    def _checked_tokens(self) -> Iterator[tuple[str, str, int]]:
+        """Yield kind, text and column of each token; operands and signs alternate, and parentheses are closed."""
+        opened: list[int] = []
+        before, operand_due = "", True
+        for kind, word, column in self._tokens():
+            begins = word == "(" or kind not in ("sign", "end")
+            if kind == "end" and not before:
+                self._fail("The expression is empty.", column, expected="such as `Mean($close, 5)/$close`")
+            if begins and not operand_due and (before != "name" or word != "("):
+                expected = "an operator, `,` or `)`" if opened else "an operator"
+                self._fail(f"`{word}` does not continue the expression.", column, expected=expected)
+            if operand_due and not (begins or word in ("+", "-") or (word == ")" and before in ("(", ","))):
+                what = "The expression ends too early." if kind == "end" else f"`{word}` cannot stand here."
+                self._fail(what, column, expected=_OPERAND)
+            if kind == "end" and opened:
+                self._fail("This parenthesis is never closed.", opened[-1], expected="`)` at the end of its arguments")
+            if word == ")" and not opened:
+                self._fail("This parenthesis closes nothing.", column)
+            if word == ")":
+                opened.pop()
+            elif word == "(":
+                opened.append(column)
+            if len(opened) > _DEEPEST:
+                self._fail(_DEEP, column, hint=_SHALLOWER)
+            before, operand_due = (word if kind == "sign" else kind), kind == "sign" and word != ")"
+            if kind != "end":
+                yield kind, word, column
+
+    def _tokens(self) -> Iterator[tuple[str, str, int]]:
+        kind, at = "", 0
+        while kind != "end":
+            match = _TOKEN.match(self._text, at)
+            if match is None or match.lastgroup is None:
+                at += len(self._text[at:]) - len(self._text[at:].lstrip())
+                hint = "`$$` (point-in-time fields) is not supported" if self._text.startswith("$$", at) else None
+                self._fail(f"`{self._text[at]}` is not part of the language.", at, hint=hint)
+            kind, at = match.lastgroup, match.end()
+            yield kind, match[kind], match.start(kind)
+
+    def _begin(self, node: ast.AST) -> int:
+        return self._indent + int(node.col_offset)  # type: ignore[attr-defined]
+
+    def _sign_after(self, node: ast.expr) -> tuple[str, int]:
+        """Return the sign that follows an operand, and its column."""
+        after = re.compile(r"[ )]*(\*\*|[<>=!]=|.)").match(self._text, self._indent + int(node.end_col_offset or 0))
+        return (after[1], after.start(1)) if after else ("", 0)
+
+    def _operand(self, node: ast.expr) -> _Operand:
+        return self._value(node), self._begin(node)
+
+    def _value(self, node: ast.expr) -> Expression:
+        if isinstance(node, ast.Name):
+            return self._word(node)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if isinstance(node, ast.UnaryOp):
+            value, column = self._operand(node.operand), self._begin(node)
+            return value[0] if isinstance(node.op, ast.UAdd) else self._infix("*", column, (_MINUS, column), value)
+        if isinstance(node, ast.BinOp):
+            return self._infix(*self._sign_after(node.left), self._operand(node.left), self._operand(node.right))
+        if isinstance(node, ast.Compare):
+            right = node.comparators[0]
+            if len(node.comparators) > 1:
+                hint = "put parentheses: `(a > b) & (c > d)`"
+                self._fail("Comparisons cannot be chained.", self._sign_after(right)[1], hint=hint)
+            return self._infix(*self._sign_after(node.left), self._operand(node.left), self._operand(right))
+        elements = node.elts if isinstance(node, ast.Tuple) else []  # nothing else is left: `($a, $b)` or `()`
+        column = self._sign_after(elements[0])[1] if elements else self._begin(node) + 1
+        self._fail(f"`{self._text[column]}` cannot stand here.", column, expected=_OPERAND)
+
+    def _word(self, node: ast.expr) -> Expression:
+        column, word = self._begin(node), self._text_of(node)
+        kind = self._kinds[column]
+        if kind == "number":
+            return Number(self._finite(float(word), column))
+        if kind == "field":
+            return Field(word[1:])
+        if kind == "code":
+            self._fail("An instrument's code stands where a series is needed.", column, hint="a field begins with `$`")
+        if word in OPERATORS:
+            self._fail(f"`{word}` needs arguments.", column, hint=f"write `{OPERATORS[word].usage}`")
+        self._fail(f"`{word}` is neither a field nor an operator.", column, hint=f"a field is `${word}`")
+
+    def _text_of(self, node: ast.expr) -> str:
+        return self._text[self._begin(node) : self._indent + int(node.end_col_offset or 0)]
+
+    def _call(self, node: ast.Call) -> Expression:
+        column, name = self._begin(node), self._text_of(node.func)
+        operator = OPERATORS.get(name)
+        if operator is None:
+            hint = closest(name, OPERATORS)
+            self._fail(f"Unknown operator `{name}`.", column, expected=" ".join(OPERATORS), hint=hint)
+        if len(node.args) != operator.arity:
+            what = f"`{name}` takes {operator.arity} argument(s), not {len(node.args)}."
+            self._fail(what, column, expected=operator.usage)
+        series = [self._operand(argument) for argument in node.args[: operator.series]]
+        trailing = zip(operator.parameters, node.args[operator.series :], strict=True)
+        return self._build(operator, column, series, tuple(self._parameter(kind, operator, n) for kind, n in trailing))
+
+    def _infix(self, sign: str, column: int, left: _Operand, right: _Operand) -> Expression:
+        a, b = left[0], right[0]
+        if not (isinstance(a, Number) and isinstance(b, Number) and sign in _ARITHMETIC):
+            return self._build(OPERATORS[INFIX[sign]], column, [left, right])
+        try:
+            return Number(self._finite(_ARITHMETIC[sign](a.value, b.value), column))
         except (ArithmeticError, ValueError):
-            self._fail(f"{a:g} {sign.text} {b:g} is not a number.", sign)
+            self._fail(f"{a.value:g} {sign} {b.value:g} is not a number.", column)
 
-    def _finite(self, value: float, token: _Token) -> float:
-        if not math.isfinite(value):
-            self._fail("This number is too large.", token)
-        return value
-
-    def _build(self, operator: Operator, token: _Token, arguments: list[tuple[_Value, _Token]]) -> Expression:
-        given = arguments[: operator.series]
-        series = tuple(self._series(value, first, operator) for value, first in given)
-        trailing = zip(operator.parameters, arguments[operator.series :], strict=True)
-        parameters = tuple(self._parameter(kind, operator, *argument) for kind, argument in trailing)
+    def _build(
+        self, operator: Operator, column: int, operands: list[_Operand], parameters: tuple[float | str, ...] = ()
+    ) -> Expression:
+        series = tuple(self._series(operator, *operand) for operand in operands)
+        first = operands[0][1]
         if all(isinstance(s, Number) for s in series):
-            self._fail(f"`{operator.name}` needs at least one series.", given[0][1], expected=operator.usage)
+            self._fail(f"`{operator.name}` needs at least one series.", first, expected=operator.usage)
         if operator.name == "If" and isinstance(series[0], Number):
-            self._fail("The condition of `If` is a number.", given[0][1], expected="such as `$close > $open`")
+            self._fail("The condition of `If` is a number.", first, expected="such as `$close > $open`")
         if operator.name == "Sub" and all(map(is_condition, series)):
-            self._fail("Conditions cannot be subtracted.", token, hint="`If(condition, 1, 0)` makes numbers of them")
-        call = Call(operator.name, series, parameters)
-        self._heights[id(call)] = height = 1 + max(self._heights.get(id(s), 0) for s in series)
-        if height > _TALLEST:
-            what = f"More than {_TALLEST} operators stand one inside the other."
-            self._fail(what, token, hint="group long sums in parentheses of equal size: (a + b) + (c + d)")
-        return call
+            self._fail("Conditions cannot be subtracted.", column, hint="`If(condition, 1, 0)` makes numbers of them")
+        return Call(operator.name, series, parameters)
 
-    def _series(self, value: _Value, first: _Token, operator: Operator | None = None) -> Expression:
-        if isinstance(value, _Text):
-            self._fail("An instrument's code stands where a series is needed.", first, hint="a field begins with `$`")
+    def _series(self, operator: Operator | None, value: Expression, column: int) -> Expression:
         if isinstance(value, Number) and (operator is None or not operator.allows_numbers):
             what = f"`{operator.name}` needs a series, not a number." if operator else "A number is not a series."
-            self._fail(what, first, expected=operator.usage if operator else "an expression that reads a field")
+            self._fail(what, column, expected=operator.usage if operator else "an expression that reads a field")
         if operator is not None and operator.needs_condition and not is_condition(value):
             hint = "comparisons need their own parentheses beside `&` and `|`: `($close > $open) & ($volume > 0)`"
-            self._fail(f"`{operator.name}` needs a condition here.", first, hint=hint)
+            self._fail(f"`{operator.name}` needs a condition here.", column, hint=hint)
         return value
 
-    def _parameter(self, kind: Parameter, operator: Operator, value: _Value, first: _Token) -> float | str:
-        if kind is Parameter.INSTRUMENT:
-            if isinstance(value, _Text) and value.value:
-                return value.value
-        elif isinstance(value, Number):
+    def _parameter(self, kind: Parameter, operator: Operator, node: ast.expr) -> float | str:
+        column, word = self._begin(node), self._text_of(node).strip("'\"")
+        is_code = self._kinds.get(column) in ("name", "code") and isinstance(node, ast.Name) and word not in OPERATORS
+        if kind is Parameter.INSTRUMENT and is_code and word:
+            return word
+        value = None if is_code else self._value(node)
+        if kind is not Parameter.INSTRUMENT and isinstance(value, Number):
             number = value.value
             whole = number == int(number)
             allowed = {
@@ -306,14 +237,18 @@ class _Parser:
         expected = kind.value
         if kind is Parameter.WINDOW and operator.smallest_window > 1:
             expected += f"; at least {operator.smallest_window} for `{operator.name}`"
-        self._fail(f"`{operator.name}` cannot use this {kind.name.lower()}.", first, expected=expected)
+        self._fail(f"`{operator.name}` cannot use this {kind.name.lower()}.", column, expected=expected)
 
-    def _fail(self, what: str, token: _Token, *, expected: str | None = None, hint: str | None = None) -> NoReturn:
-        margin = " " * 12  # as wide as the label that `HarnessError` puts before a value
-        begin, end = max(0, token.column - _MARGIN), token.column + _MARGIN
+    def _finite(self, value: float, column: int) -> float:
+        if not math.isfinite(value):
+            self._fail("This number is too large.", column)
+        return value
+
+    def _fail(self, what: str, column: int, *, expected: str | None = None, hint: str | None = None) -> NoReturn:
+        begin, end = max(0, column - _MARGIN), column + _MARGIN
         if len(self._text) <= _SHOWN:
             begin, end = 0, len(self._text)
         before, after = "… " if begin else "", " …" if end < len(self._text) else ""
-        pointer = " " * (len(before) + token.column - begin)
-        got = f"{before}{self._text[begin:end]}{after}\n{margin}{pointer}^"
-        raise ConfigError(what, where=f"column {token.column + 1}", got=got, expected=expected, hint=hint)
+        pointer = " " * (12 + len(before) + column - begin)  # 12: the label that `HarnessError` puts before a value
+        got = f"{before}{self._text[begin:end]}{after}\n{pointer}^"
+        raise ConfigError(what, where=f"column {column + 1}", got=got, expected=expected, hint=hint)
