@@ -1,10 +1,17 @@
-"""Features of a panel: expressions in, a row-major sample matrix out."""
+"""Features of a panel: expressions in, a row-major sample matrix out.
+
+The whole graph is run for a few instruments at a time, so that intermediate results stay in the cache. Instruments are
+independent of each other; threads take groups of them. Which thread does what, and how many there are, changes nothing
+in the result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,18 +20,21 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import DataError, closest
 from harness.execution.progress import Observer
-from harness.features.evaluate import Chunk, Market, evaluate, evaluate_masks
-from harness.features.expression import Expression, fields_of
+from harness.features import kernels
+from harness.features.expression import Expression, Number, fields_of
 from harness.features.feature_set import FeatureSet
-from harness.features.graph import Plan, build_plan, first_times
-from harness.features.kernels.order import compact, scatter
+from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Step, build_plan, first_times
+from harness.features.kernels import Floats, Positions
 from harness.features.parser import parse
 
-Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[np.generic]
+Sink = Callable[[slice, Floats], None]
 
 # Fields that a market is expected to have; a panel that lacks one has it NaN everywhere.
 MARKET_FIELDS = ("open", "high", "low", "close", "volume", "vwap", "amount", "factor", "change")
 STAGE = "features"
+_VALUES_PER_CHUNK = 16_384  # times × instruments: an intermediate float64 result takes 128 KiB
+_ROWS_PER_MOVE = 4_096
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +56,21 @@ def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
     """Refuse expressions that somebody has written himself and that read a field which the panel does not have.
 
     Args:
-        panel: The market.
         asked_for: Where an expression stands in the configuration → the expression.
 
     Raises:
         DataError: Names the first such expression, the field, and the fields that there are.
     """
     for where, expression in asked_for.items():
-        for field in sorted(fields_of(expression) - set(panel.fields)):
+        for name in sorted(fields_of(expression) - set(panel.fields)):
             hint = None
             if where == "label":
-                near = closest(field, panel.fields)
+                near = closest(name, panel.fields)
                 hint = (
                     f"{f'{near} ' if near else ''}'label.price=${panel.price_field}' takes the return of a field that "
                     "there is; 'label.expression=…' is any other label"
                 )
-            raise _absent(panel, field, where, str(expression), hint)
+            raise _absent(panel, name, where, str(expression), hint)
 
 
 def compute_features(
@@ -93,26 +102,29 @@ def compute_features(
     computed = tuple(name for name, nothing in zip(features.names, plan.hopeless, strict=True) if not nothing)
     flat = _buffer(out, n, len(features), len(computed))
     values = flat.reshape(n, len(computed))
-    rows = _row_of(offsets, codes, panel)
+    rows = np.full((market.instruments, market.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
+    rows[codes, np.repeat(np.arange(market.times), np.diff(offsets))] = np.arange(n)
     known = np.zeros(len(computed), dtype=np.bool_)
 
-    def sink(chunk: Chunk, block: Floats) -> None:
+    def sink(chunk: slice, block: Floats) -> None:
         seen = np.zeros(len(computed), dtype=np.bool_)
-        scatter(block, rows[chunk.first : chunk.stop], values, seen)
+        kernels.scatter(block, rows[chunk], values, seen)
         known[seen] = True
 
     if observer is not None:
-        observer.start(STAGE, len(panel.instruments))
-    for chunk in evaluate(plan, market, sink, _threads()):
+        observer.start(STAGE, market.instruments)
+    for chunk in _evaluate(plan, market, sink):
         if observer is not None:
-            observer.advance(STAGE, chunk.stop - chunk.first)
+            observer.advance(STAGE, chunk.stop - chunk.start)
     names = tuple(name for name, is_known in zip(computed, known, strict=True) if is_known)
     dropped = tuple(name for name in features.names if name not in set(names))
     if not names:
         raise DataError("Every feature is NaN in every row.", where="features", got=", ".join(features.names[:5]))
     if len(names) < len(computed):
-        compact(flat, len(computed), np.flatnonzero(known))
-        values = flat[: n * len(names)].reshape(n, len(names))
+        kept, columns = flat[: n * len(names)].reshape(n, len(names)), np.flatnonzero(known)
+        for at in range(0, n, _ROWS_PER_MOVE):  # to the front of the buffer: never onto a row that is still to be read
+            kept[at : at + _ROWS_PER_MOVE] = values[at : at + _ROWS_PER_MOVE, columns]
+        values = kept
     if observer is not None:
         if dropped:
             observer.notice(f"{len(dropped)} feature(s) dropped, NaN in every row: {', '.join(dropped)}")
@@ -131,26 +143,50 @@ def compute_expression(panel: Panel, text: str) -> Floats:
         DataError: When it reads a field that the panel does not have.
     """
     market, plan = _prepare(panel, (parse(text),))
-    values = np.full((len(panel.calendar), len(panel.instruments)), np.nan, dtype=np.float32)
+    values = np.full((market.times, market.instruments), np.nan, dtype=np.float32)
 
-    def sink(chunk: Chunk, block: Floats) -> None:
-        values[:, chunk.first : chunk.stop] = block[0].T
+    def sink(chunk: slice, block: Floats) -> None:
+        values[:, chunk] = block[0].T
 
     if not plan.hopeless[0]:
-        for _ in evaluate(plan, market, sink, _threads()):
+        for _ in _evaluate(plan, market, sink):
             pass
     return values
 
 
-def _prepare(panel: Panel, expressions: Iterable[Expression]) -> tuple[Market, Plan]:
-    """Return what the expressions read and how to compute them."""
-    expressions = tuple(expressions)
-    fields = {name: _field(panel, name) for name in sorted(frozenset().union(*map(fields_of, expressions)))}
+@dataclass(frozen=True, eq=False)
+class _Market:
+    """What a plan reads; T times, N instruments.
+
+    Attributes:
+        fields: name → (T, N) float32; None for a field that is NaN everywhere.
+        starts: For each node of the plan (N,) int64, where the series of each instrument begins: `first_times`.
+        masked: node → (T,) series of one instrument, for the plan's masks.
+    """
+
+    fields: Mapping[str, Floats | None]
+    instruments: int
+    times: int
+    starts: Sequence[Positions]
+    masked: dict[int, Array] = field(default_factory=dict)
+
+
+def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market, Plan]:
+    """Return what the expressions read, masks included, and how to compute them."""
+    times, instruments = len(panel.calendar), len(panel.instruments)
+    fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
     plan = build_plan(expressions, frozenset(name for name, values in fields.items() if values is None))
-    position = partial(_position, panel)
-    starts = first_times(plan.nodes, {name: _start(panel, values) for name, values in fields.items()}, position)
-    market = Market(fields, len(panel.instruments), starts, len(panel.calendar))
-    return evaluate_masks(plan, market, position), plan
+    begins = {}
+    for name, values in fields.items():
+        present = np.zeros((times, instruments), dtype=np.bool_) if values is None else ~np.isnan(values)
+        begins[name] = np.where(present.any(axis=0), present.argmax(axis=0), times).astype(np.int64)
+    starts = first_times(plan.nodes, begins, lambda code: _position(panel, code))
+    market = _Market(fields, instruments, times, starts)
+    for mask in plan.masks:
+        at = _position(panel, mask.code)
+        results = _Worker(plan.nodes, mask.steps, (), market).results(slice(at, at + 1))
+        market.masked[mask.node] = next(values[0].copy() for node, values in results if node == mask.source)
+    return market, plan
 
 
 def _field(panel: Panel, name: str) -> Floats | None:
@@ -173,19 +209,9 @@ def _absent(panel: Panel, field: str, where: str, got: str, hint: str | None = N
     )
 
 
-def _start(panel: Panel, values: Floats | None) -> npt.NDArray[np.int64]:
-    """Return where each instrument's series of a field begins: its first value; T when it has none."""
-    times, instruments = len(panel.calendar), len(panel.instruments)
-    if values is None:
-        return np.full(instruments, times, dtype=np.int64)
-    present = ~np.isnan(values)
-    return np.where(present.any(axis=0), present.argmax(axis=0), times).astype(np.int64)
-
-
 def _position(panel: Panel, code: str) -> int:
     if code in panel.instruments:
         return panel.instruments.index(code)
-    known = {instrument.upper(): at for at, instrument in enumerate(panel.instruments)}
     alike = [instrument for instrument in panel.instruments if instrument.upper() == code.upper()]
     if len(alike) > 1:
         raise DataError(
@@ -199,17 +225,9 @@ def _position(panel: Panel, code: str) -> int:
             f"The panel has no instrument `{code}`, which `Mask` reads.",
             where=f"panel `{panel.name}`",
             got=code,
-            hint=closest(code.upper(), known),
+            hint=closest(code.upper(), [instrument.upper() for instrument in panel.instruments]),
         )
-    return known[alike[0].upper()]
-
-
-def _row_of(offsets: npt.NDArray[np.int64], codes: npt.NDArray[np.int32], panel: Panel) -> npt.NDArray[np.int64]:
-    """Return (N, T) int64, the row of each instrument and time, −1 where there is none."""
-    times = np.repeat(np.arange(len(panel.calendar)), np.diff(offsets))
-    rows = np.full((len(panel.instruments), len(panel.calendar)), -1, dtype=np.int64)
-    rows[codes, times] = np.arange(len(codes))
-    return rows
+    return panel.instruments.index(alike[0])
 
 
 def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:
@@ -226,6 +244,160 @@ def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:
     return np.asarray(out).reshape(-1)[: n * computed]
 
 
-def _threads() -> int:
-    """Return Numba's thread count, which follows NUMBA_NUM_THREADS and the CPUs of this process."""
-    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+def _evaluate(plan: Plan, market: _Market, sink: Sink) -> Iterator[slice]:
+    """Compute the plan's outputs for all instruments, and yield each group when it is done.
+
+    `sink` receives a group and its (F, instruments, T) float32 values, F being the outputs that are not hopeless; NaN
+    before the output's series begins. It is called from several threads, and must not keep the array.
+    """
+    outputs = tuple(node for node, nothing in zip(plan.outputs, plan.hopeless, strict=True) if not nothing)
+    size, total = max(1, _VALUES_PER_CHUNK // market.times), market.instruments
+    chunks = [slice(first, min(first + size, total)) for first in range(0, total, size)]
+    threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # the CPUs of this process
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for _ in range(threads):
+        idle.put(_Worker(plan.nodes, plan.steps, outputs, market))
+
+    def work(chunk: slice) -> slice:
+        worker = idle.get()
+        try:
+            sink(chunk, worker.run(chunk))
+        finally:
+            idle.put(worker)
+        return chunk
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
+        futures = [pool.submit(work, chunk) for chunk in chunks]
+        try:
+            for done in as_completed(futures):
+                yield done.result()
+        finally:
+            for future in futures:  # after an error or an interrupt there is nothing to wait for
+                future.cancel()
+
+
+class _Worker:
+    """One thread's memory: arrays are used again and again, for one chunk after the other."""
+
+    def __init__(self, nodes: Sequence[Node], steps: Sequence[Step], outputs: Sequence[int], market: _Market) -> None:
+        self._nodes = nodes
+        self._steps = steps
+        self._market = market
+        self._columns: dict[int, list[int]] = {}
+        together: dict[int, tuple[Positions, list[int]]] = {}  # outputs that begin together, by the identity of starts
+        for column, node in enumerate(outputs):
+            self._columns.setdefault(node, []).append(column)
+            together.setdefault(id(market.starts[node]), (market.starts[node], []))[1].append(column)
+        self._beginnings = [(starts, _columns(columns)) for starts, columns in together.values()]
+        self._block = np.empty((len(outputs), 0, 0), dtype=np.float32)
+        self._free: dict[np.dtype[np.generic], list[Array]] = {}
+
+    def run(self, chunk: slice) -> Floats:
+        """Return the (F, instruments, T) outputs; valid until the next call."""
+        instruments = chunk.stop - chunk.start
+        if self._block.shape[1] != instruments:
+            self._free.clear()
+            self._block = np.empty((len(self._block), instruments, self._market.times), dtype=np.float32)
+        for node, values in self.results(chunk):
+            for column in self._columns.get(node, ()):
+                self._block[column] = values
+        for starts, columns in self._beginnings:
+            for i, start in enumerate(starts[chunk]):
+                self._block[columns, i, :start] = np.nan
+        return self._block
+
+    def results(self, chunk: slice) -> Iterator[tuple[int, Array]]:
+        """Yield each node and its (instruments, T) values, valid until the next is asked for."""
+        shape = (chunk.stop - chunk.start, self._market.times)
+        values: dict[int, Array] = {}
+        with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
+            for step in self._steps:
+                dtype = self._nodes[step.node].dtype
+                free = self._free.setdefault(dtype, [])
+                out = values[step.node] = free.pop() if free else np.empty(shape, dtype=dtype)
+                self._compute(step.node, values, chunk, out)
+                yield step.node, out
+                for dead in step.dying:
+                    freed = values.pop(dead)
+                    self._free[freed.dtype].append(freed)
+
+    def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
+        node = self._nodes[position]
+        starts = self._market.starts[position][chunk]
+        inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
+        if node.kernel == FIELD:
+            source = self._market.fields[node.parameters[0]]
+            out[...] = np.nan if source is None else source[:, chunk].T
+        elif node.kernel == MASK:
+            out[...] = self._market.masked[position]
+        elif node.kernel == CHOICE:
+            self._choose(node, inputs, chunk, out)
+        elif node.kernel in _ROLLING:  # a window of 0, and whatever is longer than the calendar, mean everything
+            window = int(min(node.parameters[0] or self._market.times, self._market.times))
+            _ROLLING[node.kernel](*inputs, starts, window, *node.parameters[1:], out)
+        elif node.kernel in _OTHERS:
+            _OTHERS[node.kernel](*inputs, starts, *node.parameters, out)
+        else:
+            getattr(np, node.kernel)(*inputs, out=out)
+
+    def _choose(self, node: Node, inputs: list[Any], chunk: slice, out: Any) -> None:
+        condition, yes, no = inputs
+        condition = condition.astype(np.bool_)
+        np.copyto(out, no, casting="same_kind")
+        np.copyto(out, yes, where=condition, casting="same_kind")
+        if out.dtype == np.bool_:
+            return
+        # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
+        for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
+            if not isinstance(branch, Number):
+                for i, start in enumerate(self._market.starts[branch][chunk]):
+                    out[i, :start][chosen[i, :start]] = np.nan
+
+
+def _columns(columns: list[int]) -> slice | list[int]:
+    """Return neighbouring columns as a slice, which is written to without a copy of indices."""
+    return slice(columns[0], columns[-1] + 1) if len(columns) == columns[-1] - columns[0] + 1 else columns
+
+
+def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
+    times = out.shape[1]
+    by = max(-times, min(by, times))
+    if by < 0:
+        out[:, : times + by], out[:, times + by :] = x[:, -by:], np.nan
+        return
+    out[:, by:] = x[:, : times - by]
+    for row, start in enumerate(starts):  # nothing is known before the series begins, not even a condition
+        out[row, : start + by] = np.nan
+
+
+def _first(x: Any, starts: Positions, by: int, out: Any) -> None:
+    out[...] = x[np.arange(len(starts)), np.minimum(starts, out.shape[1] - 1)][:, None]
+
+
+def _exponential_mean(x: Any, starts: Positions, decay: float, out: Any) -> None:
+    if decay == 0:
+        kernels.exponential_mean_expanding(x, starts, out)
+    else:
+        kernels.exponential_mean(x, starts, float(decay if decay < 1 else 2.0 / (decay + 1.0)), out)
+
+
+_OTHERS: Mapping[str, Callable[..., None]] = {
+    "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
+    "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
+    "carry": kernels.carry,
+    "shift": _shift,
+    "first": _first,
+    "exponential_mean": _exponential_mean,
+}
+_ROLLING: Mapping[str, Callable[..., None]] = {
+    "moments": kernels.moments,
+    "trend": lambda x, about, spread, starts, *how: kernels.trend(x, about, spread, starts, how[:-1], how[-1]),
+    "comovement": lambda x, y, about_x, about_y, spread_x, spread_y, starts, *how: kernels.comovement(
+        (x, y), (about_x, about_y), (spread_x, spread_y), starts, how[:-1], how[-1]
+    ),
+    "extreme": kernels.extreme,
+    "extreme_position": kernels.extreme_position,
+    "quantile": kernels.quantile,
+    "rank": kernels.rank,
+    "weighted_mean": kernels.weighted_mean,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -83,8 +83,10 @@ def _table() -> Mapping[str, Operator]:
             Operator(name, 2, gives_condition=True, allows_numbers=True)
             for name in ("Gt", "Ge", "Lt", "Le", "Eq", "Ne")
         ),
-        *(Operator(name, 2, gives_condition=True, needs_condition=True) for name in ("And", "Or")),
-        Operator("Not", 1, gives_condition=True, needs_condition=True),
+        *(
+            Operator(name, n, gives_condition=True, needs_condition=True)
+            for name, n in (("And", 2), ("Or", 2), ("Not", 1))
+        ),
         Operator("If", 3, allows_numbers=True),
         Operator("Mask", 1, (Parameter.INSTRUMENT,)),
     ]
@@ -99,9 +101,12 @@ INFIX: Mapping[str, str] = MappingProxyType(
     }
 )
 
-
 _SYMBOLS = {name: symbol for symbol, name in INFIX.items()}
 _LARGEST_PLAIN = 1e15
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < _LARGEST_PLAIN else repr(value)
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,21 @@ class Call:
 Expression = Field | Number | Call
 
 
+def walk(*expressions: Expression) -> Iterator[Expression]:
+    """Yield every different part of the expressions once, inputs before what reads them; however deep they are."""
+    seen: set[Expression] = set()
+    stack = [(expression, False) for expression in reversed(expressions)]
+    while stack:
+        part, has_inputs = stack.pop()
+        if has_inputs:
+            yield part
+        elif part not in seen:
+            seen.add(part)
+            stack.append((part, True))
+            if isinstance(part, Call):
+                stack += [(series, False) for series in reversed(part.series)]
+
+
 def is_condition(expression: Expression) -> bool:
     """Return True when every value is true or false; NumPy's rules for booleans decide, as they do in qlib."""
     if not isinstance(expression, Call):
@@ -158,22 +178,14 @@ def is_condition(expression: Expression) -> bool:
         return True
     if expression.operator == "If":
         return all(map(is_condition, expression.series[1:]))
-    if expression.operator in ("Add", "Mul", "Greater", "Less", "Abs", "Mask"):
-        return all(map(is_condition, expression.series))
-    return False
+    return expression.operator in ("Add", "Mul", "Greater", "Less", "Abs", "Mask") and all(
+        map(is_condition, expression.series)
+    )
 
 
-def fields_of(expression: Expression) -> frozenset[str]:
-    """Return the names of all raw fields that an expression reads."""
-    if isinstance(expression, Field):
-        return frozenset({expression.name})
-    if isinstance(expression, Number):
-        return frozenset()
-    return frozenset().union(*map(fields_of, expression.series))
-
-
-def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < _LARGEST_PLAIN else repr(value)
+def fields_of(*expressions: Expression) -> frozenset[str]:
+    """Return the names of all raw fields that the expressions read."""
+    return frozenset(part.name for part in walk(*expressions) if isinstance(part, Field))
 
 
 def look_ahead(expression: Expression) -> int:
@@ -196,20 +208,18 @@ def look_back(expression: Expression) -> int | None:
 
 def _reach(expression: Expression) -> tuple[float, float]:
     """Return the oldest and the newest time that a value at time 0 reads, or (inf, −inf) when it reads none."""
-    if isinstance(expression, Field):
-        return 0.0, 0.0
-    if isinstance(expression, Number):
-        return math.inf, -math.inf
-    spans = [_reach(series) for series in expression.series]
-    oldest, newest = min(span[0] for span in spans), max(span[1] for span in spans)
-    reads = OPERATORS[expression.operator].reads
-    if reads is Reads.NOW:
-        return oldest, newest
-    by = expression.parameters[0]
-    if reads is Reads.PAST or by == 0 or isinstance(by, str):
-        return -math.inf, newest
-    if reads is Reads.WINDOW:
-        return oldest - by + 1, newest
-    if reads is Reads.SHIFTED:
-        return oldest - by, newest - by
-    return min(oldest, oldest - by), max(newest, newest - by)
+    if not isinstance(expression, Call):
+        return (0.0, 0.0) if isinstance(expression, Field) else (math.inf, -math.inf)
+    oldest, newest = zip(*map(_reach, expression.series), strict=True)
+    reads, by = OPERATORS[expression.operator].reads, 0.0
+    if reads is not Reads.NOW:
+        by = float(expression.parameters[0])
+        reads = reads if by else Reads.PAST
+    back, ahead = {
+        Reads.NOW: (0.0, 0.0),
+        Reads.WINDOW: (by - 1, 0.0),
+        Reads.PAST: (math.inf, 0.0),
+        Reads.SHIFTED: (by, -by),
+        Reads.BOTH: (max(by, 0.0), max(-by, 0.0)),
+    }[reads]
+    return min(oldest) - back, max(newest) + ahead

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar
 
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.features.expression import Expression, look_ahead
@@ -74,32 +75,25 @@ _ROLLING = {
     "VSUMD": _VSUMD,
 }
 # Divisor of each raw value in Alpha360.
-_SCALED = {
-    "close": "$close",
-    "open": "$close",
-    "high": "$close",
-    "low": "$close",
-    "vwap": "$close",
-    "volume": f"($volume+{_TINY})",
-}
+_SCALED = {**dict.fromkeys(("close", "open", "high", "low", "vwap"), "$close"), "volume": f"($volume+{_TINY})"}
 
 
-def alpha158() -> Mapping[str, str]:
-    """Return name → expression of the 158 factors: 9 of the bar, 4 prices, 29 over each of 5 windows."""
-    prices = {f"{price.upper()}0": f"${price}/$close" for price in _PRICES}
-    rolling = {f"{name}{d}": text.format(d=d) for name, text in _ROLLING.items() for d in _WINDOWS}
-    return MappingProxyType({**_BAR, **prices, **rolling})
-
-
-def alpha360() -> Mapping[str, str]:
-    """Return name → expression of the 360 values: 60 periods of 6 fields, oldest first, divided by the newest."""
-    return MappingProxyType(
-        {
-            f"{name.upper()}{lag}": f"Ref(${name}, {lag})/{by}" if lag else f"${name}/{by}"
-            for name, by in _SCALED.items()
-            for lag in range(_LAGS - 1, -1, -1)
-        }
-    )
+# name → expression of the 158 factors: 9 of the bar, 4 prices, 29 over each of 5 windows.
+ALPHA158: Mapping[str, str] = MappingProxyType(
+    {
+        **_BAR,
+        **{f"{price.upper()}0": f"${price}/$close" for price in _PRICES},
+        **{f"{name}{d}": text.format(d=d) for name, text in _ROLLING.items() for d in _WINDOWS},
+    }
+)
+# name → expression of the 360 values: 60 periods of 6 fields, oldest first, divided by the newest.
+ALPHA360: Mapping[str, str] = MappingProxyType(
+    {
+        f"{name.upper()}{lag}": f"Ref(${name}, {lag})/{by}" if lag else f"${name}/{by}"
+        for name, by in _SCALED.items()
+        for lag in range(_LAGS - 1, -1, -1)
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,6 @@ class FeatureSet:
     own: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Check names, expressions and their look-ahead."""
         if not self.names or len(self.names) != len(self.expressions):
             raise ConfigError(
                 "A feature set needs at least one feature, and an expression for each name.",
@@ -144,12 +137,11 @@ class FeatureSet:
                 )
 
     def __len__(self) -> int:
-        """Return F."""
         return len(self.names)
 
     def parsed(self) -> tuple[Expression, ...]:
         """Return the F parsed expressions."""
-        return tuple(map(_parse_named, self.names, self.expressions))
+        return tuple(parse(text, f"features: {name}") for name, text in zip(self.names, self.expressions, strict=True))
 
     def asked_for(self) -> dict[str, Expression]:
         """Return where in the configuration → expression of the features that a user has written himself."""
@@ -158,7 +150,38 @@ class FeatureSet:
 
 
 @dataclass(frozen=True)
-class Alpha158:
+class _Family:
+    exclude: tuple[str, ...] = ()
+    add: dict[str, str] = field(default_factory=dict)
+    templates: ClassVar[Mapping[str, str]]
+
+    def feature_set(self) -> FeatureSet:
+        """Return the names and expressions; raises what `FeatureSet` raises, and for unknown or doubled names."""
+        family = type(self).__name__
+        for name in self.exclude:
+            if name not in self.templates:
+                raise ConfigError(
+                    f"{family} has no feature `{name}` to exclude.",
+                    where="features.exclude",
+                    got=name,
+                    expected=f"names such as {', '.join(list(self.templates)[:5])}",
+                    hint=closest(name, self.templates),
+                )
+        kept = {name: text for name, text in self.templates.items() if name not in self.exclude}
+        for name in self.add:
+            if name in kept:
+                raise ConfigError(
+                    f"{family} already has a feature `{name}`.",
+                    where="features.add",
+                    got=name,
+                    hint="exclude it first, or choose another name",
+                )
+        features = {**kept, **self.add}
+        return FeatureSet(tuple(features), tuple(features.values()), frozenset(self.add))
+
+
+@dataclass(frozen=True)
+class Alpha158(_Family):
     """The 158 factors of qlib's ``Alpha158`` handler, in its order.
 
     Attributes:
@@ -166,16 +189,11 @@ class Alpha158:
         add: Further features, name → expression, appended in this order.
     """
 
-    exclude: tuple[str, ...] = ()
-    add: dict[str, str] = field(default_factory=dict)
-
-    def feature_set(self) -> FeatureSet:
-        """Return the names and expressions; raises what `FeatureSet` raises, and for unknown or doubled names."""
-        return _edited("Alpha158", alpha158(), self.exclude, self.add)
+    templates = ALPHA158
 
 
 @dataclass(frozen=True)
-class Alpha360:
+class Alpha360(_Family):
     """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 periods of 5 prices and volume, scaled.
 
     Attributes:
@@ -183,12 +201,7 @@ class Alpha360:
         add: Further features, name → expression, appended in this order.
     """
 
-    exclude: tuple[str, ...] = ()
-    add: dict[str, str] = field(default_factory=dict)
-
-    def feature_set(self) -> FeatureSet:
-        """Return the names and expressions; raises what `FeatureSet` raises, and for unknown or doubled names."""
-        return _edited("Alpha360", alpha360(), self.exclude, self.add)
+    templates = ALPHA360
 
 
 @dataclass(frozen=True)
@@ -204,39 +217,3 @@ class Expressions:
     def feature_set(self) -> FeatureSet:
         """Return the names and expressions; raises what `FeatureSet` raises."""
         return FeatureSet(tuple(self.expressions), tuple(self.expressions.values()), frozenset(self.expressions))
-
-
-def _edited(family: str, templates: Mapping[str, str], exclude: tuple[str, ...], add: Mapping[str, str]) -> FeatureSet:
-    for name in exclude:
-        if name not in templates:
-            raise ConfigError(
-                f"{family} has no feature `{name}` to exclude.",
-                where="features.exclude",
-                got=name,
-                expected=f"names such as {', '.join(list(templates)[:5])}",
-                hint=closest(name, templates),
-            )
-    kept = {name: text for name, text in templates.items() if name not in set(exclude)}
-    doubled = [name for name in add if name in kept]
-    if doubled:
-        raise ConfigError(
-            f"{family} already has a feature `{doubled[0]}`.",
-            where="features.add",
-            got=doubled[0],
-            hint="exclude it first, or choose another name",
-        )
-    features = {**kept, **add}
-    return FeatureSet(tuple(features), tuple(features.values()), frozenset(add))
-
-
-def _parse_named(name: str, text: str) -> Expression:
-    try:
-        return parse(text)
-    except ConfigError as error:
-        raise ConfigError(
-            error.what,
-            where=f"features: {name}, {error.where}",
-            got=error.got,
-            expected=error.expected,
-            hint=error.hint,
-        ) from error

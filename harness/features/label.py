@@ -36,7 +36,6 @@ class ForwardReturn:
     expression: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the horizon against the look-ahead of the expression."""
         if self.horizon is None and self.expression is None:
             raise ConfigError("A label needs a horizon or an expression.", where="label.horizon")
         check_limits(self, "label")

@@ -53,19 +53,20 @@ _Operand = tuple[Expression, int]  # with its column
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Expression:
-    """Return the expression that `text` says.
+def parse(text: str, where: str | None = None) -> Expression:
+    """Return the expression that `text` says; an error names `where` it stands, such as ``features: MA5``.
 
     Raises:
         ConfigError: Unknown operator, wrong number of arguments, unbalanced parenthesis, impossible window, a condition
             where a number is needed or the other way round. The message shows the text with a caret under the offending
             column.
     """
-    return _Parser(text).parse()
+    return _Parser(text, where).parse()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, where: str | None) -> None:
+        self._where = f"{where}, " if where else ""
         self._text = re.sub(r"\s", " ", text)
         self._indent = len(self._text) - len(self._text.lstrip())
         self._kinds: dict[int, str] = {}  # column of each word → number, field, name or code
@@ -251,4 +252,4 @@ class _Parser:
         before, after = "… " if begin else "", " …" if end < len(self._text) else ""
         pointer = " " * (12 + len(before) + column - begin)  # 12: the label that `HarnessError` puts before a value
         got = f"{before}{self._text[begin:end]}{after}\n{pointer}^"
-        raise ConfigError(what, where=f"column {column + 1}", got=got, expected=expected, hint=hint)
+        raise ConfigError(what, where=f"{self._where}column {column + 1}", got=got, expected=expected, hint=hint)

@@ -161,7 +161,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     offsets, codes = all_rows(panel)
     results = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(engine, "_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(engine.numba.config, "NUMBA_NUM_THREADS", threads)
         results.append(compute_features(panel, SMALL, offsets, codes).values)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])

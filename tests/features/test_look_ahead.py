@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.features.engine import compute_expression
 from harness.features.expression import look_ahead, look_back
-from harness.features.feature_set import alpha158, alpha360
+from harness.features.feature_set import ALPHA158, ALPHA360
 from harness.features.parser import parse
 from tests.features.panels import make_panel, random_fields
 
@@ -49,7 +49,7 @@ def test_look_back_and_look_ahead_are_derived(text: str, back: int | None, ahead
 
 
 def test_the_known_factors_read_at_most_sixty_times_back_and_none_ahead() -> None:
-    for text in {**alpha158(), **alpha360()}.values():
+    for text in {**ALPHA158, **ALPHA360}.values():
         back = look_back(parse(text))
         assert back is not None
         assert back <= 60

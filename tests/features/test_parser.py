@@ -23,7 +23,7 @@ from harness.features.expression import (
     fields_of,
     look_ahead,
 )
-from harness.features.feature_set import alpha158, alpha360
+from harness.features.feature_set import ALPHA158, ALPHA360
 from harness.features.graph import build_plan
 from harness.features.parser import parse
 
@@ -71,7 +71,7 @@ def test_an_expression_cannot_be_changed() -> None:
         parse("$close").name = "open"  # type: ignore[misc, union-attr]
 
 
-@pytest.mark.parametrize("text", sorted({*alpha158().values(), *alpha360().values()}))
+@pytest.mark.parametrize("text", sorted({*ALPHA158.values(), *ALPHA360.values()}))
 def test_canonical_text_of_the_known_factors_reads_back(text: str) -> None:
     assert parse(canonical(text)) == parse(text)
 

@@ -1,0 +1,493 @@
+"""Compiled kernels over (rows, times) arrays: one row per instrument, times contiguous.
+
+Conventions shared by all of them:
+
+- float64 in, float64 out; before ``starts[row]``, the instrument's first time, a row is not read and its output is NaN.
+- A window of w covers the w times up to t, fewer near the start (qlib: ``min_periods=1``); 0 is passed as the number of
+  times, an expanding window. Values that are not finite are missing, as pandas has it in rolling windows.
+- A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
+  window, so neither a missing nor a huge value long ago can leave a trace, and equal windows give equal bits.
+- The loop over times is inside the loop over the window, where neighbouring results can be computed at once.
+- Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
+  deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.store.compiled import compiled as _compiled
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+Pair = tuple[Doubles, Doubles]
+
+SUM, MEAN, VAR, STD, MAD, SKEW, KURT = range(7)
+SLOPE, RSQUARE, RESI = range(3)
+COV, CORR = range(2)
+MEDIAN = -1.0  # as a level: the mean of the two middle values
+_BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
+_TILE = 16  # float32 per cache line
+_NO_VARIANCE = 1e-14  # pandas calls skewness and kurtosis undefined at or below this variance
+_NO_SPREAD = 2e-5  # qlib calls a correlation undefined when a standard deviation is at most this
+
+compiled = _compiled(error_model="numpy")  # a division by zero gives infinity or NaN
+
+
+@compiled
+def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
+    """Write the last finite value at or before each time: a reference near the values of any window that ends there.
+
+    When the last finite value is older than a window, the window is empty and its reference without effect.
+    """
+    rows, times = x.shape
+    for row in range(rows):
+        last = np.nan
+        out[row, : starts[row]] = np.nan
+        for t in range(starts[row], times):
+            value = x[row, t]
+            if value - value == 0.0:
+                last = value
+            out[row, t] = last
+
+
+@compiled
+def moments(x: Doubles, reference: Doubles, starts: Positions, window: int, kind: int, out: Doubles) -> None:
+    """Write one statistic (`kind`) of every window of `x`; `reference` comes from `carry`.
+
+    Follows pandas' rolling ``sum mean var std skew kurt`` (ddof 1, bias-corrected) and qlib's ``Mad``. Variances are
+    taken about the reference; what needs higher moments, about the mean in a second pass.
+    """
+    rows, times = x.shape
+    sums = np.empty((5, _BLOCK))  # count, gaps from the reference or mean, then second, third and fourth powers
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            sums[:] = 0.0
+            _sum_gaps(x[row], reference[row], (start, begin, end), window, kind, sums)
+            if kind > STD:
+                for j in range(end - begin):
+                    sums[1, j] = reference[row, begin + j] + sums[1, j] / sums[0, j]
+                _sum_powers(x[row], (start, begin, end), window, kind, sums)
+            for j in range(end - begin):
+                about, n, total = reference[row, begin + j], sums[0, j], sums[1, j]
+                if kind == SUM:
+                    out[row, begin + j] = total + n * about if n > 0.0 else np.nan
+                elif kind == MEAN:
+                    out[row, begin + j] = about + total / n
+                elif kind <= STD:
+                    variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
+                    out[row, begin + j] = variance if kind == VAR else np.sqrt(variance)
+                else:
+                    out[row, begin + j] = _central(kind, n, sums[2, j], sums[3, j], sums[4, j])
+
+
+@compiled
+def _sum_gaps(
+    x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, kind: int, sums: Doubles
+) -> None:
+    """Add the number of values and their gaps from the reference to rows 0 and 1 of `sums`, squared gaps to row 2."""
+    start, begin, end = span
+    squared = kind == VAR or kind == STD
+    for lag in range(min(window, end - start)):
+        low = max(begin, start + lag)
+        past, origin = x[low - lag : end - lag], reference[low:end]
+        count, total, second = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        if squared:
+            for j in range(end - low):
+                gap = past[j] - origin[j]
+                finite = gap - gap == 0.0
+                count[j] += 1.0 if finite else 0.0
+                total[j] += gap if finite else 0.0
+                second[j] += gap * gap if finite else 0.0
+        else:
+            for j in range(end - low):
+                gap = past[j] - origin[j]
+                finite = gap - gap == 0.0
+                count[j] += 1.0 if finite else 0.0
+                total[j] += gap if finite else 0.0
+
+
+@compiled
+def _sum_powers(x: Doubles, span: tuple[int, int, int], window: int, kind: int, sums: Doubles) -> None:
+    """Add powers of deviations from the mean (row 1 of `sums`) to rows 2 … 4; absolute deviations for `MAD`."""
+    start, begin, end = span
+    for lag in range(min(window, end - start)):
+        low = max(begin, start + lag)
+        past, mean = x[low - lag : end - lag], sums[1, low - begin :]
+        second, third, fourth = sums[2, low - begin :], sums[3, low - begin :], sums[4, low - begin :]
+        for j in range(end - low):
+            gap = past[j] - mean[j]
+            gap = gap if gap - gap == 0.0 else 0.0
+            second[j] += abs(gap) if kind == MAD else gap * gap
+            third[j] += gap * gap * gap
+            fourth[j] += gap * gap * gap * gap
+
+
+@compiled
+def _central(kind: int, n: float, second: float, third: float, fourth: float) -> float:
+    """Return a statistic from the number of values and sums of powers of deviations from their mean."""
+    variance = second / n
+    result = np.nan
+    if kind == MAD:
+        result = variance
+    elif kind == SKEW and n >= 3.0 and second == 0.0:
+        result = 0.0
+    elif kind == SKEW and n >= 3.0 and variance > _NO_VARIANCE:
+        result = np.sqrt(n * (n - 1.0)) / (n - 2.0) * (third / n) / variance**1.5
+    elif kind == KURT and n >= 4.0 and second == 0.0:
+        result = -3.0
+    elif kind == KURT and n >= 4.0 and variance > _NO_VARIANCE:
+        ratio = (n * n - 1.0) * (fourth / n) / (variance * variance)
+        result = (ratio - 3.0 * (n - 1.0) ** 2) / ((n - 2.0) * (n - 3.0))
+    return result
+
+
+@compiled
+def weighted_mean(x: Doubles, starts: Positions, window: int, out: Doubles) -> None:
+    """Write qlib's ``WMA``: weights 1, 2, … up to now, normalised to sum 1, then the *mean* of weight × value.
+
+    That is the textbook weighted average divided by the number of values in the window; kept, because factors written
+    for qlib expect it.
+    """
+    rows, times = x.shape
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for t in range(start, times):
+            length = min(window, t - start + 1)
+            total, count = 0.0, 0
+            for lag in range(length):
+                value = x[row, t - lag]
+                if value - value == 0.0:
+                    total += (length - lag) * value
+                    count += 1
+            out[row, t] = total / (0.5 * length * (length + 1)) / count if count else np.nan
+
+
+@compiled
+def exponential_mean(x: Doubles, starts: Positions, alpha: float, out: Doubles) -> None:
+    """Write the mean of all values so far, weighted (1 − alpha)^age; a missing value ages the others.
+
+    qlib's ``EMA`` with a span or a smoothing factor (pandas: ``ewm(adjust=True, ignore_na=False)``). The mean is moved
+    towards each new value, so that it keeps no growing sums.
+    """
+    rows, times = x.shape
+    for row in range(rows):
+        out[row, : starts[row]] = np.nan
+        mean, weight = np.nan, 0.0
+        for t in range(starts[row], times):
+            weight *= 1.0 - alpha
+            value = x[row, t]
+            if value - value == 0.0:
+                weight += 1.0
+                mean = value if mean != mean else mean + (value - mean) / weight
+            out[row, t] = mean
+
+
+@compiled
+def exponential_mean_expanding(x: Doubles, starts: Positions, out: Doubles) -> None:
+    """Write qlib's ``EMA(series, 0)``: weights a^age with a = 1 − 2 / (1 + n) at the n-th time.
+
+    As in qlib, a missing value counts as a zero: weights are normalised over all n times. NaN until the first value.
+    """
+    rows, times = x.shape
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        known = False
+        for t in range(start, times):
+            fade = 1.0 - 2.0 / (2.0 + t - start)
+            total, weights = 0.0, 0.0
+            for s in range(start, t + 1):
+                value = x[row, s]
+                finite = value - value == 0.0
+                known = known or finite
+                total = total * fade + (value if finite else 0.0)
+                weights = weights * fade + 1.0
+            out[row, t] = total / weights if known else np.nan
+
+
+@compiled
+def trend(
+    x: Doubles, reference: Doubles, spread: Doubles, starts: Positions, how: tuple[int, int, bool], out: Doubles
+) -> None:
+    """Write slope, R² or last residual of the least-squares line through the window's values against time.
+
+    Missing values are left out, the others keep their times; qlib's ``Slope Rsquare Resi``. `how` is (window, kind,
+    guarded); `spread` is the window's standard deviation: if guarded, at most 2e-5 makes R² undefined.
+    """
+    rows, times = x.shape
+    window, kind, guarded = how
+    sums = np.empty((6, _BLOCK))  # count, gaps from the reference, squared gaps, lags, squared lags, lag × gap
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            sums[:] = 0.0
+            _sum_lags(x[row], reference[row], (start, begin, end), window, sums)
+            for j in range(end - begin):
+                t, n = begin + j, sums[0, j]
+                lag, gap = sums[3, j] / n, sums[1, j] / n
+                mixed = lag * sums[1, j] - sums[5, j]  # time runs against the lag
+                slope = mixed / (sums[4, j] - lag * sums[3, j]) if n > 1.0 else np.nan
+                if kind == SLOPE:
+                    out[row, t] = slope
+                elif kind == RESI:
+                    newest = x[row, t] - reference[row, t]
+                    out[row, t] = newest - gap - slope * lag if newest == 0.0 else np.nan
+                elif guarded and spread[row, t] <= _NO_SPREAD:
+                    out[row, t] = np.nan
+                else:
+                    out[row, t] = slope * mixed / (sums[2, j] - gap * sums[1, j])
+
+
+@compiled
+def _sum_lags(x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
+    """Add what a straight line needs to the rows of `sums`, over the window's values."""
+    start, begin, end = span
+    for lag in range(min(window, end - start)):
+        low = max(begin, start + lag)
+        past, origin = x[low - lag : end - lag], reference[low:end]
+        count, total, square = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        lags, square_lags, mixed = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
+        step, square_step = float(lag), float(lag) * float(lag)
+        for j in range(end - low):
+            gap = past[j] - origin[j]
+            finite = gap - gap == 0.0
+            gap = gap if finite else 0.0
+            count[j] += 1.0 if finite else 0.0
+            total[j] += gap
+            square[j] += gap * gap
+            lags[j] += step if finite else 0.0
+            square_lags[j] += square_step if finite else 0.0
+            mixed[j] += step * gap
+
+
+@compiled
+def comovement(
+    series: Pair, references: Pair, spreads: Pair, starts: Positions, how: tuple[int, int, bool], out: Doubles
+) -> None:
+    """Write covariance (ddof 1) or correlation of two series over the times at which both are known.
+
+    `series` are NaN where the other one is not finite, `references` come from `carry`. `how` is (window, kind,
+    guarded); `spreads` are the standard deviations of either series alone: if guarded, at most 2e-5 makes a correlation
+    undefined, as in qlib's ``Corr``.
+    """
+    rows, times = series[0].shape
+    window, kind, guarded = how
+    sums = np.empty((6, _BLOCK))  # count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            sums[:] = 0.0
+            xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
+            _sum_products(xy, about, (start, begin, end), window, sums)
+            for j in range(end - begin):
+                t, n = begin + j, sums[0, j]
+                gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
+                product = sums[5, j] - gap_x * sums[2, j]
+                if not n > 1.0:
+                    out[row, t] = np.nan
+                elif kind == COV:
+                    out[row, t] = product / (n - 1.0)
+                elif guarded and (spreads[0][row, t] <= _NO_SPREAD or spreads[1][row, t] <= _NO_SPREAD):
+                    out[row, t] = np.nan
+                else:
+                    square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
+                    out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
+
+
+@compiled
+def _sum_products(series: Pair, references: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
+    """Add gaps from the references, their squares and products to the rows of `sums`, over the joint values."""
+    start, begin, end = span
+    for lag in range(min(window, end - start)):
+        low = max(begin, start + lag)
+        past_x, origin_x = series[0][low - lag : end - lag], references[0][low:end]
+        past_y, origin_y = series[1][low - lag : end - lag], references[1][low:end]
+        count, total_x, total_y = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
+        xx, yy, xy = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
+        for j in range(end - low):
+            gap_x, gap_y = past_x[j] - origin_x[j], past_y[j] - origin_y[j]
+            finite = (gap_x - gap_x == 0.0) & (gap_y - gap_y == 0.0)
+            gap_x, gap_y = gap_x if finite else 0.0, gap_y if finite else 0.0
+            count[j] += 1.0 if finite else 0.0
+            total_x[j] += gap_x
+            total_y[j] += gap_y
+            xx[j] += gap_x * gap_x
+            yy[j] += gap_y * gap_y
+            xy[j] += gap_x * gap_y
+
+
+@compiled
+def extreme(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
+    """Write the largest (`sign` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
+    rows, times = x.shape
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            out[row, begin:end] = -np.inf
+            for lag in range(min(window, end - start)):
+                low = max(begin, start + lag)
+                past, best = x[row, low - lag : end - lag], out[row, low:end]
+                for j in range(end - low):
+                    value = sign * past[j]
+                    better = (value > best[j]) & (value - value == 0.0)
+                    best[j] = value if better else best[j]
+            for t in range(begin, end):
+                out[row, t] = sign * out[row, t] if out[row, t] > -np.inf else np.nan
+
+
+@compiled
+def extreme_position(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
+    """Write the place of the extreme in its window, 1 being the oldest; the oldest of equals wins.
+
+    As in qlib's ``IdxMax`` and ``IdxMin``, which apply NumPy's ``argmax``: a window with a missing value gives the
+    place of its oldest missing value, and a window without any value gives NaN.
+    """
+    rows, times = x.shape
+    best, place, known = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            longest = min(window, end - start)
+            best[:], place[:], known[:] = -np.inf, 0.0, 0.0
+            for back in range(longest):
+                lag = longest - 1 - back
+                low = max(begin, start + lag)
+                past = x[row, low - lag : end - lag]
+                top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
+                step = float(lag)
+                for j in range(end - low):
+                    value = sign * past[j]
+                    finite = value - value == 0.0
+                    value = value if finite else np.inf
+                    better = value > top[j]
+                    top[j] = value if better else top[j]
+                    where[j] = step if better else where[j]
+                    any_known[j] = 1.0 if finite else any_known[j]
+            for j in range(end - begin):
+                length = min(window, begin + j - start + 1)
+                out[row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
+
+
+@compiled
+def rank(x: Doubles, starts: Positions, window: int, out: Doubles) -> None:
+    """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
+    rows, times = x.shape
+    count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        for begin in range(start, times, _BLOCK):
+            end = min(begin + _BLOCK, times)
+            count[:], less[:], equal[:] = 0.0, 0.0, 0.0
+            for lag in range(min(window, end - start)):
+                low = max(begin, start + lag)
+                past, newest = x[row, low - lag : end - lag], x[row, low:end]
+                counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
+                for j in range(end - low):
+                    finite = past[j] - past[j] == 0.0
+                    counted[j] += 1.0 if finite else 0.0
+                    below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
+                    same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
+            for j in range(end - begin):
+                newest_value = x[row, begin + j]
+                finite = newest_value - newest_value == 0.0
+                out[row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
+
+
+@compiled
+def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doubles) -> None:
+    """Write a quantile of each window's finite values, linear between neighbours; `MEDIAN` gives the median.
+
+    The window is kept as a sorted array; what enters and leaves is found by its exact value.
+    """
+    rows, times = x.shape
+    ordered = np.empty(min(window, times) + 1)
+    for row in range(rows):
+        start = starts[row]
+        out[row, :start] = np.nan
+        count = 0
+        for t in range(start, times):
+            leaving = x[row, t - window] if t - start >= window else np.nan
+            count = _replace(ordered, count, leaving, x[row, t])
+            if count == 0:
+                out[row, t] = np.nan
+            elif level == MEDIAN:
+                out[row, t] = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+            else:
+                place = level * (count - 1)
+                below = int(place)
+                above = min(below + 1, count - 1)
+                out[row, t] = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@compiled
+def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> int:
+    """Take one value out of a sorted array and put another in, either of which may be missing; return the new count."""
+    if leaving - leaving == 0.0:
+        at, stop = 0, count
+        while at < stop:
+            middle = (at + stop) // 2
+            if ordered[middle] < leaving:
+                at = middle + 1
+            else:
+                stop = middle
+        last = count - 1
+    else:
+        at, last = count, count
+    if not entering - entering == 0.0:
+        for j in range(at, last):
+            ordered[j] = ordered[j + 1]
+        return last
+    while at < last and ordered[at + 1] < entering:
+        ordered[at] = ordered[at + 1]
+        at += 1
+    while at > 0 and ordered[at - 1] > entering:
+        ordered[at] = ordered[at - 1]
+        at -= 1
+    ordered[at] = entering
+    return last + 1
+
+
+@compiled
+def scatter(block: Floats, rows: npt.NDArray[np.int64], matrix: Floats, known: npt.NDArray[np.bool_]) -> None:
+    """Write ``block[f, i, t]`` to ``matrix[rows[i, t], f]`` where ``rows[i, t]`` ≥ 0.
+
+    `known` notes which features have a value anywhere. Tiles of 16 times × 16 features use whole cache lines on both
+    sides.
+    """
+    features, instruments, times = block.shape
+    tile = np.empty((_TILE, _TILE), dtype=np.float32)
+    for begin in range(0, times, _TILE):
+        end = min(begin + _TILE, times)
+        for i in range(instruments):
+            for first in range(0, features, _TILE):
+                width = min(_TILE, features - first)
+                for f in range(width):
+                    for t in range(end - begin):
+                        tile[t, f] = block[first + f, i, begin + t]
+                for t in range(end - begin):
+                    row = rows[i, begin + t]
+                    if row >= 0:
+                        for f in range(width):
+                            matrix[row, first + f] = tile[t, f]
+    for f in range(features):
+        for i in range(instruments):
+            for t in range(times):
+                if known[f]:
+                    break
+                known[f] = rows[i, t] >= 0 and not np.isnan(block[f, i, t])
