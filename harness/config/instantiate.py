@@ -9,25 +9,19 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-import re
 import traceback
 import typing
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import Annotated, Any, Literal, Never
+from typing import Any, Never
 
 import pydantic
 
 from harness.config.contracts import check_object, is_protocol, lacking_methods, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
-from harness.errors.limits import limits_of, out_of_range
+from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, wrong_kind
 from harness.store.code_digest import note_code
 from harness.store.records import TARGET, module_of
 
-# Every float is finite, in anybody's class.
-_CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-# What pydantic calls a number outside its limits.
-_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 _PLAIN = (bool, int, float, str, type(None))
 _OURS = ("harness", "baselines")
 
@@ -50,10 +44,10 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
         record = record_of(hint)
         if record is not None:
             return build_record(record, {str(k): v for k, v in node.items()}, path)
-        inner = _value_hint(hint)
+        inner = _inner(hint, Mapping)
         return {str(k): build(v, join_key(path, str(k)), inner, owner) for k, v in node.items()}
     if isinstance(node, list | tuple):
-        return tuple(build(v, f"{path}[{i}]", _item_hint(hint, i), owner) for i, v in enumerate(node))
+        return tuple(build(v, f"{path}[{i}]", _inner(hint, Sequence, i), owner) for i, v in enumerate(node))
     return node
 
 
@@ -103,7 +97,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
             f"`{cls.__module__}.{cls.__qualname__}` cannot be made of these values.",
             where=path or None,
             got=f"{type(error).__name__}: {error}",
-            expected=", ".join(f"{n}: {_name_of(hints.get(n, Any))}" for n in parameters) or "no key at all",
+            expected=", ".join(f"{n}: {accepts(hints.get(n, Any))}" for n in parameters) or "no key at all",
         ) from error
 
 
@@ -124,24 +118,16 @@ def hints_of(cls: type) -> dict[str, Any]:
 def _typed(hint: Any, value: object, path: str, owner: type) -> object:
     built = build(value, path, hint, owner)
     if _holds_objects(built):
-        for protocol in (h for h in alternatives(hint) if is_protocol(h)):
+        for protocol in (h for h in kinds(hint) if is_protocol(h)):
             check_object(built, protocol, path)
         return built
-    accepts_bool = bool in alternatives(hint) or hint in (Any, object)
+    accepts_bool = bool in kinds(hint) or hint in (Any, object)
     if isinstance(built, bool) and not accepts_bool:
-        raise _wrong_type(path, built, _name_of(hint))
+        raise wrong_kind(path, built, accepts(hint))
     try:
-        return _adapter(hint).validate_python(built)
+        return adapter(hint).validate_python(built)
     except pydantic.ValidationError as error:
-        detail = error.errors()[0]
-        inner = "".join(f"[{p}]" if isinstance(p, int) else "" for p in detail["loc"])
-        if detail["type"] in _RANGE:
-            raise out_of_range(path + inner, detail["input"], hint) from error
-        raise _wrong_type(path + inner, detail["input"], f"{_name_of(hint)} ({detail['msg']})") from error
-
-
-def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(hint, config=_CONFIG)
+        raise refusal(error, hint, path) from error
 
 
 def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
@@ -150,9 +136,8 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
     Where the place's type says nothing, records and classes of the owner's own package are taken: nobody else's
     constructor is called because a file names it.
     """
-    kinds = alternatives(hint)
     got = f"{cls.__module__}.{cls.__qualname__}"
-    if any(kind in (Any, object) for kind in kinds):
+    if any(kind in (Any, object) for kind in kinds(hint)):
         if owner is None or dataclasses.is_dataclass(cls) or _package(cls) in (_package(owner), *_OURS):
             return
         raise ConfigError(
@@ -162,8 +147,8 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
             expected=f"a dataclass, or a class of the package `{_package(owner)}`",
             hint=f"give the key its type in {owner.__module__}.{owner.__qualname__}; docs/explanation/security.md",
         )
-    protocols = [kind for kind in kinds if is_protocol(kind)]
-    classes = [kind for kind in kinds if isinstance(kind, type) and not is_protocol(kind) and kind not in _PLAIN]
+    protocols = [kind for kind in kinds(hint) if is_protocol(kind)]
+    classes = [kind for kind in kinds(hint) if isinstance(kind, type) and not is_protocol(kind) and kind not in _PLAIN]
     lacking = [lacking_methods(cls, protocol) for protocol in protocols]
     if any(issubclass(cls, kind) for kind in classes) or any(not names for names in lacking):
         return
@@ -174,7 +159,7 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
         else f"No object can stand here: `{got}` is not made.",
         where=where,
         got=got,
-        expected=f"a class with {', '.join(members_of(protocols[0]))}" if protocols else _name_of(hint),
+        expected=f"a class with {', '.join(members_of(protocols[0]))}" if protocols else accepts(hint),
         hint=_near_member(cls, lacking[0]) if lacking else None,
     )
 
@@ -189,17 +174,6 @@ def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
 
-def _wrong_type(path: str, value: object, expected: str) -> ConfigError:
-    quoted = re.search(r"\bstr\b", expected) and isinstance(value, bool | int | float)
-    return ConfigError(
-        f"`{path}` has a value of the wrong kind.",
-        where=path,
-        got=repr(value),
-        expected=expected,
-        hint=f"if it is text, quote what YAML reads as a number or a truth value: {path}=\"'1e5'\"" if quoted else None,
-    )
-
-
 def _holds_objects(value: object) -> bool:
     if isinstance(value, tuple):
         return any(_holds_objects(v) for v in value)
@@ -210,53 +184,20 @@ def _holds_objects(value: object) -> bool:
 
 def record_of(hint: Any) -> type | None:
     """Return the dataclass that a mapping without a ``_target_`` makes for a type; None where there is not just one."""
-    records = [h for h in alternatives(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)]
+    records = [kind for kind in kinds(hint) if is_record(kind)]
     return records[0] if len(records) == 1 else None
 
 
-def _value_hint(hint: Any) -> Any:
-    """Return the type of a mapping's values."""
-    return _inner(hint, Mapping, -1, 0)
-
-
-def _item_hint(hint: Any, at: int) -> Any:
-    """Return the type of a list's item."""
-    return _inner(hint, Sequence, 0, at)
-
-
-def _inner(hint: Any, kind: type, position: int, at: int) -> Any:
-    if any(part in (Any, object) for part in alternatives(hint)):
-        return Any
-    for part in alternatives(hint):
+def _inner(hint: Any, kind: type, at: int = 0) -> Any:
+    """Return the type of a mapping's values, or of a list's item at a position."""
+    for part in kinds(hint):
         origin, arguments = typing.get_origin(part), typing.get_args(part)
         if isinstance(origin, type) and issubclass(origin, kind) and arguments:
             is_row = origin is tuple and Ellipsis not in arguments
-            return arguments[min(at, len(arguments) - 1)] if is_row else arguments[0 if origin is tuple else position]
-        if isinstance(part, type) and issubclass(part, kind) and part is not str:
+            return arguments[min(at, len(arguments) - 1)] if is_row else arguments[-1 if kind is Mapping else 0]
+        if part in (Any, object) or (isinstance(part, type) and issubclass(part, kind) and part is not str):
             return Any
     return Never
-
-
-def alternatives(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union, any other type alone; without limits, which `Annotated` adds."""
-    if typing.get_origin(hint) is Annotated:
-        return alternatives(typing.get_args(hint)[0])
-    is_union = typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
-    return tuple(part for member in typing.get_args(hint) for part in alternatives(member)) if is_union else (hint,)
-
-
-def _name_of(hint: Any) -> str:
-    if typing.get_origin(hint) is Annotated:
-        return " ".join(filter(None, (_name_of(typing.get_args(hint)[0]), limits_of(hint))))
-    if typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType":
-        return " | ".join(_name_of(member) for member in typing.get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " | ".join(str(member) for member in hint)
-    if typing.get_origin(hint) is Literal:
-        return " | ".join(str(a) for a in typing.get_args(hint))
-    if hint is type(None):
-        return "null"
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 
 def join_key(path: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Limits of numbers as part of their types: checked where an object is made, shown by schema and reference.
+"""Types of configuration values: their limits, which pydantic checks wherever an object is made, and their words.
 
 ``Annotated[int, Ge(1), Le(16)]`` is a type; the names below are those that occur often. Every float is finite.
 """
@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import operator
+import types
 import typing
-from collections.abc import Hashable
-from functools import lru_cache
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from typing import Annotated, Any, Literal
 
+import pydantic
 from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors import ConfigError
@@ -27,8 +28,14 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0), Le(1e12)]
 NonNegative = Annotated[float, Ge(0), Le(1e12)]
 
+# What pydantic calls a number outside its limits.
+_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 _SIGNS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
-_HOLDS = {Ge: operator.ge, Gt: operator.gt, Le: operator.le, Lt: operator.lt}
+_WORDS: Mapping[Any, str] = {
+    **{int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "null"},
+    **{Any: "anything", object: "anything"},
+}
+_ROOM = 60  # characters for which the keys of a mapping are listed
 
 
 def check_limits(record: Any, where: str) -> None:
@@ -41,70 +48,97 @@ def check_limits(record: Any, where: str) -> None:
     Raises:
         ConfigError: Names the field, the value and the range.
     """
-    for name, hint in _hints(cast(Hashable, type(record))).items():
+    for name, hint in _hints(type(record)).items():  # type: ignore[arg-type]
         value = getattr(record, name)
-        if not _fits(hint, value):
-            raise out_of_range(f"{where}.{name}", value, hint)
+        if _is_numbers(value):
+            try:
+                adapter(hint).validate_python(value)
+            except pydantic.ValidationError as error:
+                if error.errors()[0]["type"] in _RANGE:
+                    raise refusal(error, hint, f"{where}.{name}") from error
 
 
-def out_of_range(where: str, value: object, hint: Any) -> ConfigError:
-    """Return the error for a number outside the range of its type."""
-    name = where.rpartition(".")[2]
-    return ConfigError(f"`{name}` is out of range.", where=where, got=value, expected=_words(hint))
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
 
 
-def limits_of(hint: Any) -> str:
-    """Return the limits of a type in words, such as ``≥ 1 and ≤ 16``; an empty text where it has none."""
-    signs = ((*_SIGNS[type(bound)], bound) for bound in bounds_of(hint))
-    return " and ".join(f"{sign} {getattr(bound, name)}" for name, sign, bound in signs)
-
-
-def bounds_of(hint: Any) -> tuple[Any, ...]:
-    """Return the bounds that `Annotated` adds to a type."""
-    arguments = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
-    return tuple(bound for bound in arguments if type(bound) in _SIGNS)
-
-
-@lru_cache(maxsize=256)
-def _hints(cls: Hashable) -> dict[str, Any]:
-    hints = typing.get_type_hints(cast(Any, cls), include_extras=True)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cast(Any, cls)) if f.init}
-
-
-def _fits(hint: Any, value: object) -> bool:
+def _is_numbers(value: object) -> bool:
     if isinstance(value, tuple):
-        arguments = typing.get_args(hint)
-        inner = arguments[:1] * len(value) if Ellipsis in arguments else arguments
-        return all(map(_fits, inner, value))
-    members = _members(hint)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not members:
-        return True
-    is_finite = isinstance(value, int) or math.isfinite(value)
-    return is_finite and any(_holds(member, value) for member in members)
+        return all(map(_is_numbers, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _holds(hint: Any, value: float) -> bool:
-    return all(_HOLDS[type(b)](value, getattr(b, _SIGNS[type(b)][0])) for b in bounds_of(hint))
+@cache
+def adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+    """Return what checks a value against a type; floats must be finite, in anybody's class."""
+    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
 
 
-def _members(hint: Any) -> list[Any]:
-    """Return what of a type takes numbers."""
+def refusal(error: pydantic.ValidationError, hint: Any, where: str) -> ConfigError:
+    """Return what pydantic says of the value at the key `where` as an error of ours."""
+    detail = error.errors()[0]
+    key = where + "".join(f"[{part}]" for part in detail["loc"] if isinstance(part, int))
+    value, expected = detail["input"], f"{accepts(hint)} ({detail['msg']})"
+    if detail["type"] in _RANGE:
+        name = key.rpartition(".")[2]
+        return ConfigError(f"`{name}` is out of range.", where=key, got=value, expected=expected)
+    return wrong_kind(key, value, expected)
+
+
+def wrong_kind(where: str, value: object, expected: str) -> ConfigError:
+    """Return the error for a value of another type than the key `where` takes."""
+    hint: str | None = f"if it is text, quote what YAML reads as a number or a truth value: {where}=\"'1e5'\""
+    if "text" not in expected or not isinstance(value, bool | int | float):
+        hint = None
+    return ConfigError(
+        f"`{where}` has a value of the wrong kind.", where=where, got=repr(value), expected=expected, hint=hint
+    )
+
+
+def accepts(hint: Any) -> str:
+    """Return a type in words of YAML, such as ``number ≥ 0, or null`` or ``ols | ridge``."""
+    return ", or ".join(dict.fromkeys(map(_one, alternatives(hint))))
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union, with their limits; any other type alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or any other type alone, without their limits."""
     if typing.get_origin(hint) is Annotated:
-        return [hint] if typing.get_args(hint)[0] in (int, float) else []
-    if hint in (int, float):
-        return [hint]
-    is_union = typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
-    return [part for member in typing.get_args(hint) for part in _members(member)] if is_union else []
+        return kinds(typing.get_args(hint)[0])
+    members = alternatives(hint)
+    return tuple(kind for member in members for kind in kinds(member)) if len(members) > 1 else members
 
 
-def _words(hint: Any) -> str:
-    """Return what a type takes, in words."""
-    if typing.get_origin(hint) is tuple:
-        return f"a list of: {_words(typing.get_args(hint)[0])}"
-    found = []
-    for member in _members(hint):
-        plain = typing.get_args(member)[0] if typing.get_origin(member) is Annotated else member
-        kind = "a whole number" if plain is int else "a finite number"
-        found.append(f"{kind} {limits_of(member)}".rstrip())
-    takes_null = type(None) in typing.get_args(hint)
-    return ", or ".join([*found, *(["null"] if takes_null else [])])
+def is_record(hint: Any) -> bool:
+    """Return whether a mapping without a ``_target_`` makes an object of this type."""
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint) and not issubclass(hint, Enum)
+
+
+def _one(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        signs = ((*_SIGNS[type(bound)], bound) for bound in arguments[1:] if type(bound) in _SIGNS)
+        limits = " and ".join(f"{sign} {getattr(bound, name)}" for name, sign, bound in signs)
+        return f"{_one(arguments[0])} {limits}".rstrip()
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin is tuple and arguments[1:] == (Ellipsis,):
+        return f"list of {accepts(arguments[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(accepts, arguments))}]"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"mapping of name: {accepts(arguments[1])}"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " | ".join(map(str, hint))
+    if is_record(hint):
+        keys = ", ".join(f.name for f in dataclasses.fields(hint) if f.init)
+        return f"{{{keys}}}" if len(keys) <= _ROOM else "mapping"
+    return f"object ({getattr(hint, '__name__', hint)})"

@@ -153,7 +153,7 @@ def test_what_is_left_out_has_one_default_for_all_readers() -> None:
 
 
 def test_nobody_reads_an_attribute_of_a_users_class_that_no_protocol_declares() -> None:
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     of_users: Mapping[str, str] = {"model": "ModelTraits", "adaptation": "AdaptationTraits", "inner": "ModelTraits"}
     for path in sorted((root / "harness").rglob("*.py")):
         text = path.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _CODE = """\
 from harness.store.compiled import compiled
 import harness.features.kernels, harness.evaluation.significance.resampling, baselines.models.linear

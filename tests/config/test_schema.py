@@ -10,10 +10,17 @@ import pytest
 
 from harness.cli import main
 from harness.config import composed_yaml, config_folder
-from harness.config.schema import describe_file, experiment_schema, group_schema, options_of, processors
-from harness.config.schema.groups import is_global, read_yaml
+from harness.config.schema import (
+    describe_file,
+    experiment_schema,
+    group_schema,
+    is_global,
+    options_of,
+    processors,
+    read_yaml,
+)
 from harness.data.sources.tabular import TabularSource
-from tests.schema.validator import mistakes
+from tests.config.validator import mistakes
 
 CONF = config_folder()
 FILES = {str(path.relative_to(CONF)): path for path in sorted(CONF.rglob("*.yaml"))}

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
-from harness.config.instantiate import alternatives, build_record, hints_of, join_key, locate, record_of
+from harness.config.instantiate import build_record, hints_of, join_key, locate, record_of
 from harness.config.overrides import main_groups
 from harness.config.schema import experiment_schema
 from harness.errors import ConfigError
-from harness.errors.limits import bounds_of
+from harness.errors.limits import kinds
 from harness.store.records import TARGET
 
 NEEDED = {"data=tabular": ["data.path=x"], "data=qlib_bin": ["data.path=x"]}
@@ -35,7 +35,7 @@ DATES = (
 def numbers_in(hint: Any) -> list[Any]:
     """Return the types of numbers in a type, those in lists too."""
     if typing.get_origin(hint) is typing.Annotated:
-        return [hint] if alternatives(hint)[0] in (int, float) else []
+        return [hint] if kinds(hint)[0] in (int, float) else []
     if hint in (int, float):
         return [hint]
     is_open = typing.get_origin(hint) in (dict, Mapping) or hasattr(typing.get_origin(hint), "keys")
@@ -90,7 +90,7 @@ def test_a_number_has_a_limit_at_both_ends(group: str, numbers: dict[str, tuple[
     for number, (first, (cls, _, _, name)) in numbers.items():
         if first == group:
             for hint in numbers_in(hints_of(cls)[name]):
-                kinds = {type(bound).__name__[0] for bound in bounds_of(hint)}
+                kinds = {type(bound).__name__[0] for bound in typing.get_args(hint)[1:]}
                 assert kinds == {"G", "L"}, f"{number}: {hint}"
 
 
@@ -134,7 +134,7 @@ def within(hint: Any, value: Any) -> bool:
         return value is None or isinstance(value, str | tuple) or not numbers_in(hint)
     signs = {"Ge": value.__ge__, "Gt": value.__gt__, "Le": value.__le__, "Lt": value.__lt__}
     return math.isfinite(value) and any(
-        all(signs[type(b).__name__](getattr(b, type(b).__name__.lower())) for b in bounds_of(part))
+        all(signs[type(b).__name__](getattr(b, type(b).__name__.lower())) for b in typing.get_args(part)[1:])
         for part in numbers_in(hint)
     )
 
