@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360, Expressions as Expressions
     from harness.features.label import ForwardReturn as ForwardReturn
     from harness.integrations.tracking.sink import Mlflow as Mlflow, NoTracking as NoTracking
-    from harness.report import write_report as write_report
+    from harness.report.page import write_report as write_report
     from harness.run.experiment import ExperimentResult as ExperimentResult, run_experiment as run_experiment
     from harness.samples.interfaces import Adaptation as Adaptation, FittedAdaptation as FittedAdaptation
     from harness.samples.interfaces import FittedModel as FittedModel, FittedPreprocess as FittedPreprocess
@@ -123,7 +123,7 @@ _EXPORTS: Mapping[str, str] = {
     "harness.data.panel": "Benchmark Panel",
     "harness.data.source": "Source",
     "harness.errors": "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError",
-    "harness.report": "write_report",
+    "harness.report.page": "write_report",
 }
 _PLACES: Mapping[str, str] = {
     **{name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()},

@@ -13,8 +13,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli import main
-from harness.cli.grid import show
-from harness.cli.tables import leaderboard_table
+from harness.cli.terminal import show
 from harness.evaluation.metrics import COLUMNS
 from harness.report.leaderboard import Leaderboard, Row
 from harness.snapshots.snapshot import read_snapshot
@@ -132,7 +131,7 @@ def test_names_that_do_not_fit_beside_the_metrics_stand_below_them(width: int, w
     refused = Row("windows.step=0", "refused", {}, 0.0, False, "The step must be positive.\nmore", None)
     board = Leaderboard((*rows, refused), tuple(COLUMNS)[:7], "rank_IC", None)
     console = Console(width=width, file=io.StringIO())
-    show(console, leaderboard_table(board))
+    show(console, board.table())
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert [f"{number:<9} {name}" in lines for number, name in enumerate(names, start=1)] == [not whole] * 2
     assert any(line.strip().startswith(names[0] + "  ") for line in lines) == whole

@@ -7,20 +7,21 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.cli.grid import show
-from harness.cli.tables import leaderboard_table, result_table
+from harness.cli.tables import result_table
+from harness.cli.terminal import show
 from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.evaluation.metrics import COLUMNS, METRICS, MetricRecord, check_extra, headings_of, own_metric
-from harness.report.cells import Cell, Report
-from harness.report.check_output import to_markdown
+from harness.report.cells import Report
+from harness.report.check_output import night_page
 from harness.report.leaderboard import leaderboard, leaderboard_markdown, published_rows
-from harness.report.tables import EXPORTS, leaderboard_rows
+from harness.report.table import EXPORTS
+from harness.report.tables import leaderboard_rows
 from harness.run.experiment import ExperimentResult
+from harness.run.finished import FinishedRun
 from harness.run.sweep import CellResult, Outcome, plan_sweep
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.comparison import without_baseline
@@ -50,17 +51,17 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
         return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
     board = leaderboard([CellResult(plan_sweep([])[0], Outcome.DONE, result)])
-    cell = Cell("linear", Path(), result.snapshot, np.empty(0, "datetime64[ns]"), {})
+    cell = FinishedRun("linear", result.snapshot)
     page = leaderboard_rows(Report((cell,), ()), None)
     verdict = without_baseline(result.snapshot)
     Baselines(folder).bless(result.snapshot, "first")
     return {
         "bench run": printed(result_table(result)),
-        "bench run -m": printed(leaderboard_table(board)),
+        "bench run -m": printed(board.table()),
         "leaderboard.md": board.to_markdown(),
         "report": "\n".join(entry.text for row in page.rows for entry in row),
         "report as Markdown": EXPORTS["markdown"](page),
-        "night": to_markdown("Night", [verdict], {("mine", "linear"): result.snapshot}, created=""),
+        "night": night_page("Night", [verdict], {("mine", "linear"): result.snapshot}, created=""),
         "results/leaderboard.md": leaderboard_markdown(published_rows(Baselines(folder))),
     }
 

@@ -6,16 +6,19 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from harness.evaluation.metrics import own_metric
-from harness.report.check_output import link, markdown_table, markdown_text, to_markdown
-from harness.report.leaderboard import Leaderboard, PublishedRow, Row, leaderboard_markdown
-from harness.report.tables import EXPORTS, Entry, Table
+from harness.report.check_output import night_page
+from harness.report.leaderboard import Leaderboard, Row, leaderboard_markdown
+from harness.report.table import EXPORTS, TableCell, numbers, table, to_markdown
+from harness.snapshots.baseline import Version
 from harness.snapshots.comparison import failed
+from harness.snapshots.snapshot import Snapshot
 
 NASTY = [
     *("a|b", "a\\|b", "a\nb", "`code`", "# heading", "- item", "1. item", "---", "[red]x[/red]", "[a](b)", "![a](b)"),
@@ -59,11 +62,8 @@ def one_line(name: str) -> str:
 @pytest.mark.parametrize("name", NASTY)
 def test_a_name_is_itself_in_every_markdown_table(name: str) -> None:
     plain = one_line(name)
-    assert cells("\n".join(markdown_table({name: False, "IC": True}, [[markdown_text(name), "0.1"]]))) == [
-        [plain, "IC"],
-        [plain, "0.1"],
-    ]
-    assert cells("\n".join(markdown_table({"case": False}, [[link(name, f"results/{name}.json")]])))[1] == [plain]
+    linked = TableCell(name, link=f"results/{name}.json")
+    assert cells(to_markdown(table("", (name, *numbers("IC")), [(linked, "0.1")]))) == [[plain, "IC"], [plain, "0.1"]]
     own = own_metric({"name": "mine", "heading": name, "direction": "higher"})
     rows = (
         Row(name, "done", {"IC": 0.1, "mine": 0.2}, 1.0, False, None, None),
@@ -74,21 +74,22 @@ def test_a_name_is_itself_in_every_markdown_table(name: str) -> None:
     assert heads == ["cell", "IC", plain]
     assert done == [plain, "0.1000", "0.2000"]
     assert lost[:2] == ["other", one_line(f"refused: {name.splitlines()[0]}")]
-    published = PublishedRow("suite", name, 1, name, {"IC": 0.1}, {}, None)
+    snapshot = Snapshot("suite", name, {"data": {"name": name}}, {"overall": {"IC": 0.1}}, {})
+    published = Version(1, Path(), snapshot)
     assert cells(leaderboard_markdown([published]))[1] == [plain, "0.1000"]
-    night = to_markdown(name, [failed("suite", name, name)], {}, created="now")
+    night = night_page(name, [failed("suite", name, name)], {}, created="now")
     assert cells(night)[1][0] == one_line(f"suite/{name}")
     assert len(re.findall(r"^#+ ", night, flags=re.MULTILINE)) == 2
 
 
 @pytest.mark.parametrize("name", NASTY)
 def test_a_name_is_itself_in_every_export(name: str) -> None:
-    table = Table("t", name, {name: False, "IC": True}, ((Entry(name, detail=name), Entry("0.1000", 0.1)),))
-    assert cells(EXPORTS["markdown"](table))[1][0] == one_line(f"{one_line(name)} {one_line(name)}")
-    rows = list(csv.reader(io.StringIO(EXPORTS["csv"](table))))
+    made = table(name, (name, *numbers("IC")), [(TableCell(name, detail=name), TableCell("0.1000", 0.1))])
+    assert cells(EXPORTS["markdown"](made))[1][0] == one_line(f"{one_line(name)} {one_line(name)}")
+    rows = list(csv.reader(io.StringIO(EXPORTS["csv"](made))))
     assert [row[0] for row in rows] == [name, name]
-    assert json.loads(EXPORTS["json"](table))["rows"][0][name]["value"] == name
-    latex = EXPORTS["latex"](table)
+    assert json.loads(EXPORTS["json"](made))["rows"][0][name]["value"] == name
+    latex = EXPORTS["latex"](made)
     body = [line for line in latex.splitlines() if line.endswith("\\\\")]
     assert len(body) == 2
     assert all(len(re.findall(r"(?<!\\)&", line)) == 1 for line in body)

@@ -21,10 +21,10 @@ from harness.errors import ConfigError
 from harness.evaluation.significance import Bootstrap, probability_of_backtest_overfitting
 from harness.report.leaderboard import leaderboard
 from harness.run.experiment import ExperimentResult
+from harness.run.finished import FinishedRun
 from harness.run.sweep import CellResult, Outcome, plan_sweep
-from harness.run.sweep_columns import caption, mark, name_mark
+from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import (
-    Candidate,
     candidates_of,
     differences_to,
     market_regimes,
@@ -50,7 +50,7 @@ IDENTITY: dict[str, Any] = {
 NOISE = autoregressive(np.random.default_rng(8), (6, DAYS.size), 0.6) * 0.02
 
 
-def cell(name: str, shift: float, noise: int, *, days: slice = slice(None), **identity: Any) -> Candidate:
+def cell(name: str, shift: float, noise: int, *, days: slice = slice(None), **identity: Any) -> FinishedRun:
     """A cell whose IC is that of all others, plus a shift, plus some noise of its own."""
     ic = 0.05 + NOISE[0] + shift + 0.3 * NOISE[noise]
     returns = 0.01 * np.random.default_rng(noise).standard_normal(DAYS.size) + 0.01 * shift
@@ -58,7 +58,7 @@ def cell(name: str, shift: float, noise: int, *, days: slice = slice(None), **id
     overall: dict[str, float | None] = {"rank_IC": float(ic[days].mean())}
     snapshot = Snapshot("s", name, {**IDENTITY, **identity}, {"overall": overall, "oracle": None}, {})
     series = DailySeries(DAYS[days], {key: value[days] for key, value in values.items()})
-    return Candidate(name, snapshot, series)
+    return FinishedRun(name, snapshot, given=series)
 
 
 BASE = cell("base", 0.0, 1)
@@ -94,13 +94,13 @@ def test_the_confidence_set_keeps_the_best_and_loses_the_worst() -> None:
         "better": True,
         "worse": False,
     }
-    assert [name_mark(found, name) for name in ("better", "worse")] == ["●", ""]
 
 
 def test_another_reference_turns_the_signs() -> None:
     found = sweep_statistics(CELLS, metric="rank_IC", reference="better", bootstrap=QUICK)
     assert found is not None
-    assert [mark(found, name, "rank_IC") for name in ("base", "equal", "better", "worse")] == ["▼", "▼", "", "▼"]
+    verdicts = {row.name: [d.verdict for m, d in row.differences.items() if m == "rank_IC"] for row in found.rows}
+    assert verdicts == {"base": ["worse"], "equal": ["worse"], "better": [], "worse": ["worse"]}
     with pytest.raises(ConfigError, match="did you mean `better`"):
         sweep_statistics(CELLS, metric="rank_IC", reference="bettr")
 
@@ -135,13 +135,13 @@ def test_metrics_of_ones_own_are_compared_the_way_they_are_better() -> None:
     own = {"evaluation": {"signal": {"lag": 1}, "extra": [{"name": "my_loss", "direction": "lower"}]}}
     config = {**IDENTITY["config"], **own}
     pair = [
-        replace(made, series=DailySeries(DAYS, {"my_loss": made.series.values["IC"]}))
+        replace(made, given=DailySeries(DAYS, {"my_loss": made.series.values["IC"]}))
         for made in (cell("base", 0.0, 1, config=config), cell("higher", 0.02, 3, config=config))
     ]
     assert {name: d.verdict for name, d in differences_to(*pair, QUICK).items()} == {"my_loss": "worse"}
 
 
-def plain(name: str, *, of: str = "RollingRetrain", **change: Any) -> Candidate:
+def plain(name: str, *, of: str = "RollingRetrain", **change: Any) -> FinishedRun:
     config = {**IDENTITY["config"], "adaptation": {"_target_": f"baselines.adaptation.{of}"}}
     return cell(name, 0.0, 2, **{"config": config, **change})
 
@@ -258,7 +258,7 @@ def test_two_seeds_of_nothing_are_rarely_told_apart() -> None:
     for _ in range(60):
         pair = autoregressive(rng, (2, DAYS.size), 0.8)
         cells = [
-            Candidate(str(i), BASE.snapshot, DailySeries(DAYS, {"rank_IC": 0.02 * noise}))
+            FinishedRun(str(i), BASE.snapshot, given=DailySeries(DAYS, {"rank_IC": 0.02 * noise}))
             for i, noise in enumerate(pair)
         ]
         told += differences_to(*cells, QUICK)["rank_IC"].verdict != "same"

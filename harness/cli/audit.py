@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.text import Text
 
 from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.cli.terminal import show
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.execution.machine import peak_memory_mb
+from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.store.artifacts import canonical_json
 
 _HELP = """\
@@ -86,7 +86,7 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
     return 0 if verdict.clean else 1
 
 
-def verdict_table(verdict: Verdict) -> Grid:
+def verdict_table(verdict: Verdict) -> Table:
     """Return one row per check, with what it found."""
     rows = []
     for check in verdict.checks:
@@ -95,30 +95,31 @@ def verdict_table(verdict: Verdict) -> Grid:
             details = [d for d in (finding.where, finding.got and f"got {finding.got}") if d]
             details += [f"expected {finding.expected}"] if finding.expected else []
             lines.append(f"· {finding.what}" + (f" {'; '.join(details)}" if details else ""))
-        rows.append(Row(check.name, (Text(str(check.outcome), style=_STYLES[check.outcome]), "\n".join(lines))))
+        outcome = TableCell(str(check.outcome), style=_STYLES[check.outcome])
+        rows.append((check.name, outcome, "\n".join(lines)))
     title = f"{verdict.case}, {verdict.level} audit" + (f": {verdict.subject}" if verdict.subject else "")
-    return Grid(title, "check", (Column("outcome"), Column("question and findings", prose=True)), tuple(rows))
+    return table(title, ("check", "outcome", *prose("question and findings")), rows)
 
 
-def frontier_table(frontiers: Sequence[Frontier]) -> Grid:
+def frontier_table(frontiers: Sequence[Frontier]) -> Table:
     """Return one row per window: which learning times move its predictions."""
     rows = []
     for at in frontiers:
         unused = "–" if at.waste is None else f"{max(at.waste, 0)} periods"
-        rows.append(Row(str(at.window), (at.decision, at.oldest or "none", at.newest or "none", unused)))
-    columns = (*map(Column, ("decision", "oldest", "newest")), Column("unused before the purge", numeric=True))
-    return Grid("learning times that move a prediction", "window", columns, tuple(rows))
+        rows.append((str(at.window), at.decision, at.oldest or "none", at.newest or "none", unused))
+    columns = ("window", "decision", "oldest", "newest", *numbers("unused before the purge"))
+    return table("learning times that move a prediction", columns, rows)
 
 
-def price_table(priced: Sequence[Price]) -> Grid:
+def price_table(priced: Sequence[Price]) -> Table:
     """Return one row per leaky twin: what it gains over the clean run."""
     metrics = [METRICS[name] for name in priced[0].gained]
-    rows = [Row("none: the clean run", tuple(metric.text(priced[0].clean[metric.name]) for metric in metrics))]
+    rows = [("none: the clean run", *(metric.text(priced[0].clean[metric.name]) for metric in metrics))]
     for price in priced:
         label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"
-        rows.append(Row(label, tuple(_gain(metric, price.gained[metric.name]) for metric in metrics)))
-    columns = tuple(Column(f"Δ {metric.heading}", numeric=True) for metric in metrics)
-    return Grid("what a leak would add to the metrics; returns per year", "leak", columns, tuple(rows))
+        rows.append((label, *(_gain(metric, price.gained[metric.name]) for metric in metrics)))
+    columns = ("leak", *numbers(*(f"Δ {metric.heading}" for metric in metrics)))
+    return table("what a leak would add to the metrics; returns per year", columns, rows)
 
 
 def _gain(metric: MetricRecord, value: float | None) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
+from harness.cli.terminal import show
 from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
+from harness.report.table import numbers, table
 from harness.run.sweep import keys_of
 from harness.store.artifacts import Key, canonical_json
 from harness.store.care import (
@@ -104,10 +105,9 @@ def cache_status(arguments: Arguments, out: Console, err: Console) -> int:
     rows = []
     for line in lines:
         ages = (f"{line.oldest:.1f} days", f"{line.newest:.1f} days")
-        rows.append(Row(line.stage, (f"{line.results:,}", _bytes(line.size), *ages)))
-    rows.append(Row("all", (f"{len(found):,}", _bytes(sum(e.size for e in found)), "", "")))
-    columns = tuple(Column(name, numeric=True) for name in ("results", "size", "oldest", "newest"))
-    show(out, Grid(str(root), "stage", columns, tuple(rows)))
+        rows.append((line.stage, f"{line.results:,}", _bytes(line.size), *ages))
+    rows.append(("all", f"{len(found):,}", _bytes(sum(e.size for e in found)), "", ""))
+    show(out, table(str(root), ("stage", *numbers("results", "size", "oldest", "newest")), rows))
     return 0
 
 

@@ -7,11 +7,12 @@ import json
 
 from rich.console import Console
 
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.shared import OTHER_FOLDERS, Arguments, Commands, add_command, config_of, group_choices
+from harness.cli.terminal import show
 from harness.config import composed_yaml
 from harness.config.schema import DescribedKey, describe_keys, experiment_schema, group_schema
 from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.report.table import Table, prose, table
 from harness.store.artifacts import canonical_json
 
 _HELP = """\
@@ -101,9 +102,9 @@ def _unknown_key(key: str, known: list[str]) -> UnknownKeyError:
     )
 
 
-def _table(found: tuple[DescribedKey, ...]) -> Grid:
+def _table(found: tuple[DescribedKey, ...]) -> Table:
     rows = []
     for key in found:
         value = key.value if isinstance(key.value, str) else json.dumps(key.value, ensure_ascii=False)
-        rows.append(Row(key.key, (value, key.accepts, key.meaning)))
-    return Grid("", "key", tuple(Column(h, prose=True) for h in ("value", "accepts", "meaning")), tuple(rows))
+        rows.append((key.key, value, key.accepts, key.meaning))
+    return table("", ("key", *prose("value", "accepts", "meaning")), rows)

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli import tables
-from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
+from harness.cli.terminal import show
 from harness.data.convert import convert
 from harness.data.validation import describe, validate
 from harness.store.artifacts import canonical_json

@@ -7,9 +7,9 @@ import argparse
 from rich.console import Console
 
 from harness.cli import tables
-from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
+from harness.cli.terminal import show
 from harness.evaluation.year import year_of
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.store.artifacts import canonical_json

@@ -6,15 +6,14 @@ import argparse
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
+from harness.cli.terminal import show
 from harness.errors import ConfigError, closest
-from harness.report import find_folders, read_cells
-from harness.report.cells import Report, compare, headings
-from harness.report.tables import EXPORTS, Entry, Table, leaderboard_rows
+from harness.report.cells import compare, find_folders, metrics_of, read_cells
+from harness.report.table import EXPORTS
+from harness.report.tables import leaderboard_rows
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -31,8 +30,6 @@ examples:
   bench leaderboard --json
 
 exit codes: 0 fine, 2 a mistake in the command or a folder without results"""
-_SIGNS = {"better": "▲", "worse": "▼"}
-_STYLES = {"better": "green", "worse": "red"}
 
 
 def add(groups: Commands[argparse.ArgumentParser]) -> None:
@@ -65,12 +62,20 @@ def leaderboard(arguments: Arguments, out: Console, err: Console) -> int:
     with ProgressObserver(err) as observer:
         observer.start("tests", 1)
         report = read_cells(folders, reference=arguments.reference)
-        _check_metric(arguments.sort_by, report)
+        known = metrics_of(report.cells)
+        if arguments.sort_by not in known:
+            raise ConfigError(
+                "No cell has this metric.",
+                where="--sort-by",
+                got=arguments.sort_by,
+                expected=", ".join(known),
+                hint=closest(arguments.sort_by, known),
+            )
         statistics = compare(report)
         table = leaderboard_rows(report, statistics, sort_by=arguments.sort_by)
         observer.finish("tests")
     if arguments.format == "table":
-        show(out, _grid(table))
+        show(out, table)
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         for line in cell_notes((cell.name, cell.notes) for cell in report.cells):
@@ -83,33 +88,3 @@ def leaderboard(arguments: Arguments, out: Console, err: Console) -> int:
     else:
         out.print(text, markup=False, soft_wrap=True, end="")
     return 0
-
-
-def _check_metric(metric: str, report: Report) -> None:
-    known = headings(report.cells)
-    if metric not in known:
-        raise ConfigError(
-            "No cell has this metric.",
-            where="--sort-by",
-            got=metric,
-            expected=", ".join(known),
-            hint=closest(metric, known),
-        )
-
-
-def _grid(table: Table) -> Grid:
-    name, *others = table.heads.items()
-    rows = []
-    for first, *entries in table.rows:
-        rows.append(Row(first.text, tuple(map(_cell, entries)), detail=first.detail))
-    columns = tuple(Column(heading, numeric=numeric) for heading, numeric in others)
-    return Grid(table.caption, name[0], columns, tuple(rows))
-
-
-def _cell(entry: Entry) -> Text:
-    text = Text(entry.text, style="bold" if entry.best else "")
-    if entry.mark in _SIGNS:
-        text.append(f" {_SIGNS[entry.mark]}", style=_STYLES[entry.mark])
-    if entry.detail:
-        text.append(f"\n{entry.detail}", style="dim")
-    return text

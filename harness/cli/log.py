@@ -12,9 +12,9 @@ from rich.text import Text
 
 from harness.cli.case_tables import history_table, runs_table
 from harness.cli.cases import add_results, baselines_of
-from harness.cli.grid import show
 from harness.cli.shared import Arguments, Commands
 from harness.cli.streams import ErrorConsole
+from harness.cli.terminal import show
 from harness.errors import SnapshotError, closest
 from harness.snapshots.baseline import Baselines, Version
 from harness.snapshots.comparison import differences, metric_leaves

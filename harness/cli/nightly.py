@@ -15,7 +15,7 @@ from harness.cli.cases import EXIT_CODES, Runner, Surviving, add_selection, run_
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
-from harness.report.check_output import to_json, to_junit_xml, to_markdown
+from harness.report.check_output import night_page, to_json, to_junit_xml
 from harness.snapshots.verdicts import worst_exit_code
 from harness.store.files import file_name
 
@@ -73,7 +73,7 @@ def nightly(arguments: Arguments, out: Console, err: Console) -> int:
     snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
     title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
     files = {
-        "report.md": to_markdown(title, verdicts, snapshots, created=_now()),
+        "report.md": night_page(title, verdicts, snapshots, created=_now()),
         "verdicts.json": to_json(verdicts),
         "junit.xml": to_junit_xml(verdicts, name=title),
     }
@@ -93,7 +93,8 @@ def _write_page(folders: list[Path], path: Path, *, title: str) -> tuple[Path, .
     found = [folder for folder in folders if folder.is_dir()]
     if not found or any(importlib.util.find_spec(name) is None for name in ("jinja2", "plotly")):
         return ()
-    from harness.report import read_cells, write_report  # slow to import, and an extra
+    from harness.report.cells import read_cells
+    from harness.report.page import write_report
 
     return (write_report(read_cells(found), path, title=title),)
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.errors import ConfigError
-from harness.report import find_folders, read_cells, write_report
+from harness.report.cells import find_folders, read_cells
+from harness.report.page import write_report
 
 _HELP = """\
 Write one HTML file about sweeps and runs: leaderboard with intervals and tests, returns, ICs, windows, learned weights,

@@ -12,10 +12,10 @@ from rich.console import Console
 from harness.audit import Verdict, run_audited
 from harness.cli import tables
 from harness.cli.audit import verdict_table
-from harness.cli.grid import show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, config_of
 from harness.cli.sweep_progress import CellProgress, Meter
+from harness.cli.terminal import show
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import COLUMNS
@@ -93,7 +93,7 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     if arguments.json:
         out.print(board.to_json(), markup=False, soft_wrap=True, end="")
     else:
-        show(out, tables.leaderboard_table(board))
+        show(out, board.table())
         if statistics is not None:
             out.print(caption(statistics), markup=False, soft_wrap=True)
         cost = meter.cost([one.result for one in ended if one.result is not None])

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command
+from harness.cli.terminal import show
 from harness.evaluation.metrics import METRICS, MetricRecord
+from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.run.search import SearchRequest, SearchResult, TrialResult, search
 from harness.run.sweep import Outcome
 
@@ -107,7 +107,7 @@ def _show(found: SearchResult, out: Console) -> None:
     )
 
 
-def _table(found: SearchResult) -> Grid:
+def _table(found: SearchResult) -> Table:
     name = found.request.metric
     # What an objective of one's own is called is its heading.
     metric = METRICS.get(name, MetricRecord(name, name, "none", digits=None))
@@ -115,6 +115,6 @@ def _table(found: SearchResult) -> Grid:
     for trial in found.ranked:
         style = "bold green" if trial is found.best else ""
         note = "" if trial.reason is None else f"\n{trial.outcome}: {(trial.reason.splitlines() or [''])[0]}"
-        rows.append(Row(str(trial.number), (f"{trial.name}{note}", Text(metric.text(trial.value), style=style))))
+        rows.append((str(trial.number), f"{trial.name}{note}", TableCell(metric.text(trial.value), style=style)))
     title = f"{len(found.trials)} trials, {found.direction} {metric.heading} on the validation period"
-    return Grid(title, "trial", (Column("values", prose=True), Column(metric.heading, numeric=True)), tuple(rows))
+    return table(title, ("trial", *prose("values"), *numbers(metric.heading)), rows)

@@ -5,80 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.text import Text
 
-from harness.cli.grid import Column, Grid, Row
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
-from harness.evaluation.metrics import METRICS, headings_of, own_metrics
+from harness.evaluation.metrics import METRICS, own_metrics
 from harness.evaluation.significance import why_untested
-from harness.report.leaderboard import Leaderboard
-from harness.report.leaderboard import Row as LeaderboardRow
+from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import CellResult, Outcome, SweepPlan
-from harness.run.sweep_columns import cell_notes, mark, name_mark
+from harness.run.sweep import CellResult, SweepPlan
+from harness.run.sweep_columns import cell_notes
 from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Cost
 
 
-def result_table(result: ExperimentResult) -> Grid:
+def result_table(result: ExperimentResult) -> Table:
     """Return one row of metrics per forecaster: the run with its intervals, and the simulator's oracle if there is one.
 
     A symmetric interval is printed as what it reaches to both sides, another as its bounds.
     """
-    own = result.metrics
-    rows = {f"{result.config.choices['adaptation']} / {result.config.choices['model']}": own}
-    if result.oracle is not None:
-        rows["oracle"] = result.oracle
-    records = {**METRICS, **own_metrics(result.snapshot.identity)}
-    metrics = [m for m in records.values() if m.column and any(m.name in row for row in rows.values())]
-    shown = []
-    for label, row in rows.items():
-        shown.append(Row(label, tuple(m.text(row.get(m.name)) for m in metrics)))
-        if row is own and result.intervals is not None:
-            bounds = result.intervals
-            reach = (m.interval(row.get(m.name), bounds.get(m.name)) or "–" for m in metrics)
-            shown.append(Row("  interval", tuple(reach)))
+    own, oracle = result.metrics, result.oracle
+    known = [*METRICS.values(), *own_metrics(result.snapshot.identity).values()]
+    metrics = [m for m in known if m.column and (m.name in own or m.name in (oracle or {}))]
+    name = f"{result.config.choices['adaptation']} / {result.config.choices['model']}"
+    rows = [(TableCell(name), *(metric_cell(m, own.get(m.name)) for m in metrics))]
+    if result.intervals is not None:
+        bounds = result.intervals
+        reach = [TableCell(m.interval(own.get(m.name), bounds.get(m.name)) or "–") for m in metrics]
+        rows.append((TableCell("  interval"), *reach))
+    if oracle is not None:
+        rows.append((TableCell("oracle"), *(metric_cell(m, oracle.get(m.name)) for m in metrics)))
     title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
-    columns = tuple(Column(heading, numeric=True) for heading in headings_of(metrics).values())
-    return Grid(title, "forecaster", columns, tuple(shown))
+    return table(title, ("forecaster", *metric_columns(metrics)), rows)
 
 
-def leaderboard_table(board: Leaderboard) -> Grid:
-    """Return the cells of a sweep, best first; the best value of each column is bold, marks stand for statistics.
-
-    Below each value stands its interval. The reasons of cells without a result stand below the table.
-    """
-    best = {metric: board.best(metric) for metric in board.metrics}
-    rows, below = [], []
-    for row in board.rows:
-        cost = "stored" if row.reused else f"{row.seconds:.1f}"
-        if row.note is not None:
-            below.append(f"{row.outcome:<9} {row.name}: {(row.note.splitlines() or [''])[0]}")
-            cost = row.outcome
-        cells = (_marked(board, row, metric, best[metric]) for metric in board.metrics)
-        told = "" if row.outcome == "oracle" else cost
-        rows.append(Row(row.name, (*cells, told), mark=name_mark(board.statistics, row.name)))
-    columns = (*(Column(heading, numeric=True) for heading in board.headings.values()), Column("seconds", numeric=True))
-    heading = board.metric(board.sorted_by).heading
-    return Grid(f"sorted by {heading}", "cell", columns, tuple(rows), tuple(below))
-
-
-def plan_tables(plan: SweepPlan) -> tuple[Grid, Grid]:
+def plan_tables(plan: SweepPlan) -> tuple[Table, Table]:
     """Return the cells that a sweep would run, why some are refused, and what they share or have in the store."""
     rows = []
     for planned in plan.cells:
         known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
         what = "stored" if planned.finished else f"run{known}"
         text = what if planned.refusal is None else f"{planned.outcome}: {planned.refusal}"
-        rows.append(Row(planned.cell.name, (str(planned.windows or "–"), text)))
-    cells = Grid(
-        f"{len(plan.cells)} cells", "cell", (Column("windows", numeric=True), Column("plan", prose=True)), tuple(rows)
-    )
-    numbers = tuple(Row(stage, (str(count), str(held))) for stage, (count, held) in plan.stages.items())
-    columns = (Column("different ones", numeric=True), Column("stored", numeric=True))
-    return cells, Grid("stages", "stage", columns, numbers)
+        rows.append((planned.cell.name, str(planned.windows or "–"), text))
+    cells = table(f"{len(plan.cells)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
+    counts = ((stage, str(count), str(held)) for stage, (count, held) in plan.stages.items())
+    return cells, table("stages", ("stage", *numbers("different ones", "stored")), counts)
 
 
 def result_summary(result: ExperimentResult) -> str:
@@ -109,27 +80,23 @@ def sweep_notes(ended: Sequence[CellResult]) -> list[str]:
     return [f"note      {line}" for line in cell_notes(done)]
 
 
-def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Grid:
+def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Table:
     """Return one row per window: its segments as dates, what the purge leaves out, and the rows of train and test."""
     counts = np.diff(rows.offsets)
-    shown = tuple(
-        Row(
+    shown = [
+        (
             str(window.index),
-            (
-                _dates(window.train, calendar),
-                _dates(window.valid, calendar),
-                f"{window.decision - window.learn_stop} periods",
-                calendar.format(window.decision),
-                _dates(window.test, calendar),
-                f"{counts[window.train.start : window.train.stop].sum():,}",
-                f"{counts[window.test.start : window.test.stop].sum():,}",
-            ),
+            _dates(window.train, calendar),
+            _dates(window.valid, calendar),
+            f"{window.decision - window.learn_stop} periods",
+            calendar.format(window.decision),
+            _dates(window.test, calendar),
+            *(f"{counts[segment.start : segment.stop].sum():,}" for segment in (window.train, window.test)),
         )
         for window in windows
-    )
-    columns = tuple(map(Column, ("train", "valid", "purged", "decision", "test")))
-    numbers = tuple(Column(heading, numeric=True) for heading in ("train rows", "test rows"))
-    return Grid(f"{len(windows)} windows", "window", (*columns, *numbers), shown)
+    ]
+    columns = ("window", "train", "valid", "purged", "decision", "test", *numbers("train rows", "test rows"))
+    return table(f"{len(windows)} windows", columns, shown)
 
 
 def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
@@ -141,32 +108,18 @@ def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
     )
 
 
-def record_table(title: str, record: Mapping[str, object]) -> Grid:
+def record_table(title: str, record: Mapping[str, object]) -> Table:
     """Return a record as name and value."""
-    rows = tuple(Row(name.replace("_", " "), (_plain(value),)) for name, value in record.items())
-    return Grid(title, "", (Column("", prose=True),), rows)
+    rows = ((name.replace("_", " "), _plain(value)) for name, value in record.items())
+    return table(title, ("", *prose("")), rows)
 
 
-def findings_table(found: Sequence[object]) -> Grid:
+def findings_table(found: Sequence[object]) -> Table:
     """Return what looks odd, one row per kind."""
     if not found:
-        return Grid("nothing looks odd", "", (), ())
-    name, *others = vars(found[0])
-    columns = tuple(Column(other.replace("_", " "), prose=True) for other in others)
-    rows = (Row(_plain(getattr(f, name)), tuple(_plain(getattr(f, other)) for other in others)) for f in found)
-    return Grid("what looks odd", name.replace("_", " "), columns, tuple(rows))
-
-
-def _marked(board: Leaderboard, row: LeaderboardRow, metric: str, best: float | None) -> Text:
-    """Return a metric of a cell with its mark; the place of a mark is kept free, so that the digits stand in line."""
-    value = row.values.get(metric)
-    is_best = row.outcome == Outcome.DONE and value is not None and value == best
-    room = " " * (board.statistics is not None)
-    sign = mark(board.statistics, row.name, metric) or room
-    record = board.metric(metric)
-    text = Text(f"{record.text(value)}{sign}", style="bold green" if is_best else "")
-    reach = record.interval(value, row.intervals.get(metric))
-    return text.append(f"\n{reach}{room}", style="not bold default") if reach else text
+        return table("nothing looks odd", (), ())
+    name, *others = (field.replace("_", " ") for field in vars(found[0]))
+    return table("what looks odd", (name, *prose(*others)), (map(_plain, vars(f).values()) for f in found))
 
 
 def _year(result: ExperimentResult) -> str:

@@ -19,7 +19,6 @@ from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_
 from harness.report.figures.response import audit_frontier, sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
-from harness.report.published import published_beside
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -63,7 +62,7 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         summary=_summary(report),
         figures={figure.key: figure for figure in figures},
         windows=tables.windows_table(report.reference),
-        published=[(table, tables.published_rows(table)) for table in published_beside(report.cells)],
+        published=[(found, found.table()) for found in tables.published_beside(report.cells)],
         audits=tables.audit_tables(report),
         provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
         style=_safe(_file("style.css")),
@@ -111,8 +110,8 @@ def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
         "figures": records,
         "windows": [
             {
-                "heads": [[head, numeric] for head, numeric in table.heads.items()],
-                "rows": [[[entry.text, entry.order] for entry in row] for row in table.rows],
+                "heads": [[column.heading, column.numeric] for column in table.columns],
+                "rows": [[[cell.text, cell.value] for cell in row] for row in table.rows],
             }
             for table in windows.values()
         ],
@@ -136,8 +135,8 @@ def _is_texts(value: object) -> bool:
 def _summary(report: Report) -> Mapping[str, Any]:
     cells = report.cells
     best = max(cells, key=lambda c: c.overall.get("rank_IC") or float("-inf"))
-    first = min(str(cell.times[0])[:10] for cell in cells)
-    last = max(str(cell.times[-1])[:10] for cell in cells)
+    first = min(str(cell.series.times[0])[:10] for cell in cells)
+    last = max(str(cell.series.times[-1])[:10] for cell in cells)
     return {
         "cells": len(cells),
         "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in cells)),
@@ -145,7 +144,7 @@ def _summary(report: Report) -> Mapping[str, Any]:
         "best": best.name,
         "best_value": METRICS["rank_IC"].text(best.overall.get("rank_IC")),
         "metric": METRICS["rank_IC"].heading,
-        "thinned": max(cell.times.size for cell in cells),
+        "thinned": max(cell.series.times.size for cell in cells),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from harness.evaluation.metrics import METRICS
@@ -114,8 +115,9 @@ def _plain(value: Any) -> Any:
     return finite(value) if isinstance(value, float) else value
 
 
-BETTER, WORSE, IN_SET = "▲", "▼", "●"
-_MARKS = {"better": BETTER, "worse": WORSE}
+MAYBE_BEST = "may be the best"
+SIGNS: Mapping[str, str] = MappingProxyType({"better": "▲", "worse": "▼", MAYBE_BEST: "●"})
+"""What the statistics say of a cell or of one of its metrics → its sign in every table."""
 _PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
 _BOUNDS, _TEST = ("low", "high"), ("t", "p")
 # Cells without a comparison that are named one by one.
@@ -134,42 +136,27 @@ def csv_values(
     intervals: Mapping[str, Mapping[str, Any]],
     row: RowStatistics | None,
     statistics: SweepStatistics | None,
-) -> list[str]:
-    """Return the values of one row under `csv_heads`, every number in full precision, empty where there is none."""
+) -> list[object]:
+    """Return the values of one row under `csv_heads`; None where there is none."""
     bounds = [intervals.get(metric, {}).get(bound) for metric in metrics for bound in (*_BOUNDS, *_TEST)]
-    parts: list[object] = []
-    for metric in metrics:
-        difference = None if row is None else row.differences.get(metric)
-        parts += [None if difference is None else getattr(difference, part) for part in _PARTS]
+    differences = [None if row is None else row.differences.get(metric) for metric in metrics]
+    parts = [None if found is None else getattr(found, part) for found in differences for part in _PARTS]
     if row is None or statistics is None:
-        return [_text(value) for value in (*bounds, *parts, *[None] * 5)]
+        return [*bounds, *parts, *[None] * 5]
     deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
     rest = (row.reference, row.confidence_p, row.in_confidence_set, deflated, statistics.trials or None)
-    return [_text(value) for value in (*bounds, *parts, *rest)]
-
-
-def mark(statistics: SweepStatistics | None, name: str, metric: str) -> str:
-    """Return the sign of a metric that differs from the reference's, or nothing."""
-    row = None if statistics is None else statistics.row(name)
-    difference = None if row is None else row.differences.get(metric)
-    return "" if difference is None else _MARKS.get(difference.verdict, "")
-
-
-def name_mark(statistics: SweepStatistics | None, name: str) -> str:
-    """Return the sign of a cell that may be the best, or nothing."""
-    row = None if statistics is None else statistics.row(name)
-    return IN_SET if row is not None and row.in_confidence_set else ""
+    return [*bounds, *parts, *rest]
 
 
 def caption(statistics: SweepStatistics) -> str:
     """Return what the marks mean, what trying many cells is worth, and what could not be computed."""
     lines = [
-        f"{BETTER} {WORSE} better, worse than {_references(statistics)}: HAC test and paired bootstrap both reject at "
-        f"{LEVEL:.0%}",
+        f"{SIGNS['better']} {SIGNS['worse']} better, worse than {_references(statistics)}: HAC test and paired "
+        f"bootstrap both reject at {LEVEL:.0%}",
     ]
     if any(row.in_confidence_set is not None for row in statistics.rows):
         heading = METRICS[statistics.metric].heading
-        lines.append(f"{IN_SET} may be the best by {heading}: model confidence set at {1 - SIZE:.0%}")
+        lines.append(f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST} by {heading}: model confidence set at {1 - SIZE:.0%}")
     deflated = [row for row in statistics.rows if row.deflated_sharpe is not None]
     if deflated:
         best = max(deflated, key=lambda row: _probability(row))
@@ -203,12 +190,6 @@ def _names(names: Sequence[str]) -> str:
 def _probability(row: RowStatistics) -> float:
     found = row.deflated_sharpe
     return -1.0 if found is None or found.probability != found.probability else found.probability
-
-
-def _text(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def cell_notes(cells: Iterable[tuple[str, Sequence[str]]]) -> list[str]:

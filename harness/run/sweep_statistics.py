@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,74 +34,28 @@ from harness.evaluation.significance import (
 )
 from harness.evaluation.significance.hac import is_constant
 from harness.execution.progress import Observer, Silent
+from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import CellResult
 from harness.run.sweep_columns import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
-from harness.snapshots.evidence import DailySeries, Evidence, estimates_of, overlap_of
-from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.evidence import Evidence, estimates_of, overlap_of
 from harness.store.artifacts import ArtifactStore, canonical_json
 
-Doubles = npt.NDArray[np.float64]
-Times = npt.NDArray[np.datetime64]
-_SERIES = "series.parquet"
-_RANGE = "test range"
 
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One cell that has run.
-
-    Attributes:
-        name: The swept values.
-        snapshot: Its record.
-        series: Its daily series.
-        regimes: (S,) volatility regime of the market at each time of the series; None when the market is not at hand.
-    """
-
-    name: str
-    snapshot: Snapshot
-    series: DailySeries
-    regimes: npt.NDArray[np.str_] | None = None
-
-    def at(self, name: str, times: Times) -> Doubles:
-        """Return (T,) a series at some of its times."""
-        rows = np.searchsorted(self.series.times, times)
-        return self.series.values[name][rows]
-
-    def why_not_comparable(self, other: Candidate) -> str | None:
-        """Return why a metric of this cell cannot be held against that of another, or None."""
-        if not np.intersect1d(self.series.times, other.series.times).size:
-            differs = [what for what in self.scenario if what != _RANGE and self.scenario[what] != other.scenario[what]]
-            return f"another {' and another '.join(differs)}" if differs else "no test time in common"
-        differs = [what for what in self.scenario if self.scenario[what] != other.scenario[what]]
-        return f"another {' and another '.join(differs)}" if differs else None
-
-    @property
-    def scenario(self) -> dict[str, object]:
-        """What two cells have in common whose metrics answer the same question about the same times."""
-        times = self.series.times
-        ends = [str(times[at]) for at in (0, -1)] if times.size else []
-        return {**_question(self.snapshot.identity), _RANGE: ends}
-
-
-def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[Candidate, ...]:
+def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[FinishedRun, ...]:
     """Return the cells that have run, with their series and, where the panel is in the store, its regimes."""
     regimes: dict[str, tuple[Times, npt.NDArray[np.str_]] | None] = {}
     found = []
     for ended in results:
-        if ended.result is None:
+        if ended.result is None or not (ended.result.folder / SERIES).is_file():
             continue
-        snapshot = ended.result.snapshot
-        path = ended.result.folder / _SERIES
-        if not path.is_file():
-            continue
-        fingerprint = str(snapshot.identity.get("data", {}).get("fingerprint", ""))
+        run = FinishedRun(ended.cell.name, ended.result.snapshot, ended.result.folder)
+        fingerprint = str(run.snapshot.identity.get("data", {}).get("fingerprint", ""))
         if not with_regimes:
             regimes[fingerprint] = None
         if fingerprint not in regimes:
             panel = Evidence(ArtifactStore(Path(ended.result.config.output.store))).panel(fingerprint)
             regimes[fingerprint] = None if panel is None else market_regimes(panel)
-        series = DailySeries.read(path)
-        found.append(Candidate(ended.cell.name, snapshot, series, regimes_at(regimes[fingerprint], series.times)))
+        found.append(replace(run, given=run.series, regimes=regimes_at(regimes[fingerprint], run.series.times)))
     return tuple(found)
 
 
@@ -131,7 +85,7 @@ def regimes_at(regimes: tuple[Times, npt.NDArray[np.str_]] | None, times: Times)
     return regimes[1][np.searchsorted(regimes[0], times)]
 
 
-def common_times(candidates: Sequence[Candidate]) -> Times:
+def common_times(candidates: Sequence[FinishedRun]) -> Times:
     """Return (T,) the times that the series of all candidates have, in order."""
     times = candidates[0].series.times
     for other in candidates[1:]:
@@ -139,32 +93,22 @@ def common_times(candidates: Sequence[Candidate]) -> Times:
     return times
 
 
-def _question(identity: Mapping[str, Any]) -> dict[str, object]:
-    """Return what makes the metrics of two cells answers to the same question."""
-    config = identity.get("config", {})
-    return {
-        "data set": identity.get("data", {}).get("fingerprint"),
-        "label": (identity.get("look_ahead"), config.get("label")),
-        "definition of the metrics": config.get("evaluation", {}).get("signal"),
-    }
-
-
 RULE = "the first cell with adaptation=rolling_retrain, or else the first"
 _PLAIN = "RollingRetrain"
 
 
-def by_scenario(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+def by_scenario(candidates: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """Return the cells grouped by data, label, definition of the metrics and test range, in the order of the cells.
 
     Only cells of one scenario can be compared: their numbers answer the same question about the same times.
     """
-    groups: dict[str, list[Candidate]] = {}
+    groups: dict[str, list[FinishedRun]] = {}
     for candidate in candidates:
         groups.setdefault(canonical_json(candidate.scenario), []).append(candidate)
     return list(groups.values())
 
 
-def references(candidates: Sequence[Candidate], asked: Sequence[str] = ()) -> tuple[Candidate, ...]:
+def references(candidates: Sequence[FinishedRun], asked: Sequence[str] = ()) -> tuple[FinishedRun, ...]:
     """Return the reference of each scenario, in the order of the cells but for those asked for, which come first.
 
     Args:
@@ -176,7 +120,7 @@ def references(candidates: Sequence[Candidate], asked: Sequence[str] = ()) -> tu
     return tuple(sorted(found, key=lambda reference: order.get(reference.name, len(order))))
 
 
-def reference_of(members: Sequence[Candidate], asked: Sequence[str] = ()) -> Candidate:
+def reference_of(members: Sequence[FinishedRun], asked: Sequence[str] = ()) -> FinishedRun:
     """Return the reference of one scenario: the first asked for, or plain rolling retrain, or the first cell."""
     named = {member.name: member for member in reversed(members)}
     wanted = [named[name] for name in asked if name in named]
@@ -184,7 +128,7 @@ def reference_of(members: Sequence[Candidate], asked: Sequence[str] = ()) -> Can
     return (wanted or plain or list(members))[0]
 
 
-def _is_plain(candidate: Candidate) -> bool:
+def _is_plain(candidate: FinishedRun) -> bool:
     adaptation = candidate.snapshot.identity.get("config", {}).get("adaptation") or {}
     return str(adaptation.get("_target_", "")).rpartition(".")[2] == _PLAIN
 
@@ -196,7 +140,7 @@ _MOST = 200  # cells of a confidence set: its memory grows with their square
 
 
 def sweep_statistics(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[FinishedRun],
     *,
     metric: str,
     reference: str | Sequence[str] | None = None,
@@ -249,7 +193,7 @@ def sweep_statistics(
 
 
 def _row(
-    candidate: Candidate,
+    candidate: FinishedRun,
     reference: str,
     metric: str,
     reason: str | None,
@@ -294,7 +238,7 @@ def statistics_of(
 
 
 def differences_to(
-    reference: Candidate, candidate: Candidate, bootstrap: Bootstrap | None = None
+    reference: FinishedRun, candidate: FinishedRun, bootstrap: Bootstrap | None = None
 ) -> dict[str, Difference]:
     """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
     times = common_times([reference, candidate])
@@ -352,7 +296,7 @@ def check_reference(name: str | None, names: Sequence[str]) -> None:
 
 
 def _confidence_set(
-    compared: Sequence[Candidate], metric: str, bootstrap: Bootstrap, notes: list[str]
+    compared: Sequence[FinishedRun], metric: str, bootstrap: Bootstrap, notes: list[str]
 ) -> ModelConfidenceSet | None:
     estimate = ESTIMATES.get(metric)
     direction = METRIC_DIRECTIONS.get(metric, "none")
@@ -378,7 +322,7 @@ def _confidence_set(
     return found
 
 
-def _deflated(candidates: Sequence[Candidate]) -> dict[str, DeflatedSharpe]:
+def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, DeflatedSharpe]:
     returns = {c.name: c.series.values[_RETURNS] for c in candidates if _RETURNS in c.series.values}
     sharpes = np.array([_sharpe(r) for r in returns.values()])
     if np.isfinite(sharpes).sum() < 2:
@@ -393,7 +337,7 @@ def _sharpe(returns: Doubles) -> float:
     return float(defined.mean() / defined.std(ddof=1))
 
 
-def _overfitting(compared: Sequence[Candidate], notes: list[str]) -> BacktestOverfitting | None:
+def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> BacktestOverfitting | None:
     having = [c for c in compared if _RETURNS in c.series.values]
     if len(having) < 2:
         return None
@@ -406,7 +350,7 @@ def _overfitting(compared: Sequence[Candidate], notes: list[str]) -> BacktestOve
     return probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
-def _stability(candidate: Candidate, metric: str, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
+def _stability(candidate: FinishedRun, metric: str, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
     estimate = ESTIMATES.get(metric)
     if estimate is None or estimate.series not in candidate.series.values:
         return ()

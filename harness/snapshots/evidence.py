@@ -43,6 +43,12 @@ class DailySeries:
         """Read a run's ``series.parquet``; raises `DataError` when it is missing or no such file."""
         return cls(*read_series(path))
 
+    def __getitem__(self, name: str) -> Doubles:
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
 
 @dataclass(frozen=True)
 class Evidence:

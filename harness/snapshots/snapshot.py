@@ -40,6 +40,17 @@ class Snapshot:
     blessing: Mapping[str, Any] | None = None
 
     @property
+    def overall(self) -> Mapping[str, Any]:
+        """Metric → value over all windows; None where undefined."""
+        found: Mapping[str, Any] = self.metrics.get("overall", {})
+        return found
+
+    @property
+    def intervals(self) -> Mapping[str, Any]:
+        """Metric → ``low``, ``high``, ``level``, for the mean ICs ``t`` and ``p``; empty where there are none."""
+        return self.metrics.get("intervals") or {}
+
+    @property
     def digest(self) -> str:
         """Hex SHA-256 of suite, case, identity and metrics: equal for equal results, whatever their provenance."""
         return _sha256({name: getattr(self, name) for name in ("suite", "case", "identity", "metrics")})

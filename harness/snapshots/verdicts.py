@@ -167,6 +167,11 @@ class CaseVerdict:
             return Verdict.INCOMPARABLE
         return max((m.verdict for m in self.metrics), key=lambda v: v.severity, default=Verdict.SAME)
 
+    @property
+    def outcome(self) -> str:
+        """What became of the case in words: its problem, or its verdict."""
+        return self.verdict.value if self.problem is None else self.problem.value
+
     def only(self, prefix: str) -> CaseVerdict:
         """Return the verdict with the metrics alone whose path starts with `prefix`."""
         return replace(self, metrics=tuple(m for m in self.metrics if m.path.startswith(prefix)))

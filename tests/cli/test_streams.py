@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.text import Text
 
 from harness.cli import main
-from harness.cli.grid import Column, Grid, Row, show
 from harness.cli.streams import READER_GONE, as_json, degrading, plain
+from harness.cli.terminal import show
+from harness.report.table import numbers, table
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 BENCH = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -71,10 +71,9 @@ def test_commands_print_on_a_terminal_that_knows_ascii_only(monkeypatch: pytest.
 
 
 def test_columns_align_in_ascii_and_take_no_more_room() -> None:
-    cells = (("0.1 … 0.2", Text("± 0.0525")), ("– 0.1", Text("● 1")))
-    grid = Grid("t", "name", (Column("a", numeric=True), Column("b")), tuple(Row("r", row) for row in cells))
+    made = table("t", ("name", *numbers("a"), "b"), [("r", "0.1 … 0.2", "± 0.0525"), ("r", "– 0.1", "● 1")])
     stream = Terminal("ascii")
-    show(Console(file=stream, width=80), grid)
+    show(Console(file=stream, width=80), made)
     lines = stream.text().splitlines()
     assert lines[4:] == [
         "  r      0.1 ... 0.2   +- 0.0525  ",

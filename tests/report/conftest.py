@@ -11,8 +11,7 @@ import pytest
 from harness.cli import main
 from harness.config import compose_config
 from harness.execution.progress import Silent
-from harness.report import read_cells
-from harness.report.cells import Report
+from harness.report.cells import Report, read_cells
 from harness.run.schedule import resolve_windows
 from harness.run.stages import Stages
 from harness.samples.interfaces import History

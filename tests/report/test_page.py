@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.report import render, write_report
-from harness.report.cells import Cell, Missing, Report
-from harness.report.page import script_json
+from harness.report.cells import Report
+from harness.report.page import render, script_json, write_report
+from harness.run.finished import FinishedRun, SweepRow
+from harness.snapshots.evidence import DailySeries
 from tests.report import browser
 
 in_a_browser = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.ABSENT)
@@ -180,7 +181,9 @@ def test_it_prints_without_controls(driver: Any, page: Path) -> None:
 @in_a_browser
 def test_hostile_names_stay_text(driver: Any, report: Report, tmp_path: Path) -> None:
     cells = tuple(replace(cell, name=f"{HOSTILE}{i}") for i, cell in enumerate(report.cells))
-    path = write_report(Report(cells, (Missing(HOSTILE, HOSTILE, HOSTILE),)), tmp_path / "hostile.html", title=HOSTILE)
+    path = write_report(
+        Report(cells, (SweepRow(HOSTILE, HOSTILE, HOSTILE, None),)), tmp_path / "hostile.html", title=HOSTILE
+    )
     browser.open_page(driver, path)
     see_all(driver)
     assert driver.execute_script("return window.hacked") is None
@@ -202,7 +205,7 @@ def test_no_text_of_the_data_can_end_a_script() -> None:
 
 def test_hostile_names_are_escaped_in_the_source(report: Report) -> None:
     cells = tuple(replace(cell, name=f"{HOSTILE}{i}") for i, cell in enumerate(report.cells))
-    html = render(Report(cells, (Missing(HOSTILE, HOSTILE, HOSTILE),)), title=HOSTILE)
+    html = render(Report(cells, (SweepRow(HOSTILE, HOSTILE, HOSTILE, None),)), title=HOSTILE)
     assert "window.hacked=1</script>" not in html
     assert "<img" not in html.partition("<script")[0]
 
@@ -216,10 +219,10 @@ def test_twenty_four_cells_of_four_years_stay_below_eight_megabytes(report: Repo
     times = np.arange("2017-01-03", size, dtype="datetime64[D]").astype("datetime64[ns]")
     rng = np.random.default_rng(0)
 
-    def long(number: int) -> Cell:
+    def long(number: int) -> FinishedRun:
         cell = report.cells[number % len(report.cells)]
-        series = {name: rng.normal(0, 0.01, size) for name in cell.series}
-        return Cell(f"model=lightgbm windows.step=20 cell={number}", cell.folder, cell.snapshot, times, series)
+        series = {name: rng.normal(0, 0.01, size) for name in cell.series.values}
+        return replace(cell, name=f"model=lightgbm windows.step=20 cell={number}", given=DailySeries(times, series))
 
     html = render(Report(tuple(long(number) for number in range(24)), ()))
     assert len(html.encode()) < 8e6

@@ -13,12 +13,12 @@ import pytest
 
 from harness.cli import main
 from harness.errors import DataError, SnapshotError
-from harness.report import find_folders, read_cells
-from harness.report.cells import Cell, Report, compare
+from harness.report.cells import Report, compare, find_folders, read_cells
 from harness.report.page import render
-from harness.report.published import published_beside, published_sources
-from harness.report.tables import command, leaderboard_rows, stability_table
+from harness.report.tables import command, leaderboard_rows, published_beside, published_sources, stability_table
+from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
+from harness.snapshots.evidence import DailySeries
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:
@@ -91,13 +91,14 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, report: Report) -> None:
         read_cells([folder])
 
 
-def with_series(cell: Cell, name: str, values: np.ndarray) -> Cell:
-    return Cell(name, cell.folder, cell.snapshot, cell.times, {**cell.series, "IC": values})
+def with_series(cell: FinishedRun, name: str, values: np.ndarray) -> FinishedRun:
+    series = DailySeries(cell.series.times, {**cell.series.values, "IC": values})
+    return replace(cell, name=name, given=series)
 
 
 def test_a_shifted_series_is_marked_better_and_an_equal_one_is_not(report: Report) -> None:
     cell = report.reference
-    noise = np.random.default_rng(0).normal(0, 0.01, cell.times.size)
+    noise = np.random.default_rng(0).normal(0, 0.01, cell.series.times.size)
     better = with_series(cell, "better", cell.series["IC"] + 0.2 + noise)
     same = with_series(cell, "same", cell.series["IC"] + noise)
     shown = Report((cell, better, same), ())
@@ -124,7 +125,7 @@ def test_cells_are_compared_within_their_scenario_with_the_plain_rolling_retrain
 def test_notes_of_the_cells_are_below_every_table(
     report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def noted(cell: Cell, *notes: str) -> Cell:
+    def noted(cell: FinishedRun, *notes: str) -> FinishedRun:
         metrics = {**cell.snapshot.metrics, "notes": list(notes)}
         return replace(cell, snapshot=replace(cell.snapshot, metrics=metrics))
 
@@ -172,7 +173,9 @@ def test_the_stability_table_has_a_column_per_year(report: Report) -> None:
     assert found is not None
     table = stability_table(found)
     assert len(table.rows) == len(report.cells)
-    assert {str(year) for year in np.unique(report.reference.times.astype("datetime64[Y]"))} <= set(table.heads)
+    assert {str(year) for year in np.unique(report.reference.series.times.astype("datetime64[Y]"))} <= {
+        column.heading for column in table.columns
+    }
 
 
 def test_the_table_has_every_cell_the_oracles_and_the_intervals(report: Report) -> None:
@@ -204,7 +207,7 @@ def test_a_published_row_stands_beside_the_cell_of_its_scenario(report: Report) 
     identity["config"]["windows"] |= {"step": 20, "test": ["2017-01-03", "2020-08-31"]}
     cell = report.reference
     snapshot = type(cell.snapshot)("s", "c", identity, cell.snapshot.metrics, cell.snapshot.provenance)
-    (found,) = published_beside([type(cell)("ours", cell.folder, snapshot, cell.times, cell.series)])
+    (found,) = published_beside([replace(cell, name="ours", snapshot=snapshot)])
     assert found.source == source["source"]
-    assert [(row.name, row.values["IC"]) for row in found.rows] == [("RR[Linear]", 0.0945)]
+    assert [(name, values["IC"]) for name, values, _ in found.rows] == [("RR[Linear]", 0.0945)]
     assert "membership" in found.differences

@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 
 from harness.errors import DataError
 from harness.errors.redaction import redacted
-from harness.snapshots.snapshot import Snapshot, identity_digest, read_snapshot
+from harness.run.finished import (
+    LEADERBOARD,
+    SNAPSHOT,
+    FinishedRun,
+    FinishedSweep,
+    folders_under,
+    read_finished,
+)
+from harness.snapshots.snapshot import Snapshot, identity_digest
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 
@@ -97,7 +105,6 @@ def mark(folder: Path, new: Mark) -> None:
     write_atomically(folder / MARKER, content.encode())
 
 
-LEADERBOARD, SNAPSHOT = "leaderboard.json", "snapshot.json"
 # A run is found again by these three.
 KIND, SNAPSHOT_TAG, SWEEP_TAG = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
 
@@ -163,33 +170,19 @@ class Tracked:
 
 
 def read_tracked(folder: Path) -> Tracked:
-    """Read the folder of a run or of a sweep.
-
-    Raises:
-        DataError: When it is neither, or the sweep's table cannot be read.
-        SnapshotError: When a snapshot is missing, damaged, or of another schema.
-    """
-    if (folder / LEADERBOARD).is_file():
-        return _sweep(folder)
-    if (folder / SNAPSHOT).is_file():
-        return Tracked(_run(folder, None))
-    raise DataError(
-        "The folder holds neither a sweep nor a run.",
-        where=str(folder),
-        expected=f"{LEADERBOARD} or {SNAPSHOT} in it",
-        hint="`bench run` prints where its snapshot lies, `bench run -m` where its table lies",
-    )
+    """Read the folder of a run or of a sweep; raises as `harness.run.finished.read_finished`."""
+    finished = read_finished(folder)
+    return Tracked(_run(finished)) if isinstance(finished, FinishedRun) else _sweep(finished)
 
 
-def _sweep(folder: Path) -> Tracked:
-    rows = _rows(folder / LEADERBOARD)
-    cells = tuple(_run(_beside(folder, row["folder"]), str(row["name"])) for row in rows if row["folder"] is not None)
-    others = {str(row["name"]): str(row["outcome"]) for row in rows if row["folder"] is None}
+def _sweep(sweep: FinishedSweep) -> Tracked:
+    cells = tuple(map(_run, sweep.runs))
+    others = {row.name: row.outcome for row in sweep.rows if row.folder is None}
     content = canonical_json({"cells": sorted(cell.digest for cell in cells), "others": others})
-    outcomes = [str(row["outcome"]) for row in rows]
+    outcomes = [row.outcome for row in sweep.rows]
     record = Record(
-        folder,
-        name=folder.name,
+        sweep.folder,
+        name=sweep.folder.name,
         digest=hashlib.sha256(content.encode()).hexdigest(),
         ended=max((cell.ended for cell in cells), default=0),
         seconds=sum(cell.seconds for cell in cells),
@@ -199,18 +192,16 @@ def _sweep(folder: Path) -> Tracked:
     return Tracked(record, cells)
 
 
-def _run(folder: Path, name: str | None) -> Record:
-    snapshot = read_snapshot(folder / SNAPSHOT)
-    made = snapshot.provenance
+def _run(run: FinishedRun) -> Record:
     return Record(
-        folder,
-        name=name or snapshot.case,
-        digest=snapshot.digest,
-        ended=round(datetime.fromisoformat(made["created"]).timestamp() * 1000),
-        seconds=float(sum(made["seconds"].values())),
-        tags=_tags(snapshot),
-        params=accepted(_params(snapshot)),
-        points=_points(snapshot.metrics),
+        run.folder,
+        name=run.name,
+        digest=run.snapshot.digest,
+        ended=round(datetime.fromisoformat(run.snapshot.provenance["created"]).timestamp() * 1000),
+        seconds=run.seconds,
+        tags=_tags(run.snapshot),
+        params=accepted(_params(run.snapshot)),
+        points=_points(run.snapshot),
     )
 
 
@@ -239,16 +230,16 @@ def _tags(snapshot: Snapshot) -> dict[str, str]:
     return {name: shortened(str(value), LONGEST_TAG) for name, value in tags.items() if value is not None}
 
 
-def _points(metrics: Mapping[str, Any]) -> tuple[Point, ...]:
+def _points(snapshot: Snapshot) -> tuple[Point, ...]:
     """Return ``IC``, ``IC/low``, ``IC/high``, ``oracle/IC`` once and ``window/IC`` with a step for each window."""
-    intervals = metrics["intervals"] or {}
+    bounds = ((name, interval, end) for name, interval in snapshot.intervals.items() for end in ("low", "high"))
     once = {
-        **metrics["overall"],
-        **{f"{name}/{end}": interval[end] for name, interval in intervals.items() for end in ("low", "high")},
-        **{f"oracle/{name}": value for name, value in (metrics["oracle"] or {}).items()},
+        **snapshot.overall,
+        **{f"{name}/{end}": interval[end] for name, interval, end in bounds},
+        **{f"oracle/{name}": value for name, value in (snapshot.metrics["oracle"] or {}).items()},
     }
     points = [Point(name, value) for name, value in accepted(_numbers(once)).items()]
-    for window in metrics["per_window"]:
+    for window in snapshot.metrics["per_window"]:
         own = {f"window/{name}": value for name, value in _numbers(window).items() if name != "window"}
         points += [Point(name, value, int(window["window"])) for name, value in accepted(own).items()]
     return tuple(points)
@@ -258,37 +249,16 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Return a sweep's cells; the oracles of its table are metrics of the cells already."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        return [row for row in rows if row["outcome"] != "oracle"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            "The table of the sweep cannot be read.",
-            where=str(path),
-            got=f"{type(error).__name__}: {error}",
-            expected="JSON as it was written",
-            hint="run the sweep again to write it anew",
-        ) from error
-
-
-def _beside(sweep: Path, recorded: str) -> Path:
-    """Return where a run lies: beside its sweep, also where both were copied to."""
-    beside = sweep.parent / Path(recorded).name
-    return beside if beside.is_dir() else Path(recorded)
-
-
 def all_folders(root: Path) -> list[Path]:
     """Return all sweeps under `root`, and the runs that are cells of none, sorted.
 
     Raises:
         DataError: When there is neither.
     """
-    sweeps = sorted(path.parent for path in root.glob(f"*/{LEADERBOARD}"))
-    rows = [(sweep, row["folder"]) for sweep in sweeps for row in _rows(sweep / LEADERBOARD)]
-    cells = {_beside(sweep, folder).resolve() for sweep, folder in rows if folder is not None}
-    single = sorted(path.parent for path in root.glob(f"*/{SNAPSHOT}") if path.parent.resolve() not in cells)
+    sweeps, runs = folders_under(root)
+    rows = [row for sweep in sweeps for row in FinishedSweep.read(sweep).rows]
+    cells = {row.folder.resolve() for row in rows if row.folder is not None}
+    single = [run for run in runs if run.resolve() not in cells]
     if not sweeps and not single:
         raise DataError(
             "There is nothing to send.",

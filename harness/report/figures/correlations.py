@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.report.cells import Cell, Report, curve_name, differing_keys
+from harness.report.cells import Report, curve_name, differing_keys
 from harness.report.figures.figure import Figure, Variant, date_texts, packed, thinned
+from harness.run.finished import FinishedRun
 
 Doubles = npt.NDArray[np.float64]
 _KINDS = (("rank IC", "rank_IC"), ("IC", "IC"))
@@ -67,7 +68,7 @@ def ic_over_time(report: Report) -> Figure:
 def monthly_ic(report: Report) -> Figure:
     """Return one heat map per cell: years down, months across."""
     pairs = [(cell, name, label) for label, name in _KINDS for cell in report.cells if name in cell.series]
-    tables = [monthly_means(cell.times, cell.series[name]) for cell, name, _ in pairs]
+    tables = [monthly_means(cell.series.times, cell.series[name]) for cell, name, _ in pairs]
     reach = max((float(np.nanmax(np.abs(means))) for _, means in tables if not np.isnan(means).all()), default=1.0)
     variants = []
     for (cell, _, label), (years, means) in zip(pairs, tables, strict=True):
@@ -104,7 +105,7 @@ def ic_decay(report: Report) -> Figure | None:
     if len({cell.horizon for cell in report.cells}) < 2:
         return None
     keys = [k for k in differing_keys(report.cells) if not k.startswith("label.")]
-    curves: dict[str, list[Cell]] = {}
+    curves: dict[str, list[FinishedRun]] = {}
     for cell in report.cells:
         curves.setdefault(curve_name(cell, keys), []).append(cell)
     variants = []
@@ -131,21 +132,21 @@ def ic_decay(report: Report) -> Figure | None:
     )
 
 
-def error_bars(cells: list[Cell], metric: str) -> dict[str, Any]:
+def error_bars(cells: list[FinishedRun], metric: str) -> dict[str, Any]:
     """Return Plotly error bars from the intervals of the runs."""
     above, below = [], []
     for cell in cells:
-        value, interval = cell.overall.get(metric), cell.intervals.get(metric) or {}
+        value, interval = cell.overall.get(metric), cell.snapshot.intervals.get(metric) or {}
         known = value is not None and interval.get("low") is not None and interval.get("high") is not None
         above.append(interval["high"] - value if known else None)
         below.append(value - interval["low"] if known else None)
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 4}
 
 
-def _lines(index: int, cell: Cell, name: str, width: int) -> list[dict[str, Any]]:
+def _lines(index: int, cell: FinishedRun, name: str, width: int) -> list[dict[str, Any]]:
     values = cell.series[name]
     shown = thinned(values.size)
-    base = {"type": "scatter", "cell": index, "name": cell.name, "x": date_texts(cell.times[shown])}
+    base = {"type": "scatter", "cell": index, "name": cell.name, "x": date_texts(cell.series.times[shown])}
     return [
         {
             **base,

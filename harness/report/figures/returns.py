@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from harness.evaluation.metrics import METRICS
 from harness.evaluation.predictions import Predictions
-from harness.report.cells import Cell, Report
+from harness.report.cells import Report
 from harness.report.figures.figure import Figure, Variant, date_texts, packed, thinned
+from harness.run.finished import FinishedRun
 
 Doubles = npt.NDArray[np.float64]
 QUANTILES = 5
@@ -115,22 +116,24 @@ def quantile_means(predictions: Predictions, count: int = QUANTILES) -> Doubles 
     return result
 
 
-def _returns(cell: Cell, name: str) -> tuple[Doubles, bool]:
+def _returns(cell: FinishedRun, name: str) -> tuple[Doubles, bool]:
+    """Return a series of returns, and whether they are multiplied instead of added."""
     if name == "long_short_return":
         return cell.series[name] / cell.horizon, False
-    return cell.series[name], cell.compounds
+    portfolio = cell.config["evaluation"].get("portfolio")
+    return cell.series[name], portfolio is not None and portfolio.get("accumulate") == "product"
 
 
-def _final(cell: Cell, name: str) -> float:
+def _final(cell: FinishedRun, name: str) -> float:
     returns, compounds = _returns(cell, name)
     return float(accumulated(returns, compounds=compounds)[-1])
 
 
-def _curve(index: int, cell: Cell, name: str) -> list[dict[str, Any]]:
+def _curve(index: int, cell: FinishedRun, name: str) -> list[dict[str, Any]]:
     returns, compounds = _returns(cell, name)
     value = accumulated(returns, compounds=compounds)
     shown = thinned(value.size)
-    times = date_texts(cell.times[shown])
+    times = date_texts(cell.series.times[shown])
     line = {"type": "scatter", "mode": "lines", "cell": index, "name": cell.name, "x": times}
     below = drawdown(value, compounds=compounds)[shown]
     return [

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from harness.report.cells import Cell, Report
+from harness.report.cells import Report
 from harness.report.figures.figure import Figure, Variant, date_texts, packed
+from harness.run.finished import FinishedRun
 
 Doubles = npt.NDArray[np.float64]
 MOST_SQUARES = 90
@@ -103,7 +104,7 @@ def meta_training(report: Report) -> Figure | None:
     )
 
 
-def _epochs(cell: Cell, rows: list[dict[str, Any]], metric: str, label: str) -> Variant:
+def _epochs(cell: FinishedRun, rows: list[dict[str, Any]], metric: str, label: str) -> Variant:
     curves: list[dict[str, Any]] = []
     for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
         chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
@@ -133,7 +134,7 @@ def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
     return values
 
 
-def _similarity(cell: Cell, values: Doubles, era: dict[str, Any]) -> Variant:
+def _similarity(cell: FinishedRun, values: Doubles, era: dict[str, Any]) -> Variant:
     step, start = int(era["step"]), int(era["start"])
     whole = values[: values.shape[0] // step * step]
     known = ~np.isnan(whole)

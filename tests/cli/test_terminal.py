@@ -12,17 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
 
-from harness.cli import grid, main
-from harness.cli.grid import Column, Grid, Row, printable, show
+from harness.cli import main, terminal
+from harness.cli.terminal import printable, show
 from harness.evaluation.metrics import COLUMNS
+from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import read_snapshot
 
 WIDTHS = (60, 80, 100, 120, 200)
 SMALL = ["data.instruments=12", "data.days=300", "data.members=8", "windows.step=40"]
 SMALL += ["evaluation=portfolio", "evaluation.portfolio.topk=3", "evaluation.portfolio.n_drop=1"]
+NINE = ("cell", *numbers(*(f"column {at}" for at in range(9))))
 METRIC = """
 from dataclasses import dataclass
 import numpy as np
@@ -41,72 +42,79 @@ class Spread:
 """
 
 
-def rendered(table: Grid, width: int) -> str:
+def rendered(made: Table, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), emoji=False, highlight=False)
-    show(console, table)
+    show(console, made)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
-numbers = st.floats(-1e6, 1e6).map(lambda value: f"{value:.4f}")
+values = st.floats(-1e6, 1e6).map(lambda value: f"{value:.4f}")
+details = st.sampled_from(["", "± 0.0123", "-0.1234 … 0.0567"])
 headings = st.sampled_from(["IC", "rank IC", "excess return", "a metric of somebody's own", "MDD", "[red]", "深度"])
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=70)
 
 
 @st.composite
-def grids(draw: st.DrawFn) -> Grid:
+def tables(draw: st.DrawFn) -> Table:
     heads = draw(st.lists(headings, min_size=1, max_size=14))
-    rows = [Row(draw(names), tuple(draw(numbers) for _ in heads), mark=draw(st.sampled_from(["", "●"]))) for _ in "abc"]
-    return Grid("title", "cell", tuple(Column(head, numeric=True) for head in heads), tuple(rows), ("refused  why",))
+    marks, signs = st.sampled_from(["", "may be the best"]), st.sampled_from(["", "better", "worse"])
+    rows = [
+        (
+            TableCell(draw(names), mark=draw(marks)),
+            *(TableCell(draw(values), detail=draw(details), mark=draw(signs)) for _ in heads),
+        )
+        for _ in "abc"
+    ]
+    return table("title", ("cell", *numbers(*heads)), rows, below=("refused  why",))
 
 
 @settings(max_examples=25, deadline=None)
-@given(table=grids(), width=st.sampled_from(WIDTHS))
-def test_every_number_heading_and_name_is_there_at_every_width(table: Grid, width: int) -> None:
-    check_whole(table, width)
-    text = rendered(table, width)
+@given(made=tables(), width=st.sampled_from(WIDTHS))
+def test_every_number_heading_and_name_is_there_at_every_width(made: Table, width: int) -> None:
+    check_whole(made, width)
+    text = rendered(made, width)
     assert "refused  why" in text
     above = text.split("\n1  ")[0].splitlines()
-    longest = max(cell_len(printable(row.name)) for row in table.rows)
+    longest = max(cell_len(printable(row[0].text)) for row in made.rows)
     assert all(cell_len(line) <= max(width, longest + 12) for line in above)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_prose_is_wrapped_at_its_spaces_or_becomes_a_paragraph(width: int) -> None:
     meaning = "a meaning of many words that no terminal of this width can hold beside all the others in one line"
-    columns = tuple(Column(heading, prose=True) for heading in ("value", "accepts", "meaning"))
     keys = ("evaluation.significance.repetitions", "a.b")
-    rows = tuple(Row(key, ('["/a/path/of/forty/characters/x.parquet"]', "a number ≥ 0", meaning)) for key in keys)
-    text = rendered(Grid("", "key", columns, rows), width)
-    assert {*meaning.split(), *keys, "accepts", "meaning", rows[0].cells[0]} <= set(text.split())
+    value = '["/a/path/of/forty/characters/x.parquet"]'
+    rows = [(key, value, "a number ≥ 0", meaning) for key in keys]
+    text = rendered(table("", ("key", *prose("value", "accepts", "meaning")), rows), width)
+    assert {*meaning.split(), *keys, "accepts", "meaning", value} <= set(text.split())
     assert max(map(len, text.splitlines())) <= width
 
 
 def test_short_names_stand_beside_every_block_and_long_ones_have_numbers() -> None:
-    columns = tuple(Column(f"column {at}", numeric=True) for at in range(9))
-    rows = (Row("oracle", ("0.1",) * 9), Row("model.alpha=0.01 adaptation=rolling_retrain", ("0.2",) * 9, mark="●"))
-    lines = rendered(Grid("", "cell", columns, rows), 80).splitlines()
+    long = TableCell("model.alpha=0.01 adaptation=rolling_retrain", mark="may be the best")
+    rows = [(TableCell("oracle"), *["0.1"] * 9), (long, *["0.2"] * 9)]
+    lines = rendered(table("", NINE, rows), 80).splitlines()
     assert sum(line.split()[:1] == ["oracle"] for line in lines) == 2
     assert sum(line.split()[:2] == ["●", "1"] for line in lines) == 2
     assert lines[-1] == "1         ● model.alpha=0.01 adaptation=rolling_retrain"
 
 
 def test_a_table_that_fits_is_one_table() -> None:
-    columns = tuple(Column(f"column {at}", numeric=True) for at in range(9))
-    lines = rendered(Grid("", "cell", columns, (Row("a", ("0.1",) * 9),)), 160).splitlines()
+    lines = rendered(table("", NINE, [("a", *["0.1"] * 9)]), 160).splitlines()
     assert sum("column" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("name", ["[red]a[/red]", "a\nb", "\x1b[31mred", ":smile:", "`a`", "a|b", "\u202eabc"])
 def test_no_name_is_markup_or_a_command_to_the_terminal(name: str) -> None:
-    text = rendered(Grid(name, name, (Column(name),), (Row(name, (name,), detail=name),), (name,)), 80)
+    text = rendered(table(name, (name, name), [(TableCell(name, detail=name), name)], below=(name,)), 80)
     assert text.count(printable(name)) >= 3
     assert "\x1b" not in text
     assert "\u202e" not in text
 
 
 def test_wide_characters_are_measured_as_the_terminal_shows_them() -> None:
-    table = Grid("", "数据", (Column("指标", numeric=True),), (Row("模型", (Text("0.1"),)),))
-    assert len({cell_len(line) for line in rendered(table, 80).splitlines() if line.strip()}) == 1
+    made = table("", ("数据", *numbers("指标")), [("模型", "0.1")])
+    assert len({cell_len(line) for line in rendered(made, 80).splitlines() if line.strip()}) == 1
 
 
 @pytest.fixture(scope="module")
@@ -148,27 +156,27 @@ COMMANDS: dict[str, Callable[[], list[str]]] = {
 def test_what_a_command_prints_is_whole_on_every_terminal(
     command: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[Grid] = []
-    named = grid._named
-    monkeypatch.setattr(grid, "_named", lambda table, width: (shown.append(table), named(table, width))[1])
+    shown: list[Table] = []
+    texts = terminal._texts
+    monkeypatch.setattr(terminal, "_texts", lambda out, made, row: (shown.append(made), texts(out, made, row))[1])
     main(COMMANDS[command]())
     monkeypatch.undo()
     assert shown
-    for table in shown:
+    for made in {id(made): made for made in shown}.values():
         for width in WIDTHS:
-            check_whole(table, width)
+            check_whole(made, width)
 
 
-def check_whole(table: Grid, width: int) -> None:
-    text = rendered(table, width)
+def check_whole(made: Table, width: int) -> None:
+    text = rendered(made, width)
     words = set(text.split())
-    for column in table.columns:
+    for column in made.columns[1:]:
         assert printable(column.heading) in text, f"{column.heading} is lost at {width}"
-    for row in table.rows:
-        assert len(row.cells) == len(table.columns)
-        assert printable(row.name) in text, f"{row.name} is lost at {width}"
-        cells = (cell.plain if isinstance(cell, Text) else cell for cell in row.cells)
-        lost = {word for cell in cells for word in cell.split() if len(word) < width - 24} - words
+    for name, *cells in made.rows:
+        assert len(cells) == len(made.columns) - 1
+        assert printable(name.text) in text, f"{name.text} is lost at {width}"
+        parts = (part for cell in cells for part in (cell.text, cell.sign, cell.detail))
+        lost = {word for part in parts for word in part.split() if len(word) < width - 24} - words
         assert not lost, f"at {width}: {lost}"
 
 

@@ -1,0 +1,262 @@
+"""A table: its columns and cells once, and every form in which it is written; `harness.cli.terminal` prints it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from harness.evaluation.metrics import MetricRecord, headings_of
+from harness.run.sweep_columns import SIGNS
+from harness.store.artifacts import canonical_json
+
+MAIN_METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        heading: Never cut, never wrapped.
+        numeric: Stands to the right; files hold its values in full precision.
+        prose: May be wrapped at its spaces; no other column is.
+    """
+
+    heading: str
+    numeric: bool = False
+    prose: bool = False
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell.
+
+    Attributes:
+        text: What is shown; may have several lines.
+        value: The number behind it; None for a text, or where it is undefined.
+        detail: A second, smaller line: the interval of a number.
+        mark: Of `SIGNS`, or nothing.
+        hint: Explains the mark.
+        best: Whether it is the best of its column.
+        style: Its colour in a terminal, or ``italic``, in Markdown too.
+        link: What it leads to in Markdown: a relative path or an address.
+    """
+
+    text: str
+    value: float | None = None
+    detail: str = ""
+    mark: str = ""
+    hint: str = ""
+    best: bool = False
+    style: str = ""
+    link: str = ""
+
+    @property
+    def sign(self) -> str:
+        """The sign of its mark."""
+        return SIGNS.get(self.mark, "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: What it holds; may be empty.
+        columns: The first holds the names of the rows.
+        rows: One cell per column.
+        below: Lines that follow it.
+        reference: Index of the row that others are compared with.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    below: tuple[str, ...] = ()
+    reference: int | None = None
+
+
+def table(
+    caption: str,
+    columns: Iterable[Column | str],
+    rows: Iterable[Iterable[TableCell | str]],
+    *,
+    below: Iterable[str] = (),
+    reference: int | None = None,
+) -> Table:
+    """Return a table; a heading stands for a column of texts, a text for a cell of nothing else."""
+    return Table(
+        caption,
+        tuple(Column(column) if isinstance(column, str) else column for column in columns),
+        tuple(tuple(TableCell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows),
+        tuple(below),
+        reference,
+    )
+
+
+def numbers(*headings: str) -> tuple[Column | str, ...]:
+    """Return columns of numbers."""
+    return tuple(Column(heading, numeric=True) for heading in headings)
+
+
+def prose(*headings: str) -> tuple[Column | str, ...]:
+    """Return columns whose texts may be wrapped."""
+    return tuple(Column(heading, prose=True) for heading in headings)
+
+
+def metric_columns(metrics: Iterable[MetricRecord]) -> tuple[Column | str, ...]:
+    """Return the columns of metrics, no heading twice."""
+    return numbers(*headings_of(metrics).values())
+
+
+def metric_cell(
+    metric: MetricRecord,
+    value: object,
+    bounds: Mapping[str, Any] | None = None,
+    *,
+    best: float | None = None,
+    mark: str = "",
+    hint: str = "",
+) -> TableCell:
+    """Return a metric's value with its interval; it is the best of its column where it equals `best`.
+
+    A verdict that has no sign is no mark.
+    """
+    number = value if isinstance(value, int | float) else None
+    said = {"mark": mark, "hint": hint} if mark in SIGNS else {}
+    is_best = number is not None and number == best
+    return TableCell(metric.text(value), number, metric.interval(value, bounds), best=is_best, **said)
+
+
+def best_of(metric: MetricRecord, values: Iterable[float | None]) -> float | None:
+    """Return the best of a column's values; None where no side is better, or there are not two to choose from."""
+    known = [value for value in values if value is not None]
+    if metric.direction == "none" or len(known) < 2:
+        return None
+    return max(known) if metric.direction == "higher" else min(known)
+
+
+def rank_of(metric: MetricRecord, value: float | None) -> tuple[bool, float]:
+    """Return what to sort by so that the best value comes first, and what is undefined last."""
+    sign = 1.0 if metric.direction == "lower" else -1.0
+    return (value is None, 0.0 if value is None else sign * value)
+
+
+# What CommonMark and GitHub give a meaning to inside a line. A lone underscore inside a word has none.
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~&$#])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# What makes a list, a rule or a heading of a line that begins with it.
+_BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]*(\s|$))")
+
+
+def markdown_text(text: str) -> str:
+    """Return a text that Markdown shows as it is, in one line: a cell of a table, an item of a list, a heading."""
+    line = " ".join(text.split())
+    return _BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\g<0>", line))
+
+
+def to_markdown(table: Table) -> str:
+    """Return a Markdown table: each number with its mark and interval, the best of a column bold; the rest below."""
+    lines = [
+        [markdown_text(column.heading) for column in table.columns],
+        ["---:" if column.numeric else "---" for column in table.columns],
+        *([_markdown(*pair) for pair in zip(row, table.columns, strict=True)] for row in table.rows),
+    ]
+    below = (f"\n{markdown_text(line)}\n" for line in table.below)
+    return "".join([*(f"| {' | '.join(line)} |\n" for line in lines), *below])
+
+
+def _markdown(cell: TableCell, column: Column) -> str:
+    text = markdown_text(cell.text)
+    if cell.link:
+        target = "".join(c if c not in " <>()|\\`" and c.isprintable() else f"%{ord(c):02X}" for c in cell.link)
+        text = f"[{text}]({target})"
+    text = f"*{text}*" if cell.style == "italic" else text
+    bare = not column.numeric or not cell.detail or cell.detail.startswith("±")
+    detail = markdown_text(cell.detail if bare else f"({cell.detail})")
+    return " ".join(filter(None, [f"**{text}**" if cell.best else text, cell.sign, detail]))
+
+
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
+_LATEX = {
+    **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}", '"': r"\textquotedbl{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}", "●": r"$\bullet$"},
+    **{"−": r"$-$", "±": r"$\pm$", "…": r"\dots{}", "–": "--", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$"},
+}
+
+
+def to_latex(table: Table) -> str:
+    """Return a LaTeX tabular with the rules of booktabs; its triangles come from amssymb."""
+    lines = [
+        r"% needs \usepackage{booktabs,amssymb}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in table.columns)}}}",
+        r"\toprule",
+        rf"{' & '.join(_escaped(column.heading) for column in table.columns)} \\",
+        r"\midrule",
+        *(rf"{' & '.join(map(_latex, row))} \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(cell: TableCell) -> str:
+    text = _escaped(cell.text)
+    parts = [rf"\textbf{{{text}}}" if cell.best else text, _escaped(cell.sign), _escaped(cell.detail)]
+    return " ".join(filter(None, parts))
+
+
+def _escaped(text: str) -> str:
+    """Return text that LaTeX prints as it is; a minus sign before a number is one."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return _MINUS.sub("$-$", "".join(_LATEX.get(character, character) for character in line))
+
+
+def to_csv(table: Table) -> str:
+    """Return CSV: numbers in full precision, empty where undefined; then interval and mark of each number."""
+    heads = [column.heading for column in table.columns]
+    numeric = [at for at, column in enumerate(table.columns) if column.numeric]
+    rows: list[Sequence[str]] = [[*heads, *(f"{heads[at]} {part}" for at in numeric for part in ("interval", "mark"))]]
+    for row in table.rows:
+        values = [_exact(cell.value) if at in numeric else cell.text for at, cell in enumerate(row)]
+        rows.append([*values, *(part for at in numeric for part in (row[at].detail, row[at].mark))])
+    return csv_text(rows)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV: numbers in full precision, empty where there is none or it is undefined."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_exact(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _exact(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def to_json(table: Table) -> str:
+    """Return canonical JSON: one object per row, head → value, interval, mark."""
+    rows = [
+        {
+            column.heading: {
+                "value": cell.value if column.numeric else cell.text,
+                "detail": cell.detail,
+                "mark": cell.mark,
+            }
+            for column, cell in zip(table.columns, row, strict=True)
+        }
+        for row in table.rows
+    ]
+    return canonical_json({"caption": table.caption, "rows": rows}, indent=1)
+
+
+EXPORTS: Mapping[str, Callable[[Table], str]] = MappingProxyType(
+    {"markdown": to_markdown, "latex": to_latex, "csv": to_csv, "json": to_json}
+)

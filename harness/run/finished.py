@@ -1,0 +1,235 @@
+"""A finished run or sweep, read from the folder that it left: for reports, statistics, tables and tracking alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import DataError
+from harness.evaluation.predictions import Predictions
+from harness.snapshots.evidence import DailySeries
+from harness.snapshots.snapshot import Snapshot, read_snapshot
+
+Doubles = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
+LEADERBOARD, SNAPSHOT, SERIES = "leaderboard.json", "snapshot.json", "series.parquet"
+_RANGE = "test range"
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """One finished run; all but the snapshot is read when it is asked for.
+
+    Attributes:
+        name: The swept values, or the case.
+        snapshot: Identity, metrics, provenance.
+        folder: Where it lies.
+        given: Its series, where they are at hand already.
+        regimes: (S,) volatility regime of the market at each time of the series; None when the market is not at hand.
+    """
+
+    name: str
+    snapshot: Snapshot
+    folder: Path = Path()
+    given: DailySeries | None = None
+    regimes: npt.NDArray[np.str_] | None = None
+
+    @classmethod
+    def read(cls, folder: Path, name: str | None = None) -> FinishedRun:
+        """Read the folder of a run.
+
+        Raises:
+            SnapshotError: When its snapshot is missing, damaged, or of another schema.
+        """
+        snapshot = read_snapshot(folder / SNAPSHOT)
+        return cls(name or snapshot.case, snapshot, folder)
+
+    @cached_property
+    def series(self) -> DailySeries:
+        """The series behind the metrics; raises `DataError` when the folder lacks them."""
+        return self.given or DailySeries.read(self.folder / SERIES)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration."""
+        found: Mapping[str, Any] = self.snapshot.identity["config"]
+        return found
+
+    @property
+    def overall(self) -> Mapping[str, Any]:
+        """Metric → value; None where undefined."""
+        return self.snapshot.overall
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the metrics."""
+        return tuple(self.snapshot.metrics.get("notes", ()))
+
+    @property
+    def look_ahead(self) -> int:
+        """Times after which a label is known."""
+        return int(self.snapshot.identity["look_ahead"])
+
+    @property
+    def horizon(self) -> int:
+        """Times that the label spans."""
+        return self.look_ahead - 1
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all its stages."""
+        return float(sum(self.snapshot.provenance["seconds"].values()))
+
+    @cached_property
+    def audit(self) -> Mapping[str, Any] | None:
+        """The verdict of an audit, when the run carries one."""
+        path = self.folder / "audit.json"
+        found = _read_json(path) if path.is_file() else self.snapshot.provenance.get("audit")
+        inner: Mapping[str, Any] | None = found.get("verdict", found) if found else None
+        return inner
+
+    def adaptation_file(self, name: str) -> Path | None:
+        """Return a file that the fitted adaptation saved, or None."""
+        path = self.folder / "adaptation" / name
+        return path if path.is_file() else None
+
+    def predictions(self) -> Predictions:
+        """Read the predictions."""
+        return Predictions.read_parquet(self.folder / "predictions.parquet")
+
+    def at(self, name: str, times: Times) -> Doubles:
+        """Return (T,) a series at some of its times."""
+        return self.series[name][np.searchsorted(self.series.times, times)]
+
+    @property
+    def scenario(self) -> dict[str, object]:
+        """What two runs have in common whose metrics answer the same question about the same times."""
+        identity, times = self.snapshot.identity, self.series.times
+        config = identity.get("config", {})
+        return {
+            "data set": identity.get("data", {}).get("fingerprint"),
+            "label": (identity.get("look_ahead"), config.get("label")),
+            "definition of the metrics": config.get("evaluation", {}).get("signal"),
+            _RANGE: [str(times[at]) for at in (0, -1)] if times.size else [],
+        }
+
+    def why_not_comparable(self, other: FinishedRun) -> str | None:
+        """Return why a metric of this run cannot be held against that of another, or None."""
+        own, others = self.scenario, other.scenario
+        differs = [what for what in own if own[what] != others[what]]
+        if not np.intersect1d(self.series.times, other.series.times).size:
+            differs = [what for what in differs if what != _RANGE]
+            return f"another {' and another '.join(differs)}" if differs else "no test time in common"
+        return f"another {' and another '.join(differs)}" if differs else None
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One cell of a finished sweep.
+
+    Attributes:
+        name: The swept values.
+        outcome: How it ended.
+        note: Why it was refused or failed.
+        folder: Where its run lies; None without a result.
+    """
+
+    name: str
+    outcome: str
+    note: str
+    folder: Path | None
+
+    def read(self) -> FinishedRun:
+        """Read the run of a cell that has one."""
+        return FinishedRun.read(self.folder or Path(), self.name)
+
+
+@dataclass(frozen=True)
+class FinishedSweep:
+    """A finished sweep.
+
+    Attributes:
+        folder: Where its table lies.
+        rows: Its cells; oracles are metrics of the cells already.
+        references: Names of the cells that others are held against.
+    """
+
+    folder: Path
+    rows: tuple[SweepRow, ...]
+    references: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> FinishedSweep:
+        """Read the folder of a sweep; raises `DataError` when its table cannot be read."""
+        board = _read_json(folder / LEADERBOARD)
+        try:
+            rows = tuple(
+                SweepRow(str(r["name"]), str(r["outcome"]), str(r["note"] or ""), _run_folder(folder, r["folder"]))
+                for r in board["rows"]
+                if r["outcome"] != "oracle"
+            )
+            return cls(folder, rows, tuple(map(str, board.get("references", ()))))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(folder / LEADERBOARD, error) from error
+
+    @property
+    def runs(self) -> Iterator[FinishedRun]:
+        """The cells that have a result."""
+        return (row.read() for row in self.rows if row.folder is not None)
+
+
+def read_finished(folder: Path) -> FinishedRun | FinishedSweep:
+    """Read the folder of a run or of a sweep.
+
+    Raises:
+        DataError: When it is neither, or the sweep's table cannot be read.
+        SnapshotError: When a snapshot is missing, damaged, or of another schema.
+    """
+    if (folder / LEADERBOARD).is_file():
+        return FinishedSweep.read(folder)
+    if (folder / SNAPSHOT).is_file():
+        return FinishedRun.read(folder)
+    raise DataError(
+        "The folder holds neither a sweep nor a run.",
+        where=str(folder),
+        expected=f"{LEADERBOARD} or {SNAPSHOT} in it",
+        hint="`bench run` prints where its snapshot lies, `bench run -m` where its table lies",
+    )
+
+
+def folders_under(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of all sweeps under `root`, and of all runs, sorted."""
+    sweeps, runs = (sorted(path.parent for path in root.glob(f"*/{name}")) for name in (LEADERBOARD, SNAPSHOT))
+    return sweeps, runs
+
+
+def _run_folder(sweep: Path, recorded: str | None) -> Path | None:
+    """Return where a run lies: beside its sweep, also where both were copied to."""
+    if recorded is None:
+        return None
+    beside = sweep.parent / Path(recorded).name
+    return beside if beside.is_dir() else Path(recorded)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        "The table of the sweep cannot be read." if path.name == LEADERBOARD else "The file cannot be read.",
+        where=str(path),
+        got=f"{type(error).__name__}: {error}",
+        expected="JSON as it was written",
+        hint="run the sweep again to write it anew",
+    )
