@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.dates import When, period_of
-from harness.data.text_files import read_lines
+from harness.data.dates import When, moments_of, period_of, time_texts
+from harness.data.text_files import SHOWN, first_of, read_lines
 from harness.errors import DataError
 
 Unit = Literal["D", "m", "s", "ms", "us", "ns"]
 _UNITS: tuple[Unit, ...] = ("D", "m", "s", "ms", "us", "ns")
+_EXPECTED = "lines like 2017-01-03 or 2017-01-03 10:30:00"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,10 @@ class Calendar:
     times: npt.NDArray[np.datetime64]
 
     def __post_init__(self) -> None:
-        """Normalise to nanoseconds and check the order."""
-        given = np.asarray(self.times)
-        times = np.array(given, dtype="datetime64[ns]").reshape(-1)
-        if given.dtype.kind == "M" and (times.astype(given.dtype) != given.reshape(-1))[~np.isnat(times)].any():
+        given = np.asarray(self.times).reshape(-1)
+        times = given.astype("M8[ns]")  # a copy: the caller's array stays writable
+        missing = np.isnat(times)
+        if given.dtype.kind == "M" and (times.astype(given.dtype) != given)[~missing].any():
             raise DataError(
                 "The calendar holds a time that nanoseconds cannot count.",
                 where="calendar",
@@ -46,31 +45,28 @@ class Calendar:
             )
         if times.size == 0:
             raise DataError("The calendar is empty.", where="calendar", expected="at least one timestamp")
-        if np.isnat(times).any():
-            at = int(np.flatnonzero(np.isnat(times))[0])
-            raise DataError("The calendar holds a missing time.", where=f"calendar position {at}", got="NaT")
-        bad = np.flatnonzero(times[1:] <= times[:-1])  # not by differences: those of 300 years overflow
-        if bad.size:
-            first = int(bad[0])
+        if missing.any():
+            where = f"calendar position {int(missing.argmax())}"
+            raise DataError("The calendar holds a missing time.", where=where, got="NaT")
+        late = _late(times)
+        if late.size:
+            at = int(late[0])
             raise DataError(
-                f"The calendar is not strictly increasing: {bad.size} time(s) repeat or step back.",
-                where=f"calendar position {first + 1}",
-                got=f"{times[first]} then {times[first + 1]}",
+                f"The calendar is not strictly increasing: {late.size} time(s) repeat or step back.",
+                where=f"calendar position {at}",
+                got=f"{times[at - 1]} then {times[at]}",
                 expected="sorted timestamps without duplicates",
             )
         times.setflags(write=False)
         object.__setattr__(self, "times", times)
 
     def __len__(self) -> int:
-        """Return T."""
         return int(self.times.size)
 
     def __eq__(self, other: object) -> bool:
-        """Two calendars are equal when their times are."""
         return isinstance(other, Calendar) and np.array_equal(self.times, other.times)
 
     def __hash__(self) -> int:
-        """Hash the content, so that equal calendars hash alike."""
         return hash(self.times.tobytes())
 
     @property
@@ -82,6 +78,16 @@ class Calendar:
     def unit(self) -> Unit:
         """NumPy's name of the coarsest unit that holds every time exactly: D, m, s, ms, us or ns."""
         return next(unit for unit in _UNITS if (self.times == self.times.astype(f"datetime64[{unit}]")).all())
+
+    @property
+    def texts(self) -> list[str]:
+        """Each time as qlib writes it: a date when the calendar is daily, else with the clock time, in full seconds."""
+        return time_texts(self.times, "s" if self.unit == "m" else self.unit)
+
+    @property
+    def reach(self) -> str:
+        """The first and the last time, for messages."""
+        return f"{self.format(0)} … {self.format(-1)}"
 
     def format(self, position: int) -> str:
         """Return the time at `position` as ISO text, as exactly as the calendar's unit: a date when it is daily."""
@@ -100,6 +106,11 @@ class Calendar:
         near = [self.format(p) for p in (at - 1, at) if 0 <= p < len(self)]
         raise DataError("The calendar does not hold this time.", got=str(when), hint=f"nearest: {', '.join(near)}")
 
+    def positions_of(self, times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:
+        """Return (n,) the position of each time, -1 for one that the calendar does not hold."""
+        at = np.minimum(np.searchsorted(self.times, times), len(self) - 1)
+        return np.where(self.times[at] == times, at, -1)
+
     def first_at_or_after(self, when: When) -> int:
         """Return the first position whose time is at or after the start of `when`; T when there is none."""
         return int(np.searchsorted(self.times, period_of(when).first, side="left"))
@@ -113,13 +124,6 @@ class Calendar:
         return self.first_at_or_after(start), self.stop_after(end)
 
 
-_SHOWN = 5
-_PLAIN = re.compile(
-    r"(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
-)
-_EXPECTED = "lines like 2017-01-03 or 2017-01-03 10:30:00"
-
-
 def read_calendar(path: Path) -> Calendar:
     """Read one time per line; blank lines are ignored, a comment or a heading is not a time.
 
@@ -130,63 +134,22 @@ def read_calendar(path: Path) -> Calendar:
     lines = [(at, text.strip()) for at, text in read_lines(path, expected=_EXPECTED)]
     if not lines:
         raise DataError("The calendar is empty.", where=str(path), expected=_EXPECTED)
-    times = _plain_times([text for _, text in lines])
-    if times is None:
-        times = _times(lines, path)
-    _refuse_disorder(path, lines, times)
+    times, hints = moments_of([text for _, text in lines])
+    what, hint = f"{len(hints)} line(s) of the calendar are no times.", next(iter(hints.values()), None)
+    bad = [f"line {lines[at][0]}: {lines[at][1]}" for at in hints]
+    late = _late(times)
+    if late.size and not bad:
+        what = f"The calendar is not strictly increasing: {late.size} line(s) repeat or step back."
+        hint = "sort the lines and keep each time once, as `sort -u` does"
+        bad = [f"line {lines[at][0]}: {lines[at][1]}, after {lines[at - 1][1]}" for at in late[:SHOWN].tolist()]
+    if bad:
+        raise DataError(what, where=str(path), got=first_of(bad), expected=_EXPECTED, hint=hint)
     return Calendar(times)
 
 
-def _plain_times(texts: Sequence[str]) -> npt.NDArray[np.datetime64] | None:
-    """Return ISO texts as `period_of` reads them, at once: a year of minutes has half a million; None for others."""
-    if not all(_PLAIN.fullmatch(text) for text in texts):
-        return None
-    try:
-        return np.array(texts, dtype="datetime64[ns]")
-    except ValueError:
-        return None
-
-
-def _times(lines: Sequence[tuple[int, str]], path: Path) -> npt.NDArray[np.datetime64]:
-    times, bad, hints = [], [], []
-    for at, text in lines:
-        try:
-            period = period_of(text)
-        except DataError as error:
-            bad.append(f"line {at}: {text}")
-            hints.append(error.hint)
-            continue
-        if not period.is_one_time:
-            bad.append(f"line {at}: {text}")
-            hints.append("each line is one day or one time, between 1678 and 2262")
-        times.append(period.first)
-    if bad:
-        raise _refused(path, f"{len(bad)} line(s) of the calendar are no times.", bad, hints[0])
-    return np.array(times, dtype="datetime64[ns]")
-
-
-def _refuse_disorder(path: Path, lines: Sequence[tuple[int, str]], times: npt.NDArray[np.datetime64]) -> None:
-    late = np.flatnonzero(times[1:] <= times[:-1]) + 1
-    if late.size:
-        bad = [f"line {lines[at][0]}: {lines[at][1]}, after {lines[at - 1][1]}" for at in late[:_SHOWN].tolist()]
-        what = f"The calendar is not strictly increasing: {late.size} line(s) repeat or step back."
-        raise _refused(path, what, bad, "sort the lines and keep each time once, as `sort -u` does")
-
-
-def _refused(path: Path, what: str, bad: Sequence[str], hint: str | None) -> DataError:
-    shown = "the first:\n" + "\n".join(f"    {line}" for line in bad[:_SHOWN])
-    return DataError(what, where=str(path), got=shown, expected=_EXPECTED, hint=hint)
-
-
-def time_texts(calendar: Calendar) -> list[str]:
-    """Return each time as qlib writes it: a date when the calendar is daily, else date and clock time to the second.
-
-    Times between two seconds keep as many digits as the calendar needs.
-    """
-    if calendar.is_daily:
-        return [str(text) for text in np.datetime_as_string(calendar.times, unit="D")]
-    unit = "s" if calendar.unit == "m" else calendar.unit
-    return [str(text).replace("T", " ") for text in np.datetime_as_string(calendar.times, unit=unit)]
+def _late(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:
+    """Return the positions of the times that do not follow the one before."""
+    return np.flatnonzero(times[1:] <= times[:-1]) + 1  # not by differences: those of 300 years overflow
 
 
 Days = npt.NDArray[np.int64]
@@ -208,7 +171,7 @@ _NAMED = (
     (182.6, 2, "half-yearly"),
     (_YEAR, 1, "yearly"),
 )
-_FILLED = 0.9  # share of a day's room that is bars, when only some are missing; a lunch break takes more
+_ALMOST_FULL = 0.9  # share of a day's room that is bars, when only some are missing; a lunch break takes more
 _NEAR = 0.12  # share by which a median spacing may miss a named one
 _FOUR_WEEKS_SHARE = 0.8  # of the gaps that must be 28 days; months of business days have other ones
 
@@ -241,32 +204,21 @@ def frequency_of(calendar: Calendar) -> Frequency:
     days, bars = np.unique(calendar.times.astype("datetime64[D]").astype(np.int64), return_counts=True)
     days, bars = days[:_LOOKED_AT], bars[:_LOOKED_AT]
     times = calendar.times[: int(bars.sum())]
-    per_day = _per_day(times, bars)
-    weekdays = _weekdays(days, bars, round_the_clock=bool(_covered(times, bars) >= _ROUND_THE_CLOCK))
+    stops = np.cumsum(bars)
+    cover = times[stops - 1] - times[stops - bars]  # of a day, from its first to its last time
+    steps = np.diff(times)
+    per_day = _per_day(cover, steps, bars)
+    longest = cover.max()
+    is_round_the_clock = bool(longest > np.timedelta64(0) and longest + np.median(steps) >= _ROUND_THE_CLOCK)
+    weekdays = _weekdays(days, bars, is_round_the_clock)
     active = {5: _EXCHANGE_DAYS, 7: 365}.get(weekdays, 52 * weekdays)
     called = {5: "five days a week", 7: "every day"}.get(weekdays, f"{weekdays} weekdays")
     if per_day > 1:
         return Frequency(per_day * active, f"{'hourly' if per_day == 24 else f'{per_day} times a day'}, {called}")
-    gaps = np.diff(times) / np.timedelta64(1, "D")
+    gaps = steps / np.timedelta64(1, "D")
     gap = float(np.median(gaps)) if gaps.size else 1.0
-    if gap > 4.0 or (weekdays == 7 and gap > 1.25):
-        return _apart(gaps, gap)
-    return Frequency(active, f"daily, {called}", is_exchange_daily=weekdays == 5)
-
-
-def _per_day(times: npt.NDArray[np.datetime64], bars: Days) -> int:
-    """Return the bars of a usual day: its median number, or what its first and last time leave room for, if near."""
-    stops = np.cumsum(bars)
-    first, last = times[stops - bars].astype(np.int64), times[stops - 1].astype(np.int64)
-    step = float(np.median(np.diff(times).astype(np.int64))) if times.size > 1 else 1.0
-    slots = (last - first) / step + 1.0
-    # The first and the last day may be cut.
-    days = slice(1, -1) if bars.size > 2 else slice(int(bars.argmax()), int(bars.argmax()) + 1)
-    count, room = float(np.median(bars[days])), float(np.median(slots[days]))
-    return round(room if count >= _FILLED * room else count)
-
-
-def _apart(gaps: npt.NDArray[np.float64], gap: float) -> Frequency:
+    if gap <= 4.0 and not (weekdays == 7 and gap > 1.25):
+        return Frequency(active, f"daily, {called}", is_exchange_daily=weekdays == 5)
     if gap == 28.0 and float((gaps == 28).mean()) < _FOUR_WEEKS_SHARE:
         gap = 30.4
     distance, periods, name = min(_NAMED, key=lambda named: abs(named[0] - gap))
@@ -275,19 +227,22 @@ def _apart(gaps: npt.NDArray[np.float64], gap: float) -> Frequency:
     return Frequency(max(round(_YEAR / gap), 1), f"every {gap:g} days")
 
 
-def _covered(times: npt.NDArray[np.datetime64], bars: Days) -> np.timedelta64:
-    """Return how much of a day its bars cover, on the day on which they cover most; nothing for one bar a day."""
-    stops = np.cumsum(bars)
-    longest: np.timedelta64 = (times[stops - 1] - times[stops - bars]).max()
-    return longest + np.median(np.diff(times)) if longest > np.timedelta64(0) else longest
+def _per_day(cover: npt.NDArray[np.timedelta64], steps: npt.NDArray[np.timedelta64], bars: Days) -> int:
+    """Return the bars of a usual day: its median number, or what its first and last time leave room for, if near."""
+    step = float(np.median(steps.astype(np.int64))) if steps.size else 1.0
+    slots = cover.astype(np.int64) / step + 1.0
+    # The first and the last day may be cut.
+    days = slice(1, -1) if bars.size > 2 else slice(int(bars.argmax()), int(bars.argmax()) + 1)
+    count, room = float(np.median(bars[days])), float(np.median(slots[days]))
+    return round(room if count >= _ALMOST_FULL * room else count)
 
 
-def _weekdays(days: Days, bars: Days, *, round_the_clock: bool) -> int:
+def _weekdays(days: Days, bars: Days, is_round_the_clock: bool) -> int:
     """Return how many days of the week are in use."""
     weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
     if days[-1] - days[0] < _TWO_WEEKS:
         has_weekend = bool((weekday >= 5).any())
         sees_weekend = bool(((np.arange(days[0], days[-1] + 1) + 3) % 7 >= 5).any())
-        return 7 if has_weekend or (round_the_clock and not sees_weekend) else 5
+        return 7 if has_weekend or (is_round_the_clock and not sees_weekend) else 5
     count = np.bincount(weekday, weights=bars, minlength=7)
     return int((count >= count.max() / 2).sum())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from harness.data.text_files import SHOWN
 from harness.errors import DataError, closest
 
 CODE = "text without tabs, line ends or other control characters, and without blanks at its ends"
 
-_SHOWN = 5
 # Control characters, halves of surrogate pairs, separators of lines and paragraphs: none survives every text file.
 _LOST = {"Cc", "Cs", "Zl", "Zp"}
 _BYTE_ORDER_MARK = "\ufeff"
@@ -43,7 +43,7 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
         raise DataError(
             f"{len(faults)} instrument code(s) cannot be kept as they are.",
             where=where,
-            got="; ".join(f"{code!r} {fault}" for code, fault in faults[:_SHOWN]),
+            got="; ".join(f"{code!r} {fault}" for code, fault in faults[:SHOWN]),
             expected=CODE,
             hint="in pandas: frame[column] = frame[column].str.strip()",
         )
@@ -57,10 +57,10 @@ def like(code: str, known: Iterable[str]) -> str | None:
     """
     names = list(known)
     for plain, difference in (*_REWRITTEN, (str.casefold, "upper and lower case: write it as the prices do")):
-        own = plain(code)
-        twin = next((name for name in names if plain(name) == own), None)
-        if twin is not None:
-            return f"`{code}` and `{twin}` differ in {difference}"
+        form = plain(code)
+        same = next((name for name in names if plain(name) == form), None)
+        if same is not None:
+            return f"`{code}` and `{same}` differ in {difference}"
     return closest(code, names)
 
 
@@ -75,16 +75,14 @@ def _without_zeros(code: str) -> str:
     return whole.lstrip("0") or "0" if whole.isdigit() else code
 
 
-def _normal(code: str) -> str:
-    return unicodedata.normalize("NFC", code)
-
-
-def _visible(code: str) -> str:
-    return "".join(character for character in code if unicodedata.category(character) != "Cf")
-
-
 _REWRITTEN: tuple[tuple[Callable[[str], str], str], ...] = (
     (_without_zeros, "leading zeros: keep codes as text in both files, such as dtype=str in pandas"),
-    (_visible, "invisible characters: remove them, as with str.replace('\\u200b', '')"),
-    (_normal, "Unicode normalisation: write it as the prices do, as with unicodedata.normalize"),
+    (
+        lambda code: "".join(character for character in code if unicodedata.category(character) != "Cf"),
+        "invisible characters: remove them, as with str.replace('\\u200b', '')",
+    ),
+    (
+        lambda code: unicodedata.normalize("NFC", code),
+        "Unicode normalisation: write it as the prices do, as with unicodedata.normalize",
+    ),
 )

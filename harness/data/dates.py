@@ -19,13 +19,13 @@ side. The year always comes first and has four digits. Time zones are refused: t
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError
 
@@ -33,12 +33,11 @@ When = str | int | date | datetime | np.datetime64 | None
 """What a date may be given as; None is an open end."""
 
 ACCEPTED = "a date such as 2019-03-01, 20190301, 2019-03 or 2019, or a time such as 2019-03-01 10:30:00"
+NANOSECOND = np.timedelta64(1, "ns")
 
 _EARLIEST = np.datetime64(-(2**63 - 1), "ns")
 _LATEST = np.datetime64(2**63 - 1, "ns")
 _SECONDS = (2**63 - 1) // 10**9
-_DAY = np.timedelta64(1, "D")
-_NANOSECOND = np.timedelta64(1, "ns")
 _NO_ZONE = "write the local time of the data, without a time zone"
 _OPEN = {"", "null", "none", "nat", "nan"}
 _LONG = r"(?P<year>[0-9]{4})(?:(?P<mark>[-/])(?P<month>[0-9]{1,2})(?:(?P=mark)(?P<day>[0-9]{1,2}))?)?"
@@ -47,16 +46,15 @@ _SHORT = r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
 _FRACTION = r"(?:[.,](?P<fraction>[0-9]{1,9}))?"
 _CLOCK = rf"(?P<hour>[0-9]{{1,2}})(?::(?P<minute>[0-9]{{2}})(?::(?P<second>[0-9]{{2}}){_FRACTION})?)?"
 _SHORT_CLOCK = rf"(?P<hour>[0-9]{{2}})(?P<minute>[0-9]{{2}})(?:(?P<second>[0-9]{{2}}){_FRACTION})?"
-_FORMS = tuple(
-    re.compile(form)
-    for form in (
-        *(rf"{day}(?:(?:T| +){_CLOCK})?" for day in (_LONG, _DOTTED, _SHORT)),
-        rf"{_SHORT}(?:T| +)?{_SHORT_CLOCK}",
-    )
-)
+_DATE_FORMS = [rf"{day}(?:(?:T| +){_CLOCK})?" for day in (_LONG, _DOTTED, _SHORT)]
+_FORMS = [re.compile(form) for form in (*_DATE_FORMS, rf"{_SHORT}(?:T| +)?{_SHORT_CLOCK}")]
 _ZONE = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?|[A-Za-z_]{2,}(?:/[A-Za-z_]+)*)")
 _DAY_FIRST = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{2,4}.*")
 _TWO_DIGITS = re.compile(r"[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}.*|[0-9]{6}")
+# What NumPy reads as this module does.
+_PLAIN = re.compile(
+    r"(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
+)
 
 
 class Extent(StrEnum):
@@ -96,15 +94,59 @@ def period_of(when: When) -> Period:
     Raises:
         DataError: When it is no date, its parts are in doubt, the day does not exist, or it names a time zone.
     """
-    if isinstance(when, bool):
-        raise _refused(when, None)
-    if isinstance(when, np.datetime64):
-        return _Reading(when).period(_text_of(when))
     if isinstance(when, datetime) and when.tzinfo is not None:
         raise _refused(when, _NO_ZONE)
-    if isinstance(when, date):
-        return _Reading(when).period(when.isoformat())
-    return _Reading(when).period("" if when is None else str(when).strip())
+    if isinstance(when, np.datetime64):  # its text is as exact as its unit: a unit of days covers the day
+        text = str(when)
+    else:
+        text = when.isoformat() if isinstance(when, date) else "" if when is None else str(when).strip()
+    if text.lower() in _OPEN:
+        return Period(_EARLIEST, _LATEST, Extent.OPEN, "")
+    parts = next((found.groupdict() for form in _FORMS if (found := form.fullmatch(text))), None)
+    if parts is None or isinstance(when, bool) or (parts.get("hour") is not None and parts["day"] is None):
+        raise _refused(when, _hint(text))
+    year, month, day = int(parts["year"]), parts["month"], parts["day"]
+    try:
+        date(year, int(month or 1), int(day or 1))
+    except ValueError as error:
+        raise _refused(when, f"there is no such day: {error}") from error
+    iso = "-".join([f"{year:04}", *(f"{int(part):02}" for part in (month, day) if part is not None)])
+    if parts.get("hour") is not None:
+        return _instant(iso, parts, when)
+    start = np.datetime64(iso)  # in a unit of years, months or days
+    after = _bounded(start + 1)
+    extent = Extent.YEAR if month is None else Extent.MONTH if day is None else Extent.DAY
+    return Period(_bounded(start), after - NANOSECOND if _EARLIEST < after < _LATEST else after, extent, iso)
+
+
+def moments_of(texts: Sequence[str]) -> tuple[npt.NDArray[np.datetime64], dict[int, str | None]]:
+    """Return the days and instants that n texts name, and what to do about those that name none.
+
+    Returns:
+        (n,) ``datetime64[ns]``, NaT where a text is neither a day nor an instant; position → hint of each such text.
+    """
+    if all(_PLAIN.fullmatch(text) for text in texts):  # at once: a year of minutes has half a million
+        try:
+            return np.array(texts, dtype="M8[ns]"), {}
+        except ValueError:
+            pass  # a day that does not exist is found below
+    moments, hints = np.full(len(texts), "NaT", dtype="M8[ns]"), dict[int, str | None]()
+    for at, text in enumerate(texts):
+        try:
+            period = period_of(text)
+        except DataError as error:
+            hints[at] = error.hint
+            continue
+        if period.is_one_time:
+            moments[at] = period.first
+        else:
+            hints[at] = "each line is one day or one time, between 1678 and 2262"
+    return moments, hints
+
+
+def time_texts(moments: npt.NDArray[np.datetime64], unit: str) -> list[str]:
+    """Return each moment as files hold it: a day when the `unit` is D, else the day, a blank and the clock time."""
+    return [str(text).replace("T", " ") for text in np.datetime_as_string(moments, unit=unit)]  # type: ignore[call-overload]
 
 
 def date_text(when: When) -> str | None:
@@ -132,66 +174,28 @@ def configured_span(ends: tuple[When, When], key: str) -> tuple[str | None, str 
     """
     first, last = (configured_date(end, key) for end in ends)
     if period_of(last).last < period_of(first).first:
-        raise ConfigError(
-            "The last date lies before the first.",
-            where=key,
-            got=f"{first} … {last}",
-            expected="[FIRST,LAST], in order",
-        )
+        what = "The last date lies before the first."
+        raise ConfigError(what, where=key, got=f"{first} … {last}", expected="[FIRST,LAST], in order")
     return first, last
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """What was given, for messages; reads it as text."""
-
-    given: object
-
-    def period(self, text: str) -> Period:
-        if text.lower() in _OPEN:
-            return Period(_EARLIEST, _LATEST, Extent.OPEN, "")
-        parts = next((found.groupdict() for form in _FORMS if (found := form.fullmatch(text))), None)
-        if parts is None or (parts.get("hour") is not None and parts["day"] is None):
-            raise _refused(self.given, _hint(text))
-        year, month, day = int(parts["year"]), parts["month"], parts["day"]
-        if month is None:
-            return self._span(year, (1, 1), (12, 31), Extent.YEAR, f"{year:04}")
-        at = int(month)
-        if day is None:
-            length = monthrange(year, at)[1] if 1 <= at <= 12 else 31
-            return self._span(year, (at, 1), (at, length), Extent.MONTH, f"{year:04}-{at:02}")
-        whole = self._span(year, (at, int(day)), (at, int(day)), Extent.DAY, f"{year:04}-{at:02}-{int(day):02}")
-        return whole if parts.get("hour") is None else self._instant(whole.text, parts)
-
-    def _span(self, year: int, first: tuple[int, int], last: tuple[int, int], extent: Extent, text: str) -> Period:
-        try:
-            start, end = date(year, *first), date(year, *last)
-        except ValueError as error:
-            raise _refused(self.given, f"there is no such day: {error}") from error
-        after = _bounded(np.datetime64(end.isoformat(), "s") + _DAY)
-        last_instant = after - _NANOSECOND if _EARLIEST < after < _LATEST else after
-        return Period(_bounded(np.datetime64(start.isoformat(), "s")), last_instant, extent, text)
-
-    def _instant(self, day: str, parts: Mapping[str, str | None]) -> Period:
-        hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
-        if hour > 23 or minute > 59 or second > 59:
-            raise _refused(self.given, "there is no such time of day: it goes from 00:00:00 to 23:59:59.999999999")
-        fraction = (parts["fraction"] or "").rstrip("0")
-        text = f"{day}T{hour:02}:{minute:02}" + (f":{second:02}" if second or fraction else "")
-        moment = _bounded(np.datetime64(text, "s"))
-        if _EARLIEST < moment < _LATEST:
-            moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
-        return Period(moment, moment, Extent.INSTANT, f"{text}.{fraction}" if fraction else text)
-
-
-def _text_of(moment: np.datetime64) -> str:
-    """Return the text of a moment as exactly as its unit says: a unit of days covers the day."""
-    return "" if np.isnat(moment) else str(moment)
+def _instant(day: str, parts: Mapping[str, str | None], given: When) -> Period:
+    hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
+    if hour > 23 or minute > 59 or second > 59:
+        raise _refused(given, "there is no such time of day: it goes from 00:00:00 to 23:59:59.999999999")
+    fraction = (parts["fraction"] or "").rstrip("0")
+    text = f"{day}T{hour:02}:{minute:02}" + (f":{second:02}" if second or fraction else "")
+    moment = _bounded(np.datetime64(text))
+    if _EARLIEST < moment < _LATEST:
+        moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
+    return Period(moment, moment, Extent.INSTANT, f"{text}.{fraction}" if fraction else text)
 
 
 def _bounded(moment: np.datetime64) -> np.datetime64:
-    """Return seconds as nanoseconds; what these cannot count is before or after everything."""
-    seconds = int(moment.astype(np.int64))  # compared as numbers: NumPy overflows where it compares units
+    """Return a moment in nanoseconds; what these cannot count is before or after everything."""
+    seconds = int(
+        moment.astype("M8[s]").astype(np.int64)
+    )  # compared as numbers: NumPy overflows where it compares units
     if abs(seconds) >= _SECONDS:
         return _LATEST if seconds > 0 else _EARLIEST
     exact: np.datetime64 = moment.astype("M8[ns]")
@@ -202,9 +206,7 @@ def _hint(text: str) -> str | None:
     if _DAY_FIRST.fullmatch(text) or _TWO_DIGITS.fullmatch(text):
         return "write the year first and with four digits, as in 2019-03-01: anything else can be read in two ways"
     zoned = _ZONE.fullmatch(text)
-    if zoned and any(form.fullmatch(zoned["local"]) for form in _FORMS):
-        return _NO_ZONE
-    return None
+    return _NO_ZONE if zoned and any(form.fullmatch(zoned["local"]) for form in _FORMS) else None
 
 
 def _refused(given: object, hint: str | None) -> DataError:

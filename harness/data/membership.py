@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,15 +12,14 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.codes import CODE, check_codes, fault_of, like, rewritten
-from harness.data.dates import Period, period_of
-from harness.data.text_files import read_lines, write_lines
+from harness.data.dates import NANOSECOND, Period, period_of, time_texts
+from harness.data.text_files import SHOWN, first_of, read_lines, write_lines
 from harness.errors import DataError
 
 UnknownMembers = Literal["error", "drop"]
+Positions = npt.NDArray[np.intp]
 _DAY = np.timedelta64(1, "D")
-_NANOSECOND = np.timedelta64(1, "ns")
 _EXPECTED = "lines of `code <tab> first day <tab> last day`"
-_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +54,50 @@ def read_spans(path: Path) -> Spans:
     rows = [(at, line.split("\t")) for at, line in read_lines(path, expected=_EXPECTED)]
     if not rows:
         raise DataError("The membership file is empty.", where=str(path), expected=_EXPECTED)
-    _refuse(path, "lack a column", [row for row in rows if len(row[1]) < 3], _columns_hint)
-    extra = [(at, cells) for at, cells in rows if any(cell.strip() for cell in cells[3:])]
-    _refuse(path, "have more than three columns", extra, lambda _: "remove what is not code, first day, last day")
-    unusable = [(at, cells) for at, cells in rows if fault_of(cells[0]) is not None]
-    _refuse(path, "hold a code that cannot be kept as it is", unusable, lambda cells: _code_hint(cells[0]))
-    known = {text: _read(text) for text in {cell for _, cells in rows for cell in cells[1:3]}}
-    first, last = ([known[cells[at]] for _, cells in rows] for at in (1, 2))
-    undated = [row for row, a, b in zip(rows, first, last, strict=True) if a is None or b is None]
-    _refuse(path, "hold no date", undated, _dates_hint)
-    spans = Spans(
-        codes=tuple(cells[0] for _, cells in rows),
-        first=np.array([period.first for period in first if period is not None], dtype="datetime64[ns]"),
-        last=np.array([period.last for period in last if period is not None], dtype="datetime64[ns]"),
+    known: dict[str, Period] = {}
+    hints: dict[str, str] = {}
+    for text in {cell for _, cells in rows for cell in cells[1:3]}:
+        try:
+            known[text] = period_of(text)
+        except DataError as error:
+            hints[text] = error.hint or "every line is a span: a heading or a comment is none"
+    checks: tuple[tuple[str, Callable[[list[str]], str | bool | None]], ...] = (  # a text is the hint as well
+        ("lack a column", _lacks_column),
+        ("have more than three columns", lambda cells: any(c.strip() for c in cells[3:]) and _THREE),
+        ("hold a code that cannot be kept as it is", _faulty_code),
+        ("hold no date", lambda cells: next((hints[cell] for cell in cells[1:3] if cell in hints), None)),
+        ("end before they begin", lambda cells: bool(known[cells[2]].last < known[cells[1]].first)),
     )
-    backward = np.flatnonzero(spans.last < spans.first)
-    _refuse(path, "end before they begin", [rows[int(at)] for at in backward])
-    return spans
+    for fault, check in checks:
+        bad = [row for row in rows if check(row[1])]
+        if bad:
+            hint = check(bad[0][1])
+            raise DataError(
+                f"{len(bad)} line(s) of the membership file {fault}.",
+                where=str(path),
+                got=first_of(f"line {at}: {' | '.join(cells)}" for at, cells in bad),
+                expected=_EXPECTED,
+                hint=hint if isinstance(hint, str) else None,
+            )
+    return Spans(
+        codes=tuple(cells[0] for _, cells in rows),
+        first=np.array([known[cells[1]].first for _, cells in rows], dtype="datetime64[ns]"),
+        last=np.array([known[cells[2]].last for _, cells in rows], dtype="datetime64[ns]"),
+    )
+
+
+_THREE = "remove what is not code, first day, last day"
+
+
+def _lacks_column(cells: list[str]) -> str | None:
+    if len(cells) == 2:
+        return "an open end is an empty third column, or 9999-12-31"
+    return "columns are separated by tabs, not by blanks or commas" if len(cells) < 2 else None
+
+
+def _faulty_code(cells: list[str]) -> str | None:
+    fault = fault_of(cells[0])
+    return None if fault is None else f"the code {cells[0]!r} {fault}; expected is {CODE}"
 
 
 def mask_of(
@@ -91,38 +117,39 @@ def mask_of(
     """
     column = {code: at for at, code in enumerate(instruments)}
     strangers = [code for code in spans.instruments if code not in column]
-    if strangers and unknown == "error":
-        raise _unknown(strangers, column, where)
-    mistaken = rewritten(strangers, column)
-    if mistaken:
-        raise _unknown(mistaken, column, where)
+    refused = strangers if unknown == "error" else rewritten(strangers, column)
+    if refused:
+        raise DataError(
+            f"The membership file names {len(refused)} instrument(s) that have no prices.",
+            where=where,
+            got=", ".join(refused[:SHOWN]) + (", …" if len(refused) > SHOWN else ""),
+            expected=f"some of the {len(column)} instruments of the panel",
+            hint=like(refused[0], column) or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
+        )
     starts = np.searchsorted(calendar.times, spans.first, side="left")
     stops = np.searchsorted(calendar.times, spans.last, side="right")
-    edges = np.zeros((len(calendar) + 1, len(column)), dtype=np.int32)
-    for code, start, stop in zip(spans.codes, starts, stops, strict=True):
-        if start < stop and code in column:
-            edges[start, column[code]] += 1
-            edges[stop, column[code]] -= 1
-    mask = np.cumsum(edges[:-1], axis=0) > 0
+    known = [at for at, code in enumerate(spans.codes) if code in column]
+    columns = np.array([column[spans.codes[at]] for at in known], dtype=np.intp)
+    mask = covered((len(calendar), len(column)), starts[known], stops[known], columns)
     if not mask.any():
+        first, last = (str(moment.astype("M8[D]")) for moment in (spans.first.min(), spans.last.max()))
         raise DataError(
             "Membership and prices do not overlap: nobody is ever a member.",
             where=where,
-            got=f"spans {_day(spans.first.min())} … {_day(spans.last.max())} of {spans.codes[0]}, …",
-            expected=f"spans within {calendar.format(0)} … {calendar.format(-1)} of {instruments[0]}, …",
+            got=f"spans {first} … {last} of {spans.codes[0]}, …",
+            expected=f"spans within {calendar.reach} of {instruments[0]}, …",
             hint=like(strangers[0], column) if strangers else None,
         )
     return mask
 
 
-def _unknown(codes: Sequence[str], known: Collection[str], where: str) -> DataError:
-    return DataError(
-        f"The membership file names {len(codes)} instrument(s) that have no prices.",
-        where=where,
-        got=", ".join(codes[:_SHOWN]) + (", …" if len(codes) > _SHOWN else ""),
-        expected=f"some of the {len(known)} instruments of the panel",
-        hint=like(codes[0], known) or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
-    )
+def covered(shape: tuple[int, int], starts: Positions, stops: Positions, columns: Positions) -> npt.NDArray[np.bool_]:
+    """Return a (T, N) mask of what is inside half-open spans [start, stop) of columns; spans may overlap."""
+    edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int32)
+    np.add.at(edges, (starts, columns), 1)
+    np.add.at(edges, (stops, columns), -1)
+    inside: npt.NDArray[np.bool_] = np.cumsum(edges[:-1], axis=0) > 0
+    return inside
 
 
 def spans_of(mask: npt.NDArray[np.bool_], calendar: Calendar, instruments: Sequence[str]) -> Spans:
@@ -135,12 +162,10 @@ def spans_of(mask: npt.NDArray[np.bool_], calendar: Calendar, instruments: Seque
     return spans_between(tuple(instruments[int(column)] for column in columns), calendar, starts, stops)
 
 
-def spans_between(
-    codes: tuple[str, ...], calendar: Calendar, starts: npt.NDArray[np.intp], stops: npt.NDArray[np.intp]
-) -> Spans:
+def spans_between(codes: tuple[str, ...], calendar: Calendar, starts: Positions, stops: Positions) -> Spans:
     """Return the spans of half-open calendar positions [start, stop); on a daily calendar they end with their day."""
     last = calendar.times[stops - 1]
-    return Spans(codes, first=calendar.times[starts], last=last + _DAY - _NANOSECOND if calendar.is_daily else last)
+    return Spans(codes, first=calendar.times[starts], last=last + _DAY - NANOSECOND if calendar.is_daily else last)
 
 
 def write_spans(spans: Spans, path: Path) -> None:
@@ -150,61 +175,11 @@ def write_spans(spans: Spans, path: Path) -> None:
     where that is exact. A code is never touched.
     """
     check_codes(spans.instruments, where=str(path))
-    first = _texts(spans.first, spans.first == spans.first.astype("datetime64[D]"))
-    last = _texts(spans.last, spans.last + _NANOSECOND == (spans.last + _NANOSECOND).astype("datetime64[D]"))
-    write_lines(path, [f"{code}\t{a}\t{b}" for code, a, b in zip(spans.codes, first, last, strict=True)])
-
-
-def _texts(moments: npt.NDArray[np.datetime64], is_day: npt.NDArray[np.bool_]) -> list[str]:
-    """Return each moment as a day where it `is_day`, else with its time."""
-    in_seconds = bool((moments == moments.astype("datetime64[s]"))[~is_day].all())
-    exact = np.datetime_as_string(moments, unit="s" if in_seconds else "ns").tolist()
-    days = np.datetime_as_string(moments, unit="D").tolist()
-    return [day if whole else str(time).replace("T", " ") for whole, day, time in zip(is_day, days, exact, strict=True)]
-
-
-def _day(moment: np.datetime64) -> str:
-    return str(moment.astype("datetime64[D]"))
-
-
-def _read(text: str) -> Period | None:
-    try:
-        return period_of(text)
-    except DataError:
-        return None
-
-
-def _columns_hint(cells: list[str]) -> str | None:
-    if len(cells) == 2:
-        return "an open end is an empty third column, or 9999-12-31"
-    return "columns are separated by tabs, not by blanks or commas"
-
-
-def _code_hint(code: str) -> str:
-    return f"the code {code!r} {fault_of(code)}; expected is {CODE}"
-
-
-def _dates_hint(cells: list[str]) -> str | None:
-    for text in cells[1:3]:
-        try:
-            period_of(text)
-        except DataError as error:
-            return error.hint or "every line is a span: a heading or a comment is none"
-    return None
-
-
-def _refuse(
-    path: Path,
-    fault: str,
-    rows: Sequence[tuple[int, list[str]]],
-    hint: Callable[[list[str]], str | None] = lambda _: None,
-) -> None:
-    if rows:
-        shown = "\n".join(f"    line {at}: {' | '.join(cells)}" for at, cells in rows[:_SHOWN])
-        raise DataError(
-            f"{len(rows)} line(s) of the membership file {fault}.",
-            where=str(path),
-            got=f"the first:\n{shown}",
-            expected=_EXPECTED,
-            hint=hint(rows[0][1]),
+    ends = []
+    for moments, midnights in ((spans.first, spans.first), (spans.last, spans.last + NANOSECOND)):
+        is_day = midnights == midnights.astype("M8[D]")
+        exact = time_texts(moments, "s" if (moments == moments.astype("M8[s]"))[~is_day].all() else "ns")
+        ends.append(
+            [day if whole else time for whole, day, time in zip(is_day, time_texts(moments, "D"), exact, strict=True)]
         )
+    write_lines(path, [f"{code}\t{first}\t{last}" for code, first, last in zip(spans.codes, *ends, strict=True)])

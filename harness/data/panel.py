@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,11 +62,8 @@ class Truth:
         """
         known = self.premia.shape[1]
         if not 1 <= first <= last <= known:
-            raise DataError(
-                "The simulator does not know expectations that far ahead.",
-                got=f"steps {first} … {last}",
-                expected=f"steps within 1 … {known}",
-            )
+            what, got = "The simulator does not know expectations that far ahead.", f"steps {first} … {last}"
+            raise DataError(what, got=got, expected=f"steps within 1 … {known}")
         total = np.zeros(self.exposures.shape[1:], dtype=np.float64)  # (T, N)
         for j, decay in enumerate(self.decay):
             steps = np.arange(first, last + 1)
@@ -101,27 +99,18 @@ class Panel:
     name: str = field(default="panel")
 
     def __post_init__(self) -> None:
-        """Check the shapes and freeze the arrays."""
         shape = (len(self.calendar), len(self.instruments))
         check_codes(self.instruments, where="the instruments of the panel")
         if list(self.instruments) != sorted(set(self.instruments)):
             raise DataError("Instruments must be sorted and unique.", where="panel.instruments")
         if self.price_field not in self.fields:
-            raise DataError(
-                "The panel lacks its price field.",
-                where="panel.price_field",
-                got=self.price_field,
-                expected=f"one of {sorted(self.fields)}",
-            )
+            what, expected = "The panel lacks its price field.", f"one of {sorted(self.fields)}"
+            raise DataError(what, where="panel.price_field", got=self.price_field, expected=expected)
         arrays = [(f"fields[{name!r}]", values, np.dtype(np.float32)) for name, values in self.fields.items()]
         for name, values, dtype in [*arrays, ("membership", self.membership, np.dtype(bool))]:
             if values.shape != shape or values.dtype != dtype:
-                raise DataError(
-                    "A panel array has the wrong shape or dtype.",
-                    where=f"panel.{name}",
-                    got=f"{values.dtype} {values.shape}",
-                    expected=f"{dtype} {shape}",
-                )
+                what, got = "A panel array has the wrong shape or dtype.", f"{values.dtype} {values.shape}"
+                raise DataError(what, where=f"panel.{name}", got=got, expected=f"{dtype} {shape}")
             values.setflags(write=False)
         if self.benchmark is not None and self.benchmark.close.shape != shape[:1]:
             raise DataError("The benchmark must have one value per time.", got=self.benchmark.close.shape)
@@ -131,6 +120,12 @@ class Panel:
     def traded(self) -> npt.NDArray[np.bool_]:
         """(T, N) bool: does the instrument have a price at that time."""
         return ~np.isnan(self.fields[self.price_field])
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """(T, N) bool: has the instrument a value of any field at that time."""
+        found: npt.NDArray[np.bool_] = np.logical_or.reduce([~np.isnan(values) for values in self.fields.values()])
+        return found
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,12 +138,14 @@ class Panel:
         if self.benchmark is not None:
             arrays[f"benchmark:{self.benchmark.name}"] = self.benchmark.close
         if self.truth is not None:
-            arrays |= {
-                "truth:exposures": self.truth.exposures,
-                "truth:decay": self.truth.decay,
-                "truth:premia": self.truth.premia,
-            }
+            arrays |= {f"truth:{name}": getattr(self.truth, name) for name in ("exposures", "decay", "premia")}
         return fingerprint_arrays(arrays)
+
+
+def last_seen(values: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Return (T, N), the newest of the `values` that was `present` by each time; NaN before the first."""
+    newest = np.maximum.accumulate(np.where(present, np.arange(values.shape[0])[:, None], -1), axis=0)
+    return np.where(newest >= 0, np.take_along_axis(values, np.maximum(newest, 0), axis=0), np.nan)
 
 
 def save_panel(panel: Panel, folder: Path) -> None:

@@ -41,11 +41,10 @@ class Source(Protocol):
 def at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
     """Return `source` with its root changed: a source may transform another one, which is a field of it."""
     names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
-    for name in names:
-        inner = getattr(source, name)
-        if isinstance(inner, Source):
-            return dataclasses.replace(source, **{name: at_the_root(inner, change)})  # type: ignore[type-var]
-    return change(source)
+    name = next((name for name in names if isinstance(getattr(source, name), Source)), None)
+    if name is None:
+        return change(source)
+    return replace(source, **{name: at_the_root(getattr(source, name), change)})  # type: ignore[type-var]
 
 
 def existing_file(path: str, *, key: str, expected: str) -> Path:
@@ -54,29 +53,24 @@ def existing_file(path: str, *, key: str, expected: str) -> Path:
     Raises:
         DataError: When there is none; `key` is the configuration key that names it, `expected` what would be accepted.
     """
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise _missing(found, "file", key, expected)
-    return found
+    return _existing(path, "file", key, expected)
 
 
 def existing_folder(path: str, *, key: str, expected: str) -> Path:
     """Return the folder at `path`, relative to the current directory; raises as `existing_file` does."""
+    return _existing(path, "folder", key, expected)
+
+
+def _existing(path: str, kind: str, key: str, expected: str) -> Path:
     found = Path(path).expanduser()
-    if not found.is_dir():
-        raise _missing(found, "folder", key, expected)
-    return found
-
-
-def _missing(path: Path, kind: str, key: str, expected: str) -> DataError:
-    parent = path.parent
-    hint = f"`{parent}` does not exist either" if not parent.is_dir() else f"`{parent}` holds: {_listing(parent)}"
-    return DataError(f"There is no such {kind}.", where=key, got=str(path), expected=expected, hint=hint)
-
-
-def _listing(folder: Path, limit: int = 8) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "") if names else "nothing"
+    if found.is_file() if kind == "file" else found.is_dir():
+        return found
+    hint = f"`{found.parent}` does not exist either"
+    if found.parent.is_dir():
+        names = sorted(entry.name for entry in found.parent.iterdir())
+        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        hint = f"`{found.parent}` holds: {listed or 'nothing'}"
+    raise DataError(f"There is no such {kind}.", where=key, got=str(found), expected=expected, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -92,24 +86,14 @@ class TruncatedSource:
     last: str
 
     def load(self) -> Panel:
-        """Return the inner panel up to the last time.
-
-        Raises:
-            DataError: When nothing is left.
-        """
         panel = self.inner.load()
         stop = panel.calendar.stop_after(self.last)
         if stop == 0:
-            raise DataError(
-                "The panel begins after the time at which it should end.",
-                where="last",
-                got=self.last,
-                expected=f"a time from {panel.calendar.format(0)} on",
-            )
+            what, expected = "The panel begins after the time at which it should end.", panel.calendar.format(0)
+            raise DataError(what, where="last", got=self.last, expected=f"a time from {expected} on")
         return truncate(panel, stop)
 
     def inputs(self) -> dict[str, str]:
-        """Return the inner source's files."""
         return self.inner.inputs()
 
 
@@ -119,8 +103,7 @@ def truncate(panel: Panel, stop: int) -> Panel:
     An instrument that has neither traded nor been a member by then is left out, for its name is news; so is a
     simulator's truth.
     """
-    traded = np.any([~np.isnan(values[:stop]).all(axis=0) for values in panel.fields.values()], axis=0)  # (N,)
-    kept = np.flatnonzero(traded | panel.membership[:stop].any(axis=0))
+    kept = np.flatnonzero((panel.present[:stop] | panel.membership[:stop]).any(axis=0))
     benchmark = panel.benchmark
     return replace(
         panel,

@@ -1,23 +1,33 @@
-"""Columns of a table, of whatever type they are stored in, as codes and numbers; what is neither is named."""
+"""Columns of a table, of whatever type they are stored in, as codes, numbers and times; what is none is named."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.data.codes import check_codes
-from harness.errors import DataError
+from harness.data.dates import moments_of
+from harness.data.text_files import SHOWN, first_of
+from harness.errors import ConfigError, DataError
 
-_SHOWN = 5
+Integers = npt.NDArray[np.int64]
+EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Time formats that count from 1970-01-01 00:00 UTC → nanoseconds of each unit."""
+
 _WHOLE = r"^-?[0-9]+$"
 _NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-_GROUPS = r"^[-+]?[0-9]{1,3}([ '’\x{a0}\x{202f}][0-9]{3})+([.,][0-9]+)?$"
+_BLANKS = r"[ '’\x{a0}\x{202f}]"
+_GROUPS = rf"^[-+]?[0-9]{{1,3}}({_BLANKS}[0-9]{{3}})+([.,][0-9]+)?$"
 _POINT = (
     r"^[-+]?[0-9]*\.[0-9]*([eE][-+]?[0-9]+)?$|^[-+]?[0-9]{1,3}(,[0-9]{3})+\.[0-9]*$|^[-+]?[0-9]{1,3}(,[0-9]{3}){2,}$"
 )
@@ -28,6 +38,11 @@ _EITHER = r"^[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
 _THOUSANDS = {".": r"^[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$", ",": r"^[-+]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]*)?$"}
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
 _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
+_NO_TIME = np.iinfo(np.int64).min  # as NumPy counts NaT
+_YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
+_ZONED = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
+_YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(.*)")
+_TIMES = "dates, or timestamps without a time zone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,57 +63,80 @@ class Column:
     spot: Callable[[int], str]
     is_text: bool = False
 
+    @property
+    def kind(self) -> pa.DataType:
+        """The type of its values, of a dictionary-encoded column that of the dictionary."""
+        kind = self.values.type
+        return kind.value_type if pa.types.is_dictionary(kind) else kind
 
-@dataclass(frozen=True, eq=False)
-class Instruments:
-    """The instruments of n rows.
+    @property
+    def holds_text(self) -> bool:
+        """Whether its values are text, however it is stored."""
+        is_kind = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
+        return any(test(self.kind) for test in is_kind)
 
-    Attributes:
-        codes: (n,) int64 index into `names`.
-        names: The codes that occur, sorted.
-        ranks: (N,) int64, the place of each in the order of the column's own type: whole numbers by size, categories as
-            they are declared, text as `names`.
-    """
+    def distinct(self) -> tuple[list[Any], Integers]:
+        """Return the distinct values, those that a category declares too, and (n,) the index of each row's."""
+        values = self.values.cast(pa.large_string()) if pa.types.is_string_view(self.values.type) else self.values
+        encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+        encoded = encoded.unify_dictionaries()
+        indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
+        return encoded.chunk(0).dictionary.to_pylist(), indices
 
-    codes: npt.NDArray[np.int64]
-    names: tuple[str, ...]
-    ranks: npt.NDArray[np.int64]
+    def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
+        """Return the error of values (at `rows`, or all) that are not what they should be."""
+        bad = rows or range(len(self.values))
+        return DataError(
+            f"{len(bad)} value(s) of column `{self.name}` have the wrong type.",
+            where=str(self.path),
+            got=f"{self.values.type}, {first_of(f'{self.spot(row)}: {self.values[row].as_py()!r}' for row in bad)}",
+            expected=expected,
+            hint=hint,
+        )
+
+    def refuse_empty(self) -> None:
+        """Refuse a column of keys that has empty cells.
+
+        Raises:
+            DataError: With the number of such rows and where the first ones stand.
+        """
+        empty = np.flatnonzero(pc.is_null(self.values, nan_is_null=True).to_numpy())
+        if empty.size:
+            raise DataError(
+                f"{empty.size} row(s) have no key in column `{self.name}`.",
+                where=str(self.path),
+                got=f"the first: {', '.join(self.spot(at) for at in empty[:SHOWN].tolist())}",
+                expected="a time and an instrument in every row",
+            )
 
 
-def plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values of a dictionary-encoded column, or the type itself."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def instruments_of(column: Column) -> Instruments:
+def instruments_of(column: Column) -> tuple[Integers, tuple[str, ...], Integers]:
     """Return the instruments of a column of text, whole numbers, or categories of either; numbers as their digits.
+
+    Returns:
+        (n,) index of each row's code; the N codes that occur, sorted; (N,) the place of each in the order of the
+        column's own type: whole numbers by size, categories as they are declared, text as the codes.
 
     Raises:
         DataError: When it is of another type, a row has none, or a code cannot be kept as it is.
     """
-    values, kind = column.values, plain(column.values.type)
-    if not (is_text(kind) or pa.types.is_integer(kind)):
+    if not (column.holds_text or pa.types.is_integer(column.kind)):
         hint = "leading zeros and text are kept when the column is text, in pandas: frame[column].astype(str)"
-        raise wrong_type(column, [], "text, or whole numbers", hint)
-    refuse_empty(column, "a time and an instrument in every row")
-    declared = pa.types.is_dictionary(values.type)
-    if not declared:
-        values = (values.cast(pa.large_string()) if is_text(kind) else values).dictionary_encode()
-    encoded = values.unify_dictionaries()
-    indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
-    texts = [str(value) for value in encoded.chunk(0).dictionary.to_pylist()]
+        raise column.wrong_type([], "text, or whole numbers", hint)
+    column.refuse_empty()
+    values, indices = column.distinct()
+    texts = [str(value) for value in values]
     used = np.flatnonzero(np.bincount(indices, minlength=len(texts)))
     check_codes([texts[at] for at in used.tolist()], where=str(column.path))  # first: NumPy drops zero bytes at an end
     names, inverse = np.unique(np.array(texts, dtype=np.str_)[used], return_inverse=True)
     code = np.zeros(len(texts), dtype=np.int64)
     code[used] = inverse
     ranks = np.arange(names.size)
-    if declared:
+    if pa.types.is_dictionary(column.values.type):
         ranks[inverse] = used
-    elif pc.all(pc.match_substring_regex(pa.array(names.tolist()), _WHOLE)).as_py():
-        order = sorted(range(names.size), key=lambda at: (int(names[at]), at))
-        ranks[order] = np.arange(names.size)
-    return Instruments(code[indices], tuple(names.tolist()), ranks)
+    elif all(re.fullmatch(_WHOLE, name) for name in names):
+        ranks[sorted(range(names.size), key=lambda at: (int(names[at]), at))] = np.arange(names.size)
+    return code[indices], tuple(names.tolist()), ranks
 
 
 def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArray[np.float32]]:
@@ -110,12 +148,12 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
     Raises:
         DataError: With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
     """
-    texts = [column for column in columns if is_text(plain(column.values.type))]
+    texts = [column for column in columns if column.holds_text]
     cleaned = {column.name: _cleaned(column) for column in texts}
-    if decimal in (None, ".") and (read := _plain_numbers(cleaned)) is not None:
-        return [_numbers(column, read.get(column.name)) for column in columns]
-    mark = decimal or _decimal(texts, cleaned)
-    read = {column.name: _parsed(column, cleaned[column.name], mark) for column in texts}
+    read = _plain_numbers(cleaned) if decimal in (None, ".") else None
+    if read is None:
+        mark = decimal or _decimal(texts, cleaned)
+        read = {column.name: _parsed(column, cleaned[column.name], mark) for column in texts}
     return [_numbers(column, read.get(column.name)) for column in columns]
 
 
@@ -129,16 +167,14 @@ def _plain_numbers(cleaned: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.Chunk
 
 
 def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.float32]:
-    kind = plain(column.values.type)
+    kind = column.kind
     if pa.types.is_null(kind):
         return np.full(len(column.values), np.nan, dtype=np.float32)
-    if read is not None:
-        numbers = read
-    elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        numbers = column.values.cast(kind) if pa.types.is_dictionary(column.values.type) else column.values
-    else:
-        raise wrong_type(column, [], "numbers")
-    values: npt.NDArray[np.float32] = numbers.cast(pa.float32(), safe=False).to_numpy()
+    if read is None:
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+            raise column.wrong_type([], "numbers")
+        read = column.values.cast(kind) if pa.types.is_dictionary(column.values.type) else column.values
+    values: npt.NDArray[np.float32] = read.cast(pa.float32(), safe=False).to_numpy()
     return values
 
 
@@ -149,29 +185,28 @@ def _cleaned(column: Column) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(pc.utf8_lower(text), nothing.cast(pa.large_string())), pa.scalar(None, text.type), text)
 
 
-def _decimal(columns: Sequence[Column], cleaned: dict[str, pa.ChunkedArray]) -> str:
+def _decimal(columns: Sequence[Column], cleaned: Mapping[str, pa.ChunkedArray]) -> str:
     """Return the decimal mark that all numbers agree on; a point where nothing says otherwise."""
-    point: tuple[Column, int] | None = None
-    comma: tuple[Column, int] | None = None
-    doubtful: tuple[Column, int] | None = None
+    first: dict[str, tuple[Column, int]] = {}  # of the values that say point, comma, or could be read either way
     for column in columns:
         text = cleaned[column.name]
         either = _matches(text, _EITHER)
-        has_comma = _matches(text, ",")
-        point = point or _first(column, _matches(text, _POINT) & ~either)
-        comma = comma or _first(column, _matches(text, _COMMA) & ~either)
-        doubtful = doubtful or _first(column, either & has_comma)
-    if comma is not None and point is None:
+        for what, found in (
+            ("point", _matches(text, _POINT) & ~either),
+            ("comma", _matches(text, _COMMA) & ~either),
+            ("doubtful", either & _matches(text, ",")),
+        ):
+            if what not in first and found.any():
+                first[what] = column, int(found.argmax())
+    if "comma" in first and "point" not in first:
         return ","
-    if comma is None and (point is not None or doubtful is None):
+    if "comma" not in first and ("point" in first or "doubtful" not in first):
         return "."
-    shown = [
-        f"    {c.spot(at)}, {c.name}: {c.values[at].as_py()!r}" for c, at in filter(None, (point, comma, doubtful))
-    ]
+    shown = [first[what] for what in ("point", "comma", "doubtful") if what in first]
     raise DataError(
         "Points and commas in the numbers can be read in two ways.",
         where=str(columns[0].path),
-        got="\n".join(["", *shown]),
+        got="".join(f"\n    {c.spot(at)}, {c.name}: {c.values[at].as_py()!r}" for c, at in shown),
         expected="one decimal mark in the whole file",
         hint='data.csv.decimal="," reads 1.234,5 and data.csv.decimal="." reads 1,234.5',
     )
@@ -179,65 +214,191 @@ def _decimal(columns: Sequence[Column], cleaned: dict[str, pa.ChunkedArray]) -> 
 
 def _parsed(column: Column, text: pa.ChunkedArray, mark: str) -> pa.ChunkedArray:
     """Return text as numbers whose decimal mark is `mark`; the other mark, blanks and apostrophes group thousands."""
-    if pc.any(_matching(text, r"[ '’\x{a0}\x{202f}]")).as_py():
-        grouped = _matching(text, _GROUPS)
-        text = pc.if_else(grouped, pc.replace_substring_regex(text, r"[ '’\x{a0}\x{202f}]", ""), text)
+    if _matches(text, _BLANKS).any():
+        grouped = pc.match_substring_regex(text, _GROUPS)
+        text = pc.if_else(grouped, pc.replace_substring_regex(text, _BLANKS, ""), text)
     other = "," if mark == "." else "."
     if pc.any(pc.match_substring(text, other)).as_py():
-        grouped = _matching(text, _THOUSANDS[mark])
+        grouped = pc.match_substring_regex(text, _THOUSANDS[mark])
         text = pc.if_else(grouped, pc.replace_substring(text, other, ""), pc.replace_substring(text, other, "?"))
     if mark == ",":
         text = pc.replace_substring(text, ",", ".")
-    bad = np.flatnonzero(~pc.fill_null(_matching(text, _NUMBER), True).to_numpy())
+    bad = np.flatnonzero(~_matches(text, _NUMBER, empty=True))
     if bad.size:
-        hint = None if not column.is_text else "an empty cell means: no value"
-        raise wrong_type(column, bad.tolist(), "finite numbers", hint)
+        hint = "an empty cell means: no value" if column.is_text else None
+        raise column.wrong_type(bad.tolist(), "finite numbers", hint)
     return pc.replace_substring_regex(text, r"^\+", "").cast(pa.float64())
 
 
-def _matching(text: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
-    return pc.match_substring_regex(text, pattern)
-
-
-def _matches(text: pa.ChunkedArray, pattern: str) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = pc.fill_null(_matching(text, pattern), False).to_numpy()
+def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = pc.fill_null(pc.match_substring_regex(text, pattern), empty).to_numpy()
     return found
 
 
-def _first(column: Column, found: npt.NDArray[np.bool_]) -> tuple[Column, int] | None:
-    return (column, int(found.argmax())) if found.any() else None
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether values of a type are text, however it is stored."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def refuse_empty(column: Column, expected: str) -> None:
-    """Refuse a column of keys that has empty cells.
+def check_times(time_format: str | None, timezone: str | None) -> None:
+    """Refuse a time format without a year, and a time zone that does not exist.
 
     Raises:
-        DataError: With the number of such rows and where the first ones stand.
+        ConfigError: Names the key.
     """
-    empty = np.flatnonzero(pc.is_null(column.values, nan_is_null=True).to_numpy())
-    if empty.size:
-        shown = ", ".join(column.spot(at) for at in empty[:_SHOWN].tolist())
-        raise DataError(
-            f"{empty.size} row(s) have no key in column `{column.name}`.",
-            where=str(column.path),
-            got=f"the first: {shown}",
-            expected=expected,
+    if time_format is not None and time_format not in EPOCHS and not _YEAR.search(time_format):
+        raise _no_time_format(time_format, "it names no year")
+    try:
+        ZoneInfo(timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        what, expected = "There is no such time zone.", "such as UTC, America/New_York, Asia/Shanghai"
+        raise ConfigError(what, where="data.timezone", got=timezone, expected=expected) from error
+
+
+def times_of(column: Column, time_format: str | None, timezone: str | None) -> Integers:
+    """Return (n,) int64 nanoseconds since 1970, on the clock of the data.
+
+    Args:
+        column: Of dates, timestamps, text or numbers.
+        time_format: How times are written, as in ``%d/%m/%Y``, or what they count since 1970: a key of `EPOCHS`. None
+            reads times, dates and text with the year first.
+        timezone: On which clock times with a zone are read; None refuses such times.
+
+    Raises:
+        DataError: When a row has no time, or one that cannot be read in one way only; with the first ones and the
+            option to set.
+        ConfigError: When a time zone is given for times that have none.
+    """
+    kind = column.kind
+    column.refuse_empty()
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return _stamps(column, time_format, timezone)
+    if not (column.holds_text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise column.wrong_type([], _TIMES)
+    # Each distinct text or number is read once: a table has far fewer times than rows.
+    given, indices = column.distinct()
+    texts = [value.strip() if isinstance(value, str) else _digits(value) for value in given]
+    zoned = time_format is None and any(_ZONED.fullmatch(text) and ":" in text for text in texts)
+    if time_format in EPOCHS:
+        known = _epochs(texts, str(time_format), timezone)
+    elif time_format is not None or zoned:
+        if zoned and timezone is None:
+            raise column.wrong_type([], "times without a time zone", _zone_hint(column.name, None))
+        known = _formatted(texts, time_format, timezone, column)
+    else:
+        _refuse_zone(column, timezone)
+        known = _nanoseconds(moments_of(texts)[0])
+    times: Integers = known[indices]
+    bad = np.flatnonzero(times == _NO_TIME)
+    if bad.size:
+        expected = f"times like {time_format}" if time_format else "dates such as 2019-03-01, or with a clock time"
+        raise column.wrong_type(bad.tolist(), expected, _format_hint([texts[at] for at in indices[bad]]))
+    return times
+
+
+def _no_time_format(given: str | None, why: str) -> ConfigError:
+    expected = f"such as %d/%m/%Y or %Y-%m-%d %H:%M, or one of {', '.join(EPOCHS)} since 1970"
+    return ConfigError("This is no time format.", where="data.time_format", got=f"{given!r}: {why}", expected=expected)
+
+
+def _nanoseconds(moments: Any) -> Integers:
+    return np.asarray(moments).astype("M8[ns]").astype(np.int64)
+
+
+def _stamps(column: Column, time_format: str | None, timezone: str | None) -> Integers:
+    """Return stamps as they are; those with a zone on the clock that is given."""
+    kind = column.kind
+    values = column.values.cast(kind)
+    if time_format is not None:
+        raise ConfigError(
+            "A time format is given for a column that holds times already.",
+            where="data.time_format",
+            got=f"{time_format} for `{column.name}` of type {kind}",
+            expected="null",
+        )
+    zone = kind.tz if pa.types.is_timestamp(kind) else None
+    if zone is not None and timezone is None:
+        raise column.wrong_type([], _TIMES, _zone_hint(column.name, zone))
+    if zone is None:
+        _refuse_zone(column, timezone)
+    try:
+        if zone is not None:
+            values = pc.local_timestamp(values.cast(pa.timestamp(kind.unit, timezone)))
+        return _nanoseconds(values.cast(pa.timestamp("ns")).to_numpy())
+    except pa.ArrowInvalid as error:
+        what = f"Column `{column.name}` holds a time that does not fit."
+        raise DataError(what, where=str(column.path), got=str(error), expected="1678 … 2262") from error
+
+
+def _digits(value: float | int) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
+
+
+def _epochs(texts: Sequence[str], unit: str, timezone: str | None) -> Integers:
+    per = EPOCHS[unit]
+    stamps = np.full(len(texts), _NO_TIME, dtype=np.int64)
+    for at, text in enumerate(texts):
+        if re.fullmatch(r"-?[0-9]+", text) and abs(int(text) * per) < 2**63:
+            stamps[at] = int(text) * per
+        elif re.fullmatch(r"-?[0-9]+\.[0-9]+", text) and abs(float(text) * per) < 2**63:
+            stamps[at] = round(float(text) * 10**6) * (per // 10**6) if per >= 10**6 else round(float(text) * per)
+    if timezone is None:
+        return stamps
+    moments = pd.DatetimeIndex(stamps.astype("M8[ns]")).tz_localize("UTC").tz_convert(timezone).tz_localize(None)
+    return _nanoseconds(moments.to_numpy())
+
+
+def _formatted(texts: Sequence[str], time_format: str | None, timezone: str | None, column: Column) -> Integers:
+    """Return texts read by the format, or as ISO 8601 with a zone; those with a zone on the clock that is given."""
+    zoned = time_format is None or "%z" in time_format
+    read: Callable[..., pd.Series] = pd.to_datetime
+    try:
+        given = pd.Series(list(texts), dtype=object)
+        moments = pd.Series(read(given, format=time_format or "ISO8601", errors="coerce", utc=zoned))
+    except ValueError as error:  # what cannot be read is coerced: it is the format itself
+        raise _no_time_format(time_format, str(error)) from error
+    if not zoned:
+        _refuse_zone(column, timezone)
+    elif timezone is None:
+        raise column.wrong_type([], "a time zone in data.timezone, for `%z`", "such as data.timezone=UTC")
+    else:
+        moments = moments.dt.tz_convert(timezone).dt.tz_localize(None)
+    return _nanoseconds(moments.to_numpy())
+
+
+def _refuse_zone(column: Column, timezone: str | None) -> None:
+    if timezone is not None:
+        raise ConfigError(
+            "A time zone is given, but the times have none.",
+            where="data.timezone",
+            got=f"{timezone} for `{column.name}`, as in {column.values[0].as_py()!s}",
+            expected="null: times without a zone are taken as they are",
         )
 
 
-def wrong_type(column: Column, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
-    """Return the error of a column whose values (at `rows`, or all) are not what they should be."""
-    bad = rows or range(len(column.values))
-    shown = "\n".join(f"    {column.spot(row)}: {column.values[row].as_py()!r}" for row in bad[:_SHOWN])
-    return DataError(
-        f"{len(bad)} value(s) of column `{column.name}` have the wrong type.",
-        where=str(column.path),
-        got=f"{column.values.type}, the first:\n{shown}",
-        expected=expected,
-        hint=hint,
+def _zone_hint(name: str, zone: str | None) -> str:
+    """Return the option that reads times with a zone; `zone` is that of a column of times, None that of text."""
+    if zone is None:
+        return (
+            "data.timezone=UTC reads them on that clock, or where they were written down, such as "
+            f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
+            "utc=True).dt.tz_convert('America/New_York').dt.tz_localize(None)"
+        )
+    local = zone if "/" in zone else "UTC"
+    return (
+        f"data.timezone={local} reads them on that clock; or in pandas: "
+        f"frame[{name!r}] = frame[{name!r}].dt.tz_convert({local!r}).dt.tz_localize(None)"
     )
+
+
+def _format_hint(texts: Sequence[str]) -> str:
+    """Return the option that would read such texts: day and month are told apart by what no month can be."""
+    if all(re.fullmatch(r"[0-9]{9,19}", text) for text in texts):
+        unit = list(EPOCHS)[min((len(texts[0]) - 9) // 3, 3)]
+        return f"data.time_format={unit} counts from 1970-01-01 00:00 UTC"
+    parts = [found.groups() for text in texts if (found := _YEAR_LAST.fullmatch(text))]
+    if len(parts) < len(texts):
+        return "data.time_format=… says how they are written, such as %d/%m/%Y or %d-%b-%Y %H:%M"
+    mark, year = parts[0][1], "%Y" if len(parts[0][3]) == 4 else "%y"
+    clock = {0: "", 6: " %H:%M", 9: " %H:%M:%S"}.get(len(parts[0][4]), " …")
+    first, second = f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}"
+    if any(int(part[0]) > 12 for part in parts):
+        return f"data.time_format='{first}'"
+    if any(int(part[2]) > 12 for part in parts):
+        return f"data.time_format='{second}'"
+    return f"data.time_format='{first}' or '{second}': only you know whether day or month comes first"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,31 +16,19 @@ import pyarrow.parquet as pq
 
 from harness.data.source import existing_file
 from harness.data.table_columns import Column
-from harness.data.text_files import CsvFormat, Dialect, line_of, read_csv, recognise
+from harness.data.text_files import CsvFormat, Dialect, line_of, read_csv, recognise, unreadable
 from harness.errors import DataError, closest
 from harness.store.fingerprint import fingerprint_file
 
-KINDS = "a Parquet (.parquet) or CSV (.csv) file"
+_KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 _SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 _SHOWN = 12
 # What other programs call the keys.
 _USUAL = {
-    "time": ("date", "datetime", "timestamp", "time", "day", "trade_date", "price date"),
-    "instrument": (
-        "ticker",
-        "symbol",
-        "code",
-        "instrument",
-        "stock",
-        "sid",
-        "permno",
-        "asset",
-        "ts_code",
-        "isin",
-        "ric",
-    ),
+    "time": ["date", "datetime", "timestamp", "time", "day", "trade_date", "price date"],
+    "instrument": "ticker symbol code instrument stock sid permno asset ts_code isin ric".split(),
 }
 _BARS = {"open", "high", "low", "close"}
 
@@ -61,7 +50,7 @@ class TablePart:
     @property
     def stem(self) -> str:
         """The name of the file without what says how it is stored: ``BRK.B`` for ``BRK.B.csv.gz``."""
-        return _plain(self.path).rpartition(".")[0]
+        return _uncompressed(self.path).rpartition(".")[0]
 
 
 def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
@@ -77,22 +66,16 @@ def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
     if found.is_dir():
         inside = [file for file in sorted(found.rglob("*")) if file.is_file() and not _is_hidden(file, found)]
         for suffixes in (_PARQUET, _CSV):
-            chosen = [file for file in inside if _suffix(file) in suffixes]
-            if chosen:
+            if chosen := [file for file in inside if _suffix(file) in suffixes]:
                 return [_part(file, found) for file in chosen]
-        raise DataError(
-            "The folder holds no table.",
-            where=key,
-            got=f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}",
-            expected="Parquet or CSV files, or folders of them",
-        )
+        got = f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}"
+        what, expected = "The folder holds no table.", "Parquet or CSV files, or folders of them"
+        raise DataError(what, where=key, got=got, expected=expected)
     if not found.exists() and glob.has_magic(str(found)):
         matched = [Path(name) for name in sorted(glob.glob(str(found), recursive=True)) if Path(name).is_file()]
         if not matched:
             raise DataError("No file matches the pattern.", where=key, got=str(found), expected=expected)
-        fixed = found
-        while glob.has_magic(str(fixed)):
-            fixed = fixed.parent
+        fixed = next(folder for folder in found.parents if not glob.has_magic(str(folder)))
         return [_part(file, fixed) for file in matched]
     return [TablePart(existing_file(path, key=key, expected=expected), found.name)]
 
@@ -101,17 +84,14 @@ def fingerprint_parts(parts: Sequence[TablePart]) -> str:
     """Return the hex SHA-256 of one file, or of the names and digests of several."""
     if len(parts) == 1 and parts[0].name == parts[0].path.name and not parts[0].values:
         return fingerprint_file(parts[0].path)
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{part.name}\0{fingerprint_file(part.path)}\n".encode())
-    return digest.hexdigest()
+    listed = "".join(f"{part.name}\0{fingerprint_file(part.path)}\n" for part in parts)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the names of a file's columns, in order. Raises as `read_columns` does."""
-    if _kind(part.path) == "csv":
-        return recognise(part.path, csv, wanted).heads
-    return tuple(_open_parquet(part.path).schema_arrow.names)
+    opened = _open(part.path, csv, wanted)
+    return opened.heads if isinstance(opened, Dialect) else tuple(opened.schema_arrow.names)
 
 
 def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) -> dict[str, Column]:
@@ -122,71 +102,63 @@ def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) ->
             named.
     """
     wanted = list(dict.fromkeys(columns.values()))
-    inside = [name for name in wanted if name not in part.values]
-    if _kind(part.path) == "csv":
-        dialect = recognise(part.path, csv, wanted)
-        at = _positions(columns, dialect.heads, part, f", {dialect.described}")
-        table = read_csv(part.path, dialect, [at[name] for name in inside])
-        _refuse_no_rows(table.num_rows, part.path)
-        read = {
-            name: Column(name, table.column(i), part.path, _Lines(part.path, dialect), is_text=True)
-            for i, name in enumerate(inside)
-        }
+    opened = _open(part.path, csv, wanted)
+    if isinstance(opened, Dialect):
+        at = _positions(columns, opened.heads, part, f", {opened.described}")
+        table = read_csv(part.path, opened, list(at.values())).rename_columns(list(at))
+        spot: Callable[[int], str] = partial(_line, part.path, opened)
     else:
-        table, at = _read_parquet(part, columns)
-        _refuse_no_rows(table.num_rows, part.path)
-        read = {name: Column(name, table.column(at[name]), part.path, _row) for name in inside}
+        names, spot = opened.schema_arrow.names, "row {}".format
+        at = _positions(columns, names, part, "")
+        try:  # columns are chosen by name: of a name that occurs twice both would come
+            table = opened.read(columns=list(at)) if len(set(names)) == len(names) else opened.read()
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(part.path, error, _KINDS) from error
+    if table.num_rows == 0:
+        expected = "one row per time and instrument"
+        raise DataError("The file has no rows.", where=str(part.path), expected=expected)
+    place = {name: i for i, name in enumerate(table.column_names)}
+    read = {}
     for name in wanted:
-        if name in part.values:
+        if name in at:
+            read[name] = Column(name, table.column(place[name]), part.path, spot, isinstance(opened, Dialect))
+        else:
             value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
-            read[name] = Column(name, value, part.path, _row, is_text=True)
+            read[name] = Column(name, value, part.path, "row {}".format, is_text=True)
     return read
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """Says on which line of a CSV file a row stands."""
-
-    path: Path
-    dialect: Dialect
-
-    def __call__(self, row: int) -> str:
-        return f"line {line_of(self.path, self.dialect, row)}"
+def _line(path: Path, dialect: Dialect, row: int) -> str:
+    return f"line {line_of(path, dialect, row)}"
 
 
-def _row(row: int) -> str:
-    return f"row {row}"
-
-
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        hint = None
-        if path.stat().st_size and not path.read_bytes()[:4] == b"PAR1":
-            hint = "it does not begin as Parquet does: give a CSV file the extension .csv"
-        raise _unreadable(path, str(error), hint) from error
-
-
-def _read_parquet(part: TablePart, columns: Mapping[str, str]) -> tuple[pa.Table, dict[str, int]]:
-    """Return the columns of a file and where each wanted one stands among them."""
-    file = _open_parquet(part.path)
-    names = file.schema_arrow.names
-    at = _positions(columns, names, part, "")
-    try:
-        inside = list(at)
-        if len(set(names)) == len(names):
-            return file.read(columns=inside), {name: i for i, name in enumerate(inside)}
-        return file.read(), at  # columns are chosen by name: of a name that occurs twice both would come
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(part.path, str(error), None) from error
+def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> Dialect | pq.ParquetFile:
+    """Return what says which columns a file has."""
+    suffix, hint = _suffix(path), None
+    if suffix in _CSV:
+        return recognise(path, csv, wanted)
+    if suffix in _PARQUET and path.suffix.lower() not in _COMPRESSED:
+        try:
+            return pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            is_other = path.stat().st_size > 0 and path.read_bytes()[:4] != b"PAR1"
+            hint = "it does not begin as Parquet does: give a CSV file the extension .csv" if is_other else None
+            raise unreadable(path, error, _KINDS, hint) from error
+    if suffix in _SHEETS:
+        hint = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{Path(path.name).stem}.parquet", index=False)'
+    elif suffix in _PARQUET:
+        hint = "Parquet is compressed inside; unpack the file"
+    what, expected = (
+        "This kind of file is not known.",
+        f"{_KINDS}, a CSV file also compressed ({' '.join(_COMPRESSED)})",
+    )
+    raise DataError(what, where=str(path), got=path.suffix or path.name, expected=expected, hint=hint)
 
 
 def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
     """Return where each column stands; refuse all that are missing, or there twice, in one message."""
-    wanted = list(dict.fromkeys(columns.values()))
-    known = {*present, *part.values}
-    missing = {name: column for name, column in columns.items() if column not in known}
+    times = Counter(present) + Counter(part.values.keys())
+    missing = {name: column for name, column in columns.items() if column not in times}
     if missing:
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
         raise DataError(
@@ -196,13 +168,13 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePa
             expected=f"columns of the file: {', '.join(shown)}{how}",
             hint="; ".join(_remedy(name, column, present, len(missing) > 1) for name, column in missing.items()),
         )
-    times = Counter(present) + Counter(part.values.keys())
-    twice = [name for name in wanted if times[name] > 1]
+    wanted = list(dict.fromkeys(columns.values()))
+    twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
     if twice:
         raise DataError(
             "A column name occurs more than once in the file.",
             where=str(part.path),
-            got=", ".join(f"`{name}` {times[name]} times" for name in twice),
+            got=", ".join(twice),
             expected="each column that is read once",
             hint="rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]",
         )
@@ -216,13 +188,8 @@ def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool
     near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
     if near is not None:
         return f"{column}: {near}" if is_one_of_many else near
-    if name in _USUAL:
-        return _key_remedy(name, present)
-    return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
-
-
-def _key_remedy(name: str, present: Sequence[str]) -> str:
-    """Return what to do about a key whose column is missing: the one that usually holds it, or another layout."""
+    if name not in _USUAL:
+        return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
     usual = [other for other in present if other.casefold() in _USUAL[name]]
     unnamed = [other for other in present if name == "time" and (other == "" or is_index(other))]
     if usual or unnamed:
@@ -230,13 +197,12 @@ def _key_remedy(name: str, present: Sequence[str]) -> str:
         return f"data.columns.{name}={found}" if found else f"data.columns.{name}='' for the column without a name"
     if name == "time":
         return "data.columns.time=COLUMN names the column of the times"
+    each = "data=per_instrument reads a file per instrument"
     if {other.casefold() for other in present} >= _BARS:
-        return (
-            "no column names the instrument: data=per_instrument reads a file per instrument, which is called like it"
-        )
+        return f"no column names the instrument: {each}, which is called like it"
     return (
         "data.columns.instrument=COLUMN names the column of the instruments; where there is none, "
-        "data=per_instrument reads a file per instrument and data=wide a column per instrument"
+        f"{each} and data=wide a column per instrument"
     )
 
 
@@ -245,52 +211,20 @@ def is_index(name: str) -> bool:
     return name.startswith(("Unnamed: ", "__index_level_"))
 
 
-def _refuse_no_rows(rows: int, path: Path) -> None:
-    if rows == 0:
-        raise DataError("The file has no rows.", where=str(path), expected="one row per time and instrument")
-
-
 def _part(file: Path, folder: Path) -> TablePart:
     """Return a file with the columns that its folders name (hive's ``name=value``)."""
     relative = file.relative_to(folder)
-    pairs = [piece.split("=", 1) for piece in relative.parts[:-1] if "=" in piece]
+    pairs = [name.split("=", 1) for name in relative.parts[:-1] if "=" in name]
     return TablePart(file, relative.as_posix(), {name: unquote(value) for name, value in pairs})
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(piece.startswith((".", "_")) for piece in file.relative_to(folder).parts)
+    return any(name.startswith((".", "_")) for name in file.relative_to(folder).parts)
 
 
-def _plain(path: Path) -> str:
-    """Return the name of a file without the ending of a compression."""
+def _uncompressed(path: Path) -> str:
     return path.name[: -len(path.suffix)] if path.suffix.lower() in _COMPRESSED else path.name
 
 
 def _suffix(path: Path) -> str:
-    return Path(_plain(path)).suffix.lower()
-
-
-def _kind(path: Path) -> str:
-    suffix = _suffix(path)
-    if suffix in _CSV:
-        return "csv"
-    if suffix in _PARQUET and path.suffix.lower() not in _COMPRESSED:
-        return "parquet"
-    hint = None
-    if suffix in _SHEETS:
-        hint = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{Path(path.name).stem}.parquet", index=False)'
-    elif suffix in _PARQUET:
-        hint = "Parquet is compressed inside; unpack the file"
-    raise DataError(
-        "This kind of file is not known.",
-        where=str(path),
-        got=path.suffix or path.name,
-        expected=f"{KINDS}, a CSV file also compressed ({' '.join(_COMPRESSED)})",
-        hint=hint,
-    )
-
-
-def _unreadable(path: Path, got: str, hint: str | None) -> DataError:
-    return DataError(
-        "The file cannot be read; it may be truncated.", where=str(path), got=got, expected=KINDS, hint=hint
-    )
+    return Path(_uncompressed(path)).suffix.lower()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.calendar import Calendar, read_calendar, time_texts
+from harness.data.calendar import Calendar, read_calendar
 from harness.data.dates import period_of
 from harness.data.text_files import write_lines
 from harness.errors import DataError
@@ -65,8 +65,8 @@ def test_another_encoding_is_refused(tmp_path):
 )
 def test_a_calendar_is_written_as_exactly_as_it_is(tmp_path, unit, text):
     calendar = Calendar(np.datetime64("2020-01-01", unit) + np.arange(3))
-    assert time_texts(calendar)[0] == text
-    write_lines(tmp_path / "calendar.txt", time_texts(calendar))
+    assert calendar.texts[0] == text
+    write_lines(tmp_path / "calendar.txt", calendar.texts)
     assert read_calendar(tmp_path / "calendar.txt") == calendar
     assert len({calendar.format(position) for position in range(3)}) == 3
 

@@ -2,29 +2,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.data.sources.synthetic import Listings, index_level, largest_members, last_seen
+from harness.data.panel import last_seen
+from harness.data.sources.synthetic import draw_listings, index_level, largest_members
 
 NAN = np.nan
 
 
 def _draw(seed=0, **changed):
     options = {"late": 10, "delisted": 5, "suspension": (0.002, 5.0)} | changed
-    return Listings.draw((1000, 100), rng=np.random.default_rng(seed), **options)
+    return draw_listings((1000, 100), rng=np.random.default_rng(seed), **options)
 
 
 def test_the_asked_number_comes_late_or_leaves_and_nobody_does_both():
-    listed = _draw().listed
+    listed, _ = _draw()
     late, gone = ~listed[0], ~listed[-1]
     assert (late.sum(), gone.sum(), (late & gone).sum()) == (10, 5, 0)
     assert listed.any(axis=0).all()
 
 
 def test_an_instrument_is_listed_in_one_span():
-    assert (np.abs(np.diff(_draw().listed.astype(int), axis=0)).sum(axis=0) <= 1).all()
+    assert (np.abs(np.diff(_draw()[0].astype(int), axis=0)).sum(axis=0) <= 1).all()
 
 
 def test_suspensions_come_at_their_rate_and_last_their_length():
-    suspended = _draw(suspension=(0.01, 4.0)).suspended
+    _, suspended = _draw(suspension=(0.01, 4.0))
     begins = (np.diff(suspended.astype(int), axis=0) == 1).sum()
     assert abs(suspended.mean() - 0.04) < 0.005
     assert abs(suspended.sum() / begins - 4.0) < 0.3

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from harness.data.sources.premia import PremiumProcess, autoregression
+from harness.data.sources.synthetic import PremiumProcess, autoregression
 
 LONG, AHEAD = 60_000, 40
 
 
 def _draw(drift, times=LONG, *, stable=0.25, scale=20.0, seed=3):
     process = PremiumProcess(drift, factors=3, stable=stable, time_scale=scale)
-    return process.draw(times, AHEAD, np.random.default_rng(seed))
+    paid, expected = process.draw(times, AHEAD, np.random.default_rng(seed))
+    return SimpleNamespace(paid=paid, expected=expected)
 
 
 @pytest.mark.parametrize("drift", ["none", "gradual", "recurring", "abrupt"])

@@ -97,19 +97,22 @@ def test_membership_benchmark_and_calendar_files_are_used(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message", "detail"),
     [
-        ({"day": ROWS["day"][::-1]}, "2 row(s) step back", None),
+        ({"day": ROWS["day"][::-1]}, "1 row(s) step back", "row 1: 2020-01-01 B"),
         ({"ticker": ["B", "A", "B"]}, "1 row(s) step back", "row 1: 2020-01-01 A"),
         ({"ticker": ["A", "A", "B"]}, "1 row(s) repeat the key", "row 1: 2020-01-01 A"),
+        ({"day": ROWS["day"][[0, 2, 2]]}, "1 row(s) repeat the key", "row 2: 2020-01-02 B"),
+        ({"ticker": ["B", "A", "B"]}, "1 row(s) step back", "data.sort=true takes rows in any order"),
         ({"last": [1.0, -2.0, 0.0]}, "2 values of `close` are not positive", "2020-01-01 B close=-2"),
         ({"last": ["1.0", "n/a", "3.0"]}, "of column `last` have the wrong type", "row 1: 'n/a'"),
         ({"day": ["2020-01-01", "soon", "2020-01-02"]}, "1 value(s) of column `day`", "row 1: 'soon'"),
         ({"ticker": ["A", None, "B"]}, "1 row(s) have no key", "row 1"),
     ],
-    ids=["unsorted times", "unsorted codes", "repeated", "not positive", "text", "no date", "no key"],
+    ids=[
+        *("unsorted times", "unsorted codes", "repeated", "repeated day", "remedy", "not positive", "text", "no date"),
+        "no key",
+    ],
 )
 def test_a_bad_table_is_refused_with_the_first_offending_rows(tmp_path, rows, message, detail):
-    if "day" in rows and isinstance(rows["day"], np.ndarray):
-        message, detail = "1 row(s) step back", "row 1: 2020-01-01 B"
     with pytest.raises(DataError) as caught:
         _source(tmp_path, ROWS | rows, sort=False).load()
     assert message in str(caught.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.data.panel import Benchmark
-from harness.data.validation import check_keys, check_panel, describe, validate
+from harness.data.validation import check_panel, describe, validate
 from harness.errors import DataError
 from tests.data.small_panel import small_panel
 
@@ -75,29 +75,6 @@ def test_a_benchmark_level_that_gives_no_return_is_refused_and_never_one_of_minu
     assert f"2020-01-03 {level:g}" in str(caught.value)
     if np.isfinite(level):
         check_panel(panel, where="x", any_sign=True)
-
-
-DAY = 86_400_000_000_000
-
-
-@pytest.mark.parametrize(
-    ("times", "codes", "message"),
-    [
-        ([0, 1, 0, 1], [0, 0, 1, 1], "1 row(s) step back"),
-        ([0, 0, 1], [1, 0, 0], "row 1: 1970-01-01 A"),
-        ([0, 0, 0, 1], [0, 1, 1, 0], "1 row(s) repeat the key"),
-        ([0, 1, 1], [0, 0, 0], "row 2: 1970-01-02 A"),
-    ],
-)
-def test_unsorted_and_repeated_keys_are_refused_with_their_rows(times, codes, message):
-    with pytest.raises(DataError) as caught:
-        check_keys(np.array(times) * DAY, np.array(codes), ("A", "B"), where="x", hint="sort it")
-    assert message in str(caught.value)
-    assert "sort it" in str(caught.value)
-
-
-def test_sorted_keys_pass():
-    check_keys(np.array([0, 0, 1]) * DAY, np.array([0, 1, 0]), ("A", "B"), where="x", hint="")
 
 
 def test_a_sound_panel_has_findings_only_where_a_member_did_not_trade():

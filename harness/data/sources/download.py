@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import lzma
 import shutil
 import stat
@@ -11,13 +10,11 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Annotated
 
-import pooch
 import requests
 from annotated_types import Gt, Le
 from rich.console import Console
@@ -31,149 +28,19 @@ from harness.errors.limits import Positive, check_limits
 from harness.errors.redaction import redacted
 from harness.store.files import new_folder
 from harness.store.fingerprint import fingerprint_file
+from harness.store.records import LATER
 
-_PIECE = 1 << 20
+_BATCH = 1 << 20
 _LEAST = 512  # bytes that an entry counts for: a header of a tar; millions of empty files are a bomb too
-_BLOCK = 512
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_PAGE = (b"<!doctype html", b"<html", b"<?xml")
 _KINDS = "a tar (plain, gz, bz2, xz) or zip archive"
 # What Python's readers raise for archives that are damaged, encrypted, or packed in a way that they do not know.
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
     *(RuntimeError, NotImplementedError, ValueError, OverflowError),
 )
-
-
-def unpack(archive: Path, into: Path, *, url: str, limit: int) -> None:
-    """Unpack a tar or zip archive into the new folder `into`.
-
-    Args:
-        archive: The file; its kind is told by its content.
-        into: Is made; on an error its content is of no use.
-        url: Where the archive came from, for messages.
-        limit: How many bytes may be unpacked.
-
-    Raises:
-        DataError: When the file is no archive, is damaged, cut off or encrypted, holds more than `limit`, or an entry
-            leads out of the folder, is a link or a device, or is there twice.
-    """
-    into.mkdir()
-    with archive.open("rb") as file:
-        start = file.read(512)
-    _refuse_other(start, url)
-    room = _Room(into, url, limit)
-    try:
-        if start.startswith(_ZIP):
-            _unzip(archive, room)
-        else:
-            _untar(archive, room)
-    except _DAMAGE as error:
-        raise DataError(
-            "The archive cannot be unpacked; it may be truncated. Nothing was kept.",
-            where=url,
-            got=f"{type(error).__name__}: {error}",
-            expected=_KINDS,
-        ) from error
-
-
-@dataclass
-class _Room:
-    """The folder that entries are written to, and how much may still be."""
-
-    into: Path
-    url: str
-    left: int
-
-    def write(self, name: str, pieces: Iterator[bytes]) -> None:
-        """Write one entry; refuses what leads out of the folder, is there already, or is too much."""
-        target = self._place(name)
-        self._take(_LEAST)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise self.refused("An entry is there twice", name, "each file once")
-        with target.open("xb") as file:
-            for piece in pieces:
-                self._take(len(piece))
-                file.write(piece)
-
-    def refused(self, what: str, name: str, expected: str) -> DataError:
-        return DataError(f"{what} in the archive. Nothing was kept.", where=self.url, got=name[:200], expected=expected)
-
-    def _place(self, name: str) -> Path:
-        relative, windows = PurePosixPath(name), PureWindowsPath(name)
-        outside = relative.is_absolute() or windows.drive or windows.root or ".." in windows.parts
-        if outside or "\\" in name or "\0" in name or not relative.parts:
-            raise self.refused("There is an unsafe entry", name, "regular files below the archive's own folder")
-        return self.into / relative
-
-    def _take(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
-            raise DataError(
-                "The archive unpacks to more than is allowed. Nothing was kept.",
-                where=self.url,
-                expected="at most data.max_gigabytes",
-                hint="check that it is what it should be, then raise data.max_gigabytes",
-            )
-
-
-def _unzip(archive: Path, room: _Room) -> None:
-    with zipfile.ZipFile(archive) as bundle:
-        for entry in bundle.infolist():
-            mode = entry.external_attr >> 16
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise room.refused("There is an unsafe entry", entry.filename, "regular files, no links or devices")
-            if not entry.is_dir():
-                with bundle.open(entry) as stream:
-                    room.write(entry.filename, _pieces(stream))
-
-
-def _untar(archive: Path, room: _Room) -> None:
-    with tarfile.open(archive) as tape:
-        for member in tape:
-            if member.isdir():
-                continue
-            content = tape.extractfile(member) if member.isreg() else None
-            if content is None:
-                raise room.refused("There is an unsafe entry", member.name, "regular files, no links or devices")
-            with content:
-                room.write(member.name, _pieces(content))
-        _check_end(tape)
-
-
-def _check_end(tape: tarfile.TarFile) -> None:
-    """Refuse a tar without its closing block, which Python takes for complete, and read on to the checksum after it."""
-    file: IO[bytes] = tape.fileobj  # type: ignore[assignment]
-    file.seek(tape.offset)
-    if file.read(_BLOCK) != bytes(_BLOCK):
-        raise tarfile.ReadError("the closing block is missing")
-    for _ in _pieces(file):
-        pass
-
-
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
-    while piece := stream.read(_PIECE):
-        yield piece
-
-
-def _refuse_other(start: bytes, url: str) -> None:
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        raise DataError(
-            "The server sent a web page instead of an archive; it cannot be unpacked. Nothing was kept.",
-            where=url,
-            got=start[:80].decode("ascii", "replace").strip(),
-            expected=_KINDS,
-            hint="open the address in a browser: it may have moved, or ask for a login",
-        )
-    if not start:
-        raise DataError(
-            "The archive is empty and cannot be unpacked. Nothing was kept.", where=url, got="0 bytes", expected=_KINDS
-        )
-
-
 _RECEIPT = "download.json"
-_CHUNK = 1 << 18
 _DIRECTORIES = {"calendars", "instruments", "features"}
 
 
@@ -213,20 +80,15 @@ class DownloadSource:
     benchmark: str | None = None
     unknown_members: UnknownMembers = "error"
     name: str = "download"
-    max_gigabytes: Positive = field(default=50.0, metadata={"later": True})
+    max_gigabytes: Positive = field(default=50.0, metadata=LATER)
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
         if not self.url.startswith(("http://", "https://")):
             raise ConfigError("This address cannot be fetched.", where="data.url", got=self.url, expected="http(s)://…")
         if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
             raise ConfigError("Not a SHA-256.", where="data.sha256", got=self.sha256, expected="64 hex digits, or null")
         check_limits(self, "data")
         self._unpacked()
-
-    @property
-    def _limit(self) -> int:
-        return int(self.max_gigabytes * 1e9)
 
     def inputs(self) -> dict[str, str]:
         """Return the digests of the archive and of what was unpacked from it; fetches it when it is not there yet."""
@@ -243,29 +105,25 @@ class DownloadSource:
         return self._unpacked().load()
 
     def _unpacked(self) -> QlibBinSource:
-        return QlibBinSource(
-            path=self.folder,
-            universe=self.universe,
-            instruments=self.instruments,
-            fields=self.fields,
-            freq=self.freq,
-            price_field=self.price_field,
-            benchmark=self.benchmark,
-            unknown_members=self.unknown_members,
-            name=self.name,
-        )
+        shared = {f.name: getattr(self, f.name) for f in fields(QlibBinSource) if f.name != "path"}
+        return QlibBinSource(path=self.folder, **shared)
 
     def _fetch(self) -> str:
         """Make sure that the folder is there and return the archive's digest."""
         folder = Path(self.folder).expanduser()
         if folder.exists():
-            return self._receipt(folder)
+            return self._recorded(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".download", dir=folder.parent) as scratch:
-            archive = self._retrieve(Path(scratch))
+            archive, unpacked = Path(scratch) / "archive", Path(scratch) / "unpacked"
+            self._retrieve(archive)
             digest = fingerprint_file(archive)
-            unpack(archive, Path(scratch) / "unpacked", url=self.url, limit=self._limit)
-            root = _root_of(Path(scratch) / "unpacked", self.url)
+            if self.sha256 not in (None, digest):
+                hint = "the file at the address has changed: check it, then update `data.sha256`"
+                expected = f"SHA-256 {self.sha256}"
+                raise self._refused("The download has another checksum; nothing was kept", digest, expected, hint)
+            self._unpack(archive, unpacked)
+            root = self._root_of(unpacked)
             with new_folder(folder) as staging:
                 for entry in root.iterdir():
                     shutil.move(entry, staging / entry.name)
@@ -273,7 +131,8 @@ class DownloadSource:
                 (staging / _RECEIPT).write_text(receipt, encoding="utf-8", newline="\n")
         return digest
 
-    def _receipt(self, folder: Path) -> str:
+    def _recorded(self, folder: Path) -> str:
+        """Return the digest that a finished download left."""
         try:
             receipt = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
             url, digest = str(receipt["url"]), str(receipt["sha256"])
@@ -285,7 +144,7 @@ class DownloadSource:
                 expected=f"no such folder yet, or one that holds {_RECEIPT}",
                 hint="choose another folder, or read it with `data=qlib_bin`",
             ) from error
-        if redacted(url) != redacted(self.url) or (self.sha256 is not None and digest != self.sha256):
+        if redacted(url) != redacted(self.url) or self.sha256 not in (None, digest):
             raise DataError(
                 "The download folder holds something else.",
                 where=str(folder),
@@ -295,108 +154,129 @@ class DownloadSource:
             )
         return digest
 
-    def _retrieve(self, scratch: Path) -> Path:
-        progress = _Bar(PurePosixPath(self.url).name)
-        fetch = pooch.HTTPDownloader(progressbar=progress, chunk_size=_CHUNK, timeout=self.timeout)
-
-        def downloader(url: str, output: str, caller: object) -> None:
-            with Path(output).open("wb") as file:
-                fetch(url, _Limited(file, self._limit, url), caller)
-
-        known = None if self.sha256 is None else f"sha256:{self.sha256}"
-        try:
-            with _quiet(pooch.get_logger()):
-                return Path(pooch.retrieve(self.url, known, fname="archive", path=scratch, downloader=downloader))
-        except requests.RequestException as error:
-            if error.response is not None:
-                error.response.close()
-            raise DataError(
-                "The download failed; nothing was kept.",
-                where=self.url,
-                got=f"{type(error).__name__}: {error}",
-                expected="an archive in qlib's format, sent within data.timeout",
-                hint="check the address and the connection, then run again",
-            ) from error
-        except ValueError as error:
-            raise DataError(
-                "The download has another checksum; nothing was kept.",
-                where=self.url,
-                got=str(error),
-                expected=f"SHA-256 {self.sha256}",
-                hint="the file at the address has changed: check it, then update `data.sha256`",
-            ) from error
-        finally:
-            progress.close()
-
-
-class _Limited:
-    """A file that takes so many bytes and no more."""
-
-    def __init__(self, file: IO[bytes], limit: int, url: str) -> None:
-        self._file, self._left, self._url = file, limit, url
-
-    def write(self, piece: bytes) -> None:
-        self._left -= len(piece)
-        if self._left < 0:
-            raise DataError(
-                "The download is larger than is allowed; nothing was kept.",
-                where=self._url,
-                expected="at most data.max_gigabytes",
-                hint="check that the address is what it should be, then raise data.max_gigabytes",
-            )
-        self._file.write(piece)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-class _Bar:
-    """What pooch expects of a progress bar, drawn on a terminal's standard error only."""
-
-    def __init__(self, title: str) -> None:
+    def _retrieve(self, archive: Path) -> None:
+        """Write what the address sends; progress is drawn on a terminal's standard error only."""
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task(title, total=None)
-        self._progress.start()
+        progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        take = self._budget("The download is larger than is allowed; nothing was kept", "the address is")
+        try:
+            with requests.get(self.url, stream=True, timeout=self.timeout) as response, archive.open("wb") as file:
+                response.raise_for_status()
+                size = int(response.headers.get("content-length", 0)) or None
+                with progress:
+                    task = progress.add_task(PurePosixPath(self.url).name, total=size)
+                    for batch in response.iter_content(_BATCH):
+                        take(len(batch))
+                        file.write(batch)
+                        progress.advance(task, len(batch))
+        except requests.RequestException as error:
+            what, expected = (
+                "The download failed; nothing was kept",
+                "an archive in qlib's format, sent within data.timeout",
+            )
+            hint = "check the address and the connection, then run again"
+            raise self._refused(what, f"{type(error).__name__}: {error}", expected, hint) from error
 
-    @property
-    def total(self) -> float | None:
-        return self._progress.tasks[0].total
+    def _refused(self, what: str, got: str | None, expected: str, hint: str | None = None) -> DataError:
+        return DataError(f"{what}.", where=self.url, got=got, expected=expected, hint=hint)
 
-    @total.setter
-    def total(self, size: int) -> None:
-        self._progress.update(self._task, total=size or None)
+    def _budget(self, what: str, checked: str) -> Callable[[int], None]:
+        """Return what counts bytes, and refuses to go beyond the limit."""
+        left = int(self.max_gigabytes * 1e9)
 
-    def update(self, size: int) -> None:
-        self._progress.advance(self._task, size)
+        def take(size: int) -> None:
+            nonlocal left
+            left -= size
+            if left < 0:
+                hint = f"check that {checked} what it should be, then raise data.max_gigabytes"
+                raise self._refused(what, None, "at most data.max_gigabytes", hint)
 
-    def reset(self) -> None:
-        self._progress.update(self._task, completed=0)
+        return take
 
-    def close(self) -> None:
-        self._progress.stop()
+    def _unpack(self, archive: Path, into: Path) -> None:
+        """Unpack a tar or zip archive, told by its content, into a new folder; on an error that is of no use."""
+        with archive.open("rb") as file:
+            start = file.read(512)
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
+            what, got = (
+                "The server sent a web page instead of an archive; it cannot be unpacked. Nothing was kept",
+                start,
+            )
+            hint = "open the address in a browser: it may have moved, or ask for a login"
+            raise self._refused(what, got[:80].decode("ascii", "replace").strip(), _KINDS, hint)
+        if not start:
+            what = "The archive is empty and cannot be unpacked. Nothing was kept"
+            raise self._refused(what, "0 bytes", _KINDS)
+        into.mkdir()
+        take = self._budget("The archive unpacks to more than is allowed. Nothing was kept", "it is")
+        try:
+            for name, content in (_zipped if start.startswith(_ZIP) else _taped)(archive):
+                target = self._place(name, into, content is not None)
+                take(_LEAST)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.exists():
+                    raise self._refused(
+                        "An entry is there twice in the archive. Nothing was kept", name, "each file once"
+                    )
+                with target.open("xb") as file:
+                    for batch in content or ():
+                        take(len(batch))
+                        file.write(batch)
+        except _DAMAGE as error:
+            what, got = "The archive cannot be unpacked; it may be truncated. Nothing was kept", type(error).__name__
+            raise self._refused(what, f"{got}: {error}", _KINDS) from error
+
+    def _place(self, name: str, into: Path, is_file: bool) -> Path:
+        """Return where an entry goes; refuses what leads out of the folder, or is a link or a device."""
+        relative, windows = PurePosixPath(name), PureWindowsPath(name)
+        outside = relative.is_absolute() or windows.drive or windows.root or ".." in windows.parts
+        is_outside = outside or "\\" in name or "\0" in name or not relative.parts
+        if is_outside or not is_file:
+            expected = (
+                "regular files below the archive's own folder" if is_file else "regular files, no links or devices"
+            )
+            raise self._refused("There is an unsafe entry in the archive. Nothing was kept", name[:200], expected)
+        return into / relative
+
+    def _root_of(self, unpacked: Path) -> Path:
+        """Return the folder in what was unpacked that is in qlib's format."""
+        below = sorted(path for path in unpacked.rglob("*") if path.is_dir() and path.parent.name != "features")
+        for root in [unpacked, *below]:
+            if all((root / name).is_dir() for name in _DIRECTORIES):
+                return root
+        got = f"top level: {', '.join(sorted(path.name for path in unpacked.iterdir())[:8]) or 'empty'}"
+        expected = f"a folder that holds {', '.join(sorted(_DIRECTORIES))}"
+        raise self._refused("The archive holds no data in qlib's format. Nothing was kept", got, expected)
 
 
-@contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _zipped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+    """Yield the name and the content of each entry that is no folder; no content of what is no file."""
+    with zipfile.ZipFile(archive) as bundle:
+        for entry in bundle.infolist():
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                yield entry.filename, None
+            elif not entry.is_dir():
+                with bundle.open(entry) as stream:
+                    yield entry.filename, _batches(stream)
 
 
-def _root_of(unpacked: Path, url: str) -> Path:
-    """Return the folder in what was unpacked that is in qlib's format."""
-    below = sorted(path for path in unpacked.rglob("*") if path.is_dir() and path.parent.name != "features")
-    for root in [unpacked, *below]:
-        if all((root / name).is_dir() for name in _DIRECTORIES):
-            return root
-    raise DataError(
-        "The archive holds no data in qlib's format. Nothing was kept.",
-        where=url,
-        got=f"top level: {', '.join(sorted(path.name for path in unpacked.iterdir())[:8]) or 'empty'}",
-        expected=f"a folder that holds {', '.join(sorted(_DIRECTORIES))}",
-    )
+def _taped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+    """Yield as `_zipped` does."""
+    with tarfile.open(archive) as tape:
+        for member in tape:
+            stream = tape.extractfile(member) if member.isreg() else None
+            if not member.isdir():
+                yield member.name, None if stream is None else _batches(stream)
+        # Python takes a tar without its closing block for complete; and a checksum may stand after it.
+        file: IO[bytes] = tape.fileobj  # type: ignore[assignment]
+        file.seek(tape.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the closing block is missing")
+        for _ in _batches(file):
+            pass
+
+
+def _batches(stream: IO[bytes]) -> Iterator[bytes]:
+    while batch := stream.read(_BATCH):
+        yield batch

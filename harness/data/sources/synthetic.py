@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +12,127 @@ from annotated_types import Ge, Le, Lt
 
 from harness.data.calendar import Calendar
 from harness.data.dates import ACCEPTED, Extent, configured_date, date_text, period_of
-from harness.data.panel import Benchmark, Panel, Truth
-from harness.data.sources.premia import Drift, PremiumProcess, autoregression, half_life_decay, portable
+from harness.data.membership import covered
+from harness.data.panel import Benchmark, Panel, Truth, last_seen
 from harness.errors import ConfigError
 from harness.errors.limits import Fraction, check_limits
 
 Doubles = npt.NDArray[np.float64]
-
+Bools = npt.NDArray[np.bool_]
+Drift = Literal["none", "gradual", "recurring", "abrupt"]
 
 CHARACTERISTICS = ("body", "shadow", "vwap", "range", "volume")
 """The characteristics in the order of the exposures, named after where a bar shows them."""
 
+_STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")
+_KNOWN_STEPS = 64
+_WIDEST_SHOCK = 5.0
+_HIGHEST_VOLATILITY = 0.08
+_FREEDOM = 5.0
+_COMMON, _OWN, _BASE = 0.25, 0.2, 0.2
+_COMMON_HALF_LIFE, _OWN_HALF_LIFE = 60.0, 20.0
 _WIDEST_RANGE = 0.3
 _WIDEST_BODY = 0.9
 _RANGE_PER_VOLATILITY = 1.2
 _TURNOVER = 0.008
+_FIRST_LEVEL = 1000.0
+
+
+def portable(values: Doubles) -> Doubles:
+    """Return `values` rounded to single precision, as float64.
+
+    exp, sin and tanh differ in their last place between processors and libraries; +, −, ×, / and √ do not. Rounded
+    right after such a function, the error is gone (but for one value in some hundred million), and with it the
+    difference between the fingerprints that two machines would compute from the same seed.
+    """
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _exp(values: Doubles) -> Doubles:
+    return portable(np.exp(values))
+
+
+def _logistic(x: Doubles) -> Doubles:
+    return 1.0 / (1.0 + _exp(-x))
+
+
+def _decay(half_life: float) -> float:
+    """Return 2^(−1 / half_life), rounded to twelve places for the same reason as in `portable`."""
+    return round(float(0.5 ** (1.0 / half_life)), 12)
+
+
+def autoregression(decay: float, shocks: Doubles) -> Doubles:
+    """Return the stationary AR(1) x_t = decay · x_{t−1} + √(1 − decay²) · shock_t along axis 0, x_0 = shock_0.
+
+    `shocks` are independent standard normals; then every x_t is standard normal.
+    """
+    path: Doubles = shocks * np.sqrt(1.0 - decay * decay)
+    path[0] = shocks[0]
+    for before, now in itertools.pairwise(path):
+        now += decay * before
+    return path
+
+
+@dataclass(frozen=True)
+class PremiumProcess:
+    """J premia p = (√stable · sign + √(1 − stable) · z) / √J, so that Σ_j E[p_j²] = 1; independent of the exposures.
+
+    The state z has mean 0 and variance 1; with τ = `time_scale`:
+
+    ============  ==============================================================  ==============================
+    drift         state                                                           E[z_{t+k} | t]
+    ============  ==============================================================  ==============================
+    none          p = sign / √J for ever
+    gradual       stationary AR(1), half-life τ: φ = 2^(−1/τ)                     φ^k · z_t
+    recurring     √2 · sin(2π t / P_j + phase_j), P_j geometric from 1.5 τ to 4τ  z_{t+k}: the phase is known
+    abrupt        constant, redrawn from N(0, 1) in each step with h = 1/τ        (1 − h)^k · z_t
+    ============  ==============================================================  ==============================
+
+    Attributes:
+        drift: The kind.
+        factors: J.
+        stable: Share of the mean square that never changes, in [0, 1]; 1 when nothing drifts.
+        time_scale: τ in steps.
+    """
+
+    drift: Drift
+    factors: int
+    stable: float
+    time_scale: float
+
+    def draw(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+        """Return the premia per unit of exposure.
+
+        Returns:
+            (T, J) float64, the premium paid in the step that ends at t; (T, K, J) float64, E[paid[t + k] | state at t]
+            for k = 1 … K steps.
+        """
+        signs = rng.choice([-1.0, 1.0], size=self.factors)
+        state, ahead = self._state(times, steps, rng)
+        stable = 1.0 if self.drift == "none" else self.stable
+        fixed, moving = np.sqrt(stable / self.factors) * signs, np.sqrt((1.0 - stable) / self.factors)
+        return fixed + moving * state, fixed + moving * ahead
+
+    def _state(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+        """Return z (T, J) and E[z_{t+k} | t] (T, K, J)."""
+        shape = (times, self.factors)
+        if self.drift == "none":
+            return np.zeros(shape), np.zeros((times, steps, self.factors))
+        if self.drift == "recurring":
+            period = self.time_scale * portable(np.geomspace(1.5, 4.0, self.factors))
+            phase = rng.uniform(0.0, 2.0 * np.pi, self.factors)
+            angle = 2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase
+            wave = np.sqrt(2.0) * portable(np.sin(angle))
+            return wave[:times], wave[np.arange(times)[:, None] + np.arange(1, steps + 1)]
+        if self.drift == "gradual":
+            kept = _decay(self.time_scale)
+            state = autoregression(kept, rng.standard_normal(shape))
+        else:
+            hazard = 1.0 / self.time_scale
+            kept, fresh = 1.0 - hazard, rng.random(times) < hazard
+            regime = np.maximum.accumulate(np.where(fresh, np.arange(times), 0))
+            state = rng.standard_normal(shape)[regime]
+        return state, np.cumprod(np.full(steps, kept))[:, None] * state[:, None, :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,97 +169,52 @@ def draw_bars(closes: Closes, exposures: Doubles, noise: float, rng: np.random.G
         noise: Standard deviation of the observation noise.
         rng: Its randomness.
     """
-    body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = exposures + noise * rng.standard_normal(
-        exposures.shape
-    )
+    seen = exposures + noise * rng.standard_normal(exposures.shape)
+    body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = seen
     close = closes.price
-    width = close * np.minimum(
-        _RANGE_PER_VOLATILITY * closes.volatility * portable(np.exp(0.4 * range_seen)), _WIDEST_RANGE
-    )
+    width = close * np.minimum(_RANGE_PER_VOLATILITY * closes.volatility * _exp(0.4 * range_seen), _WIDEST_RANGE)
     body = _WIDEST_BODY * portable(np.tanh(0.6 * body_seen + 0.2 * closes.surprise))
     shadows = (1.0 - np.abs(body)) * width
     upper = _logistic(1.2 * shadow_seen)
     opened = close - body * width
     high = np.maximum(opened, close) + upper * shadows
     low = np.minimum(opened, close) - (1.0 - upper) * shadows
-    turnover = _TURNOVER * portable(np.exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise)))
     return {
         "open": opened,
         "high": high,
         "low": low,
         "close": close,
         "vwap": np.clip(low + _logistic(1.2 * vwap_seen) * (high - low), low, high),
-        "volume": closes.shares * turnover,
+        "volume": closes.shares * (_TURNOVER * _exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise))),
     }
 
 
-def _logistic(x: Doubles) -> Doubles:
-    return 1.0 / (1.0 + portable(np.exp(-x)))
+def draw_listings(
+    shape: tuple[int, int], late: int, delisted: int, suspension: tuple[float, float], rng: np.random.Generator
+) -> tuple[Bools, Bools]:
+    """Draw who comes late (in 5–60 % of the time) or leaves early (50–95 %), and suspensions of geometric length.
 
+    Nothing here depends on prices.
 
-Bools = npt.NDArray[np.bool_]
+    Args:
+        shape: T times, N instruments.
+        late, delisted: How many instruments; none is both.
+        suspension: The chance that a spell begins in a step, and the mean number of steps it lasts.
+        rng: Its randomness.
 
-_FIRST_LEVEL = 1000.0
-
-
-@dataclass(frozen=True, eq=False)
-class Listings:
-    """Trading status; T times, N instruments.
-
-    Attributes:
-        listed: (T, N) bool, one span per instrument.
-        suspended: (T, N) bool, spells inside or outside of it.
+    Returns:
+        (T, N) which instruments are listed, one span each, and which are suspended, inside or outside of it.
     """
-
-    listed: Bools
-    suspended: Bools
-
-    @classmethod
-    def draw(
-        cls,
-        shape: tuple[int, int],
-        *,
-        late: int,
-        delisted: int,
-        suspension: tuple[float, float],
-        rng: np.random.Generator,
-    ) -> Listings:
-        """Draw who comes late (in 5–60 % of the time) or leaves early (50–95 %), and suspensions of geometric length.
-
-        `late` and `delisted` count instruments, none is both; `suspension` is the chance that a spell begins in a step
-        and the mean number of steps it lasts. Nothing here depends on prices.
-        """
-        times, instruments = shape
-        order = rng.permutation(instruments)
-        first = np.zeros(instruments, dtype=np.int64)
-        stop = np.full(instruments, times, dtype=np.int64)
-        first[order[:late]] = rng.integers(times // 20, max(3 * times // 5, times // 20 + 1), late)
-        stop[order[late : late + delisted]] = rng.integers(times // 2, max(19 * times // 20, times // 2 + 1), delisted)
-        when = np.arange(times)[:, None]
-        return cls(listed=(when >= first) & (when < stop), suspended=_spells(shape, suspension, rng))
-
-    @property
-    def traded(self) -> Bools:
-        """(T, N) bool: has it a price."""
-        return self.listed & ~self.suspended
-
-
-def _spells(shape: tuple[int, int], suspension: tuple[float, float], rng: np.random.Generator) -> Bools:
+    times, instruments = shape
+    order = rng.permutation(instruments)
+    first = np.zeros(instruments, dtype=np.int64)
+    stop = np.full(instruments, times, dtype=np.int64)
+    first[order[:late]] = rng.integers(times // 20, max(3 * times // 5, times // 20 + 1), late)
+    stop[order[late : late + delisted]] = rng.integers(times // 2, max(19 * times // 20, times // 2 + 1), delisted)
     rate, length = suspension
     starts, columns = np.nonzero(rng.random(shape) < rate)
-    stops = np.minimum(starts + rng.geometric(1.0 / length, starts.size), shape[0])
-    edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int32)
-    np.add.at(edges, (starts, columns), 1)
-    np.add.at(edges, (stops, columns), -1)
-    spells: Bools = np.cumsum(edges[:-1], axis=0) > 0
-    return spells
-
-
-def last_seen(price: Doubles, traded: Bools) -> Doubles:
-    """Return (T, N), the newest price at which an instrument has traded by each time; NaN before the first."""
-    newest = np.maximum.accumulate(np.where(traded, np.arange(price.shape[0])[:, None], -1), axis=0)
-    seen = np.take_along_axis(price, np.maximum(newest, 0), axis=0)
-    return np.where(newest >= 0, seen, np.nan)
+    stops = np.minimum(starts + rng.geometric(1.0 / length, starts.size), times)
+    return covered(shape, first, stop, np.arange(instruments)), covered(shape, starts, stops, columns)
 
 
 def largest_members(size: Doubles, listed: Bools, count: int, review_every: int) -> Bools:
@@ -173,18 +235,10 @@ def index_level(seen: Doubles, membership: Bools) -> Doubles:
 
     `seen` are the newest known prices, so that a suspended member stands still until it trades again.
     """
-    moves = np.where(membership[:-1] & np.isfinite(seen[:-1]), seen[1:] / seen[:-1] - 1.0, 0.0)
-    held = np.maximum((membership[:-1] & np.isfinite(seen[:-1])).sum(axis=1), 1)
+    is_held = membership[:-1] & np.isfinite(seen[:-1])
+    moves = np.where(is_held, seen[1:] / seen[:-1] - 1.0, 0.0)
+    held = np.maximum(is_held.sum(axis=1), 1)
     return _FIRST_LEVEL * np.cumprod(np.concatenate([[1.0], 1.0 + moves.sum(axis=1) / held]))
-
-
-_STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")
-_KNOWN_STEPS = 64
-_WIDEST_SHOCK = 5.0
-_HIGHEST_VOLATILITY = 0.08
-_FREEDOM = 5.0
-_COMMON, _OWN, _BASE = 0.25, 0.2, 0.2
-_COMMON_HALF_LIFE, _OWN_HALF_LIFE = 60.0, 20.0
 
 
 HalfLife = Annotated[float, Ge(0.1), Le(1e6)]
@@ -254,10 +308,14 @@ class SyntheticMarket:
     name: str = "synthetic"
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
         check_limits(self, "data")
-        _within("members", self.members, 1, self.instruments)
-        _within("late_listings + delistings", self.late_listings + self.delistings, 0.0, 1.0)
+        for name, value, low, high in (
+            ("members", self.members, 1, self.instruments),
+            ("late_listings + delistings", self.late_listings + self.delistings, 0, 1),
+        ):
+            if not low <= value <= high:
+                what, expected = "This market cannot be simulated.", f"{low:g} … {high:g}"
+                raise ConfigError(what, where=f"data.{name}", got=value, expected=expected)
         self._calendar()
         object.__setattr__(self, "start", date_text(self.start))
 
@@ -267,19 +325,26 @@ class SyntheticMarket:
 
     def load(self) -> Panel:
         """Return the simulated panel, with `truth`; equal fields give equal bits."""
-        streams = self._streams()
+        children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
+        streams = {name: np.random.Generator(np.random.PCG64(c)) for name, c in zip(_STREAMS, children, strict=True)}
         exposures = self._exposures(streams["exposures"])  # (J, T, N)
         process = PremiumProcess(self.drift, len(CHARACTERISTICS), self.stable, self.time_scale)
-        premia = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
+        paid, ahead = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
         scale = self.signal * self.volatility
-        closes = self._closes(_summed(scale * premia.paid[1:], exposures[:, :-1]), streams)
+        expected = np.zeros((self.days - 1, self.instruments))
+        for j, exposure in enumerate(exposures[:, :-1]):  # added in the order of j on every machine
+            expected += (scale * paid[1:])[:, j, None] * exposure
+        closes = self._closes(expected, streams)
         bars = draw_bars(closes, exposures, self.noise, streams["bars"])
         bars["factor"] = self._factor(streams["factor"])
-        listings = self._listings(streams["listings"])
-        traded = listings.traded
+        shape = (self.days, self.instruments)
+        late, gone = (round(share * self.instruments) for share in (self.late_listings, self.delistings))
+        suspension = (self.suspension_rate, self.suspension_length)
+        listed, suspended = draw_listings(shape, late, gone, suspension, streams["listings"])
+        traded = listed & ~suspended
         fields = {name: np.where(traded, values, np.nan).astype(np.float32) for name, values in bars.items()}
         seen = last_seen(closes.price, traded)
-        membership = largest_members(seen * closes.shares, listings.listed, self.members, self.review_every)
+        membership = largest_members(seen * closes.shares, listed, self.members, self.review_every)
         return Panel(
             calendar=self._calendar(),
             instruments=tuple(f"SIM{number:05d}" for number in range(self.instruments)),
@@ -288,17 +353,11 @@ class SyntheticMarket:
             benchmark=Benchmark("SIMINDEX", index_level(seen, membership).astype(np.float32)),
             truth=Truth(
                 exposures=exposures.astype(np.float32),
-                decay=np.array([half_life_decay(half_life) for half_life in self.half_lives]),
-                premia=scale * premia.expected,
+                decay=np.array([_decay(half_life) for half_life in self.half_lives]),
+                premia=scale * ahead,
             ),
             name=self.name,
         )
-
-    def _streams(self) -> dict[str, np.random.Generator]:
-        children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
-        return {
-            name: np.random.Generator(np.random.PCG64(child)) for name, child in zip(_STREAMS, children, strict=True)
-        }
 
     def _calendar(self) -> Calendar:
         start = period_of(configured_date(self.start, "data.start"))
@@ -316,11 +375,8 @@ class SyntheticMarket:
 
     def _exposures(self, rng: np.random.Generator) -> Doubles:
         """Return (J, T, N) characteristics: standard normal AR(1), centred across instruments, which keeps both."""
-        paths = [
-            autoregression(half_life_decay(half_life), rng.standard_normal((self.days, self.instruments)))
-            for half_life in self.half_lives
-        ]
-        exposures = np.stack(paths)
+        shape = (self.days, self.instruments)
+        exposures = np.stack([autoregression(_decay(h), rng.standard_normal(shape)) for h in self.half_lives])
         exposures -= exposures.mean(axis=2, keepdims=True)
         exposures *= np.sqrt(self.instruments / (self.instruments - 1.0))
         return exposures
@@ -332,8 +388,8 @@ class SyntheticMarket:
         shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
         rng = streams["instruments"]
         beta = np.clip(1.0 + 0.2 * rng.standard_normal(self.instruments), 0.4, 1.6)
-        start = 10.0 * portable(np.exp(0.7 * rng.standard_normal(self.instruments)))
-        shares = 1e9 * portable(np.exp(0.8 * rng.standard_normal(self.instruments)))
+        start = 10.0 * _exp(0.7 * rng.standard_normal(self.instruments))
+        shares = 1e9 * _exp(0.8 * rng.standard_normal(self.instruments))
         growth = np.ones((self.days, self.instruments))
         growth[1:] += self.market_return + beta * market + expected + shocks
         surprise = (growth - 1.0) / np.sqrt(own**2 + (beta * self.market_volatility * common) ** 2)
@@ -341,12 +397,12 @@ class SyntheticMarket:
 
     def _volatility(self, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
         """Return the market's (T, 1) volatility, relative to its mean square, and the instruments' (T, N), absolute."""
-        common = _COMMON * autoregression(half_life_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
-        own = _OWN * autoregression(half_life_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
+        common = _COMMON * autoregression(_decay(_COMMON_HALF_LIFE), rng.standard_normal((self.days, 1)))
+        own = _OWN * autoregression(_decay(_OWN_HALF_LIFE), rng.standard_normal((self.days, self.instruments)))
         base = _BASE * rng.standard_normal(self.instruments)
         spread = _COMMON**2 + _OWN**2 + _BASE**2
-        volatility = self.volatility * portable(np.exp(common + own + base - spread))
-        return portable(np.exp(common - _COMMON**2)), np.minimum(volatility, _HIGHEST_VOLATILITY)
+        volatility = self.volatility * _exp(common + own + base - spread)
+        return _exp(common - _COMMON**2), np.minimum(volatility, _HIGHEST_VOLATILITY)
 
     def _factor(self, rng: np.random.Generator) -> Doubles:
         """Return (T, N) cumulative adjustment: 1 at first, times 1.02 (dividend) or 1.5 (split) about once a year."""
@@ -357,33 +413,9 @@ class SyntheticMarket:
         factor: Doubles = np.cumprod(np.where(event, size, 1.0), axis=0, dtype=np.float64)
         return factor
 
-    def _listings(self, rng: np.random.Generator) -> Listings:
-        return Listings.draw(
-            (self.days, self.instruments),
-            late=round(self.late_listings * self.instruments),
-            delisted=round(self.delistings * self.instruments),
-            suspension=(self.suspension_rate, self.suspension_length),
-            rng=rng,
-        )
-
-
-def _summed(premia: Doubles, exposures: Doubles) -> Doubles:
-    """Return Σ_j premia[t, j] · exposures[j, t, i], added in the order of j on every machine."""
-    total = np.zeros(exposures.shape[1:])
-    for j, exposure in enumerate(exposures):
-        total += premia[:, j, None] * exposure
-    return total
-
 
 def _shocks(rng: np.random.Generator, shape: tuple[int, int]) -> Doubles:
     """Return Student-t shocks of variance 1 before a symmetric cut, which keeps their mean at exactly 0."""
     shocks = rng.standard_t(_FREEDOM, shape) * np.sqrt((_FREEDOM - 2.0) / _FREEDOM)
     cut: Doubles = np.clip(shocks, -_WIDEST_SHOCK, _WIDEST_SHOCK)
     return cut
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(
-            "This market cannot be simulated.", where=f"data.{name}", got=value, expected=f"{low:g} … {high:g}"
-        )

@@ -2,30 +2,85 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from harness.data.calendar import Calendar, read_calendar
-from harness.data.long_table import LongTable, read_table
+from harness.data.dates import time_texts
 from harness.data.membership import UnknownMembers, mask_of, read_spans
-from harness.data.panel import Benchmark, Panel
+from harness.data.panel import Benchmark, Floats, Panel
 from harness.data.source import existing_file
-from harness.data.table_files import TablePart, fingerprint_parts, parts_of
-from harness.data.text_files import CsvFormat, Layout, TableFormat
+from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
+from harness.data.table_files import TablePart, fingerprint_parts, heads, is_index, parts_of, read_columns
+from harness.data.text_files import SHOWN, CsvFormat, first_of
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
 from harness.store.fingerprint import fingerprint_file
+from harness.store.records import LATER
 
-Floats = npt.NDArray[np.float32]
+Layout = Literal["long", "wide", "per_instrument"]
+Integers = npt.NDArray[np.int64]
 _TABLE = (
     "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
 )
-# A key that was added after snapshots were blessed is no part of what they describe while it has its default.
-_LATER: Mapping[str, object] = {"later": True}
+_FILES = {
+    "membership": "a text file: code, first day, last day, separated by tabs",
+    "calendar": "a text file with one time per line",
+}
+_KEYS = ("time", "instrument")
+_LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
+
+
+@dataclass(frozen=True, eq=False)
+class LongTable:
+    """Columns of n rows.
+
+    Attributes:
+        times: (n,) int64 nanoseconds since 1970, on the clock of the data.
+        codes: (n,) int64 index into `instruments`.
+        instruments: The codes that occur, sorted.
+        fields: canonical name → (n,) float32, NaN where empty.
+    """
+
+    times: Integers
+    codes: Integers
+    instruments: tuple[str, ...]
+    fields: Mapping[str, Floats]
+
+    def refuse(
+        self, bad: npt.NDArray[np.bool_], fault: str, *, where: str, expected: str, hint: str, spot: str = ""
+    ) -> None:
+        """Refuse the rows after the `bad` ones, (n - 1,); `spot` says how each of the first ones is numbered."""
+        rows = np.flatnonzero(bad) + 1
+        if rows.size:
+            times = time_texts(self.times[rows[:SHOWN]].astype("M8[ns]"), "s")
+            shown = [
+                f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {self.instruments[self.codes[row]]}"
+                for row, time in zip(rows, times, strict=False)
+            ]
+            what, got = f"{rows.size} row(s) {fault}.", first_of(shown)
+            raise DataError(what, where=where, got=got, expected=expected, hint=hint)
+
+    def refuse_disorder(self, ranks: Integers, *, where: str, hint: str) -> None:
+        """Refuse rows that are not sorted by time, then instrument, in the order of the codes or of their `ranks`."""
+        step = np.diff(self.times)
+        orders = [(step < 0) | ((step == 0) & (np.diff(order) < 0)) for order in (self.codes, ranks[self.codes])]
+        backward = orders[0] if orders[1].any() else orders[1]
+        repeated = (step == 0) & (np.diff(self.codes) == 0)
+        expected = "rows sorted by time, then instrument, each key once"
+        for bad, fault in (
+            (backward, "step back: they are not sorted by time, then instrument"),
+            (repeated, "repeat the key of the row before"),
+        ):
+            self.refuse(bad, fault, where=where, expected=expected, hint=hint, spot="row {}: ")
 
 
 @dataclass(frozen=True)
@@ -74,58 +129,56 @@ class TabularSource:
     calendar: str | None = None
     root: str = "."
     name: str = "tabular"
-    layout: Layout = field(default="long", metadata=_LATER)
-    sort: bool = field(default=True, metadata=_LATER)
-    csv: CsvFormat = field(default=CsvFormat(), metadata=_LATER)
-    time_format: str | None = field(default=None, metadata=_LATER)
-    timezone: str | None = field(default=None, metadata=_LATER)
-    negative_prices: bool = field(default=False, metadata=_LATER)
+    layout: Layout = field(default="long", metadata=LATER)
+    sort: bool = field(default=True, metadata=LATER)
+    csv: CsvFormat = field(default=CsvFormat(), metadata=LATER)
+    time_format: str | None = field(default=None, metadata=LATER)
+    timezone: str | None = field(default=None, metadata=LATER)
+    negative_prices: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
-        """Refuse keys that contradict each other."""
         if not self.path.strip():
             raise ConfigError("The path is empty.", where="data.path", got=repr(self.path), expected=_TABLE)
         self._check_columns()
-        TableFormat(self.csv, self.time_format, self.timezone)
+        check_times(self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
-            raise ConfigError(
+            what, got = (
                 "A benchmark needs both its file and its instrument.",
-                where="data.benchmark | data.benchmark_instrument",
-                got=f"{self.benchmark} | {self.benchmark_instrument}",
-                expected="both, or null for both",
+                f"{self.benchmark} | {self.benchmark_instrument}",
             )
+            where = "data.benchmark | data.benchmark_instrument"
+            raise ConfigError(what, where=where, got=got, expected="both, or null for both")
 
     def _check_columns(self) -> None:
-        needed = {"long": ("time", "instrument", self.price_field), "wide": ("time",)}
-        for key in needed.get(self.layout, ("time", self.price_field)):
-            if key not in self.columns:
-                raise ConfigError(
+        columns, where = self.columns, "data.columns"
+        needed = {"long": (*_KEYS, self.price_field), "wide": ("time",)}.get(self.layout, ("time", self.price_field))
+        for key in needed:
+            if key not in columns:
+                got = f"{', '.join(columns) or 'nothing'}; no `{key}`"
+                what, expected = (
                     "The column mapping lacks a name.",
-                    where="data.columns",
-                    got=f"{', '.join(self.columns) or 'nothing'}; no `{key}`",
-                    expected="time, instrument, the price field, and any other field",
-                    hint=closest(key, self.columns),
+                    "time, instrument, the price field, and any other field",
                 )
-        idle = {"long": [], "wide": [n for n in self.columns if n != "time"]}
-        unread = idle.get(self.layout, [n for n in self.columns if n == "instrument"])
+                raise ConfigError(what, where=where, got=got, expected=expected, hint=closest(key, columns))
+        idle = {"long": [], "wide": [name for name in columns if name != "time"]}
+        unread = idle.get(self.layout, [name for name in columns if name == "instrument"])
         if unread:
+            is_wide = self.layout == "wide"
             raise ConfigError(
                 f"In the layout `{self.layout}` no column holds {', '.join(f'`{name}`' for name in unread)}.",
-                where="data.columns",
-                got=", ".join(self.columns),
+                where=where,
+                got=", ".join(columns),
                 expected="the time only: each other column is an instrument of the price field"
-                if self.layout == "wide"
+                if is_wide
                 else "time and fields: each file is an instrument",
                 hint=f"data={self.layout} is a configuration for it; '~data.columns.{unread[0]}' removes a column",
             )
-        column = self.columns["time"]
-        if column in [other for name, other in self.columns.items() if name != "time"] or (
-            self.layout == "long" and list(self.columns.values()).count(self.columns["instrument"]) > 1
-        ):
+        mapped = list(columns.values())
+        if any(mapped.count(columns[key]) > 1 for key in needed if key in _KEYS):
             raise ConfigError(
                 "A column that holds the time or the instrument is mapped twice.",
-                where="data.columns",
-                got=", ".join(f"{name}: {other}" for name, other in self.columns.items()),
+                where=where,
+                got=", ".join(f"{name}: {other}" for name, other in columns.items()),
                 expected="one column for the time, another for the instrument, others for fields",
             )
 
@@ -144,24 +197,29 @@ class TabularSource:
         """
         files, tables = self._files(), self._tables()
         table = self._read(tables["path"], self.columns)
-        calendar = _calendar_of(table) if self.calendar is None else read_calendar(files["calendar"])
-        rows = _positions(table, calendar, self.path)
-        shape = (len(calendar), len(table.instruments))
-        where = rows * shape[1] + table.codes
-        if self.membership is None:
-            membership = np.ones(shape, dtype=bool)
-        else:
-            membership = mask_of(
-                read_spans(files["membership"]),
-                calendar,
-                table.instruments,
-                unknown=self.unknown_members,
-                where=self.membership,
+        times = table.times.astype("M8[ns]")
+        calendar = Calendar(np.unique(times)) if self.calendar is None else read_calendar(files["calendar"])
+        at = calendar.positions_of(times)
+        strangers = np.unique(times[at < 0])
+        if strangers.size:
+            raise DataError(
+                f"{strangers.size} time(s) of the table are not on the calendar.",
+                where=self.path,
+                got=f"the first: {', '.join(np.datetime_as_string(strangers[:SHOWN], unit='m'))}",
+                expected=f"times of the calendar, {calendar.reach}",
+                hint="leave `calendar` out to use the times that occur",
             )
+        fields = {name: np.full((len(calendar), len(table.instruments)), np.nan, np.float32) for name in table.fields}
+        for name, values in fields.items():
+            values[at, table.codes] = table.fields[name]
+        membership = np.ones((len(calendar), len(table.instruments)), dtype=bool)
+        if self.membership is not None:
+            spans, unknown = read_spans(files["membership"]), self.unknown_members
+            membership = mask_of(spans, calendar, table.instruments, unknown=unknown, where=self.membership)
         panel = Panel(
             calendar=calendar,
             instruments=table.instruments,
-            fields={name: _dense(values, where, shape) for name, values in table.fields.items()},
+            fields=fields,
             membership=membership,
             benchmark=self._benchmark(tables, calendar),
             price_field=self.price_field,
@@ -178,64 +236,102 @@ class TabularSource:
         }
 
     def _files(self) -> dict[str, Path]:
-        expected = {
-            "membership": "a text file: code, first day, last day, separated by tabs",
-            "calendar": "a text file with one time per line",
-        }
-        named = {key: getattr(self, key) for key in expected}
         return {
-            key: existing_file(str(Path(self.root) / path), key=f"data.{key}", expected=expected[key])
-            for key, path in named.items()
-            if path is not None
+            key: existing_file(str(Path(self.root) / path), key=f"data.{key}", expected=expected)
+            for key, expected in _FILES.items()
+            if (path := getattr(self, key)) is not None
         }
-
-    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> LongTable:
-        form = TableFormat(self.csv, self.time_format, self.timezone)
-        return read_table(parts, columns, self.layout, form, sort=self.sort, field=self.price_field)
 
     def _benchmark(self, tables: Mapping[str, list[TablePart]], calendar: Calendar) -> Benchmark | None:
-        if self.benchmark is None or self.benchmark_instrument is None:
+        code = self.benchmark_instrument
+        if code is None:
             return None
-        needed = ("time", "instrument", self.price_field)
+        needed = (*_KEYS, self.price_field)
         table = self._read(tables["benchmark"], {key: self.columns[key] for key in needed if key in self.columns})
-        if self.benchmark_instrument not in table.instruments:
+        if code not in table.instruments:
             raise DataError(
                 "The benchmark file lacks the benchmark.",
                 where="data.benchmark_instrument",
-                got=self.benchmark_instrument,
+                got=code,
                 expected=f"one of {', '.join(table.instruments[:8])}",
-                hint=closest(self.benchmark_instrument, table.instruments),
+                hint=closest(code, table.instruments),
             )
-        own = table.codes == table.instruments.index(self.benchmark_instrument)
-        times, levels = table.times[own], table.fields[self.price_field][own]
-        at = np.minimum(np.searchsorted(times, calendar.times.astype(np.int64)), times.size - 1)
-        level = np.where(times[at] == calendar.times.astype(np.int64), levels[at], np.float32(np.nan))
-        return Benchmark(name=self.benchmark_instrument, close=level)
+        at = calendar.positions_of(table.times.astype("M8[ns]"))
+        used = (table.codes == table.instruments.index(code)) & (at >= 0)
+        level = np.full(len(calendar), np.nan, dtype=np.float32)
+        level[at[used]] = table.fields[self.price_field][used]
+        return Benchmark(name=code, close=level)
 
-
-def _calendar_of(table: LongTable) -> Calendar:
-    """Return the times that occur; the rows are sorted."""
-    is_new = np.concatenate([[True], np.diff(table.times) > 0])
-    return Calendar(table.times[is_new].astype("datetime64[ns]"))
-
-
-def _positions(table: LongTable, calendar: Calendar, path: str) -> npt.NDArray[np.int64]:
-    """Return (n,) the calendar position of every row."""
-    known = calendar.times.astype(np.int64)
-    at = np.minimum(np.searchsorted(known, table.times), known.size - 1)
-    strangers = np.unique(table.times[known[at] != table.times]).astype("datetime64[ns]")
-    if strangers.size:
-        raise DataError(
-            f"{strangers.size} time(s) of the table are not on the calendar.",
-            where=path,
-            got=f"the first: {', '.join(str(np.datetime_as_string(time, unit='m')) for time in strangers[:5])}",
-            expected=f"times of the calendar, {calendar.format(0)} … {calendar.format(len(calendar) - 1)}",
-            hint="leave `calendar` out to use the times that occur",
+    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> LongTable:
+        """Return the rows of all files, sorted by time, then instrument, each key once."""
+        tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
+        names = sorted({name for table in tables for name in table.instruments})
+        place = {name: at for at, name in enumerate(names)}
+        codes = np.concatenate([np.array([place[n] for n in t.instruments], dtype=np.int64)[t.codes] for t in tables])
+        times = np.concatenate([table.times for table in tables])
+        fields = {name: np.concatenate([table.fields[name] for table in tables]) for name in tables[0].fields}
+        if np.any((np.diff(times) < 0) | ((np.diff(times) == 0) & (np.diff(codes) < 0))):
+            order = np.lexsort((codes, times))
+            times, codes, fields = times[order], codes[order], {name: values[order] for name, values in fields.items()}
+        table = LongTable(times, codes, tuple(names), fields)
+        table.refuse(
+            (np.diff(times) == 0) & (np.diff(codes) == 0),
+            "have a time and an instrument that another row has too",
+            where=str(Path(os.path.commonpath([part.path for part in parts]))),
+            expected="each time and instrument once",
+            hint=self._repeated_hour
+            or "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])",
         )
-    return at
+        return table
 
+    def _long(self, part: TablePart, columns: Mapping[str, str]) -> LongTable:
+        """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
+        read = read_columns(part, columns, self.csv)
+        found = instruments_of(read[columns["instrument"]]) if self.layout == "long" else None
+        times = times_of(read[columns["time"]], self.time_format, self.timezone)
+        nothing = np.zeros(times.size, dtype=np.int64)
+        codes, instruments, ranks = found or (nothing, (part.stem,), nothing)
+        table = LongTable(times, codes, instruments, {})
+        if found and not self.sort:
+            keys, repeated = [columns[key] for key in _KEYS], self._repeated_hour
+            hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
+            hint = f"{repeated}; {hint}" if repeated else hint
+            table.refuse_disorder(ranks, where=str(part.path), hint=hint)
+        names = [name for name in columns if name not in _KEYS]
+        distinct = list(dict.fromkeys(columns[name] for name in names))
+        values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
+        return replace(table, fields={name: values[columns[name]] for name in names})
 
-def _dense(values: Floats, where: npt.NDArray[np.int64], shape: tuple[int, int]) -> Floats:
-    dense = np.full(shape, np.nan, dtype=np.float32)
-    dense.reshape(-1)[where] = values
-    return dense
+    def _wide(self, part: TablePart, columns: Mapping[str, str]) -> LongTable:
+        """Read a file of a row per time and a column per instrument."""
+        time, where = columns["time"], str(part.path)
+        names = [name for name in heads(part, self.csv, [time]) if name not in (time, "") and not is_index(name)]
+        read = read_columns(part, {"time": time, **{f"column {name}": name for name in names}}, self.csv)
+        times = times_of(read[time], self.time_format, self.timezone)
+        if not names:
+            what, expected = "The file has no column beside the time.", "a column per instrument"
+            raise DataError(what, where=where, got=f"`{time}`", expected=expected)
+        levels = [name for name in names if _LEVELS.fullmatch(name)]  # pandas writes heads of several levels as tuples
+        if levels:
+            raise DataError(
+                "The heads have several levels.",
+                where=where,
+                got=", ".join(levels[:4]) + (", …" if len(levels) > 4 else ""),
+                expected="the code of an instrument above each column",
+                hint='in pandas: frame["Close"] keeps one field; frame.stack("Ticker").reset_index() makes a long '
+                "table, for data=tabular",
+            )
+        row = Column(
+            "the heads", pa.chunked_array([pa.array(names, pa.string())]), part.path, lambda at: f"column {at + 1}"
+        )
+        codes, instruments, _ = instruments_of(row)
+        values = np.stack(numbers_of([read[name] for name in names], self.csv.decimal), axis=1)
+        fields = {self.price_field: values.reshape(-1)}
+        return LongTable(np.repeat(times, len(names)), np.tile(codes, times.size), instruments, fields)
+
+    @property
+    def _repeated_hour(self) -> str | None:
+        """What to do about times that repeat or step back because they were read on the clock of a time zone."""
+        if self.timezone in (None, "UTC"):
+            return None
+        return f"when the clocks of {self.timezone} go back an hour repeats: data.timezone=UTC has none that does"
