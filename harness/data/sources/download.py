@@ -199,12 +199,9 @@ class DownloadSource:
         with archive.open("rb") as file:
             start = file.read(512)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
-            what, got = (
-                "The server sent a web page instead of an archive; it cannot be unpacked. Nothing was kept",
-                start,
-            )
+            what = "The server sent a web page instead of an archive; it cannot be unpacked. Nothing was kept"
             hint = "open the address in a browser: it may have moved, or ask for a login"
-            raise self._refused(what, got[:80].decode("ascii", "replace").strip(), _KINDS, hint)
+            raise self._refused(what, start[:80].decode("ascii", "replace").strip(), _KINDS, hint)
         if not start:
             what = "The archive is empty and cannot be unpacked. Nothing was kept"
             raise self._refused(what, "0 bytes", _KINDS)

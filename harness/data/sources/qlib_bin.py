@@ -98,8 +98,8 @@ class QlibBinSource:
         spans, codes = read_spans(where), self._codes()
         _refuse_twins(codes, "instruments", "folder")
         if not codes:
-            expected = f"folders in {features}"
-            raise DataError("None of the instruments has prices.", where=str(where), expected=expected)
+            what = "None of the instruments has prices."
+            raise DataError(what, where=str(where), expected=f"folders in {features}")
         membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=str(where))
         fields = {field: np.full((len(codes), len(calendar)), np.nan, dtype=np.float32) for field in self.fields}
         for row, code in enumerate(codes):
