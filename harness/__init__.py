@@ -45,13 +45,13 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.interfaces import FittedModel as FittedModel, FittedPreprocess as FittedPreprocess
     from harness.samples.interfaces import History as History, LearnSet as LearnSet, Model as Model
     from harness.samples.interfaces import Preprocess as Preprocess, TimeWeights as TimeWeights
-    from harness.samples.preprocess.pipeline import Pipeline as Pipeline, Processor as Processor
-    from harness.samples.preprocess.processors import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna
-    from harness.samples.preprocess.processors import CSZScoreNorm as CSZScoreNorm, DropCol as DropCol
-    from harness.samples.preprocess.processors import DropnaLabel as DropnaLabel, Fillna as Fillna
-    from harness.samples.preprocess.processors import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm
-    from harness.samples.preprocess.processors import ProcessInf as ProcessInf, RobustZScoreNorm as RobustZScoreNorm
-    from harness.samples.preprocess.processors import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
+    from harness.samples.preprocess import Pipeline as Pipeline, Processor as Processor
+    from harness.samples.preprocess import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna
+    from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropCol as DropCol
+    from harness.samples.preprocess import DropnaLabel as DropnaLabel, Fillna as Fillna
+    from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm
+    from harness.samples.preprocess import ProcessInf as ProcessInf, RobustZScoreNorm as RobustZScoreNorm
+    from harness.samples.preprocess import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
     from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
     from harness.samples.windows import Segment as Segment, Window as Window
 
@@ -69,11 +69,10 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
         "harness.features.label": "ForwardReturn",
     },
     "harness.preprocess": {
-        "harness.samples.preprocess.processors": (
+        "harness.samples.preprocess": (
             "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna TanhProcess DropnaLabel DropCol FilterCol"
-            " RobustZScoreNorm ZScoreNorm MinMaxNorm"
+            " RobustZScoreNorm ZScoreNorm MinMaxNorm Pipeline"
         ),
-        "harness.samples.preprocess.pipeline": "Pipeline",
     },
     "harness.evaluation": {"harness.evaluation.signal": "SignalEvaluation"},
     "harness.portfolio": {"harness.evaluation.portfolio.topk_dropout": "TopkDropout"},
@@ -115,7 +114,7 @@ _EXPORTS: Mapping[str, str] = {
     ),
     "harness.samples.table": "AsOfView SampleTable",
     "harness.samples.windows": "Segment Window",
-    "harness.samples.preprocess.pipeline": "Processor",
+    "harness.samples.preprocess": "Processor",
     "harness.evaluation.predictions": "Predictions",
     "harness.evaluation.metrics": "Metric",
     "harness.evaluation.significance": "bootstrap_interval model_confidence_set paired_difference",

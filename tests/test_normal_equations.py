@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from harness.errors import DataError, LookAheadError
 from harness.execution.threads import one_blas_thread
-from harness.samples.gram import GramBlocks, NormalEquations
-from harness.samples.gram.equations import CHUNK, SPAN
+from harness.samples.gram import CHUNK, SPAN, GramBlocks, NormalEquations
 
 TIMES, WIDTH = 40, 5
 Doubles = npt.NDArray[np.float64]
@@ -98,7 +97,7 @@ class TestBlocks:
         rows = make_rows()
         fresh = blocks_of(rows, step, origin).weighted(*period)
         used = blocks_of(rows, step, origin)
-        used.prepare(0, TIMES)
+        assert used.gram.any()
         used.weighted(3, 31, None)
         assert same_bits(used.weighted(*period), fresh)
 
@@ -150,26 +149,13 @@ class TestBlocks:
         weights[7:14] = 0
         assert np.isfinite(blocks_of((features, label, offsets)).weighted(0, TIMES, weights).gram).all()
 
-    @given(periods())
-    @settings(derandomize=True, deadline=None, max_examples=30)
-    def test_selected_features_give_the_sub_matrix(self, period: tuple[int, int, Doubles | None]) -> None:
-        rows = make_rows()
-        chosen = np.array([3, 0])
-        part = blocks_of(rows).select(chosen).weighted(*period)
-        assert_equal(part, direct((rows[0][:, chosen], *rows[1:]), *period))
-        again = blocks_of(rows).select(np.array([4, 3, 0])).select(np.array([1, 2])).weighted(*period)
-        assert same_bits(again, part)
-        np.testing.assert_array_equal(
-            blocks_of(rows).select(chosen).gram, blocks_of(rows).gram[:, chosen[:, None], chosen]
-        )
-
     def test_closed_blocks_show_nothing_newer(self) -> None:
         features, label, offsets = make_rows()
         closed = blocks_of((features, label, offsets)).until(24)
         assert closed.bounds.tolist() == [0, 7, 14, 21]
         assert len(closed.gram) == len(closed.moment) == 3
         assert_equal(closed.weighted(0, 24, None), direct((features, label, offsets), 0, 24, None))
-        for broken in (closed, closed.until(TIMES), closed.select(np.array([1]))):
+        for broken in (closed, closed.until(TIMES)):
             with pytest.raises(LookAheadError, match="closed"):
                 broken.weighted(0, 25, None)
 
@@ -196,7 +182,7 @@ class TestBlocks:
                 heard.append("end")
 
         blocks = GramBlocks(*make_rows(), step=10, observer=Listener())
-        blocks.prepare(0, TIMES)
+        assert len(blocks.gram) == 4
         blocks.weighted(0, TIMES, None)
         assert heard == ["gram blocks 4", *["block"] * 4, "end"]
 

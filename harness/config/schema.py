@@ -52,7 +52,7 @@ GLOBAL = "# @package _global_"
 
 def processors() -> tuple[type[preprocess.Processor], ...]:
     """Return the processors that a `Pipeline` can be made of, by name."""
-    found = [getattr(preprocess, name) for name in preprocess.__all__]
+    found = [value for name, value in sorted(vars(preprocess).items()) if not name.startswith("_")]
     classes = [cls for cls in found if inspect.isclass(cls) and issubclass(cls, preprocess.Processor)]
     return tuple(cls for cls in classes if not inspect.isabstract(cls))
 

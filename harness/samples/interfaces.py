@@ -193,10 +193,6 @@ class FittedPreprocess(Protocol):
         """Return (m,) float32, the processed label; NaN stays NaN."""
         ...
 
-    def state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the fitted arrays by name, to be saved."""
-        ...
-
 
 class Preprocess(Protocol):
     """How to process features and label."""

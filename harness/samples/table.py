@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +55,7 @@ def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
     if listed:
         seen = np.logical_or.accumulate(present, axis=0)
         present = seen & np.logical_or.accumulate(present[::-1], axis=0)[::-1]
-    mask = present & panel.membership
-    times, codes = np.nonzero(mask)
+    times, codes = np.nonzero(present & panel.membership)
     counts = np.bincount(times, minlength=len(panel.calendar))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return RowIndex(offsets=offsets, codes=codes.astype(np.int32))
@@ -87,7 +86,6 @@ class SampleTable:
     look_ahead: int
 
     def __post_init__(self) -> None:
-        """Check the shapes and freeze the arrays."""
         offsets = self.index.offsets
         if offsets.shape != (len(self.calendar) + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise DataError(
@@ -107,7 +105,6 @@ class SampleTable:
             values.setflags(write=False)
 
     def __len__(self) -> int:
-        """Return n, the number of rows."""
         return int(self.index.offsets[-1])
 
     def as_of(self, decision: int) -> AsOfView:
@@ -121,13 +118,8 @@ class SampleTable:
     def restricted(self, start: int, stop: int) -> SampleTable:
         """Return only the rows of positions [start, stop), without a copy; positions keep their meaning."""
         rows = self.index.rows(start, stop)
-        offsets = np.clip(self.index.offsets, rows.start, rows.stop) - rows.start
-        return replace(
-            self,
-            index=RowIndex(offsets, self.index.codes[rows]),
-            features=self.features[rows],
-            label=self.label[rows],
-        )
+        index = RowIndex(np.clip(self.index.offsets, rows.start, rows.stop) - rows.start, self.index.codes[rows])
+        return replace(self, index=index, features=self.features[rows], label=self.label[rows])
 
     @cached_property
     def labelled(self) -> SampleTable:
@@ -139,12 +131,8 @@ class SampleTable:
         if keep.all():
             return self
         kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)  # (n + 1,)
-        return replace(
-            self,
-            index=RowIndex(kept_before[self.index.offsets], self.index.codes[keep]),
-            features=self.features[keep],
-            label=self.label[keep],
-        )
+        index = RowIndex(kept_before[self.index.offsets], self.index.codes[keep])
+        return replace(self, index=index, features=self.features[keep], label=self.label[keep])
 
 
 @dataclass(frozen=True)
@@ -159,38 +147,34 @@ class Reads:
     feature: int = -1
     label_known: int = -1
 
+    def __or__(self, other: Reads) -> Reads:
+        return Reads(max(self.feature, other.feature), max(self.label_known, other.label_known))
 
+
+@dataclass(frozen=True, eq=False)
 class AsOfView:
     """What is known at one decision time; the only thing that fitting code receives.
 
     Features of times ≤ decision; labels of times s with s + look_ahead ≤ decision. Every array is a read-only slice.
     The view records the newest time it released.
 
-    Args:
-        table: What is viewed.
+    Attributes:
         decision: The calendar position at whose close the decision is made.
-        period: Positions [start, stop) outside which nothing is shown; None shows all that is known.
+        reads: The newest times released so far.
 
     Raises:
-        LookAheadError: When the decision is not on the calendar.
+        LookAheadError: When the decision is not on the calendar, or something is asked for that is not known then.
     """
 
-    def __init__(self, table: SampleTable, decision: int, period: tuple[int, int] | None = None) -> None:
-        if not 0 <= decision < len(table.calendar):
-            raise LookAheadError(
-                "The decision time is not on the calendar.",
-                got=decision,
-                expected=f"a position in 0 … {len(table.calendar) - 1}",
-            )
-        self._table = table
-        self._decision = decision
-        self._period = period
-        self._reads = Reads()
+    _table: SampleTable = field(repr=False)
+    decision: int
+    _period: tuple[int, int] | None = None  # [start, stop) outside which nothing is shown; None shows all that is known
+    reads: Reads = field(default=Reads(), init=False)
 
-    @property
-    def decision(self) -> int:
-        """The calendar position at whose close the decision is made."""
-        return self._decision
+    def __post_init__(self) -> None:
+        if not 0 <= self.decision < len(self.calendar):
+            expected = f"a position in 0 … {len(self.calendar) - 1}"
+            raise LookAheadError("The decision time is not on the calendar.", got=self.decision, expected=expected)
 
     @property
     def calendar(self) -> Calendar:
@@ -210,45 +194,31 @@ class AsOfView:
     @property
     def feature_stop(self) -> int:
         """One past the newest position whose features may be read."""
-        return self._decision + 1 if self._period is None else min(self._decision + 1, self._period[1])
+        return self.decision + 1 if self._period is None else min(self.decision + 1, self._period[1])
 
     @property
     def label_stop(self) -> int:
         """One past the newest position whose label has matured."""
-        matured = max(self._decision - self._table.look_ahead + 1, 0)
-        return matured if self._period is None else min(matured, self._period[1])
-
-    @property
-    def reads(self) -> Reads:
-        """The newest times released so far."""
-        return self._reads
+        return min(max(self.decision - self.look_ahead + 1, 0), self.feature_stop)
 
     def features(self, start: int, stop: int) -> Floats:
-        """Return (m, F) float32, the features of positions [start, stop).
-
-        Raises:
-            LookAheadError: When stop lies beyond the decision time.
-        """
-        self._release_features(start, stop)
+        """Return (m, F) float32, the features of positions [start, stop)."""
+        self._release("features", start, stop)
         return self._table.features[self._table.index.rows(start, stop)]
 
     def label(self, start: int, stop: int) -> Floats:
-        """Return (m,) float32, the labels of positions [start, stop), NaN where there is none.
-
-        Raises:
-            LookAheadError: When one of them has not matured at the decision time.
-        """
-        self._release_labels(start, stop)
+        """Return (m,) float32, the labels of positions [start, stop), NaN where there is none."""
+        self._release("labels", start, stop)
         return self._table.label[self._table.index.rows(start, stop)]
 
     def offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return (stop − start + 1,) row offsets of [start, stop), from 0; same rows as `features` returns."""
-        self._release_features(start, stop)
+        self._release("features", start, stop)
         return self._table.index.local_offsets(start, stop)
 
     def codes(self, start: int, stop: int) -> npt.NDArray[np.int32]:
         """Return (m,) int32 instrument columns of the rows of [start, stop)."""
-        self._release_features(start, stop)
+        self._release("features", start, stop)
         return self._table.index.codes[self._table.index.rows(start, stop)]
 
     def labelled(self, start: int, stop: int) -> AsOfView:
@@ -256,34 +226,17 @@ class AsOfView:
 
         Reads through it are recorded here too, at once: which rows have a label is itself known only once the labels
         have matured, so the view ends where they do.
-
-        Raises:
-            LookAheadError: When one of the labels has not matured at the decision time.
         """
         self.release(start, stop)
-        return AsOfView(self._table.labelled, self._decision, (start, stop))
+        return AsOfView(self._table.labelled, self.decision, (start, stop))
 
     def release(self, start: int, stop: int) -> None:
-        """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand.
+        """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand."""
+        self._release("features", start, stop)
+        self._release("labels", start, stop)
 
-        Raises:
-            LookAheadError: When one of the labels has not matured at the decision time.
-        """
-        self._release_features(start, stop)
-        self._release_labels(start, stop)
-
-    def _release_features(self, start: int, stop: int) -> None:
-        self._check(start, stop, self.feature_stop, "features")
-        if stop > start:
-            self._reads = replace(self._reads, feature=max(self._reads.feature, stop - 1))
-
-    def _release_labels(self, start: int, stop: int) -> None:
-        self._check(start, stop, self.label_stop, "labels")
-        if stop > start:
-            known = stop - 1 + self._table.look_ahead
-            self._reads = replace(self._reads, label_known=max(self._reads.label_known, known))
-
-    def _check(self, start: int, stop: int, limit: int, what: str) -> None:
+    def _release(self, what: Literal["features", "labels"], start: int, stop: int) -> None:
+        limit = self.label_stop if what == "labels" else self.feature_stop
         if not 0 <= start <= stop:
             raise LookAheadError(f"Not a period of {what}.", got=f"[{start}, {stop})", expected="0 ≤ start ≤ stop")
         if self._period is not None and not self._period[0] <= start <= stop <= self._period[1]:
@@ -293,15 +246,18 @@ class AsOfView:
                 expected=f"positions within [{self._period[0]}, {self._period[1]})",
             )
         if stop > limit:
-            calendar = self._table.calendar
-            newest = calendar.format(min(stop - 1, len(calendar) - 1))
-            allowed = calendar.format(limit - 1) if limit > 0 else "none yet"
+            newest = self.calendar.format(min(stop - 1, len(self.calendar) - 1))
+            allowed = self.calendar.format(limit - 1) if limit > 0 else "none yet"
             raise LookAheadError(
-                f"These {what} are not known at the decision time {calendar.format(self._decision)}.",
+                f"These {what} are not known at the decision time {self.calendar.format(self.decision)}.",
                 got=f"{what} up to {newest} (position {stop - 1})",
                 expected=f"{what} up to {allowed} (position {limit - 1})",
-                hint=f"a label matures {self._table.look_ahead} positions after its time" if what == "labels" else None,
+                hint=f"a label matures {self.look_ahead} positions after its time" if what == "labels" else None,
             )
+        if stop > start:
+            is_label = what == "labels"
+            released = Reads(label_known=stop - 1 + self.look_ahead) if is_label else Reads(feature=stop - 1)
+            object.__setattr__(self, "reads", self.reads | released)
 
 
 Mark = tuple[int, int]
@@ -362,6 +318,5 @@ class ViewLog:
         seen += [(artefact.decision, artefact.reads) for artefact in self._told[told:]]
         newest: dict[int, Reads] = {}
         for decision, reads in seen:
-            before = newest.get(decision, Reads())
-            newest[decision] = Reads(max(before.feature, reads.feature), max(before.label_known, reads.label_known))
+            newest[decision] = newest.get(decision, Reads()) | reads
         return tuple(Artefact(name, decision, reads) for decision, reads in sorted(newest.items()))

@@ -24,16 +24,11 @@ class Segment:
     stop: int
 
     def __post_init__(self) -> None:
-        """Refuse empty or negative periods."""
         if not 0 <= self.start < self.stop:
-            raise ConfigError(
-                "A segment must hold at least one time.",
-                got=f"positions [{self.start}, {self.stop})",
-                expected="0 ≤ start < stop",
-            )
+            got = f"positions [{self.start}, {self.stop})"
+            raise ConfigError("A segment must hold at least one time.", got=got, expected="0 ≤ start < stop")
 
     def __len__(self) -> int:
-        """Return the number of times."""
         return self.stop - self.start
 
     @property
@@ -102,16 +97,11 @@ class Schedule:
     include_valid: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a schedule that cannot be walked."""
         if self.step < 1:
             raise ConfigError("The step must be positive.", where="windows.step", got=self.step, expected="≥ 1")
         if self.embargo < 0:
-            raise ConfigError(
-                "An embargo shorter than the purge would leak.",
-                where="windows.embargo",
-                got=self.embargo,
-                expected="≥ 0",
-            )
+            what, where = "An embargo shorter than the purge would leak.", "windows.embargo"
+            raise ConfigError(what, where=where, got=self.embargo, expected="≥ 0")
         ordered = [s for s in (self.train, self.valid, self.test) if s is not None]
         for earlier, later in itertools.pairwise(ordered):
             if later.start < earlier.stop:

@@ -297,9 +297,6 @@ class Applied:
     def label(self, label: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self.inner.label(label, offsets)
 
-    def state(self) -> dict[str, npt.NDArray[np.generic]]:
-        return self.inner.state()
-
 
 PROCESSING = (
     "fitted at the last decision",

@@ -12,10 +12,12 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from harness.samples.preprocess.pipeline import Doubles, Floats
 from harness.store.compiled import compiled
 
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 _GROUP = 16  # columns gathered at a time: one cache line of float32
 _CHUNK = 1 << 14  # rows converted to float64 at a time
 

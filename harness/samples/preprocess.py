@@ -1,0 +1,506 @@
+"""Processors of features and label: fitted on an as-of view, once or in every window, applied anywhere.
+
+Statistics are float64, missing values are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Gt, Le
+
+from harness.errors import ConfigError, DataError, closest
+from harness.errors.limits import check_limits
+from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median
+from harness.samples.interfaces import FittedPreprocess
+from harness.samples.table import AsOfView, SampleTable
+from harness.samples.windows import Segment
+from harness.store.compiled import compiled
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Offsets = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+State = Mapping[str, Doubles]
+
+_CHUNK = 1024  # rows that pass through the whole chain at a time, so that they stay in the cache
+_LABEL = ("label",)
+_RANK_SCALE = 3.46  # brings a uniform distribution on (−½, ½) to about unit deviation: √12
+_MAD_TO_DEVIATION = np.float32(1.4826)  # of a normal distribution
+_SMALLEST_MAD = np.float32(1e-12)
+
+
+class Processor(ABC):
+    """One step that turns columns into columns; m rows of consecutive times, F columns.
+
+    Each row may depend on the rows of its own time and on the fitted state only, so that a step fitted on the past can
+    be applied anywhere. The label is processed as one column.
+
+    Attributes:
+        learns: `fit` looks at the data. If not, nothing is read to fit it.
+        for_features, for_label: Where it may stand.
+        keeps_unit: Values stay in their unit, so that a forecast of a processed label can be subtracted from the raw
+            one.
+    """
+
+    learns: ClassVar[bool] = False
+    for_features: ClassVar[bool] = True
+    for_label: ClassVar[bool] = True
+    keeps_unit: ClassVar[bool] = False
+
+    def fit(self, values: Floats, names: tuple[str, ...]) -> State:
+        """Return what is learned from (m, F) values, as small arrays by name; only called when it `learns`."""
+        return {}
+
+    def columns(self, names: tuple[str, ...]) -> Offsets | None:
+        """Return the positions of the columns to keep, in order, or None for all."""
+        return None
+
+    @abstractmethod
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        """Change (m, F) values in place; rows ``offsets[t] … offsets[t + 1]`` share a time."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A chain of processors for the features and one for the label.
+
+    Attributes:
+        features, label: The processors, first to last.
+        refit: ``once``: fitted before the first test only, as in qlib, so that every window shares one processed table.
+            ``per_window``: fitted again in every window, on its own learning period.
+    """
+
+    features: tuple[Processor, ...]
+    label: tuple[Processor, ...]
+    refit: Literal["once", "per_window"]
+
+    def __post_init__(self) -> None:
+        for key, chain in (("features", self.features), ("label", self.label)):
+            for at, processor in enumerate(chain):
+                name, where = type(processor).__name__, f"{key}[{at}]"
+                if not isinstance(processor, Processor):
+                    raise ConfigError("This is not a processor.", where=where, got=name)
+                if not (processor.for_label if key == "label" else processor.for_features):
+                    raise ConfigError(f"{name} cannot process the {key}.", where=where)
+
+    @property
+    def keeps_label_unit(self) -> bool:
+        """Whether the processed label is in the unit of the raw one, so that errors of a forecast mean something."""
+        return all(processor.keeps_unit for processor in self.label)
+
+    def fit(self, view: AsOfView, segment: Segment) -> FittedPipeline:
+        """Fit every processor on what those before it make of the rows of `segment`.
+
+        Features are read only when a processor learns from them, labels likewise.
+
+        Raises:
+            LookAheadError: When the segment is not known at the view's decision time.
+            DataError: When a processor cannot be fitted on these rows.
+        """
+        period = segment.start, segment.stop
+        features: tuple[State, ...] = tuple({} for _ in self.features)
+        label: tuple[State, ...] = tuple({} for _ in self.label)
+        if any(p.learns for p in self.features):
+            features = _fit(self.features, view.features(*period), view.offsets(*period), view.feature_names)
+        if any(p.learns for p in self.label):
+            label = _fit(self.label, view.label(*period)[:, None], view.offsets(*period), _LABEL)
+        return FittedPipeline(self, view.feature_names, features, label)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPipeline:
+    """A pipeline with what it has learned.
+
+    Attributes:
+        pipeline: The processors.
+        input_names: Names of the raw features, F of them.
+        feature_states, label_state: What each processor has learned.
+    """
+
+    pipeline: Pipeline
+    input_names: tuple[str, ...]
+    feature_states: tuple[State, ...]
+    label_states: tuple[State, ...]
+
+    @functools.cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the F' processed features."""
+        return _columns(self.pipeline.features, self.input_names)[1]
+
+    def features(self, features: Floats, offsets: Offsets) -> Floats:
+        if features.shape[1] != len(self.input_names):
+            raise DataError(
+                "The processors were fitted on other features.", got=features.shape[1], expected=len(self.input_names)
+            )
+        if not self.pipeline.features:
+            return features
+        return _run(self.pipeline.features, self.feature_states, features, offsets, self.input_names)
+
+    def label(self, label: Floats, offsets: Offsets) -> Floats:
+        if not self.pipeline.label:
+            return label
+        processed = _run(self.pipeline.label, self.label_states, label[:, None], offsets, _LABEL)[:, 0]
+        processed[np.isnan(label)] = np.nan
+        return processed
+
+
+def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
+    """Return the table with processed features and label.
+
+    Leak-free although it covers every time: a row depends on the rows of its own time and on the fitted state only.
+    """
+    offsets = table.index.offsets
+    features = fitted.features(table.features, offsets)
+    return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
+
+
+def _fit(chain: tuple[Processor, ...], rows: Floats, offsets: Offsets, names: tuple[str, ...]) -> tuple[State, ...]:
+    states: list[State] = []
+    last = max(at for at, processor in enumerate(chain) if processor.learns)
+    for at, processor in enumerate(chain):
+        states.append(processor.fit(rows, names) if processor.learns else {})
+        if at < last:
+            rows = _run((processor,), (states[-1],), rows, offsets, names)
+        names = _columns((processor,), names)[1]
+    return tuple(states)
+
+
+def _run(
+    chain: tuple[Processor, ...], states: tuple[State, ...], rows: Floats, offsets: Offsets, names: tuple[str, ...]
+) -> Floats:
+    """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
+    kept, names = _columns(chain, names)
+    out = np.empty((rows.shape[0], len(names)), dtype=np.float32)
+
+    def task(times: tuple[int, int]) -> None:
+        chunk_offsets = offsets[times[0] : times[1] + 1]
+        period = slice(int(chunk_offsets[0]), int(chunk_offsets[-1]))
+        values = np.array(rows[period], order="C")
+        for processor, state, columns in zip(chain, states, kept, strict=True):
+            if columns is not None:
+                values = np.take(values, columns, axis=1)
+            processor.transform(values, chunk_offsets - chunk_offsets[0], state)
+        out[period] = values
+
+    starts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _CHUNK), side="right") - 1
+    borders = np.unique(np.append(starts, offsets.size - 1)).tolist()  # runs of about `_CHUNK` rows, at least one time
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for _ in pool.map(task, itertools.pairwise(borders)):
+            pass
+    return out
+
+
+def _columns(chain: tuple[Processor, ...], names: tuple[str, ...]) -> tuple[list[Offsets | None], tuple[str, ...]]:
+    """Return which columns each processor keeps, None for all, and the names of those that the last one leaves."""
+    kept = []
+    for processor in chain:
+        columns = processor.columns(names)
+        kept.append(columns)
+        names = names if columns is None else tuple(names[at] for at in columns)
+    return kept, names
+
+
+@dataclass(frozen=True)
+class CSRankNorm(Processor):
+    """(r − 0.5) · 3.46, with r the rank across instruments as a share of their number (qlib: CSRankNorm).
+
+    Equal values share the mean of their ranks; missing values are not ranked and stay missing.
+    """
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        _rank_norm(values, offsets, _RANK_SCALE)
+
+
+@dataclass(frozen=True)
+class CSZScoreNorm(Processor):
+    """Normalise across instruments (qlib: CSZScoreNorm).
+
+    Attributes:
+        method: ``zscore``: (x − mean) / standard deviation (of a sample). ``robust``: (x − median) / MAD / 1.4826,
+            clipped at ±3. Where that divisor is 0 the result is missing.
+    """
+
+    method: Literal["zscore", "robust"] = "zscore"
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        times = _Times(offsets)
+        if self.method == "zscore":
+            present = times.sums(~np.isnan(values))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                centred = values - times.spread(times.sums(values) / present)  # (m, F) float64
+                deviation = np.sqrt(times.sums(centred**2) / (present - 1))
+                deviation[times.constant(values)] = np.nan
+                values[:] = centred / times.spread(deviation)
+            return
+        for rows in times.slices():
+            for column in values[rows].T:
+                _robust_zscore(column)
+
+
+@dataclass(frozen=True)
+class CSZFillna(Processor):
+    """Replace missing features by the mean across instruments; missing where nobody has a value (qlib: CSZFillna)."""
+
+    for_label = False
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        _replace_by_mean(values, offsets, np.isnan(values))
+
+
+@dataclass(frozen=True)
+class ProcessInf(Processor):
+    """Replace infinite values by the mean of the finite ones across instruments (qlib: ProcessInf)."""
+
+    keeps_unit: ClassVar[bool] = True
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        _replace_by_mean(values, offsets, np.isinf(values))
+
+
+class _Times:
+    """Sums over the rows of each time that has rows, and back."""
+
+    def __init__(self, offsets: Offsets) -> None:
+        counts = np.diff(offsets)
+        self._starts, self._counts = offsets[:-1][counts > 0], counts[counts > 0]
+
+    def sums(self, values: npt.NDArray[Any]) -> Doubles:
+        """Return (times, F) float64 sums, missing values left out."""
+        present = np.where(np.isnan(values), 0.0, values) if values.dtype != bool else values
+        return np.add.reduceat(present.astype(np.float64, copy=False), self._starts, axis=0)
+
+    def constant(self, values: Floats) -> Booleans:
+        """Return (times, F) bool: all values that are not missing are equal."""
+        least, most = (reduce.reduceat(values, self._starts, axis=0) for reduce in (np.fmin, np.fmax))
+        return np.equal(least, most)
+
+    def spread(self, per_time: Doubles) -> Doubles:
+        """Return (m, F): the value of its time for every row."""
+        return np.repeat(per_time, self._counts, axis=0)
+
+    def slices(self) -> list[slice]:
+        return [slice(int(a), int(a + n)) for a, n in zip(self._starts, self._counts, strict=True)]
+
+
+def _replace_by_mean(values: Floats, offsets: Offsets, where: Booleans) -> None:
+    if not where.any():
+        return
+    times = _Times(offsets)
+    finite = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = times.sums(np.where(finite, values, np.float32(np.nan))) / times.sums(finite)
+    np.copyto(values, times.spread(mean).astype(np.float32), where=where)
+
+
+def _robust_zscore(column: Floats) -> None:
+    column -= np.float32(median(column))
+    spread = np.float32(median(np.abs(column)) * 1.4826)
+    if spread > 0:
+        column /= spread
+        np.clip(column, np.float32(-3.0), np.float32(3.0), out=column)
+    else:
+        column[:] = np.nan
+
+
+@compiled()
+def _rank_norm(values: Floats, offsets: Offsets, scale: float) -> None:
+    for t in range(offsets.size - 1):
+        start, stop = offsets[t], offsets[t + 1]
+        for j in range(values.shape[1]):
+            rows = start + np.flatnonzero(~np.isnan(values[start:stop, j]))
+            column = np.empty(rows.size, dtype=np.float32)
+            for i in range(rows.size):
+                column[i] = values[rows[i], j]
+            order = np.argsort(column)
+            first = 0
+            while first < rows.size:
+                last = first
+                while last + 1 < rows.size and column[order[last + 1]] == column[order[first]]:
+                    last += 1
+                share = (first + last + 2) / 2.0 / rows.size  # the mean of ranks first + 1 … last + 1
+                for i in range(first, last + 1):
+                    values[rows[order[i]], j] = (share - 0.5) * scale
+                first = last + 1
+
+
+@dataclass(frozen=True)
+class Fillna(Processor):
+    """Replace missing features by a number (qlib: Fillna). A missing label is never made up.
+
+    Attributes:
+        fill_value: The number.
+    """
+
+    fill_value: Annotated[float, Ge(-1e30), Le(1e30)] = 0.0
+    for_label: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_limits(self, "preprocess")
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        np.copyto(values, np.float32(self.fill_value), where=np.isnan(values))
+
+
+@dataclass(frozen=True)
+class TanhProcess(Processor):
+    """tanh(x − 1), for features that are ratios around 1 (qlib: TanhProcess)."""
+
+    for_label: ClassVar[bool] = False
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        values -= np.float32(1.0)
+        np.tanh(values, out=values)
+
+
+@dataclass(frozen=True)
+class DropnaLabel(Processor):
+    """Say that rows without a label are not learned from (qlib: DropnaLabel).
+
+    It changes nothing: here a learning period never holds such rows, whatever is configured, and a prediction is made
+    for every row. It exists so that a chain of processors can be written as in qlib.
+    """
+
+    for_features: ClassVar[bool] = False
+    keeps_unit: ClassVar[bool] = True
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Choice(Processor):
+    names: tuple[str, ...]
+    for_label: ClassVar[bool] = False
+
+    def _positions(self, names: tuple[str, ...]) -> Offsets:
+        for name in self.names:
+            if name not in names:
+                hint = closest(name, names)
+                raise ConfigError(f"There is no feature `{name}`.", where="preprocess", got=name, hint=hint)
+        return np.array([names.index(name) for name in self.names], dtype=np.int64)
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class DropCol(_Choice):
+    """Leave out some features (qlib: DropCol).
+
+    Attributes:
+        names: The features to leave out; an unknown name is an error, and so is to leave out all.
+    """
+
+    def columns(self, names: tuple[str, ...]) -> Offsets:
+        kept = np.setdiff1d(np.arange(len(names)), self._positions(names))
+        if not kept.size:
+            raise ConfigError("No feature would remain.", where="DropCol.names", got=", ".join(self.names))
+        return kept
+
+
+@dataclass(frozen=True)
+class FilterCol(_Choice):
+    """Keep only some features, in the table's order (qlib: FilterCol).
+
+    Attributes:
+        names: The features to keep; an unknown name is an error.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ConfigError("No feature would remain.", where="names", got="[]", expected="at least one feature")
+
+    def columns(self, names: tuple[str, ...]) -> Offsets:
+        return np.unique(self._positions(names))
+
+
+@dataclass(frozen=True)
+class RobustZScoreNorm(Processor):
+    """(x − median) / (1.4826 · (MAD + 1e-12)), then clipped; missing stays missing (qlib: RobustZScoreNorm).
+
+    Attributes:
+        clip: Values beyond ±clip are set to it; null leaves them.
+    """
+
+    clip: Annotated[float, Gt(0), Le(1e30)] | None = 3.0
+    learns: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_limits(self, "preprocess")
+
+    def fit(self, values: Floats, names: tuple[str, ...]) -> State:
+        """Return `centre`, the median, and `spread`, the MAD, (F,) float64; NaN for a column without any value."""
+        centre, spread = column_medians(values)
+        _require_finite(centre + spread, names)
+        return {"centre": centre, "spread": spread}
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        """Normalise in float32, step by step as qlib does.
+
+        Another rounding of the scale would move the coefficients of linearly dependent features, which are hardly
+        determined, by a hundred times more than everything else.
+        """
+        scale = (state["spread"].astype(np.float32) + _SMALLEST_MAD) * _MAD_TO_DEVIATION
+        _standardise(values, state["centre"], scale)
+        if self.clip is not None:
+            np.clip(values, np.float32(-self.clip), np.float32(self.clip), out=values)
+
+
+class _Scaling(Processor):
+    learns: ClassVar[bool] = True
+
+    @abstractmethod
+    def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
+        """Return centre and scale of each column."""
+
+    def fit(self, values: Floats, names: tuple[str, ...]) -> State:
+        """Return `centre` and `scale`, (F,) float64; NaN for a column without any value, 0 and 1 for a constant one."""
+        least, most = column_extremes(values)
+        _require_finite(np.abs(least) + np.abs(most), names)
+        centre, scale = self._scale(values, least, most)
+        constant = least == most
+        return {"centre": np.where(constant, 0.0, centre), "scale": np.where(constant, 1.0, scale)}
+
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        _standardise(values, state["centre"], state["scale"])
+
+
+@dataclass(frozen=True)
+class ZScoreNorm(_Scaling):
+    """(x − mean) / standard deviation (of the population); a constant column is left as it is (qlib: ZScoreNorm)."""
+
+    def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
+        return column_moments(values)
+
+
+@dataclass(frozen=True)
+class MinMaxNorm(_Scaling):
+    """(x − min) / (max − min); a constant column is left as it is (qlib: MinMaxNorm)."""
+
+    def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
+        return least, most - least
+
+
+def _standardise(values: Floats, centre: Doubles, scale: Doubles | Floats) -> None:
+    values -= centre.astype(np.float32)
+    with np.errstate(over="ignore"):  # far beyond the range of a column that hardly varies: infinite, or clipped
+        values /= scale.astype(np.float32)
+
+
+def _require_finite(statistic: Doubles, names: tuple[str, ...]) -> None:
+    infinite = [name for name, value in zip(names, statistic, strict=True) if np.isinf(value)]
+    if infinite:
+        raise DataError(
+            f"{len(infinite)} column(s) hold infinite values, which leave nothing to normalise by.",
+            where="preprocess",
+            got=", ".join(infinite[:8]) + (" …" if len(infinite) > 8 else ""),
+            hint="put ProcessInf before this processor",
+        )
