@@ -39,7 +39,7 @@ from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store.records import describe
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "preprocess"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "preprocess"
 TIMES, WIDTH, LOOK_AHEAD = 30, 4, 3
 FIT = Segment(2, 18)
 NAMES = ("KMID", "ROC5", "MA20", "VSTD60")
