@@ -14,33 +14,12 @@ from typing import ClassVar
 
 from harness.errors.redaction import redacted
 
-__all__ = [
-    "ArtifactError",
-    "ConfigError",
-    "DataError",
-    "ExperimentError",
-    "HarnessError",
-    "LookAheadError",
-    "RefusedError",
-    "SnapshotError",
-    "UnknownKeyError",
-    "UnsupportedWeightsError",
-    "closest",
-    "no_exit",
-    "refused_by_the_system",
-    "removed_current_folder",
-    "shortened",
-]
-
 _LONGEST_LINE = 2_000
 _LONGEST_NAME = 200  # a comparison takes the square of the length
 _MOST_LINES = 60
 # What a user can mend. A file that is not found is not among it: whoever reads one says so in words of its own.
 _REFUSALS = frozenset(
-    {
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
-    }
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 )
 # NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
 _FULL_DISK = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
@@ -65,31 +44,16 @@ class HarnessError(Exception):
     next_step: ClassVar[str | None] = None
 
     def __init__(
-        self,
-        what: str,
-        *,
-        where: object = None,
-        got: object = None,
-        expected: object = None,
-        hint: str | None = None,
+        self, what: str, *, where: object = None, got: object = None, expected: object = None, hint: str | None = None
     ) -> None:
-        self.what = what
-        self.where = where
-        self.got = got
-        self.expected = expected
-        self.hint = hint
         super().__init__(what)
+        self.what, self.where, self.got, self.expected, self.hint = what, where, got, expected, hint
 
     def __str__(self) -> str:
         """Return the message; values that are too long to be read are shortened, the attributes keep them whole."""
-        lines = [self.what]
-        for name, value in (("where", self.where), ("got", self.got), ("expected", self.expected)):
-            if value is not None:
-                lines.append(f"  {name + ':':<10}{value}")
-        hint = self.hint or self.next_step
-        if hint is not None:
-            lines.append(f"  {'hint:':<10}{hint}")
-        return shortened(redacted("\n".join(lines)))
+        parts = {"where": self.where, "got": self.got, "expected": self.expected, "hint": self.hint or self.next_step}
+        lines = [f"  {name + ':':<10}{value}" for name, value in parts.items() if value is not None]
+        return shortened(redacted("\n".join([self.what, *lines])))
 
 
 class ConfigError(HarnessError):
@@ -160,14 +124,13 @@ def shortened(text: str) -> str:
     if len(lines) > _MOST_LINES:
         hidden = len(lines) - _MOST_LINES
         lines = [*lines[: _MOST_LINES - 10], f"    … ({hidden} more lines) …", *lines[-10:]]
-    return "\n".join(map(_shortened_line, lines))
-
-
-def _shortened_line(line: str) -> str:
-    if len(line) <= _LONGEST_LINE:
-        return line
     kept = _LONGEST_LINE // 2 - 50
-    return f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
+    return "\n".join(
+        line
+        if len(line) <= _LONGEST_LINE
+        else f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
+        for line in lines
+    )
 
 
 @contextmanager
@@ -183,13 +146,18 @@ def no_exit() -> Iterator[None]:
         raise RuntimeError(f"code that was called asked Python to exit: {type(error).__name__}({error})") from error
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Return whether no space, or none for this user or file, is left."""
+    is_unnumbered = error.errno is None and any(words in str(error) for words in _FULL_DISK)
+    return is_unnumbered or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def refused_by_the_system(error: OSError) -> HarnessError | None:
     """Return the operating system's refusal as a message: a place that cannot be written is no bug. None for others."""
     removed = removed_current_folder() if isinstance(error, FileNotFoundError) else None
     if removed is not None:
         return removed
-    full = error.errno is None and any(words in str(error) for words in _FULL_DISK)
-    if error.errno not in _REFUSALS and not full:
+    if error.errno not in _REFUSALS and not is_full_disk(error):
         return None
     return HarnessError(
         "The system refuses a file or a folder.",

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from harness.errors import ArtifactError, HarnessError, removed_current_folder
+from harness.errors import ArtifactError, HarnessError, is_full_disk, removed_current_folder
 from harness.errors.redaction import redacted
 from harness.store.code_digest import check_code_unchanged
 from harness.store.codec import plain
@@ -33,10 +33,6 @@ MANIFEST = "manifest.json"
 SCRATCH = ".making-"
 _SEAL = "seal"
 LOCK = ".lock-"
-# What only the disk can be blamed for; a file that somebody's model does not find is not the store's fault.
-_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-# NumPy and Arrow raise an OSError without a number when the disk is full, and say this instead.
-_DISK_WORDS = ("requested and", f"[Errno {errno.ENOSPC}]", "No space left")
 _DIGEST_LENGTH = 32
 _LONGEST_MANIFEST = 256 * 1024**2  # bytes
 Stamp = tuple[tuple[str, str, int, int], ...]
@@ -50,10 +46,10 @@ def remove_folder(folder: Path) -> None:
     """
     gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
     folder.rename(gone)
-    if gone.is_symlink() or not gone.is_dir():
-        gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
-    else:
+    if gone.is_dir() and not gone.is_symlink():
         shutil.rmtree(gone, ignore_errors=True)
+    else:
+        gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -147,7 +143,7 @@ class ArtifactStore:
         if self._verified.get(folder) == _stamp(folder):
             return True
         if is_intact(folder):
-            self._remember(folder)
+            self._verified[folder] = _stamp(folder)
             return True
         self._verified.pop(folder, None)
         try:
@@ -171,34 +167,29 @@ class ArtifactStore:
         if found is not None:
             return found
         final = self.path(key)
-        with self._writing():
-            final.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock(final), ExitStack() as cleaning:
+        with ExitStack() as held:
+            with self._writing():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_maker(final.with_name(f"{LOCK}{final.name}")))
             found = self.find(key)
             if found is not None:
                 return found
             with self._writing():
                 scratch = scratch_folder(final.parent, SCRATCH)
-            cleaning.callback(shutil.rmtree, scratch, ignore_errors=True)
+            held.callback(shutil.rmtree, scratch, ignore_errors=True)
             try:
                 make(scratch)
             except OSError as error:
-                if _is_disk_trouble(error):
+                # A file that somebody's model does not find is not the store's fault.
+                if is_full_disk(error) or error.errno in (errno.EROFS, errno.EIO):
                     raise self._unwritable(error) from error
                 raise
             check_code_unchanged()
             with self._writing():
                 _seal(scratch, key)
                 _publish(scratch, final)
-            self._remember(final)
+            self._verified[final] = _stamp(final)
         return final
-
-    @contextmanager
-    def _lock(self, final: Path) -> Iterator[None]:
-        with ExitStack() as held:
-            with self._writing():
-                held.enter_context(only_maker(final.with_name(f"{LOCK}{final.name}")))
-            yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -216,26 +207,19 @@ class ArtifactStore:
             hint="choose another folder with output.store=… or free some space with `bench cache gc`",
         )
 
-    def _remember(self, folder: Path) -> None:
-        self._verified[folder] = _stamp(folder)
-
 
 def _seal(folder: Path, key: Key) -> None:
     files = {str(p.relative_to(folder)): fingerprint_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
     text = canonical_json({**manifest, _SEAL: _seal_of(manifest)}, indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    for path in (*(folder / name for name in files), folder / MANIFEST, *_folders_of(folder)):
+    for path in (*filter(Path.exists, folder.rglob("*")), folder):
         flush(path)
 
 
 def _seal_of(manifest: Mapping[str, Any]) -> str:
     """Return the hex SHA-256 of a manifest: its parts, without their secrets, need not give the digest again."""
     return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
-
-
-def _folders_of(folder: Path) -> tuple[Path, ...]:
-    return (*(path for path in folder.rglob("*") if path.is_dir()), folder)
 
 
 def _publish(scratch: Path, final: Path) -> None:
@@ -255,21 +239,16 @@ def is_intact(folder: Path) -> bool:
     match its checksum. Anything else, whatever has become of the manifest, is damage.
     """
     try:
-        manifest = dict(_read_manifest(folder / MANIFEST))
+        found = (folder / MANIFEST).lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_MANIFEST:
+            return False
+        manifest = dict(json.loads((folder / MANIFEST).read_bytes().decode("utf-8")))
         place = (folder.parent.name, folder.name)
         if manifest.pop(_SEAL) != _seal_of(manifest) or (manifest["stage"], manifest["digest"]) != place:
             return False
         return all(_is_file(folder, name, digest) for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
         return False  # no mapping, other types, no JSON, no text, nested too deep, gone
-
-
-def _read_manifest(path: Path) -> Mapping[str, Any]:
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_MANIFEST:
-        raise ValueError(f"{path} is no manifest")
-    manifest: Mapping[str, Any] = json.loads(path.read_bytes().decode("utf-8"))
-    return manifest
 
 
 def _is_file(folder: Path, name: str, digest: str) -> bool:
@@ -286,12 +265,6 @@ def _stamp(folder: Path) -> Stamp:
             found = os.lstat(os.path.join(parent, name))
             files.append((parent, name, found.st_mtime_ns, found.st_size))
     return tuple(sorted(files))
-
-
-def _is_disk_trouble(error: OSError) -> bool:
-    if error.errno is None:
-        return any(words in str(error) for words in _DISK_WORDS)
-    return error.errno in _DISK_TROUBLE
 
 
 Value = TypeVar("Value")

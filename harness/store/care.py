@@ -58,19 +58,19 @@ def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, .
     Raises:
         ArtifactError: When a stage is asked for that the store does not know.
     """
-    known = sorted(p.name for p in root.iterdir() if _is_stage(p)) if root.is_dir() else []
+    known = [folder.name for folder in _stages(root)]
     for stage in stages or ():
         if stage not in known:
-            raise ArtifactError(
-                "The store has no such stage.", where=str(root), got=stage, expected=", ".join(known) or "nothing yet"
-            )
+            expected = ", ".join(known) or "nothing yet"
+            raise ArtifactError("The store has no such stage.", where=str(root), got=stage, expected=expected)
     found = []
     for stage in known if stages is None else sorted(stages):
         for folder in sorted((root / stage).iterdir()):
             if not folder.name.startswith(".") and folder.is_dir():
                 manifest = folder / MANIFEST
                 made = (manifest if manifest.is_file() else folder).stat().st_mtime
-                found.append(Entry(stage, folder.name, folder, _size(folder), made))
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                found.append(Entry(stage, folder.name, folder, size, made))
     return tuple(found)
 
 
@@ -78,7 +78,7 @@ def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSumm
     """Return one line per stage, the largest first."""
     now = time.time() if now is None else now
     lines = []
-    for stage in sorted({entry.stage for entry in found}):
+    for stage in {entry.stage for entry in found}:
         own = [entry for entry in found if entry.stage == stage]
         ages = [entry.age(now) for entry in own]
         lines.append(StageSummary(stage, len(own), sum(e.size for e in own), max(ages), min(ages)))
@@ -87,8 +87,7 @@ def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSumm
 
 def damaged(found: Sequence[Entry]) -> Iterator[tuple[Entry, bool]]:
     """Yield every result, and whether it is damaged: see `harness.store.artifacts.is_intact`."""
-    for entry in found:
-        yield entry, not is_intact(entry.folder)
+    return ((entry, not is_intact(entry.folder)) for entry in found)
 
 
 def chosen(
@@ -110,21 +109,17 @@ def chosen(
     """
     now = time.time() if now is None else now
     wanted = None if keys is None else {(key.stage, key.digest) for key in keys}
-    left = [
-        entry
-        for entry in found
-        if (older_than is None or entry.age(now) > older_than)
-        and (wanted is None or (entry.stage, entry.digest) in wanted)
-    ]
-    left.sort(key=lambda entry: (entry.made, entry.stage, entry.digest))
-    if keep_bytes is None:
-        return tuple(left)
-    over, going = sum(entry.size for entry in found) - keep_bytes, []
-    for entry in left:
-        if over <= 0:
-            break
+    over = None if keep_bytes is None else sum(entry.size for entry in found) - keep_bytes
+    going = []
+    for entry in sorted(found, key=lambda entry: (entry.made, entry.stage, entry.digest)):
+        is_young = older_than is not None and entry.age(now) <= older_than
+        if is_young or (wanted is not None and (entry.stage, entry.digest) not in wanted):
+            continue
+        if over is not None:
+            if over <= 0:
+                break
+            over -= entry.size
         going.append(entry)
-        over -= entry.size
     return tuple(going)
 
 
@@ -133,11 +128,10 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
     now = time.time() if now is None else now
     if not root.is_dir():
         return ()
-    hidden = [p for stage in root.iterdir() if _is_stage(stage) for p in stage.iterdir()]
-    hidden = [p for p in hidden if p.name.startswith((SCRATCH, LOCK))] + list(root.glob(".audit-*"))
+    hidden = [path for stage in _stages(root) for path in stage.iterdir() if path.name.startswith((SCRATCH, LOCK))]
     since = living_since(root)
     limit = now - _ABANDONED * _DAY if since is None else min(since, now - _ABANDONED * _DAY)
-    old = [p for p in hidden if p.stat().st_mtime < limit]
+    old = [path for path in (*hidden, *root.glob(".audit-*")) if path.stat().st_mtime < limit]
     return tuple(sorted([*old, *dead_leases(root)]))
 
 
@@ -167,10 +161,7 @@ def remove(paths: Sequence[Path]) -> None:
     """
     for path in paths:
         try:
-            if path.is_dir():
-                remove_folder(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove_folder(path)
         except FileNotFoundError:
             continue  # somebody else removed it
         except OSError as error:
@@ -197,9 +188,6 @@ def check_unused(root: Path) -> None:
         )
 
 
-def _is_stage(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def _size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+def _stages(root: Path) -> list[Path]:
+    folders = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in folders if path.is_dir() and not path.name.startswith("."))

@@ -15,13 +15,14 @@ import socket
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 LEASE = ".lease-"
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 _LONGEST = 86_400.0  # seconds for which a lease counts that cannot be locked
+_OFTEN = 0.02  # seconds between two looks at a lock that somebody else holds
 
 
 class Lease:
@@ -32,7 +33,7 @@ class Lease:
     """
 
     def __init__(self, root: Path) -> None:
-        self._told: set[str] = set()
+        self._written: set[str] = set()
         path = root / f"{_own_prefix()}{time.time_ns()}-{secrets.token_hex(4)}"
         try:
             self._handle: int | None = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
@@ -49,13 +50,16 @@ class Lease:
     def tell(self, stage: str, digest: str) -> None:
         """Write down that a result is used."""
         name = f"{stage}/{digest}"
-        if self._handle is None or name in self._told:
-            return
-        self._told.add(name)
-        try:
-            os.write(self._handle, f"{name}\n".encode())
-        except OSError:
-            return  # a full disk: the run itself will say so
+        if self._handle is not None and name not in self._written:
+            self._written.add(name)
+            with suppress(OSError):  # a full disk: the run itself will say so
+                os.write(self._handle, f"{name}\n".encode())
+
+
+def _release(handle: int, path: Path, process: int) -> None:
+    if os.getpid() == process:  # in a fork the lease is its parent's
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @lru_cache(maxsize=8)
@@ -67,63 +71,56 @@ def lease_of(root: Path, process: int) -> Lease:
 def in_use(root: Path) -> frozenset[tuple[str, str]]:
     """Return stage and digest of every result that another living process uses."""
     found: set[tuple[str, str]] = set()
-    for path in _others(root):
-        try:
-            if _is_alive(path):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                found |= {(stage, digest) for stage, _, digest in (line.partition("/") for line in lines)}
-        except FileNotFoundError:
-            continue  # its process has just ended
+    for path, is_alive in _others(root):
+        with suppress(FileNotFoundError):  # its process has just ended
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if is_alive else []
+            found |= {(stage, digest) for stage, _, digest in (line.partition("/") for line in lines)}
     return frozenset(found)
 
 
 def living_since(root: Path) -> float | None:
     """Return when the oldest other living process began to use the store, seconds since the epoch, or None."""
-    starts = [int(path.name.split("-")[-2]) / 1e9 for path in _others(root) if path.exists() and _is_alive(path)]
-    return min(starts, default=None)
-
-
-def state(root: Path) -> tuple[tuple[str, int], ...]:
-    """Return what changes whenever a process begins to use another result."""
-    return tuple((path.name, path.stat().st_size) for path in _others(root) if path.exists())
+    return min((int(path.name.split("-")[-2]) / 1e9 for path, is_alive in _others(root) if is_alive), default=None)
 
 
 def dead_leases(root: Path) -> tuple[Path, ...]:
     """Return the leases of processes that were killed."""
-    return tuple(path for path in _others(root) if path.exists() and not _is_alive(path))
+    return tuple(path for path, is_alive in _others(root) if not is_alive)
 
 
-def _others(root: Path) -> list[Path]:
+def state(root: Path) -> tuple[tuple[str, int], ...]:
+    """Return what changes whenever a process begins to use another result."""
+    return tuple((path.name, path.stat().st_size) for path in _leases(root) if path.exists())
+
+
+def _others(root: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the leases of other processes, and whether each process lives."""
+    for path in _leases(root):
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            yield path, True  # another user's; better keep too much
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            is_alive = False
+        except BlockingIOError:
+            is_alive = True
+        except OSError:
+            is_alive = time.time() - os.fstat(handle).st_mtime < _LONGEST
+        finally:
+            os.close(handle)
+        yield path, is_alive
+
+
+def _leases(root: Path) -> list[Path]:
     return sorted(path for path in root.glob(f"{LEASE}*") if not path.name.startswith(_own_prefix()))
 
 
 def _own_prefix() -> str:
     return f"{LEASE}{socket.gethostname()[:64].replace('/', '_')}-{os.getpid()}-"
-
-
-def _is_alive(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return True  # another user's; better keep too much
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return time.time() - os.fstat(handle).st_mtime < _LONGEST
-    finally:
-        os.close(handle)
-    return False
-
-
-def _release(handle: int, path: Path, process: int) -> None:
-    if os.getpid() != process:
-        return  # a fork: the lease is its parent's
-    path.unlink(missing_ok=True)
-    os.close(handle)
 
 
 @contextmanager
@@ -136,35 +133,17 @@ def only_maker(path: Path) -> Iterator[None]:
     Raises:
         OSError: When the file cannot be made.
     """
-    handle = _acquire(path)
+    from filelock import FileLock  # takes a while, and most commands lock nothing
+
+    lock = FileLock(path, poll_interval=_OFTEN, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         yield
     finally:
-        if handle is not None:
-            path.unlink(missing_ok=True)
-            os.close(handle)
-
-
-def _acquire(path: Path) -> int | None:
-    while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_same_file(handle, path):
-                return handle
-            os.close(handle)  # the last holder removed it while we waited, so a newer one counts
-        except OSError as error:
-            os.close(handle)
-            if error.errno in _NO_LOCKS:
-                return None
-            raise
-        except BaseException:
-            os.close(handle)
-            raise
-
-
-def _is_same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+        if lock.is_locked:
+            path.unlink(missing_ok=True)  # whoever waits for it sees that it is gone, and makes a new one
+            lock.release()
