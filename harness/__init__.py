@@ -24,10 +24,9 @@ if TYPE_CHECKING:  # isort: off
     from harness.data.sources.tabular import TabularSource as TabularSource
     from harness.errors import ConfigError as ConfigError, DataError as DataError, HarnessError as HarnessError
     from harness.errors import LookAheadError as LookAheadError, UnsupportedWeightsError as UnsupportedWeightsError
-    from harness.evaluation.metrics import Metric as Metric
+    from harness.evaluation.metrics import Metric as Metric, SignalEvaluation as SignalEvaluation
     from harness.evaluation.portfolio.topk_dropout import TopkDropout as TopkDropout
     from harness.evaluation.predictions import Predictions as Predictions
-    from harness.evaluation.signal import SignalEvaluation as SignalEvaluation
     from harness.evaluation.significance import bootstrap_interval as bootstrap_interval
     from harness.evaluation.significance import model_confidence_set as model_confidence_set
     from harness.evaluation.significance import paired_difference as paired_difference
@@ -74,7 +73,7 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
             " RobustZScoreNorm ZScoreNorm MinMaxNorm Pipeline"
         ),
     },
-    "harness.evaluation": {"harness.evaluation.signal": "SignalEvaluation"},
+    "harness.evaluation": {"harness.evaluation.metrics": "SignalEvaluation"},
     "harness.portfolio": {"harness.evaluation.portfolio.topk_dropout": "TopkDropout"},
     "harness.significance": {"harness.evaluation.significance.bootstrap": "Bootstrap"},
     "harness.execution": {

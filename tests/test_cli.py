@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness.cli import main
 from harness.cli.terminal import show
-from harness.evaluation.metrics import COLUMNS
+from harness.evaluation.metrics import METRICS
 from harness.report.leaderboard import Leaderboard, Row
 from harness.snapshots.snapshot import read_snapshot
 
@@ -127,9 +127,9 @@ def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(("width", "whole"), [(80, False), (160, True)])
 def test_names_that_do_not_fit_beside_the_metrics_stand_below_them(width: int, whole: bool) -> None:
     names = ["adaptation=ddgda adaptation.alpha=0.01", "adaptation=ddgda adaptation.alpha=1"]
-    rows = [Row(name, "done", dict.fromkeys(COLUMNS, 0.1), 1.0, False, None, None) for name in names]
+    rows = [Row(name, "done", dict.fromkeys(METRICS, 0.1), 1.0, False, None, None) for name in names]
     refused = Row("windows.step=0", "refused", {}, 0.0, False, "The step must be positive.\nmore", None)
-    board = Leaderboard((*rows, refused), tuple(COLUMNS)[:7], "rank_IC", None)
+    board = Leaderboard((*rows, refused), tuple(METRICS)[:7], "rank_IC", None)
     console = Console(width=width, file=io.StringIO())
     show(console, board.table())
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ from harness.config.tolerances import (
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, SnapshotError
-from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.evaluation.metrics import directions_of
 from harness.report.check_output import metric_rows, summary, to_json, to_junit_xml
 from harness.snapshots.comparison import (
     compare,
@@ -46,8 +46,8 @@ from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import Basis, CaseVerdict, Direction, ExitCode, MetricVerdict, Verdict, worst_exit_code
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "regression"
-DIRECTIONS: Mapping[str, Direction] = METRIC_DIRECTIONS
-NAMES = sorted(METRIC_DIRECTIONS)
+DIRECTIONS: Mapping[str, Direction] = directions_of()
+NAMES = sorted(DIRECTIONS)
 
 
 def record(base: float) -> dict[str, Any]:

@@ -11,12 +11,10 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate, evaluate_portfolio
-from harness.evaluation.metrics import METRIC_DIRECTIONS, Metric
+from harness.evaluation.evaluate import evaluate, evaluate_portfolio, evaluate_signal, read_series
+from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
 from harness.evaluation.portfolio import Rules, TopkDropout, backtest, risk_analysis
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.signal import SignalEvaluation, evaluate_signal
-from harness.evaluation.year import merge, read_series
 
 TIMES, NAMES, START = 60, 20, 10
 SIGNAL = SignalEvaluation()
@@ -160,20 +158,7 @@ class TestTogether:
     def test_every_metric_has_a_direction_and_every_direction_a_metric(self):
         panel = market()
         result = evaluate(signal(panel), panel, Both(), horizon=20)
-        assert set(result.overall) == set(METRIC_DIRECTIONS)
-
-    def test_evaluations_of_other_times_are_not_merged(self):
-        left, right = market(), market("2018-01-01")
-        with pytest.raises(DataError, match="different times"):
-            merge(
-                evaluate_signal(signal(left), SIGNAL, 20),
-                evaluate_portfolio(backtest(right, signal(right), STRATEGY), 238),
-            )
-
-    def test_the_same_metric_is_not_merged_twice(self):
-        result = evaluate_signal(signal(market()), SIGNAL, 20)
-        with pytest.raises(DataError, match="share metrics"):
-            merge(result, result)
+        assert set(result.overall) == set(METRICS)
 
 
 class TestSeries:

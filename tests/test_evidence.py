@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.config.tolerances import Absolute, Tolerances
-from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.evaluation.metrics import directions_of
 from harness.evaluation.significance import calendar_years
 from harness.snapshots.comparison import compare
 from harness.snapshots.evidence import Evidence
@@ -47,7 +47,7 @@ def judged(root: Path, old: Snapshot, new: Snapshot) -> Verdict:
     """The verdict on the overall IC."""
     test = Evidence(ArtifactStore(root)).difference_test(old, new)
     tolerances = Tolerances(default=Absolute(0.001))
-    verdict = compare(old, new, tolerances, directions=METRIC_DIRECTIONS, difference_test=test)
+    verdict = compare(old, new, tolerances, directions=directions_of(), difference_test=test)
     (found,) = [m for m in verdict.metrics if m.path == "overall.IC"]
     return found.verdict
 

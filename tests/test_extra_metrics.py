@@ -10,9 +10,9 @@ import pytest
 
 from harness.config import EvaluationConfig, compose_config
 from harness.errors import ConfigError, DataError
-from harness.evaluation.metrics import METRIC_DIRECTIONS, evaluate_extra
+from harness.evaluation.evaluate import evaluate_extra
+from harness.evaluation.metrics import METRICS, SignalEvaluation
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.signal import SignalEvaluation
 from harness.store.records import describe
 from tests.test_evaluation import market, signal
 
@@ -104,6 +104,6 @@ def test_an_infinite_value_is_refused() -> None:
 
 
 def test_no_name_of_the_harness_is_free() -> None:
-    for name in METRIC_DIRECTIONS:
+    for name in METRICS:
         with pytest.raises(ConfigError):
             criteria(Spread(name))

@@ -13,35 +13,43 @@ import pytest
 
 from harness.cli.tables import result_summary
 from harness.config import compose_config
-from harness.evaluation.evaluate import evaluate
-from harness.evaluation.intervals import ESTIMATES, Judged, intervals
-from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.evaluation.evaluate import Evaluation, evaluate
+from harness.evaluation.intervals import intervals as intervals_of
+from harness.evaluation.metrics import METRICS
 from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean
-from harness.evaluation.year import Evaluation
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
-from tests.test_evaluation import SIGNAL, STRATEGY, Both, market, signal
+from tests.test_evaluation import STRATEGY, Both, market, signal
 
 BOOTSTRAP = Bootstrap(repetitions=99, block_length=5.0)
-JUDGED = Judged(SIGNAL, STRATEGY, look_ahead=3, horizon=2)
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 QUICK = ["evaluation.significance.repetitions=99", "evaluation.significance.block_length=21"]
 COUNTS = {"days", "rows", "labelled_rows", "undefined_days"}
 
 
-def judged(accumulate: Literal["sum", "product"] = "sum") -> tuple[Evaluation, Judged]:
-    strategy = replace(STRATEGY, accumulate=accumulate)
+def judged(accumulate: Literal["sum", "product"] = "sum") -> tuple[Evaluation, Both]:
+    both = Both(portfolio=replace(STRATEGY, accumulate=accumulate))
     panel = market()
-    evaluation = evaluate(signal(panel), panel, Both(portfolio=strategy), horizon=2)
-    return evaluation, replace(JUDGED, portfolio=strategy)
+    return evaluate(signal(panel), panel, both, horizon=2), both
+
+
+def intervals(
+    evaluation: Evaluation,
+    criteria: Both,
+    bootstrap: Bootstrap,
+    observer: Silent | None = None,
+    horizon: int | None = 2,
+    look_ahead: int = 3,
+) -> dict[str, dict[str, float | None]]:
+    return intervals_of(evaluation, criteria, bootstrap, horizon=horizon, look_ahead=look_ahead, observer=observer)
 
 
 def test_every_metric_but_the_counts_has_an_interval() -> None:
     evaluation, how = judged()
     assert intervals(evaluation, how, BOOTSTRAP).keys() == evaluation.overall.keys() - COUNTS
-    assert ESTIMATES.keys() == METRIC_DIRECTIONS.keys() - COUNTS
+    assert {m.name for m in METRICS.values() if m.statistic != "count"} == METRICS.keys() - COUNTS
 
 
 @pytest.mark.parametrize("accumulate", ["sum", "product"])
@@ -58,7 +66,7 @@ def test_an_interval_is_in_the_unit_of_its_metric(accumulate: Literal["sum", "pr
         assert low is not None
         assert high is not None
         assert low <= high
-        if ESTIMATES[name].statistic == "drawdown":
+        if METRICS[name].statistic == "drawdown":
             assert -1.0 < low <= high <= 0.0
         elif accumulate == "product" and name in compounded:
             assert (math.log1p(low) + math.log1p(high)) / 2 == pytest.approx(math.log1p(value), abs=1e-12)
@@ -69,7 +77,7 @@ def test_an_interval_is_in_the_unit_of_its_metric(accumulate: Literal["sum", "pr
 def test_the_label_s_overlap_counts_where_values_share_labels_and_nowhere_else() -> None:
     evaluation, how = judged()
     automatic = Bootstrap(repetitions=99)
-    found = intervals(evaluation, replace(how, look_ahead=9), automatic)
+    found = intervals(evaluation, how, automatic, look_ahead=9)
     ic = bootstrap_interval(evaluation.series["IC"], bootstrap=automatic, look_ahead=9)
     assert (found["IC"]["low"], found["IC"]["block_length"]) == (ic.low, ic.block_length)
     assert ic.block_length >= 9
@@ -89,7 +97,7 @@ def test_the_mean_ics_have_the_t_value_that_allows_for_the_overlap() -> None:
 def test_what_is_undefined_is_null_and_the_record_is_json() -> None:
     evaluation, how = judged()
     blank = replace(evaluation, series={n: np.full_like(v, np.nan) for n, v in evaluation.series.items()})
-    found = intervals(blank, replace(how, horizon=None), BOOTSTRAP)
+    found = intervals(blank, how, BOOTSTRAP, horizon=None)
     assert found["long_short_return"]["low"] is None
     assert found["IC"] == {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": None, "p": None}
     canonical_json(found)
@@ -126,10 +134,10 @@ def test_each_interval_has_the_bits_that_it_has_alone() -> None:
     evaluation, how = judged()
     found = intervals(evaluation, how, BOOTSTRAP)
     for name in ("IC", "ICIR", "turnover", "MSE"):
-        estimate = ESTIMATES[name]
-        assert estimate.statistic != "drawdown"
-        series = evaluation.series[estimate.series]
-        alone = bootstrap_interval(series, estimate.statistic, bootstrap=BOOTSTRAP, look_ahead=how.overlap(estimate))
+        metric = METRICS[name]
+        assert metric.statistic in ("mean", "ir")
+        series, overlap = evaluation.series[metric.series], metric.overlap_at(3, how.signal.lag)
+        alone = bootstrap_interval(series, metric.statistic, bootstrap=BOOTSTRAP, look_ahead=overlap)
         assert (found[name]["low"], found[name]["high"]) == (alone.low, alone.high)
 
 

@@ -14,7 +14,7 @@ from harness.cli.tables import result_table
 from harness.cli.terminal import show
 from harness.config import compose_config
 from harness.errors import ConfigError
-from harness.evaluation.metrics import COLUMNS, METRICS, MetricRecord, check_extra, headings_of, own_metric
+from harness.evaluation.metrics import METRICS, MetricRecord, check_extra, headings_of, metrics_of
 from harness.report.cells import Report
 from harness.report.check_output import night_page
 from harness.report.leaderboard import leaderboard, leaderboard_markdown, published_rows
@@ -27,7 +27,10 @@ from harness.snapshots.baseline import Baselines
 from harness.snapshots.comparison import without_baseline
 from harness.snapshots.snapshot import Snapshot
 
-VALUES = {name: (-1) ** at * (0.01234567 + at / 9) for at, name in enumerate(COLUMNS)}
+VALUES = {
+    name: (-1) ** at * (0.01234567 + at / 9)
+    for at, name in enumerate(name for name, metric in METRICS.items() if metric.column)
+}
 OWN = {"name": "spread", "direction": "lower", "heading": "spread | of a day", "unit": "percent", "digits": 1}
 IDENTITY = {
     "config": {"evaluation": {"extra": [OWN]}, "adaptation": {"_target_": "x.RollingRetrain"}},
@@ -67,12 +70,12 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
 
 
 def test_one_result_reads_the_same_in_every_view(result: ExperimentResult, tmp_path: Path) -> None:
-    metrics = {**METRICS, "spread": own_metric(OWN)}
+    metrics = metrics_of(IDENTITY)
     for name, text in views(result, tmp_path).items():
         found = re.findall(r"-?\d+\.\d+%?", text)
         assert found, name
         assert set(found) <= set(TEXTS), name
-        shown = [m for m in (*COLUMNS, "spread") if metrics[m].text({**VALUES, "spread": 0.1234}[m]) in found]
+        shown = [m for m in (*VALUES, "spread") if metrics[m].text({**VALUES, "spread": 0.1234}[m]) in found]
         assert len(shown) == len(TEXTS) or name in ("night", "results/leaderboard.md"), name
         if name != "report":
             assert all(
@@ -83,7 +86,7 @@ def test_one_result_reads_the_same_in_every_view(result: ExperimentResult, tmp_p
 
 def test_every_metric_has_a_heading_of_its_own() -> None:
     assert len(set(headings_of(METRICS.values()).values())) == len(METRICS)
-    assert headings_of([METRICS["max_drawdown"], own_metric({"name": "MDD", "direction": "none"})]) == {
+    assert headings_of([METRICS["max_drawdown"], MetricRecord("MDD", "MDD", "none", "MDD")]) == {
         "max_drawdown": "MDD",
         "MDD": "MDD (MDD)",
     }
@@ -98,9 +101,9 @@ def test_every_metric_has_a_heading_of_its_own() -> None:
         (METRICS["IC"], -0.00001, "0.0000"),
         (METRICS["excess_return"], 0.0764, "0.0764"),
         (METRICS["rows"], 12345, "12,345"),
-        (MetricRecord("x", "x", "none", "percent", None), -0.0764, "-7.64%"),
-        (MetricRecord("x", "x", "none", digits=1), 0.25, "0.2"),
-        (MetricRecord("x", "x", "none", digits=None), 1.5e-7, "1.5e-07"),
+        (MetricRecord("x", "x", "none", "x", unit="percent", digits=None), -0.0764, "-7.64%"),
+        (MetricRecord("x", "x", "none", "x", digits=1), 0.25, "0.2"),
+        (MetricRecord("x", "x", "none", "x", digits=None), 1.5e-7, "1.5e-07"),
     ],
 )
 def test_a_number_is_printed_by_its_record(record: MetricRecord, value: float | None, text: str) -> None:

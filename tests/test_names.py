@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.evaluation.metrics import own_metric
+from harness.evaluation.metrics import metrics_of
 from harness.report.check_output import night_page
 from harness.report.leaderboard import Leaderboard, Row, leaderboard_markdown
 from harness.report.table import EXPORTS, TableCell, numbers, table, to_markdown
@@ -64,12 +64,13 @@ def test_a_name_is_itself_in_every_markdown_table(name: str) -> None:
     plain = one_line(name)
     linked = TableCell(name, link=f"results/{name}.json")
     assert cells(to_markdown(table("", (name, *numbers("IC")), [(linked, "0.1")]))) == [[plain, "IC"], [plain, "0.1"]]
-    own = own_metric({"name": "mine", "heading": name, "direction": "higher"})
+    own = {"name": "mine", "heading": name, "direction": "higher"}
+    known = metrics_of({"config": {"evaluation": {"extra": [own]}}})
     rows = (
         Row(name, "done", {"IC": 0.1, "mine": 0.2}, 1.0, False, None, None),
         Row("other", "refused", {}, 0.0, False, f"{name}\nmore", None),
     )
-    board = Leaderboard(rows, ("IC", "mine"), "IC", None, {"mine": own})
+    board = Leaderboard(rows, ("IC", "mine"), "IC", None, known)
     heads, done, lost = cells(board.to_markdown())
     assert heads == ["cell", "IC", plain]
     assert done == [plain, "0.1000", "0.2000"]

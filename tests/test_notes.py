@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.evaluation.evaluate import evaluate, signal_notes
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.notes import signal_notes
 from harness.evaluation.predictions import Predictions
 from harness.store.artifacts import canonical_json
 from tests.test_evaluation import NAMES, START, TIMES, Both, market, signal

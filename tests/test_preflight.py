@@ -16,7 +16,7 @@ from harness.cli.main import main
 from harness.config import Composer, ExperimentConfig, compose_config
 from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate
-from harness.evaluation.signal import SignalEvaluation
+from harness.evaluation.metrics import SignalEvaluation
 from harness.execution.progress import Silent
 from harness.run.experiment import run_experiment
 from harness.run.schedule import check, resolve_windows

@@ -11,17 +11,14 @@ import pytest
 from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.errors import DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate, evaluate_portfolio
-from harness.evaluation.intervals import Judged, intervals
-from harness.evaluation.portfolio import backtest
+from harness.evaluation.evaluate import evaluate, evaluate_signal, year_of
+from harness.evaluation.intervals import intervals
+from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 from harness.evaluation.significance import Bootstrap
-from harness.evaluation.year import merge, year_of
 from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
-from tests.test_evaluation import STRATEGY, Both, market, signal
+from tests.test_evaluation import Both, market, signal
 
 ANNUALISED = ("long_short_return", "long_average_return", "excess_return", "portfolio_return", "portfolio_cost")
 PLAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "turnover", "autocorrelation", "max_drawdown", "portfolio_turnover")
@@ -66,9 +63,9 @@ def test_an_explicit_number_is_honoured_and_said() -> None:
 
 def test_intervals_are_in_the_same_unit() -> None:
     panel, predictions = on("W-FRI")
-    how = Judged(SignalEvaluation(), STRATEGY, look_ahead=6, horizon=5)
     found = evaluate(predictions, panel, Both(), horizon=5)
-    for name, interval in intervals(found, how, Bootstrap(repetitions=49, block_length=6.0)).items():
+    bootstrap = Bootstrap(repetitions=49, block_length=6.0)
+    for name, interval in intervals(found, Both(), bootstrap, horizon=5, look_ahead=6).items():
         if name in ANNUALISED:
             assert (interval["low"] + interval["high"]) / 2 == pytest.approx(found.overall[name], abs=1e-9)
 
@@ -83,13 +80,6 @@ def test_qlibs_238_days_are_those_of_an_exchange_and_elsewhere_a_note_says_they_
     assert evaluate(predictions, panel, Both(rules="qlib"), horizon=5).notes[0] == hourly.note
     assert compose_config(["compat=qlib"]).evaluation.rules == "qlib"
     assert compose_config([]).evaluation.signal.periods_per_year is None
-
-
-def test_years_of_another_length_are_not_merged() -> None:
-    panel, predictions = on("B")
-    portfolio = evaluate_portfolio(backtest(panel, predictions, STRATEGY), 238)
-    with pytest.raises(DataError, match="annualised differently"):
-        merge(evaluate_signal(predictions, SignalEvaluation(), 5), portfolio)
 
 
 def test_an_error_metric_needs_scores_in_the_unit_of_the_label() -> None:

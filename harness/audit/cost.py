@@ -215,11 +215,12 @@ class Price:
 def prices(
     config: ExperimentConfig, observer: Observer | None = None, store: ArtifactStore | None = None
 ) -> tuple[Price, ...]:
-    """Return the price of every named leak in IC, rank IC, long-short return and, with a portfolio, excess return."""
+    """Return the price of every named leak in IC, rank IC, long-short return, excess return and the user's metrics."""
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     clean = run(config, observer, store).metrics
-    known = {name: clean[name] for name in _METRICS if name in clean}
+    own = [metric.name for metric in config.evaluation.extra]
+    known = {name: clean[name] for name in (*_METRICS, *own) if name in clean}
     found = []
     observer.start("prices", len(leaky := twins(config)))
     # A twin's snapshot must not lie among the honest ones.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.evaluation import formulas as metrics
+from harness.evaluation import formulas
 from harness.evaluation.predictions import Predictions
 from harness.features.expression import look_back
 from harness.features.feature_set import FeatureSet
@@ -44,7 +44,7 @@ def chance(predictions: Predictions) -> Chance | None:
     Given the scores, the rank ICs of times are independent, with mean 0 and variance 1 / (n − 1) for n instruments
     without ties: the standard error is exact, whatever the scores are.
     """
-    daily = metrics.rank_ic(predictions.score, predictions.label, predictions.offsets)
+    daily = formulas.rank_ic(predictions.score, predictions.label, predictions.offsets)
     both = ~(np.isnan(predictions.score) | np.isnan(predictions.label))
     before = np.concatenate([[0], np.cumsum(both)])
     counts: npt.NDArray[np.int64] = np.diff(before[predictions.offsets])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of
 from harness.cli.terminal import show
 from harness.errors import ConfigError
-from harness.evaluation.metrics import METRICS, MetricRecord
+from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.execution.machine import peak_memory_mb
 from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.store.artifacts import canonical_json
@@ -79,7 +79,7 @@ def audit_command(arguments: Arguments, out: Console, err: Console) -> int:
         if any(at.perturbed for at in verdict.frontiers):
             show(out, frontier_table(verdict.frontiers))
         if priced:
-            show(out, price_table(priced))
+            show(out, price_table(priced, metrics_of(config.evaluation.extra)))
         out.print(verdict.summary, style="green" if verdict.clean else "bold red", markup=False, soft_wrap=True)
         cost = f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB"
         out.print(cost, markup=False, soft_wrap=True)
@@ -111,9 +111,9 @@ def frontier_table(frontiers: Sequence[Frontier]) -> Table:
     return table("learning times that move a prediction", columns, rows)
 
 
-def price_table(priced: Sequence[Price]) -> Table:
+def price_table(priced: Sequence[Price], known: Mapping[str, MetricRecord]) -> Table:
     """Return one row per leaky twin: what it gains over the clean run."""
-    metrics = [METRICS[name] for name in priced[0].gained]
+    metrics = [known[name] for name in priced[0].gained]
     rows = [("none: the clean run", *(metric.text(priced[0].clean[metric.name]) for metric in metrics))]
     for price in priced:
         label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"

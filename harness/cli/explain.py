@@ -10,7 +10,7 @@ from harness.cli import tables
 from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
 from harness.cli.terminal import show
-from harness.evaluation.year import year_of
+from harness.evaluation.evaluate import year_of
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.store.artifacts import canonical_json
 

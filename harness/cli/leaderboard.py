@@ -11,7 +11,7 @@ from harness.cli.progress import ProgressObserver
 from harness.cli.shared import Arguments, Commands
 from harness.cli.terminal import show
 from harness.errors import ConfigError, closest
-from harness.report.cells import compare, find_folders, metrics_of, read_cells
+from harness.report.cells import compare, find_folders, leaderboard_metrics, read_cells
 from harness.report.table import EXPORTS
 from harness.report.tables import leaderboard_rows
 from harness.run.sweep_columns import caption, cell_notes
@@ -62,7 +62,7 @@ def leaderboard(arguments: Arguments, out: Console, err: Console) -> int:
     with ProgressObserver(err) as observer:
         observer.start("tests", 1)
         report = read_cells(folders, reference=arguments.reference)
-        known = metrics_of(report.cells)
+        known = leaderboard_metrics(report.cells)
         if arguments.sort_by not in known:
             raise ConfigError(
                 "No cell has this metric.",

@@ -18,7 +18,7 @@ from harness.cli.sweep_progress import CellProgress, Meter
 from harness.cli.terminal import show
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import COLUMNS
+from harness.evaluation.metrics import metrics_of
 from harness.execution.progress import telling
 from harness.execution.task import Serial
 from harness.report.leaderboard import leaderboard, write_leaderboard
@@ -65,9 +65,9 @@ def run(arguments: Arguments, out: Console, err: Console) -> int:
 def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
     meter = Meter()
-    _check_metric(arguments.sort_by)
     with ProgressObserver(err) as observer, telling(observer, "configuration"):
         cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
+    _check_metric(arguments.sort_by, [cell.config for cell in cells if cell.config is not None])
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
         with ProgressObserver(err) as observer:
@@ -105,14 +105,16 @@ def sweep(arguments: Arguments, out: Console, err: Console) -> int:
     return 1 if leaks else exit_code(e.outcome for e in ended)
 
 
-def _check_metric(metric: str) -> None:
-    if metric not in COLUMNS:
+def _check_metric(metric: str, configs: Sequence[ExperimentConfig]) -> None:
+    known = metrics_of(*(config.evaluation.extra for config in configs)).values()
+    columns = [record.name for record in known if record.column]
+    if metric not in columns:
         raise ConfigError(
             "There is no such metric.",
             where="--sort-by",
             got=metric,
-            expected=", ".join(COLUMNS),
-            hint=closest(metric, COLUMNS),
+            expected=", ".join(columns),
+            hint=closest(metric, columns),
         )
 
 

@@ -110,7 +110,7 @@ def _show(found: SearchResult, out: Console) -> None:
 def _table(found: SearchResult) -> Table:
     name = found.request.metric
     # What an objective of one's own is called is its heading.
-    metric = METRICS.get(name, MetricRecord(name, name, "none", digits=None))
+    metric = METRICS.get(name, MetricRecord(name, name, "none", name, digits=None))
     rows = []
     for trial in found.ranked:
         style = "bold green" if trial is found.best else ""

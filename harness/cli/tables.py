@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
-from harness.evaluation.metrics import METRICS, own_metrics
+from harness.evaluation.metrics import METRICS, columns_of, metrics_of
 from harness.evaluation.significance import why_untested
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.experiment import ExperimentResult
@@ -25,8 +25,7 @@ def result_table(result: ExperimentResult) -> Table:
     A symmetric interval is printed as what it reaches to both sides, another as its bounds.
     """
     own, oracle = result.metrics, result.oracle
-    known = [*METRICS.values(), *own_metrics(result.snapshot.identity).values()]
-    metrics = [m for m in known if m.column and (m.name in own or m.name in (oracle or {}))]
+    metrics = columns_of(metrics_of(result.snapshot.identity), (own, oracle or {})).values()
     name = f"{result.config.choices['adaptation']} / {result.config.choices['model']}"
     rows = [(TableCell(name), *(metric_cell(m, own.get(m.name)) for m in metrics))]
     if result.intervals is not None:

@@ -18,9 +18,8 @@ from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
-from harness.evaluation.metrics import Metric, check_extra
+from harness.evaluation.metrics import Metric, SignalEvaluation, check_extra
 from harness.evaluation.portfolio import Rules, TopkDropout
-from harness.evaluation.signal import SignalEvaluation
 from harness.evaluation.significance import Bootstrap
 from harness.execution.progress import Observer
 from harness.execution.task import Executor
@@ -130,7 +129,7 @@ class EvaluationConfig:
         signal: How the signal is judged.
         portfolio: The strategy whose portfolio is judged; None: the signal alone.
         significance: How intervals are made; None: no intervals.
-        extra: Metrics of one's own, see `harness.evaluation.metrics.Metric`.
+        extra: The user's metrics, see `harness.evaluation.metrics.Metric`.
         rules: ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """
 

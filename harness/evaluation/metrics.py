@@ -1,41 +1,72 @@
-"""What each metric is called, which way it is better, and how its numbers are printed: once, for every view."""
+"""A metric is one record: what it follows from, which way it is better, and how its numbers are printed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Gt, Le
 
-from harness.data.panel import Panel
-from harness.errors import ConfigError, DataError, closest
-from harness.evaluation import formulas as metrics
+from harness.errors import ConfigError, closest
+from harness.errors.limits import Count, check_limits
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.year import Evaluation, summarised
 from harness.store.records import describe
 
 Direction = Literal["higher", "lower", "none"]
 Unit = Literal["plain", "percent", "count"]
-UNITS: tuple[Unit, ...] = get_args(Unit)
 UNDEFINED = "–"
 _SYMMETRIC = 1e-9
-_DIGITS = 4
+_DIGITS, _MOST_DIGITS = 4, 12
 _OTHER_HEADINGS = ("cell", "forecaster", "case", "seconds", "from", "to", "window", "row")
+# What leaderboards as CSV, and the records of windows and years, have beside the metrics.
+_OTHER_COLUMNS = ("cell", "outcome", "seconds", "reused", "note", "folder", "reference", "trials")
+_OTHER_NAMES = ("portfolio_value", "window", "start", "stop", "year", *_OTHER_COLUMNS)
 _LEAST, _MOST = 1e-3, 1e6  # between them four decimals lose nothing that a reader needs
 
 
 @dataclass(frozen=True)
+class SignalEvaluation:
+    """How a signal is judged.
+
+    Attributes:
+        quantile: Share of the instruments on each side of the long-short portfolio, whose return is half of top minus
+            bottom, and in the top whose turnover is counted.
+        periods_per_year: Periods in a year, by which every return and ratio per year is annualised, the portfolio's
+            too. None: by the calendar, see `harness.data.calendar.frequency_of`.
+        lag: Periods between the scores that turnover and autocorrelation compare.
+
+    Raises:
+        ConfigError: When a number is impossible.
+    """
+
+    quantile: Annotated[float, Gt(0), Le(0.5)] = 0.2
+    periods_per_year: Annotated[int, Ge(1), Le(100_000_000)] | None = None
+    lag: Count = 1
+
+    def __post_init__(self) -> None:
+        check_limits(self, "evaluation.signal")
+
+
+@dataclass(frozen=True)
 class MetricRecord:
-    """A metric as every table, page and export shows it.
+    """A metric as everything that computes, tests, compares or prints one knows it.
 
     Attributes:
         name: In snapshots, CSV and on the command line.
         heading: For people.
         direction: Which way it is better.
+        series: The series that it follows from, one value per time.
+        statistic: ``mean``, ``ir`` (mean over standard deviation), ``drawdown``, or ``count``: a sum without interval.
+        overlap: What neighbouring values of the series share: the ``label``'s look-ahead, the scores of ``lag`` times
+            before, or nothing.
+        scale: What the statistic is multiplied by: nothing, returns of a ``horizon`` to a year, periods to a ``year``,
+            or the ``root`` of the periods in a year.
+        compounds: The series are returns of a portfolio, which its strategy may compound.
         unit: ``plain``, as snapshots, CSV and papers hold it (returns too: 0.0958 a year, as in qlib's tables),
             ``percent`` or ``count``.
         digits: Decimals; None: four, or powers of ten where four would lose the number.
@@ -45,9 +76,26 @@ class MetricRecord:
     name: str
     heading: str
     direction: Direction
+    series: str
+    statistic: Literal["mean", "ir", "drawdown", "count"] = "mean"
+    overlap: Literal["label", "lag", "nothing"] = "label"
+    scale: Literal["none", "horizon", "year", "root"] = "none"
+    compounds: bool = False
     unit: Unit = "plain"
     digits: int | None = _DIGITS
     column: bool = False
+
+    def overlap_at(self, look_ahead: int, lag: int) -> int:
+        """Return the look-ahead that makes neighbouring values of the series dependent; 1 when they share nothing."""
+        return {"label": look_ahead, "lag": lag + 1, "nothing": 1}[self.overlap]
+
+    def factor(self, periods: int | None, horizon: int | None) -> float:
+        """Return what the statistic is multiplied by; NaN where the periods in a year or the horizon are undefined."""
+        if self.scale == "none":
+            return 1.0
+        if periods is None or (self.scale == "horizon" and horizon is None):
+            return float("nan")
+        return {"horizon": periods / (horizon or 1), "year": float(periods), "root": math.sqrt(periods)}[self.scale]
 
     def text(self, value: object) -> str:
         """Return a value as text; a dash where it is undefined."""
@@ -76,78 +124,59 @@ class MetricRecord:
         return f"{self.text(low)} … {self.text(high)}"
 
 
-def _columns() -> tuple[MetricRecord, ...]:
-    named: tuple[tuple[str, str, Direction], ...] = (
-        ("IC", "IC", "higher"),
-        ("ICIR", "ICIR", "higher"),
-        ("rank_IC", "rank IC", "higher"),
-        ("rank_ICIR", "rank ICIR", "higher"),
-        ("long_short_return", "long-short", "higher"),
-        ("turnover", "turnover", "none"),
-        ("autocorrelation", "autocorr.", "none"),
-        ("excess_return", "excess return", "higher"),
-        ("information_ratio", "IR", "higher"),
-        ("max_drawdown", "MDD", "higher"),
+def _metric(name: str, heading: str, direction: Direction, **how: Any) -> MetricRecord:
+    return MetricRecord(name, heading, direction, **{"series": name, **how})
+
+
+def _count(name: str, heading: str, direction: Direction = "none") -> MetricRecord:
+    return _metric(name, heading, direction, statistic="count", unit="count")
+
+
+def _return(name: str, heading: str, direction: Direction, **how: Any) -> MetricRecord:
+    return _metric(name, heading, direction, overlap="nothing", compounds=True, **{"scale": "year", **how})
+
+
+def _excess(suffix: str, heading: str, **how: Any) -> tuple[MetricRecord, ...]:
+    how["series"] = f"excess_return{suffix}"
+    return (
+        _return(f"excess_return{suffix}", f"excess return{heading}", "higher", **how),
+        _return(f"information_ratio{suffix}", f"IR{heading}", "higher", statistic="ir", scale="root", **how),
+        _return(f"max_drawdown{suffix}", f"MDD{heading}", "higher", statistic="drawdown", scale="none", **how),
     )
-    return tuple(MetricRecord(*of, column=True) for of in named)
 
 
 METRICS: Mapping[str, MetricRecord] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            *_columns(),
-            MetricRecord("long_average_return", "long average", "none"),
-            MetricRecord("MSE", "MSE", "lower", digits=None),
-            MetricRecord("days", "days", "none", "count"),
-            MetricRecord("rows", "rows", "none", "count"),
-            MetricRecord("labelled_rows", "labelled rows", "none", "count"),
-            MetricRecord("undefined_days", "undefined days", "lower", "count"),
-            MetricRecord("excess_return_without_cost", "excess return without cost", "higher"),
-            MetricRecord("information_ratio_without_cost", "IR without cost", "higher"),
-            MetricRecord("max_drawdown_without_cost", "MDD without cost", "higher"),
-            MetricRecord("portfolio_return", "portfolio return", "higher"),
-            MetricRecord("benchmark_return", "benchmark return", "none"),
-            MetricRecord("portfolio_turnover", "portfolio turnover", "none"),
-            MetricRecord("portfolio_cost", "portfolio cost", "lower"),
+            _metric("IC", "IC", "higher", column=True),
+            _metric("ICIR", "ICIR", "higher", series="IC", statistic="ir", column=True),
+            _metric("rank_IC", "rank IC", "higher", column=True),
+            _metric("rank_ICIR", "rank ICIR", "higher", series="rank_IC", statistic="ir", column=True),
+            _metric("long_short_return", "long-short", "higher", scale="horizon", column=True),
+            _metric("turnover", "turnover", "none", overlap="lag", column=True),
+            _metric("autocorrelation", "autocorr.", "none", overlap="lag", column=True),
+            *_excess("", "", column=True),
+            _metric("long_average_return", "long average", "none", scale="horizon"),
+            _metric("MSE", "MSE", "lower", digits=None),
+            _count("days", "days"),
+            _count("rows", "rows"),
+            _count("labelled_rows", "labelled rows"),
+            _count("undefined_days", "undefined days", "lower"),
+            *_excess("_without_cost", " without cost"),
+            _return("portfolio_return", "portfolio return", "higher"),
+            _return("benchmark_return", "benchmark return", "none"),
+            _metric("portfolio_turnover", "portfolio turnover", "none", overlap="nothing"),
+            _metric("portfolio_cost", "portfolio cost", "lower", overlap="nothing", scale="year"),
         )
     }
 )
 """Name → record of every metric of the harness; those with a column first, in the order of the columns."""
 
-METRIC_DIRECTIONS: Mapping[str, Direction] = MappingProxyType({name: m.direction for name, m in METRICS.items()})
-COLUMNS: Mapping[str, str] = MappingProxyType({name: m.heading for name, m in METRICS.items() if m.column})
-"""Name → heading of the metrics that leaderboards have a column for."""
-
-
-def own_metric(fields: Mapping[str, Any]) -> MetricRecord:
-    """Return the record of a user's own metric from its fields.
-
-    ``name`` and ``direction`` are there; ``heading``, ``unit`` and ``digits`` may be.
-    """
-    name = str(fields["name"])
-    unit: Unit = fields.get("unit") or "plain"
-    heading = str(fields.get("heading") or name)
-    return MetricRecord(name, heading, fields["direction"], unit, fields.get("digits"), column=True)
-
-
-def headings_of(metrics: Iterable[MetricRecord]) -> dict[str, str]:
-    """Return name → heading, no heading twice and none that a column beside the metrics has: then with the name."""
-    found: dict[str, str] = {}
-    for metric in metrics:
-        taken = {*found.values(), *_OTHER_HEADINGS}
-        found[metric.name] = metric.heading if metric.heading not in taken else f"{metric.heading} ({metric.name})"
-    return found
-
-
-_MOST_DIGITS = 12
-# What leaderboards as CSV have beside the metrics.
-_OTHER_COLUMNS = ("cell", "outcome", "seconds", "reused", "note", "folder", "reference", "trials")
-
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric of one's own: a frozen dataclass with the fields `name` and `direction`, and a method.
+    """A metric in a file of the user's: a frozen dataclass with the fields `name` and `direction`, and a method.
 
     Fields that it may have: `heading` (str), `unit` (``plain``, ``percent`` or ``count``) and `digits` (decimals), for
     the tables; see `harness.evaluation.metrics.MetricRecord`.
@@ -163,7 +192,7 @@ class Metric(Protocol):
         ...
 
     @property
-    def direction(self) -> Literal["higher", "lower", "none"]:
+    def direction(self) -> Direction:
         """Which way it is better."""
         ...
 
@@ -172,13 +201,54 @@ class Metric(Protocol):
         ...
 
 
+def metrics_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, MetricRecord]:
+    """Return name → record of every metric: ours, then the users', in the order in which they are configured.
+
+    A user's metric is the mean of its series, whose values depend on each other like the labels.
+
+    Args:
+        sources: Identities of snapshots, or ``evaluation.extra`` of configurations.
+    """
+    found = dict(METRICS)
+    for source in sources:
+        if isinstance(source, Mapping):
+            extra: Iterable[Any] = source.get("config", {}).get("evaluation", {}).get("extra", ())
+        else:
+            extra = map(describe, source)
+        for fields in extra:
+            name, unit = str(fields["name"]), fields.get("unit") or "plain"
+            how = {"unit": unit, "digits": fields.get("digits"), "column": True}
+            found[name] = MetricRecord(name, str(fields.get("heading") or name), fields["direction"], name, **how)
+    return found
+
+
+def columns_of(known: Mapping[str, MetricRecord], rows: Iterable[Container[str]]) -> dict[str, MetricRecord]:
+    """Return the metrics that have a column and that some row has."""
+    rows = tuple(rows)
+    return {name: m for name, m in known.items() if m.column and any(name in row for row in rows)}
+
+
+def headings_of(metrics: Iterable[MetricRecord]) -> dict[str, str]:
+    """Return name → heading, no heading twice and none that a column beside the metrics has: then with the name."""
+    found: dict[str, str] = {}
+    for metric in metrics:
+        taken = {*found.values(), *_OTHER_HEADINGS}
+        found[metric.name] = metric.heading if metric.heading not in taken else f"{metric.heading} ({metric.name})"
+    return found
+
+
+def directions_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, Direction]:
+    """Return name → which way it is better, of every metric that `metrics_of` returns."""
+    return {name: metric.direction for name, metric in metrics_of(*sources).items()}
+
+
 def check_extra(extra: tuple[Metric, ...]) -> None:
     """Refuse what is no metric, has no field for its name or direction, or a name that is taken.
 
     Raises:
         ConfigError: Names the entry.
     """
-    taken = {*METRIC_DIRECTIONS, "portfolio_value", "window", "start", "stop", "year", *_OTHER_COLUMNS}
+    taken = {*METRICS, *_OTHER_NAMES}
     for at, metric in enumerate(extra):
         where = f"evaluation.extra[{at}]"
         described = describe(metric)
@@ -200,53 +270,26 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 got=metric.name,
                 expected=f"letters, digits and _, and none of {', '.join(sorted(taken))}",
             )
-        if metric.direction not in ("higher", "lower", "none"):
-            raise ConfigError(
-                "Unknown direction.",
-                where=f"{where}.direction",
-                got=metric.direction,
-                expected="higher | lower | none",
-            )
-        _check_display(metric, where)
-        needs = getattr(metric, "needs", ())
-        if isinstance(needs, str) or not all(isinstance(name, str) for name in needs):
-            raise ConfigError(
-                "The needs of a metric are names of fields.",
-                where=f"{where}.needs",
-                got=repr(needs),
-                expected='such as ("volume",)',
-            )
+        _check_fields(metric, where)
         taken.add(metric.name)
 
 
-def _check_display(metric: Metric, where: str) -> None:
-    """Refuse a heading, unit or number of digits that no table can show."""
+def _check_fields(metric: Metric, where: str) -> None:
+    """Refuse a direction that is none, needs that name no fields, and what no table can show."""
     heading, unit, digits = (getattr(metric, name, None) for name in ("heading", "unit", "digits"))
     is_count = isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits <= _MOST_DIGITS
-    checks = (
-        ("heading", heading, heading is None or (isinstance(heading, str) and bool(heading.strip())), "a text"),
-        ("unit", unit, unit is None or unit in UNITS, " | ".join(UNITS)),
-        ("digits", digits, digits is None or is_count, f"a whole number from 0 to {_MOST_DIGITS}, or null"),
-    )
-    for name, value, possible, expected in checks:
+    needs, directions, units = getattr(metric, "needs", ()), get_args(Direction), get_args(Unit)
+    are_names = not isinstance(needs, str) and all(isinstance(name, str) for name in needs)
+    cannot_show, whole = "A table cannot show this.", f"a whole number from 0 to {_MOST_DIGITS}, or null"
+    for name, value, what, possible, expected in (
+        ("direction", metric.direction, "Unknown direction.", metric.direction in directions, " | ".join(directions)),
+        ("heading", heading, cannot_show, heading is None or (isinstance(heading, str) and heading.strip()), "a text"),
+        ("unit", unit, cannot_show, unit is None or unit in units, " | ".join(units)),
+        ("digits", digits, cannot_show, digits is None or is_count, whole),
+        ("needs", needs, "The needs of a metric are names of fields.", are_names, 'such as ("volume",)'),
+    ):
         if not possible:
-            raise ConfigError("A table cannot show this.", where=f"{where}.{name}", got=repr(value), expected=expected)
-
-
-def own_directions(identity: Mapping[str, Any]) -> dict[str, Direction]:
-    """Return the user's own metrics that a snapshot's identity names: name → which way it is better."""
-    return {name: metric.direction for name, metric in own_metrics(identity).items()}
-
-
-def own_metrics(identity: Mapping[str, Any]) -> dict[str, MetricRecord]:
-    """Return the records of the user's own metrics that a snapshot's identity names."""
-    extra = identity.get("config", {}).get("evaluation", {}).get("extra", ())
-    return {str(fields["name"]): own_metric(fields) for fields in extra}
-
-
-def needs_of(metric: Metric) -> tuple[str, ...]:
-    """Return the panel fields that a metric needs beside the predictions."""
-    return tuple(getattr(metric, "needs", ()))
+            raise ConfigError(what, where=f"{where}.{name}", got=repr(value), expected=expected)
 
 
 def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
@@ -257,7 +300,7 @@ def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
     """
     known = tuple(fields)
     for at, metric in enumerate(extra):
-        for name in needs_of(metric):
+        for name in getattr(metric, "needs", ()):
             if name not in known:
                 raise ConfigError(
                     f"The metric `{metric.name}` needs the field `{name}`, and the panel has none of that name.",
@@ -266,47 +309,3 @@ def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
                     expected=f"a field `{name}`",
                     hint=closest(name, known),
                 )
-
-
-def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: Panel | None = None) -> Evaluation:
-    """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
-
-    Args:
-        predictions: Scores and raw labels.
-        extra: The metrics.
-        panel: Whose fields metrics may need; None where none of them does.
-
-    Raises:
-        ConfigError: When a metric needs a field that is not there.
-        DataError: When a metric does not return one finite or undefined number per test time.
-    """
-    check_needs(extra, () if panel is None else panel.fields)
-    series = {metric.name: _checked(metric, predictions, panel) for metric in extra}
-    return summarised(
-        predictions.calendar,
-        predictions.start,
-        predictions.window_starts,
-        series,
-        lambda at: {name: metrics.mean(values[at]) for name, values in series.items()},
-    )
-
-
-def _checked(metric: Metric, predictions: Predictions, panel: Panel | None) -> npt.NDArray[np.float64]:
-    needed = needs_of(metric)
-    compute: Callable[..., object] = metric.compute
-    if needed and panel is not None:
-        at = (predictions.row_times, predictions.codes)
-        values = np.asarray(compute(predictions, {name: panel.fields[name][at] for name in needed}))
-    else:
-        values = np.asarray(compute(predictions))
-    shape = predictions.times.shape
-    is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)
-    has_infinite = is_number and bool(np.isinf(values).any())
-    if values.shape != shape or not is_number or has_infinite:
-        raise DataError(
-            f"The metric `{metric.name}` returns something else than a series.",
-            where=f"{type(metric).__module__}.{type(metric).__qualname__}.compute",
-            got=f"{values.dtype} {values.shape}{', with infinite values' if has_infinite else ''}",
-            expected=f"float64 {shape}: one number per test time, NaN where undefined",
-        )
-    return values.astype(np.float64)

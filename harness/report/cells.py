@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import DataError, closest
-from harness.evaluation.metrics import METRICS, MetricRecord, own_metrics
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
 from harness.report.table import rank_of
 from harness.run.finished import (
     LEADERBOARD,
@@ -122,13 +122,9 @@ def compare(report: Report) -> SweepStatistics | None:
     return sweep_statistics(report.cells, metric=METRIC, reference=(report.reference.name, *report.references))
 
 
-def metrics_of(cells: Sequence[FinishedRun]) -> dict[str, MetricRecord]:
-    """Return the metrics of a leaderboard that some cell has: the harness's in their order, then the users' own."""
-    own: dict[str, MetricRecord] = {}
-    for cell in cells:
-        own |= own_metrics(cell.snapshot.identity)
-    known = {**{name: metric for name, metric in METRICS.items() if metric.column}, **dict(sorted(own.items()))}
-    return {name: metric for name, metric in known.items() if any(name in cell.overall for cell in cells)}
+def leaderboard_metrics(cells: Sequence[FinishedRun]) -> dict[str, MetricRecord]:
+    """Return the metrics of a leaderboard that some cell has: the harness's in their order, then the users'."""
+    return columns_of(metrics_of(*(cell.snapshot.identity for cell in cells)), (cell.overall for cell in cells))
 
 
 def flatten(node: object, path: str = "") -> dict[str, object]:

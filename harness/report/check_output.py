@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.evaluation.metrics import METRICS, own_metrics
+from harness.evaluation.metrics import METRICS, metrics_of
 from harness.report.table import (
     MAIN_METRICS,
     Table,
@@ -229,9 +229,8 @@ def _numbers(verdicts: Sequence[CaseVerdict], snapshots: Mapping[tuple[str, str]
     found = {f"{v.suite}/{v.case}": at for v in verdicts if (at := snapshots.get((v.suite, v.case))) is not None}
     if not found:
         return []
-    metrics = {name: METRICS[name] for name in MAIN_METRICS}
-    for snapshot in found.values():
-        metrics |= own_metrics(snapshot.identity)
+    known = metrics_of(*(snapshot.identity for snapshot in found.values()))
+    metrics = {name: metric for name, metric in known.items() if name in MAIN_METRICS or name not in METRICS}
     rows = [
         (TableCell(case), *(metric_cell(m, snapshot.overall.get(name)) for name, m in metrics.items()))
         for case, snapshot in found.items()

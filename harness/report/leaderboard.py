@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.metrics import COLUMNS, METRICS, MetricRecord, own_metrics
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
 from harness.report.table import (
     MAIN_METRICS,
     Table,
@@ -69,10 +69,10 @@ class Leaderboard:
 
     Attributes:
         rows: In that order.
-        metrics: The metrics that some row has, in the order of `COLUMNS`.
+        metrics: The metrics that some row has, in the order of their columns.
         sorted_by: The metric that orders the rows.
         statistics: How the rows stand to a reference; None where fewer than two cells have run.
-        own: The records of the users' own metrics.
+        known: The records of all metrics.
         references: The cells that others are held against, one per scenario; every view of the sweep uses them.
     """
 
@@ -80,12 +80,8 @@ class Leaderboard:
     metrics: tuple[str, ...]
     sorted_by: str
     statistics: SweepStatistics | None = None
-    own: Mapping[str, MetricRecord] = field(default_factory=dict)
+    known: Mapping[str, MetricRecord] = field(default_factory=lambda: METRICS)
     references: tuple[str, ...] = ()
-
-    def metric(self, name: str) -> MetricRecord:
-        """Return how a metric is shown."""
-        return {**METRICS, **self.own}[name]
 
     def table(self) -> Table:
         """Return the rows with their intervals and seconds; the reasons of cells without a result stand below."""
@@ -94,13 +90,13 @@ class Leaderboard:
             cost = row.outcome if row.note is not None else "stored" if row.reused else f"{row.seconds:.1f}"
             rows.append((name, *cells, TableCell("" if row.outcome == _ORACLE else cost)))
         below = [f"{row.outcome:<9} {row.name}: {row.reason}" for row in self.rows if row.note is not None]
-        columns = ("cell", *metric_columns(map(self.metric, self.metrics)), *numbers("seconds"))
-        return table(f"sorted by {self.metric(self.sorted_by).heading}", columns, rows, below=below)
+        columns = ("cell", *metric_columns(self.known[name] for name in self.metrics), *numbers("seconds"))
+        return table(f"sorted by {self.known[self.sorted_by].heading}", columns, rows, below=below)
 
     def _cells(self) -> list[list[TableCell]]:
         """Return name and metrics of every row: the best value of each column, and what the statistics say."""
         done = [row.values for row in self.rows if row.outcome == Outcome.DONE]
-        best = {name: best_of(self.metric(name), (values.get(name) for values in done)) for name in self.metrics}
+        best = {name: best_of(self.known[name], (values.get(name) for values in done)) for name in self.metrics}
         found = []
         for row in self.rows:
             known = None if self.statistics is None else self.statistics.row(row.name)
@@ -109,7 +105,7 @@ class Leaderboard:
                 difference = None if known is None else known.differences.get(name)
                 cells.append(
                     metric_cell(
-                        self.metric(name),
+                        self.known[name],
                         row.values.get(name),
                         row.intervals.get(name),
                         best=best[name] if row.outcome == Outcome.DONE else None,
@@ -142,7 +138,7 @@ class Leaderboard:
             # Without metrics there is no column that could hold the reason.
             told = [TableCell(reason), *[TableCell("")] * (len(cells) - 1)] if cells else []
             rows.append([TableCell(row.name if cells else f"{row.name}: {reason}"), *told])
-        return to_markdown(table("", ("cell", *metric_columns(map(self.metric, self.metrics))), rows))
+        return to_markdown(table("", ("cell", *metric_columns(self.known[name] for name in self.metrics)), rows))
 
     def to_json(self) -> str:
         """Return the rows and their statistics as canonical JSON."""
@@ -160,18 +156,14 @@ def leaderboard(
     reference: str | None = None,
 ) -> Leaderboard:
     """Return the table of a sweep, sorted by one metric, the best first; ties keep the order of the cells."""
-    own: dict[str, MetricRecord] = {}
-    for ended in results:
-        own |= {} if ended.result is None else own_metrics(ended.result.snapshot.identity)
-    by = {**METRICS, **own}[sort_by]
-    done = sorted(
-        (_row(r) for r in results if r.outcome is Outcome.DONE), key=lambda row: rank_of(by, row.values.get(sort_by))
-    )
-    rows = (*done, *_oracles(results), *(_row(r) for r in results if r.outcome is not Outcome.DONE))
-    metrics = tuple(m for m in (*COLUMNS, *own) if any(m in row.values for row in rows))
+    known = metrics_of(*(ended.result.snapshot.identity for ended in results if ended.result is not None))
+    done = [_row(r, known) for r in results if r.outcome is Outcome.DONE]
+    done.sort(key=lambda row: rank_of(known[sort_by], row.values.get(sort_by)))
+    rows = (*done, *_oracles(results, known), *(_row(r, known) for r in results if r.outcome is not Outcome.DONE))
+    metrics = tuple(columns_of(known, (row.values for row in rows)))
     asked = () if reference is None else (reference,)
     names = tuple(c.name for c in references(candidates_of(results, with_regimes=False), asked))
-    return Leaderboard(rows, metrics, sort_by, statistics, own, names)
+    return Leaderboard(rows, metrics, sort_by, statistics, known, names)
 
 
 def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
@@ -193,24 +185,22 @@ def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: P
     return folder
 
 
-def _row(ended: CellResult) -> Row:
-    """Return a cell's row: the harness's metrics in their order, then the user's own."""
+def _row(ended: CellResult, known: Mapping[str, MetricRecord]) -> Row:
     result = ended.result
     if result is None:
         return Row(ended.cell.name, str(ended.outcome), {}, ended.seconds, False, ended.reason, None)
     snapshot = result.snapshot
-    shown = (*COLUMNS, *own_metrics(snapshot.identity))
-    values, intervals = ({m: of[m] for m in shown if m in of} for of in (snapshot.overall, snapshot.intervals))
+    values, intervals = ({m: of[m] for m in columns_of(known, [of])} for of in (snapshot.overall, snapshot.intervals))
     told = (ended.seconds, result.reused, ended.reason, str(result.folder))
     return Row(ended.cell.name, str(ended.outcome), values, *told, intervals)
 
 
-def _oracles(results: Sequence[CellResult]) -> list[Row]:
+def _oracles(results: Sequence[CellResult], known: Mapping[str, MetricRecord]) -> list[Row]:
     """Return one oracle row per distinct oracle: cells on the same market and label share theirs."""
     found: dict[str, Row] = {}
     for oracle in (ended.result.oracle for ended in results if ended.result is not None):
         if oracle is not None:
-            values = {m: oracle[m] for m in COLUMNS if m in oracle}
+            values = {m: oracle[m] for m in columns_of(known, [oracle])}
             found.setdefault(canonical_json(values), Row(_ORACLE, _ORACLE, values, 0.0, True, None, None))
     return list(found.values())
 
@@ -277,7 +267,8 @@ def _market(identity: Mapping[str, Any]) -> str:
 
 def _table(versions: Sequence[Version]) -> Table:
     snapshots = [version.snapshot for version in versions]
-    metrics = [METRICS[name] for name in MAIN_METRICS if any(name in snapshot.overall for snapshot in snapshots)]
+    known = columns_of(metrics_of(*(s.identity for s in snapshots)), (s.overall for s in snapshots))
+    metrics = [metric for name, metric in known.items() if name in MAIN_METRICS or name not in METRICS]
     best = {m.name: best_of(m, (snapshot.overall.get(m.name) for snapshot in snapshots)) for m in metrics}
     rows = []
     for version, snapshot in zip(versions, snapshots, strict=True):

@@ -13,9 +13,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from harness.errors.redaction import redacted
-from harness.evaluation.metrics import METRICS, MetricRecord, headings_of, own_metrics
+from harness.evaluation.metrics import METRICS, MetricRecord, headings_of, metrics_of
 from harness.evaluation.significance import HacTest
-from harness.report.cells import METRIC, Report, flatten, metrics_of
+from harness.report.cells import METRIC, Report, flatten, leaderboard_metrics
 from harness.report.table import Table, TableCell, best_of, metric_cell, metric_columns, numbers, rank_of, table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import MAYBE_BEST, SIGNS, Difference, RowStatistics, SweepStatistics
@@ -26,7 +26,7 @@ _FRONTIER = ("window", "decision", "newest", "oldest", "waste")
 
 def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str = METRIC) -> Table:
     """Return every cell with its metrics, intervals, and how it stands to the reference; the best by a metric first."""
-    metrics = metrics_of(report.cells)
+    metrics = leaderboard_metrics(report.cells)
     by = metrics.get(sort_by, METRICS[METRIC])
     ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(sort_by)))
     best = {name: best_of(metric, (cell.overall.get(name) for cell in ranked)) for name, metric in metrics.items()}
@@ -70,7 +70,7 @@ def _oracles(report: Report) -> Iterable[Mapping[str, Any]]:
 
 def stability_table(statistics: SweepStatistics) -> Table:
     """Return the metric behind the order per cell and year, with its t-value, and what the cell's tests came to."""
-    metric, ic = METRICS[statistics.metric], METRICS["IC"]
+    metric, ic = statistics.metric, METRICS["IC"]
     years = sorted({period.label for row in statistics.rows for period in row.years})
     rows = []
     for row in statistics.rows:
@@ -93,8 +93,9 @@ def _period(metric: MetricRecord, test: HacTest | None) -> TableCell:
 def windows_table(cell: FinishedRun) -> Table:
     """Return the metrics of each window of a cell."""
     records = cell.snapshot.metrics["per_window"]
-    known = {**METRICS, **own_metrics(cell.snapshot.identity)}
-    metrics = [m for m in known.values() if m.name in _WINDOW_METRICS and records and m.name in records[0]]
+    known = metrics_of(cell.snapshot.identity).values()
+    wanted = [m for m in known if m.name in _WINDOW_METRICS or m.name not in METRICS]
+    metrics = [m for m in wanted if records and m.name in records[0]]
     rows = [
         (
             TableCell(str(r["window"]), float(r["window"])),
@@ -104,7 +105,7 @@ def windows_table(cell: FinishedRun) -> Table:
         )
         for r in records
     ]
-    columns = (*numbers("window"), "from", "to", *numbers(*(m.heading for m in metrics)))
+    columns = (*numbers("window"), "from", "to", *metric_columns(metrics))
     return table(f"Windows of {cell.name}", columns, rows)
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from harness.config import ExperimentConfig
 from harness.config.contracts import check_object, traits_of
 from harness.data.panel import Panel
-from harness.evaluation.evaluate import evaluate
-from harness.evaluation.intervals import Judged, intervals
+from harness.evaluation.evaluate import Evaluation, Year, evaluate, year_of
+from harness.evaluation.intervals import intervals
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.year import Evaluation, Year, year_of
 from harness.execution.progress import Observer, Silent, telling
 from harness.run.rolling import RollingResult, roll, window_stage
 from harness.run.schedule import check, describe_windows, resolve_windows
@@ -327,9 +326,15 @@ class Job:
         criteria, label = self.config.evaluation, self.config.label
         if criteria.significance is None:
             return None
-        judged = Judged(criteria.signal, criteria.portfolio, label.look_ahead, label.horizon)
         with self.watch.stage("significance"):
-            return intervals(evaluation, judged, criteria.significance, self.observer)
+            return intervals(
+                evaluation,
+                criteria,
+                criteria.significance,
+                horizon=label.horizon,
+                look_ahead=label.look_ahead,
+                observer=self.observer,
+            )
 
 
 def _records(found: Iterable[WindowReads | Artefact]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from harness.evaluation.metrics import METRICS
+from harness.evaluation.metrics import MetricRecord
 from harness.evaluation.significance import BacktestOverfitting, DeflatedSharpe, SubPeriod
 
 LEVEL = 0.05  # of the paired tests
@@ -80,7 +80,7 @@ class SweepStatistics:
         notes: What could not be computed, and why.
     """
 
-    metric: str
+    metric: MetricRecord
     references: tuple[str, ...]
     rows: tuple[RowStatistics, ...]
     trials: int
@@ -99,7 +99,7 @@ class SweepStatistics:
     def record(self) -> dict[str, Any]:
         """Return everything as plain data; what is undefined is None."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return {"reference": self.reference, **plain}
+        return {"reference": self.reference, **plain, "metric": self.metric.name}
 
 
 def finite(value: float) -> float | None:
@@ -155,8 +155,8 @@ def caption(statistics: SweepStatistics) -> str:
         f"bootstrap both reject at {LEVEL:.0%}",
     ]
     if any(row.in_confidence_set is not None for row in statistics.rows):
-        heading = METRICS[statistics.metric].heading
-        lines.append(f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST} by {heading}: model confidence set at {1 - SIZE:.0%}")
+        what = f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST} by {statistics.metric.heading}"
+        lines.append(f"{what}: model confidence set at {1 - SIZE:.0%}")
     deflated = [row for row in statistics.rows if row.deflated_sharpe is not None]
     if deflated:
         best = max(deflated, key=lambda row: _probability(row))

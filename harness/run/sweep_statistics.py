@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
-from harness.evaluation.intervals import ESTIMATES
-from harness.evaluation.metrics import METRIC_DIRECTIONS, METRICS, own_directions
+from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance import (
     BacktestOverfitting,
     Bootstrap,
@@ -37,7 +36,7 @@ from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import CellResult
 from harness.run.sweep_columns import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
-from harness.snapshots.evidence import Evidence, estimates_of, overlap_of
+from harness.snapshots.evidence import Evidence, overlap_of
 from harness.store.artifacts import ArtifactStore, canonical_json
 
 
@@ -171,6 +170,7 @@ def sweep_statistics(
     bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
     observer.start(_STAGE, 1 + len(candidates))
     bases, deflated = references(candidates, asked), _deflated(candidates)
+    record = metrics_of(*(c.snapshot.identity for c in candidates))[metric]
     notes: list[str] = []
     observer.advance(_STAGE)
     found: dict[str, RowStatistics] = {}
@@ -178,24 +178,24 @@ def sweep_statistics(
     for members in by_scenario(candidates):
         base = reference_of(members, asked)
         alone = len(members) == 1 and base is not bases[0]
-        confidence = None if alone else _confidence_set(members, metric, bootstrap, notes)
+        confidence = None if alone else _confidence_set(members, record, bootstrap, notes)
         if base is bases[0]:
             overfitting = _overfitting(members, notes)
         for c in members:
             differences = {} if c is base else differences_to(base, c, bootstrap)
             reason = c.why_not_comparable(bases[0]) if alone else None
-            found[c.name] = _row(c, base.name, metric, reason, differences, confidence, deflated)
+            found[c.name] = _row(c, base.name, record, reason, differences, confidence, deflated)
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     rows = tuple(found[c.name] for c in candidates)
     names = tuple(base.name for base in bases)
-    return SweepStatistics(metric, names, rows, len(deflated), overfitting, tuple(notes))
+    return SweepStatistics(record, names, rows, len(deflated), overfitting, tuple(notes))
 
 
 def _row(
     candidate: FinishedRun,
     reference: str,
-    metric: str,
+    metric: MetricRecord,
     reason: str | None,
     differences: dict[str, Difference],
     confidence: ModelConfidenceSet | None,
@@ -243,17 +243,16 @@ def differences_to(
     """Return metric → paired difference, for every metric that is a mean or a ratio of a series that both have."""
     times = common_times([reference, candidate])
     identity = candidate.snapshot.identity
-    directions = {**METRIC_DIRECTIONS, **own_directions(identity)}
-    questions = {}
-    for name, estimate in estimates_of(identity).items():
-        series = estimate.series
-        if estimate.statistic == "drawdown" or any(series not in c.series.values for c in (reference, candidate)):
+    metrics, questions = metrics_of(identity), {}
+    for name, metric in metrics.items():
+        series = metric.series
+        if metric.statistic not in ("mean", "ir") or any(series not in c.series.values for c in (reference, candidate)):
             continue
         sides = (candidate.at(series, times), reference.at(series, times))
-        questions[name] = paired_question(*sides, estimate.statistic, look_ahead=overlap_of(identity, estimate))
+        questions[name] = paired_question(*sides, metric.statistic, look_ahead=overlap_of(identity, metric))
     answers = paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
     return {
-        name: _difference(tested, directions[name], int(times.size))
+        name: _difference(tested, metrics[name].direction, int(times.size))
         for name, tested in zip(questions, answers, strict=True)
     }
 
@@ -296,14 +295,12 @@ def check_reference(name: str | None, names: Sequence[str]) -> None:
 
 
 def _confidence_set(
-    compared: Sequence[FinishedRun], metric: str, bootstrap: Bootstrap, notes: list[str]
+    compared: Sequence[FinishedRun], metric: MetricRecord, bootstrap: Bootstrap, notes: list[str]
 ) -> ModelConfidenceSet | None:
-    estimate = ESTIMATES.get(metric)
-    direction = METRIC_DIRECTIONS.get(metric, "none")
-    if estimate is None or direction == "none":
-        notes.append(f"no confidence set: no side of {METRICS[metric].heading} is better")
+    if metric.statistic == "count" or metric.direction == "none":
+        notes.append(f"no confidence set: no side of {metric.heading} is better")
         return None
-    having = [c for c in compared if estimate.series in c.series.values]
+    having = [c for c in compared if metric.series in c.series.values]
     if not 2 <= len(having) <= _MOST:
         notes.append(f"no confidence set: {len(having)} comparable cells, where 2 to {_MOST} are needed")
         return None
@@ -311,13 +308,13 @@ def _confidence_set(
     if not times.size:
         notes.append("no confidence set: no test time that all cells have")
         return None
-    sign = -1.0 if direction == "higher" else 1.0
-    losses = np.stack([sign * c.at(estimate.series, times) for c in having], axis=1)  # (T, M)
+    sign = -1.0 if metric.direction == "higher" else 1.0
+    losses = np.stack([sign * c.at(metric.series, times) for c in having], axis=1)  # (T, M)
     names = tuple(c.name for c in having)
-    overlap = overlap_of(having[0].snapshot.identity, estimate)
+    overlap = overlap_of(having[0].snapshot.identity, metric)
     found = model_confidence_set(losses, names, SIZE, bootstrap=bootstrap, look_ahead=overlap)
     if all(math.isnan(p) for p in found.p_values):
-        notes.append(f"no confidence set, and no marks by {metric}: {why_untested(found.count, overlap)}")
+        notes.append(f"no confidence set, and no marks by {metric.name}: {why_untested(found.count, overlap)}")
         return None
     return found
 
@@ -350,9 +347,8 @@ def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> BacktestO
     return probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
-def _stability(candidate: FinishedRun, metric: str, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
-    estimate = ESTIMATES.get(metric)
-    if estimate is None or estimate.series not in candidate.series.values:
+def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
+    if metric.series not in candidate.series.values:
         return ()
-    overlap = overlap_of(candidate.snapshot.identity, estimate)
-    return subperiod_stability(candidate.series.values[estimate.series], labels, look_ahead=overlap)
+    overlap = overlap_of(candidate.snapshot.identity, metric)
+    return subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)

@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.panel import Panel, load_panel
-from harness.evaluation.intervals import ESTIMATES, Estimate
-from harness.evaluation.metrics import own_directions
+from harness.evaluation.evaluate import read_series
+from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance import calendar_years, paired_difference
-from harness.evaluation.significance.bootstrap import Statistic
-from harness.evaluation.year import read_series
 from harness.snapshots.comparison import DifferenceTest
 from harness.snapshots.data_difference import explain_data_difference
 from harness.snapshots.snapshot import Snapshot
@@ -118,23 +116,22 @@ class _PairedTest:
     def p_value(self, path: str) -> float | None:
         section, _, rest = path.partition(".")
         name = rest.rpartition(".")[2]
-        estimate = estimates_of(self.candidate.identity).get(name)
-        if section not in ("overall", "per_year") or estimate is None or estimate.statistic == "drawdown":
+        metric = metrics_of(self.candidate.identity).get(name)
+        if section not in ("overall", "per_year") or metric is None or metric.statistic not in ("mean", "ir"):
             return None
         pair = self._pair()
-        if pair is None or any(estimate.series not in side.values for side in pair):
+        if pair is None or any(metric.series not in side.values for side in pair):
             return None
         old, new = pair
         _, left, right = np.intersect1d(old.times, new.times, return_indices=True)
         if section == "per_year":
             wanted = calendar_years(old.times[left]) == int(rest.partition(".")[0])
             left, right = left[wanted], right[wanted]
-        statistic: Statistic = estimate.statistic
         tested = paired_difference(
-            new.values[estimate.series][right],
-            old.values[estimate.series][left],
-            statistic,
-            look_ahead=overlap_of(self.candidate.identity, estimate),
+            new.values[metric.series][right],
+            old.values[metric.series][left],
+            metric.statistic,
+            look_ahead=overlap_of(self.candidate.identity, metric),
         )
         return tested.hac.p_value if math.isfinite(tested.hac.p_value) else None
 
@@ -146,20 +143,10 @@ class _PairedTest:
         return self.found
 
 
-def estimates_of(identity: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return metric → how it follows from its series, for those of the harness and a snapshot's own."""
-    return {**ESTIMATES, **{name: Estimate(name) for name in own_directions(identity)}}
-
-
-def overlap_of(identity: Mapping[str, Any], estimate: Estimate) -> int:
-    """Return the look-ahead that makes neighbouring values of a metric's series dependent; 1 when they share nothing.
-
-    Args:
-        identity: A snapshot's.
-        estimate: How the metric follows from its series.
-    """
+def overlap_of(identity: Mapping[str, Any], metric: MetricRecord) -> int:
+    """Return `MetricRecord.overlap_at` for the label and the lag of a snapshot's identity."""
     lag = identity.get("config", {}).get("evaluation", {}).get("signal", {}).get("lag", 1)
-    return {"label": int(identity.get("look_ahead", 1)), "lag": int(lag) + 1, "nothing": 1}[estimate.overlap]
+    return metric.overlap_at(int(identity.get("look_ahead", 1)), int(lag))
 
 
 def _fingerprint(snapshot: Snapshot) -> str | None:

@@ -14,7 +14,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from harness.config import config_folder
 from harness.config.tolerances import Tolerances, load_tolerances, parse_tolerances
 from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest
-from harness.evaluation.metrics import METRIC_DIRECTIONS, own_directions
+from harness.evaluation.metrics import directions_of
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.comparison import (
     DifferenceTest,
@@ -116,7 +116,7 @@ class Standard:
             baseline,
             snapshot,
             self.tolerances,
-            directions={**self.directions, **own_directions(snapshot.identity)},
+            directions={**self.directions, **directions_of(snapshot.identity)},
             difference_test=None if self.difference_test is None else self.difference_test(baseline, snapshot),
             labels=labels,
         )
@@ -283,7 +283,7 @@ def standard_of(
         tolerances = load_tolerances(tolerances)
     elif isinstance(tolerances, Mapping):
         tolerances = parse_tolerances(tolerances)
-    known = {**METRIC_DIRECTIONS, **(directions or {})}
+    known = {**directions_of(), **(directions or {})}
     if store is None:
         return Standard(Baselines(results), tolerances, known)
     evidence = Evidence(ArtifactStore(store))

@@ -9,9 +9,10 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
+from harness.evaluation.evaluate import evaluate_signal
+from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.portfolio import TopkDropout, backtest
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.signal import SignalEvaluation, evaluate_signal
 
 pytestmark = pytest.mark.nightly
 

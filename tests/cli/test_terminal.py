@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harness.cli import main, terminal
 from harness.cli.terminal import printable, show
-from harness.evaluation.metrics import COLUMNS
+from harness.evaluation.metrics import METRICS
 from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import read_snapshot
@@ -188,7 +188,7 @@ def test_a_terminal_of_80_columns_cuts_no_heading(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["leaderboard"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    heads = [*COLUMNS.values(), "[red] spread | of a day"]
+    heads = [*(m.heading for m in METRICS.values() if m.column), "[red] spread | of a day"]
     assert all(any(head in line for line in lines) for head in heads)
     blocks = [line for line in lines if line.split()[:1] == ["cell"]]
     assert len(blocks) > 1

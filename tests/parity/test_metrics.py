@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from harness.evaluation import formulas as metrics
+from harness.evaluation.evaluate import Evaluation, evaluate_signal
+from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.signal import SignalEvaluation, evaluate_signal
-from harness.evaluation.year import Evaluation
 from tests.parity.oracle import ORACLE, read_json, requires_oracle
 from tests.parity.rolling_retrain import recorded_predictions
 

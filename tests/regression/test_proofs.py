@@ -19,7 +19,7 @@ from harness.config.tolerances import Exact, Tolerances, load_tolerances
 from harness.errors import SnapshotError
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation import formulas as metrics
-from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.evaluation.metrics import directions_of
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.comparison import compare, metric_leaves
 from harness.snapshots.snapshot import Snapshot
@@ -71,7 +71,7 @@ def allowed(path: str, value: float, tolerances: Tolerances) -> float:
 
 
 def worse(path: str) -> int:
-    return 1 if METRIC_DIRECTIONS.get(path.rpartition(".")[2]) == "lower" else -1
+    return 1 if directions_of().get(path.rpartition(".")[2]) == "lower" else -1
 
 
 @pytest.mark.parametrize("path", sorted(NUMBERS))
@@ -82,7 +82,7 @@ def test_a_loss_of_any_blessed_number_beyond_its_tolerance_is_caught_and_named_a
         move = worse(path) * max(share * room, 1e-9 if share > 1 else 0.0)
         if move == 0.0:
             continue
-        verdict = compare(BLESSED, with_leaf(BLESSED, path, value + move), TOLERANCES, directions=METRIC_DIRECTIONS)
+        verdict = compare(BLESSED, with_leaf(BLESSED, path, value + move), TOLERANCES, directions=directions_of())
         moved = {m.path: m.verdict for m in verdict.metrics if m.verdict is not Verdict.SAME}
         assert moved == {path: expected}
         assert verdict.exit_code is (ExitCode.REGRESSION if share > 1 else ExitCode.FINE)

@@ -68,7 +68,7 @@ class SmoothStatistic:
         return float(self.value(self.moments.mean(axis=0)))
 
 
-def smooth_statistic(series: Doubles, statistic: Statistic) -> SmoothStatistic:
+def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
     """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN.
 
     Raises:
@@ -85,7 +85,7 @@ def smooth_statistic(series: Doubles, statistic: Statistic) -> SmoothStatistic:
     return _mean(series) if statistic == "mean" else _ir(series)
 
 
-def smooth_difference(left: Doubles, right: Doubles, statistic: Statistic) -> SmoothStatistic:
+def smooth_difference(left: Doubles, right: Doubles, statistic: str) -> SmoothStatistic:
     """Return the statistic of one (T,) series minus that of another, both resampled at the same times."""
     first, second = smooth_statistic(left, statistic), smooth_statistic(right, statistic)
     magnitude = max(first.magnitude, second.magnitude)
@@ -246,7 +246,7 @@ class Question:
     look_ahead: int
 
 
-def question(series: Doubles, statistic: Statistic | Literal["drawdown"], look_ahead: int) -> Question:
+def question(series: Doubles, statistic: str, look_ahead: int) -> Question:
     """Return what `bootstrap_intervals` answers for a (S,) series, NaN where undefined.
 
     Raises:

@@ -16,7 +16,6 @@ from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     Interval,
     Question,
-    Statistic,
     bootstrap_intervals,
     smooth_difference,
 )
@@ -83,7 +82,7 @@ def diebold_mariano(
 def paired_difference(
     series: Doubles,
     reference: Doubles,
-    statistic: Statistic = "mean",
+    statistic: str = "mean",
     *,
     bootstrap: Bootstrap | None = None,
     look_ahead: int = 1,
@@ -109,9 +108,7 @@ def paired_difference(
     return found
 
 
-def paired_question(
-    series: Doubles, reference: Doubles, statistic: Statistic = "mean", *, look_ahead: int = 1
-) -> Question:
+def paired_question(series: Doubles, reference: Doubles, statistic: str = "mean", *, look_ahead: int = 1) -> Question:
     """Return what `paired_differences` answers; parameters and errors as those of `paired_difference`."""
     check_look_ahead(look_ahead, "paired_difference.look_ahead")
     left, right = defined_rows("paired_difference", series, reference)

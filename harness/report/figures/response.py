@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.evaluation.metrics import METRICS
-from harness.report.cells import Report, swept_numbers
+from harness.evaluation.metrics import METRICS, metrics_of
+from harness.report.cells import Report, leaderboard_metrics, swept_numbers
 from harness.report.figures.correlations import error_bars
 from harness.report.figures.figure import Figure, Variant
 
@@ -48,6 +48,7 @@ def audit_frontier(report: Report) -> Figure | None:
 
 # From this ratio of the largest to the smallest value on, the axis is logarithmic.
 _WIDE = 10.0
+_SHOWN = ("rank_IC", "IC", "rank_ICIR", "ICIR", "excess_return", "information_ratio", "max_drawdown")
 
 
 def sweep_response(report: Report) -> Figure | None:
@@ -56,8 +57,8 @@ def sweep_response(report: Report) -> Figure | None:
     for key, curves in swept_numbers(report.cells).items():
         values = [value for _, curve in curves for value, _ in curve]
         wide = min(values) > 0 and max(values) / min(values) >= _WIDE
-        for metric in ("rank_IC", "IC", "rank_ICIR", "ICIR", "excess_return", "information_ratio", "max_drawdown"):
-            record = METRICS[metric]
+        for metric in (*_SHOWN, *(name for name in leaderboard_metrics(report.cells) if name not in METRICS)):
+            record = metrics_of(*(cell.snapshot.identity for cell in report.cells))[metric]
             traces: list[dict[str, Any]] = []
             for number, (name, curve) in enumerate(curves):
                 if any(cell.overall.get(metric) is None for _, cell in curve):

@@ -166,7 +166,7 @@ class SearchRequest:
         overrides: Hydra overrides; those with several values span the space.
         trials: How many trials the search has when it is finished, those of a resumed study included.
         metric: Any overall metric of a run.
-        direction: Which way it is better; None: as `METRIC_DIRECTIONS`, or the user's own metric, says.
+        direction: Which way it is better; None: as its record says.
         seed: Of the sampler.
         batch: Trials that are asked for together, to be run at the same time by the executor's workers. The larger it
             is, the less a trial knows of those before it: it belongs to the search, the executor does not.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from harness.config import ExperimentConfig
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import METRIC_DIRECTIONS
+from harness.evaluation.metrics import METRICS, directions_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -179,7 +179,7 @@ def direction_of(metric: str, config: ExperimentConfig) -> Direction:
     Raises:
         ConfigError: When there is no such metric, or nothing says which way it is better.
     """
-    directions = {**METRIC_DIRECTIONS, **{own.name: own.direction for own in config.evaluation.extra}}
+    directions = directions_of(config.evaluation.extra)
     if metric not in directions:
         raise unknown_metric(metric, directions)
     if directions[metric] == "none":
@@ -194,7 +194,7 @@ def direction_of(metric: str, config: ExperimentConfig) -> Direction:
 
 def unknown_metric(metric: str, known: Collection[str]) -> ConfigError:
     """Return the error for a metric that a run does not have."""
-    portfolio = "evaluation=portfolio has the metrics of a portfolio" if metric in METRIC_DIRECTIONS else None
+    portfolio = "evaluation=portfolio has the metrics of a portfolio" if metric in METRICS else None
     return ConfigError(
         "A run has no such metric.",
         where="--metric",
