@@ -72,13 +72,14 @@ def leaderboard() -> str:
 
 def commands() -> str:
     """Return the help of every command."""
-    from harness.cli.main import build_parser
-    from harness.cli.shared import leaves
+    from harness.cli.application import parsers
 
     parts = ["# Commands", "", "What `bench COMMAND --help` prints, without the list of configuration groups.", ""]
-    for path, parser in leaves(build_parser()).items():
+    for name, parser in parsers().items():
+        if not name:
+            continue
         parser.epilog = None
-        parts += [f"## bench {' '.join(path)}", "", "```text", parser.format_help().rstrip(), "```", ""]
+        parts += [f"## bench {name}", "", "```text", parser.format_help().rstrip(), "```", ""]
     return "\n".join(parts)
 
 
@@ -108,7 +109,7 @@ def configuration() -> str:
 
 def group(name: str) -> str:
     """Return every file of one group: what it is, each key with what it accepts, and the file itself."""
-    from harness.cli.shared import OTHER_FOLDERS
+    from harness.cli.application import OTHER_FOLDERS
     from harness.config import config_folder
 
     parts = [f"# {name}", ""]

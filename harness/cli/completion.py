@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import Namespace
 
-from rich.console import Console
-
-from harness.cli.shared import Arguments, Commands, group_choices, leaves
+from harness.cli.application import group_choices, parsers
+from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.config import known_keys
 
-_HELP = """\
-Print a script that completes commands, options, configuration groups, their choices and keys.
-
-examples:
-  source <(bench completion bash)                             in this shell
-  bench completion bash > ~/.local/share/bash-completion/completions/bench
-  source <(bench completion zsh)                              after compinit, in ~/.zshrc
-
-exit codes: 0 printed, 2 another shell"""
 _SCRIPT = """\
 # Completion of bench, written by `bench completion {shell}`.
 _bench_words() {{
@@ -52,37 +42,28 @@ complete -o default -F _bench bench
 """
 
 
-def add(groups: Commands[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = groups.add_parser(
-        "completion",
-        help="print a script for completion in bash or zsh",
-        description=_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
-    parser.set_defaults(command=completion)
-
-
-def completion(arguments: Arguments, out: Console, err: Console) -> int:
+def completion(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     """Print the script."""
-    script = bash_script(arguments.build(), arguments.shell)
     head = "autoload -U +X bashcompinit && bashcompinit\n" if arguments.shell == "zsh" else ""
-    out.print(head + script, markup=False, soft_wrap=True, end="")
+    out.write_document(head + script(arguments.shell))
     return 0
 
 
-def bash_script(parser: argparse.ArgumentParser, shell: str = "bash") -> str:
-    """Return the script for a tree of commands and the configuration tree."""
+def script(shell: str) -> str:
+    """Return the script for all commands and the configuration tree."""
     words: dict[str, set[str]] = {"": {"--help", "--version"}}
-    overridable = [f"{name}=" for name in (*group_choices(), *known_keys())]
-    for path, leaf in leaves(parser).items():
-        for depth, name in enumerate(path):
-            words.setdefault("".join(f" {part}" for part in path[:depth]), set()).add(name)
-        options = {option for action in leaf._actions for option in action.option_strings}
-        takes_overrides = any(action.dest in ("overrides", "targets") for action in leaf._actions)
-        choices = {str(c) for a in leaf._actions if not a.option_strings and a.choices for c in a.choices}
-        words["".join(f" {part}" for part in path)] = options | choices | set(overridable if takes_overrides else ())
+    overridable = {f"{name}=" for name in (*group_choices(), *known_keys())}
+    for command, parser in parsers().items():
+        if not command:
+            continue
+        above = ""
+        for name in command.split():
+            words.setdefault(above, set()).add(name)
+            above += f" {name}"
+        options = {option for action in parser._actions for option in action.option_strings}
+        takes_overrides = any(action.dest in ("overrides", "targets") for action in parser._actions)
+        choices = {str(c) for a in parser._actions if not a.option_strings and a.choices for c in a.choices}
+        words[above] = options | choices | (overridable if takes_overrides else set())
     commands = [_case(path, sorted(found)) for path, found in sorted(words.items())]
     groups = [_case(name, found) for name, found in sorted(group_choices().items())]
     return _SCRIPT.format(shell=shell, commands="\n".join(commands), choices="\n".join(groups))

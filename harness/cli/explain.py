@@ -1,52 +1,144 @@
-"""`bench explain`: which windows would be walked."""
+"""What a configuration means: its keys, its windows and its data. Nothing is fitted."""
 
 from __future__ import annotations
 
-import argparse
-
-from rich.console import Console
+import json
+from argparse import Namespace
+from pathlib import Path
 
 from harness.cli import tables
-from harness.cli.progress import ProgressObserver
-from harness.cli.shared import Arguments, Commands, add_command, config_of, stages_of
+from harness.cli.application import OTHER_FOLDERS, group_choices
+from harness.cli.progress import Progressing, progress
+from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.cli.terminal import show
+from harness.config import ExperimentConfig, compose_config, composed_yaml
+from harness.config.schema import DescribedKey, describe_keys, experiment_schema, group_schema
+from harness.data.convert import convert
+from harness.data.panel import Panel
+from harness.data.validation import describe, validate
+from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.evaluate import year_of
+from harness.execution.progress import telling
+from harness.report.table import prose, table
 from harness.run.schedule import check, describe_windows, resolve_windows
-from harness.store.artifacts import canonical_json
+from harness.run.stages import Stages
+from harness.snapshots.provenance import Stopwatch
+from harness.store.artifacts import ArtifactStore
 
-_HELP = """\
-Print every window of a configuration: dates, purge and rows, without computing a feature or fitting anything; refuse
-what `bench run` would refuse for its data or its evaluation.
-
-examples:
-  bench explain data=cn_csi300 windows.step=20
-  bench explain label.horizon=5 windows=sliding
-
-exit codes: 0 fine, 2 a mistake in the command or the data"""
+_SEVERAL = ("experiment", "compat")  # their files change several groups
 
 
-def add(groups: Commands[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = add_command(groups, "explain", "print the windows of a configuration without running anything", _HELP)
-    parser.add_argument("--json", action="store_true", help="print the windows as JSON instead of a table")
-    parser.set_defaults(command=explain)
+def config_of(arguments: Namespace) -> ExperimentConfig:
+    """Return the checked configuration of a command."""
+    return compose_config(arguments.overrides, search_path=arguments.config_dir)
 
 
-def explain(arguments: Arguments, out: Console, err: Console) -> int:
+def _panel_of(config: ExperimentConfig, observer: Progressing) -> Panel:
+    return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer).panel()
+
+
+def explain(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     """Print the windows of a configuration: dates, purge, rows."""
     config = config_of(arguments)
-    with ProgressObserver(err) as observer:
-        panel = stages_of(config, observer).panel()
+    with progress(err) as observer:
+        panel = _panel_of(config, observer)
     look_ahead = config.label.look_ahead
     windows = resolve_windows(config.windows, panel.calendar, look_ahead)
     rows = check(config, panel, windows)
     if arguments.json:
-        described = describe_windows(windows, panel.calendar)
-        out.print(canonical_json({"look_ahead": look_ahead, "windows": described}, indent=1), markup=False, end="")
+        out.write_json({"look_ahead": look_ahead, "windows": describe_windows(windows, panel.calendar)})
         return 0
     show(out, tables.windows_table(windows, panel.calendar, rows))
-    out.print(tables.windows_summary(config, look_ahead), markup=False, soft_wrap=True)
+    out.write(tables.windows_summary(config, look_ahead))
     criteria = config.evaluation
     year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
-    out.print(f"a year    {year.periods:,} periods ({year.source})", markup=False, soft_wrap=True)
+    out.write(f"a year    {year.periods:,} periods ({year.source})")
+    return 0
+
+
+def config(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+    """Print the configuration, the meaning of its keys, or a schema."""
+    if arguments.schema is not None:
+        schema = _schema(arguments.schema, arguments.config_dir)
+        out.write(json.dumps(schema, indent=1, ensure_ascii=False))
+        return 0
+    if arguments.describe is None and not arguments.json:
+        out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
+        return 0
+    tree = json.loads(config_of(arguments).composed)
+    if arguments.describe is None:
+        out.write_json(tree)
+        return 0
+    found = describe_keys(tree, arguments.describe)
+    if not found:
+        raise _unknown_key(arguments.describe, [known.key for known in describe_keys(tree)])
+    if arguments.json:
+        out.write_json([vars(key) for key in found])
+    else:
+        show(out, table("", ("key", *prose("value", "accepts", "meaning")), map(_described, found)))
+    return 0
+
+
+def _described(key: DescribedKey) -> tuple[str, ...]:
+    value = key.value if isinstance(key.value, str) else json.dumps(key.value, ensure_ascii=False)
+    return key.key, value, key.accepts, key.meaning
+
+
+def _schema(group: str, search_path: list[str]) -> dict[str, object]:
+    known = (*group_choices(), *OTHER_FOLDERS)
+    if group not in known:
+        raise ConfigError(
+            f"There is no configuration group `{group}`.",
+            where="--schema",
+            got=group,
+            expected=", ".join(known),
+            hint=closest(group, known) or "without GROUP: files that change several groups",
+        )
+    return experiment_schema(search_path) if group in _SEVERAL else group_schema(group, search_path)
+
+
+def _unknown_key(key: str, known: list[str]) -> UnknownKeyError:
+    siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
+    return UnknownKeyError(
+        f"There is no configuration key `{key}`.",
+        where="--describe",
+        got=key,
+        expected=", ".join(siblings or [k for k in known if "." not in k]),
+        hint=closest(key, known),
+    )
+
+
+def data_info(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+    """Print what the panel holds."""
+    config = config_of(arguments)
+    with progress(err) as observer:
+        record = describe(_panel_of(config, observer))
+    if arguments.json:
+        out.write_json(record)
+    else:
+        show(out, tables.record_table("panel", record))
+    return 0
+
+
+def data_validate(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+    """Load the panel afresh, which checks its contract, and list what looks odd."""
+    config = config_of(arguments)
+    with progress(err) as observer, telling(observer, "validate"):
+        panel = config.data.load()
+    found = validate(panel)
+    if arguments.json:
+        out.write_json([vars(finding) for finding in found])
+    else:
+        show(out, tables.findings_table(found))
+    return 0
+
+
+def data_convert(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+    """Write the panel in another format."""
+    config = config_of(arguments)
+    with progress(err) as observer:
+        panel = _panel_of(config, observer)
+        with telling(observer, "convert"):
+            convert(panel, Path(arguments.out), arguments.to, universe=arguments.universe)
+    out.write(f"written to {arguments.out}")
     return 0

@@ -1,124 +1,125 @@
-"""`bench run`: one experiment, or with ``-m`` every combination of swept values."""
+"""`bench run`: one experiment, or with ``-m`` every combination of swept values; `bench search`."""
 
 from __future__ import annotations
 
 import json
+import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from rich.console import Console
 
 from harness.audit import Verdict, run_audited
 from harness.cli import tables
 from harness.cli.audit import verdict_table
-from harness.cli.progress import ProgressObserver
-from harness.cli.shared import Arguments, config_of
-from harness.cli.sweep_progress import CellProgress, Meter
+from harness.cli.explain import config_of
+from harness.cli.progress import Progressing, progress
+from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.cli.terminal import show
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import metrics_of
-from harness.execution.progress import telling
+from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
+from harness.execution.machine import peak_memory_mb
+from harness.execution.progress import TimeLeft, telling
 from harness.execution.task import Serial
 from harness.report.leaderboard import leaderboard, write_leaderboard
+from harness.report.table import Table, TableCell, numbers, prose, table
+from harness.run import search as searching
 from harness.run.experiment import ExperimentResult
 from harness.run.fill import Filled, WorkersLostError, fill
-from harness.run.sweep import exit_code, plan_cells, plan_sweep, run_sweep
+from harness.run.sweep import Cell, CellResult, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import check_reference, statistics_of
-from harness.store.artifacts import Shelf, canonical_json
+from harness.snapshots.provenance import Cost
+from harness.store.artifacts import Shelf
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
+_CELLS = "cells"
+_LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes
+_INTERRUPTED = 130
 
 
-def run(arguments: Arguments, out: Console, err: Console) -> int:
+def run(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     """Run one experiment, print its table and where the snapshot lies."""
     meter = Meter()
     if arguments.cfg:
-        out.print(composed_yaml(arguments.overrides, search_path=arguments.config_dir), markup=False, end="")
+        out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
         return 0
     if arguments.multirun:
-        return sweep(arguments, out, err)
-    with ProgressObserver(err) as observer:
+        return _sweep(arguments, out, err, meter)
+    with progress(err) as observer:
         with telling(observer, "configuration"):
             config = config_of(arguments)
         config.tracking.check()
-        run_one = _runner([config], observer)
-        result, verdict = run_one(config)
+        result, verdict = _runner([config], observer)(config)
         config.tracking.send([result.folder], Path(config.output.runs), observer)
     result = result.costing(meter.cost([result]))
-    code = 0 if verdict is None or verdict.clean else 1
+    is_clean = verdict is None or verdict.clean
     if arguments.json:
-        record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
-        out.print(canonical_json(record, indent=1), markup=False, soft_wrap=True, end="")
-        return code
-    show(out, tables.result_table(result))
-    out.print(tables.result_summary(result), markup=False, soft_wrap=True)
-    if verdict is not None:
-        out.print(f"audit     {verdict.summary}", markup=False, soft_wrap=True)
-        if not verdict.clean:
-            show(out, verdict_table(verdict))
-    return code
-
-
-def sweep(arguments: Arguments, out: Console, err: Console) -> int:
-    """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
-    meter = Meter()
-    with ProgressObserver(err) as observer, telling(observer, "configuration"):
-        cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
-    _check_metric(arguments.sort_by, [cell.config for cell in cells if cell.config is not None])
-    check_reference(arguments.reference, [cell.name for cell in cells])
-    if arguments.plan:
-        with ProgressObserver(err) as observer:
-            planned = plan_cells(cells, observer)
-        for table in tables.plan_tables(planned):
-            show(out, table)
-        return exit_code(cell.outcome for cell in planned.cells)
-    tracking = next((cell.config.tracking for cell in cells if cell.config is not None), None)
-    if tracking is not None:
-        tracking.check()
-    with ProgressObserver(err) as observer:
-        run_one = _runner([cell.config for cell in cells if cell.config is not None], observer)
-        progress = CellProgress(cells, observer)
-        ended = run_sweep(cells, lambda config: _audited(config, run_one, observer), progress.tell)
-        progress.finish()
-        statistics = statistics_of(ended, arguments.sort_by, arguments.reference, observer)
-    board = leaderboard(ended, sort_by=arguments.sort_by, statistics=statistics, reference=arguments.reference)
-    runs = next((Path(cell.config.output.runs) for cell in cells if cell.config is not None), Path("runs"))
-    folder = write_leaderboard(board, ended, runs)
-    if tracking is not None:
-        with ProgressObserver(err) as observer:
-            tracking.send([folder], runs, observer)
-    if arguments.json:
-        out.print(board.to_json(), markup=False, soft_wrap=True, end="")
+        out.write_json({"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())})
     else:
-        show(out, board.table())
-        if statistics is not None:
-            out.print(caption(statistics), markup=False, soft_wrap=True)
-        cost = meter.cost([one.result for one in ended if one.result is not None])
-        out.print(f"cost      {tables.cost_text(cost)}", markup=False, soft_wrap=True)
-        out.print(f"table     {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
-        for line in tables.sweep_notes(ended):
-            out.print(line, markup=False, soft_wrap=True)
-    leaks = any(e.result is not None and e.result.snapshot.leak is not None for e in ended)
-    return 1 if leaks else exit_code(e.outcome for e in ended)
+        show(out, tables.result_table(result))
+        out.write(tables.result_summary(result))
+        if verdict is not None:
+            out.write(f"audit     {verdict.summary}")
+        if verdict is not None and not is_clean:
+            show(out, verdict_table(verdict))
+    return 0 if is_clean else 1
 
 
-def _check_metric(metric: str, configs: Sequence[ExperimentConfig]) -> None:
+def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: Meter) -> int:
+    """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
+    with progress(err) as observer, telling(observer, "configuration"):
+        cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
+    configs, metric = [cell.config for cell in cells if cell.config is not None], arguments.sort_by
     known = metrics_of(*(config.evaluation.extra for config in configs)).values()
     columns = [record.name for record in known if record.column]
     if metric not in columns:
-        raise ConfigError(
-            "There is no such metric.",
-            where="--sort-by",
-            got=metric,
-            expected=", ".join(columns),
-            hint=closest(metric, columns),
-        )
+        what, expected = "There is no such metric.", ", ".join(columns)
+        raise ConfigError(what, where="--sort-by", got=metric, expected=expected, hint=closest(metric, columns))
+    check_reference(arguments.reference, [cell.name for cell in cells])
+    if arguments.plan:
+        with progress(err) as observer:
+            planned = plan_cells(cells, observer)
+        for plan in tables.plan_tables(planned):
+            show(out, plan)
+        return exit_code(cell.outcome for cell in planned.cells)
+    if configs:
+        configs[0].tracking.check()
+    with progress(err) as observer:
+        run_one = _runner(configs, observer)
+
+        def audited(config: ExperimentConfig) -> ExperimentResult:
+            result, verdict = run_one(config)
+            if verdict is not None and not verdict.clean:
+                observer.notice(f"{config.case_name}: {verdict.summary}")
+            return result
+
+        cell_progress = CellProgress(cells, observer)
+        ended = run_sweep(cells, audited, cell_progress.tell)
+        observer.finish(_CELLS)
+        statistics = statistics_of(ended, metric, arguments.reference, observer)
+    board = leaderboard(ended, sort_by=metric, statistics=statistics, reference=arguments.reference)
+    runs = Path(configs[0].output.runs if configs else "runs")
+    folder = write_leaderboard(board, ended, runs)
+    if configs:
+        with progress(err) as observer:
+            configs[0].tracking.send([folder], runs, observer)
+    results = [cell.result for cell in ended if cell.result is not None]
+    if arguments.json:
+        out.write_document(board.to_json())
+    else:
+        show(out, board.table())
+        if statistics is not None:
+            out.write(caption(statistics))
+        out.write(f"cost      {tables.cost_text(meter.cost(results))}")
+        for line in (f"table     {folder / 'leaderboard.csv'}", *tables.sweep_notes(ended)):
+            out.write(line)
+    has_leak = any(result.snapshot.leak is not None for result in results)
+    return 1 if has_leak else exit_code(cell.outcome for cell in ended)
 
 
-def _runner(configs: Sequence[ExperimentConfig], observer: ProgressObserver) -> RunOne:
+def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOne:
     """Let the executor's workers prepare all experiments, and return what then runs each of them."""
     executor = configs[0].executor if configs else Serial()
     shelf, shared = Shelf(), not isinstance(executor, Serial)
@@ -148,9 +149,108 @@ def _with_work_of(done: Filled, result: ExperimentResult) -> ExperimentResult:
     return result.made_elsewhere(done.seconds, cost)
 
 
-def _audited(config: ExperimentConfig, run_one: RunOne, observer: ProgressObserver) -> ExperimentResult:
-    """Run one cell; a leak that its audit finds is told at once, and stands in its snapshot."""
-    result, verdict = run_one(config)
-    if verdict is not None and not verdict.clean:
-        observer.notice(f"{config.case_name}: {verdict.summary}")
-    return result
+@dataclass(frozen=True)
+class Meter:
+    """Wall time and processor time of this process since it was made."""
+
+    began: float = field(default_factory=time.perf_counter)
+    used: float = field(default_factory=time.process_time)
+
+    def cost(self, results: Sequence[ExperimentResult]) -> Cost:
+        """Return what some results have taken together, workers included."""
+        costs = [result.cost for result in results]
+        elsewhere = sum(cost.worker_cpu for cost in costs)
+        return Cost(
+            wall=time.perf_counter() - self.began,
+            cpu=time.process_time() - self.used + elsewhere,
+            windows=sum(cost.windows for cost in costs),
+            stored=sum(cost.stored for cost in costs),
+            workers=max((cost.workers for cost in costs), default=0),
+            worker_cpu=elsewhere,
+            memory_mb=max([peak_memory_mb(), *(cost.memory_mb for cost in costs)]),
+        )
+
+
+class CellProgress:
+    """Reports each cell that has ended, and how long the others will take, as the stage ``cells``.
+
+    What a cell takes is learned from cells of the same data, model and adaptation that were computed. One that the
+    store held, in whole or for the most part, says nothing about the others; nor does one that was refused or failed.
+    """
+
+    def __init__(self, cells: Sequence[Cell], observer: Progressing) -> None:
+        self._observer, self._count, self._left = observer, len(cells), TimeLeft()
+        for cell in cells:
+            self._left.expect(_kind(cell), cell.config is not None)
+        observer.start(_CELLS, self._count)
+
+    def tell(self, ended: CellResult) -> None:
+        """Take note of a cell that has ended."""
+        cell, result = ended.cell, ended.result
+        if ended.reason is not None:
+            self._observer.notice(f"{cell.name}: {ended.outcome}: {ended.reason}")
+        self._left.expect(_kind(cell), -(cell.config is not None))
+        is_stored = result is not None and result.reused
+        if result is not None and not is_stored:
+            computed = result.cost.windows - result.cost.stored
+            # What workers have made is there for all cells, and the others will take as long as this one here.
+            if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
+                self._left.measured(_kind(cell), ended.seconds_here)
+        seconds, at_least = self._left.seconds(alike=True)
+        self._observer.estimate(_CELLS, self._count, seconds, at_least=at_least)
+        how = "from the store" if is_stored else f"{ended.seconds:.1f} s of work"
+        self._observer.advance(_CELLS, note=f"{cell.name}: {ended.outcome}, {how}")
+
+
+def _kind(cell: Cell) -> tuple[str, ...]:
+    """Return what decides how long a cell takes, roughly."""
+    choices = {} if cell.config is None else cell.config.choices
+    return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
+
+
+def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+    """Search, print the trials, and say with the exit code how it ended."""
+    request = searching.SearchRequest(
+        overrides=tuple(arguments.overrides),
+        trials=arguments.trials,
+        metric=arguments.metric,
+        direction=arguments.direction,
+        seed=arguments.seed,
+        batch=arguments.batch,
+        storage=None if arguments.storage is None else Path(arguments.storage),
+        search_path=tuple(map(Path, arguments.config_dir)),
+    )
+    with progress(err) as observer:
+
+        def tell(trial: searching.TrialResult) -> None:
+            if trial.reason is not None:
+                observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
+
+        found = searching.search(request, observer, tell)
+    if arguments.json:
+        out.write_document(found.to_json())
+    else:
+        first, last = found.period.judged
+        show(out, _trials_table(found))
+        out.write(f"judged    {first} … {last}; the final test range begins on {found.period.decision}")
+        out.write(f"record    {found.folder / 'search.json'}")
+        out.write(f"test it   {found.command or 'no trial has a value'}")
+    if found.interrupted:
+        err.write("bench: interrupted; finished trials are kept, run the same command to resume.", "yellow")
+        return _INTERRUPTED
+    if found.best is None:
+        return 2
+    return 1 if any(trial.outcome is Outcome.FAILED for trial in found.trials) else 0
+
+
+def _trials_table(found: searching.SearchResult) -> Table:
+    name = found.request.metric
+    # What an objective of the user is called is its heading.
+    metric = METRICS.get(name, MetricRecord(name, name, "none", name, digits=None))
+    rows = []
+    for trial in found.ranked:
+        style = "bold green" if trial is found.best else ""
+        note = "" if trial.reason is None else f"\n{trial.outcome}: {(trial.reason.splitlines() or [''])[0]}"
+        rows.append((str(trial.number), f"{trial.name}{note}", TableCell(metric.text(trial.value), style=style)))
+    title = f"{len(found.trials)} trials, {found.direction} {metric.heading} on the validation period"
+    return table(title, ("trial", *prose("values"), *numbers(metric.heading)), rows)

@@ -9,13 +9,16 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TextIO, cast
+from pathlib import Path
+from typing import IO, Any, cast
 
 from rich.console import Console
 
+from harness.errors import ConfigError
 from harness.errors.redaction import RedactedStream
+from harness.store.files import write_atomically
 
 READER_GONE = 141  # what a shell reports for a program whose reader has left: 128 + SIGPIPE
 _PLAIN, _JSON = "driftbench.plain", "driftbench.json"
@@ -25,6 +28,7 @@ _SIGNS = {
     **{"‘": "'", "’": "'", "“": '"', "”": '"', "α": "alpha", "β": "beta", "λ": "lambda", "Δ": "D", "θ": "theta"},
 }
 _ALONG, _ACROSS = ("HORIZONTAL", "LEFT", "RIGHT"), ("VERTICAL", "UP", "DOWN")
+_WIDTH_OF_A_FILE = 160
 
 
 def plain(text: str) -> str:
@@ -43,20 +47,19 @@ def _plain(sign: str) -> str:
     return bare.strip() or sign.encode("ascii", "backslashreplace").decode()
 
 
-def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return plain(error.object[error.start : error.end]), error.end
+def _replacing(by: Callable[[str], str]) -> Callable[[UnicodeError], tuple[str, int]]:
+    """Return an error handler for `codecs`."""
+
+    def handle(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return by(error.object[error.start : error.end]), error.end
+
+    return handle
 
 
-def _in_json(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-codecs.register_error(_PLAIN, _in_ascii)
-codecs.register_error(_JSON, _in_json)
+codecs.register_error(_PLAIN, _replacing(plain))
+codecs.register_error(_JSON, _replacing(lambda text: json.dumps(text)[1:-1]))
 
 
 @contextmanager
@@ -78,7 +81,7 @@ def degrading() -> Iterator[None]:
                 stream.flush()
                 stream.reconfigure(errors=errors)
             except OSError:
-                silence(stream)
+                _silence(stream)
 
 
 def as_json() -> None:
@@ -87,7 +90,7 @@ def as_json() -> None:
         sys.stdout.reconfigure(errors=_JSON)
 
 
-def silence(stream: TextIO | IO[str]) -> None:
+def _silence(stream: IO[str]) -> None:
     """Drop whatever is written to a stream from now on, and what its buffer holds."""
     with suppress(OSError, ValueError):  # a stream without a file descriptor has no reader that could leave
         target = stream.fileno()
@@ -96,48 +99,70 @@ def silence(stream: TextIO | IO[str]) -> None:
         os.close(nowhere)
 
 
-_WIDTH_OF_A_FILE = 160
+class _StreamConsole(Console):
+    """A console that prints text as it is, without passwords."""
 
+    def __init__(self, stream: IO[str] | None, **options: Any) -> None:
+        file = None if stream is None else cast("IO[str]", RedactedStream(stream))
+        super().__init__(file=file, highlight=False, emoji=False, markup=False, **options)
 
-class OutputConsole(Console):
-    """The result. A reader that leaves early, as `head` does, ends the command without a word."""
-
-    def __init__(self) -> None:
-        is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        width = None if is_terminal else _WIDTH_OF_A_FILE
-        super().__init__(file=_redacted(sys.stdout), highlight=False, emoji=False, width=width)
-
-    def on_broken_pipe(self) -> None:
-        """End the command as the system would."""
-        self.quiet = True
-        silence(self.file)
-        raise SystemExit(READER_GONE)
-
-
-class ErrorConsole(Console):
-    """Messages. Nobody who reads them is no reason to stop."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(file=_redacted(sys.stderr), stderr=True, highlight=False, emoji=False, quiet=quiet)
+    def write(self, text: str, style: str | None = None) -> None:
+        """Print text and end the line; nothing is wrapped."""
+        self.print(text, style=style, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Be silent from now on."""
         self.quiet = True
-        silence(self.file)
+        _silence(self.file)
 
 
-class StatusConsole(ErrorConsole):
-    """Where a command tells how it goes, beside its result.
+class OutputConsole(_StreamConsole):
+    """The result. A reader that leaves early, as `head` does, ends the command without a word."""
+
+    def __init__(self) -> None:
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        super().__init__(sys.stdout, width=None if is_terminal else _WIDTH_OF_A_FILE)
+
+    def write_document(self, text: str) -> None:
+        """Print text that ends its last line itself."""
+        self.print(text, soft_wrap=True, end="")
+
+    def write_json(self, record: object) -> None:
+        """Print plain data as canonical JSON."""
+        from harness.store.artifacts import canonical_json
+
+        self.write_document(canonical_json(record, indent=1))
+
+    def on_broken_pipe(self) -> None:
+        super().on_broken_pipe()
+        raise SystemExit(READER_GONE)
+
+
+class ErrorConsole(_StreamConsole):
+    """Errors, and how a command goes beside its result. Nobody who reads them is no reason to stop.
 
     Args:
         verbosity: −1: nothing; 0: progress and notices; 1: also the seconds of every stage.
     """
 
     def __init__(self, verbosity: int = 0) -> None:
-        super().__init__(quiet=verbosity < 0)
+        super().__init__(sys.stderr, stderr=True, quiet=verbosity < 0)
         self.verbosity = verbosity
         self.began = time.monotonic()
 
 
-def _redacted(stream: IO[str] | None) -> IO[str] | None:
-    return None if stream is None else cast("IO[str]", RedactedStream(stream))
+def write_file(path: Path, text: str, option: str) -> None:
+    """Write a file that an option names, atomically.
+
+    Raises:
+        ConfigError: When it cannot be written.
+    """
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise ConfigError(
+            "The file cannot be written.",
+            where=option,
+            got=f"{path}: {type(error).__name__}",
+            expected="a file in a folder that you may write to",
+        ) from error

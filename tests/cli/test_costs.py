@@ -14,7 +14,7 @@ import pytest
 
 from harness import run_experiment
 from harness.cli import main
-from harness.cli.sweep_progress import CellProgress
+from harness.cli.run import CellProgress
 from harness.config import compose_config
 from harness.execution.local import Local
 from harness.execution.progress import Silent

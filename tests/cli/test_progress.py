@@ -11,7 +11,7 @@ import time
 from rich.console import Console
 
 from harness import PlainObserver
-from harness.cli.progress import ProgressObserver
+from harness.cli.progress import progress
 
 
 class Clock:
@@ -123,7 +123,7 @@ def test_one_long_fit_that_reports_nothing_is_told_by_a_thread_that_ends_with_th
 def test_without_a_terminal_lines_are_written_and_with_one_bars_are_drawn() -> None:
     for terminal in (False, True):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system="standard")
-        with ProgressObserver(console) as observer:
+        with progress(console) as observer:
             observer.start("cells", 2)
             observer.estimate("cells", 2, 90.0, at_least=True)
             observer.advance("cells", note="model=linear: done")
@@ -137,7 +137,7 @@ def test_a_dumb_terminal_and_a_quiet_console() -> None:
     dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
     quiet = Console(file=io.StringIO(), quiet=True)
     for console, expected in ((dumb, "cells 1/2, 0:00:00 left: one\n"), (quiet, "")):
-        with ProgressObserver(console) as observer:
+        with progress(console) as observer:
             observer.start("cells", 2)
             observer.advance("cells", note="one")
         assert console.file.getvalue().endswith(expected)  # type: ignore[attr-defined]

@@ -1,17 +1,21 @@
-"""The command line answers at once: what a command needs is imported when that command is asked for."""
+"""The command line answers at once: what a command needs is imported when that command runs."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import os
 import subprocess
 import sys
 
 import pytest
 
-from harness.cli.commands import COMMANDS, Command
-from harness.cli.main import build_parser
-from harness.cli.shared import leaves
+from harness.audit import Level
+from harness.cli import main
+from harness.cli.application import COMMANDS, parsers
+from harness.cli.declaration import Command
+from harness.integrations.skeletons import KINDS
+from harness.integrations.tracking import Mlflow
+from harness.report.table import EXPORTS
 
 SLOW = {
     "hydra",
@@ -40,31 +44,61 @@ def imported_by(*command: str) -> set[str]:
     return set(last[1:])
 
 
-@pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["--version"], ["rnu"], ["run", "--nonsense"]])
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["--version"], ["rnu"], *([name, "--help"] for name in ("run", "audit", "search"))],
+    ids=" ".join,
+)
 def test_help_imports_nothing_that_takes_time(command: list[str]) -> None:
     assert imported_by(*command) == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_the_list_says_of_a_command_what_the_command_says_of_itself(command: Command) -> None:
-    groups = argparse.ArgumentParser().add_subparsers()
-    importlib.import_module(command.module).add(groups)
-    (listed,) = groups._choices_actions
-    assert (listed.dest, listed.help) == (command.name, command.summary)
+def test_a_command_is_declared_with_a_function_that_is_there(command: Command) -> None:
+    module, function = command.function.split(":")
+    assert callable(getattr(importlib.import_module(f"harness.cli.{module}"), function))
 
 
-def test_every_command_module_is_in_the_list() -> None:
-    everything = leaves(build_parser())
-    assert {path[0] for path in everything} == {command.name for command in COMMANDS}
-    assert [path[0] for path in leaves(build_parser("cache"))] != []
-    assert {path for path in leaves(build_parser("cache")) if path[0] == "cache"} == {
-        path for path in everything if path[0] == "cache"
-    }
+def test_every_command_has_a_parser_and_one_name() -> None:
+    assert list(parsers()) == ["", *(command.name for command in COMMANDS)]
 
 
-def test_the_help_of_a_command_is_the_same_whether_the_others_are_imported_or_not() -> None:
-    assert build_parser("").format_help() == build_parser().format_help()
-    for name in ("run", "cache"):
-        alone, among = (leaves(parser) for parser in (build_parser(name), build_parser()))
-        for path in (path for path in among if path[0] == name):
-            assert alone[path].format_help() == among[path].format_help()
+def test_what_a_declaration_repeats_of_a_module_that_is_slow_to_import_is_the_same() -> None:
+    def setting(name: str, dest: str) -> object:
+        action = next(action for action in parsers()[name]._actions if action.dest == dest)
+        return action.choices or action.default
+
+    assert setting("audit", "level") == tuple(str(level) for level in Level if level is not Level.NONE)
+    assert setting("leaderboard", "format") == ("table", *EXPORTS)
+    assert setting("new", "kind") == tuple(KINDS)
+    assert setting("track push", "experiment") == Mlflow.experiment
+
+
+def test_on_windows_a_command_ends_at_once_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    for command in (["run"], ["--help"], []):
+        assert main(command) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        (line,) = shown.err.splitlines()
+        assert line.startswith("bench: ")
+        for word in ("Windows", "Linux", "macOS", "WSL"):
+            assert word in line
+
+
+def test_on_windows_nothing_is_imported_that_needs_posix() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd', 'grp')))\n"  # importing one of them then fails
+        "sys.platform = 'win32'\n"
+        "from harness.cli import main\n"
+        "code = main(['run'])\n"
+        "print(*(name for name in sys.modules if name.startswith('harness')))\n"
+        "sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout.split()) == (2, ["harness", "harness.cli"])
+    assert len(done.stderr.splitlines()) == 1

@@ -345,7 +345,7 @@ class TestDiff:
 
 
 class TestMigrate:
-    OLD = Path(__file__).resolve().parent / "regression" / "data" / "schema_1.json"
+    OLD = Path(__file__).resolve().parents[1] / "regression" / "data" / "schema_1.json"
 
     def test_files_and_folders_are_migrated_in_place(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         for name in ("runs/x/snapshot.json", "runs/y/v0001.json", "runs/z/metrics.json"):

@@ -12,7 +12,7 @@ from harness.cli import main
 from harness.errors import ConfigError
 from harness.integrations.skeletons import KINDS, write_skeleton
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.cli.completion import bash_script
-from harness.cli.main import build_parser
-from harness.cli.shared import leaves
+from harness.cli.application import COMMANDS, parsers
+from harness.cli.completion import script
 
-COMMANDS = leaves(build_parser())
-NAMES = [" ".join(path) for path in COMMANDS]
+NAMES = [command.name for command in COMMANDS]
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 ESCAPE = "\x1b["
 
@@ -130,10 +128,9 @@ def test_a_mistake_in_a_leaderboard_is_named(
 
 
 def completed(words: list[str]) -> list[str]:
-    script = bash_script(build_parser())
     quoted = " ".join(f"'{word}'" for word in words)
     tail = f'COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _bench; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", f"{script}\n{tail}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", f"{script('bash')}\n{tail}"], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
@@ -178,5 +175,5 @@ def test_completion_is_printed_for_both_shells(capsys: pytest.CaptureFixture[str
     ],
 )
 def test_what_a_machine_may_read_has_json(name: str) -> None:
-    options = {option for action in COMMANDS[tuple(name.split())]._actions for option in action.option_strings}
+    options = {option for action in parsers()[name]._actions for option in action.option_strings}
     assert "--json" in options

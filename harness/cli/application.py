@@ -1,0 +1,192 @@
+"""The program: parse a command, run it, turn errors and signals into one clear message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import textwrap
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+from harness.cli.declaration import LOUDNESS, OVERRIDES, Command
+from harness.cli.experiment_commands import EXPERIMENT_COMMANDS
+from harness.cli.result_commands import RESULT_COMMANDS
+from harness.cli.streams import ErrorConsole, OutputConsole, as_json, degrading
+from harness.errors import HarnessError, refused_by_the_system
+from harness.store.files import config_folder
+
+COMMANDS = (*EXPERIMENT_COMMANDS, *RESULT_COMMANDS)
+# What commands of two words have in common.
+_GROUPS = {
+    "data": "look at, check or convert market data",
+    "cache": "look after the artifact store",
+    "track": "send runs and sweeps to MLflow",
+}
+# Folders of the configuration tree that other commands read: they are no Hydra groups.
+OTHER_FOLDERS = ("regression", "suites")
+_HELP = """\
+Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
+
+  bench run                           the main job on a simulated market
+  bench run data=cn_csi300            the same on real prices
+  bench explain windows.step=40       which windows would be walked
+  bench COMMAND --help                teaches a command
+
+Ctrl-C, SIGTERM and SIGHUP end a command in order, with its workers; finished windows are kept. The exit code is then
+130, 143 or 129."""
+_KILLED = 128  # a shell adds the signal's number
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one command, by default that of the process, and return its exit code."""
+    if arguments is None:
+        sys.excepthook = _print_bug
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads that spin while they wait for each other take the cores that others need: on a machine that is busy, or
+    # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with degrading():
+        parser = parsers()[""]
+        parsed, rest = parser.parse_known_args(given)
+        # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
+        several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
+        if rest and (several is None or any(text.startswith("-") for text in rest)):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        if several is not None:
+            several.extend(rest)
+        return _run(parsed)
+
+
+def _run(given: argparse.Namespace) -> int:
+    command: Command = given.command
+    verbosity = given.verbose - given.quiet
+    out, err, status, asked = OutputConsole(), ErrorConsole(), ErrorConsole(verbosity), list[int]()
+    if getattr(given, "json", False) or getattr(given, "format", "") == "json" or getattr(given, "schema", None):
+        as_json()
+    try:
+        with _interruptible(asked):
+            code = _function(command, status)(given, out, status)
+        return _end(asked) if asked else code  # a search ends itself, with what it has
+    except HarnessError as error:
+        if error.hint is None and str(error.where).startswith("--"):
+            error.hint = f"`bench {command.name} --help` explains it"
+        err.write(f"bench: {error}", "bold red")
+        if verbosity > 0 and error.__cause__ is not None:
+            err.write("".join(traceback.format_exception(error.__cause__)))
+        return error.exit_code
+    except OSError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return _end(asked)  # a display that cannot end itself, its terminal is gone
+        refusal = refused_by_the_system(error)
+        if refusal is None:
+            raise
+        err.write(f"bench: {refusal}", "bold red")
+        return HarnessError.exit_code
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            err.write("bench: interrupted; finished windows are kept, run the same command to resume.", "yellow")
+        return _end(asked)
+
+
+def _function(command: Command, status: ErrorConsole) -> Callable[..., int]:
+    """Import what a command does."""
+    module, name = command.function.split(":")
+    if not command.is_long:
+        return getattr(importlib.import_module(f"harness.cli.{module}"), name)  # type: ignore[no-any-return]
+    from harness.cli.progress import progress
+    from harness.execution.progress import telling
+
+    with progress(status) as observer, telling(observer, "loading"):
+        return getattr(importlib.import_module(f"harness.cli.{module}"), name)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _interruptible(asked: list[int]) -> Iterator[None]:
+    """Let the end that a scheduler or a closed terminal asks for take the way of Ctrl-C; `asked` gets the signal.
+
+    A signal that is ignored, as under ``nohup``, stays ignored; a second one must not disturb the cleanup.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGTERM, signal.SIGHUP) if is_main else ()
+    taken = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        for other in taken:
+            signal.signal(other, signal.SIG_IGN)
+        asked.append(number)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(asked: Sequence[int]) -> int:
+    return _KILLED + (asked[0] if asked else signal.SIGINT)
+
+
+def _print_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as Python does, without passwords."""
+    from harness.errors.redaction import redacted
+
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def group_choices() -> dict[str, list[str]]:
+    """Return configuration group → its choices, both sorted."""
+    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in OTHER_FOLDERS)
+    found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
+    return {name: choices for name, choices in found.items() if choices}
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of `bench` under the empty name, and that of every command under the command's."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(prog="bench", description=_HELP, formatter_class=as_written)
+    top.add_argument("--version", action=_Version, help="print the version and exit")
+    groups = {"": top.add_subparsers(title="commands", metavar="COMMAND", required=True)}
+    found = {"": top}
+    choices = [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
+    keys = "GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys"
+    epilog = "\n".join([f"configuration groups ({keys}):", *choices])
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            parser = groups[""].add_parser(group, help=_GROUPS[group])
+            groups[group] = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+        description = f"{command.text}\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
+        leaf = groups[group].add_parser(name, help=command.summary, description=description, formatter_class=as_written)
+        leaf.epilog = epilog if OVERRIDES in command.options else None
+        for names, settings in command.options:
+            leaf.add_argument(*names, **settings)
+        for exclusive in filter(None, (command.exclusive, LOUDNESS)):
+            alternatives = leaf.add_mutually_exclusive_group()
+            for names, settings in exclusive:
+                alternatives.add_argument(*names, **settings)
+        leaf.set_defaults(command=command)
+        found[command.name] = leaf
+    return found
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from harness.snapshots.provenance import code_version
+
+        parser.exit(message=f"bench {code_version()}\n")

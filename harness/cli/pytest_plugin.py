@@ -1,0 +1,373 @@
+"""The pytest plugin: metric snapshots for a user's own tests, and a suite of experiments as tests.
+
+Three lines put an experiment, or any mapping of numbers, under snapshot::
+
+    def test_my_factor(metric_snapshot):
+        result = run_experiment(["data=synthetic", "model=linear"])
+        metric_snapshot.check(result)
+
+``pytest --bench-bless`` writes what is new or has moved and shows by how much; a missing baseline fails, and one that
+no test asks for any more fails too. ``pytest --bench-suite smoke`` runs the cases of ``conf/suites/smoke.yaml`` as
+tests, alone unless paths are given as well.
+
+Nothing heavy is imported when pytest starts, only when a snapshot is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.config.tolerances import Tolerances
+    from harness.snapshots.snapshot import Snapshot
+    from harness.snapshots.suite import Case, Result, Standard, Suite
+    from harness.snapshots.verdicts import CaseVerdict, Direction
+
+# Where experiments leave their series unless they are told otherwise, relative to the working directory.
+_STORE = Path(".bench") / "store"
+_PREFIX = "pytest"
+_LONGEST = 120
+_PLAIN = re.compile(r"[A-Za-z0-9_-]")
+_ESCAPED = re.compile("=([0-9A-F]+)_")
+
+
+class BenchHooks:
+    """What a ``conftest.py`` may answer."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_bench_run(self, config: pytest.Config, overrides: Sequence[str]) -> Result | None:
+        """Run the experiment of a suite's case: Hydra overrides in, an object with a ``snapshot`` out.
+
+        The default is `harness.audit.run_audited` on the composed configuration.
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:  # noqa: D103
+    pluginmanager.add_hookspecs(BenchHooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:  # noqa: D103
+    group = parser.getgroup("bench", "metric snapshots")
+    group.addoption("--bench-bless", action="store_true", help="bless every snapshot that is new or has moved")
+    group.addoption("--bench-bless-new", action="store_true", help="bless snapshots that have no baseline, no others")
+    group.addoption("--bench-reason", metavar="TEXT", default="pytest --bench-bless", help="why, kept in the snapshot")
+    group.addoption(
+        "--bench-suite", metavar="NAME", action="append", default=[], help="run a suite: a name, or a YAML file"
+    )
+    group.addoption("--bench-results", metavar="FOLDER", help="folder of the baselines (default: ini bench_results)")
+    parser.addini("bench_results", "folder of the baselines, relative to the rootdir", default="results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the session's ledger; a suite without paths runs alone."""
+    given = config.getoption("--bench-results")
+    root = config.invocation_params.dir / given if given else config.rootpath / config.getini("bench_results")
+    bless_all, bless_new = config.getoption("--bench-bless"), config.getoption("--bench-bless-new")
+    config.stash[_LEDGER] = _Ledger(root, bless_all, bless_new, config.getoption("--bench-reason"))
+    if config.getoption("--bench-suite") and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
+    """Run an experiment, and audit it at its own level."""
+    from harness.audit import run_audited
+    from harness.config import compose_config
+    from harness.execution.progress import Silent
+
+    return run_audited(compose_config(overrides), Silent())[0]
+
+
+@pytest.fixture
+def metric_snapshot(request: pytest.FixtureRequest) -> Iterator[MetricSnapshot]:
+    """Hold numbers to their blessed baseline: ``metric_snapshot.check(result)``."""
+    ledger, node = request.config.stash[_LEDGER], request.node.nodeid
+    snapshot = MetricSnapshot(ledger, node)
+    yield snapshot
+    if not snapshot.checked and node in ledger.passed:
+        pytest.fail("The test asks for metric_snapshot and never calls metric_snapshot.check(…).", pytrace=False)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Note which tests there are, selected or not."""
+    item.config.stash[_LEDGER].collected.add(item.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add the cases of the suites, before anything is deselected."""
+    names: list[str] = config.getoption("--bench-suite")
+    if not names:
+        return
+    from harness.errors import HarnessError
+    from harness.snapshots.suite import named_suite
+
+    for name in names:
+        try:
+            suite = named_suite(name)
+            items += _SuiteCollector.from_parent(session, name=f"bench-suite-{suite.name}", suite=suite).collect()
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which tests passed: what these did not ask for is unused."""
+    report = yield
+    if report.when == "call" and report.passed:
+        item.config.stash[_LEDGER].passed.add(item.nodeid)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail when a baseline is unused."""
+    ledger = session.config.stash[_LEDGER]
+    ledger.find_unused(session.config)
+    if ledger.unused and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what was blessed, what moved without failing, and what is unused."""
+    ledger = config.stash[_LEDGER]
+    for title, lines in (
+        ("blessed metric snapshots", ledger.blessed),
+        ("metric snapshots that moved", ledger.moved),
+        ("unused metric snapshots", ledger.unused),
+    ):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.line(line)
+
+
+@dataclass
+class _Ledger:
+    """What happened to the snapshots of a session.
+
+    Attributes:
+        root: The folder of the baselines.
+        bless_all, bless_new: What may be written.
+        reason: Why.
+        collected, passed: Node ids of the tests that exist, and of those that passed.
+        used: (suite, case) of every snapshot that was asked for.
+        blessed, moved, unused: Lines for the terminal.
+    """
+
+    root: Path
+    bless_all: bool
+    bless_new: bool
+    reason: str
+    collected: set[str] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+    used: set[tuple[str, str]] = field(default_factory=set)
+    blessed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def settle(self, verdict: CaseVerdict, snapshot: Snapshot | None) -> None:
+        """Bless the snapshot if that was asked for; otherwise fail the running test if the verdict is bad."""
+        from harness.report.check_output import summary
+        from harness.snapshots.baseline import Baselines
+        from harness.snapshots.comparison import metric_leaves
+        from harness.snapshots.verdicts import ExitCode, Problem, Verdict
+
+        self.used.add((verdict.suite, verdict.case))
+        is_new = verdict.problem is Problem.NO_BASELINE
+        wanted = is_new if self.bless_new and not self.bless_all else self.bless_all
+        blessable = is_new or (verdict.problem is None and verdict.verdict is not Verdict.SAME)
+        if snapshot is not None and wanted and blessable:
+            version = Baselines(self.root).bless(snapshot, self.reason)
+            first = f"{snapshot.suite}/{snapshot.case}: new, {len(metric_leaves(snapshot.metrics))} metrics"
+            self.blessed.append(f"v{version.number} of {first if verdict.problem else summary(verdict)}")
+        elif verdict.exit_code is not ExitCode.FINE:
+            hint = "\n  pytest --bench-bless accepts it" if is_new or verdict.problem is None else ""
+            pytest.fail(summary(verdict) + hint, pytrace=False)
+        elif verdict.findings:
+            self.moved.append(summary(verdict))
+
+    def find_unused(self, config: pytest.Config) -> None:
+        """Note every baseline of a test that exists no more, or that passed without asking for it.
+
+        Only where this session can know: not in the workers of a distributed run, not when single tests were named.
+        """
+        partial = any("::" in str(argument) for argument in config.args) or config.getoption("lf", False)
+        if partial or config.option.collectonly or hasattr(config, "workerinput") or not self.root.is_dir():
+            return
+        from harness.snapshots.baseline import Baselines
+
+        store = Baselines(self.root)
+        for suite in store.suites():
+            if suite.startswith(f"{_PREFIX}."):
+                gone = [case for case in store.cases(suite) if self._is_unused(suite, case, config.rootpath)]
+                self.unused += [f"no test asks for it, delete it: {self.root / suite / case}" for case in gone]
+
+    def _is_unused(self, suite: str, case: str, rootpath: Path) -> bool:
+        if (suite, case) in self.used:
+            return False
+        names = {node: names_of(node) for node in self.collected}
+        if suite not in {s for s, _ in names.values()}:
+            module = (_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in suite.split(".")[1:])
+            return not (rootpath / ("/".join(module) + ".py")).is_file()
+        owners = [n for n, (s, c) in names.items() if s == suite and (case == c or case.startswith(f"{c}+"))]
+        return all(owner in self.passed for owner in owners)
+
+
+_LEDGER = pytest.StashKey[_Ledger]()
+
+
+class MetricSnapshot:
+    """Holds the numbers of one test to their blessed baseline."""
+
+    def __init__(self, ledger: _Ledger, node: str) -> None:
+        self._ledger = ledger
+        self._suite, self._case = names_of(node)
+        self._cases: set[str] = set()
+
+    @property
+    def checked(self) -> bool:
+        """Whether the test has called `check`."""
+        return bool(self._cases)
+
+    def check(
+        self,
+        result: Result | Snapshot | Mapping[str, Any],
+        *,
+        name: str | None = None,
+        identity: Mapping[str, Any] | None = None,
+        tolerances: Tolerances | Mapping[str, Any] | Path | str = "default",
+        directions: Mapping[str, Direction] | None = None,
+    ) -> CaseVerdict:
+        """Fail the test when a number is not what was blessed; return the verdict otherwise.
+
+        Args:
+            result: What `run_experiment` returned, a snapshot, or a mapping of names to numbers; NaN is undefined.
+            name: Tells several checks in one test apart; each has its own, one may have none.
+            identity: Beside a mapping: what the numbers depend on. Where it changes they are not compared but blessed
+                anew.
+            tolerances: Name of a file in ``conf/regression``, a path, the content of such a file, or `Tolerances`.
+            directions: Which way a metric of your own is better: ``{"my_loss": "lower"}``.
+        """
+        __tracebackhide__ = True
+        from harness.errors import HarnessError
+        from harness.snapshots.suite import standard_of
+
+        case = self._case if name is None else f"{self._case}+{_escape(name)}"
+        if case in self._cases:
+            by = "" if name is None else f" by the name {name!r}"
+            pytest.fail(
+                f"{self._suite}/{case} is checked twice{by}: one baseline cannot hold two results.\n"
+                '  metric_snapshot.check(…, name="second") tells them apart',
+                pytrace=False,
+            )
+        self._cases.add(case)
+        try:
+            snapshot = self._snapshot(result, case, identity)
+            standard = standard_of(self._ledger.root, tolerances, directions=directions, store=_STORE)
+            verdict = standard.judge(snapshot)
+            self._ledger.settle(verdict, snapshot)
+        except HarnessError as error:
+            pytest.fail(str(error), pytrace=False)
+        return verdict
+
+    def _snapshot(
+        self, result: Result | Snapshot | Mapping[str, Any], case: str, identity: Mapping[str, Any] | None
+    ) -> Snapshot:
+        from harness.errors import SnapshotError
+        from harness.snapshots.snapshot import Snapshot
+
+        if isinstance(result, Mapping):
+            created = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+            return Snapshot(self._suite, case, dict(identity or {}), {"overall": _plain(result)}, created)
+        if identity is not None:
+            raise SnapshotError("An experiment has its own identity.", where="metric_snapshot.check(identity=…)")
+        snapshot = result if isinstance(result, Snapshot) else result.snapshot
+        return replace(snapshot, suite=self._suite, case=case)
+
+
+def names_of(node: str) -> tuple[str, str]:
+    """Return the suite and the case of a test: ``tests/test_a.py::test_b[x]`` is ``pytest.tests.test_a``, ``test_b.x``.
+
+    Whatever a file name should not hold is written as ``=HEX_``, and a name that is too long for one ends in a hash.
+    """
+    module, _, test = node.partition("::")
+    suite = ".".join([_PREFIX, *map(_escape, module.removesuffix(".py").split("/"))])
+    function, bracket, parameters = test.partition("[")
+    parts = [*function.split("::"), *(parameters.removesuffix("]").split(".") if bracket else ())]
+    case = ".".join(map(_escape, parts))
+    if len(case) > _LONGEST:
+        case = f"{case[:_LONGEST]}-{hashlib.sha256(case.encode()).hexdigest()[:8]}"
+    return suite, case
+
+
+def _escape(text: str) -> str:
+    return "".join(c if _PLAIN.fullmatch(c) else f"={ord(c):X}_" for c in text)
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of any library as plain ones, and what is not finite as undefined."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if not isinstance(value, bool | int | float | str | None) and callable(getattr(value, "item", None)):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _SuiteCollector(pytest.Collector):
+    """A suite as tests: one per case, and one that fails per baseline whose case is gone."""
+
+    def __init__(self, *, suite: Suite, **options: Any) -> None:
+        super().__init__(**options)
+        from harness.snapshots.suite import standard_of
+
+        self.suite = suite
+        self.standard = standard_of(self.config.stash[_LEDGER].root, suite.regression, store=_STORE)
+
+    def collect(self) -> Iterator[_CaseItem]:
+        cases: dict[str, Case | None] = {case.name: case for case in self.suite.cases}
+        cases |= dict.fromkeys(self.standard.baselines.orphans(self.suite.name, list(cases)))
+        for name, case in cases.items():
+            yield _CaseItem.from_parent(self, name=name, case=case, suite=self.suite, standard=self.standard)
+
+
+class _CaseItem(pytest.Item):
+    """Runs one case and holds it to its baseline; without a case there is only the baseline, which fails."""
+
+    def __init__(self, *, case: Case | None, suite: Suite, standard: Standard, **options: Any) -> None:
+        super().__init__(**options)
+        self.case = case
+        self.suite = suite
+        self.standard = standard
+
+    def runtest(self) -> None:
+        __tracebackhide__ = True
+        from harness.snapshots.comparison import orphaned
+        from harness.snapshots.suite import CaseRun, run_case
+        from harness.snapshots.verdicts import Problem
+
+        def run(overrides: tuple[str, ...]) -> Result:
+            result: Result = self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
+            return result
+
+        if self.case is None:
+            ran = CaseRun(orphaned(self.suite.name, self.name), None)
+        else:
+            ran = run_case(self.suite, self.case, run, self.standard)
+        if ran.verdict.problem is Problem.SKIPPED:
+            pytest.skip(ran.verdict.detail)
+        self.config.stash[_LEDGER].settle(ran.verdict, ran.snapshot)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, self.nodeid
