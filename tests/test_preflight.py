@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.cli.main import main
+from harness.cli import main
 from harness.config import Composer, ExperimentConfig, compose_config
 from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate
