@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from baselines.adaptation.ddgda.adaptation import DDGDA as DDGDA
-    from baselines.adaptation.ddgda.gbdt import GbdtParameters as GbdtParameters
+    from baselines.adaptation.ddgda.meta_task import MetaRanges as MetaRanges
+    from baselines.adaptation.ddgda.proxy import GbdtParameters as GbdtParameters
     from baselines.adaptation.gradual_forgetting import GradualForgetting as GradualForgetting
     from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
     from baselines.models.catboost import CatBoost as CatBoost
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 # Where the classes are that configurations and snapshots name.
 PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.adaptation.DDGDA": "baselines.adaptation.ddgda.adaptation",
-    "baselines.adaptation.GbdtParameters": "baselines.adaptation.ddgda.gbdt",
+    "baselines.adaptation.GbdtParameters": "baselines.adaptation.ddgda.proxy",
     "baselines.adaptation.GradualForgetting": "baselines.adaptation.gradual_forgetting",
+    "baselines.adaptation.MetaRanges": "baselines.adaptation.ddgda.meta_task",
     "baselines.adaptation.RollingRetrain": "baselines.adaptation.rolling_retrain",
     "baselines.models.CatBoost": "baselines.models.catboost",
     "baselines.models.LightGBM": "baselines.models.lightgbm",
@@ -32,6 +34,8 @@ PUBLIC_NAMES: Mapping[str, str] = {
 # What earlier versions recorded as the module of such a class → its public module.
 FORMER_MODULES: Mapping[str, str] = {
     "baselines.adaptation.ddgda": "baselines.adaptation",
+    "baselines.adaptation.ddgda.gbdt": "baselines.adaptation",
+    "baselines.adaptation.ddgda.meta_split": "baselines.adaptation",
     **{module: name.rpartition(".")[0] for name, module in PUBLIC_NAMES.items()},
 }
 _PLACES: Mapping[str, str] = {name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()}

@@ -1,19 +1,19 @@
-"""What models check before they fit and before they predict, so that each of them refuses the same mistakes."""
+"""What all models share: the rows they learn from, early stopping, and what they refuse."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError, RefusedError
-from harness.samples.interfaces import LearnSet, Model
+from harness.errors.limits import Count, Seed, Threads, check_limits
+from harness.samples.interfaces import Floats, LearnSet
 
-Floats = npt.NDArray[np.float32]
 Scalar = bool | int | float | str
 
 
@@ -37,38 +37,71 @@ class Rows:
     @classmethod
     def of(cls, learn: LearnSet, name: str) -> Rows:
         """Read a learning period; `name` says which one in an error."""
-        rows = cls(learn.features, learn.label, learn.weights)
+        rows, where = cls(learn.features, learn.label, learn.weights), f"the {name} segment"
         if rows.label.size == 0:
-            raise DataError("A learning period has no row with a label.", where=f"the {name} segment")
+            raise DataError("A learning period has no row with a label.", where=where)
         if not np.isfinite(rows.label).all():
-            bad = int(np.count_nonzero(~np.isfinite(rows.label)))
             raise DataError(
-                f"{bad} label(s) are infinite or not a number.",
-                where=f"the {name} segment",
+                f"{np.count_nonzero(~np.isfinite(rows.label))} label(s) are infinite or not a number.",
+                where=where,
                 expected="finite labels",
                 hint="a price of 0 makes an infinite return",
             )
         if rows.weights is not None and not rows.weights.any():
-            raise DataError("All time weights are 0, so no row counts.", where=f"the {name} segment")
+            raise DataError("All time weights are 0, so no row counts.", where=where)
         return rows
 
 
-def learning_rows(model: Model, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
-    """Return the rows to fit on and, for a model that stops early, the rows to stop on.
+@dataclass(frozen=True, kw_only=True)
+class StopsEarly:
+    """A model that uses weights and may stop early.
+
+    Attributes:
+        include_valid: Train on the validation segment too; only without early stopping.
 
     Raises:
-        ConfigError: When the model stops early and there is no validation segment.
+        ConfigError: For an impossible value, or a segment that shall both stop the training and be trained on.
     """
-    if not model.needs_valid:
-        return Rows.of(train, "train"), None
-    if valid is None:
-        raise RefusedError(
-            f"{type(model).__name__} stops early and needs a validation segment.",
-            where="windows.valid",
-            got=None,
-            expected="a validation segment, or model.early_stopping_rounds=null",
-        )
-    return Rows.of(train, "train"), Rows.of(valid, "valid")
+
+    supports_weights: ClassVar[bool] = True
+
+    early_stopping_rounds: Count | None
+    seed: Seed | None
+    threads: Threads
+    include_valid: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(self, "model")
+        if self.include_valid and self.needs_valid:
+            raise ConfigError(
+                "A segment that stops the training early cannot be trained on.",
+                where="model.include_valid",
+                got=True,
+                expected="false, or model.early_stopping_rounds=null",
+            )
+
+    @property
+    def needs_valid(self) -> bool:
+        """Whether it stops early."""
+        return self.early_stopping_rounds is not None
+
+    def learning_rows(self, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
+        """Return the rows to fit on and, when it stops early, the rows to stop on.
+
+        Raises:
+            ConfigError: When it stops early and there is no validation segment.
+            DataError: When a period has no usable row.
+        """
+        if not self.needs_valid:
+            return Rows.of(train, "train"), None
+        if valid is None:
+            raise RefusedError(
+                f"{type(self).__name__} stops early and needs a validation segment.",
+                where="windows.valid",
+                got=None,
+                expected="a validation segment, or model.early_stopping_rounds=null",
+            )
+        return Rows.of(train, "train"), Rows.of(valid, "valid")
 
 
 def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
@@ -85,62 +118,19 @@ def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
         )
 
 
-def check_stopping(include_valid: bool, early_stopping_rounds: int | None) -> None:
-    """Refuse to train on the segment that stops the training.
+def import_extra(library: str) -> ModuleType:
+    """Return an optional library, which the extra of the same name brings.
 
     Raises:
-        ConfigError: When both are asked for.
-    """
-    if include_valid and early_stopping_rounds is not None:
-        raise ConfigError(
-            "A segment that stops the training early cannot be trained on.",
-            where="model.include_valid",
-            got=True,
-            expected="false, or model.early_stopping_rounds=null",
-        )
-
-
-def check_extra(extra: Mapping[str, Scalar], owned: Mapping[str, str], aliases: Mapping[str, str]) -> None:
-    """Refuse keys of `extra` that would overwrite, or repeat, what a model sets itself.
-
-    Args:
-        extra: Further parameters of a library, by its own names.
-        owned: Library's name → the model's field (or a reason) for everything the model sets.
-        aliases: Other spelling → the library's name.
-
-    Raises:
-        ConfigError: When a key is owned, or two keys name the same parameter.
-    """
-    seen: dict[str, str] = {}
-    for key in extra:
-        name = aliases.get(key, key)
-        if name in owned:
-            raise ConfigError(
-                f"`extra.{key}` would be a second place for the same parameter.",
-                where=f"model.extra.{key}",
-                got=extra[key],
-                expected=f"nothing here: {owned[name]}",
-            )
-        if name in seen:
-            raise ConfigError(
-                "Two keys of `extra` name the same parameter.", where="model.extra", got=f"{seen[name]} and {key}"
-            )
-        seen[name] = key
-
-
-def import_extra(library: str, extra: str) -> ModuleType:
-    """Return an optional library.
-
-    Raises:
-        ConfigError: When it is not installed; names the extra that brings it.
+        ConfigError: When it is not installed.
     """
     try:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != library.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != library:
             raise
         raise ConfigError(
             f"This model needs the library `{library}`, which is not installed.",
             where="model._target_",
-            hint=f"pip install driftbench[{extra}]",
+            hint=f"pip install driftbench[{library}]",
         ) from error

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from baselines.models.intake import check_width
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import NonNegative, check_limits
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import NormalEquations, Solution
-from harness.samples.interfaces import LearnSet
-from harness.store.artifacts import canonical_json
+from harness.samples.interfaces import Doubles, Floats, LearnSet
+from harness.store import codec
 from harness.store.compiled import compiled
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-
-_THETA, _RECORD = "theta.npy", "linear.json"
 _LASSO_TOLERANCE = 1e-6  # of the duality gap, relative to the explained part of the sum of squares
 _LASSO_SWEEPS = 100_000
 
@@ -59,12 +53,10 @@ class Linear:
     supports_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that is none."""
         check_limits(self, "model")
         if self.estimator in ("ridge", "lasso") and self.alpha == 0:
-            raise ConfigError(
-                "This penalty is none.", where="model.alpha", got=self.alpha, expected="a finite number > 0"
-            )
+            expected = "a finite number > 0"
+            raise ConfigError("This penalty is none.", where="model.alpha", got=self.alpha, expected=expected)
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
         """Solve for θ and b on `train`; `valid` is not looked at.
@@ -78,11 +70,7 @@ class Linear:
         return FittedLinear(train.feature_names, self._solve(equations))
 
     def load(self, folder: Path) -> FittedLinear:
-        """Read what `FittedLinear.save` wrote; its predictions are the same bits."""
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        theta = np.load(folder / _THETA, allow_pickle=False)
-        solution = Solution(theta, record["intercept"], record["rank"], record["condition"])
-        return FittedLinear(tuple(record["feature_names"]), solution)
+        return codec.load(folder, FittedLinear, mapped=False)
 
     def _solve(self, equations: NormalEquations) -> Solution:
         if self.estimator in ("ols", "ridge"):
@@ -125,16 +113,7 @@ class FittedLinear:
         return _predict(np.ascontiguousarray(features), self.solution.theta, self.solution.intercept)
 
     def save(self, folder: Path) -> None:
-        """Write θ as ``theta.npy`` and the rest as JSON."""
-        np.save(folder / _THETA, self.solution.theta, allow_pickle=False)
-        record = {
-            "schema_version": 1,
-            "feature_names": list(self.feature_names),
-            "intercept": self.solution.intercept,
-            "rank": self.solution.rank,
-            "condition": self.solution.condition,
-        }
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
+        codec.save(folder, self)
 
 
 def _nnls(matrix: Doubles, target: Doubles) -> Doubles:
@@ -143,9 +122,8 @@ def _nnls(matrix: Doubles, target: Doubles) -> Doubles:
     try:
         theta: Doubles = nnls(matrix, target)[0]
     except RuntimeError as error:
-        raise DataError(
-            "Non-negative least squares did not converge.", where="model.estimator", hint="model.estimator=ridge"
-        ) from error
+        text, hint = "Non-negative least squares did not converge.", "model.estimator=ridge"
+        raise DataError(text, where="model.estimator", hint=hint) from error
     return theta
 
 

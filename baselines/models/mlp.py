@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from annotated_types import Ge, Le
 
-from baselines.models.intake import check_stopping, check_width, import_extra, learning_rows
-from baselines.models.mlp_network import build_network, isolated_torch, pick_device, scores, train_network
-from harness.errors import DataError
-from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed, Threads, check_limits
+from baselines.models.intake import Rows, StopsEarly, check_width, import_extra
+from harness.errors import ConfigError, DataError
+from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed
 from harness.samples.interfaces import Floats, LearnSet
-from harness.store.artifacts import canonical_json
+from harness.store import codec
 
 if TYPE_CHECKING:
     import torch
 
-_WEIGHTS, _RECORD = "model.safetensors", "model.json"
+_WEIGHTS = "model.safetensors"
+_CHUNK = 4096  # rows that are predicted at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLP:
+class MLP(StopsEarly):
     """A fully connected network, trained on shuffled batches until the validation loss stops falling.
 
     The loss of a batch is Σ wᵢ ℓ(pᵢ, yᵢ) / (batch size · mean weight of all rows), so that a batch of light rows moves
@@ -53,13 +56,7 @@ class MLP:
         device: Where it is trained. ``auto`` takes a GPU when there is one; results of different devices differ by
             rounding.
         threads: A fixed number on the CPU, so that results do not depend on the machine; restored after each call.
-        include_valid: Train on the validation segment too; only without early stopping.
-
-    Raises:
-        ConfigError: For an impossible value.
     """
-
-    supports_weights: ClassVar[bool] = True
 
     hidden_sizes: tuple[Annotated[int, Ge(1), Le(65_536)], ...]
     activation: Literal["relu", "leaky_relu", "gelu", "tanh"]
@@ -70,21 +67,8 @@ class MLP:
     weight_decay: NonNegative
     batch_size: Annotated[int, Ge(1), Le(100_000_000)]
     max_epochs: Count
-    early_stopping_rounds: Count | None
     seed: Seed
     device: Literal["cpu", "cuda", "auto"]
-    threads: Threads
-    include_valid: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values."""
-        check_limits(self, "model")
-        check_stopping(self.include_valid, self.early_stopping_rounds)
-
-    @property
-    def needs_valid(self) -> bool:
-        """Whether it stops early."""
-        return self.early_stopping_rounds is not None
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
         """Train on `train`, stop on `valid`.
@@ -94,8 +78,8 @@ class MLP:
                 missing.
             DataError: When a period has no usable row, or a feature is missing or infinite; names the features.
         """
-        import_extra("torch", "torch")
-        train_rows, valid_rows = learning_rows(self, train, valid)
+        import_extra("torch")
+        train_rows, valid_rows = self.learning_rows(train, valid)
         for rows in (train_rows, valid_rows):
             if rows is not None:
                 _refuse_undefined(rows.features, train.feature_names)
@@ -105,15 +89,12 @@ class MLP:
         return FittedMLP(self, network, train.feature_names)
 
     def load(self, folder: Path) -> FittedMLP:
-        """Read what `FittedMLP.save` wrote; its predictions are the same bits."""
-        import_extra("torch", "torch")
+        import_extra("torch")
         from safetensors.torch import load_file
 
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        names = tuple(record["feature_names"])
-        sizes, activation = tuple(record["hidden_sizes"]), record["activation"]
+        names = codec.load(folder, tuple[str, ...])
         with isolated_torch(self.seed, self.threads, pick_device("cpu")):
-            network = build_network(sizes, activation, self.dropout, len(names))
+            network = build_network(self.hidden_sizes, self.activation, self.dropout, len(names))
         network.load_state_dict(load_file(folder / _WEIGHTS))
         return FittedMLP(self, network, names)
 
@@ -144,17 +125,10 @@ class FittedMLP:
             return scores(self._network, features)
 
     def save(self, folder: Path) -> None:
-        """Write the parameters, and what they belong to beside them."""
         from safetensors.torch import save_file
 
         save_file(self._network.state_dict(), folder / _WEIGHTS)
-        record = {
-            "schema_version": 1,
-            "feature_names": list(self.feature_names),
-            "hidden_sizes": list(self._model.hidden_sizes),
-            "activation": self._model.activation,
-        }
-        (folder / _RECORD).write_text(canonical_json(record, indent=1), encoding="utf-8", newline="\n")
+        codec.save(folder, self.feature_names)
 
 
 def _refuse_undefined(features: Floats, feature_names: tuple[str, ...]) -> None:
@@ -169,3 +143,156 @@ def _refuse_undefined(features: Floats, feature_names: tuple[str, ...]) -> None:
             got=", ".join(names[:8]) + (" …" if len(names) > 8 else ""),
             hint="end the preprocess with a processor that fills them",
         )
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Fix the threads of torch inside; sums depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def isolated_torch(seed: int, threads: int, device: torch.device) -> Iterator[None]:
+    """Seed torch and fix its threads inside; afterwards both are as they were."""
+    import torch
+
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []), torch_threads(threads):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``cpu``, ``cuda`` or ``auto`` means here.
+
+    Raises:
+        ConfigError: For ``cuda`` without a GPU that torch can use.
+    """
+    import torch
+
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise ConfigError("There is no GPU that torch can use.", where="model.device", got=name, expected="cpu, auto")
+    return torch.device("cuda", torch.cuda.current_device()) if found and name != "cpu" else torch.device("cpu")
+
+
+def build_network(hidden_sizes: tuple[int, ...], activation: str, dropout: float, width: int) -> torch.nn.Sequential:
+    """Return a fully connected network from `width` features to one score, initialised from torch's current state."""
+    from torch import nn
+
+    kind = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "tanh": nn.Tanh}[activation]
+    layers: list[nn.Module] = []
+    for size in hidden_sizes:
+        layers += [nn.Linear(width, size), kind(), nn.Dropout(dropout)]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def train_network(model: MLP, train: Rows, valid: Rows | None, device: torch.device) -> torch.nn.Sequential:
+    """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`.
+
+    Raises:
+        ConfigError: When the loss overflows.
+    """
+    import torch
+
+    width = train.features.shape[1]
+    network = build_network(model.hidden_sizes, model.activation, model.dropout, width).to(device)
+    optimizer = _optimizer(model, network)
+    order = torch.Generator().manual_seed(model.seed)
+    best, best_loss, best_epoch = network.state_dict(), np.inf, -1
+    for epoch in range(model.max_epochs):
+        _epoch(model, network, optimizer, train, torch.randperm(len(train.label), generator=order).numpy())
+        if valid is None or model.early_stopping_rounds is None:
+            best, best_epoch = network.state_dict(), epoch
+            continue
+        loss = _mean_loss(model, network, valid)
+        if loss < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(network.state_dict()), loss, epoch
+        elif epoch - best_epoch >= model.early_stopping_rounds:
+            break
+    if best_epoch < 0 or not all(bool(p.isfinite().all()) for p in best.values()):
+        raise ConfigError("The training diverged.", where="model.lr", got=model.lr, expected="a smaller learning rate")
+    network.load_state_dict(best)
+    return network.eval().cpu()
+
+
+def scores(network: torch.nn.Sequential, features: Floats) -> Floats:
+    """Return (m,) float32 scores of (m, F) features.
+
+    Rows are computed in chunks of one fixed size, the last one filled up: a matrix product rounds differently for other
+    numbers of rows, and a row's bits must not depend on how many follow it.
+    """
+    import torch
+
+    device = next(network.parameters()).device
+    network.eval()
+    found = np.empty(len(features), dtype=np.float32)
+    chunk = np.zeros((_CHUNK, features.shape[1]), dtype=np.float32)
+    with torch.no_grad():
+        for start in range(0, len(features), _CHUNK):
+            rows = features[start : start + _CHUNK]
+            chunk[: len(rows)] = rows
+            chunk[len(rows) :] = 0
+            found[start : start + len(rows)] = network(torch.from_numpy(chunk).to(device))[: len(rows), 0].cpu().numpy()
+    return found
+
+
+def _epoch(
+    model: MLP,
+    network: torch.nn.Sequential,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    order: npt.NDArray[np.int64],
+) -> None:
+    """Update the network once per batch, rows in the given order."""
+    import torch
+
+    device = next(network.parameters()).device
+    scale = 1.0 if rows.weights is None else 1.0 / float(rows.weights.mean())
+    network.train()
+    for start in range(0, len(order), model.batch_size):
+        batch = order[start : start + model.batch_size]
+        # Only a batch is ever copied: the table's own memory may be larger than what is left.
+        features = torch.from_numpy(rows.features[batch]).to(device)
+        label = torch.from_numpy(rows.label[batch]).to(device)
+        losses = _losses(model, network(features).squeeze(1), label)
+        if rows.weights is not None:
+            losses = losses * torch.from_numpy((rows.weights[batch] * scale).astype(np.float32)).to(device)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses.mean())
+        optimizer.step()
+
+
+def _mean_loss(model: MLP, network: torch.nn.Sequential, rows: Rows) -> float:
+    import torch
+
+    losses = _losses(model, torch.from_numpy(scores(network, rows.features)), torch.tensor(rows.label))
+    return float(np.average(losses.numpy().astype(np.float64), weights=rows.weights))
+
+
+def _losses(model: MLP, found: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    from torch.nn import functional
+
+    kinds: dict[str, Callable[..., torch.Tensor]] = {
+        "mse": functional.mse_loss,
+        "mae": functional.l1_loss,
+        "huber": functional.huber_loss,
+    }
+    return kinds[model.loss](found, label, reduction="none")
+
+
+def _optimizer(model: MLP, network: torch.nn.Sequential) -> torch.optim.Optimizer:
+    from torch import optim
+
+    kinds: dict[str, Callable[..., optim.Optimizer]] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+    return kinds[model.optimizer](network.parameters(), lr=model.lr, weight_decay=model.weight_decay)

@@ -157,8 +157,8 @@ def summary_of(cls: type) -> str:
 
 
 def _meanings(cls: type) -> dict[str, str]:
-    """Return name → meaning from the sections of a docstring that list names; ``low, high:`` share one."""
-    text = inspect.getdoc(cls) or ""
+    """Return name → meaning from the sections of docstrings, bases first, that list names; ``low, high:`` share one."""
+    text = "\n\n".join(inspect.getdoc(base) or "" for base in reversed(cls.__mro__))
     found: dict[str, str] = {}
     for section, end_of_names in ((_NUMPY, "\n"), (_GOOGLE, ":")):
         for body in section.findall(text):

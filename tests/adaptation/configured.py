@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from baselines.adaptation.ddgda import DDGDA
+from baselines.adaptation.ddgda.adaptation import DDGDA
 from harness.config.instantiate import build
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "adaptation"

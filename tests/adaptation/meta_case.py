@@ -7,20 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from baselines.adaptation.ddgda.feature_choice import Choice
-from baselines.adaptation.ddgda.fitted import Learned
-from baselines.adaptation.ddgda.inner_problem import InnerProblem
-from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span, candidate_tasks
-from baselines.adaptation.ddgda.preparation import ProxyData
+from baselines.adaptation.ddgda.inner_problem import InnerProblem, MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_task import MetaTask, Phase, Span, candidate_tasks
+from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.similarity import linear_similarity
+from baselines.adaptation.ddgda.weight_model import WeightRule
 from harness.samples.gram import GramBlocks
 from harness.samples.table import SampleTable
 from tests.adaptation.streams import Drift, Stream
 
 Doubles = npt.NDArray[np.float64]
 STEP, HISTORY, START = 10, 4, 7
-RULE = Learned(hist_step_n=HISTORY, fill_method="max", undefined_is_best=False, plain_tail=False)
+RULE = WeightRule(hist_step_n=HISTORY, fill_method="max", undefined_is_best=False, plain_tail=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,5 +80,5 @@ def case(
     blocks = GramBlocks(table.features, table.label, table.index.offsets, step=STEP, origin=START)
     similarity = linear_similarity(table.as_of(times - 1), START, blocks, step=STEP, alpha=0.05)
     choice = Choice(0, table.feature_names, len(table.feature_names))
-    data = ProxyData(choice, table, blocks, similarity)
+    data = ProxyData(Regime(choice, similarity), table, blocks)
     return Case(table, meta_problems(tasks, [data], RULE, skip_below))

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from baselines.adaptation.ddgda.meta_split import Phase
-from baselines.adaptation.ddgda.records import SCHEMA_VERSION, load
+from baselines.adaptation.ddgda.fitted import SCHEMA_VERSION, FittedDDGDA, load_fitted
+from baselines.adaptation.ddgda.meta_task import Phase
 from harness.config.instantiate import build
 from harness.errors import ArtifactError, ConfigError, DataError
 from harness.execution.progress import Silent
@@ -259,7 +258,7 @@ class TestProfiles:
 class TestChoice:
     def test_features_can_be_named_by_hand(self, table: SampleTable, windows: tuple[Window, ...]) -> None:
         fitted = ddgda(**SMALL, fea_names=["f3", "f0"]).fit(history_of(table, windows, STEP))
-        assert fitted.eras[0].choice.names == ("f3", "f0")
+        assert fitted.regimes[0].choice.names == ("f3", "f0")
 
     def test_a_name_that_does_not_exist_is_refused_with_the_nearest(
         self, table: SampleTable, windows: tuple[Window, ...]
@@ -273,7 +272,7 @@ class TestChoice:
         windows = schedule(table, train=600, step=30)
         model = ddgda(**SMALL, fea_imp_n=2, refresh_years=1, choice_gbdt=TREES)
         fitted = model.fit(history_of(table, windows, 30))
-        decisions = [era.choice.decision for era in fitted.eras]
+        decisions = [regime.choice.decision for regime in fitted.regimes]
         assert decisions[0] == min(t.decision for t in fitted.tasks if t.phase is Phase.META_TRAIN)
         assert len(decisions) == 2
         assert decisions[1] - decisions[0] >= 365
@@ -294,7 +293,7 @@ class TestRecords:
         self, fitted: FittedDDGDA, windows: tuple[Window, ...], tmp_path: Path
     ) -> None:
         fitted.save(tmp_path)
-        again = load(tmp_path)
+        again = load_fitted(tmp_path)
         for ours, theirs in zip(weights(again, windows), weights(fitted, windows), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         assert again.history == fitted.history
@@ -335,12 +334,12 @@ class TestRecords:
 
     def test_a_missing_file_and_another_schema_are_errors(self, fitted: FittedDDGDA, tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match="missing"):
-            load(tmp_path)
+            load_fitted(tmp_path)
         fitted.save(tmp_path)
         record = tmp_path / "record.json"
         record.write_text(record.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
         with pytest.raises(ArtifactError, match="schema"):
-            load(tmp_path)
+            load_fitted(tmp_path)
 
 
 def test_undefined_similarities_are_counted_and_reported(table: SampleTable, windows: tuple[Window, ...]) -> None:

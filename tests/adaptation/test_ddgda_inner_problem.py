@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from baselines.adaptation.ddgda.meta_split import Phase
+from baselines.adaptation.ddgda.meta_task import Phase
 from baselines.adaptation.ddgda.meta_training import TaskTensors
 from harness.errors import ConfigError
 from tests.adaptation.meta_case import Case, case
@@ -80,7 +80,7 @@ def test_the_reported_rank_ic_is_that_of_the_test_rows(small: Case) -> None:
     for at in range(task.test.start, task.test.stop):
         x, y = small.rows(at, at + 1)
         expected.append(spearmanr(x @ theta, y)[0])
-    np.testing.assert_allclose(small.first.ranked.rank_ic(theta), expected, atol=1e-12)
+    np.testing.assert_allclose(small.first.test.rank_ic(theta), expected, atol=1e-12)
 
 
 def test_times_with_too_few_instruments_are_not_judged() -> None:

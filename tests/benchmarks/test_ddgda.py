@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from baselines.adaptation.ddgda.feature_choice import Choice
-from baselines.adaptation.ddgda.fitted import Learned
-from baselines.adaptation.ddgda.gbdt import fit_booster, gbdt_similarity
-from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_split import Span, assign_phases, candidate_tasks
+from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_task import QLIB, Span, assign_phases, candidate_tasks
 from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
-from baselines.adaptation.ddgda.preparation import ProxyData
-from baselines.adaptation.ddgda.profile import QLIB
-from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity, whole_blocks
-from baselines.adaptation.ddgda.weight_model import WeightShape
+from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.proxy import Choice, fit_booster
+from baselines.adaptation.ddgda.similarity import Similarity, gbdt_similarity, linear_similarity, whole_blocks
+from baselines.adaptation.ddgda.weight_model import WeightRule, WeightShape
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
 from harness.samples.table import SampleTable
@@ -29,7 +26,7 @@ from tests.adaptation.streams import Stream
 pytestmark = pytest.mark.nightly
 
 STEP, LOOK_AHEAD, HISTORY = 20, 21, 30
-LEARNED = Learned(hist_step_n=HISTORY, fill_method="max", undefined_is_best=False, plain_tail=False)
+LEARNED = WeightRule(hist_step_n=HISTORY, fill_method="max", undefined_is_best=False, plain_tail=False)
 
 
 @lru_cache(maxsize=1)
@@ -48,7 +45,7 @@ def problems() -> MetaProblems:
     tasks = assign_phases(candidate_tasks(span), 0.62, span, table().calendar, QLIB)
     blocks = GramBlocks(table().features, table().label, table().index.offsets, step=STEP)
     choice = Choice(0, table().feature_names, len(table().feature_names))
-    return meta_problems(tasks, [ProxyData(choice, table(), blocks, similarity())], LEARNED, 50)
+    return meta_problems(tasks, [ProxyData(Regime(choice, similarity()), table(), blocks)], LEARNED, 50)
 
 
 def test_linear_similarity_of_154_blocks_and_924000_rows(benchmark: BenchmarkFixture) -> None:

@@ -12,12 +12,10 @@ import numpy.typing as npt
 import pytest
 
 import baselines.adaptation.ddgda.adaptation as ddgda
-import baselines.adaptation.ddgda.artefacts as artefacts
-import baselines.adaptation.ddgda.meta_input as meta_input
-import baselines.adaptation.ddgda.meta_split as meta_split
+import baselines.adaptation.ddgda.meta_task as meta_task
 import baselines.adaptation.ddgda.preparation as preparation
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span
+from baselines.adaptation.ddgda.meta_task import MetaTask, Phase, Span
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from harness.audit.cost import ProcessorsOfAllTimes, whole_table
 from harness.samples.interfaces import History, TimeWeights
@@ -122,15 +120,15 @@ def late_choice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(preparation, "choose_features", on_everything)
 
 
-def late_era(patch: pytest.MonkeyPatch) -> None:
+def late_regime(patch: pytest.MonkeyPatch) -> None:
     """Features are chosen as of the last decision and used from the first meta-task on."""
-    prepare = preparation.prepare
+    made = preparation.Preparation.made
 
-    def late(decision: int, period: Segment, last: int, recipe: Any, history: History) -> Any:
-        newest = history.windows[-1].decision
-        return prepare(newest, Segment(period.start, newest - 5), last, recipe, history)
+    def late(self: preparation.Preparation) -> Any:
+        newest = self.history.windows[-1].decision
+        return made(replace(self, decision=newest, period=Segment(self.period.start, newest - 5)))
 
-    patch.setattr(preparation, "prepare", late)
+    patch.setattr(preparation.Preparation, "made", late)
 
 
 def z_scored_over_time(patch: pytest.MonkeyPatch) -> None:
@@ -158,23 +156,21 @@ def unmasked(patch: pytest.MonkeyPatch) -> None:
     def nothing(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
         return np.zeros(known.values.shape, dtype=bool)
 
-    patch.setattr(meta_input, "overlap", nothing)
-    patch.setattr(artefacts, "overlap", nothing)
+    patch.setattr(KnownSimilarity, "overlap", property(nothing))
 
 
 def short_mask(patch: pytest.MonkeyPatch) -> None:
     """Only the block's own times are masked, not those whose labels reach into it."""
-    full = meta_input.overlap
+    full = KnownSimilarity.overlap.fget
 
-    def own(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
-        return full(replace(known, look_ahead=1))
+    def own(known: KnownSimilarity) -> Any:
+        return full(replace(known, look_ahead=1))  # type: ignore[misc]
 
-    patch.setattr(meta_input, "overlap", own)
-    patch.setattr(artefacts, "overlap", own)
+    patch.setattr(KnownSimilarity, "overlap", property(own))
 
 
 def unpurged_tasks(patch: pytest.MonkeyPatch) -> None:
-    tasks = meta_split.candidate_tasks
+    tasks = meta_task.candidate_tasks
 
     def unpurged(span: Span) -> tuple[MetaTask, ...]:
         return tuple(replace(t, train=Segment(t.train.start, t.test.start)) for t in tasks(span))
@@ -183,11 +179,11 @@ def unpurged_tasks(patch: pytest.MonkeyPatch) -> None:
 
 
 def trained_in_test(patch: pytest.MonkeyPatch) -> None:
-    assign = meta_split.assign_phases
+    assign = meta_task.assign_phases
 
-    def everything(tasks: Any, segments: Any, span: Span, calendar: Any, profile: Any) -> tuple[MetaTask, ...]:
+    def everything(tasks: Any, segments: Any, span: Span, calendar: Any, flags: Any) -> tuple[MetaTask, ...]:
         newest = len(calendar) - span.look_ahead - 1
-        found = assign(tasks, segments, span, calendar, profile)
+        found = assign(tasks, segments, span, calendar, flags)
         return tuple(
             replace(t, phase=Phase.META_TRAIN) if t.phase is not Phase.SHORT_HISTORY and t.test.last <= newest else t
             for t in found
@@ -197,21 +193,26 @@ def trained_in_test(patch: pytest.MonkeyPatch) -> None:
 
 
 def unpurged_training(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(meta_split, "_purge", lambda tasks, span: list(tasks))
+    purged = meta_task._purged
+
+    def unpurged(tasks: Any, phase: Phase, border: int, span: Span) -> list[MetaTask]:
+        return list(tasks) if phase is Phase.META_TRAIN else purged(tasks, phase, border, span)
+
+    patch.setattr(meta_task, "_purged", unpurged)
 
 
 def stopped_on_test(patch: pytest.MonkeyPatch) -> None:
     """The trained weight model is taken only if the test period likes it."""
-    train = ddgda.DDGDA._train
+    train = ddgda.Learning.train
 
-    def judged(self: Any, problems: Any, history: History) -> Any:
-        model, scores = train(self, problems, history)
-        view = history.as_of(history.windows[-1].decision)
-        start = history.windows[0].decision
+    def judged(self: Any, problems: Any) -> Any:
+        model, scores = train(self, problems)
+        view = self.history.as_of(self.history.windows[-1].decision)
+        start = self.history.windows[0].decision
         label = view.labelled(start, view.label_stop).label(start, view.label_stop)
         return replace(model, coefficients=model.coefficients * float(1.0 + np.mean(label))), scores
 
-    patch.setattr(ddgda.DDGDA, "_train", judged)
+    patch.setattr(ddgda.Learning, "train", judged)
 
 
 def next_windows_weights(patch: pytest.MonkeyPatch) -> None:
@@ -243,7 +244,7 @@ MUTANTS = (
     ),
     Mutant("adaptation", "DDG-DA: as published", QLIB),
     step("features chosen on all times", late_choice),
-    step("features and processors as of the last decision", late_era),
+    step("features and processors as of the last decision", late_regime),
     Mutant("adaptation", "DDG-DA: proxy processors fitted on all times", POINT_IN_TIME, processors_of_all_times),
     step("z-score over all times", z_scored_over_time),
     step("similarity that is not known yet", unborn_similarity),

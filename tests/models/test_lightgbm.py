@@ -149,7 +149,7 @@ class TestLightGBMItself:
         gain, splits = fitted.importance("gain"), fitted.importance("split")
         assert list(gain) == list(splits) == list(make_table().feature_names)
         assert max(gain, key=gain.__getitem__) == make_table().feature_names[0]
-        assert sum(splits.values()) == sum(int(n) - 1 for n in re.findall(r"num_leaves=(\d+)", fitted.text))
+        assert sum(splits.values()) == sum(int(n) - 1 for n in re.findall(r"num_leaves=(\d+)", fitted.content.decode()))
 
 
 class TestNoCopies:

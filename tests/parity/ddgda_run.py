@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from omegaconf import OmegaConf
 
-from baselines.adaptation.ddgda import DDGDA
+from baselines.adaptation.ddgda.adaptation import DDGDA
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
 from harness.config.instantiate import build
 from harness.execution.progress import Silent

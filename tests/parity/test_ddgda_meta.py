@@ -30,22 +30,22 @@ import pandas as pd
 import pytest
 import torch
 
-from baselines.adaptation.ddgda.feature_choice import Choice
-from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
-from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_score import MetaScore
-from baselines.adaptation.ddgda.meta_split import MetaTask, Phase, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.meta_training import (
-    MetaTraining,
-    TaskTensors,
-    WeightNet,
-    initial_weight_model,
-    train,
+from baselines.adaptation.ddgda.fitted import FittedDDGDA
+from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_task import (
+    POINT_IN_TIME,
+    QLIB,
+    MetaTask,
+    Phase,
+    Span,
+    assign_phases,
+    candidate_tasks,
 )
-from baselines.adaptation.ddgda.preparation import ProxyData
-from baselines.adaptation.ddgda.profile import POINT_IN_TIME, QLIB
+from baselines.adaptation.ddgda.meta_training import MetaTraining, TaskTensors, WeightNet, initial_weight_model, train
+from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.similarity import Similarity
-from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
+from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightRule, WeightShape
 from harness.errors import ConfigError
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
@@ -55,7 +55,7 @@ from tests.parity import ddgda_run, oracle
 pytestmark = oracle.requires_oracle
 
 TANH = WeightShape("tanh", 2.0)
-RULE = Learned(hist_step_n=ddgda_run.HISTORY_STEPS, fill_method="max", undefined_is_best=True, plain_tail=True)
+RULE = WeightRule(hist_step_n=ddgda_run.HISTORY_STEPS, fill_method="max", undefined_is_best=True, plain_tail=True)
 LEFT_OUT = "SUMN60"
 
 
@@ -84,7 +84,7 @@ def similarity() -> Similarity:
 def problems(table: SampleTable) -> MetaProblems:
     blocks = GramBlocks(table.features, table.label, table.index.offsets, step=oracle.STEP, origin=span().start)
     choice = Choice(0, table.feature_names, len(table.feature_names))
-    return meta_problems(tasks(), [ProxyData(choice, table, blocks, similarity())], RULE, 50)
+    return meta_problems(tasks(), [ProxyData(Regime(choice, similarity()), table, blocks)], RULE, 50)
 
 
 @lru_cache(maxsize=1)
@@ -151,7 +151,7 @@ class TestWeights:
         fitted = FittedDDGDA(
             model=ddgda_run.recorded_weight_model(),
             rule=RULE,
-            eras=(Era(Choice(0, (), 0), similarity()),),
+            regimes=(Regime(Choice(0, (), 0), similarity()),),
             tasks=tasks(),
             history=(),
             windows=windows,
@@ -189,7 +189,7 @@ class TestTraining:
         net = WeightNet(initial_weight_model(ddgda_run.HISTORY_STEPS, TANH, 43))
         with torch.no_grad():
             ours = [
-                tensors.mse(tensors.solve(net(tensors.profile), 0.01)).item()
+                tensors.mse(tensors.solve(net(tensors.meta), 0.01)).item()
                 for tensors in map(TaskTensors, determined().by_phase[Phase.META_TRAIN][:5])
             ]
         np.testing.assert_allclose(ours, record()["training"]["initial_mse"], rtol=1e-5)

@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from baselines.adaptation.ddgda.feature_choice import Choice
-from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned
+from baselines.adaptation.ddgda.fitted import FittedDDGDA
+from baselines.adaptation.ddgda.preparation import Regime
+from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
 from baselines.adaptation.ddgda.similarity import Similarity
+from baselines.adaptation.ddgda.weight_model import WeightRule
 from baselines.models.linear import FittedLinear, Linear
 from harness.evaluation.predictions import Predictions
 from harness.run.rolling import roll
@@ -64,8 +66,8 @@ def rolled() -> tuple[Predictions, Recording]:
     similarity = Similarity(start, oracle.STEP, oracle.LOOK_AHEAD, ddgda_run.recorded_similarity())
     adaptation = FittedDDGDA(
         model=ddgda_run.recorded_weight_model(),
-        rule=Learned(ddgda_run.HISTORY_STEPS, "max", undefined_is_best=True, plain_tail=True),
-        eras=(Era(Choice(0, (), 0), similarity),),
+        rule=WeightRule(ddgda_run.HISTORY_STEPS, "max", undefined_is_best=True, plain_tail=True),
+        regimes=(Regime(Choice(0, (), 0), similarity),),
         tasks=(),
         history=(),
         windows=ddgda_run.windows(),

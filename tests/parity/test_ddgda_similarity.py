@@ -17,9 +17,9 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from baselines.adaptation.ddgda.meta_input import meta_input
-from baselines.adaptation.ddgda.preparation import ProxyData, prepare
+from baselines.adaptation.ddgda.preparation import Preparation, ProxyData
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
+from baselines.adaptation.ddgda.weight_model import WeightRule
 from harness.samples.windows import Segment
 from tests.parity import ddgda_run, oracle
 
@@ -32,7 +32,8 @@ def prepared() -> ProxyData:
     adaptation = ddgda_run.configured("ddgda_qlib", fea_names=ddgda_run.recorded_proxy().feature_names)
     history = ddgda_run.history(ddgda_run.raw_table())
     first = history.windows[0]
-    return prepare(first.decision, first.train, len(oracle.oracle_calendar()) - 1, adaptation._recipe(history), history)
+    recipe, last = adaptation.learning(history).recipe, len(oracle.oracle_calendar()) - 1
+    return Preparation(first.decision, first.decision, first.train, last, recipe, history).made()
 
 
 def recorded() -> Similarity:
@@ -45,7 +46,7 @@ def test_blocks_are_the_recorded_ones() -> None:
     names = pd.read_parquet(oracle.ORACLE / ddgda_run.FOLDER / "data_ic_df.parquet").columns
     theirs = sorted(name.split("|")[0] for name in names if "|" in name)[: ddgda_run.BLOCKS_SCORED]
     calendar = oracle.oracle_calendar()
-    similarity = prepared().similarity
+    similarity = prepared().regime.similarity
     ours = [calendar.format(similarity.start + oracle.STEP * k) for k in range(similarity.values.shape[1])]
     assert ours == theirs
 
@@ -59,7 +60,7 @@ def test_proxy_data_agree() -> None:
 
 
 def test_the_similarity_matrix_agrees() -> None:
-    ours, theirs = prepared().similarity.values, ddgda_run.recorded_similarity()
+    ours, theirs = prepared().regime.similarity.values, ddgda_run.recorded_similarity()
     assert ours.shape == theirs.shape == (3105, 155)
     difference = np.abs(ours - theirs)
     assert difference.max() < 6e-3
@@ -73,7 +74,8 @@ def test_meta_inputs_agree_with_qlibs_own_methods_for_every_fill() -> None:
     for case in record["meta_inputs"]:
         decision = first + oracle.STEP * case["task"]
         known = recorded().as_of(decision).until(decision - oracle.LOOK_AHEAD + 1)
-        ours = meta_input(known, ddgda_run.HISTORY_STEPS, case["fill_method"], undefined_is_best=True).profile
+        rule = WeightRule(ddgda_run.HISTORY_STEPS, case["fill_method"], undefined_is_best=True, plain_tail=True)
+        ours = rule.meta_input(known).values
         np.testing.assert_allclose(ours.sum(axis=1), case["step_sums"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(ours.sum(axis=0), case["block_sums"], rtol=0, atol=1e-10)
 
@@ -83,7 +85,7 @@ def test_by_default_an_instrument_without_a_label_still_counts_in_the_z_score() 
     adaptation = ddgda_run.configured("ddgda", fea_names=ddgda_run.recorded_proxy().feature_names)
     history = ddgda_run.history(ddgda_run.raw_table())
     period = Segment(history.windows[0].train.start, 700)
-    clean = prepare(721, period, 900, adaptation._recipe(history), history).table
+    clean = Preparation(721, 721, period, 900, adaptation.learning(history).recipe, history).made().table
     mean = np.add.reduceat(clean.features[:, 0], clean.index.offsets[period.start : period.stop])
     np.testing.assert_allclose(mean, 0.0, atol=1e-3)
     assert np.isnan(clean.label).any()
@@ -100,6 +102,6 @@ def test_an_undefined_column_is_neutral_by_default_and_the_best_one_in_qlib() ->
     values = ddgda_run.recorded_similarity()[:1000, :50].copy()
     values[:, 3] = np.nan
     known = KnownSimilarity(0, oracle.STEP, oracle.LOOK_AHEAD, values)
-    ours, qlibs = (meta_input(known, 30, "max", undefined_is_best=best).profile for best in (False, True))
+    ours, qlibs = (WeightRule(30, "max", best, plain_tail=best).meta_input(known).values for best in (False, True))
     np.testing.assert_array_equal(qlibs[:, 3], qlibs.max(axis=1))
     np.testing.assert_array_equal(ours[:, 3], 0.0)

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from baselines.adaptation.ddgda import records
-from baselines.adaptation.ddgda.feature_choice import FeatureChoice
-from baselines.adaptation.ddgda.fitted import Era, FittedDDGDA, Learned, named_leaks
-from baselines.adaptation.ddgda.gbdt import GbdtParameters
-from baselines.adaptation.ddgda.meta_input import FillMethod
-from baselines.adaptation.ddgda.meta_problems import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_score import MetaScore
-from baselines.adaptation.ddgda.meta_split import MetaRanges, MetaTask, Phase, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.preparation import ProxyData, prepare_all, waves_of
-from baselines.adaptation.ddgda.profile import PROFILES, Profile
-from baselines.adaptation.ddgda.turns import ProxyRecipe, turns_of
-from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
+from baselines.adaptation.ddgda.fitted import FittedDDGDA, load_fitted, named_leaks
+from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
+from baselines.adaptation.ddgda.meta_task import (
+    POINT_IN_TIME,
+    QLIB,
+    USED,
+    Flags,
+    MetaRanges,
+    MetaTask,
+    Span,
+    assign_phases,
+    candidate_tasks,
+)
+from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, ProxyRecipe, preparations
+from baselines.adaptation.ddgda.proxy import FeatureChoice, GbdtParameters
+from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
+from baselines.adaptation.ddgda.weight_model import (
+    ClipMethod,
+    FillMethod,
+    MetaScore,
+    WeightModel,
+    WeightRule,
+    WeightShape,
+)
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Natural, NonNegative, Positive, Seed, check_limits
 from harness.samples.interfaces import Adaptation, History, Piece
 from harness.samples.preprocess import Pipeline
+from harness.samples.table import AsOfView
+
+FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": QLIB}
+_ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
 
 
 @dataclass(frozen=True)
@@ -92,22 +110,18 @@ class DDGDA:
     seed: Seed | None
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be used, at construction."""
         check_limits(self, "adaptation")
-        self._write_dates()
-        if isinstance(self.segments, float) and not 0 < self.segments < 1:
-            raise ConfigError(
-                "`segments` cannot be used.",
-                where="adaptation.segments",
-                got=self.segments,
-                expected="a share between 0 and 1, a date, ranges, or null",
-            )
-
-    def _write_dates(self) -> None:
-        """Write dates in one way; a whole number is a year or a compact date, but 0 and 1 are shares."""
+        # A whole number is a year or a compact date, but 0 and 1 are shares.
         segments = float(self.segments) if self.segments in (0, 1) else self.segments
         if isinstance(segments, str | int):
             segments = configured_date(segments, "adaptation.segments")
+        if isinstance(segments, float) and not 0 < segments < 1:
+            raise ConfigError(
+                "`segments` cannot be used.",
+                where="adaptation.segments",
+                got=segments,
+                expected="a share between 0 and 1, a date, ranges, or null",
+            )
         object.__setattr__(self, "segments", segments)
         first = configured_date(self.meta_1st_train_end, "adaptation.meta_1st_train_end")
         object.__setattr__(self, "meta_1st_train_end", first)
@@ -119,31 +133,11 @@ class DDGDA:
             ConfigError: When torch is missing, no meta-task can be trained, or meta-training would reach into the final
                 test period.
         """
-        _require_torch()
-        calendar = history.as_of(history.windows[0].decision).calendar
-        span, tasks = self._tasks(history)
-        prepared = self._prepared(tasks, span, history)
-        problems = meta_problems(tasks, prepared, self._learned, self.loss_skip_thresh)
-        model, scores = self._train(problems, history)
-        fitted = FittedDDGDA(
-            model=model,
-            rule=self._learned,
-            eras=tuple(Era(data.choice, data.similarity, data.learned) for data in prepared),
-            tasks=problems.tasks,
-            history=scores,
-            windows=history.windows,
-            calendar=calendar,
-            leaks=named_leaks(self.rules, problems.tasks, history.windows[0], calendar, span.look_ahead),
-        )
-        for note in fitted.notes():
-            history.observer.notice(f"DDG-DA: {note}")
-        return fitted
+        return self.learning(history).fitted()
 
     def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
         """Return what workers can make before `fit`: LightGBM proxies of the blocks; see `DividedAdaptation`."""
-        span, tasks = self._tasks(history)
-        recipe = self._recipe(history)
-        return waves_of(turns_of(self._served(tasks, span, history), recipe, history), recipe, history)
+        return self.learning(history).subtasks()
 
     def load(self, folder: Path) -> FittedDDGDA:
         """Read what `FittedDDGDA.save` wrote: the same weights, bit for bit, without torch.
@@ -151,102 +145,192 @@ class DDGDA:
         Raises:
             ArtifactError: When a file is missing or of another schema.
         """
-        return records.load(folder)
+        return load_fitted(folder)
 
     def leaky_twins(self) -> Mapping[str, Adaptation]:
-        """Return name → this adaptation with a leak of its own, for `bench audit --price`."""
-        from baselines.adaptation.ddgda.twins import leaky_twins  # which is made of this class
-
-        return leaky_twins(self)
-
-    @property
-    def rules(self) -> Profile:
-        """The switches of the profile."""
-        return PROFILES[self.profile]
-
-    def _tasks(self, history: History) -> tuple[Span, tuple[MetaTask, ...]]:
-        span = self._span(history)
-        calendar = history.as_of(span.final).calendar
-        return span, assign_phases(candidate_tasks(span), self.segments, span, calendar, self.rules)
-
-    def _span(self, history: History) -> Span:
-        first = history.windows[0]
-        view = history.as_of(first.decision)
-        start, length = first.train.start, self.hist_step_n * history.step
-        first_test = start + length + view.look_ahead - 1
-        if self.meta_1st_train_end is not None:
-            first_test = view.calendar.stop_after(self.meta_1st_train_end)
-        return Span(
-            start=start,
-            first_test=first_test,
-            final=first.decision,
-            stop=history.windows[-1].test.stop,
-            step=history.step,
-            look_ahead=view.look_ahead,
-            history=length,
-        )
-
-    def _served(self, tasks: tuple[MetaTask, ...], span: Span, history: History) -> list[tuple[int, int]]:
-        """Return (decision, last position needed) of every meta-task that is used and of every window."""
-        newest = len(history.as_of(span.final).calendar) - 1
-        used = [task for task in tasks if task.phase in (Phase.META_TRAIN, Phase.META_TEST)]
-        judged = [(task.decision, min(task.test.last + span.look_ahead, newest)) for task in used]
-        return judged + [(window.decision, window.decision) for window in history.windows]
-
-    def _prepared(self, tasks: tuple[MetaTask, ...], span: Span, history: History) -> Sequence[ProxyData]:
-        recipe = self._recipe(history)
-        return prepare_all(turns_of(self._served(tasks, span, history), recipe, history), recipe, history)
-
-    def _recipe(self, history: History) -> ProxyRecipe:
-        return ProxyRecipe(
-            choice=FeatureChoice(
-                names=self.fea_names,
-                count=self.fea_imp_n,
-                importance=self.importance,
-                preprocess=self.choice_preprocess or self.preprocess,
-                gbdt=self.choice_gbdt,
-                refresh_years=self.refresh_years,
+        """Return name of a leak that an implementation may well have → this adaptation with it; none for qlib's."""
+        flags = FLAGS[self.profile]
+        if flags != POINT_IN_TIME:
+            return {}
+        unpurged = replace(flags, count_survivors=True)
+        everything = replace(self, segments=_ALL_BUT_ONE)
+        return {
+            "DDG-DA: features chosen at the first test, for earlier meta-tasks": LeakyDDGDA(
+                self, replace(flags, learn_choice_late=True)
             ),
-            preprocess=self.preprocess,
-            sim_preprocess=self.sim_preprocess,
-            sim_task_model=self.sim_task_model,
-            sim_alpha=self.sim_alpha,
-            gbdt=self.gbdt,
-            profile=self.rules,
-            seed=self._seed(history),
+            "DDG-DA: z-scores of those that will have a label": LeakyDDGDA(
+                self, replace(flags, drop_before_scoring=True)
+            ),
+            "DDG-DA: meta-labels not purged at the first decision": LeakyDDGDA(self, unpurged),
+            "DDG-DA: meta-training in the test period": LeakyDDGDA(everything, replace(unpurged, judge_in_test=True)),
+            "DDG-DA: similarity unmasked where labels overlap": LeakyDDGDA(self, flags, "unmasked"),
+            "DDG-DA: similarity to times not yet known": LeakyDDGDA(self, flags, "early"),
+        }
+
+    def learning(self, history: History) -> Learning:
+        """Return how it learns from a history."""
+        return Learning(self, FLAGS[self.profile], history)
+
+
+@dataclass(frozen=True, eq=False)
+class Learning:
+    """How a DDG-DA learns from a history, as a pipeline: meta-tasks, proxy data, inner problems, meta-training.
+
+    Attributes:
+        setting: The parameters.
+        flags: What is done as in qlib.
+        history: The past.
+        similarity: The kind of similarity that is used; anything but `Similarity` is a leak.
+    """
+
+    setting: DDGDA
+    flags: Flags
+    history: History
+    similarity: type[Similarity] = Similarity
+
+    def fitted(self) -> FittedDDGDA:
+        """Return the fitted adaptation."""
+        if importlib.util.find_spec("torch") is None:
+            text, hint = "DDG-DA needs torch, which is not installed.", "pip install 'driftbench[torch]'"
+            raise ConfigError(text, where="adaptation", hint=hint)
+        calendar, first = self.first_view.calendar, self.history.windows[0]
+        prepared = [self._seen(preparation.stashed()) for preparation in self.preparations]
+        problems = meta_problems(self.tasks, prepared, self.rule, self.setting.loss_skip_thresh)
+        model, scores = self.train(problems)
+        fitted = FittedDDGDA(
+            model=model,
+            rule=self.rule,
+            regimes=tuple(data.regime for data in prepared),
+            tasks=problems.tasks,
+            history=scores,
+            windows=self.history.windows,
+            calendar=calendar,
+            leaks=named_leaks(self.flags, problems.tasks, first, calendar, self.span.look_ahead),
         )
+        for note in fitted.notes():
+            self.history.observer.notice(f"DDG-DA: {note}")
+        return fitted
+
+    def subtasks(self) -> tuple[tuple[Piece, ...], ...]:
+        """Return what workers can make before; ridge proxies are solved in a second, there is nothing to share out."""
+        if self.setting.sim_task_model == "linear":
+            return ()
+        rows, columns = zip(*(preparation.subtasks for preparation in self.preparations), strict=True)
+        return rows, tuple(itertools.chain.from_iterable(columns))
 
     @property
-    def _learned(self) -> Learned:
-        return Learned(
-            hist_step_n=self.hist_step_n,
-            fill_method=self.fill_method,
-            undefined_is_best=self.rules.undefined_is_best,
-            plain_tail=self.rules.plain_tail,
-        )
+    def first_view(self) -> AsOfView:
+        """What is known at the decision of the first window."""
+        return self.history.as_of(self.history.windows[0].decision)
 
-    def _train(self, problems: MetaProblems, history: History) -> tuple[WeightModel, tuple[MetaScore, ...]]:
+    @cached_property
+    def span(self) -> Span:
+        """The experiment in calendar positions."""
+        view, windows, step = self.first_view, self.history.windows, self.history.step
+        start, length = windows[0].train.start, self.setting.hist_step_n * step
+        first_test = start + length + view.look_ahead - 1
+        if self.setting.meta_1st_train_end is not None:
+            first_test = view.calendar.stop_after(self.setting.meta_1st_train_end)
+        final, stop = windows[0].decision, windows[-1].test.stop
+        return Span(start, first_test, final, stop, step, view.look_ahead, length)
+
+    @cached_property
+    def tasks(self) -> tuple[MetaTask, ...]:
+        """All meta-tasks."""
+        calendar = self.first_view.calendar
+        return assign_phases(candidate_tasks(self.span), self.setting.segments, self.span, calendar, self.flags)
+
+    @property
+    def preparations(self) -> tuple[Preparation, ...]:
+        """How proxy data come about, per feature choice: for every meta-task that is used and every window."""
+        newest = len(self.first_view.calendar) - 1
+        used = [task for task in self.tasks if task.phase in USED]
+        judged = [(task.decision, min(task.test.last + self.span.look_ahead, newest)) for task in used]
+        decisions = [window.decision for window in self.history.windows]
+        return preparations([*judged, *zip(decisions, decisions, strict=True)], self.recipe, self.history)
+
+    @property
+    def recipe(self) -> ProxyRecipe:
+        """How proxy data are made."""
+        setting = self.setting
+        choice = FeatureChoice(
+            names=setting.fea_names,
+            count=setting.fea_imp_n,
+            importance=setting.importance,
+            preprocess=setting.choice_preprocess or setting.preprocess,
+            gbdt=setting.choice_gbdt,
+            refresh_years=setting.refresh_years,
+        )
+        same = ("preprocess", "sim_preprocess", "sim_task_model", "sim_alpha", "gbdt")
+        return ProxyRecipe(choice, **{name: getattr(setting, name) for name in same}, flags=self.flags, seed=self.seed)
+
+    @property
+    def rule(self) -> WeightRule:
+        """From similarity to time weights."""
+        setting, flags = self.setting, self.flags
+        return WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
+
+    @property
+    def seed(self) -> int:
+        """Its own, or the experiment's."""
+        return self.history.seed if self.setting.seed is None else self.setting.seed
+
+    def train(self, problems: MetaProblems) -> tuple[WeightModel, tuple[MetaScore, ...]]:
+        """Return the trained weight model and its scores."""
         # torch is imported here only, so that everything but DDG-DA runs without it.
         from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
 
-        shape = WeightShape(self.clip_method, self.clip_weight)
-        setting = MetaTraining(
-            shape=shape,
-            alpha=self.alpha,
-            criterion=self.criterion,
-            lr=self.lr,
-            max_epoch=self.max_epoch,
-            shrink_correlation=self.rules.shrink_correlation,
-        )
-        start = initial_weight_model(self.hist_step_n, shape, self._seed(history))
-        return train(problems.by_phase, start, setting, history.observer)
+        setting, shrink = self.setting, self.flags.shrink_correlation
+        shape = WeightShape(setting.clip_method, setting.clip_weight)
+        rule = MetaTraining(shape, setting.alpha, setting.criterion, setting.lr, setting.max_epoch, shrink)
+        start = initial_weight_model(setting.hist_step_n, shape, self.seed)
+        return train(problems.by_phase, start, rule, self.history.observer)
 
-    def _seed(self, history: History) -> int:
-        return history.seed if self.seed is None else self.seed
+    def _seen(self, data: ProxyData) -> ProxyData:
+        found = data.regime.similarity
+        seen = self.similarity(found.start, found.step, found.look_ahead, found.values)
+        return replace(data, regime=replace(data.regime, similarity=seen))
 
 
-def _require_torch() -> None:
-    if importlib.util.find_spec("torch") is None:
-        raise ConfigError(
-            "DDG-DA needs torch, which is not installed.", where="adaptation", hint="pip install 'driftbench[torch]'"
-        )
+@dataclass(frozen=True)
+class LeakyDDGDA:
+    """DDG-DA with a leak, never for results; it cannot be read back from the store, and so is fitted in every run.
+
+    Attributes:
+        honest: What it is a leaky variant of.
+        flags: What is done as in qlib.
+        similarity: ``honest``; ``unmasked``: cells that share labels with their block count; ``early``: a step and a
+            look-ahead of similarity from after the decision is known.
+    """
+
+    honest: DDGDA
+    flags: Flags
+    similarity: Literal["honest", "unmasked", "early"] = "honest"
+
+    def fit(self, history: History) -> FittedDDGDA:
+        """Learn as DDG-DA does, but for the leak."""
+        kinds = {"honest": Similarity, "unmasked": _Unmasked, "early": _Early}
+        return Learning(self.honest, self.flags, history, kinds[self.similarity]).fitted()
+
+
+class _Unmasked(Similarity):
+    """Says that labels do not overlap, so that nothing is masked."""
+
+    def as_of(self, decision: int) -> KnownSimilarity:
+        known = super().as_of(decision)
+        return replace(known, look_ahead=1 - known.step)
+
+
+class _Early(Similarity):
+    """Is known before its time."""
+
+    def as_of(self, decision: int) -> KnownSimilarity:
+        return _EarlyKnown(self.start, self.step, self.look_ahead, self.values)
+
+
+class _EarlyKnown(KnownSimilarity):
+    def until(self, stop: int) -> KnownSimilarity:
+        """Return rows of later times too, to the blocks that end by `stop`."""
+        learned = (stop - self.start) // self.step
+        rows = min(stop - self.start + self.step + self.look_ahead, self.values.shape[0])
+        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, :learned])

@@ -1,54 +1,32 @@
-"""What DDG-DA has learned: weights for any window, and the record of how it came to them."""
+"""What DDG-DA has learned: weights for any window, how it came to them, and both as files that cannot run code."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from baselines.adaptation.ddgda.artefacts import artefacts_of
-from baselines.adaptation.ddgda.feature_choice import Choice
-from baselines.adaptation.ddgda.meta_input import FillMethod, MetaInput, meta_input
-from baselines.adaptation.ddgda.meta_score import MetaScore
-from baselines.adaptation.ddgda.meta_split import MetaTask, Phase
-from baselines.adaptation.ddgda.profile import Profile
+from baselines.adaptation.ddgda.meta_task import USED, Flags, MetaTask, Phase
+from baselines.adaptation.ddgda.preparation import Regime
+from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
-from baselines.adaptation.ddgda.weight_model import WeightModel
+from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightRule
 from harness.data.calendar import Calendar
-from harness.errors import ConfigError
+from harness.errors import ArtifactError, ConfigError
 from harness.samples.interfaces import TimeWeights
-from harness.samples.table import Artefact
-from harness.samples.windows import Window
+from harness.samples.table import Artefact, Reads
+from harness.samples.windows import Segment, Window
+from harness.store.artifacts import canonical_json
+from harness.store.codec import from_plain
 
-
-@dataclass(frozen=True)
-class Learned:
-    """How similarity becomes the input of the weight model, and its output time weights.
-
-    Attributes:
-        hist_step_n, fill_method, undefined_is_best: See `meta_input`.
-        plain_tail: Rows after the last block weigh 1 instead of like the last block.
-    """
-
-    hist_step_n: int
-    fill_method: FillMethod
-    undefined_is_best: bool
-    plain_tail: bool
-
-    def meta(self, known: KnownSimilarity) -> MetaInput:
-        """Return the input of the weight model."""
-        return meta_input(known, self.hist_step_n, self.fill_method, undefined_is_best=self.undefined_is_best)
-
-
-@dataclass(frozen=True, eq=False)
-class Era:
-    """A feature choice, the similarity measured with it, and what was fitted on the way."""
-
-    choice: Choice
-    similarity: Similarity
-    learned: tuple[Artefact, ...] = ()
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +36,17 @@ class FittedDDGDA:
     Attributes:
         model: The trained weight model.
         rule: From similarity to time weights.
-        eras: In time order; a window uses the newest whose choice was made by its decision.
+        regimes: In time order; a window uses the newest whose choice was made by its decision.
         tasks: Every meta-task with its use, or why it was left out.
         history: Loss and rank IC before training and after every epoch, by phase.
         windows: The windows it was fitted for; their weights are saved.
         calendar: To name positions.
-        leaks: What was learned from data not known at its decision; empty in the leak-free profile.
+        leaks: What was learned from data not known at its decision; empty in the leak-free variant.
     """
 
     model: WeightModel
-    rule: Learned
-    eras: tuple[Era, ...]
+    rule: WeightRule
+    regimes: tuple[Regime, ...]
     tasks: tuple[MetaTask, ...]
     history: tuple[MetaScore, ...]
     windows: tuple[Window, ...]
@@ -81,47 +59,6 @@ class FittedDDGDA:
         Raises:
             ConfigError: When the window has less history than the weight model looks back on.
         """
-        meta = self.rule.meta(self._enough(window))
-        starts, values = meta.block_starts, self.model.weights(meta.profile)
-        if self.rule.plain_tail:
-            step = self.eras[0].similarity.step
-            starts, values = np.append(starts, starts[-1] + step), np.append(values, 1.0)
-        return TimeWeights(starts, values)
-
-    def notes(self) -> list[str]:
-        """Return what a user should know: tasks left out, undefined similarities, leaks."""
-        notes = []
-        for phase, count in Counter(task.phase for task in self.tasks).items():
-            if phase not in (Phase.META_TRAIN, Phase.META_TEST):
-                named = [self.calendar.format(task.decision) for task in self.tasks if task.phase is phase]
-                notes.append(f"{count} meta-task(s) {phase} ({named[0]} … {named[-1]})")
-        for era in self.eras:
-            if era.similarity.undefined:
-                share = era.similarity.undefined / era.similarity.values.size
-                columns = int(np.isnan(era.similarity.values).all(axis=0).sum())
-                notes.append(
-                    f"{era.similarity.undefined} similarities ({share:.1%}) are undefined, {columns} of "
-                    f"{era.similarity.values.shape[1]} blocks wholly: their proxies or the labels are constant"
-                )
-        return [*notes, *(f"leak: {leak}" for leak in self.leaks)]
-
-    def save(self, folder: Path) -> None:
-        """Write weights, weight model, similarity, meta-training history and meta-tasks; `records.load` reads them."""
-        from baselines.adaptation.ddgda import records
-
-        records.save(self, folder)
-
-    @property
-    def artefacts(self) -> tuple[Artefact, ...]:
-        """Everything that was fitted, with the newest data it read."""
-        return artefacts_of(self)
-
-    def known(self, decision: int, stop: int) -> KnownSimilarity:
-        """Return the similarity that is known at `decision`, of times before `stop`, by the features chosen by then."""
-        era = max((e for e in self.eras if e.choice.decision <= decision), key=lambda e: e.choice.decision)
-        return era.similarity.as_of(decision).until(stop)
-
-    def _enough(self, window: Window) -> KnownSimilarity:
         known = self.known(window.decision, window.learn_stop)
         needed = self.rule.hist_step_n * known.step
         if known.values.shape[0] < needed:
@@ -131,28 +68,149 @@ class FittedDDGDA:
                 got=f"{known.values.shape[0]} periods of similarity",
                 expected=f"at least {needed}",
             )
-        return known
+        meta = self.rule.meta_input(known)
+        starts, values = meta.block_starts, self.model.weights(meta.values)
+        if self.rule.plain_tail:
+            starts, values = np.append(starts, starts[-1] + known.step), np.append(values, 1.0)
+        return TimeWeights(starts, values)
+
+    def known(self, decision: int, stop: int) -> KnownSimilarity:
+        """Return the similarity that is known at `decision`, of times before `stop`, by the features chosen by then."""
+        made = (regime for regime in self.regimes if regime.choice.decision <= decision)
+        return max(made, key=lambda regime: regime.choice.decision).similarity.as_of(decision).until(stop)
+
+    def notes(self) -> list[str]:
+        """Return what a user should know: tasks left out, undefined similarities, leaks."""
+        notes = []
+        for phase, count in Counter(task.phase for task in self.tasks).items():
+            if phase not in USED:
+                named = [self.calendar.format(task.decision) for task in self.tasks if task.phase is phase]
+                notes.append(f"{count} meta-task(s) {phase} ({named[0]} … {named[-1]})")
+        for found in (regime.similarity for regime in self.regimes):
+            if found.undefined:
+                columns = int(np.isnan(found.values).all(axis=0).sum())
+                notes.append(
+                    f"{found.undefined} similarities ({found.undefined / found.values.size:.1%}) are undefined, "
+                    f"{columns} of {found.values.shape[1]} blocks wholly: their proxies or the labels are constant"
+                )
+        return [*notes, *(f"leak: {leak}" for leak in self.leaks)]
+
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]:
+        """Everything that was fitted, with the newest data it read, for the static audit.
+
+        A feature choice and its processors come with what their views recorded; the others with the segments whose rows
+        they hold.
+        """
+        recorded = (artefact for regime in self.regimes for artefact in regime.learned)
+        return (*recorded, *self._similarities(), *self._proxies(), *self._trained())
+
+    def _similarities(self) -> Iterator[Artefact]:
+        used = [(f"meta-task {t.index}", t.decision, t.train.stop) for t in self.tasks if t.phase in USED]
+        used += [(f"window {w.index}", w.decision, w.learn_stop) for w in self.windows]
+        for name, decision, stop in used:
+            known = self.known(decision, stop)
+            yield self._record(f"similarity of {name}", decision, known.start + known.values.shape[0] - 1)
+
+    def _proxies(self) -> Iterator[Artefact]:
+        """Yield every block's proxy, against the first time from its block on at which it is judged: not masked."""
+        last = self.windows[-1]
+        known = self.known(last.decision, last.learn_stop)
+        rows = np.arange(known.values.shape[0])[:, None]
+        free = ~known.overlap & (rows >= (known.block_starts - known.start)[None, :])
+        for block in np.flatnonzero(free.any(axis=0)).tolist():
+            newest = int(known.block_starts[block]) + known.step - 1
+            yield self._record(f"proxy of block {block}", int(known.start + free[:, block].argmax()), newest)
+
+    def _trained(self) -> Iterator[Artefact]:
+        for task in self.tasks:
+            if task.phase in USED:
+                yield self._record(f"inner problem of meta-task {task.index}", task.decision, task.train.last)
+        trained = [task.test.last for task in self.tasks if task.phase is Phase.META_TRAIN]
+        if trained:
+            yield self._record("weight model", self.windows[0].decision, max(trained))
+
+    def _record(self, name: str, decision: int, newest: int) -> Artefact:
+        return Artefact(name, decision, Reads(newest, newest + self.regimes[0].similarity.look_ahead))
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted adaptation into an existing folder; `load_fitted` reads it.
+
+        ``weights.parquet`` (window, block, block_start, block_time, weight), ``weight_model.json`` (coefficients over
+        the history steps, oldest first), ``similarity_<regime>.npy`` (times × blocks), ``meta_training.parquet``
+        (stage, epoch, phase, loss, rank_ic), ``meta_tasks.parquet`` (positions, times and use of every task),
+        ``calendar.npy``, ``record.json`` (the rest).
+        """
+        pq.write_table(_weights(self), folder / "weights.parquet")
+        pq.write_table(_meta_training(self.history), folder / "meta_training.parquet")
+        pq.write_table(_meta_tasks(self), folder / "meta_tasks.parquet")
+        np.save(folder / "calendar.npy", self.calendar.times.astype(np.int64), allow_pickle=False)
+        for at, regime in enumerate(self.regimes):
+            np.save(folder / f"similarity_{at}.npy", regime.similarity.values, allow_pickle=False)
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "rule": self.rule,
+            "eras": [_regime_record(regime) for regime in self.regimes],
+            "windows": self.windows,
+            "leaks": self.leaks,
+            "notes": self.notes(),
+        }
+        for name, value in (("weight_model", self.model), ("record", record)):
+            text = canonical_json(value, indent=1)
+            (folder / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+def load_fitted(folder: Path) -> FittedDDGDA:
+    """Read what `FittedDDGDA.save` wrote.
+
+    Raises:
+        ArtifactError: When a file is missing or of another schema.
+    """
+    try:
+        record, model = (
+            json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("record", "weight_model")
+        )
+    except FileNotFoundError as error:
+        raise ArtifactError("A file of a fitted DDG-DA is missing.", where=error.filename) from error
+    if record["schema_version"] != SCHEMA_VERSION:
+        raise ArtifactError(
+            "This fitted DDG-DA has another schema.",
+            where=folder / "record.json",
+            got=record["schema_version"],
+            expected=SCHEMA_VERSION,
+        )
+    scores = pq.read_table(folder / "meta_training.parquet").to_pylist()
+    return FittedDDGDA(
+        model=from_plain(WeightModel, {**model, "coefficients": np.array(model["coefficients"])}),
+        rule=from_plain(WeightRule, record["rule"]),
+        regimes=tuple(_regime(one, folder / f"similarity_{at}.npy") for at, one in enumerate(record["eras"])),
+        tasks=tuple(_task(row) for row in pq.read_table(folder / "meta_tasks.parquet").to_pylist()),
+        history=from_plain(tuple[MetaScore, ...], scores),
+        windows=from_plain(tuple[Window, ...], record["windows"]),
+        calendar=Calendar(np.load(folder / "calendar.npy", allow_pickle=False).astype("datetime64[ns]")),
+        leaks=tuple(record["leaks"]),
+    )
 
 
 def named_leaks(
-    rules: Profile, tasks: tuple[MetaTask, ...], first: Window, calendar: Calendar, look_ahead: int
+    flags: Flags, tasks: tuple[MetaTask, ...], first: Window, calendar: Calendar, look_ahead: int
 ) -> tuple[str, ...]:
-    """Return one sentence for everything that a profile learns from the future of a decision."""
-    used = [task for task in tasks if task.phase in (Phase.META_TRAIN, Phase.META_TEST)]
+    """Return one sentence for everything that is learned from the future of a decision."""
+    used = [task for task in tasks if task.phase in USED]
     trained = [task for task in tasks if task.phase is Phase.META_TRAIN]
     leaks = []
-    if rules.learn_choice_late:
+    if flags.learn_choice_late:
         leaks.append(
             f"features are chosen and processors fitted on data up to {calendar.format(first.train.last)}, "
             f"and used by meta-tasks from {calendar.format(used[0].decision)} on"
         )
-    if rules.drop_before_scoring:
+    if flags.drop_before_scoring:
         leaks.append("the per-time z-score counts only instruments that will have a label")
-    inside = [task for task in trained if task.test.stop > first.decision]
+    inside = [calendar.format(task.test.start) for task in trained if task.test.stop > first.decision]
     if inside:
         leaks.append(
             f"{len(inside)} meta-training task(s) lie in the final test period, which begins "
-            f"{calendar.format(first.decision)}: {', '.join(calendar.format(t.test.start) for t in inside)}"
+            f"{calendar.format(first.decision)}: {', '.join(inside)}"
         )
     elif trained and trained[-1].test.last + look_ahead > first.decision:
         leaks.append(
@@ -160,3 +218,57 @@ def named_leaks(
             f"all known at the first decision on {calendar.format(first.decision)}"
         )
     return tuple(leaks)
+
+
+def _weights(fitted: FittedDDGDA) -> pa.Table:
+    weights = [fitted.time_weights(window) for window in fitted.windows]
+    starts = np.concatenate([w.starts for w in weights])
+    counts = [w.starts.size for w in weights]
+    return pa.table(
+        {
+            "window": np.repeat([w.index for w in fitted.windows], counts),
+            "test_time": fitted.calendar.times[np.repeat([w.decision for w in fitted.windows], counts)],
+            "block": np.concatenate([np.arange(count) for count in counts]),
+            "block_start": starts,
+            "block_time": fitted.calendar.times[starts],
+            "weight": np.concatenate([w.values for w in weights]),
+        }
+    )
+
+
+def _meta_training(history: tuple[MetaScore, ...]) -> pa.Table:
+    kinds = {"stage": pa.string(), "epoch": pa.int64(), "phase": pa.string()}
+    schema = pa.schema({**kinds, "loss": pa.float64(), "rank_ic": pa.float64()})
+    return pa.Table.from_pylist([asdict(score) for score in history], schema=schema)
+
+
+def _meta_tasks(fitted: FittedDDGDA) -> pa.Table:
+    tasks, times = fitted.tasks, fitted.calendar.times
+    bounds = {
+        "train_start": [t.train.start for t in tasks],
+        "train_last": [t.train.last for t in tasks],
+        "test_start": [t.test.start for t in tasks],
+        "test_last": [t.test.last for t in tasks],
+    }
+    named = {f"{name}_time": times[positions] for name, positions in bounds.items()}
+    return pa.table({"task": [t.index for t in tasks], "phase": [str(t.phase) for t in tasks], **bounds, **named})
+
+
+def _task(row: dict[str, Any]) -> MetaTask:
+    train, test = (Segment(row[f"{name}_start"], row[f"{name}_last"] + 1) for name in ("train", "test"))
+    return MetaTask(row["task"], train, test, Phase(row["phase"]))
+
+
+def _regime_record(regime: Regime) -> dict[str, object]:
+    found = regime.similarity
+    sizes = {"start": found.start, "step": found.step, "look_ahead": found.look_ahead, "undefined": found.undefined}
+    return {"choice": regime.choice, "learned": regime.learned, **sizes}
+
+
+def _regime(record: dict[str, Any], similarity: Path) -> Regime:
+    values = np.load(similarity, allow_pickle=False)
+    return Regime(
+        from_plain(Choice, record["choice"]),
+        Similarity(record["start"], record["step"], record["look_ahead"], values),
+        from_plain(tuple[Artefact, ...], record["learned"]),
+    )

@@ -1,34 +1,37 @@
-"""One meta-task as sufficient statistics: everything its inner solve and its outer loss need, and no training rows."""
+"""Meta-tasks as sufficient statistics: everything their inner solves and outer losses need, and no training rows."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from baselines.adaptation.ddgda.meta_input import MetaInput
-from baselines.adaptation.ddgda.meta_split import MetaTask
-from baselines.adaptation.ddgda.rank_correlation import LabelRanks, linear_rank_ic
-from harness.samples.gram import GramBlocks, NormalEquations
+from baselines.adaptation.ddgda.meta_task import USED, MetaTask, Phase
+from baselines.adaptation.ddgda.preparation import ProxyData
+from baselines.adaptation.ddgda.rank_correlation import LabelRanks, linear_rank_ic, rank_labels
+from baselines.adaptation.ddgda.weight_model import MetaInput, WeightRule
+from harness.errors import ConfigError
+from harness.execution.threads import one_blas_thread
+from harness.samples.gram import NormalEquations
+from harness.samples.interfaces import Doubles, Floats
 from harness.samples.table import AsOfView
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 _NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """The judged times of a meta-task; D of them have enough instruments. All float64.
+    """The test segment of a meta-task; D of its times have enough instruments. All float64 but the rows.
 
     Attributes:
         covariance: (D, p, p) XᵀX of each time, centred.
         moment: (D, p) Xᵀy of each time, centred.
         label_norm: (D,) root of the centred yᵀy.
         count: (D,) rows.
-        pooled: Uncentred statistics of all rows of the test segment, for the mean squared error.
+        pooled: Uncentred statistics of all rows, for the mean squared error.
+        features, ranks: All rows, to report the rank IC.
     """
 
     covariance: Doubles
@@ -36,12 +39,6 @@ class Judgement:
     label_norm: Doubles
     count: Doubles
     pooled: NormalEquations
-
-
-@dataclass(frozen=True, eq=False)
-class RankedTest:
-    """Rows of a test segment, to report the rank IC of an inner solution."""
-
     features: Floats
     ranks: LabelRanks
 
@@ -60,7 +57,6 @@ class InnerProblem:
         gram, moment: (K, p, p) and (K, p) float64 of the blocks; shared by all tasks, not copied.
         tail_gram, tail_moment: (p, p) and (p,) of the rows after the last block, which weigh like the last block.
         test: Statistics of the test segment.
-        ranked: Its rows, to report the rank IC.
     """
 
     task: MetaTask
@@ -70,47 +66,87 @@ class InnerProblem:
     tail_gram: Doubles
     tail_moment: Doubles
     test: Judgement
-    ranked: RankedTest
 
 
 @dataclass(frozen=True, eq=False)
-class BlockSums:
-    """The statistics of all blocks from `start` on, held once for every task.
+class MetaProblems:
+    """The inner problems of meta-training.
 
     Attributes:
-        blocks: The service they come from, for what lies between borders.
-        start, step: Block k covers [start + k·step, start + (k + 1)·step).
-        gram, moment: (K, p, p) and (K, p) float64, contiguous.
+        tasks: All meta-tasks; those that cannot be judged are marked.
+        by_phase: Problems in time order, meta-train first.
     """
 
-    blocks: GramBlocks
-    start: int
-    step: int
-    gram: Doubles
-    moment: Doubles
-
-    @classmethod
-    def of(cls, blocks: GramBlocks, start: int, stop: int, step: int) -> BlockSums:
-        """Return the whole blocks in [start, stop)."""
-        first = int(np.searchsorted(blocks.bounds, start))
-        whole = slice(first, first + (stop - start) // step)
-        return cls(blocks, start, step, blocks.gram[whole].copy(), blocks.moment[whole].copy())
-
-    def learn(self, task: MetaTask, meta: MetaInput, judged: Judgement, ranked: RankedTest) -> InnerProblem:
-        """Return the inner problem of a task: its K blocks, and the rows after them up to the task's own purge."""
-        count = meta.block_starts.size
-        tail = self.blocks.until(task.train.stop).weighted(self.start + count * self.step, task.train.stop, None)
-        return InnerProblem(task, meta, self.gram[:count], self.moment[:count], tail.gram, tail.moment, judged, ranked)
+    tasks: tuple[MetaTask, ...]
+    by_phase: dict[str, tuple[InnerProblem, ...]]
 
 
-def judgement(view: AsOfView, task: MetaTask, skip_below: int) -> Judgement | None:
-    """Return the statistics of every judged time of a task's test segment; None when no time can be judged."""
-    stop = min(task.test.stop, view.label_stop)
-    if stop <= task.test.start:
+def meta_problems(
+    tasks: Sequence[MetaTask], prepared: Sequence[ProxyData], rule: WeightRule, skip_below: int
+) -> MetaProblems:
+    """Return the inner problem of every task that is used.
+
+    Args:
+        tasks: With their phases.
+        prepared: Proxy data per feature choice; a task takes the newest choice made by its decision.
+        rule: From similarity to meta input.
+        skip_below: Times with fewer labelled instruments are not judged.
+
+    Raises:
+        ConfigError: When no meta-train task can be judged.
+    """
+    marked, problems = list(tasks), []
+    with one_blas_thread():
+        sums = [_block_sums(data) for data in prepared]
+        for index, task in enumerate(tasks):
+            if task.phase not in USED:
+                continue
+            at = max(i for i, data in enumerate(prepared) if data.regime.choice.decision <= task.decision)
+            problem = _problem(task, prepared[at], sums[at], rule, skip_below)
+            if problem is None:
+                marked[index] = replace(task, phase=Phase.UNJUDGED)
+            else:
+                problems.append(problem)
+    by_phase = {str(phase): tuple(p for p in problems if p.task.phase is phase) for phase in USED}
+    if not by_phase[Phase.META_TRAIN]:
+        raise ConfigError(
+            "No meta-train task can be judged.",
+            where="adaptation.loss_skip_thresh",
+            got=skip_below,
+            expected="at most the number of labelled instruments at a time",
+        )
+    return MetaProblems(tuple(marked), by_phase)
+
+
+def _block_sums(data: ProxyData) -> tuple[Doubles, Doubles]:
+    """Return (K, p, p) and (K, p) of the whole blocks, contiguous; held once for every task."""
+    found = data.regime.similarity
+    first = int(np.searchsorted(data.blocks.bounds, found.start))
+    whole = slice(first, first + found.values.shape[0] // found.step)
+    return data.blocks.gram[whole].copy(), data.blocks.moment[whole].copy()
+
+
+def _problem(
+    task: MetaTask, data: ProxyData, sums: tuple[Doubles, Doubles], rule: WeightRule, skip_below: int
+) -> InnerProblem | None:
+    matured = min(task.test.last + data.table.look_ahead, len(data.table.calendar) - 1)
+    judged = _judgement(data.table.as_of(matured), task, skip_below)
+    if judged is None:
         return None
-    known = view.labelled(task.test.start, stop)
-    features, label = known.features(task.test.start, stop), known.label(task.test.start, stop)
-    offsets = known.offsets(task.test.start, stop)
+    known = data.regime.similarity.as_of(task.decision).until(task.train.stop)
+    meta = rule.meta_input(known)
+    count = meta.block_starts.size
+    tail = data.blocks.until(task.train.stop).weighted(known.start + count * known.step, task.train.stop, None)
+    return InnerProblem(task, meta, sums[0][:count], sums[1][:count], tail.gram, tail.moment, judged)
+
+
+def _judgement(view: AsOfView, task: MetaTask, skip_below: int) -> Judgement | None:
+    """Return the statistics of every judged time of a task's test segment; None when no time can be judged."""
+    start, stop = task.test.start, min(task.test.stop, view.label_stop)
+    if stop <= start:
+        return None
+    known = view.labelled(start, stop)
+    features, label, offsets = known.features(start, stop), known.label(start, stop), known.offsets(start, stop)
     spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(offsets)]
     times = [NormalEquations.from_rows(features[s], label[s], None) for s in spans if s.stop - s.start >= skip_below]
     judged = [equations for equations in times if _label_norm(equations) > _NO_SPREAD]
@@ -123,6 +159,8 @@ def judgement(view: AsOfView, task: MetaTask, skip_below: int) -> Judgement | No
         label_norm=np.array([_label_norm(equations) for equations in judged]),
         count=np.array([equations.weight_sum for equations in judged]),
         pooled=NormalEquations.from_rows(features, label, None),
+        features=features,
+        ranks=rank_labels(label, offsets),
     )
 
 

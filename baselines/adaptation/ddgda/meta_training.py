@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from baselines.adaptation.ddgda.inner_problem import InnerProblem
-from baselines.adaptation.ddgda.meta_score import MetaScore
-from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
+from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightShape
+from baselines.models.mlp import torch_threads
 from harness.errors import ConfigError
 from harness.execution.progress import Observer
 
-Doubles = npt.NDArray[np.float64]
-Criterion = Literal["ic_loss", "mse"]
 _STAGE = "meta-training"
 _INITIAL_SCALE = 8.0
 _NO_SPREAD = 1e-12
@@ -41,7 +37,7 @@ class MetaTraining:
 
     shape: WeightShape
     alpha: float
-    criterion: Criterion
+    criterion: Literal["ic_loss", "mse"]
     lr: float
     max_epoch: int
     shrink_correlation: bool
@@ -57,9 +53,8 @@ class WeightNet(nn.Module):
         self.bias = nn.Parameter(torch.tensor(start.bias, dtype=torch.float64))
         self.scale = nn.Parameter(torch.tensor(start.scale, dtype=torch.float64))
 
-    def forward(self, profile: Tensor) -> Tensor:
-        """Return (K,) weights of an (H, K) meta input."""
-        score = self.coefficients @ profile + self.bias
+    def forward(self, meta: Tensor) -> Tensor:
+        score = self.coefficients @ meta + self.bias
         score = (score - score.mean()) * self.scale
         bound = self.shape.clip_weight
         if bound is None:
@@ -72,13 +67,8 @@ class WeightNet(nn.Module):
         return logistic / logistic.mean()
 
     def frozen(self) -> WeightModel:
-        """Return the current state as a value."""
-        return WeightModel(
-            coefficients=self.coefficients.detach().numpy().copy(),
-            bias=float(self.bias.detach()),
-            scale=float(self.scale.detach()),
-            shape=self.shape,
-        )
+        coefficients = self.coefficients.detach().numpy().copy()
+        return WeightModel(coefficients, float(self.bias.detach()), float(self.scale.detach()), self.shape)
 
 
 def initial_weight_model(hist_step_n: int, shape: WeightShape, seed: int) -> WeightModel:
@@ -97,20 +87,15 @@ class TaskTensors:
     """One inner problem as tensors, which share memory with its arrays."""
 
     def __init__(self, problem: InnerProblem) -> None:
-        width = problem.moment.shape[1]
-        self.profile = _tensor(problem.meta.profile)
-        self.gram = _tensor(problem.gram).reshape(-1, width * width)
-        self.moment = _tensor(problem.moment)
-        self.tail_gram = _tensor(problem.tail_gram)
-        self.tail_moment = _tensor(problem.tail_moment)
-        self.test_covariance = _tensor(problem.test.covariance)
-        self.test_moment = _tensor(problem.test.moment)
-        self.test_norm = _tensor(problem.test.label_norm)
-        self.test_count = _tensor(problem.test.count)
-        self.pooled = problem.test.pooled
-        self.pooled_gram = _tensor(problem.test.pooled.gram)
-        self.pooled_moment = _tensor(problem.test.pooled.moment)
-        self.ranked = problem.ranked
+        width, test, shared = problem.moment.shape[1], problem.test, torch.from_numpy
+        self.test = test
+        self.meta = shared(problem.meta.values)
+        self.gram = shared(problem.gram).reshape(-1, width * width)
+        self.moment = shared(problem.moment)
+        self.tail_gram, self.tail_moment = shared(problem.tail_gram), shared(problem.tail_moment)
+        self.test_covariance, self.test_moment = shared(test.covariance), shared(test.moment)
+        self.test_norm, self.test_count = shared(test.label_norm), shared(test.count)
+        self.pooled_gram, self.pooled_moment = shared(test.pooled.gram), shared(test.pooled.moment)
 
     def solve(self, weights: Tensor, alpha: float) -> Tensor:
         """Return θ(w), (p,)."""
@@ -143,16 +128,13 @@ class TaskTensors:
 
     def mse(self, theta: Tensor) -> Tensor:
         """Return the mean squared error over all rows of the test segment."""
-        square = theta @ self.pooled_gram @ theta - 2.0 * self.pooled_moment @ theta + self.pooled.label_square
-        error: Tensor = square / self.pooled.weight_sum
+        square = theta @ self.pooled_gram @ theta - 2.0 * self.pooled_moment @ theta + self.test.pooled.label_square
+        error: Tensor = square / self.test.pooled.weight_sum
         return error
 
 
 def train(
-    phases: Mapping[str, Sequence[InnerProblem]],
-    start: WeightModel,
-    setting: MetaTraining,
-    observer: Observer,
+    phases: Mapping[str, Sequence[InnerProblem]], start: WeightModel, setting: MetaTraining, observer: Observer
 ) -> tuple[WeightModel, tuple[MetaScore, ...]]:
     """Return the trained weight model and the history of its scores.
 
@@ -171,7 +153,7 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), lr=setting.lr)
     history: list[MetaScore] = []
     observer.start(_STAGE, setting.max_epoch)
-    with _one_thread():
+    with torch_threads(1):
         for phase, members in tasks.items():
             history.append(MetaScore("unweighted", 0, phase, *_score(members, None, setting)))
             history.append(MetaScore("initial", 0, phase, *_score(members, net, setting)))
@@ -194,7 +176,7 @@ def _score(
     losses, rank_ics = [], []
     with torch.set_grad_enabled(optimiser is not None):
         for task in tasks:
-            weights = torch.ones(task.moment.shape[0], dtype=torch.float64) if net is None else net(task.profile)
+            weights = torch.ones(task.moment.shape[0], dtype=torch.float64) if net is None else net(task.meta)
             theta = task.solve(weights, setting.alpha)
             is_ic = setting.criterion == "ic_loss"
             loss = task.ic_loss(theta, setting.shrink_correlation) if is_ic else task.mse(theta)
@@ -203,22 +185,7 @@ def _score(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             losses.append(float(loss.detach()))
-            rank_ics.append(task.ranked.rank_ic(theta.detach().numpy()))
+            rank_ics.append(task.test.rank_ic(theta.detach().numpy()))
     every = np.concatenate(rank_ics)
     defined = every[~np.isnan(every)]
     return float(np.mean(losses)), float(defined.mean()) if defined.size else math.nan
-
-
-def _tensor(values: Doubles) -> Tensor:
-    return torch.from_numpy(values)  # shared, not copied
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrices are small and sums must not depend on the number of threads; the caller's setting is restored."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -4,185 +4,287 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
-from baselines.adaptation.ddgda.feature_choice import Choice, Chosen, choose_features
-from baselines.adaptation.ddgda.gbdt import gbdt_similarity
-from baselines.adaptation.ddgda.proxy import known_rows, standardised
-from baselines.adaptation.ddgda.shared_similarity import Rows, SharedSimilarity
-from baselines.adaptation.ddgda.similarity import Similarity, linear_similarity
-from baselines.adaptation.ddgda.turns import ProxyRecipe, Turn
+import numpy as np
+import numpy.typing as npt
+
+from baselines.adaptation.ddgda.meta_task import Flags
+from baselines.adaptation.ddgda.proxy import (
+    Choice,
+    FeatureChoice,
+    GbdtParameters,
+    choose_features,
+    known_rows,
+    standardised,
+)
+from baselines.adaptation.ddgda.similarity import (
+    BlockProxies,
+    Similarity,
+    gbdt_similarity,
+    linear_similarity,
+    whole_blocks,
+)
 from harness.samples.gram import GramBlocks
-from harness.samples.interfaces import History, Piece, Stored
+from harness.samples.interfaces import Doubles, Floats, History, Piece, Stored
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import Artefact, SampleTable
+from harness.samples.table import Artefact, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store import codec
 from harness.store.records import describe
 
+_YEAR = np.timedelta64(365, "D")
+
+
+@dataclass(frozen=True)
+class ProxyRecipe:
+    """How proxy data and similarity are made.
+
+    Attributes:
+        choice: The features.
+        preprocess: Makes the proxy features, before the per-time z-score, and the proxy label.
+        sim_preprocess: Makes the data on which similarity is measured, from *all* features; None measures it on the
+            proxy data.
+        sim_task_model, sim_alpha, gbdt: The proxy models of the blocks.
+        flags: What qlib does differently.
+        seed: For LightGBM.
+    """
+
+    choice: FeatureChoice
+    preprocess: Pipeline
+    sim_preprocess: Pipeline | None
+    sim_task_model: Literal["linear", "gbdt"]
+    sim_alpha: float
+    gbdt: GbdtParameters
+    flags: Flags
+    seed: int
+
 
 @dataclass(frozen=True, eq=False)
-class ProxyData:
+class Regime:
     """What one feature choice gives.
 
     Attributes:
         choice: The features.
-        table: Their rows, z-scored at every time; labels that were not known when it was made are NaN.
-        blocks: Gram blocks of the table.
-        similarity: Of the blocks.
+        similarity: Measured with them.
         learned: The choice and the processors, with what their views recorded.
     """
 
     choice: Choice
-    table: SampleTable
-    blocks: GramBlocks
     similarity: Similarity
     learned: tuple[Artefact, ...] = ()
 
 
-def prepare_all(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tuple[ProxyData, ...]:
-    """Return proxy data per feature choice, in time order.
+@dataclass(frozen=True, eq=False)
+class ProxyData:
+    """A regime with its rows.
 
-    Choice and similarity are stashed, so that experiments which differ only in what comes later share them.
+    Attributes:
+        regime: The choice and its similarity.
+        table: The rows of the chosen features, z-scored at every time; labels not known when it was made are NaN.
+        blocks: Gram blocks of the table.
     """
-    prepared = []
-    for turn in turns:
-        data = history.stash("proxy", turn.parts(recipe, history), _stored(turn, recipe, history))
-        learned = tuple(replace(artefact, decision=turn.at) for artefact in data.learned)
-        prepared.append(replace(data, choice=replace(data.choice, decision=turn.at), learned=learned))
-    return tuple(prepared)
+
+    regime: Regime
+    table: SampleTable
+    blocks: GramBlocks
 
 
-def waves_of(turns: Sequence[Turn], recipe: ProxyRecipe, history: History) -> tuple[tuple[Piece, ...], ...]:
-    """Return what workers can make before: the processed rows of every choice, then every block's proxy.
+@dataclass(frozen=True, eq=False)
+class SimilarityRows:
+    """What the proxies of blocks are fitted on, and the processors that made it."""
 
-    Ridge proxies are solved from shared sums in a second; there is nothing to share out.
+    table: SampleTable
+    learned: tuple[Artefact, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """How one refresh of the feature choice becomes proxy data.
+
+    Each row depends on its own time and on what was fitted, so it may be newer than the decision.
+
+    Attributes:
+        at: The choice serves decisions from this position on.
+        decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`. Block 0
+            begins with `period`.
+        last: The newest position whose rows are needed.
+        recipe, history: The rule and the past. Its stash holds what experiments that differ in other settings share,
+            and the parts of a LightGBM similarity that any process can make.
     """
-    if recipe.sim_task_model == "linear":
-        return ()
-    shared = [_shared(turn.decision, turn.period, turn.last, recipe, history) for turn in turns]
 
-    def rows_of(one: SharedSimilarity) -> Piece:
-        return Piece({**one.parts, "block": None}, lambda: one.processed)
+    at: int
+    decision: int
+    period: Segment
+    last: int
+    recipe: ProxyRecipe
+    history: History
 
-    def column_of(one: SharedSimilarity, k: int) -> Piece:
-        return Piece(one.column_parts(k), lambda: one.column(k))
+    def stashed(self) -> ProxyData:
+        """Return the proxy data; choice and similarity are stashed, the table follows from them in a second."""
 
-    rows = tuple(rows_of(one) for one in shared)
-    return rows, tuple(column_of(one, k) for one in shared for k in range(len(one.blocks)))
+        def save(data: ProxyData, folder: Path) -> None:
+            codec.save(folder, data.regime)
+
+        def load(folder: Path) -> ProxyData:
+            regime = codec.load(folder, Regime, mapped=False)
+            table, blocks, _ = self._proxy_table(regime.choice)
+            return ProxyData(regime, table, blocks)
+
+        data = self.history.stash("proxy", self._parts, Stored(self.made, save, load))
+        learned = tuple(replace(artefact, decision=self.at) for artefact in data.regime.learned)
+        choice = replace(data.regime.choice, decision=self.at)
+        return replace(data, regime=replace(data.regime, choice=choice, learned=learned))
+
+    def made(self) -> ProxyData:
+        """Return the proxy data, computed."""
+        choice, chosen = self._chosen()
+        if choice.used < len(choice.names):
+            self.history.observer.notice(
+                f"DDG-DA: the feature choice used only {choice.used} of {len(choice.names)} features; "
+                "the others fill up the number in the table's order"
+            )
+        table, blocks, fitted = self._proxy_table(choice)
+        if self.recipe.sim_task_model == "gbdt" and self.history.shared:
+            columns = [self.column(k) for k in range(len(self.columns))]
+            values, compared = np.stack(columns, axis=1), self.rows.learned
+            similarity = Similarity(self.period.start, self.history.step, table.look_ahead, values)
+        else:
+            similarity, compared = self._similarity(table, blocks)
+        return ProxyData(Regime(choice, similarity, (chosen, fitted, *compared)), table, blocks)
+
+    @property
+    def subtasks(self) -> tuple[Piece, tuple[Piece, ...]]:
+        """What workers can make before `made`: the rows on which similarity is measured, then every block's column."""
+        columns = (Piece(self._column_parts(k), partial(self.column, k)) for k in range(len(self.columns)))
+        return Piece({**self._parts, "block": None}, lambda: self.rows), tuple(columns)
+
+    @property
+    def columns(self) -> tuple[Segment, ...]:
+        """The blocks, one column of the similarity each."""
+        return whole_blocks(self.period.start, self.history.as_of(self.last).label_stop, self.history.step)
+
+    @cached_property
+    def rows(self) -> SimilarityRows:
+        """The rows on which similarity is measured, memory-mapped where the stash has them."""
+
+        def make() -> SimilarityRows:
+            if self.recipe.sim_preprocess is not None:
+                return self._all_features(self.recipe.sim_preprocess)
+            return SimilarityRows(self._proxy_table(self._chosen()[0])[0], ())
+
+        view = self.history.as_of(self.last)
+
+        def save(rows: SimilarityRows, folder: Path) -> None:
+            table = rows.table
+            codec.save(folder, (table.index, table.features, table.feature_names, table.label, rows.learned))
+
+        def load(folder: Path) -> SimilarityRows:
+            index, features, names, label, learned = codec.load(
+                folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[Artefact, ...]]
+            )
+            table = SampleTable(view.calendar, (), index, features, names, label, view.look_ahead)
+            return SimilarityRows(table, learned)
+
+        return self.history.stash("similarity_rows", self._parts, Stored(make, save, load))
+
+    def column(self, k: int) -> Doubles:
+        """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
+        # Looked up first, so that what the column is said to have read does not depend on which one was made first.
+        _ = self.rows
+
+        stored = Stored.record(lambda: self._proxies.judge(self._proxies.predict(k)), np.ndarray)
+        return self.history.stash("similarity_column", self._column_parts(k), stored)
+
+    @cached_property
+    def _proxies(self) -> BlockProxies:
+        view, recipe = self.rows.table.as_of(self.last), self.recipe
+        return BlockProxies(view, self.period.start, self.history.step, recipe.gbdt, recipe.seed)
+
+    @property
+    def _parts(self) -> dict[str, object]:
+        """What determines the proxy data, besides the data and the code."""
+        recipe, step = describe(self.recipe), self.history.step
+        return {**self._learned_from, "last": self.last, "recipe": recipe, "step": step}
+
+    @property
+    def _learned_from(self) -> dict[str, object]:
+        return {"decision": self.decision, "period": [self.period.start, self.period.stop]}
+
+    def _column_parts(self, k: int) -> dict[str, object]:
+        return {**self._parts, "block": k}
+
+    def _chosen(self) -> tuple[Choice, Artefact]:
+        """Choose the features, or find them chosen; never kept, so that whoever uses it is known to have read it."""
+
+        def make() -> tuple[Choice, Artefact]:
+            seen = self.history.as_of(self.decision)
+            choice = choose_features(seen, self.period, self.recipe.choice, self.recipe.seed)
+            return choice, Artefact("feature choice", self.decision, seen.reads)
+
+        parts = {**self._learned_from, "rule": describe(self.recipe.choice), "seed": self.recipe.seed}
+        return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, Artefact]))
+
+    def _all_features(self, pipeline: Pipeline) -> SimilarityRows:
+        """Return the rows of all features as `pipeline` processes them."""
+        raw = known_rows(self.history.as_of(self.last), self.period.start)
+        seen = raw.as_of(self.decision)
+        table = apply(raw, pipeline.fit(seen, self.period))
+        return SimilarityRows(table, (Artefact("similarity processors", self.decision, seen.reads),))
+
+    def _proxy_table(self, choice: Choice) -> tuple[SampleTable, GramBlocks, Artefact]:
+        """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what was read."""
+        newest = self.history.as_of(self.last)
+        raw = known_rows(newest, self.period.start, None if choice.names == newest.feature_names else choice.names)
+        seen = raw.as_of(self.decision)
+        data = apply(raw, self.recipe.preprocess.fit(seen, self.period))
+        table = standardised(data.labelled if self.recipe.flags.drop_before_scoring else data)
+        return table, self._blocks(table), Artefact("proxy processors", self.decision, seen.reads)
+
+    def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[Artefact, ...]]:
+        """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
+        start, step, recipe = self.period.start, self.history.step, self.recipe
+        fitted: tuple[Artefact, ...] = ()
+        if recipe.sim_preprocess is not None:
+            rows = self._all_features(recipe.sim_preprocess)
+            table, fitted, blocks = rows.table, rows.learned, self._blocks(rows.table)
+        view = table.as_of(self.last)
+        if recipe.sim_task_model == "linear":
+            return linear_similarity(view, start, blocks, step=step, alpha=recipe.sim_alpha), fitted
+        observer = self.history.observer
+        return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=observer), fitted
+
+    def _blocks(self, table: SampleTable) -> GramBlocks:
+        offsets = table.index.offsets
+        return GramBlocks(table.features, table.label, offsets, step=self.history.step, origin=self.period.start)
 
 
-def prepare(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> ProxyData:
-    """Return proxy data and similarity from one feature choice.
+def preparations(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[Preparation, ...]:
+    """Return one preparation per feature choice, in time order.
 
     Args:
-        decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`.
-        last: Rows up to this position are made. Each depends on its own time and on what was fitted, so it may be
-            newer.
-        recipe, history: The rule and the past; block 0 begins with `period`.
+        served: (decision, last position whose data it needs) of every meta-task and window.
+        recipe, history: The rule and the past.
     """
-    chosen = _chosen(decision, period, recipe, history)
-    _tell(chosen.choice, history)
-    table, blocks, fitted = _proxy_table(chosen.choice, decision, period, last, recipe, history)
-    if recipe.sim_task_model == "gbdt" and history.shared:
-        similarity, compared = _shared(decision, period, last, recipe, history).whole()
-    else:
-        similarity, compared = _similarity(table, blocks, decision, period, last, recipe, history)
-    return ProxyData(chosen.choice, table, blocks, similarity, (chosen.learned, fitted, *compared))
+    first = history.windows[0]
+    view = history.as_of(first.decision)
+    decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, recipe.choice.refresh_years)
+    found = []
+    for at, until in zip(decisions, [*decisions[1:], len(view.calendar)], strict=True):
+        decision, period = at, Segment(first.train.start, at - view.look_ahead + 1)
+        if recipe.flags.learn_choice_late:
+            decision, period = first.decision, first.train
+        last = max(needed for made, needed in served if at <= made < until)
+        found.append(Preparation(at, decision, period, last, recipe, history))
+    return tuple(found)
 
 
-def _chosen(decision: int, period: Segment, recipe: ProxyRecipe, history: History) -> Chosen:
-    """Choose the features, or find them chosen."""
-
-    def make() -> Chosen:
-        seen = history.as_of(decision)
-        choice = choose_features(seen, period, recipe.choice, recipe.seed)
-        return Chosen(choice, Artefact("feature choice", decision, seen.reads))
-
-    parts = {
-        "decision": decision,
-        "period": [period.start, period.stop],
-        "rule": describe(recipe.choice),
-        "seed": recipe.seed,
-    }
-    return history.stash("feature_choice", parts, Stored.record(make, Chosen))
-
-
-def _shared(decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History) -> SharedSimilarity:
-    def rows() -> Rows:
-        if recipe.sim_preprocess is not None:
-            return _all_features(decision, period, last, recipe.sim_preprocess, history)
-        choice = _chosen(decision, period, recipe, history).choice
-        return Rows(_proxy_table(choice, decision, period, last, recipe, history)[0], ())
-
-    parts = Turn(decision, decision, period, last).parts(recipe, history)
-    return SharedSimilarity(history, parts, period.start, last, rows, recipe.gbdt, recipe.seed)
-
-
-def _all_features(decision: int, period: Segment, last: int, pipeline: Pipeline, history: History) -> Rows:
-    """Return the rows of all features as `pipeline` processes them."""
-    raw = known_rows(history.as_of(last), period.start)
-    seen = raw.as_of(decision)
-    table = apply(raw, pipeline.fit(seen, period))
-    return Rows(table, (Artefact("similarity processors", decision, seen.reads),))
-
-
-def _stored(turn: Turn, recipe: ProxyRecipe, history: History) -> Stored[ProxyData]:
-    """Return how proxy data become files: what took long to learn; the table follows from it in a second."""
-
-    def save(data: ProxyData, folder: Path) -> None:
-        codec.save(folder, (data.choice, data.similarity, data.learned))
-
-    def load(folder: Path) -> ProxyData:
-        choice, similarity, learned = codec.load(folder, tuple[Choice, Similarity, tuple[Artefact, ...]], mapped=False)
-        table, blocks, _ = _proxy_table(choice, turn.decision, turn.period, turn.last, recipe, history)
-        return ProxyData(choice, table, blocks, similarity, learned)
-
-    return Stored(lambda: prepare(turn.decision, turn.period, turn.last, recipe, history), save, load)
-
-
-def _proxy_table(
-    choice: Choice, decision: int, period: Segment, last: int, recipe: ProxyRecipe, history: History
-) -> tuple[SampleTable, GramBlocks, Artefact]:
-    """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what processors read."""
-    start, newest = period.start, history.as_of(last)
-    raw = known_rows(newest, start, None if choice.names == newest.feature_names else choice.names)
-    seen = raw.as_of(decision)
-    data = apply(raw, recipe.preprocess.fit(seen, period))
-    table = standardised(data.labelled if recipe.profile.drop_before_scoring else data)
-    fitted = Artefact("proxy processors", decision, seen.reads)
-    return table, _blocks(table, start, history.step), fitted
-
-
-def _similarity(
-    table: SampleTable,
-    blocks: GramBlocks,
-    decision: int,
-    period: Segment,
-    last: int,
-    recipe: ProxyRecipe,
-    history: History,
-) -> tuple[Similarity, tuple[Artefact, ...]]:
-    """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
-    start, step = period.start, history.step
-    fitted: tuple[Artefact, ...] = ()
-    if recipe.sim_preprocess is not None:
-        rows = _all_features(decision, period, last, recipe.sim_preprocess, history)
-        table, fitted = rows.table, rows.learned
-        blocks = _blocks(table, start, step)
-    view = table.as_of(last)
-    if recipe.sim_task_model == "linear":
-        return linear_similarity(view, start, blocks, step=step, alpha=recipe.sim_alpha), fitted
-    return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=history.observer), fitted
-
-
-def _blocks(table: SampleTable, start: int, step: int) -> GramBlocks:
-    return GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=start)
-
-
-def _tell(choice: Choice, history: History) -> None:
-    if choice.used < len(choice.names):
-        history.observer.notice(
-            f"DDG-DA: the feature choice used only {choice.used} of {len(choice.names)} features; "
-            "the others fill up the number in the table's order"
-        )
+def _refreshes(decisions: list[int], times: npt.NDArray[np.datetime64], years: int | None) -> list[int]:
+    """Return the decisions at which features are chosen: the first, and each that is `years` after the last choice."""
+    chosen = decisions[:1]
+    for at in decisions[1:]:
+        if years is not None and times[at] - times[chosen[-1]] >= years * _YEAR:
+            chosen.append(at)
+    return chosen

@@ -1,17 +1,128 @@
-"""Proxy data: a few chosen features, z-scored across instruments at each time, and a processed label."""
+"""Proxy data: a few features that a booster finds important, z-scored at every time, and a processed label."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+import lightgbm
+import numba
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
+from baselines.models.lightgbm import SAME_BITS
 from harness.errors import DataError, closest
+from harness.errors.limits import Count, NonNegative, Positive, Share, check_limits
+from harness.samples.interfaces import Floats
 from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
 from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
 
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
+
+
+@dataclass(frozen=True)
+class GbdtParameters:
+    """LightGBM parameters of the proxies; names as in LightGBM.
+
+    Attributes:
+        rounds: Trees to grow; there is no early stopping.
+        learning_rate: Shrinkage of each tree.
+        colsample_bytree: Share of the features that each tree may use.
+        subsample: Share of the rows that a tree would see; without effect, as rows are drawn only with a frequency,
+            which neither qlib's benchmark nor this class sets.
+        lambda_l1, lambda_l2: Penalty on the absolute, and on the squared, leaf values.
+        max_depth: Largest depth of a tree; −1 is unlimited.
+        num_leaves: Most leaves of a tree.
+        min_leaf_share: Smallest leaf as a share of the rows of the fit, so that a small block can still split; None
+            keeps the library's 20.
+    """
+
+    rounds: Count
+    learning_rate: Positive
+    colsample_bytree: Share
+    subsample: Share
+    lambda_l1: NonNegative
+    lambda_l2: NonNegative
+    max_depth: Annotated[int, Ge(-1), Le(1000)]
+    num_leaves: Annotated[int, Ge(2), Le(131_072)]
+    min_leaf_share: Annotated[float, Gt(0), Le(0.5)] | None
+
+    def __post_init__(self) -> None:
+        check_limits(self, "adaptation.gbdt")
+
+    def for_rows(self, rows: int, seed: int, threads: int) -> dict[str, object]:
+        """Return LightGBM's parameters for a fit on that many rows; the result does not depend on `threads`."""
+        given = {name: value for name, value in vars(self).items() if name not in ("rounds", "min_leaf_share")}
+        leaf = {} if self.min_leaf_share is None else {"min_data_in_leaf": max(1, round(self.min_leaf_share * rows))}
+        return {"objective": "mse", **given, **leaf, "seed": seed, "num_threads": threads, **SAME_BITS}
+
+
+def fit_booster(
+    features: Floats, label: Floats, parameters: GbdtParameters, *, seed: int, threads: int
+) -> lightgbm.Booster:
+    """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
+    given = parameters.for_rows(label.size, seed, threads)
+    return lightgbm.train(given, lightgbm.Dataset(features, label), num_boost_round=parameters.rounds)
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """How the proxy features are chosen.
+
+    Attributes:
+        names: The choice itself, when it was made by hand.
+        count: How many; None takes all. Nothing is fitted in either case.
+        importance: Of the booster: number of splits, or total gain.
+        preprocess: Makes the booster's features and label.
+        gbdt: The booster.
+        refresh_years: Choose anew after so many years; None chooses once.
+    """
+
+    names: tuple[str, ...] | None
+    count: int | None
+    importance: Literal["split", "gain"]
+    preprocess: Pipeline
+    gbdt: GbdtParameters
+    refresh_years: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Features chosen at one time.
+
+    Attributes:
+        decision: It serves decisions from this position on.
+        names: Most important first.
+        used: How many of them the booster used at all; the rest only fill up the number, in the table's order.
+    """
+
+    decision: int
+    names: tuple[str, ...]
+    used: int
+
+
+def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:
+    """Return the most important features of a booster fitted on `period`, through a view as of the choice."""
+    if rule.names is not None or rule.count is None or rule.count >= len(view.feature_names):
+        names = view.feature_names if rule.names is None else rule.names
+        return Choice(view.decision, names, len(names))
+    raw = known_rows(view, period.start)
+    data = apply(raw, rule.preprocess.fit(raw.as_of(view.decision), period))
+    known = data.as_of(view.decision).labelled(period.start, period.stop)
+    features, label = known.features(period.start, period.stop), known.label(period.start, period.stop)
+    booster = fit_booster(features, label, rule.gbdt, seed=seed, threads=numba.get_num_threads())
+    return Choice(view.decision, *important_features(booster, known.feature_names, rule.count, rule.importance))
+
+
+def important_features(
+    booster: lightgbm.Booster, names: tuple[str, ...], count: int, kind: Literal["split", "gain"]
+) -> tuple[tuple[str, ...], int]:
+    """Return the `count` most important features, the table's order deciding ties, and how many of them were used."""
+    importance = booster.feature_importance(importance_type=kind)
+    order = np.argsort(-importance, kind="stable")[:count]
+    return tuple(names[i] for i in order), int((importance[order] > 0).sum())
 
 
 def known_rows(view: AsOfView, start: int, names: Sequence[str] | None = None) -> SampleTable:
@@ -25,12 +136,12 @@ def known_rows(view: AsOfView, start: int, names: Sequence[str] | None = None) -
     Raises:
         DataError: When a name is not a feature.
     """
-    stop, label_stop = view.feature_stop, max(view.label_stop, start)
+    stop = view.feature_stop
     features = view.features(start, stop)
     if names is not None:
         features = features[:, _columns(view.feature_names, names)]
     label = np.full(features.shape[0], np.nan, dtype=np.float32)
-    known = view.label(start, label_stop)
+    known = view.label(start, max(view.label_stop, start))
     label[: known.size] = known
     offsets = np.zeros(len(view.calendar) + 1, dtype=np.int64)
     offsets[start : stop + 1] = view.offsets(start, stop)
@@ -51,14 +162,12 @@ def standardised(table: SampleTable) -> SampleTable:
 
     So does a feature that is constant at a time.
     """
-    nothing = table.as_of(0)
-    return apply(table, _PER_TIME.fit(nothing, Segment(0, 1)))
+    return apply(table, _PER_TIME.fit(table.as_of(0), Segment(0, 1)))
 
 
 def _columns(known: tuple[str, ...], names: Sequence[str]) -> list[int]:
     for name in names:
         if name not in known:
-            raise DataError(
-                "A proxy feature does not exist.", where="adaptation.fea_names", got=name, hint=closest(name, known)
-            )
+            text, hint = "A proxy feature does not exist.", closest(name, known)
+            raise DataError(text, where="adaptation.fea_names", got=name, hint=hint)
     return [known.index(name) for name in names]

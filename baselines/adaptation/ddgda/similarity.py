@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from baselines.adaptation.ddgda.rank_correlation import linear_rank_ic, rank_labels
+from baselines.adaptation.ddgda.proxy import GbdtParameters, fit_booster
+from baselines.adaptation.ddgda.rank_correlation import linear_rank_ic, rank_ic, rank_labels
 from harness.errors import ConfigError, LookAheadError
+from harness.execution.progress import Observer
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import Doubles, Floats
 from harness.samples.table import AsOfView
 from harness.samples.windows import Segment
 from harness.samples.windows import blocks as split_blocks
 
-Doubles = npt.NDArray[np.float64]
+_STAGE = "similarity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,13 @@ class KnownSimilarity:
         """(K,) int64 first position of every block."""
         return self.start + self.step * np.arange(self.values.shape[1], dtype=np.int64)
 
+    @property
+    def overlap(self) -> npt.NDArray[np.bool_]:
+        """(rows, K), whether the label at a time shares times with the labels that the block's proxy learned."""
+        time = np.arange(self.values.shape[0])[:, None]
+        first = (self.block_starts - self.start)[None, :]
+        return (time >= first) & (time < first + self.step + self.look_ahead - 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
@@ -70,8 +82,7 @@ class Similarity:
     def as_of(self, decision: int) -> KnownSimilarity:
         """Return the rows and columns whose labels are all known at the close of `decision`."""
         stop = min(decision - self.look_ahead + 1, self.start + self.values.shape[0])
-        rows = max(stop - self.start, 0)
-        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, : rows // self.step])
+        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values).until(max(stop, self.start))
 
     @property
     def undefined(self) -> int:
@@ -96,6 +107,57 @@ def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: i
     proxies = np.stack([solution.theta for solution in solved])
     ranks = rank_labels(known.label(start, stop), known.offsets(start, stop))
     values = linear_rank_ic(known.features(start, stop), proxies, ranks)
+    return Similarity(start, step, view.look_ahead, values)
+
+
+class BlockProxies:
+    """One LightGBM proxy per block, scored at every known time.
+
+    Args:
+        view: Processed rows; those with a label are scored.
+        start: First position of block 0.
+        step: Times per block.
+        parameters, seed: Of every proxy.
+    """
+
+    def __init__(self, view: AsOfView, start: int, step: int, parameters: GbdtParameters, seed: int) -> None:
+        stop = view.label_stop
+        known = view.labelled(start, stop)
+        self.blocks = whole_blocks(start, stop, step)
+        self.times = stop - start
+        self._features, self._label = known.features(start, stop), known.label(start, stop)
+        self._ranks = rank_labels(self._label, known.offsets(start, stop))
+        self._parameters, self._seed = parameters, seed
+
+    def predict(self, k: int) -> Floats:
+        """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
+        first, block = self.blocks[0].start, self.blocks[k]
+        rows = slice(*(int(self._ranks.offsets[at - first]) for at in (block.start, block.stop)))
+        booster = fit_booster(self._features[rows], self._label[rows], self._parameters, seed=self._seed, threads=1)
+        return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
+
+    def judge(self, prediction: Floats) -> Doubles:
+        """Return the rank IC of predictions at every time, (times,) float64."""
+        return rank_ic(prediction, self._ranks)
+
+
+def gbdt_similarity(
+    view: AsOfView, start: int, step: int, parameters: GbdtParameters, *, seed: int, observer: Observer
+) -> Similarity:
+    """Return the similarity by one LightGBM proxy per block, scored as `linear_similarity` scores ridge proxies.
+
+    Blocks are fitted and scored side by side, one thread each, as many at a time as Numba has threads; the result does
+    not depend on how many.
+    """
+    proxies = BlockProxies(view, start, step, parameters, seed)
+    count = len(proxies.blocks)
+    values = np.empty((proxies.times, count))
+    observer.start(_STAGE, count)
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        for k, prediction in enumerate(pool.map(proxies.predict, range(count))):
+            values[:, k] = proxies.judge(prediction)
+            observer.advance(_STAGE)
+    observer.finish(_STAGE)
     return Similarity(start, step, view.look_ahead, values)
 
 

@@ -1,4 +1,4 @@
-"""The weight model: from the recent similarity of a block to the weight of its samples."""
+"""The weight model: from the recent similarity of a block to the weight of its samples. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,91 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from baselines.adaptation.ddgda.similarity import KnownSimilarity
 from harness.errors import ConfigError
+from harness.samples.interfaces import Doubles
 
-Doubles = npt.NDArray[np.float64]
 ClipMethod = Literal["tanh", "clamp", "sigmoid"]
+FillMethod = Literal["max", "maxseg", "zero"]
+
+
+@dataclass(frozen=True, eq=False)
+class MetaInput:
+    """What the weight model sees of one task or window.
+
+    Attributes:
+        values: (H, K) float64, mean centred similarity of each history step, oldest first, to each block.
+        block_starts: (K,) int64 positions.
+        masked, undefined: How many of the H·step × K cells overlap the block's own labels, and how many have no defined
+            similarity.
+    """
+
+    values: Doubles
+    block_starts: npt.NDArray[np.int64]
+    masked: int
+    undefined: int
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How similarity becomes the input of the weight model (qlib's ``MetaTaskDS``), and its output time weights.
+
+    Attributes:
+        hist_step_n: History steps H.
+        fill_method: What a masked cell takes: ``max`` the largest value of its time, ``maxseg`` the largest of the
+            means, over the block's masked times, of the blocks known at all of them, ``zero`` nothing.
+        undefined_is_best: Treat an undefined cell like a masked one, as qlib does; otherwise it is neutral: the mean of
+            its time.
+        plain_tail: Rows after the last block weigh 1 instead of like the last block.
+    """
+
+    hist_step_n: int
+    fill_method: FillMethod
+    undefined_is_best: bool
+    plain_tail: bool
+
+    def meta_input(self, known: KnownSimilarity) -> MetaInput:
+        """Return the meta input from the similarity known at a decision, at least H·step rows.
+
+        Cells whose time lies in [block start, block end + look_ahead − 1] share labels with the block and are masked.
+        Of each of the last H·step times the mean over the other cells is subtracted; then masked cells are filled.
+        """
+        rows = self.hist_step_n * known.step
+        values, masked = known.values[-rows:], known.overlap[-rows:]
+        missing = np.isnan(values)
+        centred = np.where(masked | missing, np.nan, values)
+        count = np.maximum((~np.isnan(centred)).sum(axis=1), 1)
+        centred -= (np.nansum(centred, axis=1) / count)[:, None]
+        if not self.undefined_is_best:
+            centred[missing & ~masked] = 0.0
+        steps = _filled(centred, self.fill_method).reshape(self.hist_step_n, known.step, -1)
+        return MetaInput(
+            values=np.ascontiguousarray(steps.mean(axis=1)),
+            block_starts=known.block_starts,
+            masked=int(masked.sum()),
+            undefined=int((missing & ~masked).sum()),
+        )
+
+
+def _filled(centred: Doubles, method: FillMethod) -> Doubles:
+    absent = np.isnan(centred)
+    if method == "max":
+        best = np.max(np.where(absent, -np.inf, centred), axis=1, initial=-np.inf)
+        centred = np.where(absent, best[:, None], centred)
+    elif method == "maxseg":
+        centred = np.where(absent, _best_by_period(centred, absent)[None, :], centred)
+    return np.where(np.isfinite(centred), centred, 0.0)
+
+
+def _best_by_period(centred: Doubles, absent: npt.NDArray[np.bool_]) -> Doubles:
+    """Return (K,) the largest mean, over the times at which a block is absent, of the blocks present at all of them."""
+    best = np.full(centred.shape[1], np.nan)
+    for block in np.flatnonzero(absent.any(axis=0)):
+        period = centred[absent[:, block]]
+        complete = period[:, ~np.isnan(period).any(axis=0)]
+        if complete.shape[1]:
+            best[block] = complete.mean(axis=0).max()
+    return best
 
 
 @dataclass(frozen=True)
@@ -26,7 +107,6 @@ class WeightShape:
     clip_weight: float | None
 
     def __post_init__(self) -> None:
-        """Refuse a bound that is none."""
         if self.clip_weight is not None and not 1.0 < self.clip_weight < np.inf:
             raise ConfigError(
                 "A weight cannot be kept within this bound.",
@@ -52,9 +132,9 @@ class WeightModel:
     scale: float
     shape: WeightShape
 
-    def weights(self, profile: Doubles) -> Doubles:
+    def weights(self, meta: Doubles) -> Doubles:
         """Return (K,) float64 weights of the K blocks of an (H, K) meta input."""
-        score = self.coefficients @ profile + self.bias
+        score = self.coefficients @ meta + self.bias
         score = (score - score.mean()) * self.scale
         bound = self.shape.clip_weight
         weights: Doubles
@@ -68,3 +148,22 @@ class WeightModel:
             logistic = 0.5 * (1.0 + np.tanh(0.5 * score))
             weights = logistic / logistic.mean()
         return weights
+
+
+@dataclass(frozen=True)
+class MetaScore:
+    """One line of the meta-training history.
+
+    Attributes:
+        stage: ``unweighted``: all weights 1; ``initial``: before the first update; ``trained``: epoch `epoch`.
+        epoch: 1, 2, …; 0 before training.
+        phase: The tasks it is averaged over.
+        loss: Mean of the criterion over the tasks. In a training epoch each task counts before its own update.
+        rank_ic: Mean rank IC over all times of the tasks.
+    """
+
+    stage: Literal["unweighted", "initial", "trained"]
+    epoch: int
+    phase: str
+    loss: float
+    rank_ic: float

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.adaptation.ddgda.meta_split import (
+from baselines.adaptation.ddgda.meta_task import (
+    POINT_IN_TIME,
+    QLIB,
     MetaRanges,
     MetaTask,
     Phase,
@@ -16,7 +18,6 @@ from baselines.adaptation.ddgda.meta_split import (
     assign_phases,
     candidate_tasks,
 )
-from baselines.adaptation.ddgda.profile import POINT_IN_TIME, QLIB
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
 

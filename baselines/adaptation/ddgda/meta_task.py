@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
-from baselines.adaptation.ddgda.profile import Profile
 from harness.data.calendar import Calendar
 from harness.data.dates import configured_span
 from harness.errors import ConfigError, RefusedError
 from harness.samples.windows import Segment
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the leak-free variant and qlib's do differently; the default of each is the leak-free choice.
+
+    Attributes:
+        learn_choice_late: Choose features and fit processors on the train segment of the first *final* window, instead
+            of on what is known at the first meta-task's decision.
+        count_survivors: A ratio in `segments` counts the tasks that have enough history, instead of all; nothing is
+            purged or refused.
+        judge_in_test: Meta-test tasks may lie in the final test period.
+        drop_before_scoring: Rows without a label are dropped before the per-time z-score, instead of after it.
+        undefined_is_best: An undefined similarity is filled like a masked one, instead of being neutral.
+        shrink_correlation: The loss is the Pearson correlation times (n − 1)/n.
+        plain_tail: At inference, rows after the last block weigh 1, although in meta-training they weigh like the last
+            block.
+    """
+
+    learn_choice_late: bool = False
+    count_survivors: bool = False
+    judge_in_test: bool = False
+    drop_before_scoring: bool = False
+    undefined_is_best: bool = False
+    shrink_correlation: bool = False
+    plain_tail: bool = False
+
+
+POINT_IN_TIME = Flags()
+QLIB = Flags(**dict.fromkeys((flag.name for flag in fields(Flags)), True))
 
 
 class Phase(StrEnum):
@@ -23,6 +53,9 @@ class Phase(StrEnum):
     IN_TEST = "left out: in the final test period"
     UNJUDGED = "left out: no time has enough labelled instruments"
     OUTSIDE = "left out: outside the ranges"
+
+
+USED = (Phase.META_TRAIN, Phase.META_TEST)
 
 
 @dataclass(frozen=True)
@@ -41,10 +74,10 @@ class MetaRanges:
     test: tuple[str | int | None, str | int | None] | None = None
 
     def __post_init__(self) -> None:
-        """Write dates in one way."""
-        object.__setattr__(self, "train", configured_span(self.train, "adaptation.segments.train"))
-        if self.test is not None:
-            object.__setattr__(self, "test", configured_span(self.test, "adaptation.segments.test"))
+        for name in ("train", "test"):
+            if getattr(self, name) is not None:
+                span = configured_span(getattr(self, name), f"adaptation.segments.{name}")
+                object.__setattr__(self, name, span)
 
 
 @dataclass(frozen=True)
@@ -113,7 +146,7 @@ def assign_phases(
     segments: float | str | MetaRanges | None,
     span: Span,
     calendar: Calendar,
-    profile: Profile,
+    flags: Flags,
 ) -> tuple[MetaTask, ...]:
     """Return the tasks with their phases.
 
@@ -123,59 +156,57 @@ def assign_phases(
             month or year means its beginning), explicit ranges, or None for the first final decision. A share is
             resolved to a date before any task is left out.
         span, calendar: The experiment.
-        profile: With `count_survivors`, a share counts the tasks with enough history and no border is purged, as in
+        flags: With `count_survivors`, a share counts the tasks with enough history and no border is purged, as in
             qlib.
 
     Raises:
         ConfigError: When a meta-train task would be judged on the final test period; the tasks are listed.
     """
-    enough = [task for task in tasks if len(task.train) >= span.history]
-    counted = enough if profile.count_survivors else list(tasks)
+    counted = [task for task in tasks if len(task.train) >= span.history or not flags.count_survivors]
     ranges = _resolve(segments, counted, span, calendar)
-    chosen = [replace(task, phase=ranges.phase(task)) for task in tasks]
-    if not profile.count_survivors:
+    chosen = [replace(task, phase=_phase(task, ranges)) for task in tasks]
+    if not flags.count_survivors:
         _refuse_overlap(chosen, span, calendar)
-        chosen = _purge(chosen, span)
-    if not profile.judge_in_test:
-        chosen = [
-            replace(t, phase=Phase.IN_TEST) if t.phase is Phase.META_TEST and t.test.stop > span.final else t
-            for t in chosen
-        ]
-        chosen = [_purged_at(t, Phase.META_TEST, span.final, span.look_ahead) for t in chosen]
+        border = min([*(t.decision for t in chosen if t.phase is Phase.META_TEST), span.final])
+        chosen = _purged(chosen, Phase.META_TRAIN, border, span)
+    if not flags.judge_in_test:
+        inside = [t.phase is Phase.META_TEST and t.test.stop > span.final for t in chosen]
+        chosen = [replace(t, phase=Phase.IN_TEST) if i else t for t, i in zip(chosen, inside, strict=True)]
+        chosen = _purged(chosen, Phase.META_TEST, span.final, span)
     short = [replace(t, phase=Phase.SHORT_HISTORY) if len(t.train) < span.history else t for t in chosen]
     if not any(t.phase is Phase.META_TRAIN for t in short):
         raise RefusedError(
             "No meta-task is left to train on.",
             where="adaptation.hist_step_n | adaptation.segments | adaptation.meta_1st_train_end",
-            got="; ".join(sorted({f"{sum(u.phase is t.phase for u in short)} {t.phase}" for t in short})) or "no task",
+            got="; ".join(sorted(f"{n} {phase}" for phase, n in Counter(t.phase for t in short).items())) or "no task",
             expected=f"at least one task with {span.history} periods of history that ends before the first final test",
         )
     return tuple(short)
 
 
-@dataclass(frozen=True)
-class _Ranges:
-    """Half-open positions in which a task's test segment must lie."""
+def _purged(tasks: Sequence[MetaTask], phase: Phase, border: int, span: Span) -> list[MetaTask]:
+    """Return the tasks, those of `phase` marked whose labels are not all known at the border."""
+    late = [t.phase is phase and t.test.last + span.look_ahead > border for t in tasks]
+    return [replace(t, phase=Phase.PURGED) if is_late else t for t, is_late in zip(tasks, late, strict=True)]
 
-    train: tuple[int, int]
-    test: tuple[int, int] | None
 
-    def phase(self, task: MetaTask) -> Phase:
-        for bounds, phase in ((self.train, Phase.META_TRAIN), (self.test, Phase.META_TEST)):
-            if bounds is not None and bounds[0] <= task.test.start and task.test.stop <= bounds[1]:
-                return phase
-        return Phase.OUTSIDE
+def _phase(task: MetaTask, ranges: Mapping[Phase, tuple[int, int]]) -> Phase:
+    inside = (p for p, (start, stop) in ranges.items() if start <= task.test.start and task.test.stop <= stop)
+    return next(inside, Phase.OUTSIDE)
 
 
 def _resolve(
     segments: float | str | MetaRanges | None, counted: Sequence[MetaTask], span: Span, calendar: Calendar
-) -> _Ranges:
+) -> dict[Phase, tuple[int, int]]:
+    """Return the half-open positions in which the test segment of a task must lie to train or to judge."""
     if isinstance(segments, MetaRanges):
-        train = calendar.span(*segments.train)
-        test = None if segments.test is None else calendar.span(*segments.test)
-        if test is not None and test[0] < train[1]:
-            raise ConfigError("Meta-test must follow meta-train.", where="adaptation.segments.test", got=segments.test)
-        return _Ranges(train, test)
+        ranges = {Phase.META_TRAIN: calendar.span(*segments.train)}
+        if segments.test is not None:
+            ranges[Phase.META_TEST] = calendar.span(*segments.test)
+            if ranges[Phase.META_TEST][0] < ranges[Phase.META_TRAIN][1]:
+                text, where = "Meta-test must follow meta-train.", "adaptation.segments.test"
+                raise ConfigError(text, where=where, got=segments.test)
+        return ranges
     if isinstance(segments, str):
         split = calendar.first_at_or_after(segments)
     elif segments is None:
@@ -185,7 +216,7 @@ def _resolve(
         split = counted[train_n].test.start if train_n < len(counted) else span.stop
     # A task that straddles a date belongs to meta-test, as it is not over before the date.
     straddling = max((t.test.start for t in counted if t.test.start < split < t.test.stop), default=split)
-    return _Ranges((span.first_test, split), (straddling, span.stop))
+    return {Phase.META_TRAIN: (span.first_test, split), Phase.META_TEST: (straddling, span.stop)}
 
 
 def _refuse_overlap(tasks: Sequence[MetaTask], span: Span, calendar: Calendar) -> None:
@@ -201,14 +232,3 @@ def _refuse_overlap(tasks: Sequence[MetaTask], span: Span, calendar: Calendar) -
         expected=f"tasks that end before {calendar.format(span.final)}",
         hint=f"a share of at most {int(share * 100) / 100:.2f}, a date up to {calendar.format(span.final)}, or null",
     )
-
-
-def _purge(tasks: Sequence[MetaTask], span: Span) -> list[MetaTask]:
-    judged = [t.decision for t in tasks if t.phase is Phase.META_TEST]
-    border = min([*judged, span.final])
-    return [_purged_at(t, Phase.META_TRAIN, border, span.look_ahead) for t in tasks]
-
-
-def _purged_at(task: MetaTask, phase: Phase, border: int, look_ahead: int) -> MetaTask:
-    late = task.phase is phase and task.test.last + look_ahead > border
-    return replace(task, phase=Phase.PURGED) if late else task

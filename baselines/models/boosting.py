@@ -1,0 +1,155 @@
+"""What gradient boosted trees share, whichever library grows them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from baselines.models.intake import Rows, Scalar, StopsEarly, check_width
+from harness.errors import ConfigError
+from harness.errors.limits import Count, Positive
+from harness.samples.interfaces import Floats, LearnSet
+from harness.store import codec
+
+
+@dataclass(frozen=True)
+class Library:
+    """How a library names its parameters.
+
+    Attributes:
+        objective: Its name of `loss`.
+        losses: `loss` → its objective.
+        arguments: Its name → the model's field.
+        constants: Its name → what it is always given.
+        reserved: Its name → why it cannot stand in `extra`, besides `arguments`.
+        aliases: Another spelling → its name.
+    """
+
+    objective: str
+    losses: Mapping[str, str]
+    arguments: Mapping[str, str]
+    constants: Mapping[str, Any]
+    reserved: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+class FittedTrees(ABC):
+    """Trees up to the best round; the value is the library's own format, from which they are read back exactly.
+
+    Args:
+        content: The model in that format.
+        feature_names: The F features, in column order.
+        threads: For prediction.
+    """
+
+    file: ClassVar[str]
+    dtype: ClassVar[type[np.floating[Any]]] = np.float64
+
+    def __init__(self, content: bytes, feature_names: tuple[str, ...], threads: int) -> None:
+        self.content, self.feature_names, self.threads = content, feature_names, threads
+        self.booster = self._read()
+
+    @abstractmethod
+    def _read(self) -> Any:
+        """Return the library's own object from `content`."""
+
+    @abstractmethod
+    def _scores(self, features: Floats) -> Any:
+        """Return one score per row of (m > 0, F) features."""
+
+    @property
+    @abstractmethod
+    def rounds(self) -> int:
+        """Number of trees."""
+
+    def predict(self, features: Floats) -> npt.NDArray[np.floating[Any]]:
+        """Return (m,) predictions for (m, F) float32 features; each row's depends on that row alone."""
+        check_width(features, self.feature_names)
+        return np.asarray(self._scores(features) if len(features) else [], dtype=self.dtype)
+
+    def save(self, folder: Path) -> None:
+        (folder / self.file).write_bytes(self.content)
+        codec.save(folder, self.feature_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosting(StopsEarly, ABC):
+    """Gradient boosted trees; two fits on the same rows with the same seed and threads give the same bits.
+
+    As in qlib, weights count in the validation loss too. Features may be missing.
+
+    Attributes:
+        loss: What is minimised, and what early stopping watches (the root of it for ``mse``).
+        learning_rate: Shrinkage of each tree, > 0.
+        num_boost_round: Most trees to grow.
+        early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
+            to its minimum. None grows all trees and needs no validation segment.
+        threads: A fixed number, so that results do not depend on the machine.
+        extra: Further parameters by the library's names.
+
+    Raises:
+        ConfigError: For an impossible value, or a key of `extra` that repeats another.
+    """
+
+    library: ClassVar[Library]
+    fitted: ClassVar[type[FittedTrees]]
+
+    loss: Literal["mse", "mae", "huber"]
+    learning_rate: Positive
+    num_boost_round: Count
+    extra: dict[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arguments = {self.library.objective: "loss", **self.library.arguments}
+        owned = {name: f"set model.{own}" for name, own in arguments.items()} | {**self.library.reserved}
+        seen: dict[str, str] = {}
+        for key, value in self.extra.items():
+            name = self._main_name(key)
+            if name in owned:
+                raise ConfigError(
+                    f"`extra.{key}` would be a second place for the same parameter.",
+                    where=f"model.extra.{key}",
+                    got=value,
+                    expected=f"nothing here: {owned[name]}",
+                )
+            if name in seen:
+                got = f"{seen[name]} and {key}"
+                raise ConfigError("Two keys of `extra` name the same parameter.", where="model.extra", got=got)
+            seen[name] = key
+
+    def _main_name(self, key: str) -> str:
+        """Return the library's main name of a parameter that may be spelled otherwise."""
+        return self.library.aliases.get(key, key)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the library is given."""
+        given = {name: getattr(self, own) for name, own in self.library.arguments.items()}
+        given |= {self.library.objective: self.library.losses[self.loss], **self.library.constants, **self.extra}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedTrees:
+        """Grow trees on `train`, stop on `valid`.
+
+        Raises:
+            ConfigError: When it stops early and there is no `valid`, the library refuses a parameter, or it is not
+                installed.
+            DataError: When a period has no usable row, or a feature that the library cannot use.
+        """
+        rows = self.learning_rows(train, valid)
+        return self.fitted(self._grow(*rows, train.feature_names), train.feature_names, self.threads)
+
+    def load(self, folder: Path) -> FittedTrees:
+        names = codec.load(folder, tuple[str, ...])
+        return self.fitted((folder / self.fitted.file).read_bytes(), names, self.threads)
+
+    @abstractmethod
+    def _grow(self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...]) -> bytes:
+        """Return the trees up to the best round in the library's own format."""
