@@ -92,9 +92,9 @@ class MLP(StopsEarly):
         import_extra("torch")
         from safetensors.torch import load_file
 
-        names = codec.load(folder, tuple[str, ...])
+        names, sizes, activation = codec.load(folder, tuple[tuple[str, ...], tuple[int, ...], str])
         with isolated_torch(self.seed, self.threads, pick_device("cpu")):
-            network = build_network(self.hidden_sizes, self.activation, self.dropout, len(names))
+            network = build_network(sizes, activation, self.dropout, len(names))
         network.load_state_dict(load_file(folder / _WEIGHTS))
         return FittedMLP(self, network, names)
 
@@ -128,7 +128,7 @@ class FittedMLP:
         from safetensors.torch import save_file
 
         save_file(self._network.state_dict(), folder / _WEIGHTS)
-        codec.save(folder, self.feature_names)
+        codec.save(folder, (self.feature_names, self._model.hidden_sizes, self._model.activation))
 
 
 def _refuse_undefined(features: Floats, feature_names: tuple[str, ...]) -> None:
