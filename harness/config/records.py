@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -228,8 +228,14 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     """Turn a composed configuration into objects."""
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
-    except OmegaConfBaseException as error:
-        raise _unresolved(error) from error
+        tree = None if missing else OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:  # a reference that leads nowhere
+        raise ConfigError(
+            "A reference in the configuration cannot be resolved.",
+            where=error.full_key or None,
+            got=str(error).strip().splitlines()[0],
+            expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
+        ) from error
     if missing:
         raise ConfigError(
             f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
@@ -238,10 +244,6 @@ def parse(composed: DictConfig) -> ExperimentConfig:
             expected="a value for it",
             hint=f"add {missing[0]}=VALUE to the command",
         )
-    try:
-        tree = OmegaConf.to_container(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        raise _unresolved(error) from error
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
@@ -249,37 +251,22 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     return _built({str(k): v for k, v in tree.items()})
 
 
-def _refuse_no_json(node: object, path: str) -> None:
+def _refuse_no_json(node: object, path: str, kinds: Any = str | int | float | None) -> None:
     """Refuse values and names that YAML has and JSON has not, such as bytes."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if not isinstance(key, str | int | float):
-                raise _no_json(key, join_key(path, str(key)))
+            _refuse_no_json(key, join_key(path, str(key)), str | int | float)
             _refuse_no_json(value, join_key(path, str(key)))
-    elif isinstance(node, list | tuple):
+    elif isinstance(node, list):
         for at, value in enumerate(node):
             _refuse_no_json(value, f"{path}[{at}]")
-    elif not (node is None or isinstance(node, str | int | float)):
-        raise _no_json(node, path)
-
-
-def _no_json(value: object, where: str) -> ConfigError:
-    return ConfigError(
-        "This kind of value has no place in a configuration.",
-        where=where,
-        got=f"{type(value).__name__} {value!r}",
-        expected="a number, a text, a truth value, null, or lists and mappings of these",
-    )
-
-
-def _unresolved(error: OmegaConfBaseException) -> ConfigError:
-    """Return the error for a reference that leads nowhere."""
-    return ConfigError(
-        "A reference in the configuration cannot be resolved.",
-        where=error.full_key or None,
-        got=str(error).strip().splitlines()[0],
-        expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
-    )
+    elif not isinstance(node, kinds):
+        raise ConfigError(
+            "This kind of value has no place in a configuration.",
+            where=path,
+            got=f"{type(node).__name__} {node!r}",
+            expected="a number, a text, a truth value, null, or lists and mappings of these",
+        )
 
 
 def rebuild(composed: str) -> ExperimentConfig:

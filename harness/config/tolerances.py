@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,21 +21,28 @@ _KINDS = "exact, {absolute: NUMBER}, {relative: NUMBER} or {learned: SPREAD, fac
 _SIGNIFICANCE = 0.05
 
 
-@dataclass(frozen=True)
-class Exact:
-    """Not at all."""
+class Tolerance:
+    """How far a metric may move; the rule is the same from either side."""
+
+    def room(self, size: float) -> float:
+        """Return the largest difference that is allowed; `size` is the larger of the two absolute values."""
+        return 0.0
 
     def allows(self, baseline: float, candidate: float) -> bool:
-        """Return whether the two numbers are equal."""
-        return baseline == candidate
+        """Return whether the two numbers are near enough."""
+        return abs(candidate - baseline) <= self.room(max(abs(baseline), abs(candidate)))
+
+
+@dataclass(frozen=True)
+class Exact(Tolerance):
+    """Not at all."""
 
     def __str__(self) -> str:
-        """Say it."""
         return "exact"
 
 
 @dataclass(frozen=True)
-class Absolute:
+class Absolute(Tolerance):
     """By so much, in the metric's own unit.
 
     Attributes:
@@ -43,17 +51,15 @@ class Absolute:
 
     absolute: float
 
-    def allows(self, baseline: float, candidate: float) -> bool:
-        """Return whether |candidate − baseline| ≤ absolute."""
-        return abs(candidate - baseline) <= self.absolute
+    def room(self, size: float) -> float:
+        return self.absolute
 
     def __str__(self) -> str:
-        """Say it."""
         return f"± {self.absolute:g}"
 
 
 @dataclass(frozen=True)
-class Relative:
+class Relative(Tolerance):
     """By a share of the larger of the two, so that the rule is the same from either side.
 
     Attributes:
@@ -62,17 +68,15 @@ class Relative:
 
     relative: float
 
-    def allows(self, baseline: float, candidate: float) -> bool:
-        """Return whether |candidate − baseline| ≤ relative · max(|baseline|, |candidate|)."""
-        return abs(candidate - baseline) <= self.relative * max(abs(baseline), abs(candidate))
+    def room(self, size: float) -> float:
+        return self.relative * size
 
     def __str__(self) -> str:
-        """Say it."""
         return f"± {self.relative:g} of the value"
 
 
 @dataclass(frozen=True)
-class Learned:
+class Learned(Tolerance):
     """By `factor` times the spread over seeds.
 
     Attributes:
@@ -86,17 +90,11 @@ class Learned:
     factor: float
     rounding: float = 1e-9
 
-    def allows(self, baseline: float, candidate: float) -> bool:
-        """Return whether |candidate − baseline| ≤ factor · spread + rounding · max(|baseline|, |candidate|)."""
-        room = self.factor * self.learned + self.rounding * max(abs(baseline), abs(candidate))
-        return abs(candidate - baseline) <= room
+    def room(self, size: float) -> float:
+        return self.factor * self.learned + self.rounding * size
 
     def __str__(self) -> str:
-        """Say it."""
         return f"± {self.factor * self.learned:.3g} (learned: {self.factor:.3g} × {self.learned:.3g})"
-
-
-Tolerance = Exact | Absolute | Relative | Learned
 
 
 @dataclass(frozen=True)
@@ -133,19 +131,11 @@ def load_tolerances(path: Path) -> Tolerances:
         node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except FileNotFoundError as error:
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ConfigError(
-            "There are no such tolerances.",
-            where=str(path),
-            expected=", ".join(names) or None,
-            hint=closest(path.stem, names),
-        ) from error
+        expected, hint = ", ".join(names) or None, closest(path.stem, names)
+        raise ConfigError("There are no such tolerances.", where=str(path), expected=expected, hint=hint) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(
-            "The tolerances cannot be read.",
-            where=str(path),
-            got=" ".join(str(error).split()),
-            expected="YAML with significance, metrics and default",
-        ) from error
+        got, expected = " ".join(str(error).split()), "YAML with significance, metrics and default"
+        raise ConfigError("The tolerances cannot be read.", where=str(path), got=got, expected=expected) from error
     return parse_tolerances(node, str(path))
 
 
@@ -169,22 +159,6 @@ def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
     return Tolerances(rules, _tolerance(node["default"], f"{where}: default"), significance)
 
 
-def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
-    """Write tolerances as YAML that `load_tolerances` reads back equal.
-
-    Args:
-        tolerances: What to write.
-        path: The file; replaced when it is there.
-        comment: Where they come from; stands above them.
-    """
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines.append(f"significance: {tolerances.significance!r}")
-    lines.append("metrics:" if tolerances.rules else "metrics: {}")
-    lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
-    lines.append(f"default: {_yaml(tolerances.default)}")
-    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
-
-
 def _tolerance(node: object, where: str) -> Tolerance:
     if node == "exact":
         return Exact()
@@ -199,12 +173,27 @@ def _tolerance(node: object, where: str) -> Tolerance:
     raise ConfigError("This is not a tolerance.", where=where, got=repr(node), expected=_KINDS)
 
 
-def _number(value: object, where: str, most: float = float("inf")) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0.0 <= float(value) <= most or float(value) == float("inf"):  # type: ignore[arg-type]
-        limits = "a number ≥ 0" if most == float("inf") else f"a number from 0 to {most:g}"
-        raise ConfigError("Impossible number.", where=where, got=repr(value), expected=limits)
-    return float(value)  # type: ignore[arg-type]
+def _number(value: object, where: str, most: float = math.inf) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= most:
+        return float(value)
+    limits = "a number ≥ 0" if most == math.inf else f"a number from 0 to {most:g}"
+    raise ConfigError("Impossible number.", where=where, got=repr(value), expected=limits)
+
+
+def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
+    """Write tolerances as YAML that `load_tolerances` reads back equal.
+
+    Args:
+        tolerances: What to write.
+        path: The file; replaced when it is there.
+        comment: Where they come from; stands above them.
+    """
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines.append(f"significance: {tolerances.significance!r}")
+    lines.append("metrics:" if tolerances.rules else "metrics: {}")
+    lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
+    lines.append(f"default: {_yaml(tolerances.default)}")
+    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
 
 
 def _yaml(tolerance: Tolerance) -> str:

@@ -7,32 +7,22 @@ text of the module names (a plug-in's entry point, a file whose name is a settin
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.store.module_origin import (
-    Distribution,
-    Origin,
-    Strings,
-    named_files,
-    named_folders,
-    origin_of,
-    read_source,
-    strings_of,
-)
+from harness.store.code_text import Strings, absolute, imports_of, named_files, named_folders, strings_of, text_digest
+from harness.store.fingerprint import fingerprint_file
+from harness.store.module_origin import Distribution, Origin, origin_of, read_source
 
 _BEGAN_NS = time.time_ns()
-_CALLS = (b"import_module", b"__import__")
 _STAR = ".*"
 _LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
 Stamp = tuple[int, int, int]
@@ -45,7 +35,7 @@ class _Source:
     Attributes:
         origin: Where it comes from.
         stamp: Size, time and inode of its file when it was read; None for a namespace package.
-        digest: Of what Python runs, see `_code_digest`.
+        digest: Of what Python runs, see `text_digest`.
         when_run, when_called: Modules that it imports when it is imported itself, and in all.
         files: Name → place and SHA-256 of the files that its strings name, as they were when it was read.
         folders: Where a module may lie that it imports and that nobody finds before it runs.
@@ -125,7 +115,7 @@ def check_code_unchanged() -> None:
             source.loaded = _checked_spec(source)
         for file, read in source.files.values():
             if _file_digest(file) != read:
-                raise _changed(Origin(file.name, own=True, file=file), "while the run was going on")
+                raise _changed(file.name, file, "while the run was going on")
 
 
 def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
@@ -200,39 +190,32 @@ def _source(origin: Origin) -> _Source:
     if known is not None and known.loaded is None and known.stamp is not None:
         _checked_spec(known)
     if known is None and spec is not None and not _is_as_loaded(spec, stamp):
-        raise _changed(origin, "after it was imported")
-    content = read_source(origin)
+        raise _changed(origin.name, origin.file, "after it was imported")
+    content, file, is_package = read_source(origin), origin.file, origin.search is not None
     name = origin.name if spec is None else spec.name  # a module that is run is called __main__
-    when_run, when_called = _imports(name, origin.search is not None, str(origin.file), content)
-    strings = strings_of(content) if _is_users(origin) else Strings()
-    files, named = _named(origin, strings)
-    by_text = (*named, *_by_text(name, origin, strings))
-    folders = () if strings == Strings() else tuple(map(str, named_folders(Path(str(origin.file)), strings)))
+    when_run, when_called = imports_of(name, is_package, content)
+    by_text: list[str] = []
+    files: dict[str, tuple[Path, str]] = {}
+    folders: tuple[str, ...] = ()
+    if file is not None and not origin.ours and file.suffix == ".py" and file.is_file():
+        strings = strings_of(content)
+        files = _named(file, strings)
+        python = [place.read_bytes() for place, _ in files.values() if place.suffix == ".py"]
+        by_text = [found for source in python for found in imports_of(origin.name, is_package, source)[1]]
+        by_text += _by_text(name, name if is_package else name.rpartition(".")[0], is_package, strings)
+        folders = () if strings == Strings() else tuple(map(str, named_folders(file, strings)))
     made = _KNOWN[origin.name] = _Source(
-        origin, stamp, _code_digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
+        origin, stamp, text_digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
     )
     return made
 
 
-def _is_users(origin: Origin) -> bool:
-    return not origin.ours and origin.file is not None and origin.file.suffix == ".py" and origin.file.is_file()
-
-
-def _named(origin: Origin, strings: Strings) -> tuple[dict[str, tuple[Path, str]], list[str]]:
-    """Return the files that a module's strings name, and what those among them that are Python import."""
-    if origin.file is None or not strings.texts:
-        return {}, []
-    folder = origin.file.absolute().parent
-    files: dict[str, tuple[Path, str]] = {}
-    names: list[str] = []
-    for file in named_files(origin.file, strings):
-        read = _file_digest(file)
-        if read is None:
-            continue  # what cannot be read here tells so when the module reads it
-        files[Path(os.path.relpath(file, folder)).as_posix()] = file, read
-        if file.suffix == ".py":
-            names += _imports(origin.name, origin.search is not None, str(file), file.read_bytes())[1]
-    return files, names
+def _named(file: Path, strings: Strings) -> dict[str, tuple[Path, str]]:
+    """Return the files that a module's strings name, by their way from its folder; with their digests."""
+    found = ((named, _file_digest(named)) for named in (named_files(file, strings) if strings.texts else ()))
+    folder = file.absolute().parent
+    # What cannot be read here tells so when the module reads it.
+    return {Path(os.path.relpath(at, folder)).as_posix(): (at, read) for at, read in found if read is not None}
 
 
 def _file_digest(file: Path) -> str | None:
@@ -246,16 +229,15 @@ def _file_digest(file: Path) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _stamped_digest(file: Path, stamp: Stamp) -> str:
-    return _digest(repr(stamp[:2]).encode() if stamp[0] > _LARGE else file.read_bytes())
+    return hashlib.sha256(repr(stamp[:2]).encode()).hexdigest() if stamp[0] > _LARGE else fingerprint_file(file)
 
 
-def _by_text(name: str, origin: Origin, strings: Strings) -> list[str]:
+def _by_text(name: str, package: str, is_package: bool, strings: Strings) -> list[str]:
     """Return the modules that a module may find as it runs: by a string, a computed name, or code in a string."""
-    package = name if origin.search is not None else name.rpartition(".")[0]
-    found = [_absolute(text, package) for text in strings.modules]
+    found = [absolute(text, package) for text in strings.modules]
     found += [f"{package}{_STAR}"] if package and strings.package else []
     for text in strings.code:
-        found += _imports(name, origin.search is not None, ".py", text.encode(errors="replace"))[1]
+        found += imports_of(name, is_package, text.encode(errors="replace"))[1]
     return [each for each in found if not each.startswith(".")]
 
 
@@ -264,9 +246,9 @@ def _checked_spec(source: _Source) -> ModuleSpec | None:
     spec = _spec_of(source.origin.name)
     if spec is None or _stamp(source.origin) == source.stamp:
         return spec
-    if _code_digest(read_source(source.origin)) != source.digest:
+    if text_digest(read_source(source.origin)) != source.digest:
         del _KNOWN[source.origin.name]
-        raise _changed(source.origin, "while the run was going on")
+        raise _changed(source.origin.name, source.origin.file, "while the run was going on")
     return spec
 
 
@@ -313,87 +295,14 @@ def _is_as_loaded(spec: ModuleSpec, stamp: Stamp | None) -> bool:
     return told[0] != 0 or told[1:] == (stamp[1] // 1_000_000_000 & 0xFFFFFFFF, stamp[0] & 0xFFFFFFFF)
 
 
-def _changed(origin: Origin, when: str) -> ConfigError:
+def _changed(name: str, file: Path | None, when: str) -> ConfigError:
     return ConfigError(
         f"A file of the code was changed {when}: what runs is not what it says.",
-        where=str(origin.file),
-        got=f"another content than that which was counted for {origin.name}",
+        where=str(file),
+        got=f"another content than that which was counted for {name}",
         expected="files that stay as they are until the run has ended",
         hint="run again; in a notebook restart the kernel, or importlib.reload the module",
     )
-
-
-@lru_cache(maxsize=1024)
-def _code_digest(source: bytes) -> str:
-    """Return the SHA-256 of a module's parsed tree without docstrings: comments and layout run nothing.
-
-    What is no Python text, an extension or an archive's member in another encoding, counts byte for byte.
-    """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return _digest(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None and b"__doc__" not in source:
-                del node.body[0]
-    return _digest(ast.dump(tree).encode(errors="surrogatepass"))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-@lru_cache(maxsize=4096)
-def _imports(name: str, is_package: bool, file: str, source: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names that a module imports when it is run, and with those inside its functions.
-
-    A name may be a module's or that of something inside one: only the search path can tell.
-    """
-    if not file.endswith(".py"):
-        return (), ()
-    package = name if is_package else name.rpartition(".")[0]
-    try:
-        tree = ast.parse(source, filename=file)
-    except (SyntaxError, ValueError):
-        return (), ()  # whoever imports it says so better
-    calls = any(call in source for call in _CALLS)
-    when_run = _names(tree, package, calls=calls, functions=False)
-    return tuple(when_run), tuple(_names(tree, package, calls=calls, functions=True))
-
-
-def _names(tree: ast.Module, package: str, *, calls: bool, functions: bool) -> dict[str, None]:
-    found: dict[str, None] = {}
-    for node in _statements(tree, functions=functions):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found[alias.name] = None
-                # `import a.b` gives the name `a`, and with it whatever stands in it.
-                found |= {} if alias.asname else dict.fromkeys(_parents(alias.name))
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute("." * node.level + (node.module or ""), package)
-            found[base] = None
-            for alias in node.names:
-                found[f"{base}.{alias.name}"] = None
-    if calls:
-        found |= dict.fromkeys(_called(tree, package))
-    found.pop("", None)
-    return found
-
-
-def _parents(name: str) -> Iterator[str]:
-    while "." in name:
-        name = name.rpartition(".")[0]
-        yield name
-
-
-def _absolute(name: str, package: str) -> str:
-    level = len(name) - len(name.lstrip("."))
-    if level == 0:
-        return name
-    parts = package.split(".")
-    base = ".".join(parts[: len(parts) - level + 1])
-    return f"{base}.{name[level:]}".strip(".")
 
 
 def _submodules(package: str) -> list[str]:
@@ -409,37 +318,3 @@ def _submodules(package: str) -> list[str]:
         if entry.name.endswith(".py") or (entry.is_dir() and entry.name.isidentifier())
     }
     return [f"{package}.{name}" for name in sorted(found - {"__init__", "__pycache__"})]
-
-
-def _called(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the modules of ``importlib.import_module("literal")`` and ``__import__("literal")``."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = getattr(node.func, "attr", getattr(node.func, "id", None))
-        given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
-        if name in ("import_module", "__import__") and given and isinstance(given[0], ast.Constant):
-            literal = given[0].value
-            anchor = given[1].value if len(given) > 1 and isinstance(given[1], ast.Constant) else package
-            if isinstance(literal, str):
-                yield _absolute(literal, anchor if isinstance(anchor, str) else package)
-
-
-def _statements(tree: ast.AST, *, functions: bool) -> Iterator[ast.stmt]:
-    """Yield every statement at any depth; expressions hold no import, and skipping them makes this fast."""
-    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-        if name == "body" and _never_runs(tree):
-            continue
-        for node in getattr(tree, name, ()):
-            if isinstance(node, ast.stmt):
-                yield node
-            if isinstance(node, ast.AST) and (
-                functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            ):
-                yield from _statements(node, functions=functions)
-
-
-def _never_runs(node: ast.AST) -> bool:
-    """Return whether it is ``if TYPE_CHECKING:``."""
-    test = getattr(node, "test", None)
-    return isinstance(node, ast.If) and getattr(test, "attr", getattr(test, "id", None)) == "TYPE_CHECKING"

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-_CHUNK = 1 << 22
-
 
 def fingerprint_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
     """Return the hex SHA-256 of named arrays: names, dtypes, shapes and every byte, in name order.
@@ -33,8 +31,5 @@ def fingerprint_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
 
 def fingerprint_file(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

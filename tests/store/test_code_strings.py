@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.store.code_digest import check_code_unchanged, code_digest, user_code
-from harness.store.module_origin import strings_of
+from harness.store.code_text import strings_of
 from tests.store.test_code_digest import forget, project  # noqa: F401 - the fixture
 
 HERE = "from pathlib import Path\nHERE = Path(__file__).parent\n"

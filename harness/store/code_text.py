@@ -1,0 +1,247 @@
+"""What the text of a module says: what it is as Python parses it, what it imports, and what its strings name."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_IMPORTS = ("import_module", "__import__")
+_FINDS_CODE = (*_IMPORTS, "exec", "eval", "compile", "run_module", "run_path", "__getattr__")
+_LISTS = ("glob", "rglob", "iterdir", "listdir", "scandir", "walk", "iter_modules", "walk_packages")
+_WRITES = ("write_text", "write_bytes", "touch", "unlink", "mkdir", "makedirs", "remove", "FileHandler")
+_MODES = frozenset(mode + kind for mode in ("a", "w", "x", "a+", "w+") for kind in ("", "b", "t"))
+_NOT_READ = (".log", ".pyc", ".tmp", ".lock")
+_LONGEST = 200
+_ANCESTORS = 3  # `Path(__file__).parents[2]`
+_HIDDEN = (".", "__pycache__")
+_BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+Parts = list[ast.AST]  # the expressions of a statement, without those of the statements inside it
+
+
+def _parsed(source: bytes) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None  # whoever imports it says so better
+
+
+@lru_cache(maxsize=1024)
+def text_digest(source: bytes) -> str:
+    """Return the SHA-256 of a module's parsed tree without docstrings: comments and layout run nothing.
+
+    What is no Python text, an extension or an archive's member in another encoding, counts byte for byte.
+    """
+    tree = _parsed(source)
+    if tree is None:
+        return hashlib.sha256(source).hexdigest()
+    for node in ast.walk(tree) if b"__doc__" not in source else ():
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode(errors="surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def imports_of(name: str, is_package: bool, source: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that a module imports when it is run, and with those inside its functions.
+
+    A name may be a module's or that of something inside one: only the search path can tell.
+    """
+    tree = _parsed(source)
+    if tree is None:
+        return (), ()
+    package = name if is_package else name.rpartition(".")[0]
+    found: dict[str, bool] = {}  # name → whether it is imported when the module is run
+    for node, scope in _statements(tree):
+        for imported in _imported(node, package):
+            found[imported] = found.get(imported, False) or scope == 0
+    if any(call.encode() in source for call in _IMPORTS):
+        found |= dict.fromkeys(_called(tree, package), True)
+    found.pop("", None)
+    return tuple(each for each, when_run in found.items() if when_run), tuple(found)
+
+
+def _imported(node: ast.stmt, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.name
+            above = alias.name.rpartition(".")[0]
+            while above and not alias.asname:  # `import a.b` gives the name `a`, and with it whatever stands in it
+                yield above
+                above = above.rpartition(".")[0]
+    elif isinstance(node, ast.ImportFrom):
+        base = absolute("." * node.level + (node.module or ""), package)
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _called(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield the modules of ``importlib.import_module("literal")`` and ``__import__("literal")``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func) in _IMPORTS:
+            given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+            literal, anchor = [*(getattr(each, "value", None) for each in given[:2]), None, None][:2]
+            if isinstance(literal, str):
+                yield absolute(literal, anchor if isinstance(anchor, str) else package)
+
+
+def absolute(name: str, package: str) -> str:
+    """Return a module's name as seen from a package, where leading dots are steps up."""
+    level = len(name) - len(name.lstrip("."))
+    parts = package.split(".")
+    return f"{'.'.join(parts[: len(parts) - level + 1])}.{name[level:]}".strip(".") if level else name
+
+
+def _statements(tree: ast.AST, scope: int = 0) -> Iterator[tuple[ast.stmt, int]]:
+    """Yield every statement at any depth that may run, and its function's identity; 0 outside of functions."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        if name == "body" and isinstance(tree, ast.If) and _name(tree.test) == "TYPE_CHECKING":
+            continue
+        for node in getattr(tree, name, ()):
+            if isinstance(node, ast.stmt):
+                yield node, scope
+            yield from _statements(node, id(node) if isinstance(node, _FUNCTIONS) else scope)
+
+
+def _name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.FunctionDef | ast.alias):
+        return node.name.rpartition(".")[2]
+    return getattr(node, "attr", getattr(node, "id", None))
+
+
+@dataclass(frozen=True)
+class Strings:
+    """The strings of a module.
+
+    Attributes:
+        texts: Every string that may name a file or a folder, pieces of f-strings among them, without those of
+            statements that write.
+        modules: Strings that may name a module, where the module finds code as it runs.
+        code: Strings that may be code, where the module runs some.
+        package: Whether any module of its own package may be imported by a computed name.
+        lists: Whether it lists what a folder holds.
+    """
+
+    texts: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    package: bool = False
+    lists: bool = False
+
+
+@lru_cache(maxsize=1024)
+def strings_of(source: bytes) -> Strings:
+    """Return the strings of a module's source; none of one that is no Python."""
+    tree = _parsed(source)
+    if tree is None:
+        return Strings()
+    used = {_name(node) for node in ast.walk(tree)}
+    statements = [(scope, _parts(node)) for node, scope in _statements(tree)]
+    written = _written(statements)
+    finds = not used.isdisjoint(_FINDS_CODE)
+    every = sorted({text for _, parts in statements for text in _texts(parts)})
+    read = {text for scope, parts in statements if _is_read(scope, parts, written) for text in _texts(parts)}
+    return Strings(
+        texts=tuple(text for text in sorted(read) if len(text) <= _LONGEST and not {"\n", "\0"} & set(text)),
+        modules=tuple(text for text in every if finds and text.lstrip(".").replace(".", "").isidentifier()),
+        code=tuple(text for text in every if finds and "import" in text),
+        package=not used.isdisjoint(_IMPORTS),
+        lists=not used.isdisjoint(_LISTS),
+    )
+
+
+def _parts(node: ast.stmt) -> Parts:
+    own = (part for part in ast.iter_child_nodes(node) if not isinstance(part, _BLOCKS))
+    return [each for part in own for each in ast.walk(part)]
+
+
+def _texts(parts: Parts) -> Iterator[str]:
+    return (n.value for n in parts if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value)
+
+
+def _writes(parts: Parts) -> bool:
+    modes = not _MODES.isdisjoint(_texts(parts))
+    return any((name := _name(node)) in _WRITES or (name == "open" and modes) for node in parts)
+
+
+def _written(statements: list[tuple[int, Parts]]) -> set[tuple[int, str]]:
+    """Return the names, by scope, that hold a file that is written: ``log.open("a")``, ``open(log, "a")``."""
+    names = {
+        (scope, node.id)
+        for scope, parts in statements
+        if _writes(parts)
+        for call in parts
+        if isinstance(call, ast.Call) and (_writes([call.func]) or _name(call.func) == "open")
+        for node in (getattr(call.func, "value", None), *call.args[:1])
+        if isinstance(node, ast.Name)
+    }
+    return names | {(0, name) for _, name in names if name.isupper()}  # a constant of the module, used in a function
+
+
+def _is_read(scope: int, parts: Parts, written: set[tuple[int, str]]) -> bool:
+    stored = {node.id for node in parts if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return not _writes(parts) and not any((scope, name) in written for name in stored)
+
+
+def named_folders(file: Path, strings: Strings) -> list[Path]:
+    """Return the folders that a module's strings name in its own folder or above it, its own first."""
+    above = file.absolute().parents[1 : 1 + _ANCESTORS]
+    near = [file.absolute().parent]
+    for folder in (*near, *above):
+        waiting = [folder]
+        while waiting:
+            at = waiting.pop()
+            below = [at / text for text in strings.texts if text.strip("./") and _is(Path.is_dir, at / text)]
+            new = [path for path in below if path not in near and not path.name.startswith(_HIDDEN)]
+            waiting += new
+            near += new
+    return near
+
+
+def named_files(file: Path, strings: Strings) -> tuple[Path, ...]:
+    """Return the files that the strings of a module name, sorted.
+
+    They are sought in the module's folder, in folders below it or above it that other strings name, and by a whole
+    name in the working folder. `".json"` names every such file beside the module, `"*.json"` what it matches, and
+    where the module lists folders a folder's name stands for all that it holds.
+    """
+    near = named_folders(file, strings)
+    found: set[Path] = set()
+    for folder in (*near, *file.absolute().parents[1 : 1 + _ANCESTORS], Path.cwd()):
+        found |= {folder / text for text in strings.texts if _is(Path.is_file, folder / text)}
+    for folder in near:
+        found |= set(_matching(folder, strings.texts))
+    for folder in near[1:] if strings.lists else ():
+        found |= set(_held(folder))
+    kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ}
+    return tuple(sorted(kept - {file.absolute()}))
+
+
+def _matching(folder: Path, texts: Iterable[str]) -> Iterator[Path]:
+    for text in texts:
+        is_pattern = "*" in text and not text.startswith("/")
+        is_ending = text.startswith(".") and text[1:].isalnum() and text != ".py"
+        try:
+            if is_pattern or is_ending:
+                yield from filter(Path.is_file, folder.glob(text if is_pattern else f"*{text}"))
+        except (ValueError, OSError, NotImplementedError):
+            continue  # an asterisk in a text that is no pattern
+
+
+def _held(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
+        yield from (Path(place, name) for name in names if not name.startswith(_HIDDEN))
+
+
+def _is(question: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return question(path)
+    except (OSError, ValueError):
+        return False  # a text too long for a name
