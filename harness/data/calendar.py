@@ -93,19 +93,6 @@ class Calendar:
         """Return the time at `position` as ISO text, as exactly as the calendar's unit: a date when it is daily."""
         return str(self.times[position].astype(f"datetime64[{self.unit}]"))
 
-    def position(self, when: When) -> int:
-        """Return the position of exactly `when`.
-
-        Raises:
-            DataError: When the calendar does not hold it; the neighbours are named.
-        """
-        moment = period_of(when).first
-        at = int(np.searchsorted(self.times, moment))
-        if at < len(self) and self.times[at] == moment:
-            return at
-        near = [self.format(p) for p in (at - 1, at) if 0 <= p < len(self)]
-        raise DataError("The calendar does not hold this time.", got=str(when), hint=f"nearest: {', '.join(near)}")
-
     def positions_of(self, times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:
         """Return (n,) the position of each time, -1 for one that the calendar does not hold."""
         at = np.minimum(np.searchsorted(self.times, times), len(self) - 1)
@@ -161,14 +148,8 @@ _TWO_WEEKS = 14
 _ROUND_THE_CLOCK = np.timedelta64(20, "h")  # that a day's bars cover, when a calendar is too short to show its weekends
 # Days between two times → (times a year, what that is called). Other spacings are divided into the year.
 _NAMED = (
-    (7.0, 52, "weekly"),
-    (14.0, 26, "every two weeks"),
-    (15.2, 24, "twice a month"),
-    (28.0, 13, "every four weeks"),
-    (30.4, 12, "monthly"),
-    (60.9, 6, "every two months"),
-    (91.3, 4, "quarterly"),
-    (182.6, 2, "half-yearly"),
+    *((7.0, 52, "weekly"), (14.0, 26, "every two weeks"), (15.2, 24, "twice a month"), (28.0, 13, "every four weeks")),
+    *((30.4, 12, "monthly"), (60.9, 6, "every two months"), (91.3, 4, "quarterly"), (182.6, 2, "half-yearly")),
     (_YEAR, 1, "yearly"),
 )
 _ALMOST_FULL = 0.9  # share of a day's room that is bars, when only some are missing; a lunch break takes more

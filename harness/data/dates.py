@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -57,35 +57,24 @@ _PLAIN = re.compile(
 )
 
 
-class Extent(StrEnum):
-    """How much time a date covers."""
-
-    INSTANT = "instant"
-    DAY = "day"
-    MONTH = "month"
-    YEAR = "year"
-    OPEN = "open"
-
-
 @dataclass(frozen=True)
 class Period:
     """What a date covers.
 
     Attributes:
         first, last: Its first and last instant, ``datetime64[ns]``, both included.
-        extent: What it is: one instant, a day, a month, a year, or an open end.
         text: ISO 8601, equal for equal periods; empty for an open end.
     """
 
     first: np.datetime64
     last: np.datetime64
-    extent: Extent
+    extent: Literal["instant", "day", "month", "year", "open"]
     text: str
 
     @property
     def is_one_time(self) -> bool:
         """Whether a calendar can hold it: a day or an instant within what 64 bits of nanoseconds can count."""
-        return self.extent in (Extent.DAY, Extent.INSTANT) and bool(_EARLIEST < self.first and self.last < _LATEST)
+        return self.extent in ("day", "instant") and bool(_EARLIEST < self.first and self.last < _LATEST)
 
 
 def period_of(when: When) -> Period:
@@ -101,7 +90,7 @@ def period_of(when: When) -> Period:
     else:
         text = when.isoformat() if isinstance(when, date) else "" if when is None else str(when).strip()
     if text.lower() in _OPEN:
-        return Period(_EARLIEST, _LATEST, Extent.OPEN, "")
+        return Period(_EARLIEST, _LATEST, "open", "")
     parts = next((found.groupdict() for form in _FORMS if (found := form.fullmatch(text))), None)
     if parts is None or isinstance(when, bool) or (parts.get("hour") is not None and parts["day"] is None):
         raise _refused(when, _hint(text))
@@ -115,8 +104,8 @@ def period_of(when: When) -> Period:
         return _instant(iso, parts, when)
     start = np.datetime64(iso)  # in a unit of years, months or days
     after = _bounded(start + 1)
-    extent = Extent.YEAR if month is None else Extent.MONTH if day is None else Extent.DAY
-    return Period(_bounded(start), after - NANOSECOND if _EARLIEST < after < _LATEST else after, extent, iso)
+    last = after - NANOSECOND if _EARLIEST < after < _LATEST else after
+    return Period(_bounded(start), last, "year" if month is None else "month" if day is None else "day", iso)
 
 
 def moments_of(texts: Sequence[str]) -> tuple[npt.NDArray[np.datetime64], dict[int, str | None]]:
@@ -188,7 +177,7 @@ def _instant(day: str, parts: Mapping[str, str | None], given: When) -> Period:
     moment = _bounded(np.datetime64(text))
     if _EARLIEST < moment < _LATEST:
         moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
-    return Period(moment, moment, Extent.INSTANT, f"{text}.{fraction}" if fraction else text)
+    return Period(moment, moment, "instant", f"{text}.{fraction}" if fraction else text)
 
 
 def _bounded(moment: np.datetime64) -> np.datetime64:

@@ -25,17 +25,13 @@ EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Time formats that count from 1970-01-01 00:00 UTC → nanoseconds of each unit."""
 
 _WHOLE = r"^-?[0-9]+$"
-_NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-_BLANKS = r"[ '’\x{a0}\x{202f}]"
-_GROUPS = rf"^[-+]?[0-9]{{1,3}}({_BLANKS}[0-9]{{3}})+([.,][0-9]+)?$"
-_POINT = (
-    r"^[-+]?[0-9]*\.[0-9]*([eE][-+]?[0-9]+)?$|^[-+]?[0-9]{1,3}(,[0-9]{3})+\.[0-9]*$|^[-+]?[0-9]{1,3}(,[0-9]{3}){2,}$"
-)
-_COMMA = (
-    r"^[-+]?[0-9]*,[0-9]*([eE][-+]?[0-9]+)?$|^[-+]?[0-9]{1,3}(\.[0-9]{3})+,[0-9]*$|^[-+]?[0-9]{1,3}(\.[0-9]{3}){2,}$"
-)
-_EITHER = r"^[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
-_THOUSANDS = {".": r"^[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$", ",": r"^[-+]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]*)?$"}
+_BLANKS = r" '’\x{a0}\x{202f}"
+# Numbers by their decimal mark: digits with an exponent, or in groups of three by the other mark or by blanks.
+_GROUPED = rf"[0-9]{{1,3}}(?:[{_BLANKS}][0-9]{{3}})+|[1-9][0-9]{{0,2}}(?:%s[0-9]{{3}})+"
+_NUMBER = {
+    mark: rf"^[-+]?(?:(?:{_GROUPED % other})(?:{own}[0-9]*)?|(?:[0-9]+{own}?[0-9]*|{own}[0-9]+)(?:[eE][-+]?[0-9]+)?)$"
+    for mark, own, other in ((".", r"\.", ","), (",", ",", r"\."))
+}
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
 _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
 _NO_TIME = np.iinfo(np.int64).min  # as NumPy counts NaT
@@ -190,11 +186,11 @@ def _decimal(columns: Sequence[Column], cleaned: Mapping[str, pa.ChunkedArray]) 
     first: dict[str, tuple[Column, int]] = {}  # of the values that say point, comma, or could be read either way
     for column in columns:
         text = cleaned[column.name]
-        either = _matches(text, _EITHER)
+        point, comma = (_matches(text, _NUMBER[mark]) for mark in ".,")
         for what, found in (
-            ("point", _matches(text, _POINT) & ~either),
-            ("comma", _matches(text, _COMMA) & ~either),
-            ("doubtful", either & _matches(text, ",")),
+            ("point", point & ~comma),
+            ("comma", comma & ~point),
+            ("doubtful", point & comma & _matches(text, ",")),
         ):
             if what not in first and found.any():
                 first[what] = column, int(found.argmax())
@@ -214,20 +210,12 @@ def _decimal(columns: Sequence[Column], cleaned: Mapping[str, pa.ChunkedArray]) 
 
 def _parsed(column: Column, text: pa.ChunkedArray, mark: str) -> pa.ChunkedArray:
     """Return text as numbers whose decimal mark is `mark`; the other mark, blanks and apostrophes group thousands."""
-    if _matches(text, _BLANKS).any():
-        grouped = pc.match_substring_regex(text, _GROUPS)
-        text = pc.if_else(grouped, pc.replace_substring_regex(text, _BLANKS, ""), text)
-    other = "," if mark == "." else "."
-    if pc.any(pc.match_substring(text, other)).as_py():
-        grouped = pc.match_substring_regex(text, _THOUSANDS[mark])
-        text = pc.if_else(grouped, pc.replace_substring(text, other, ""), pc.replace_substring(text, other, "?"))
-    if mark == ",":
-        text = pc.replace_substring(text, ",", ".")
-    bad = np.flatnonzero(~_matches(text, _NUMBER, empty=True))
+    bad = np.flatnonzero(~_matches(text, _NUMBER[mark], empty=True))
     if bad.size:
         hint = "an empty cell means: no value" if column.is_text else None
         raise column.wrong_type(bad.tolist(), "finite numbers", hint)
-    return pc.replace_substring_regex(text, r"^\+", "").cast(pa.float64())
+    text = pc.replace_substring_regex(text, rf"^\+|[{_BLANKS}{'.' if mark == ',' else ','}]", "")
+    return pc.replace_substring(text, mark, ".").cast(pa.float64())
 
 
 def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> npt.NDArray[np.bool_]:
@@ -278,7 +266,7 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> I
         known = _epochs(texts, str(time_format), timezone)
     elif time_format is not None or zoned:
         if zoned and timezone is None:
-            raise column.wrong_type([], "times without a time zone", _zone_hint(column.name, None))
+            raise column.wrong_type([], "times without a time zone", _zone_hint(column.name, "UTC"))
         known = _formatted(texts, time_format, timezone, column)
     else:
         _refuse_zone(column, timezone)
@@ -313,7 +301,7 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> In
         )
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     if zone is not None and timezone is None:
-        raise column.wrong_type([], _TIMES, _zone_hint(column.name, zone))
+        raise column.wrong_type([], _TIMES, _zone_hint(column.name, zone if "/" in zone else "UTC"))
     if zone is None:
         _refuse_zone(column, timezone)
     try:
@@ -371,18 +359,11 @@ def _refuse_zone(column: Column, timezone: str | None) -> None:
         )
 
 
-def _zone_hint(name: str, zone: str | None) -> str:
-    """Return the option that reads times with a zone; `zone` is that of a column of times, None that of text."""
-    if zone is None:
-        return (
-            "data.timezone=UTC reads them on that clock, or where they were written down, such as "
-            f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
-            "utc=True).dt.tz_convert('America/New_York').dt.tz_localize(None)"
-        )
-    local = zone if "/" in zone else "UTC"
+def _zone_hint(name: str, zone: str) -> str:
     return (
-        f"data.timezone={local} reads them on that clock; or in pandas: "
-        f"frame[{name!r}] = frame[{name!r}].dt.tz_convert({local!r}).dt.tz_localize(None)"
+        f"data.timezone={zone} reads them on that clock, or where they were written down, such as "
+        f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
+        f"utc=True).dt.tz_convert({zone!r}).dt.tz_localize(None)"
     )
 
 

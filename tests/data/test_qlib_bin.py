@@ -284,7 +284,7 @@ def test_qlib_reads_what_is_written(folder):
     told = json.loads(answer.stdout.splitlines()[-1])
     assert len(told["rows"]) == 6 + 6 + 3
     for code, day, value in told["rows"]:
-        ours = panel.fields["close"][panel.calendar.position(day), panel.instruments.index(code)]
+        ours = panel.fields["close"][panel.calendar.first_at_or_after(day), panel.instruments.index(code)]
         np.testing.assert_array_equal(np.float32(value), ours)
     assert told["days"] == {
         "SH600000": [["2020-01-01", "2020-01-01"], ["2020-01-03", "2020-01-06"]],

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Le, Lt
 
 from harness.data.calendar import Calendar
-from harness.data.dates import ACCEPTED, Extent, configured_date, date_text, period_of
+from harness.data.dates import ACCEPTED, configured_date, date_text, period_of
 from harness.data.membership import covered
 from harness.data.panel import Benchmark, Panel, Truth, last_seen
 from harness.errors import ConfigError
@@ -361,7 +361,7 @@ class SyntheticMarket:
 
     def _calendar(self) -> Calendar:
         start = period_of(configured_date(self.start, "data.start"))
-        if start.extent is Extent.OPEN:
+        if start.extent == "open":
             raise ConfigError("The market begins on a day.", where="data.start", got=self.start, expected=ACCEPTED)
         days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
         if not period_of(days[-1]).is_one_time:
