@@ -5,9 +5,8 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.data.source import existing_file
 from harness.data.table_columns import Column
-from harness.data.text_files import CsvFormat, Dialect, line_of, read_csv, recognise, unreadable
+from harness.data.text_files import CsvFile, CsvFormat, unreadable
 from harness.errors import DataError, closest
 from harness.store.fingerprint import fingerprint_file
 
@@ -91,7 +90,7 @@ def fingerprint_parts(parts: Sequence[TablePart]) -> str:
 def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the names of a file's columns, in order. Raises as `read_columns` does."""
     opened = _open(part.path, csv, wanted)
-    return opened.heads if isinstance(opened, Dialect) else tuple(opened.schema_arrow.names)
+    return opened.heads if isinstance(opened, CsvFile) else tuple(opened.schema_arrow.names)
 
 
 def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) -> dict[str, Column]:
@@ -103,10 +102,10 @@ def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) ->
     """
     wanted = list(dict.fromkeys(columns.values()))
     opened = _open(part.path, csv, wanted)
-    if isinstance(opened, Dialect):
-        at = _positions(columns, opened.heads, part, f", {opened.described}")
-        table = read_csv(part.path, opened, list(at.values())).rename_columns(list(at))
-        spot: Callable[[int], str] = partial(_line, part.path, opened)
+    is_csv = isinstance(opened, CsvFile)
+    if isinstance(opened, CsvFile):
+        spot, at = opened.spot, _positions(columns, opened.heads, part, f", {opened.described}")
+        table = opened.read(at)
     else:
         names, spot = opened.schema_arrow.names, "row {}".format
         at = _positions(columns, names, part, "")
@@ -121,22 +120,18 @@ def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) ->
     read = {}
     for name in wanted:
         if name in at:
-            read[name] = Column(name, table.column(place[name]), part.path, spot, isinstance(opened, Dialect))
+            read[name] = Column(name, table.column(place[name]), part.path, spot, is_csv)
         else:
             value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
             read[name] = Column(name, value, part.path, "row {}".format, is_text=True)
     return read
 
 
-def _line(path: Path, dialect: Dialect, row: int) -> str:
-    return f"line {line_of(path, dialect, row)}"
-
-
-def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> Dialect | pq.ParquetFile:
+def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> CsvFile | pq.ParquetFile:
     """Return what says which columns a file has."""
     suffix, hint = _suffix(path), None
     if suffix in _CSV:
-        return recognise(path, csv, wanted)
+        return CsvFile.recognised(path, csv, wanted)
     if suffix in _PARQUET and path.suffix.lower() not in _COMPRESSED:
         try:
             return pq.ParquetFile(path)

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -108,15 +108,17 @@ class CsvFormat:
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """How one file is written.
+class CsvFile:
+    """One CSV file, and how it is written.
 
     Attributes:
+        path: Where it is.
         delimiter, encoding: As Python's modules name them.
         skipped: Lines before the heads: comments that begin with ``#``, and empty ones.
         heads: The names of the columns, without blanks at their ends.
     """
 
+    path: Path
     delimiter: str
     encoding: str
     skipped: int
@@ -127,86 +129,83 @@ class Dialect:
         """How the columns were told apart, for messages."""
         return f"separated by {_DELIMITERS.get(self.delimiter, repr(self.delimiter))}s"
 
+    @classmethod
+    def recognised(cls, path: Path, given: CsvFormat, wanted: Sequence[str]) -> CsvFile:
+        """Return how a file is written: its delimiter is the one that gives the columns `wanted`, or most of them.
 
-def recognise(path: Path, given: CsvFormat, wanted: Sequence[str]) -> Dialect:
-    """Return how a CSV file is written.
+        Raises:
+            DataError: When the file is empty or not written in its encoding; with the first line that is not.
+        """
+        try:
+            encoding = given.encoding or _marked(_opened(path).read(4))
+            for _ in _decoded(_opened(path), encoding):
+                pass  # the whole file once: a column of codes must not hold half a character
+            with _text(path, encoding) as lines:
+                found = ((at, line) for at, line in enumerate(lines) if line.strip() and not line.startswith("#"))
+                skipped, head = next(found, (0, ""))
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise unreadable(path, error, "a CSV file") from error
+        except ValueError as error:
+            other = "utf-16-le" if str(error) == _ZEROS else "cp1252" if given.encoding is None else "utf-8"
+            raise DataError(
+                "The file is written in another encoding.",
+                where=str(path),
+                got=str(error),
+                expected="UTF-8, UTF-16 with its mark, or what data.csv.encoding says",
+                hint=f"data.csv.encoding={other}, or whichever the program that wrote it uses (cp1252 and latin-1 are "
+                "common in western Europe, gbk in China)",
+            ) from error
+        if not head:
+            what = "The file cannot be read: it has no line of column names."
+            raise DataError(what, where=str(path), expected="a CSV file")
+        tried = _DELIMITERS if given.delimiter is None else [given.delimiter]
+        cells = {delimiter: next(csv.reader([head], delimiter=delimiter), []) for delimiter in tried}
+        heads = {delimiter: tuple(cell.strip() for cell in those) for delimiter, those in cells.items()}
+        best = max(heads, key=lambda delimiter: (len(set(wanted) & set(heads[delimiter])), len(heads[delimiter])))
+        return cls(path, best, encoding, skipped, heads[best])
 
-    The delimiter is the one that gives the columns `wanted`, or most of them.
+    def read(self, columns: Mapping[str, int]) -> pa.Table:
+        """Return some columns of the file (name → position) as text; an empty cell is null.
 
-    Raises:
-        DataError: When the file is empty or not written in its encoding; with the first line that is not.
-    """
-    try:
-        encoding = given.encoding or _marked(_opened(path).read(4))
-        for _ in _decoded(_opened(path), encoding):
-            pass  # the whole file once: a column of codes must not hold half a character
-        with _text(path, encoding) as lines:
-            found = ((at, line) for at, line in enumerate(lines) if line.strip() and not line.startswith("#"))
-            skipped, head = next(found, (0, ""))
-    except (pa.ArrowException, OSError, EOFError) as error:
-        raise unreadable(path, error, "a CSV file") from error
-    except ValueError as error:
-        other = "cp1252" if given.encoding is None else "utf-8"
-        raise DataError(
-            "The file is written in another encoding.",
-            where=str(path),
-            got=str(error),
-            expected="UTF-8, UTF-16 with its mark, or what data.csv.encoding says",
-            hint=f"data.csv.encoding={'utf-16-le' if str(error) == _ZEROS else other}, or whichever the program that "
-            "wrote it uses (cp1252 and latin-1 are common in western Europe, gbk in China)",
-        ) from error
-    if not head:
-        what = "The file cannot be read: it has no line of column names."
-        raise DataError(what, where=str(path), expected="a CSV file")
-    heads: dict[str, tuple[str, ...]] = {}
-    for delimiter in _DELIMITERS if given.delimiter is None else [given.delimiter]:
-        heads[delimiter] = tuple(cell.strip() for cell in next(csv.reader([head], delimiter=delimiter), []))
-    best = max(heads, key=lambda delimiter: (len(set(wanted) & set(heads[delimiter])), len(heads[delimiter])))
-    return Dialect(best, encoding, skipped, heads[best])
+        Raises:
+            DataError: When the lines do not have as many cells as there are heads, a quote is never closed, or the
+                file breaks off.
+        """
+        names = [f"c{at}" for at in range(len(self.heads))]
+        chosen = [names[at] for at in columns.values()]
+        encoding = self.encoding.removesuffix("-sig")  # Arrow skips the mark of UTF-8 itself
+        try:
+            table = pacsv.read_csv(
+                _opened(self.path),
+                pacsv.ReadOptions(column_names=names, skip_rows=self.skipped + 1, encoding=encoding),
+                pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+                pacsv.ConvertOptions(
+                    include_columns=chosen,
+                    column_types=dict.fromkeys(chosen, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+        except (pa.ArrowException, OSError, EOFError) as error:
+            if "Empty CSV file" in str(error):
+                return pa.table({name: pa.array([], pa.string()) for name in columns})
+            raise unreadable(self.path, error, f"lines of {len(names)} cells, {self.described}") from error
+        return table.rename_columns(list(columns))
 
-
-def read_csv(path: Path, dialect: Dialect, columns: Sequence[int]) -> pa.Table:
-    """Return some columns of a file, by position, as text; an empty cell is null.
-
-    Raises:
-        DataError: When the lines do not have as many cells as there are heads, a quote is never closed, or the file
-            breaks off.
-    """
-    names = [f"c{at}" for at in range(len(dialect.heads))]
-    chosen = [names[at] for at in columns]
-    encoding = dialect.encoding.removesuffix("-sig")  # Arrow skips the mark of UTF-8 itself
-    try:
-        return pacsv.read_csv(
-            _opened(path),
-            pacsv.ReadOptions(column_names=names, skip_rows=dialect.skipped + 1, encoding=encoding),
-            pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
-            pacsv.ConvertOptions(
-                include_columns=chosen,
-                column_types=dict.fromkeys(chosen, pa.string()),
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )
-    except (pa.ArrowException, OSError, EOFError) as error:
-        if "Empty CSV file" in str(error):
-            return pa.table({name: pa.array([], pa.string()) for name in chosen})
-        raise unreadable(path, error, f"lines of {len(names)} cells, {dialect.described}") from error
-
-
-def line_of(path: Path, dialect: Dialect, row: int) -> int:
-    """Return the number (from 1) of the line on which a row (from 0) begins; read again, for messages only."""
-    with _text(path, dialect.encoding) as lines:
-        for _ in range(dialect.skipped + 1):
-            next(lines)
-        reader = csv.reader(lines, delimiter=dialect.delimiter)
-        seen, before = -1, 0
-        for cells in reader:
-            seen += bool(cells)
-            if seen == row:
-                return dialect.skipped + 1 + before + 1
-            before = reader.line_num
-    return dialect.skipped + row + 2
+    def spot(self, row: int) -> str:
+        """Return the line (from 1) on which a row (from 0) begins; the file is read again, for messages only."""
+        with _text(self.path, self.encoding) as lines:
+            for _ in range(self.skipped + 1):
+                next(lines)
+            reader = csv.reader(lines, delimiter=self.delimiter)
+            seen, before = -1, 0
+            for cells in reader:
+                seen += bool(cells)
+                if seen == row:
+                    return f"line {self.skipped + before + 2}"
+                before = reader.line_num
+        return f"line {self.skipped + row + 2}"
 
 
 def _marked(content: bytes) -> str:
