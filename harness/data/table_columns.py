@@ -68,8 +68,7 @@ class Column:
     @property
     def holds_text(self) -> bool:
         """Whether its values are text, however it is stored."""
-        is_kind = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
-        return any(test(self.kind) for test in is_kind)
+        return self.kind in (pa.string(), pa.large_string(), pa.string_view())
 
     def distinct(self) -> tuple[list[Any], Integers]:
         """Return the distinct values, those that a category declares too, and (n,) the index of each row's."""
@@ -91,11 +90,7 @@ class Column:
         )
 
     def refuse_empty(self) -> None:
-        """Refuse a column of keys that has empty cells.
-
-        Raises:
-            DataError: With the number of such rows and where the first ones stand.
-        """
+        """Refuse a column of keys that has empty cells."""
         empty = np.flatnonzero(pc.is_null(self.values, nan_is_null=True).to_numpy())
         if empty.size:
             raise DataError(
@@ -138,15 +133,14 @@ def instruments_of(column: Column) -> tuple[Integers, tuple[str, ...], Integers]
 def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArray[np.float32]]:
     """Return each column as float32, NaN where it is empty.
 
-    Text is read where every value is a number: the decimal mark of all columns together is `decimal`, or the one that
-    the numbers leave no doubt about.
+    The decimal mark of all columns together is `decimal`, or the one that the numbers leave no doubt about.
 
     Raises:
         DataError: With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
     """
     texts = [column for column in columns if column.holds_text]
     cleaned = {column.name: _cleaned(column) for column in texts}
-    read = _plain_numbers(cleaned) if decimal in (None, ".") else None
+    read = None if decimal == "," else _plain_numbers(cleaned)
     if read is None:
         mark = decimal or _decimal(texts, cleaned)
         read = {column.name: _parsed(column, cleaned[column.name], mark) for column in texts}
@@ -163,15 +157,13 @@ def _plain_numbers(cleaned: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.Chunk
 
 
 def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.float32]:
-    kind = column.kind
+    kind, values = column.kind, column.values
     if pa.types.is_null(kind):
-        return np.full(len(column.values), np.nan, dtype=np.float32)
-    if read is None:
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
-            raise column.wrong_type([], "numbers")
-        read = column.values.cast(kind) if pa.types.is_dictionary(column.values.type) else column.values
-    values: npt.NDArray[np.float32] = read.cast(pa.float32(), safe=False).to_numpy()
-    return values
+        return np.full(len(values), np.nan, dtype=np.float32)
+    if read is None and not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        raise column.wrong_type([], "numbers")
+    numbers = (values.cast(kind) if read is None else read).cast(pa.float32(), safe=False)
+    return np.asarray(numbers.to_numpy(), dtype=np.float32)
 
 
 def _cleaned(column: Column) -> pa.ChunkedArray:
@@ -224,11 +216,7 @@ def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> npt.ND
 
 
 def check_times(time_format: str | None, timezone: str | None) -> None:
-    """Refuse a time format without a year, and a time zone that does not exist.
-
-    Raises:
-        ConfigError: Names the key.
-    """
+    """Raise a ConfigError for a time format without a year, or a time zone that does not exist."""
     if time_format is not None and time_format not in EPOCHS and not _YEAR.search(time_format):
         raise _no_time_format(time_format, "it names no year")
     try:
@@ -248,8 +236,7 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> I
         timezone: On which clock times with a zone are read; None refuses such times.
 
     Raises:
-        DataError: When a row has no time, or one that cannot be read in one way only; with the first ones and the
-            option to set.
+        DataError: When a row has no time, or one that cannot be read in one way only; with the option to set.
         ConfigError: When a time zone is given for times that have none.
     """
     kind = column.kind

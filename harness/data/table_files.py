@@ -87,30 +87,31 @@ def fingerprint_parts(parts: Sequence[TablePart]) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
-def heads(part: TablePart, csv: CsvFormat, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of a file's columns, in order. Raises as `read_columns` does."""
-    opened = _open(part.path, csv, wanted)
-    return opened.heads if isinstance(opened, CsvFile) else tuple(opened.schema_arrow.names)
-
-
-def read_columns(part: TablePart, columns: Mapping[str, str], csv: CsvFormat) -> dict[str, Column]:
+def read_columns(
+    part: TablePart, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False
+) -> dict[str, Column]:
     """Return column → its values for the `columns` (canonical name → column) of a Parquet or CSV file.
+
+    With `others` all that have a name follow in their order, but for those that hold the index of a frame.
 
     Raises:
         DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice; all are
             named.
     """
+    opened = _open(part.path, csv, list(columns.values()))
+    present = opened.heads if isinstance(opened, CsvFile) else opened.schema_arrow.names
+    if others:
+        rest = [name for name in present if name not in ("", *columns.values()) and not _is_index(name)]
+        columns = {**columns, **{f"column {name}": name for name in rest}}
     wanted = list(dict.fromkeys(columns.values()))
-    opened = _open(part.path, csv, wanted)
     is_csv = isinstance(opened, CsvFile)
     if isinstance(opened, CsvFile):
-        spot, at = opened.spot, _positions(columns, opened.heads, part, f", {opened.described}")
+        spot, at = opened.spot, _positions(columns, present, part, f", {opened.described}")
         table = opened.read(at)
     else:
-        names, spot = opened.schema_arrow.names, "row {}".format
-        at = _positions(columns, names, part, "")
+        spot, at = "row {}".format, _positions(columns, present, part, "")
         try:  # columns are chosen by name: of a name that occurs twice both would come
-            table = opened.read(columns=list(at)) if len(set(names)) == len(names) else opened.read()
+            table = opened.read(columns=list(at)) if len(set(present)) == len(present) else opened.read()
         except (pa.ArrowException, OSError) as error:
             raise unreadable(part.path, error, _KINDS) from error
     if table.num_rows == 0:
@@ -186,7 +187,7 @@ def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool
     if name not in _USUAL:
         return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
     usual = [other for other in present if other.casefold() in _USUAL[name]]
-    unnamed = [other for other in present if name == "time" and (other == "" or is_index(other))]
+    unnamed = [other for other in present if name == "time" and (other == "" or _is_index(other))]
     if usual or unnamed:
         found = (usual or unnamed)[0]
         return f"data.columns.{name}={found}" if found else f"data.columns.{name}='' for the column without a name"
@@ -201,7 +202,7 @@ def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool
     )
 
 
-def is_index(name: str) -> bool:
+def _is_index(name: str) -> bool:
     """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
     return name.startswith(("Unnamed: ", "__index_level_"))
 

@@ -19,7 +19,7 @@ from harness.data.membership import UnknownMembers, mask_of, read_spans
 from harness.data.panel import Benchmark, Floats, Panel
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
-from harness.data.table_files import TablePart, fingerprint_parts, heads, is_index, parts_of, read_columns
+from harness.data.table_files import TablePart, fingerprint_parts, parts_of, read_columns
 from harness.data.text_files import SHOWN, CsvFormat, first_of
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
@@ -305,8 +305,8 @@ class TabularSource:
     def _wide(self, part: TablePart, columns: Mapping[str, str]) -> LongTable:
         """Read a file of a row per time and a column per instrument."""
         time, where = columns["time"], str(part.path)
-        names = [name for name in heads(part, self.csv, [time]) if name not in (time, "") and not is_index(name)]
-        read = read_columns(part, {"time": time, **{f"column {name}": name for name in names}}, self.csv)
+        read = read_columns(part, {"time": time}, self.csv, others=True)
+        names = [name for name in read if name != time]
         times = times_of(read[time], self.time_format, self.timezone)
         if not names:
             what, expected = "The file has no column beside the time.", "a column per instrument"
