@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
+from pandas.api.types import union_categoricals
 
 from harness.data.calendar import Calendar, read_calendar
 from harness.data.dates import time_texts
@@ -23,11 +25,11 @@ from harness.data.table_files import TablePart, fingerprint_parts, parts_of, rea
 from harness.data.text_files import SHOWN, CsvFormat, first_of
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
-from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
 
 Layout = Literal["long", "wide", "per_instrument"]
 Integers = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 _TABLE = (
     "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
 )
@@ -37,50 +39,6 @@ _FILES = {
 }
 _KEYS = ("time", "instrument")
 _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
-
-
-@dataclass(frozen=True, eq=False)
-class LongTable:
-    """Columns of n rows.
-
-    Attributes:
-        times: (n,) int64 nanoseconds since 1970, on the clock of the data.
-        codes: (n,) int64 index into `instruments`.
-        instruments: The codes that occur, sorted.
-        fields: canonical name → (n,) float32, NaN where empty.
-    """
-
-    times: Integers
-    codes: Integers
-    instruments: tuple[str, ...]
-    fields: Mapping[str, Floats]
-
-    def refuse(
-        self, bad: npt.NDArray[np.bool_], fault: str, *, where: str, expected: str, hint: str, spot: str = ""
-    ) -> None:
-        """Refuse the rows after the `bad` ones, (n - 1,); `spot` says how each of the first ones is numbered."""
-        rows = np.flatnonzero(bad) + 1
-        if rows.size:
-            times = time_texts(self.times[rows[:SHOWN]].astype("M8[ns]"), "s")
-            shown = [
-                f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {self.instruments[self.codes[row]]}"
-                for row, time in zip(rows, times, strict=False)
-            ]
-            what, got = f"{rows.size} row(s) {fault}.", first_of(shown)
-            raise DataError(what, where=where, got=got, expected=expected, hint=hint)
-
-    def refuse_disorder(self, ranks: Integers, *, where: str, hint: str) -> None:
-        """Refuse rows that are not sorted by time, then instrument, in the order of the codes or of their `ranks`."""
-        step = np.diff(self.times)
-        orders = [(step < 0) | ((step == 0) & (np.diff(order) < 0)) for order in (self.codes, ranks[self.codes])]
-        backward = orders[0] if orders[1].any() else orders[1]
-        repeated = (step == 0) & (np.diff(self.codes) == 0)
-        expected = "rows sorted by time, then instrument, each key once"
-        for bad, fault in (
-            (backward, "step back: they are not sorted by time, then instrument"),
-            (repeated, "repeat the key of the row before"),
-        ):
-            self.refuse(bad, fault, where=where, expected=expected, hint=hint, spot="row {}: ")
 
 
 @dataclass(frozen=True)
@@ -152,24 +110,25 @@ class TabularSource:
     def _check_columns(self) -> None:
         columns, where = self.columns, "data.columns"
         needed = {"long": (*_KEYS, self.price_field), "wide": ("time",)}.get(self.layout, ("time", self.price_field))
-        for key in needed:
-            if key not in columns:
-                got = f"{', '.join(columns) or 'nothing'}; no `{key}`"
-                what, expected = (
-                    "The column mapping lacks a name.",
-                    "time, instrument, the price field, and any other field",
-                )
-                raise ConfigError(what, where=where, got=got, expected=expected, hint=closest(key, columns))
-        idle = {"long": [], "wide": [name for name in columns if name != "time"]}
-        unread = idle.get(self.layout, [name for name in columns if name == "instrument"])
+        lacking = next((key for key in needed if key not in columns), None)
+        if lacking is not None:
+            raise ConfigError(
+                "The column mapping lacks a name.",
+                where=where,
+                got=f"{', '.join(columns) or 'nothing'}; no `{lacking}`",
+                expected="time, instrument, the price field, and any other field",
+                hint=closest(lacking, columns),
+            )
+        idle = {"long": (), "wide": [name for name in columns if name != "time"]}.get(self.layout, ["instrument"])
+        unread = [name for name in columns if name in idle]
         if unread:
-            is_wide = self.layout == "wide"
+            each = "each other column is an instrument of the price field"
             raise ConfigError(
                 f"In the layout `{self.layout}` no column holds {', '.join(f'`{name}`' for name in unread)}.",
                 where=where,
                 got=", ".join(columns),
-                expected="the time only: each other column is an instrument of the price field"
-                if is_wide
+                expected=f"the time only: {each}"
+                if self.layout == "wide"
                 else "time and fields: each file is an instrument",
                 hint=f"data={self.layout} is a configuration for it; '~data.columns.{unread[0]}' removes a column",
             )
@@ -184,8 +143,7 @@ class TabularSource:
 
     def inputs(self) -> dict[str, str]:
         """Return key → SHA-256 of every file that is named; of several files, of their names and digests."""
-        tables = {key: fingerprint_parts(parts) for key, parts in self._tables().items()}
-        return tables | {key: fingerprint_file(path) for key, path in self._files().items()}
+        return {key: fingerprint_parts(parts) for key, parts in self._files().items()}
 
     def load(self) -> Panel:
         """Return the panel.
@@ -195,10 +153,11 @@ class TabularSource:
                 impossible, members are unknown, or files do not overlap; with the number of offending rows and the
                 first ones.
         """
-        files, tables = self._files(), self._tables()
-        table = self._read(tables["path"], self.columns)
-        times = table.times.astype("M8[ns]")
-        calendar = Calendar(np.unique(times)) if self.calendar is None else read_calendar(files["calendar"])
+        files = self._files()
+        table = self._read(files["path"], self.columns)
+        times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
+        calendar = Calendar(np.unique(times)) if self.calendar is None else read_calendar(files["calendar"][0].path)
+        instruments = tuple(table["instrument"].cat.categories)
         at = calendar.positions_of(times)
         strangers = np.unique(times[at < 0])
         if strangers.size:
@@ -209,73 +168,65 @@ class TabularSource:
                 expected=f"times of the calendar, {calendar.reach}",
                 hint="leave `calendar` out to use the times that occur",
             )
-        fields = {name: np.full((len(calendar), len(table.instruments)), np.nan, np.float32) for name in table.fields}
+        shape = (len(calendar), len(instruments))
+        fields = {name: np.full(shape, np.nan, np.float32) for name in map(str, table) if name not in _KEYS}
         for name, values in fields.items():
-            values[at, table.codes] = table.fields[name]
-        membership = np.ones((len(calendar), len(table.instruments)), dtype=bool)
+            values[at, codes] = table[name]
+        membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
-            spans, unknown = read_spans(files["membership"]), self.unknown_members
-            membership = mask_of(spans, calendar, table.instruments, unknown=unknown, where=self.membership)
-        panel = Panel(
-            calendar=calendar,
-            instruments=table.instruments,
-            fields=fields,
-            membership=membership,
-            benchmark=self._benchmark(tables, calendar),
-            price_field=self.price_field,
-            name=self.name,
-        )
+            spans = read_spans(files["membership"][0].path)
+            membership = mask_of(spans, calendar, instruments, unknown=self.unknown_members, where=self.membership)
+        benchmark = self._benchmark(files["benchmark"], calendar) if self.benchmark is not None else None
+        panel = Panel(calendar, instruments, fields, membership, benchmark, None, self.price_field, self.name)
         return check_panel(panel, where=self.path, any_sign=self.negative_prices)
 
-    def _tables(self) -> dict[str, list[TablePart]]:
-        named = {"path": self.path, "benchmark": self.benchmark}
-        return {
-            key: parts_of(str(Path(self.root) / path), key=f"data.{key}", expected=_TABLE)
-            for key, path in named.items()
-            if path is not None
-        }
+    def _files(self) -> dict[str, list[TablePart]]:
+        """Return the files that each key names."""
+        found: dict[str, list[TablePart]] = {}
+        for key in ("path", "benchmark", "membership", "calendar"):
+            if getattr(self, key) is not None:
+                path, where = str(Path(self.root) / getattr(self, key)), f"data.{key}"
+                if key in _FILES:
+                    file = existing_file(path, key=where, expected=_FILES[key])
+                    found[key] = [TablePart(file, file.name)]
+                else:
+                    found[key] = parts_of(path, key=where, expected=_TABLE)
+        return found
 
-    def _files(self) -> dict[str, Path]:
-        return {
-            key: existing_file(str(Path(self.root) / path), key=f"data.{key}", expected=expected)
-            for key, expected in _FILES.items()
-            if (path := getattr(self, key)) is not None
-        }
-
-    def _benchmark(self, tables: Mapping[str, list[TablePart]], calendar: Calendar) -> Benchmark | None:
-        code = self.benchmark_instrument
-        if code is None:
-            return None
-        needed = (*_KEYS, self.price_field)
-        table = self._read(tables["benchmark"], {key: self.columns[key] for key in needed if key in self.columns})
-        if code not in table.instruments:
+    def _benchmark(self, parts: Sequence[TablePart], calendar: Calendar) -> Benchmark:
+        needed, code = (*_KEYS, self.price_field), str(self.benchmark_instrument)
+        table = self._read(parts, {key: self.columns[key] for key in needed if key in self.columns})
+        own = table[table["instrument"] == code]
+        if own.empty:
+            known = list(table["instrument"].cat.categories)
             raise DataError(
                 "The benchmark file lacks the benchmark.",
                 where="data.benchmark_instrument",
                 got=code,
-                expected=f"one of {', '.join(table.instruments[:8])}",
-                hint=closest(code, table.instruments),
+                expected=f"one of {', '.join(known[:8])}",
+                hint=closest(code, known),
             )
-        at = calendar.positions_of(table.times.astype("M8[ns]"))
-        used = (table.codes == table.instruments.index(code)) & (at >= 0)
+        at = calendar.positions_of(own["time"].to_numpy())
         level = np.full(len(calendar), np.nan, dtype=np.float32)
-        level[at[used]] = table.fields[self.price_field][used]
+        level[at[at >= 0]] = own[self.price_field][at >= 0]
         return Benchmark(name=code, close=level)
 
-    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> LongTable:
-        """Return the rows of all files, sorted by time, then instrument, each key once."""
+    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> pd.DataFrame:
+        """Return the rows of all files, sorted by time, then instrument, each key once.
+
+        The columns are time (``datetime64[ns]``, on the clock of the data), instrument (categories: the codes that
+        occur, sorted) and the fields (float32, NaN where empty).
+        """
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
-        names = sorted({name for table in tables for name in table.instruments})
-        place = {name: at for at, name in enumerate(names)}
-        codes = np.concatenate([np.array([place[n] for n in t.instruments], dtype=np.int64)[t.codes] for t in tables])
-        times = np.concatenate([table.times for table in tables])
-        fields = {name: np.concatenate([table.fields[name] for table in tables]) for name in tables[0].fields}
-        if np.any((np.diff(times) < 0) | ((np.diff(times) == 0) & (np.diff(codes) < 0))):
-            order = np.lexsort((codes, times))
-            times, codes, fields = times[order], codes[order], {name: values[order] for name, values in fields.items()}
-        table = LongTable(times, codes, tuple(names), fields)
-        table.refuse(
-            (np.diff(times) == 0) & (np.diff(codes) == 0),
+        instruments = union_categoricals([table["instrument"] for table in tables], sort_categories=True)
+        rest = [table.drop(columns="instrument") for table in tables]
+        table = pd.concat(rest, ignore_index=True).assign(instrument=instruments)
+        times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
+        if _out_of_order(times, codes).any():
+            table = table.take(np.lexsort((codes, times)))
+        _refuse(
+            table,
+            table.duplicated(list(_KEYS)).to_numpy(),
             "have a time and an instrument that another row has too",
             where=str(Path(os.path.commonpath([part.path for part in parts]))),
             expected="each time and instrument once",
@@ -284,25 +235,31 @@ class TabularSource:
         )
         return table
 
-    def _long(self, part: TablePart, columns: Mapping[str, str]) -> LongTable:
+    def _long(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
         read = read_columns(part, columns, self.csv)
         found = instruments_of(read[columns["instrument"]]) if self.layout == "long" else None
         times = times_of(read[columns["time"]], self.time_format, self.timezone)
         nothing = np.zeros(times.size, dtype=np.int64)
         codes, instruments, ranks = found or (nothing, (part.stem,), nothing)
-        table = LongTable(times, codes, instruments, {})
+        table = _frame(times, codes, instruments, {})
         if found and not self.sort:
             keys, repeated = [columns[key] for key in _KEYS], self._repeated_hour
             hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
             hint = f"{repeated}; {hint}" if repeated else hint
-            table.refuse_disorder(ranks, where=str(part.path), hint=hint)
+            backward, own = _out_of_order(times, codes), _out_of_order(times, ranks[codes])
+            for bad, fault in (
+                (backward if own.any() else own, "step back: they are not sorted by time, then instrument"),
+                (table.duplicated(list(_KEYS)).to_numpy(), "repeat the key of the row before"),
+            ):
+                expected = "rows sorted by time, then instrument, each key once"
+                _refuse(table, bad, fault, where=str(part.path), expected=expected, hint=hint, spot="row {}: ")
         names = [name for name in columns if name not in _KEYS]
         distinct = list(dict.fromkeys(columns[name] for name in names))
         values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
-        return replace(table, fields={name: values[columns[name]] for name in names})
+        return _frame(times, codes, instruments, {name: values[columns[name]] for name in names})
 
-    def _wide(self, part: TablePart, columns: Mapping[str, str]) -> LongTable:
+    def _wide(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and a column per instrument."""
         time, where = columns["time"], str(part.path)
         read = read_columns(part, {"time": time}, self.csv, others=True)
@@ -321,13 +278,11 @@ class TabularSource:
                 hint='in pandas: frame["Close"] keeps one field; frame.stack("Ticker").reset_index() makes a long '
                 "table, for data=tabular",
             )
-        row = Column(
-            "the heads", pa.chunked_array([pa.array(names, pa.string())]), part.path, lambda at: f"column {at + 1}"
-        )
-        codes, instruments, _ = instruments_of(row)
+        heads = pa.chunked_array([pa.array(names, pa.string())])
+        codes, instruments, _ = instruments_of(Column("the heads", heads, part.path, lambda at: f"column {at + 1}"))
         values = np.stack(numbers_of([read[name] for name in names], self.csv.decimal), axis=1)
         fields = {self.price_field: values.reshape(-1)}
-        return LongTable(np.repeat(times, len(names)), np.tile(codes, times.size), instruments, fields)
+        return _frame(np.repeat(times, len(names)), np.tile(codes, times.size), instruments, fields)
 
     @property
     def _repeated_hour(self) -> str | None:
@@ -335,3 +290,31 @@ class TabularSource:
         if self.timezone in (None, "UTC"):
             return None
         return f"when the clocks of {self.timezone} go back an hour repeats: data.timezone=UTC has none that does"
+
+
+def _frame(times: Integers, codes: Integers, names: Sequence[str], fields: Mapping[str, Floats]) -> pd.DataFrame:
+    instruments = pd.Categorical.from_codes(codes, categories=pd.Index(names))
+    return pd.DataFrame({"time": times.astype("M8[ns]"), "instrument": instruments, **fields})
+
+
+def _out_of_order(times: npt.NDArray[Any], codes: npt.NDArray[Any]) -> Bools:
+    """Return (n,) whether a row belongs before the one that stands before it."""
+    step, move = (np.diff(values.view(np.int64), prepend=values[:1].view(np.int64)) for values in (times, codes))
+    backward: Bools = (step < 0) | ((step == 0) & (move < 0))
+    return backward
+
+
+def _refuse(
+    table: pd.DataFrame, bad: Bools, fault: str, *, where: str, expected: str, hint: str, spot: str = ""
+) -> None:
+    """Refuse the `bad` rows; `spot` says how each of the first ones is numbered."""
+    rows = np.flatnonzero(bad)
+    if rows.size:
+        first = table.iloc[rows[:SHOWN]]
+        times = time_texts(first["time"].to_numpy(), "s")
+        shown = [
+            f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {code}"
+            for row, time, code in zip(rows, times, first["instrument"], strict=False)
+        ]
+        what, got = f"{rows.size} row(s) {fault}.", first_of(shown)
+        raise DataError(what, where=where, got=got, expected=expected, hint=hint)
