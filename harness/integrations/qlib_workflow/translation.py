@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +13,40 @@ import yaml  # type: ignore[import-untyped]
 
 from harness.config import compose_config
 from harness.errors import ConfigError, closest
-from harness.integrations.qlib_workflow.workflow import Node, portfolio_of
+from harness.integrations.qlib_workflow.workflow import Node
+
+
+def _same(names: str) -> dict[str, str]:
+    return {name: name for name in names.split()}
+
 
 # qlib's class → our choice, and keyword → key.
 _MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "LinearModel": ("linear", {k: k for k in ("estimator", "alpha", "fit_intercept", "include_valid")}),
+    "LinearModel": ("linear", _same("estimator alpha fit_intercept include_valid")),
     "LGBModel": (
         "lightgbm",
         {
-            **{k: k for k in ("loss", "learning_rate", "num_leaves", "max_depth", "colsample_bytree", "subsample")},
-            **{k: k for k in ("lambda_l1", "lambda_l2", "num_boost_round", "early_stopping_rounds", "seed")},
+            **_same("loss learning_rate num_leaves max_depth colsample_bytree subsample lambda_l1 lambda_l2"),
+            **_same("num_boost_round early_stopping_rounds seed"),
             "num_threads": "threads",
         },
     ),
     "XGBModel": (
         "xgboost",
         {
-            **{
-                k: k for k in ("max_depth", "colsample_bytree", "subsample", "num_boost_round", "early_stopping_rounds")
-            },
-            **{"eta": "learning_rate", "learning_rate": "learning_rate", "nthread": "threads", "seed": "seed"},
+            **_same("max_depth colsample_bytree subsample num_boost_round early_stopping_rounds learning_rate seed"),
+            **{"eta": "learning_rate", "nthread": "threads"},
         },
     ),
     "CatBoostModel": (
         "catboost",
         {
-            **{k: k for k in ("learning_rate", "max_depth", "num_leaves", "grow_policy", "subsample")},
-            **{k: k for k in ("num_boost_round", "early_stopping_rounds", "seed")},
+            **_same("learning_rate max_depth num_leaves grow_policy subsample"),
+            **_same("num_boost_round early_stopping_rounds seed"),
             "thread_count": "threads",
         },
     ),
-    "DNNModelPytorch": ("mlp", {k: k for k in ("loss", "lr", "optimizer", "batch_size", "weight_decay", "seed")}),
+    "DNNModelPytorch": ("mlp", _same("loss lr optimizer batch_size weight_decay seed")),
 }
 _DROPPED: Mapping[str, str] = {
     "eval_metric": "our models stop early on their own loss",
@@ -57,117 +61,36 @@ _DROPPED: Mapping[str, str] = {
     "lr_decay": "our learning rate is constant",
     "lr_decay_steps": "our learning rate is constant",
 }
-_UNLIKE = {"DropnaProcessor": "rows with missing features are learned from here: put Fillna or CSZFillna before"}
 _HAS_EXTRA = ("lightgbm", "xgboost", "catboost")
-_PLAIN = (
+_UNLIKE = {"DropnaProcessor": "rows with missing features are learned from here: put Fillna or CSZFillna before"}
+_PROCESSORS = (
     *("CSRankNorm", "CSZFillna", "ProcessInf", "TanhProcess", "DropnaLabel", "ZScoreNorm", "MinMaxNorm"),
     *("CSZScoreNorm", "Fillna", "RobustZScoreNorm", "DropCol", "FilterCol"),
 )
-_OF_LABELS = ("DropnaLabel",)
-
-
-def model_of(task: Node, notes: list[str]) -> tuple[str, dict[str, Any]]:
-    """Return our choice of model and its keys.
-
-    Raises:
-        ConfigError: When we have no such model.
-    """
-    model = task.child("model")
-    name = model.text("class")
-    if name not in _MODELS or not model.of_qlib():
-        raise ConfigError(
-            "There is no counterpart of this model.",
-            where=model.where("class"),
-            got=name if model.of_qlib() else f"{name} of {model.content['module_path']}",
-            expected=", ".join(_MODELS),
-            hint=closest(name, _MODELS) or "`bench new model NAME` begins one of your own",
-        )
-    choice, keys = _MODELS[name]
-    notes += model.left_over(("class", "module_path", "kwargs"), "no counterpart")
-    settings: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for key, value in model.maybe("kwargs").content.items():
-        _refuse_unlike(model.maybe("kwargs"), key, value)
-        if key == "pt_model_kwargs" and isinstance(value, Mapping) and "layers" in value:
-            settings["hidden_sizes"] = list(value["layers"])
-        elif key in keys:
-            settings[keys[key]] = value
-        elif key in _DROPPED:
-            notes.append(f"{model.path}.kwargs.{key}={value}: {_DROPPED[key]}")
-        elif choice in _HAS_EXTRA:
-            extra[str(key)] = value
-        else:
-            notes.append(f"{model.path}.kwargs.{key}={value}: our {choice} has no such key")
-    return choice, {**settings, **({"extra": extra} if extra else {})}
-
-
-def _refuse_unlike(kwargs: Node, key: object, value: object) -> None:
-    """Refuse a value that no key of ours can hold."""
-    if isinstance(value, list | Mapping) and key != "pt_model_kwargs":
-        raise ConfigError(
-            f"`{key}` has one value here.", where=kwargs.where(str(key)), got=value, expected="a number or a text"
-        )
-    if value == "???":
-        raise ConfigError("A value is missing.", where=kwargs.where(str(key)), got=value, expected="a value")
-
-
-def processor_of(entry: object, place: str, train: list[str], notes: list[str]) -> tuple[str, dict[str, Any]] | None:
-    """Return ``features`` or ``label``, and our processor as configuration; None for one that is only noted.
-
-    Raises:
-        ConfigError: When we have no such processor.
-    """
-    record: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"class": entry}
-    name, given = str(record.get("class", "")).rpartition(".")[2], dict(record.get("kwargs") or {})
-    if name in _UNLIKE:
-        notes.append(f"{place}.class={name}: {_UNLIKE[name]}")
-        return None
-    if name not in _PLAIN:
-        raise ConfigError(
-            "There is no counterpart of this processor.",
-            where=place,
-            got=name,
-            expected=", ".join(_PLAIN),
-            hint=closest(name, _PLAIN),
-        )
-    group = "label" if given.pop("fields_group", "feature") == "label" or name in _OF_LABELS else "features"
-    fitted = [str(given.pop(key)) for key in ("fit_start_time", "fit_end_time") if key in given]
-    if fitted and fitted != train:
-        notes.append(f"{place}: fitted on {' … '.join(fitted)} there, on the first learning period here")
-    translated: dict[str, Any] = {"_target_": f"harness.samples.preprocess.{name}"}
-    if name == "RobustZScoreNorm":
-        translated["clip"] = 3.0 if given.pop("clip_outlier", True) else None
-    if name in ("DropCol", "FilterCol"):
-        translated["names"] = list(given.pop("col_list", ()))
-    for key in ("fill_value", "method"):
-        if key in given:
-            translated[key] = given.pop(key)
-    notes += [f"{place}.kwargs.{key}={value}: no counterpart" for key, value in given.items()]
-    return group, translated
-
-
 _FEATURES = {"Alpha158": "alpha158", "Alpha360": "alpha360"}
-# What qlib's handlers do when the workflow names no processors.
-_USUAL = {
-    "Alpha158": ([], ["DropnaLabel", {"class": "CSZScoreNorm", "kwargs": {"fields_group": "label"}}]),
-    "Alpha360": (
-        ["ProcessInf", "ZScoreNorm", "Fillna"],
-        ["DropnaLabel", {"class": "CSZScoreNorm", "kwargs": {"fields_group": "label"}}],
-    ),
-}
-_SECTIONS = ("qlib_init", "market", "benchmark", "data_handler_config", "port_analysis_config", "task")
+# What qlib's handlers do when the workflow names no processors: before predicting, and before learning.
+_LEARN = ["DropnaLabel", {"class": "CSZScoreNorm", "kwargs": {"fields_group": "label"}}]
+_USUAL = {"Alpha158": ([], _LEARN), "Alpha360": (["ProcessInf", "ZScoreNorm", "Fillna"], _LEARN)}
+_FIT = ("fit_start_time", "fit_end_time")
 _OF_HANDLER = (
-    *("instruments", "start_time", "end_time", "fit_start_time", "fit_end_time", "label", "process_type"),
+    *("instruments", "start_time", "end_time", *_FIT, "label", "process_type"),
     *("infer_processors", "learn_processors"),
 )
-_RECORDS = ("SignalRecord", "SigAnaRecord", "PortAnaRecord")
-_OF_RECORDS = ("model", "dataset", "config", "ana_long_short")
-# What qlib's handlers take when nobody says.
-_MARKET = "csi500"
-# The label of qlib's handlers when the workflow names none.
-_LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
-# As many times per test segment as there can be: one fit.
-_ONE_FIT = 1_000_000
+_MARKET = "csi500"  # what qlib's handlers take when nobody says
+_LABEL = "Ref($close, -2)/Ref($close, -1) - 1"  # of qlib's handlers when the workflow names none
+_ONE_FIT = 1_000_000  # a step as long as the test segment can be
+_OF_STRATEGY = ("topk", "n_drop", "hold_thresh", "risk_degree", "forbid_all_trade_at_limit")
+_OF_EXCHANGE = ("open_cost", "close_cost", "min_cost", "limit_threshold", "deal_price", "trade_unit")
+# qlib.config: what each region's exchange is when the file does not say.
+_REGIONS: Mapping[str, Mapping[str, Any]] = {
+    "cn": {"trade_unit": 100, "limit_threshold": 0.095, "deal_price": "close"},
+    "us": {"trade_unit": 1, "limit_threshold": None, "deal_price": "close"},
+    "tw": {"trade_unit": 1000, "limit_threshold": 0.1, "deal_price": "close"},
+}
+# qlib.backtest: of its Exchange and of `backtest`.
+_COSTS = {"open_cost": 0.0015, "close_cost": 0.0025, "min_cost": 5.0}
+_ACCOUNT = 1e9
+_FIELD = re.compile(r"\$?[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -196,6 +119,15 @@ class Translation:
         return "\n".join([*lines, "defaults:", *defaults, "  - _self_", "", body])
 
 
+def _escaped(node: Any) -> Any:
+    """Return settings in which no text of a foreign file is resolved as a reference."""
+    if isinstance(node, str):
+        return node.replace("${", "\\${")
+    if isinstance(node, Mapping):
+        return {key: _escaped(value) for key, value in node.items()}
+    return [_escaped(value) for value in node] if isinstance(node, list | tuple) else node
+
+
 def translate(
     workflow: Node, *, horizon: int = 20, step: int = 20, as_qlib: bool = False, as_is: bool = False
 ) -> Translation:
@@ -211,29 +143,36 @@ def translate(
     Raises:
         ConfigError: When a section, the model, the handler or a processor has no counterpart.
     """
-    notes: list[str] = []
+    workflow = replace(workflow, notes=[])
     task = workflow.child("task")
     dataset = task.child("dataset").child("kwargs")
     handler, segments = dataset.child("handler"), dataset.child("segments")
     train = segments.dates("train")
-    features = _features(handler)
-    model, model_settings = model_of(task, notes)
-    notes += workflow.left_over(_SECTIONS, "no counterpart")
-    notes += workflow.child("qlib_init").left_over(("provider_uri", "region"), "no counterpart")
-    notes += _of_task(task)
-    label = _label(handler, horizon, as_is, notes)
+    features = handler.class_name()
+    if features not in _FEATURES:
+        hint = closest(features, _FEATURES) or "write its expressions with features=expressions"
+        what = "There is no counterpart of this handler."
+        raise handler.error(what, "class", features, ", ".join(_FEATURES), hint)
+    model, model_settings = _model(task)
+    sections = ("qlib_init", "market", "benchmark", "data_handler_config", "port_analysis_config", "task")
+    workflow.note_others(sections)
+    workflow.child("qlib_init").note_others(("provider_uri", "region"))
+    _note_task(task)
+    label = _label(handler.maybe("kwargs"), horizon, as_is)
     if not as_is:
-        notes.append(f"one fit: here every {step} times, as in qlib's rolling (--as-is keeps it)")
+        workflow.notes.append(f"one fit: here every {step} times, as in qlib's rolling (--as-is keeps it)")
+    windows = {"step": _ONE_FIT if as_is else step, "train": train}
+    windows |= {name: segments.dates(name) for name in ("valid", "test") if name == "test" or name in segments.content}
     settings: dict[str, Any] = {
-        "data": _data(workflow, handler, notes),
+        "data": _data(workflow, handler.maybe("kwargs")),
         "label": label,
-        "windows": _windows(segments, train, _ONE_FIT if as_is else step),
-        "preprocess": _preprocess(handler, train, notes),
+        "windows": windows,
+        "preprocess": _preprocess(handler.maybe("kwargs"), _USUAL[features], train),
         "model": model_settings,
     }
     overrides = {"data": "qlib_bin", "features": _FEATURES[features], "model": model}
-    portfolio = portfolio_of(workflow, notes)
-    notes += _dates(handler, workflow)
+    portfolio = _portfolio(workflow)
+    _note_dates(handler, workflow)
     if portfolio is not None:
         overrides["evaluation"] = "portfolio"
         settings["evaluation"] = {"portfolio": portfolio}
@@ -242,7 +181,7 @@ def translate(
         if model == "linear":
             model_settings.setdefault("include_valid", False)
     kept = {key: value for key, value in settings.items() if value}
-    return Translation(overrides, kept, tuple(notes), workflow.file)
+    return Translation(overrides, kept, tuple(workflow.notes), workflow.file)
 
 
 def check_composes(found: Translation) -> None:
@@ -267,133 +206,193 @@ def check_composes(found: Translation) -> None:
             ) from error
 
 
-def _features(handler: Node) -> str:
-    name = handler.text("class")
-    if name not in _FEATURES or not handler.of_qlib():
-        raise ConfigError(
-            "There is no counterpart of this handler.",
-            where=handler.where("class"),
-            got=name if handler.of_qlib() else f"{name} of {handler.content['module_path']}",
-            expected=", ".join(_FEATURES),
-            hint=closest(name, _FEATURES) or "write its expressions with features=expressions",
-        )
-    return name
+def _model(task: Node) -> tuple[str, dict[str, Any]]:
+    """Return our choice of model and its keys."""
+    model, kwargs = task.child("model"), task.child("model").maybe("kwargs")
+    name = model.class_name()
+    if name not in _MODELS:
+        hint = closest(name, _MODELS) or "`bench new model NAME` begins one of your own"
+        raise model.error("There is no counterpart of this model.", "class", name, ", ".join(_MODELS), hint)
+    choice, keys = _MODELS[name]
+    model.note_others(("class", "module_path", "kwargs"))
+    settings: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in kwargs.content.items():
+        if isinstance(value, list | Mapping) and key != "pt_model_kwargs":
+            raise kwargs.error(f"`{key}` has one value here.", str(key), value, "a number or a text")
+        if value == "???":
+            raise kwargs.error("A value is missing.", str(key), value, "a value")
+        if key == "pt_model_kwargs" and isinstance(value, Mapping) and "layers" in value:
+            settings["hidden_sizes"] = list(value["layers"])
+        elif key in keys:
+            settings[keys[key]] = value
+        elif key not in _DROPPED and choice in _HAS_EXTRA:
+            extra[str(key)] = value
+        else:
+            kwargs.note(str(key), value, _DROPPED.get(key, f"our {choice} has no such key"))
+    return choice, {**settings, **({"extra": extra} if extra else {})}
 
 
-def _data(workflow: Node, handler: Node, notes: list[str]) -> dict[str, Any]:
-    kwargs = handler.maybe("kwargs")
-    found: dict[str, Any] = {"path": _folder(workflow.child("qlib_init"))}
-    market = _market(workflow, kwargs, notes)
-    if market is not None:
-        found["universe"] = market
-    if "benchmark" in workflow.content:
-        found["benchmark"] = workflow.code("benchmark")
-    notes += kwargs.left_over(_OF_HANDLER, "no counterpart")
-    return found
-
-
-def _folder(init: Node) -> str:
-    """Return the data folder; of one folder per frequency the daily one."""
+def _data(workflow: Node, kwargs: Node) -> dict[str, Any]:
+    init = workflow.child("qlib_init")
     folders = init.maybe("provider_uri")
-    if not folders.content:
-        return init.text("provider_uri")
-    if "day" not in folders.content:
-        raise ConfigError(
-            "There is no folder of daily data.",
-            where=init.where("provider_uri"),
-            got=dict(folders.content),
-            expected="a folder, or a mapping with `day`",
-        )
-    return folders.text("day")
-
-
-def _market(workflow: Node, kwargs: Node, notes: list[str]) -> str | None:
-    """Return the name of the universe, which stands in the handler or at the top, alone or with filters."""
+    if folders.content and "day" not in folders.content:
+        expected = "a folder, or a mapping with `day`"
+        raise init.error("There is no folder of daily data.", "provider_uri", dict(folders.content), expected)
+    path = folders.text("day") if folders.content else init.text("provider_uri")
+    # The universe stands in the handler or at the top, alone or with filters.
     named = kwargs.maybe("instruments")
     if named.content:
-        notes += named.left_over(("market",), "no counterpart: the universe is the market alone")
-        return named.code("market")
-    if "instruments" in kwargs.content:
-        return kwargs.code("instruments")
-    return workflow.code("market") or _MARKET
+        named.note_others(("market",), "no counterpart: the universe is the market alone")
+        market = named.code("market")
+    elif "instruments" in kwargs.content:
+        market = kwargs.code("instruments")
+    else:
+        market = workflow.code("market") or _MARKET
+    benchmark = {"benchmark": workflow.code("benchmark")} if "benchmark" in workflow.content else {}
+    kwargs.note_others(_OF_HANDLER)
+    return {"path": path, **({} if market is None else {"universe": market}), **benchmark}
 
 
-def _label(handler: Node, horizon: int, as_is: bool, notes: list[str]) -> dict[str, Any]:
-    kwargs = handler.maybe("kwargs")
+def _label(kwargs: Node, horizon: int, as_is: bool) -> dict[str, Any]:
     own = kwargs.content.get("label", _LABEL)
     if not as_is:
         given = f"{kwargs.path}.label=" if "label" in kwargs.content else "the handler's own label "
-        notes.append(f"{given}{own}: here the return over {horizon} times, as in qlib's rolling (--as-is keeps it)")
+        why = f"here the return over {horizon} times, as in qlib's rolling (--as-is keeps it)"
+        kwargs.notes.append(f"{given}{own}: {why}")
         return {"horizon": horizon}
     while isinstance(own, list) and own and (len(own) == 1 or isinstance(own[0], list)):
         own = own[0]  # [[expressions], [names]]
     if not isinstance(own, str):
-        raise ConfigError("One label is learned here.", where=kwargs.where("label"), got=own, expected="one expression")
+        raise kwargs.error("One label is learned here.", "label", own, "one expression")
     return {"horizon": None, "expression": own}
 
 
-def _dates(handler: Node, workflow: Node) -> list[str]:
-    """Return one note for all dates that no window needs."""
-    kwargs, backtest = handler.maybe("kwargs"), workflow.maybe("port_analysis_config").maybe("backtest")
-    given = [
-        f"{node.path}.{key}={node.content[key]}"
-        for node in (kwargs, backtest)
-        for key in ("start_time", "end_time")
-        if key in node.content
-    ]
-    why = "the whole folder is read, and the portfolio is held over the test segment"
-    return [f"{', '.join(given)}: {why}"] if given else []
-
-
-def _escaped(node: Any) -> Any:
-    """Return settings in which no text of a foreign file is resolved as a reference."""
-    if isinstance(node, str):
-        return node.replace("${", "\\${")
-    if isinstance(node, Mapping):
-        return {key: _escaped(value) for key, value in node.items()}
-    return [_escaped(value) for value in node] if isinstance(node, list | tuple) else node
-
-
-def _of_task(task: Node) -> list[str]:
-    """Return what of the task is not read: another kind of dataset, and options of the records."""
+def _note_task(task: Node) -> None:
+    """Note what of the task is not read: another kind of dataset, and options of the records."""
     dataset = task.child("dataset")
-    notes = task.left_over(("model", "dataset", "record"), "no counterpart")
-    if dataset.content.get("class", "DatasetH") != "DatasetH":
-        notes.append(f"{dataset.path}.class={dataset.content['class']}: rows are single times here, not sequences")
-    notes += dataset.child("kwargs").left_over(("handler", "segments"), "no counterpart")
-    notes += dataset.child("kwargs").child("segments").left_over(("train", "valid", "test"), "no such segment")
+    task.note_others(("model", "dataset", "record"))
+    kind = dataset.content.get("class", "DatasetH")
+    if kind != "DatasetH":
+        dataset.note("class", kind, "rows are single times here, not sequences")
+    dataset.child("kwargs").note_others(("handler", "segments"))
+    dataset.child("kwargs").child("segments").note_others(("train", "valid", "test"), "no such segment")
     records = task.content.get("record") or ()
     for at, record in enumerate([records] if isinstance(records, Mapping) else records):
-        node = Node(
-            record if isinstance(record, Mapping) else {"class": record}, f"task.record[{at}]", task.file, task.marks
-        )
-        if node.content.get("class") not in _RECORDS:
-            notes.append(f"{node.path}.class={node.content.get('class')}: one snapshot records every run")
-        notes += node.maybe("kwargs").left_over(_OF_RECORDS, "see evaluation.signal")
-    return notes
+        content = record if isinstance(record, Mapping) else {"class": record}
+        node = replace(task, content=content, path=f"task.record[{at}]")
+        if content.get("class") not in ("SignalRecord", "SigAnaRecord", "PortAnaRecord"):
+            node.note("class", content.get("class"), "one snapshot records every run")
+        node.maybe("kwargs").note_others(("model", "dataset", "config", "ana_long_short"), "see evaluation.signal")
 
 
-def _windows(segments: Node, train: list[str], step: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"step": step, "train": train}
-    if "valid" in segments.content:
-        found["valid"] = segments.dates("valid")
-    return {**found, "test": segments.dates("test")}
+def _note_dates(handler: Node, workflow: Node) -> None:
+    """Note all dates that no window needs, together."""
+    nodes = (handler.maybe("kwargs"), workflow.maybe("port_analysis_config").maybe("backtest"))
+    keys = ((node, key) for node in nodes for key in ("start_time", "end_time") if key in node.content)
+    given = ", ".join(f"{node.place(key)}={node.content[key]}" for node, key in keys)
+    if given:
+        why = "the whole folder is read, and the portfolio is held over the test segment"
+        workflow.notes.append(f"{given}: {why}")
 
 
-def _preprocess(handler: Node, train: list[str], notes: list[str]) -> dict[str, Any]:
-    kwargs = handler.maybe("kwargs")
-    usual = _USUAL[handler.text("class")]
+def _preprocess(kwargs: Node, usual: tuple[list[Any], list[Any]], train: list[str]) -> dict[str, Any]:
     found: dict[str, list[Any]] = {"features": [], "label": []}
     for name, standard in zip(("infer_processors", "learn_processors"), usual, strict=True):
         for at, entry in enumerate(kwargs.content.get(name, standard) or ()):
-            place = kwargs.where(f"{name}[{at}]")
-            translated = processor_of(entry, place, train, notes)
+            translated = _processor(kwargs, f"{name}[{at}]", entry, train)
             # The same processor before learning and before predicting is one here.
             if translated is not None and translated[1] not in found[translated[0]]:
                 found[translated[0]].append(translated[1])
-    fitted = [str(kwargs.content[key]) for key in ("fit_start_time", "fit_end_time") if key in kwargs.content]
-    if fitted and fitted != train:
-        notes.append(f"{kwargs.path}: fitted on {' … '.join(fitted)} there, on the first learning period here")
+    _note_fit(kwargs, kwargs.path, dict(kwargs.content), train)
     if kwargs.content.get("process_type", "append") != "append":
-        notes.append(f"{kwargs.path}.process_type={kwargs.content['process_type']}: one chain serves both here")
+        kwargs.note("process_type", kwargs.content["process_type"], "one chain serves both here")
     return {"_target_": "harness.preprocess.Pipeline", **found, "refit": "once"}
+
+
+def _processor(kwargs: Node, key: str, entry: object, train: list[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return ``features`` or ``label``, and our processor as configuration; None for one that is only noted."""
+    record: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"class": entry}
+    name, given = str(record.get("class", "")).rpartition(".")[2], dict(record.get("kwargs") or {})
+    if name in _UNLIKE:
+        kwargs.note(f"{key}.class", name, _UNLIKE[name])
+        return None
+    if name not in _PROCESSORS:
+        what, hint = "There is no counterpart of this processor.", closest(name, _PROCESSORS)
+        raise kwargs.error(what, key, name, ", ".join(_PROCESSORS), hint)
+    group = "label" if given.pop("fields_group", "feature") == "label" or name == "DropnaLabel" else "features"
+    _note_fit(kwargs, kwargs.place(key), given, train)
+    translated: dict[str, Any] = {"_target_": f"harness.samples.preprocess.{name}"}
+    if name == "RobustZScoreNorm":
+        translated["clip"] = 3.0 if given.pop("clip_outlier", True) else None
+    if name in ("DropCol", "FilterCol"):
+        translated["names"] = list(given.pop("col_list", ()))
+    translated |= {option: given.pop(option) for option in ("fill_value", "method") if option in given}
+    for option, value in given.items():
+        kwargs.note(f"{key}.kwargs.{option}", value, "no counterpart")
+    return group, translated
+
+
+def _note_fit(kwargs: Node, place: str, given: dict[str, Any], train: list[str]) -> None:
+    """Take the fitting dates out of what is given, and note them when they are not those of train."""
+    fitted = [str(given.pop(key)) for key in _FIT if key in given]
+    if fitted and fitted != train:
+        kwargs.notes.append(f"{place}: fitted on {' … '.join(fitted)} there, on the first learning period here")
+
+
+def _portfolio(workflow: Node) -> dict[str, Any] | None:
+    """Return the keys of ``evaluation.portfolio``; None where the workflow has none, or another strategy."""
+    analysis = workflow.maybe("port_analysis_config")
+    if not analysis.content:
+        return None
+    strategy, backtest = analysis.child("strategy"), analysis.maybe("backtest")
+    analysis.note_others(("strategy", "backtest"))
+    given = strategy.maybe("kwargs")
+    given.note_others((*_OF_STRATEGY, "signal", "model", "dataset"))
+    backtest.note_others(("start_time", "end_time", "account", "benchmark", "exchange_kwargs", *_OF_EXCHANGE))
+    if backtest.content.get("benchmark", workflow.content.get("benchmark")) != workflow.content.get("benchmark"):
+        backtest.note("benchmark", backtest.code("benchmark"), "data.benchmark is the workflow's own")
+    name = strategy.class_name()
+    if name != "TopkDropoutStrategy":
+        strategy.note("class", name, "ours is qlib's TopkDropoutStrategy")
+        return None
+    account = backtest.content.get("account", _ACCOUNT)
+    if isinstance(account, bool) or not isinstance(account, int | float):
+        raise backtest.error("The account is money.", "account", account, "a number")
+    found = {key: given.content[key] for key in _OF_STRATEGY if key in given.content}
+    return {**found, "account": float(account), **_exchange(workflow.child("qlib_init"), backtest)}
+
+
+def _exchange(init: Node, backtest: Node) -> dict[str, Any]:
+    """Return the rules and costs of the exchange, from either place where versions of qlib have them."""
+    name = str(init.content.get("region") or "cn").lower()
+    if name not in _REGIONS:
+        hint = closest(name, _REGIONS) or "write trade_unit, limit_threshold and deal_price into exchange_kwargs"
+        raise init.error("Unknown region.", "region", name, ", ".join(_REGIONS), hint)
+    region, inner = _REGIONS[name], backtest.maybe("exchange_kwargs")
+    inner.note_others(_OF_EXCHANGE)
+    found: dict[str, Any] = {**_COSTS, **region}
+    for key in _OF_EXCHANGE:
+        places = [node for node in (inner, backtest) if key in node.content]
+        if len(places) == 2 and inner.content[key] != backtest.content[key]:
+            what = f"`{key}` stands in two places with two values."
+            got = f"{backtest.content[key]} and, in exchange_kwargs, {inner.content[key]}"
+            raise backtest.error(what, key, got, "one of them")
+        for node in places[:1]:
+            found[key] = _exchange_value(node, key)
+    # As qlib does: null is the region's.
+    return {**found, **{k: region[k] for k in ("limit_threshold", "deal_price") if found[k] is None}}
+
+
+def _exchange_value(node: Node, key: str) -> Any:
+    value = node.content[key]
+    if key != "deal_price":
+        if isinstance(value, list | Mapping):
+            raise node.error(f"`{key}` is one number here.", key, value, "a number, or null")
+        return value
+    prices = set(value) if isinstance(value, list) else {value}
+    one = next(iter(prices)) if len(prices) == 1 else None
+    if value is not None and (not isinstance(one, str) or not _FIELD.fullmatch(one)):
+        what = "Orders are filled at one field of the data here."
+        raise node.error(what, key, value, "one field for purchases and sales, such as close, open or vwap")
+    return None if one is None else one.removeprefix("$")

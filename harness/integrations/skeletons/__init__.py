@@ -1,5 +1,91 @@
-"""Working beginnings of a model, an adaptation, a source or a metric of one's own, with their tests."""
+"""Working models, adaptations, sources and metrics to begin with: a Python file, the YAML that names it, and a test."""
 
-from harness.integrations.skeletons.writing import KINDS, Skeleton, write_skeleton
+from __future__ import annotations
 
-__all__ = ["KINDS", "Skeleton", "write_skeleton"]
+import importlib.util
+import keyword
+import shlex
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.store.files import write_atomically
+
+KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric": "evaluation"}
+_FOLDER = "my_conf"
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What was written.
+
+    Attributes:
+        source, test: The Python files.
+        configurations: The YAML files, the one that names the class first.
+        command: Runs it.
+    """
+
+    source: Path
+    test: Path
+    configurations: tuple[Path, ...]
+    command: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.source, *self.configurations, self.test)
+
+
+def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
+    """Write a skeleton into a folder.
+
+    Args:
+        kind: One of `KINDS`.
+        name: Name of the module, and of the choice in its configuration group.
+        folder: Where; made when it is not there.
+
+    Raises:
+        ConfigError: When the name is no module name, hides another module, or a file is there already.
+    """
+    _check(name, folder)
+    source, test = folder / f"{name}.py", folder / f"test_{name}.py"
+    configurations = {folder / _FOLDER / KINDS[kind] / f"{name}.yaml": f"{kind}.yaml"}
+    if kind == "data":
+        configurations[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
+    wanted = {source: f"{kind}.py.txt", **configurations, test: f"test_{kind}.py.txt"}
+    there = next((target for target in wanted if target.exists()), None)
+    if there is not None:
+        raise ConfigError(
+            "The file is there already, and stays as it is.",
+            where=str(there),
+            expected="a name that is not taken",
+            hint="choose another NAME or another --folder",
+        )
+    title = "".join(part.capitalize() for part in name.split("_"))
+    for target, template in wanted.items():
+        text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
+        write_atomically(target, text.replace("@name@", name).replace("@Class@", title).encode())
+    choices = [f"{KINDS[kind]}={name}"]
+    if kind == "data":
+        choices += [f"data.path={folder.as_posix()}/closes.csv", f"features={name}", "windows.step=40"]
+    command = shlex.join(["bench", "run", "--config-dir", (folder / _FOLDER).as_posix(), *choices])
+    return Skeleton(source, test, tuple(configurations), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}")
+
+
+def _check(name: str, folder: Path) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or not name.isascii():
+        raise ConfigError(
+            "This cannot be the name of a module.",
+            where="NAME",
+            got=name,
+            expected="small letters, digits and _, beginning with a letter, such as my_model",
+        )
+    found = importlib.util.find_spec(name)
+    if found is not None and (found.origin is None or Path(found.origin).parent != folder.resolve()):
+        raise ConfigError(
+            "A module of this name exists, and one of the two would hide the other.",
+            where="NAME",
+            got=f"{name}, which is {found.origin or 'a folder'}",
+            expected="a name of your own, such as my_model",
+        )

@@ -1,6 +1,6 @@
 """Where finished runs are also sent: nowhere, or to MLflow. It reads what runs leave and changes no number."""
 
-from harness.integrations.tracking.record import all_folders, read_tracked
-from harness.integrations.tracking.sink import Mlflow, NoTracking, Sent, default_uri
+from harness.integrations.tracking.record import all_folders
+from harness.integrations.tracking.sink import Mlflow
 
-__all__ = ["Mlflow", "NoTracking", "Sent", "all_folders", "default_uri", "read_tracked"]
+__all__ = ["Mlflow", "all_folders"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
+import json
 import logging
 import os
 import warnings
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
@@ -26,26 +26,26 @@ from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
 from harness.integrations.tracking.record import (
+    LONGEST_NAME,
+    MARKER,
     SNAPSHOT_TAG,
     SWEEP_TAG,
-    Mark,
     Record,
-    Tracked,
-    mark,
-    marks_of,
     read_tracked,
     shortened,
 )
+from harness.store.artifacts import canonical_json
+from harness.store.files import write_atomically
 from harness.store.locks import only_maker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Item = TypeVar("Item")
 # What a server takes in one request.
 _METRICS, _PARAMS = 1000, 100
 _LOGGERS = ("mlflow", "alembic")
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
 @dataclass(eq=False)
@@ -56,14 +56,15 @@ class Server:
         uri, experiment: The server and MLflow's experiment on it.
         timeout: Seconds per request.
         files: The folder of the runs; a database keeps its files there.
-        is_down: Set by the caller when it did not answer, so that it is not asked again.
+        sent, present: Runs that were sent now; that were there already.
     """
 
     uri: str
     experiment: str
     timeout: int
     files: Path
-    is_down: bool = field(default=False, init=False)
+    sent: int = field(default=0, init=False)
+    present: int = field(default=0, init=False)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -75,9 +76,9 @@ class Server:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         }
-        added = [name for name in wanted if name not in os.environ]
+        added = {name: value for name, value in wanted.items() if name not in os.environ}
         levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-        os.environ.update({name: wanted[name] for name in added})
+        os.environ.update(added)
         try:
             with warnings.catch_warnings():
                 # Of MLflow's dependencies, about MLflow.
@@ -94,43 +95,36 @@ class Server:
             for name in added:
                 os.environ.pop(name, None)
 
-    def find(self, record: Record, sweep: str = "") -> str | None:
-        """Return the finished run of this result, known by its mark or found on the server by its tags."""
-        wanted = self._mark(record, sweep, "")
-        for known in marks_of(record.folder):
-            if known.is_for(wanted):
-                return known.run_id
-        found = self._on_server(record, sweep)
-        if found is None or found.info.status != "FINISHED":
-            return None
-        mark(record.folder, self._mark(record, sweep, found.info.run_id))
-        return str(found.info.run_id)
-
-    def send(self, record: Record, *, sweep: str = "", parent: str | None = None) -> None:
-        """Make a run and mark its folder."""
-        with self.opened(record, sweep=sweep, parent=parent):
-            pass
-
-    @contextmanager
-    def opened(self, record: Record, *, sweep: str = "", parent: str | None = None) -> Iterator[str]:
-        """Fill a run, let the block add to it, finish it, and mark its folder.
+    def send(self, record: Record, sweep: str = "", parent: str | None = None) -> None:
+        """Send a run, or a sweep and then its cells, unless it is there: where a parent is finished, all children are.
 
         A run that an earlier attempt left unfinished is taken up: the same values at the same times change nothing.
         One that is left unfinished now does not stand there as if it were still running.
         """
-        run = self._on_server(record, sweep) or self._create(record, sweep, parent)
+        place = {"uri": redacted(self.uri), "experiment": self.experiment, "digest": record.digest, "sweep": sweep}
+        if any(place.items() <= known.items() for known in _marks(record.folder)):
+            self.present += 1 + len(record.cells)
+            return
+        found = self._find(record, sweep)
+        if found is not None and found.info.status == "FINISHED":
+            _mark(record.folder, place, found.info.run_id)
+            self.present += 1 + len(record.cells)
+            return
+        run = found or self._create(record, sweep, parent)
         run_id = run.info.run_id
         try:
             if run.info.status != "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
             self._fill(run_id, record)
-            yield run_id
+            for cell in record.cells:
+                self.send(cell, record.digest, run_id)
         except BaseException as error:
             with contextlib.suppress(*unreachable()):
                 self._client.set_terminated(run_id, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         self._client.set_terminated(run_id, status="FINISHED", end_time=record.ended)
-        mark(record.folder, self._mark(record, sweep, run_id))
+        _mark(record.folder, place, run_id)
+        self.sent += 1
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -148,7 +142,7 @@ class Server:
         location = None if is_server else (self.files / "mlflow-artifacts").as_uri()
         return str(self._client.create_experiment(self.experiment, artifact_location=location))
 
-    def _on_server(self, record: Record, sweep: str) -> Run | None:
+    def _find(self, record: Record, sweep: str) -> Run | None:
         tags = f"tags.`{SNAPSHOT_TAG}` = '{record.digest}' and tags.`{SWEEP_TAG}` = '{sweep or '-'}'"
         found = self._client.search_runs([self._experiment_id], tags, max_results=100)
         return next((run for run in found if run.info.status == "FINISHED"), found[0] if found else None)
@@ -157,25 +151,37 @@ class Server:
         tags = {**record.tags, SNAPSHOT_TAG: record.digest, SWEEP_TAG: sweep or "-"}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
-        began = record.ended - round(record.seconds * 1000)
-        return self._client.create_run(
-            self._experiment_id, start_time=began, tags=tags, run_name=shortened(record.name, 250)
-        )
+        began, name = record.ended - round(record.seconds * 1000), shortened(record.name, LONGEST_NAME)
+        return self._client.create_run(self._experiment_id, start_time=began, tags=tags, run_name=name)
 
     def _fill(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
 
-        points = [Metric(point.name, point.value, record.ended, point.step) for point in record.points]
-        for some in _batches(points, _METRICS):
-            self._client.log_batch(run_id, metrics=some)
-        for chunk in _batches([Param(name, value) for name, value in record.params.items()], _PARAMS):
-            self._client.log_batch(run_id, params=chunk)
+        metrics = [Metric(name, value, record.ended, step) for name, value, step in record.points]
+        for at in range(0, len(metrics), _METRICS):
+            self._client.log_batch(run_id, metrics=metrics[at : at + _METRICS])
+        params = [Param(name, value) for name, value in record.params.items()]
+        for at in range(0, len(params), _PARAMS):
+            self._client.log_batch(run_id, params=params[at : at + _PARAMS])
         for inner in record.files():
             where = None if inner.parent == Path() else inner.parent.as_posix()
             self._client.log_artifact(run_id, str(record.folder / inner), where)
 
-    def _mark(self, record: Record, sweep: str, run_id: str) -> Mark:
-        return Mark(redacted(self.uri), self.experiment, record.digest, sweep, run_id)
+
+def _marks(folder: Path) -> list[dict[str, str]]:
+    """Read where a result went; a marker that is missing or damaged says nothing, and the server is asked instead."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sent"]
+        return [{str(k): str(v) for k, v in entry.items()} for entry in found]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _mark(folder: Path, place: dict[str, str], run_id: object) -> None:
+    """Note where a result went, atomically, instead of an older note for the same place."""
+    kept = [known for known in _marks(folder) if not place.items() <= known.items()]
+    content = canonical_json({"sent": [*kept, {**place, "run_id": str(run_id)}]}, indent=1)
+    write_atomically(folder / MARKER, content.encode())
 
 
 def unreachable() -> tuple[type[Exception], ...]:
@@ -186,37 +192,25 @@ def unreachable() -> tuple[type[Exception], ...]:
     import sqlalchemy.exc
 
     return (
-        mlflow.exceptions.MlflowException,
-        requests.RequestException,
-        sqlalchemy.exc.SQLAlchemyError,
-        alembic.util.exc.CommandError,
-        OSError,
-        # Of an answer that is not MLflow's, and of text that cannot be sent.
-        ValueError,
+        *(mlflow.exceptions.MlflowException, requests.RequestException),
+        *(sqlalchemy.exc.SQLAlchemyError, alembic.util.exc.CommandError),
+        # The last of an answer that is not MLflow's, and of text that cannot be sent.
+        *(OSError, ValueError),
     )
-
-
-def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch
-
-
-_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
 @dataclass
 class Sent:
-    """What came of it, in runs of MLflow's.
+    """What came of it.
 
     Attributes:
-        sent, present: Sent now; there already.
+        sent, present: Runs of MLflow's that were sent now; that were there already.
         missed: Folder → why it could not be sent.
     """
 
-    sent: int = 0
-    present: int = 0
-    missed: dict[Path, str] = field(default_factory=dict)
+    sent: int
+    present: int
+    missed: dict[Path, str]
 
 
 @dataclass(frozen=True)
@@ -253,12 +247,8 @@ class Mlflow:
         if self.uri is not None:
             _check_uri(self.uri)
         if not self.experiment.strip():
-            raise ConfigError(
-                "An experiment needs a name.",
-                where="experiment",
-                got=repr(self.experiment),
-                expected="such as driftbench",
-            )
+            what, got = "An experiment needs a name.", repr(self.experiment)
+            raise ConfigError(what, where="experiment", got=got, expected="such as driftbench")
 
     def check(self) -> None:
         """Refuse to begin work whose tracking cannot be loaded.
@@ -277,8 +267,7 @@ class Mlflow:
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""
-        done = self.push(folders, runs, observer)
-        for folder, reason in done.missed.items():
+        for folder, reason in self.push(folders, runs, observer).missed.items():
             uri = "" if self.uri is None else f" --uri {redacted(self.uri)}"
             name = "" if self.experiment == Mlflow.experiment else f" --experiment '{self.experiment}'"
             observer.notice(
@@ -291,61 +280,28 @@ class Mlflow:
         Args:
             folders: Of runs and sweeps.
             runs: Where the default database and, for any database, the files go.
-            observer: Told about progress.
+            observer: Where progress goes.
         """
-        done = Sent()
-        server = Server(self.uri or default_uri(runs), self.experiment, self.timeout, runs.resolve())
+        uri = self.uri or f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"
+        server, missed = Server(uri, self.experiment, self.timeout, runs.resolve()), dict[Path, str]()
         observer.start("tracking", len(folders))
         with server.quiet():
             for at, folder in enumerate(folders):
-                reason = self._send_one(server, folder, done)
-                observer.advance("tracking")
-                if reason is not None:
-                    done.missed[folder] = reason
-                if reason is not None and server.is_down:
-                    done.missed |= dict.fromkeys(folders[at + 1 :], reason)
+                try:
+                    record = read_tracked(folder)
+                    with only_maker(folder / ".tracking.lock"):
+                        server.send(record)
+                except HarnessError as error:
+                    missed[folder] = str(error)
+                except unreachable() as error:  # then it is not asked again
+                    lines = str(error).strip().splitlines() or [""]
+                    reason = redacted(f"{uri}: {type(error).__name__}: {lines[0]}")[:400]
+                    missed |= dict.fromkeys(folders[at:], reason)
                     break
-        observer.finish("tracking", f"{done.sent} sent, {done.present} there already")
-        return done
-
-    def _send_one(self, server: Server, folder: Path, done: Sent) -> str | None:
-        try:
-            tracked = read_tracked(folder)
-            with only_maker(folder / ".tracking.lock"):
-                _send(server, tracked, done)
-        except HarnessError as error:
-            return str(error)
-        except unreachable() as error:
-            server.is_down = True
-            lines = str(error).strip().splitlines() or [""]
-            return redacted(f"{server.uri}: {type(error).__name__}: {lines[0]}")[:400]
-        return None
-
-
-def default_uri(runs: Path) -> str:
-    """Return the database that stands beside the runs."""
-    return f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"
-
-
-def _send(server: Server, tracked: Tracked, done: Sent) -> None:
-    """Send a run, or a sweep's children and then the sweep: where the parent is finished, all its children are."""
-    record = tracked.record
-    if not tracked.cells and record.tags["driftbench.kind"] == "run":
-        found = server.find(record)
-        if found is None:
-            server.send(record)
-        done.sent, done.present = done.sent + (found is None), done.present + (found is not None)
-        return
-    if server.find(record) is not None:
-        done.present += tracked.count
-        return
-    with server.opened(record) as parent:
-        for cell in tracked.cells:
-            found = server.find(cell, sweep=record.digest)
-            if found is None:
-                server.send(cell, sweep=record.digest, parent=parent)
-            done.sent, done.present = done.sent + (found is None), done.present + (found is not None)
-    done.sent += 1
+                finally:
+                    observer.advance("tracking")
+        observer.finish("tracking", f"{server.sent} sent, {server.present} there already")
+        return Sent(server.sent, server.present, missed)
 
 
 def _check_uri(uri: str) -> None:
