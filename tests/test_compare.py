@@ -34,16 +34,21 @@ from harness.report.check_output import metric_rows, summary, to_json, to_junit_
 from harness.snapshots.comparison import (
     compare,
     differences,
-    failed,
     metric_leaves,
-    orphaned,
-    skipped,
-    without_baseline,
 )
 from harness.snapshots.data_difference import explain_data_difference
 from harness.snapshots.learning import learn
 from harness.snapshots.snapshot import Snapshot
-from harness.snapshots.verdicts import Basis, CaseVerdict, Direction, ExitCode, MetricVerdict, Verdict, worst_exit_code
+from harness.snapshots.verdicts import (
+    Basis,
+    CaseVerdict,
+    Direction,
+    ExitCode,
+    MetricVerdict,
+    Problem,
+    Verdict,
+    worst_exit_code,
+)
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "regression"
 DIRECTIONS: Mapping[str, Direction] = directions_of()
@@ -349,20 +354,20 @@ class TestTolerances:
         ("node", "message"),
         [
             ([], "mapping"),
-            ({"default": "exact", "metrics": []}, "mapping"),
-            ({"metrics": {}}, "lack a default"),
+            ({"default": "exact", "metrics": []}, "mapping of name"),
+            ({"metrics": {}}, "lacks `default`"),
             ({"default": "exact", "metric": {}}, "did you mean `metrics`"),
             ({"default": "exakt"}, "not a tolerance"),
             ({"default": {"absolut": 1}}, "not a tolerance"),
-            ({"default": {"absolute": 1, "relative": 1}}, "not a tolerance"),
-            ({"default": {"learned": 1}}, "not a tolerance"),
-            ({"default": {"absolute": -1}}, "Impossible"),
-            ({"default": {"absolute": float("nan")}}, "Impossible"),
-            ({"default": {"absolute": float("inf")}}, "Impossible"),
-            ({"default": {"absolute": True}}, "Impossible"),
-            ({"default": {"absolute": "0.1"}}, "Impossible"),
-            ({"default": {"relative": 1.5}}, "Impossible"),
-            ({"default": "exact", "significance": 2}, "Impossible"),
+            ({"default": {"absolute": 1, "relative": 1}}, "no configuration key `relative`"),
+            ({"default": {"learned": 1}}, "lacks `factor`"),
+            ({"default": {"absolute": -1}}, "out of range"),
+            ({"default": {"absolute": float("nan")}}, "out of range"),
+            ({"default": {"absolute": float("inf")}}, "out of range"),
+            ({"default": {"absolute": True}}, "wrong kind"),
+            ({"default": {"absolute": "much"}}, "wrong kind"),
+            ({"default": {"relative": 1.5}}, "out of range"),
+            ({"default": "exact", "significance": 2}, "out of range"),
             ({"default": "exact", "metrics": {"IC": None}}, "not a tolerance"),
         ],
     )
@@ -466,7 +471,7 @@ class TestSeveralCases:
     def test_the_worst_exit_code_counts(self) -> None:
         fine, worse = check(BASELINE), check(changed("overall.IC", -1.0))
         other = check(replace(BASELINE, identity={}))
-        mistake = failed("smoke", "x", "there is no such model")
+        mistake = CaseVerdict.without("smoke", "x", Problem.FAILED, "there is no such model")
         assert worst_exit_code([]) is ExitCode.FINE
         assert worst_exit_code([fine]) is ExitCode.FINE
         assert worst_exit_code([fine, worse]) is ExitCode.REGRESSION
@@ -474,19 +479,20 @@ class TestSeveralCases:
         assert worst_exit_code([mistake, other, fine]) is ExitCode.NOT_COMPARABLE
 
     def test_a_missing_or_an_orphaned_baseline_fails(self) -> None:
-        for verdict, said in ((without_baseline(BASELINE), "bless"), (orphaned("smoke", "gone"), "delete")):
+        for problem, said in ((Problem.NO_BASELINE, "bless"), (Problem.ORPHANED, "delete")):
+            verdict = CaseVerdict.without("smoke", "linear", problem)
             assert verdict.exit_code is ExitCode.REGRESSION
             assert said in summary(verdict)
 
 
 VERDICTS = [
-    skipped("other", "panel", "it needs prices, which is not there"),
+    CaseVerdict.without("other", "panel", Problem.SKIPPED, "it needs prices, which is not there"),
     check(BASELINE),
     check(changed("overall.IC", -1.0)),
     check(changed("per_window.1.MSE", None)),
     check(replace(BASELINE, identity={"seed": [1, "<&>\x00"]})),
-    without_baseline(replace(BASELINE, case="n")),
-    failed("other", 'x "quoted"', "bad \x1b[31m & <worse>"),
+    CaseVerdict.without(BASELINE.suite, "n", Problem.NO_BASELINE),
+    CaseVerdict.without("other", 'x "quoted"', Problem.FAILED, "bad \x1b[31m & <worse>"),
 ]
 
 

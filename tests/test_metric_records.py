@@ -24,8 +24,8 @@ from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
 from harness.run.sweep import CellResult, Outcome, plan_sweep
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.comparison import without_baseline
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import CaseVerdict, Problem
 
 VALUES = {
     name: (-1) ** at * (0.01234567 + at / 9)
@@ -56,7 +56,7 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
     board = leaderboard([CellResult(plan_sweep([])[0], Outcome.DONE, result)])
     cell = FinishedRun("linear", result.snapshot)
     page = leaderboard_rows(Report((cell,), ()), None)
-    verdict = without_baseline(result.snapshot)
+    verdict = CaseVerdict.without("mine", "linear", Problem.NO_BASELINE)
     Baselines(folder).bless(result.snapshot, "first")
     return {
         "bench run": printed(result_table(result)),

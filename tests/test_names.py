@@ -17,8 +17,8 @@ from harness.report.check_output import night_page
 from harness.report.leaderboard import Leaderboard, Row, leaderboard_markdown
 from harness.report.table import EXPORTS, TableCell, numbers, table, to_markdown
 from harness.snapshots.baseline import Version
-from harness.snapshots.comparison import failed
 from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.verdicts import CaseVerdict, Problem
 
 NASTY = [
     *("a|b", "a\\|b", "a\nb", "`code`", "# heading", "- item", "1. item", "---", "[red]x[/red]", "[a](b)", "![a](b)"),
@@ -78,7 +78,7 @@ def test_a_name_is_itself_in_every_markdown_table(name: str) -> None:
     snapshot = Snapshot("suite", name, {"data": {"name": name}}, {"overall": {"IC": 0.1}}, {})
     published = Version(1, Path(), snapshot)
     assert cells(leaderboard_markdown([published]))[1] == [plain, "0.1000"]
-    night = night_page(name, [failed("suite", name, name)], {}, created="now")
+    night = night_page(name, [CaseVerdict.without("suite", name, Problem.FAILED, name)], {}, created="now")
     assert cells(night)[1][0] == one_line(f"suite/{name}")
     assert len(re.findall(r"^#+ ", night, flags=re.MULTILINE)) == 2
 

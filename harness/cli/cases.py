@@ -16,7 +16,6 @@ from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
 from harness.snapshots.baseline import Referenced
-from harness.snapshots.comparison import damaged, failed
 from harness.snapshots.snapshot import read_snapshot
 from harness.snapshots.suite import (
     CaseRun,
@@ -28,6 +27,7 @@ from harness.snapshots.suite import (
     standard_of,
     suite_names,
 )
+from harness.snapshots.verdicts import Problem
 from harness.store.artifacts import Shelf
 
 _RUN_FILE = "snapshot.json"
@@ -219,8 +219,8 @@ def _judge(reference: Referenced, standard: Standard) -> CaseRun:
     try:
         standard.baselines.history(snapshot.suite, snapshot.case)
     except SnapshotError as error:
-        return CaseRun(damaged(snapshot.suite, snapshot.case, str(error)), snapshot)
+        return CaseRun.without(snapshot.suite, snapshot.case, Problem.DAMAGED, str(error), snapshot)
     try:
         return CaseRun(standard.judge(snapshot, reference.label), snapshot)
     except HarnessError as error:
-        return CaseRun(failed(snapshot.suite, snapshot.case, str(error)), snapshot)
+        return CaseRun.without(snapshot.suite, snapshot.case, Problem.FAILED, str(error), snapshot)

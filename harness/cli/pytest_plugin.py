@@ -353,7 +353,6 @@ class _CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         __tracebackhide__ = True
-        from harness.snapshots.comparison import orphaned
         from harness.snapshots.suite import CaseRun, run_case
         from harness.snapshots.verdicts import Problem
 
@@ -362,7 +361,7 @@ class _CaseItem(pytest.Item):
             return result
 
         if self.case is None:
-            ran = CaseRun(orphaned(self.suite.name, self.name), None)
+            ran = CaseRun.without(self.suite.name, self.name, Problem.ORPHANED)
         else:
             ran = run_case(self.suite, self.case, run, self.standard)
         if ran.verdict.problem is Problem.SKIPPED:

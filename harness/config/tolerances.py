@@ -1,24 +1,26 @@
-"""How far a metric may move before its move is a finding."""
+"""How far a metric may move before its move is a finding; and the files of `regression/` and `suites/`."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Ge
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from harness.config.instantiate import build_record
 from harness.errors import ConfigError, closest
+from harness.errors.limits import Fraction
 from harness.store.files import write_atomically
 
-_KINDS = "exact, {absolute: NUMBER}, {relative: NUMBER} or {learned: SPREAD, factor: NUMBER}"
-_SIGNIFICANCE = 0.05
+NonNegative = Annotated[float, Ge(0)]
+Record = TypeVar("Record")
 
 
 class Tolerance:
@@ -49,7 +51,7 @@ class Absolute(Tolerance):
         absolute: The largest difference.
     """
 
-    absolute: float
+    absolute: NonNegative
 
     def room(self, size: float) -> float:
         return self.absolute
@@ -66,7 +68,7 @@ class Relative(Tolerance):
         relative: The largest difference as a share.
     """
 
-    relative: float
+    relative: Fraction
 
     def room(self, size: float) -> float:
         return self.relative * size
@@ -86,9 +88,9 @@ class Learned(Tolerance):
             elsewhere. Too small to let a count pass.
     """
 
-    learned: float
-    factor: float
-    rounding: float = 1e-9
+    learned: NonNegative
+    factor: NonNegative
+    rounding: NonNegative = 1e-9
 
     def room(self, size: float) -> float:
         return self.factor * self.learned + self.rounding * size
@@ -110,7 +112,7 @@ class Tolerances:
 
     rules: tuple[tuple[str, Tolerance], ...] = ()
     default: Tolerance = Exact()
-    significance: float = _SIGNIFICANCE
+    significance: float = 0.05
 
     def of(self, path: str) -> Tolerance:
         """Return the rule of the metric at `path`."""
@@ -121,88 +123,24 @@ class Tolerances:
         return self.default
 
 
-def load_tolerances(path: Path) -> Tolerances:
-    """Read the tolerances of a YAML file.
-
-    Raises:
-        ConfigError: When there is no such file, or it holds an unknown key or an impossible number.
-    """
-    try:
-        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except FileNotFoundError as error:
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        expected, hint = ", ".join(names) or None, closest(path.stem, names)
-        raise ConfigError("There are no such tolerances.", where=str(path), expected=expected, hint=hint) from error
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        got, expected = " ".join(str(error).split()), "YAML with significance, metrics and default"
-        raise ConfigError("The tolerances cannot be read.", where=str(path), got=got, expected=expected) from error
-    return parse_tolerances(node, str(path))
-
-
-def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
-    """Return the tolerances of plain data: ``metrics`` (pattern → rule), ``default``, ``significance``.
-
-    Raises:
-        ConfigError: For an unknown key or an impossible number.
-    """
-    known = ("metrics", "default", "significance")
-    if not isinstance(node, Mapping) or not isinstance(node.get("metrics", {}), Mapping):
-        raise ConfigError("Tolerances are a mapping.", where=where, got=repr(node), expected=", ".join(known))
-    for key in node:
-        if key not in known:
-            hint = closest(str(key), known)
-            raise ConfigError("Unknown key.", where=where, got=key, expected=", ".join(known), hint=hint)
-    if "default" not in node:
-        raise ConfigError("The tolerances lack a default.", where=f"{where}: default", expected=_KINDS)
-    rules = tuple((str(k), _tolerance(v, f"{where}: {k}")) for k, v in node.get("metrics", {}).items())
-    significance = _number(node.get("significance", _SIGNIFICANCE), f"{where}: significance", most=1.0)
-    return Tolerances(rules, _tolerance(node["default"], f"{where}: default"), significance)
-
-
-def _tolerance(node: object, where: str) -> Tolerance:
-    if node == "exact":
-        return Exact()
-    if isinstance(node, Mapping):
-        keys = set(node)
-        if keys == {"absolute"}:
-            return Absolute(_number(node["absolute"], where))
-        if keys == {"relative"}:
-            return Relative(_number(node["relative"], where, most=1.0))
-        if {"learned", "factor"} <= keys <= {"learned", "factor", "rounding"}:
-            return Learned(**{str(k): _number(v, where) for k, v in node.items()})
-    raise ConfigError("This is not a tolerance.", where=where, got=repr(node), expected=_KINDS)
-
-
-def _number(value: object, where: str, most: float = math.inf) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= most:
-        return float(value)
-    limits = "a number ≥ 0" if most == math.inf else f"a number from 0 to {most:g}"
-    raise ConfigError("Impossible number.", where=where, got=repr(value), expected=limits)
-
-
-def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
-    """Write tolerances as YAML that `load_tolerances` reads back equal.
-
-    Args:
-        tolerances: What to write.
-        path: The file; replaced when it is there.
-        comment: Where they come from; stands above them.
-    """
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines.append(f"significance: {tolerances.significance!r}")
-    lines.append("metrics:" if tolerances.rules else "metrics: {}")
-    lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
-    lines.append(f"default: {_yaml(tolerances.default)}")
-    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
-
-
-def _yaml(tolerance: Tolerance) -> str:
-    if isinstance(tolerance, Exact):
-        return "exact"
-    return "{" + ", ".join(f"{name}: {value!r}" for name, value in vars(tolerance).items()) + "}"
-
-
 Rule = Literal["exact"] | Absolute | Relative | Learned
+_RULES: Mapping[str, type] = {"absolute": Absolute, "relative": Relative, "learned": Learned}
+
+
+@dataclass(frozen=True)
+class TolerancesFile:
+    """How far metrics may move between environments.
+
+    Attributes:
+        significance: A difference beyond its tolerance whose paired test gives a larger p-value is inconclusive.
+        metrics: Pattern → rule; the first pattern that matches a metric's path (`per_window.3.IC`) or a part of it
+            (`IC`) holds.
+        default: The rule of every other metric.
+    """
+
+    default: Rule
+    metrics: dict[str, Rule] = field(default_factory=dict)
+    significance: Fraction = 0.05
 
 
 @dataclass(frozen=True)
@@ -235,17 +173,108 @@ class SuiteFile:
     overrides: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TolerancesFile:
-    """How far metrics may move between environments.
+def read_yaml(path: Path, group: Literal["regression", "suites"]) -> object:
+    """Return what a file of `regression/` or `suites/` holds.
 
-    Attributes:
-        significance: A difference beyond its tolerance whose paired test gives a larger p-value is inconclusive.
-        metrics: Pattern → rule; the first pattern that matches a metric's path (`per_window.3.IC`) or a part of it
-            (`IC`) holds.
-        default: The rule of every other metric.
+    Raises:
+        ConfigError: When there is no such file, or it is not YAML.
     """
+    what = "suite" if group == "suites" else "file of tolerances"
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError as error:
+        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ConfigError(
+            f"There is no such {what}.",
+            where=str(path),
+            got=path.stem,
+            expected=", ".join(names) or None,
+            hint=closest(path.stem, names),
+        ) from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"The {what} cannot be read.",
+            where=str(path),
+            got=" ".join(str(error).split()),
+            expected="YAML",
+            hint=f"`bench config --schema {group}` says what it may hold",
+        ) from error
 
-    default: Rule
-    metrics: dict[str, Rule] = field(default_factory=dict)
-    significance: float = 0.05
+
+def record_from(kind: type[Record], node: object, where: str) -> Record:
+    """Return a record of plain data, every key checked as in a configuration; `where` it stands goes before the key.
+
+    Raises:
+        ConfigError: For an unknown or missing key, a wrong type or an impossible number.
+    """
+    if not isinstance(node, Mapping):
+        keys = ", ".join(vars(kind)["__dataclass_fields__"])
+        raise ConfigError("This must be a mapping.", where=where, got=repr(node), expected=keys)
+    try:
+        made: Any = build_record(kind, {str(key): value for key, value in node.items()}, "")
+    except ConfigError as error:
+        error.where = f"{where}: {error.where}" if error.where else where
+        raise
+    return made  # type: ignore[no-any-return]
+
+
+def load_tolerances(path: Path) -> Tolerances:
+    """Read the tolerances of a YAML file.
+
+    Raises:
+        ConfigError: When there is no such file, or it holds an unknown key or an impossible number.
+    """
+    return parse_tolerances(read_yaml(path, "regression"), str(path))
+
+
+def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
+    """Return the tolerances of plain data, see `TolerancesFile`.
+
+    Raises:
+        ConfigError: For an unknown key or an impossible number.
+    """
+    given = dict(node) if isinstance(node, Mapping) else node
+    if isinstance(given, dict):
+        given |= {"default": _rule(given["default"], f"{where}: default")} if "default" in given else {}
+        if isinstance(metrics := given.get("metrics"), Mapping):
+            given["metrics"] = {str(name): _rule(rule, f"{where}: metrics.{name}") for name, rule in metrics.items()}
+    file = record_from(TolerancesFile, given, where)
+    rules = tuple((name, _tolerance(rule)) for name, rule in file.metrics.items())
+    return Tolerances(rules, _tolerance(file.default), file.significance)
+
+
+def _tolerance(rule: Rule) -> Tolerance:
+    return Exact() if rule == "exact" else rule
+
+
+def _rule(node: object, where: str) -> object:
+    """Return a rule by the key that says its kind."""
+    kind = next((_RULES[key] for key in _RULES if isinstance(node, Mapping) and key in node), None)
+    if kind is not None:
+        return record_from(kind, node, where)
+    if node != "exact":
+        kinds = "exact, {absolute: NUMBER}, {relative: NUMBER} or {learned: SPREAD, factor: NUMBER}"
+        raise ConfigError("This is not a tolerance.", where=where, got=repr(node), expected=kinds)
+    return node
+
+
+def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
+    """Write tolerances as YAML that `load_tolerances` reads back equal.
+
+    Args:
+        tolerances: What to write.
+        path: The file; replaced when it is there.
+        comment: Where they come from; stands above them.
+    """
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines.append(f"significance: {tolerances.significance!r}")
+    lines.append("metrics:" if tolerances.rules else "metrics: {}")
+    lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
+    lines.append(f"default: {_yaml(tolerances.default)}")
+    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def _yaml(tolerance: Tolerance) -> str:
+    if isinstance(tolerance, Exact):
+        return "exact"
+    return "{" + ", ".join(f"{name}: {value!r}" for name, value in vars(tolerance).items()) + "}"

@@ -26,6 +26,7 @@ _REFERENCE = re.compile(r"(?P<name>.+?)(?:@v?(?P<version>\d+))?")
 _RUN_FILE = "snapshot.json"
 _LIST = "versions.json"
 _LOCK = ".versions-lock"
+_RESTORE = "restore the folder from version control"
 _ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert their line ends.\n* -text\n"
 
 
@@ -94,24 +95,24 @@ class Baselines:
             SnapshotError: When the reason is empty, the snapshot's own audit found a leak, the baseline has the same
                 content already, or there is one though `only_new`.
         """
+        name = f"{snapshot.suite}/{snapshot.case}"
         if not reason.strip():
-            raise SnapshotError(
-                "A blessing needs a reason.", where="reason", expected="one sentence: what changed, why"
-            )
+            expected = "one sentence: what changed, why"
+            raise SnapshotError("A blessing needs a reason.", where="reason", expected=expected)
         if snapshot.leak is not None:
-            raise SnapshotError(
-                "A run that used the future is no baseline.",
-                where=f"{snapshot.suite}/{snapshot.case}",
-                got=snapshot.leak,
-                expected="a clean audit",
-                hint="bench audit shows every finding",
-            )
+            what, hint = "A run that used the future is no baseline.", "bench audit shows every finding"
+            raise SnapshotError(what, where=name, got=snapshot.leak, expected="a clean audit", hint=hint)
         moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         while True:
             past = self._chain(snapshot.suite, snapshot.case)
             _check_list(self._folder(snapshot.suite, snapshot.case), past, blessing=True)
-            self._check_worth(snapshot, past, only_new)
             number = past[-1].number + 1 if past else 1
+            if past and only_new:
+                what = "The case has a baseline already."
+                raise SnapshotError(what, where=name, got=f"v{number - 1}", expected="none")
+            if past and past[-1].snapshot.digest == snapshot.digest:
+                what = "There is nothing to bless: the baseline has the same identity and metrics."
+                raise SnapshotError(what, where=name, got=f"v{number - 1}")
             blessing = {
                 "version": number,
                 "reason": reason.strip(),
@@ -122,7 +123,8 @@ class Baselines:
             }
             blessed = replace(snapshot, blessing=blessing)
             path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
-            self._keep_line_ends()
+            if not self.root.exists():
+                write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
             if past and not (path.parent / _LIST).exists():
                 self.list_versions(snapshot.suite, snapshot.case)
             if write_new_snapshot(blessed, path):
@@ -156,17 +158,9 @@ class Baselines:
                 record = [{"version": v.number, "digest": v.snapshot.digest} for v in self._chain(suite, case)]
                 write_atomically(folder / _LIST, canonical_json(record, indent=1).encode())
         except OSError as error:
-            raise SnapshotError(
-                "The list of versions cannot be written; the version itself was.",
-                where=str(folder / _LIST),
-                got=f"{type(error).__name__}: {error}",
-                hint=f"bench migrate {folder} writes it",
-            ) from error
-
-    def _keep_line_ends(self) -> None:
-        """Tell git, in a new folder of baselines, to leave their bytes alone."""
-        if not self.root.exists():
-            write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
+            what, got = "The list of versions cannot be written; the version itself was.", _named(error)
+            hint = f"bench migrate {folder} writes it"
+            raise SnapshotError(what, where=str(folder / _LIST), got=got, hint=hint) from error
 
     def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
         folder = self._folder(suite, case)
@@ -200,17 +194,15 @@ class Baselines:
         """
         path = Path(reference)
         if path.suffix == ".json" or (path / _RUN_FILE).is_file():
-            file = path / _RUN_FILE if path.is_dir() else path
-            return Referenced(reference, read_snapshot(file))
+            return Referenced(reference, read_snapshot(path / _RUN_FILE if path.is_dir() else path))
         match = _REFERENCE.fullmatch(reference)
         name, wanted = (match["name"], match["version"]) if match else (reference, None)
         suite, case = self._find(name)
         past = self.history(suite, case)
-        number = past[-1].number if wanted is None else int(wanted)
-        if number > len(past) or number < 1:
-            raise SnapshotError(
-                "There is no such version.", where=f"{suite}/{case}", got=f"v{number}", expected=f"v1 … v{len(past)}"
-            )
+        number = len(past) if wanted is None else int(wanted)
+        if not 1 <= number <= len(past):
+            what, expected = "There is no such version.", f"v1 … v{len(past)}"
+            raise SnapshotError(what, where=f"{suite}/{case}", got=f"v{number}", expected=expected)
         return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
 
     def _find(self, name: str) -> tuple[str, str]:
@@ -230,39 +222,16 @@ class Baselines:
     def _folder(self, suite: str, case: str) -> Path:
         return self.root / _checked_name(suite) / _checked_name(case)
 
-    def _check_worth(self, snapshot: Snapshot, past: tuple[Version, ...], only_new: bool) -> None:
-        if not past:
-            return
-        name, latest = f"{snapshot.suite}/{snapshot.case}", past[-1]
-        if only_new:
-            raise SnapshotError(
-                "The case has a baseline already.", where=name, got=f"v{latest.number}", expected="none"
-            )
-        if latest.snapshot.digest == snapshot.digest:
-            raise SnapshotError(
-                "There is nothing to bless: the baseline has the same identity and metrics.",
-                where=name,
-                got=f"v{latest.number}",
-            )
-
 
 def _check_chain(
     snapshot: Snapshot, path: Path, number: int, names: tuple[str, str], previous: Snapshot | None
 ) -> None:
     blessing = snapshot.blessing
     if blessing is None:
-        raise SnapshotError(
-            "This snapshot was put among the baselines by hand.",
-            where=str(path),
-            expected="a version that was blessed",
-            hint=f"bench bless --reason … {path}",
-        )
-    expected = {
-        "suite": names[0],
-        "case": names[1],
-        "version": number,
-        "replaces": previous.digest if previous is not None else None,
-    }
+        what, hint = "This snapshot was put among the baselines by hand.", f"bench bless --reason … {path}"
+        raise SnapshotError(what, where=str(path), expected="a version that was blessed", hint=hint)
+    replaces = None if previous is None else previous.digest
+    expected = {"suite": names[0], "case": names[1], "version": number, "replaces": replaces}
     got = {"suite": snapshot.suite, "case": snapshot.case, **{k: blessing.get(k) for k in ("version", "replaces")}}
     wrong = [key for key in expected if expected[key] != got[key]]
     if wrong:
@@ -271,7 +240,7 @@ def _check_chain(
             where=str(path),
             got=", ".join(f"{key} {got[key]}" for key in wrong),
             expected=", ".join(f"{key} {expected[key]}" for key in wrong),
-            hint="restore the folder from version control",
+            hint=_RESTORE,
         )
 
 
@@ -280,14 +249,11 @@ def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) 
 
     One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
     """
-    path = folder / _LIST
+    path, restore = folder / _LIST, "restore it from version control"
     if not path.is_file():
         if any((version.snapshot.blessing or {}).get("listed") for version in versions):
-            raise SnapshotError(
-                "The list of versions is missing.",
-                where=str(path),
-                hint=f"restore it from version control; if it was never there, bench migrate {folder} writes it",
-            )
+            hint = f"{restore}; if it was never there, bench migrate {folder} writes it"
+            raise SnapshotError("The list of versions is missing.", where=str(path), hint=hint)
         return
     there = {version.number: version.snapshot.digest for version in versions}
     try:
@@ -296,12 +262,9 @@ def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) 
             raise TypeError("it holds no list")
         listed = {int(entry["version"]): str(entry["digest"]) for entry in record}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SnapshotError(
-            "The list of versions cannot be read.",
-            where=str(path),
-            got=f"{type(error).__name__}: {error}",
-            hint=f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}",
-        ) from error
+        what, got = "The list of versions cannot be read.", _named(error)
+        hint = f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}"
+        raise SnapshotError(what, where=str(path), got=got, hint=hint) from error
     unlisted = sorted(there.keys() - listed.keys())
     if len(unlisted) > 1 and not blessing:
         raise SnapshotError(
@@ -309,26 +272,24 @@ def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) 
             where=str(path),
             got=f"{len(listed)} listed, {len(there)} there",
             expected=f"v{unlisted[0]} in the list",
-            hint=f"restore it from version control; if it is lost, remove it and run bench migrate {folder}",
+            hint=f"{restore}; if it is lost, remove it and run bench migrate {folder}",
         )
-    wrong = sorted(number for number, digest in listed.items() if there.get(number) != digest)
-    if wrong:
-        number = wrong[0]
-        raise SnapshotError(
-            "A listed version is missing." if number not in there else "A version is another one than is listed.",
-            where=str(folder / f"v{number:04d}.json"),
-            got=there.get(number, "no such file"),
-            expected=f"v{number} with the digest {listed[number]}",
-            hint="restore the folder from version control",
-        )
+    for number, digest in sorted(listed.items()):
+        if there.get(number) != digest:
+            is_gone = number not in there
+            raise SnapshotError(
+                "A listed version is missing." if is_gone else "A version is another one than is listed.",
+                where=str(folder / f"v{number:04d}.json"),
+                got=there.get(number, "no such file"),
+                expected=f"v{number} with the digest {digest}",
+                hint=_RESTORE,
+            )
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """Return the versions in a case's folder, 1 … k without a gap; files being written are hidden."""
-    if not folder.is_dir():
-        return []
     found = []
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         match = _FILE.fullmatch(path.name)
         if match:
             found.append((int(match[1]), path))
@@ -337,13 +298,8 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
     found.sort()
     for expected, (number, path) in enumerate(found, start=1):
         if number != expected:
-            raise SnapshotError(
-                "A version is missing.",
-                where=str(folder),
-                got=path.name,
-                expected=f"v{expected:04d}.json",
-                hint="restore the folder from version control",
-            )
+            what, wanted = "A version is missing.", f"v{expected:04d}.json"
+            raise SnapshotError(what, where=str(folder), got=path.name, expected=wanted, hint=_RESTORE)
     return found
 
 
@@ -355,9 +311,10 @@ def _folders(folder: Path) -> list[str]:
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise SnapshotError(
-            "This cannot be the name of a suite or a case.",
-            got=repr(name),
-            expected="letters, digits and . _ + = - ; no / and no leading dot",
-        )
+        expected = "letters, digits and . _ + = - ; no / and no leading dot"
+        raise SnapshotError("This cannot be the name of a suite or a case.", got=repr(name), expected=expected)
     return name
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

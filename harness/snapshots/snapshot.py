@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from harness.errors import SnapshotError
@@ -15,7 +14,8 @@ from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically, write_new
 
 SCHEMA_VERSION = 2
-_SECTIONS = ("suite", "case", "identity", "metrics", "provenance", "blessing")
+DIGESTED = ("suite", "case", "identity", "metrics")
+_SECTIONS = (*DIGESTED, "provenance", "blessing")
 _GUARDS = ("digest", "seal", "schema_version")
 
 
@@ -53,7 +53,7 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of suite, case, identity and metrics: equal for equal results, whatever their provenance."""
-        return _sha256({name: getattr(self, name) for name in ("suite", "case", "identity", "metrics")})
+        return sha256({name: getattr(self, name) for name in DIGESTED})
 
     @property
     def seal(self) -> str:
@@ -61,7 +61,7 @@ class Snapshot:
 
         It guards against edits by hand and by accident, not against someone who runs this code to forge a file.
         """
-        return _sha256({**self._record(), "schema_version": SCHEMA_VERSION})
+        return sha256(self._record())
 
     @property
     def leak(self) -> str | None:
@@ -82,32 +82,26 @@ class Snapshot:
             SnapshotError: When a section holds what JSON cannot give back unchanged: NaN, a key that is not text, an
                 object.
         """
-        record = {**self._record(), "schema_version": SCHEMA_VERSION}
+        where = f"{self.suite}/{self.case}"
         try:
-            text = canonical_json({**record, "digest": self.digest, "seal": self.seal}, indent=1)
+            text = canonical_json({**self._record(), "digest": self.digest, "seal": self.seal}, indent=1)
             faithful = canonical_json(json.loads(text), indent=1) == text
         except (TypeError, ValueError) as error:
-            raise SnapshotError(
-                "The snapshot holds something that JSON cannot.",
-                where=f"{self.suite}/{self.case}",
-                got=str(error),
-                expected="text, whole and finite numbers, booleans, null, lists, and mappings with text keys",
-            ) from error
+            expected = "text, whole and finite numbers, booleans, null, lists, and mappings with text keys"
+            what = "The snapshot holds something that JSON cannot."
+            raise SnapshotError(what, where=where, got=str(error), expected=expected) from error
         if not faithful:
-            raise SnapshotError(
-                "The snapshot would be read back differently.",
-                where=f"{self.suite}/{self.case}",
-                expected="mappings whose keys are text",
-            )
+            what = "The snapshot would be read back differently."
+            raise SnapshotError(what, where=where, expected="mappings whose keys are text")
         return text
 
     def _record(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SECTIONS}
+        return {**{name: getattr(self, name) for name in _SECTIONS}, "schema_version": SCHEMA_VERSION}
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:
     """Return the hex SHA-256 of an identity."""
-    return _sha256(identity)
+    return sha256(identity)
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
@@ -127,12 +121,9 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     try:
         return write_new(path, content)
     except OSError as error:
-        raise SnapshotError(
-            "The snapshot cannot be written.",
-            where=str(path),
-            got=f"{type(error).__name__}: {error}",
-            expected="a folder that you may write to, on a file system with hard links",
-        ) from error
+        what, expected = "The snapshot cannot be written.", "a folder on a file system with hard links, open to you"
+        got = f"{type(error).__name__}: {error}"
+        raise SnapshotError(what, where=str(path), got=got, expected=expected) from error
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -142,13 +133,33 @@ def read_snapshot(path: Path) -> Snapshot:
         SnapshotError: When it is missing, not JSON, of another schema version, or changed in a single byte since it was
             written.
     """
+    return parse_snapshot(read_text(path, "a snapshot.json"), str(path))
+
+
+def read_text(path: Path, expected: str) -> str:
+    """Return the text of a snapshot's file; raises `SnapshotError` when it is missing, or no text."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
-        raise SnapshotError("There is no such snapshot.", where=str(path), expected="a snapshot.json") from error
+        raise SnapshotError("There is no such snapshot.", where=str(path), expected=expected) from error
     except (OSError, ValueError) as error:
         raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
-    return parse_snapshot(text, str(path))
+
+
+def record_of_text(text: str, where: str, *, strict: bool = True) -> object:
+    """Return what JSON holds; raises `SnapshotError` when it is none; `strict` refuses numbers that are not finite."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant if strict else None)
+    except (ValueError, RecursionError) as error:
+        what = "The snapshot cannot be read."
+        raise SnapshotError(what, where=where, got=str(error), expected="JSON as it was written") from error
+
+
+def refuse_incomplete(record: Mapping[str, Any], names: Iterable[str], where: str | None) -> None:
+    """Raise `SnapshotError` when a record lacks one of its parts."""
+    lacking = [name for name in names if name not in record]
+    if lacking:
+        raise SnapshotError("The snapshot is incomplete.", where=where, got=f"without {', '.join(lacking)}")
 
 
 def parse_snapshot(text: str, where: str) -> Snapshot:
@@ -158,45 +169,30 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
         SnapshotError: When it is not JSON, of another schema version, or not byte for byte what `Snapshot.to_json`
             wrote.
     """
-    try:
-        record = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise SnapshotError(
-            "The snapshot cannot be read.", where=where, got=str(error), expected="JSON as it was written"
-        ) from error
-    _check_version(record, where)
-    lacking = [name for name in (*_SECTIONS, *_GUARDS) if name not in record]
-    if lacking:
-        raise SnapshotError("The snapshot is incomplete.", where=where, got=f"without {', '.join(lacking)}")
+    record = record_of_text(text, where)
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or version != SCHEMA_VERSION:
+        hint = None
+        if isinstance(version, int):
+            hint = f"bench migrate {where}" if version < SCHEMA_VERSION else "upgrade the harness"
+        what = "The snapshot has another schema version."
+        raise SnapshotError(what, where=where, got=version, expected=SCHEMA_VERSION, hint=hint)
+    refuse_incomplete(record, (*_SECTIONS, *_GUARDS), where)
     snapshot = Snapshot(**{name: record[name] for name in _SECTIONS})
     _check_guards(snapshot, record, text, where)
     return snapshot
 
 
-def _check_version(record: object, where: str) -> None:
-    version = record.get("schema_version") if isinstance(record, dict) else None
-    if version == SCHEMA_VERSION:
-        return
-    is_old = isinstance(version, int) and version < SCHEMA_VERSION
-    is_new = isinstance(version, int) and version > SCHEMA_VERSION
-    hint = f"bench migrate {where}" if is_old else "upgrade the harness" if is_new else None
-    raise SnapshotError(
-        "The snapshot has another schema version.", where=where, got=version, expected=SCHEMA_VERSION, hint=hint
-    )
-
-
 def _check_guards(snapshot: Snapshot, record: Mapping[str, Any], text: str, where: str) -> None:
     changed = "The snapshot was changed after it was written: "
     try:
-        digest, seal = snapshot.digest, snapshot.seal
+        guards = {"digest": snapshot.digest, "seal": snapshot.seal}
     except ValueError as error:
         raise SnapshotError(f"{changed}a number is not finite.", where=where, got=str(error)) from error
-    if digest != record["digest"]:
-        what = f"{changed}its digest does not match its content."
-        raise SnapshotError(what, where=where, got=record["digest"], expected=digest)
-    if seal != record["seal"]:
-        what = f"{changed}its seal does not match its provenance and blessing."
-        raise SnapshotError(what, where=where, got=record["seal"], expected=seal)
+    for name, of in (("digest", "content"), ("seal", "provenance and blessing")):
+        if guards[name] != record[name]:
+            what = f"{changed}its {name} does not match its {of}."
+            raise SnapshotError(what, where=where, got=record[name], expected=guards[name])
     if snapshot.to_json() != text:
         raise SnapshotError(
             f"{changed}its text is not in canonical form.",
@@ -210,87 +206,6 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _sha256(content: object) -> str:
+def sha256(content: object) -> str:
+    """Return the hex SHA-256 of plain data."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
-
-
-Record = Mapping[str, Any]
-Migration = Callable[[Record], dict[str, Any]]
-
-
-def _from_1(record: Record) -> dict[str, Any]:
-    """Version 2 adds `blessing`, null for a plain run, and `seal`, a digest over everything, provenance included."""
-    digested = ("suite", "case", "identity", "metrics")
-    lacking = [name for name in (*digested, "provenance", "digest") if name not in record]
-    if lacking:
-        raise SnapshotError("The snapshot is incomplete.", got=f"without {', '.join(lacking)}")
-    content = {name: record[name] for name in digested}
-    if _sha256(content) != record["digest"]:
-        raise SnapshotError("The snapshot was changed after it was written: its digest does not match its content.")
-    sealed = {**content, "provenance": record["provenance"], "blessing": None, "schema_version": 2}
-    return {**record, **sealed, "seal": _sha256(sealed)}
-
-
-MIGRATIONS: Mapping[int, Migration] = MappingProxyType({1: _from_1})
-
-
-def migrate_record(
-    record: Record, *, migrations: Mapping[int, Migration] = MIGRATIONS, target: int = SCHEMA_VERSION
-) -> dict[str, Any]:
-    """Return a snapshot's record in schema version `target`.
-
-    Args:
-        record: The parsed file.
-        migrations: Version → function that returns the record of the next version.
-        target: The version wanted.
-
-    Raises:
-        SnapshotError: When the version is unknown, newer than `target`, or the record does not pass its own version's
-            check.
-    """
-    current: dict[str, Any] = dict(record)
-    while (version := current.get("schema_version")) != target:
-        if not isinstance(version, int) or version not in migrations:
-            raise SnapshotError(
-                "There is no migration from this schema version.",
-                got=version,
-                expected=", ".join(str(v) for v in (*sorted(migrations), target)),
-            )
-        current = migrations[version](current)
-        if current.get("schema_version") != version + 1:
-            raise SnapshotError("A migration must lead to the next schema version.", where=f"from version {version}")
-    return current
-
-
-def migrate_file(path: Path) -> tuple[int, int]:
-    """Bring a snapshot's file to the current schema in place; return the versions (from, to), equal when it was.
-
-    Identity and metrics, and so the digest, stay as they are.
-
-    Raises:
-        SnapshotError: When the file cannot be read, was edited, or has a version without a migration.
-    """
-    try:
-        record = json.loads(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError as error:
-        raise SnapshotError(
-            "There is no such snapshot.", where=str(path), expected="a snapshot, or a folder"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
-    if not isinstance(record, dict):
-        raise SnapshotError("The file holds no snapshot.", where=str(path), got=type(record).__name__)
-    version = record.get("schema_version")
-    if version == SCHEMA_VERSION:
-        parse_snapshot(path.read_bytes().decode("utf-8"), str(path))
-        return SCHEMA_VERSION, SCHEMA_VERSION
-    try:
-        text = canonical_json(migrate_record(record), indent=1)
-    except SnapshotError as error:
-        error.where = error.where or str(path)
-        raise
-    except ValueError as error:
-        raise SnapshotError("A number is not finite.", where=str(path), got=str(error)) from error
-    parse_snapshot(text, str(path))
-    write_atomically(path, text.encode())
-    return int(record["schema_version"]), SCHEMA_VERSION

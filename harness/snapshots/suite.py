@@ -7,33 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
-
 from harness.config import config_folder
-from harness.config.tolerances import Tolerances, load_tolerances, parse_tolerances
-from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest
+from harness.config.tolerances import (
+    CaseFile,
+    SuiteFile,
+    Tolerances,
+    load_tolerances,
+    parse_tolerances,
+    read_yaml,
+    record_from,
+)
+from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError
 from harness.evaluation.metrics import directions_of
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.comparison import (
-    DifferenceTest,
-    compare,
-    crashed,
-    damaged,
-    failed,
-    leaking,
-    orphaned,
-    skipped,
-    without_baseline,
-)
+from harness.snapshots.comparison import DifferenceTest, compare
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
-from harness.snapshots.verdicts import CaseVerdict, Direction
+from harness.snapshots.verdicts import CaseVerdict, Direction, Problem
 from harness.store.artifacts import ArtifactStore
-
-_KEYS = ("regression", "overrides", "cases")
-_CASE_KEYS = ("case", "overrides", "needs")
 
 
 class Result(Protocol):
@@ -105,10 +96,10 @@ class Standard:
         """
         latest = self.baselines.baseline(snapshot.suite, snapshot.case)
         if latest is None:
-            compared = without_baseline(snapshot)
+            verdict = CaseVerdict.without(snapshot.suite, snapshot.case, Problem.NO_BASELINE)
         else:
-            compared = self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
-        return compared if snapshot.leak is None else leaking(snapshot, compared)
+            verdict = self.compare(latest.snapshot, snapshot, (f"v{latest.number}", label))
+        return verdict if snapshot.leak is None else replace(verdict, problem=Problem.LEAK, detail=snapshot.leak)
 
     def compare(self, baseline: Snapshot, snapshot: Snapshot, labels: tuple[str, str]) -> CaseVerdict:
         """Return the verdict on a snapshot against another, with everything at hand that explains a difference."""
@@ -137,6 +128,13 @@ class CaseRun:
     verdict: CaseVerdict
     snapshot: Snapshot | None
 
+    @classmethod
+    def without(
+        cls, suite: str, case: str, problem: Problem, detail: str = "", snapshot: Snapshot | None = None
+    ) -> CaseRun:
+        """Return a case that was compared with nothing, and why."""
+        return cls(CaseVerdict.without(suite, case, problem, detail), snapshot)
+
 
 def load_suite(path: Path) -> Suite:
     """Read a suite: ``regression`` names the tolerances, ``cases`` lists ``case``, ``overrides`` and ``needs`` of each.
@@ -146,26 +144,17 @@ def load_suite(path: Path) -> Suite:
     Raises:
         ConfigError: When there is no such file, or it holds an unknown key, no case, or the same case twice.
     """
-    try:
-        node = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except FileNotFoundError as error:
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ConfigError(
-            "There is no such suite.",
-            where=str(path),
-            got=path.stem,
-            expected=", ".join(names) or None,
-            hint=closest(path.stem, names),
-        ) from error
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(
-            "The suite cannot be read.",
-            where=str(path),
-            got=" ".join(str(error).split()),
-            expected="YAML with regression, overrides and cases",
-            hint="`bench config --schema suites` says what it may hold",
-        ) from error
-    return _parse(node, path)
+    file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
+    stray = [case for case in file.cases if not isinstance(case, CaseFile)]  # one that stands beside records
+    if stray:
+        raise ConfigError("This must be a mapping.", where=f"{path}: cases", got=repr(stray[0]), expected="case: NAME")
+    cases = tuple(Case(case.case, (*file.overrides, *case.overrides), case.needs) for case in file.cases)
+    names = [case.name for case in cases]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not cases:
+        what = "A case occurs twice." if repeated else "A suite has cases."
+        raise ConfigError(what, where=f"{path}: cases", got=", ".join(repeated), expected="- case: NAME")
+    return Suite(path.stem, file.regression, cases)
 
 
 def run_suite(
@@ -186,72 +175,32 @@ def run_suite(
     for case in suite.cases:
         runs.append(run_case(suite, case, run, standard))
         tell(runs[-1])
-    return (*runs, *(CaseRun(orphaned(suite.name, name), None) for name in gone))
+    return (*runs, *(CaseRun.without(suite.name, name, Problem.ORPHANED) for name in gone))
 
 
 def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
     """Run one case and hold it to its baseline; one that lacks its data, or whose baseline is damaged, is not run."""
+    names = (suite.name, case.name)
     absent = [path for path in case.needs if not Path(path).expanduser().exists()]
     if absent:
-        return CaseRun(skipped(suite.name, case.name, f"it needs {', '.join(absent)}, which is not there"), None)
+        return CaseRun.without(*names, Problem.SKIPPED, f"it needs {', '.join(absent)}, which is not there")
     try:
-        standard.baselines.history(suite.name, case.name)
+        standard.baselines.history(*names)
     except SnapshotError as error:
-        return CaseRun(damaged(suite.name, case.name, str(error)), None)
+        return CaseRun.without(*names, Problem.DAMAGED, str(error))
     snapshot = None
     try:
         snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
-        if (snapshot.suite, snapshot.case) != (suite.name, case.name):
+        if (snapshot.suite, snapshot.case) != names:
             raise SnapshotError(
                 "The run left a snapshot of another case.",
                 got=f"{snapshot.suite}/{snapshot.case}",
-                expected=f"{suite.name}/{case.name}",
+                expected="/".join(names),
             )
         return CaseRun(standard.judge(snapshot), snapshot)
-    except ExperimentError as error:
-        return CaseRun(crashed(suite.name, case.name, str(error)), snapshot)
     except HarnessError as error:
-        return CaseRun(failed(suite.name, case.name, str(error)), snapshot)
-
-
-def _parse(node: object, path: Path) -> Suite:
-    if not isinstance(node, Mapping) or not isinstance(node.get("cases"), list) or not node["cases"]:
-        raise ConfigError("A suite is a mapping with a list of cases.", where=str(path), expected=", ".join(_KEYS))
-    _check_keys(node, _KEYS, str(path))
-    shared = _texts(node, "overrides", "key=value", str(path))
-    cases = tuple(_case(entry, shared, f"{path}: cases[{i}]") for i, entry in enumerate(node["cases"]))
-    names = [case.name for case in cases]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigError("A case occurs twice.", where=str(path), got=", ".join(repeated))
-    regression = node.get("regression")
-    if not isinstance(regression, str):
-        raise ConfigError("A suite names its tolerances.", where=f"{path}: regression", got=repr(regression))
-    return Suite(path.stem, regression, cases)
-
-
-def _case(entry: object, shared: tuple[str, ...], where: str) -> Case:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("case"), str):
-        raise ConfigError("A case has a name.", where=where, got=repr(entry), expected=", ".join(_CASE_KEYS))
-    _check_keys(entry, _CASE_KEYS, where)
-    overrides = (*shared, *_texts(entry, "overrides", "key=value", where))
-    return Case(entry["case"], overrides, _texts(entry, "needs", "path", where))
-
-
-def _texts(entry: Mapping[object, object], key: str, example: str, where: str) -> tuple[str, ...]:
-    texts = entry.get(key, [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        what = f"{key.capitalize()} are a list of texts."
-        raise ConfigError(what, where=where, got=repr(texts), expected=f"- {example}")
-    return tuple(texts)
-
-
-def _check_keys(node: Mapping[object, object], known: tuple[str, ...], where: str) -> None:
-    for key in node:
-        if key not in known:
-            raise ConfigError(
-                "Unknown key.", where=where, got=key, expected=", ".join(known), hint=closest(str(key), known)
-            )
+        problem = Problem.CRASHED if isinstance(error, ExperimentError) else Problem.FAILED
+        return CaseRun.without(*names, problem, str(error), snapshot)
 
 
 Folders = Sequence[str | Path]

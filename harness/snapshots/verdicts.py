@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
-from types import MappingProxyType
 from typing import Literal, TypeGuard
 
 ABSENT = "(absent)"
@@ -70,16 +69,20 @@ class ExitCode(IntEnum):
     NOT_COMPARABLE = 3
 
 
-_VERDICT_OF_PROBLEM = MappingProxyType(
-    {Problem.NO_BASELINE: Verdict.NEW, Problem.SKIPPED: Verdict.SKIPPED, Problem.LEAK: Verdict.INCOMPARABLE}
-)
-_EXIT_OF_PROBLEM = MappingProxyType(
-    {
-        Problem.FAILED: ExitCode.USER_ERROR,
-        Problem.DAMAGED: ExitCode.USER_ERROR,
-        Problem.SKIPPED: ExitCode.FINE,
-    }
-)
+_VERDICT_OF_PROBLEM: Mapping[Problem, Verdict] = {
+    Problem.NO_BASELINE: Verdict.NEW,
+    Problem.SKIPPED: Verdict.SKIPPED,
+    Problem.LEAK: Verdict.INCOMPARABLE,
+}
+_EXIT_OF_PROBLEM: Mapping[Problem, ExitCode] = {
+    Problem.FAILED: ExitCode.USER_ERROR,
+    Problem.DAMAGED: ExitCode.USER_ERROR,
+    Problem.SKIPPED: ExitCode.FINE,
+}
+_NEXT_STEP: Mapping[Problem, str] = {
+    Problem.NO_BASELINE: "it was never blessed: bench bless --reason …",
+    Problem.ORPHANED: "no case of the suite has this name: restore it, or delete its folder",
+}
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ class IdentityDifference:
     candidate: object
 
     def __str__(self) -> str:
-        """Return the key and both values."""
-        return f"{self.path}: {_shown(self.baseline)} → {_shown(self.candidate)}"
+        sides = (side if isinstance(side, str) else repr(side) for side in (self.baseline, self.candidate))
+        return f"{self.path}: {' → '.join(sides)}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,12 @@ class CaseVerdict:
     problem: Problem | None = None
     detail: str = ""
     seconds: float = 0.0
+
+    @classmethod
+    def without(cls, suite: str, case: str, problem: Problem, detail: str = "") -> CaseVerdict:
+        """Return the verdict on a case that was compared with nothing, and why: never a silent pass."""
+        detail = detail or _NEXT_STEP.get(problem, "")
+        return cls(suite, case, None, None, Basis.NONE, problem.value, problem=problem, detail=detail)
 
     @property
     def verdict(self) -> Verdict:
@@ -211,7 +220,3 @@ def worst_exit_code(verdicts: Iterable[CaseVerdict]) -> ExitCode:
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a metric's value is a number; truth values are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    return str(value) if isinstance(value, str) else repr(value)
