@@ -19,7 +19,7 @@ from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import Verdict
 from harness.store.artifacts import ArtifactStore, canonical_json, key_of
-from tests.significance.series import Doubles, autoregressive
+from tests.evaluation.significance.series import Doubles, autoregressive
 
 DAYS = np.arange("2018-01-01", "2020-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
 YEARS = calendar_years(DAYS)

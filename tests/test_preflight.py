@@ -20,7 +20,7 @@ from harness.evaluation.metrics import SignalEvaluation
 from harness.execution.progress import Silent
 from harness.run.experiment import run_experiment
 from harness.run.schedule import check, resolve_windows
-from tests.test_evaluation import Both, market, signal
+from tests.evaluation.test_evaluation import Both, market, signal
 
 NAMES, TIMES = 8, 300
 PORTFOLIO = (

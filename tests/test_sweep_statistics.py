@@ -37,7 +37,7 @@ from harness.snapshots.evidence import DailySeries
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
 from tests.data.small_panel import small_panel
-from tests.significance.series import autoregressive
+from tests.evaluation.significance.series import autoregressive
 from tests.test_intervals import Counting
 
 DAYS = np.arange("2017-01-01", "2018-07-01", dtype="datetime64[D]").astype("datetime64[ns]")

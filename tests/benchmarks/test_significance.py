@@ -16,7 +16,7 @@ from harness.evaluation.significance import (
     probability_of_backtest_overfitting,
     question,
 )
-from tests.significance.series import LOOK_AHEAD, autoregressive, overlapping
+from tests.evaluation.significance.series import LOOK_AHEAD, autoregressive, overlapping
 
 pytestmark = pytest.mark.nightly
 

@@ -18,7 +18,7 @@ from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.evaluation.significance import Bootstrap
 from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
-from tests.test_evaluation import Both, market, signal
+from tests.evaluation.test_evaluation import Both, market, signal
 
 ANNUALISED = ("long_short_return", "long_average_return", "excess_return", "portfolio_return", "portfolio_cost")
 PLAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "turnover", "autocorrelation", "max_drawdown", "portfolio_turnover")

@@ -13,7 +13,7 @@ from harness.errors import DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.significance import Bootstrap, diebold_mariano, hac_mean, paired_difference
 from harness.evaluation.significance.bootstrap import Statistic
-from tests.significance.series import (
+from tests.evaluation.significance.series import (
     LOOK_AHEAD,
     Doubles,
     autoregressive,

@@ -21,7 +21,7 @@ from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
-from tests.test_evaluation import STRATEGY, Both, market, signal
+from tests.evaluation.test_evaluation import STRATEGY, Both, market, signal
 
 BOOTSTRAP = Bootstrap(repetitions=99, block_length=5.0)
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]

@@ -20,7 +20,7 @@ from harness.evaluation.significance import (
     probability_of_backtest_overfitting,
 )
 from harness.evaluation.significance.bootstrap import Statistic
-from tests.significance.series import Doubles
+from tests.evaluation.significance.series import Doubles
 
 STATISTICS: tuple[Statistic, ...] = ("mean", "ir")
 QUICK = Bootstrap(repetitions=199)

@@ -12,7 +12,14 @@ from scipy import stats
 from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean, paired_difference
 from harness.evaluation.significance.hac import SPANS
 from harness.run.experiment import run_experiment
-from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, ics_of_nothing, overlapping, plausible
+from tests.evaluation.significance.series import (
+    LOOK_AHEAD,
+    Doubles,
+    autoregressive,
+    ics_of_nothing,
+    overlapping,
+    plausible,
+)
 
 QUICK = Bootstrap(repetitions=199)
 LENGTHS = (5, 10, 20, 50)  # labels side by side

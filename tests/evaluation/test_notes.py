@@ -12,7 +12,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.notes import signal_notes
 from harness.evaluation.predictions import Predictions
 from harness.store.artifacts import canonical_json
-from tests.test_evaluation import NAMES, START, TIMES, Both, market, signal
+from tests.evaluation.test_evaluation import NAMES, START, TIMES, Both, market, signal
 
 SIZE = TIMES - START  # 50 test periods of 20 instruments, three windows
 

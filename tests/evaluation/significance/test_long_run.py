@@ -12,7 +12,7 @@ from harness.evaluation.significance.hac import (
     long_run_variance,
     spectral_curvature,
 )
-from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping
+from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping
 
 
 def test_the_cosines_are_orthonormal_and_blind_to_the_level() -> None:

@@ -14,7 +14,7 @@ from harness.evaluation.evaluate import evaluate_extra
 from harness.evaluation.metrics import METRICS, SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.store.records import describe
-from tests.test_evaluation import market, signal
+from tests.evaluation.test_evaluation import market, signal
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance import calendar_years, hac_mean, subperiod_stability, volatility_regimes
-from tests.significance.series import autoregressive
+from tests.evaluation.significance.series import autoregressive
 
 
 def test_each_year_is_tested_on_its_own() -> None:

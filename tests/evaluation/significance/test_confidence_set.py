@@ -10,7 +10,7 @@ from arch.bootstrap import MCS
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance import Bootstrap, model_confidence_set, paired_difference
-from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
+from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 NAMES = ("a", "b", "c", "d", "e")
 QUICK = Bootstrap(repetitions=200)

@@ -14,7 +14,7 @@ from statsmodels.regression.linear_model import OLS
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance import HacTest, hac_mean
 from harness.evaluation.significance.hac import cosine_basis
-from tests.significance.series import Doubles, autoregressive
+from tests.evaluation.significance.series import Doubles, autoregressive
 
 METHODS = ("cosine", "newey_west", "harvey")
 

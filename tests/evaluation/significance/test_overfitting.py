@@ -11,7 +11,7 @@ from scipy.stats import linregress, rankdata
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance import BacktestOverfitting, probability_of_backtest_overfitting
-from tests.significance.series import Doubles
+from tests.evaluation.significance.series import Doubles
 
 
 def by_hand(returns: Doubles, blocks: int) -> BacktestOverfitting:

@@ -20,7 +20,7 @@ from harness.evaluation.significance import Bootstrap, bootstrap_interval, drawd
 from harness.evaluation.significance.bootstrap import Statistic, smooth_difference, smooth_statistic
 from harness.evaluation.significance.hac import cosine_basis
 from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, projector, resample
-from tests.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
+from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 QUICK = Bootstrap(repetitions=199)
 STATISTICS: tuple[Statistic, ...] = ("mean", "ir")
