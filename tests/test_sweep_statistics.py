@@ -18,7 +18,8 @@ import pytest
 from harness.config import compose_config
 from harness.data.panel import Benchmark
 from harness.errors import ConfigError
-from harness.evaluation.significance import Bootstrap, probability_of_backtest_overfitting
+from harness.evaluation.significance.bootstrap import Bootstrap
+from harness.evaluation.significance.sharpe import probability_of_backtest_overfitting
 from harness.report.leaderboard import leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
@@ -38,7 +39,7 @@ from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
 from tests.data.small_panel import small_panel
 from tests.evaluation.significance.series import autoregressive
-from tests.test_intervals import Counting
+from tests.evaluation.test_intervals import Counting
 
 DAYS = np.arange("2017-01-01", "2018-07-01", dtype="datetime64[D]").astype("datetime64[ns]")
 QUICK = Bootstrap(repetitions=199, block_length=10.0)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.evaluation.metrics import METRICS, columns_of, metrics_of
-from harness.evaluation.significance import why_untested
+from harness.evaluation.significance.hac import why_untested
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.experiment import ExperimentResult
 from harness.run.sweep import CellResult, SweepPlan

@@ -19,8 +19,8 @@ from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
 from harness.evaluation.metrics import Metric, SignalEvaluation, check_extra
-from harness.evaluation.portfolio import Rules, TopkDropout
-from harness.evaluation.significance import Bootstrap
+from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
+from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.execution.progress import Observer
 from harness.execution.task import Executor
 from harness.features.feature_set import FeatureSet

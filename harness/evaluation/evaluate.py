@@ -21,7 +21,8 @@ from harness.evaluation import formulas
 from harness.evaluation.formulas import Doubles
 from harness.evaluation.metrics import METRICS, Metric, MetricRecord, SignalEvaluation, check_needs, metrics_of
 from harness.evaluation.notes import signal_notes
-from harness.evaluation.portfolio import PortfolioResult, Rules, TopkDropout, backtest, risk_analysis
+from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
+from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions
 
 Number = float | int | None

@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.evaluation.evaluate import Criteria, Evaluation
 from harness.evaluation.metrics import metrics_of
-from harness.evaluation.significance import Bootstrap, bootstrap_intervals, hac_mean, question
+from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_intervals, question
+from harness.evaluation.significance.hac import hac_mean
 from harness.execution.progress import Observer
 
 _TESTED = ("IC", "rank_IC")
@@ -26,7 +27,7 @@ def intervals(
 ) -> dict[str, dict[str, float | None]]:
     """Return the interval of every overall metric that follows from a series.
 
-    Means and ratios have the symmetric studentised interval of `harness.evaluation.significance.bootstrap_interval`,
+    Means and ratios have the symmetric studentised interval of `bootstrap_interval`,
     drawdowns the percentiles of resampled paths. Compounded returns are resampled as logarithms; their information
     ratio, a geometric mean over a standard deviation of logarithms, has no interval.
 
@@ -40,7 +41,7 @@ def intervals(
 
     Returns:
         dict: Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true
-            mean of zero, two-sided, from `harness.evaluation.significance.hac_mean`. Undefined numbers are None: of a
+            mean of zero, two-sided, from `hac_mean`. Undefined numbers are None: of a
             series into which fewer than five look-aheads fit, and of one that is nearly constant.
     """
     known = metrics_of(criteria.extra).values()

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from harness.errors.redaction import redacted
 from harness.evaluation.metrics import METRICS, MetricRecord, headings_of, metrics_of
-from harness.evaluation.significance import HacTest
+from harness.evaluation.significance.hac import HacTest
 from harness.report.cells import METRIC, Report, flatten, leaderboard_metrics
 from harness.report.table import Table, TableCell, best_of, metric_cell, metric_columns, numbers, rank_of, table
 from harness.run.finished import FinishedRun

@@ -14,7 +14,8 @@ from harness.data.panel import Panel
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.evaluation.metrics import check_needs
-from harness.evaluation.portfolio import TopkDropout, check_change, market_of
+from harness.evaluation.portfolio.market import check_change, market_of
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of
 from harness.features.parser import parse

@@ -14,24 +14,24 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
-from harness.evaluation.significance import (
-    BacktestOverfitting,
-    Bootstrap,
-    DeflatedSharpe,
-    ModelConfidenceSet,
+from harness.evaluation.significance.bootstrap import Bootstrap
+from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
+from harness.evaluation.significance.hac import is_constant, why_untested
+from harness.evaluation.significance.paired import (
     PairedDifference,
     SubPeriod,
     calendar_years,
-    deflated_sharpe_ratio,
-    model_confidence_set,
     paired_differences,
     paired_question,
-    probability_of_backtest_overfitting,
     subperiod_stability,
     volatility_regimes,
-    why_untested,
 )
-from harness.evaluation.significance.hac import is_constant
+from harness.evaluation.significance.sharpe import (
+    BacktestOverfitting,
+    DeflatedSharpe,
+    deflated_sharpe_ratio,
+    probability_of_backtest_overfitting,
+)
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import CellResult

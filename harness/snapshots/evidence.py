@@ -15,7 +15,7 @@ import numpy.typing as npt
 from harness.data.panel import Panel, load_panel
 from harness.evaluation.evaluate import read_series
 from harness.evaluation.metrics import MetricRecord, metrics_of
-from harness.evaluation.significance import calendar_years, paired_difference
+from harness.evaluation.significance.paired import calendar_years, paired_difference
 from harness.snapshots.comparison import DifferenceTest
 from harness.snapshots.data_difference import explain_data_difference
 from harness.snapshots.snapshot import Snapshot

@@ -11,7 +11,8 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.evaluation.evaluate import evaluate_signal
 from harness.evaluation.metrics import SignalEvaluation
-from harness.evaluation.portfolio import TopkDropout, backtest
+from harness.evaluation.portfolio.backtest import backtest
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 
 pytestmark = pytest.mark.nightly

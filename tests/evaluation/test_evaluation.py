@@ -13,7 +13,8 @@ from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.evaluate import evaluate, evaluate_portfolio, evaluate_signal, read_series
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
-from harness.evaluation.portfolio import Rules, TopkDropout, backtest, risk_analysis
+from harness.evaluation.portfolio.backtest import backtest, risk_analysis
+from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions
 
 TIMES, NAMES, START = 60, 20, 10

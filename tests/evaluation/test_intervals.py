@@ -16,7 +16,8 @@ from harness.config import compose_config
 from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.evaluation.intervals import intervals as intervals_of
 from harness.evaluation.metrics import METRICS
-from harness.evaluation.significance import Bootstrap, bootstrap_interval, hac_mean
+from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_interval
+from harness.evaluation.significance.hac import hac_mean
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.snapshot import Snapshot

@@ -14,7 +14,9 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate_portfolio
-from harness.evaluation.portfolio import TopkDropout, backtest, check_change, market_of
+from harness.evaluation.portfolio.backtest import backtest
+from harness.evaluation.portfolio.market import check_change, market_of
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 
 FREE = TopkDropout(

@@ -16,7 +16,7 @@ from harness.evaluation.evaluate import evaluate, evaluate_signal, year_of
 from harness.evaluation.intervals import intervals
 from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
-from harness.evaluation.significance import Bootstrap
+from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
 from tests.evaluation.test_evaluation import Both, market, signal
 

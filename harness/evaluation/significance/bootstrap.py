@@ -5,35 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Protocol
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
-from harness.errors import ConfigError, closest
+from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
 from harness.evaluation.significance.hac import (
     ROUNDING,
     Doubles,
+    check_choice,
     check_look_ahead,
     cosine_degrees,
     defined_rows,
     is_constant,
     is_long_enough,
+    largest,
     long_run_variance,
     varies,
 )
 from harness.evaluation.significance.resampling import (
     Falls,
     Moments,
-    Resamples,
     automatic_block_length,
     pieces_of,
     resample,
 )
 from harness.execution.progress import Observer, Silent
 
-Statistic = Literal["mean", "ir"]
 _STATISTICS = ("mean", "ir")
 
 
@@ -56,14 +56,9 @@ class SmoothStatistic:
     influence: Doubles
     magnitude: float
 
-    @property
-    def count(self) -> int:
-        """T, the number of times."""
-        return int(self.moments.shape[0])
-
     def estimate(self) -> float:
         """Return the statistic of the series itself, NaN when undefined."""
-        if self.count == 0 or np.isnan(self.influence).any():
+        if self.influence.size == 0 or np.isnan(self.influence).any():
             return float("nan")
         return float(self.value(self.moments.mean(axis=0)))
 
@@ -74,14 +69,7 @@ def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
     Raises:
         ConfigError: When the statistic is unknown.
     """
-    if statistic not in _STATISTICS:
-        raise ConfigError(
-            "Unknown statistic.",
-            where="statistic",
-            got=statistic,
-            expected=" | ".join(_STATISTICS),
-            hint=closest(statistic, _STATISTICS),
-        )
+    check_choice("statistic", "statistic", statistic, _STATISTICS)
     return _mean(series) if statistic == "mean" else _ir(series)
 
 
@@ -110,7 +98,7 @@ def _mean(series: Doubles) -> SmoothStatistic:
         value=lambda means: means[..., 0],
         gradient=np.ones_like,
         influence=series,
-        magnitude=_largest(series),
+        magnitude=largest(series),
     )
 
 
@@ -140,7 +128,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
         return slopes
 
     influence = np.full(series.size, np.nan)
-    if not is_constant(series, _largest(series)):
+    if not is_constant(series, largest(series)):
         std = deviations.std()
         influence = bessel * (deviations / std - centre / (2.0 * std**3) * (deviations**2 - std**2))
     return SmoothStatistic(
@@ -148,12 +136,8 @@ def _ir(series: Doubles) -> SmoothStatistic:
         value=value,
         gradient=gradient,
         influence=influence,
-        magnitude=_largest(influence),
+        magnitude=largest(influence),
     )
-
-
-def _largest(values: Doubles) -> float:
-    return float(np.abs(values).max(initial=0.0))
 
 
 STAGE = "significance"
@@ -182,7 +166,6 @@ class Bootstrap:
     block_length: Annotated[float, Ge(1), Le(1e9)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse impossible numbers."""
         check_limits(self, "bootstrap")
         if self.rank > self.repetitions:
             raise ConfigError(
@@ -196,6 +179,12 @@ class Bootstrap:
     def rank(self) -> int:
         """Which of the sorted resampled |t| is the critical value; makes interval and p-value agree exactly."""
         return math.ceil(round((self.repetitions + 1) * self.level, 9))
+
+    def block_length_of(self, series: Doubles, look_ahead: int) -> float:
+        """Return the mean length of the blocks for a (T,) series that varies, or (T, M) series."""
+        if self.block_length is None:
+            return automatic_block_length(series, look_ahead)
+        return float(min(self.block_length, series.shape[0] / 3))
 
 
 @dataclass(frozen=True)
@@ -269,15 +258,15 @@ def bootstrap_intervals(
     """
     observer = observer or Silent()
     plans = [_plan(one, bootstrap) for one in questions]
-    wanted = [plan.resamples for plan in plans if plan.resamples is not None]
+    wanted = [resamples for _, resamples in plans if resamples is not None]
     observer.start(STAGE, pieces_of(wanted, bootstrap.repetitions))
     resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, advance=lambda: observer.advance(STAGE))
     observer.finish(STAGE)
-    return tuple(plan.interval(bootstrap) for plan in plans)
+    return tuple(_interval(asked, *plan, bootstrap) for asked, plan in zip(questions, plans, strict=True))
 
 
 def bootstrap_interval(
-    series: Doubles, statistic: Statistic = "mean", *, bootstrap: Bootstrap | None = None, look_ahead: int = 1
+    series: Doubles, statistic: str = "mean", *, bootstrap: Bootstrap | None = None, look_ahead: int = 1
 ) -> Interval:
     """Return a symmetric studentised interval for the mean, or the mean over standard deviation, of a series.
 
@@ -307,133 +296,70 @@ def bootstrap_interval(
 
 
 def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, look_ahead: int = 1) -> Interval:
-    """Return a percentile interval for the largest drawdown of summed returns.
+    """Return a percentile interval for the largest drawdown of summed returns, (S,) per time, NaN where undefined.
 
     A drawdown is no smooth function of means: resampled paths say what other orders of the same days would have
-    brought, and the estimate can lie outside. There is no standard error and no p-value.
-
-    Args:
-        returns: (S,) returns per time, NaN where undefined.
-        bootstrap, look_ahead: As in `bootstrap_interval`.
-
-    Returns:
-        Interval: Values ≤ 0, of the order of `harness.evaluation.portfolio.risk_analysis` in mode ``sum``.
-
-    Raises:
-        ConfigError: When the look-ahead is below one.
-        DataError: When a value is infinite.
+    brought, and the estimate can lie outside. There is no standard error and no p-value. The bounds are ≤ 0, of the
+    order of `harness.evaluation.portfolio.backtest.risk_analysis` in mode ``sum``; the rest is as in
+    `bootstrap_interval`.
     """
-    (found,) = bootstrap_intervals([question(returns, "drawdown", look_ahead)], bootstrap or Bootstrap())
-    return found
+    return bootstrap_interval(returns, "drawdown", bootstrap=bootstrap, look_ahead=look_ahead)
 
 
-class _Plan(Protocol):
-    """An interval before its series was resampled."""
-
-    @property
-    def resamples(self) -> Resamples | None:
-        """What is needed of the resamples; None when the interval is known without them."""
-        ...
-
-    def interval(self, bootstrap: Bootstrap) -> Interval:
-        """Return the interval, once the resamples are made."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Known:
-    """An interval that needs no resamples: of a series that is too short, or does not vary."""
-
-    known: Interval
-    resamples: None = None
-
-    def interval(self, bootstrap: Bootstrap) -> Interval:
-        return self.known
-
-
-@dataclass(frozen=True, eq=False)
-class _Studentised:
-    """The symmetric interval of a smooth statistic."""
-
-    smooth: SmoothStatistic
-    without: Interval  # with everything that is known before the resamples are made
-    resamples: Moments
-
-    def interval(self, bootstrap: Bootstrap) -> Interval:
-        estimate, error = self.without.estimate, self.without.standard_error
-        ratios = self._ratios(error)
-        reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
-        if not reach <= _WIDEST * float(np.ptp(self.smooth.influence)):
-            return self.without
-        beyond = int((ratios >= abs(estimate) / error).sum())
-        p_value = (1 + beyond) / (bootstrap.repetitions + 1)
-        return replace(self.without, low=estimate - reach, high=estimate + reach, p_value=p_value)
-
-    def _ratios(self, error: float) -> Doubles:
-        """Return (R,) |t*|; infinite where a resample does not vary, which can only widen the interval."""
-        means, projections = self.resamples.means, self.resamples.projections
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slopes = self.smooth.gradient(means)  # (R, K)
-            linear = np.zeros(projections.shape[::2])  # (R, ν)
-            for k in range(slopes.shape[1]):
-                linear += slopes[:, k, None] * projections[:, k]
-            errors = np.sqrt(np.square(linear).mean(axis=1) / self.smooth.count)
-            ratios = np.abs(self.smooth.value(means) - self.without.estimate) / errors
-        return np.where(np.isfinite(ratios) & (errors > _STILL * error), ratios, np.inf)
+def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Falls | None]:
+    """Return what is known of an interval before its series is resampled, and what is needed of the resamples."""
+    nan, subject, look_ahead = float("nan"), asked.subject, asked.look_ahead
+    if isinstance(subject, SmoothStatistic):
+        estimate, values, magnitude = subject.estimate(), subject.influence, subject.magnitude
+    else:
+        level = np.cumsum(subject)
+        estimate = float((level - np.maximum.accumulate(level)).min()) if subject.size else nan
+        values, magnitude = subject, largest(subject)
+    count = values.size
+    known = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, asked.dropped)
+    if math.isnan(estimate) or not is_long_enough(count, look_ahead):
+        return known, None
+    if isinstance(subject, SmoothStatistic) and is_constant(values, magnitude):
+        bound = estimate if float(np.ptp(values)) == 0.0 else nan
+        return replace(known, low=bound, high=bound, standard_error=0.0), None
+    if not varies(values, magnitude):
+        return known, None
+    block_length = bootstrap.block_length_of(values, look_ahead)
+    if not isinstance(subject, SmoothStatistic):
+        return replace(known, block_length=block_length), Falls(values, block_length)
+    degrees = cosine_degrees(values, look_ahead)
+    error = float(np.sqrt(long_run_variance(values, degrees) / count))
+    known = replace(known, standard_error=error, degrees=degrees, block_length=block_length)
+    return known, Moments(subject.moments, degrees, block_length)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fallen:
-    """The percentile interval of a largest drawdown."""
-
-    without: Interval
-    resamples: Falls
-
-    def interval(self, bootstrap: Bootstrap) -> Interval:
-        falls = self.resamples.falls
-        if np.isnan(falls).mean() > 1.0 - bootstrap.level:
-            return self.without
-        tails = ((1.0 - bootstrap.level) / 2.0, (1.0 + bootstrap.level) / 2.0)
-        low, high = np.quantile(falls[~np.isnan(falls)], tails)
-        return replace(self.without, low=float(low), high=float(high))
-
-
-def _plan(asked: Question, bootstrap: Bootstrap) -> _Plan:
-    if isinstance(asked.subject, SmoothStatistic):
-        return _smooth_plan(asked.subject, asked, bootstrap)
-    values, level = asked.subject, np.cumsum(asked.subject)
-    estimate = float((level - np.maximum.accumulate(level)).min()) if values.size else float("nan")
-    undefined = _undefined(estimate, values.size, asked, bootstrap)
-    if not is_long_enough(values.size, asked.look_ahead) or not varies(values, float(np.abs(values).max())):
-        return _Known(undefined)
-    block_length = _block_length(values, bootstrap, asked.look_ahead)
-    return _Fallen(replace(undefined, block_length=block_length), Falls(values, block_length))
+def _interval(asked: Question, known: Interval, resamples: Moments | Falls | None, bootstrap: Bootstrap) -> Interval:
+    if isinstance(resamples, Falls):
+        falls, level = resamples.falls, bootstrap.level
+        if np.isnan(falls).mean() > 1.0 - level:
+            return known
+        low, high = np.quantile(falls[~np.isnan(falls)], ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+        return replace(known, low=float(low), high=float(high))
+    if resamples is None or not isinstance(asked.subject, SmoothStatistic):
+        return known
+    estimate, error = known.estimate, known.standard_error
+    ratios = _ratios(asked.subject, resamples, estimate, error)
+    reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
+    if not reach <= _WIDEST * float(np.ptp(asked.subject.influence)):
+        return known
+    beyond = int((ratios >= abs(estimate) / error).sum())
+    p_value = (1 + beyond) / (bootstrap.repetitions + 1)
+    return replace(known, low=estimate - reach, high=estimate + reach, p_value=p_value)
 
 
-def _smooth_plan(smooth: SmoothStatistic, asked: Question, bootstrap: Bootstrap) -> _Plan:
-    estimate, count, influence = smooth.estimate(), smooth.count, smooth.influence
-    undefined = _undefined(estimate, count, asked, bootstrap)
-    if math.isnan(estimate) or not is_long_enough(count, asked.look_ahead):
-        return _Known(undefined)
-    if is_constant(influence, smooth.magnitude):
-        same = float(np.ptp(influence)) == 0.0
-        bounds = (estimate, estimate) if same else (float("nan"), float("nan"))
-        return _Known(replace(undefined, low=bounds[0], high=bounds[1], standard_error=0.0))
-    if not varies(influence, smooth.magnitude):
-        return _Known(undefined)
-    block_length = _block_length(influence, bootstrap, asked.look_ahead)
-    degrees = cosine_degrees(influence, asked.look_ahead)
-    error = float(np.sqrt(long_run_variance(influence, degrees) / count))
-    without = replace(undefined, standard_error=error, degrees=degrees, block_length=block_length)
-    return _Studentised(smooth, without, Moments(smooth.moments, degrees, block_length))
-
-
-def _undefined(estimate: float, count: int, asked: Question, bootstrap: Bootstrap) -> Interval:
-    nan = float("nan")
-    return Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, asked.dropped)
-
-
-def _block_length(series: Doubles, bootstrap: Bootstrap, look_ahead: int) -> float:
-    if bootstrap.block_length is None:
-        return automatic_block_length(series, look_ahead)
-    return min(bootstrap.block_length, series.size / 3)
+def _ratios(smooth: SmoothStatistic, resamples: Moments, estimate: float, error: float) -> Doubles:
+    """Return (R,) |t*|; infinite where a resample does not vary, which can only widen the interval."""
+    means, projections = resamples.means, resamples.projections
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = smooth.gradient(means)  # (R, K)
+        linear = np.zeros(projections.shape[::2])  # (R, ν)
+        for k in range(slopes.shape[1]):
+            linear += slopes[:, k, None] * projections[:, k]
+        errors = np.sqrt(np.square(linear).mean(axis=1) / smooth.moments.shape[0])
+        ratios = np.abs(smooth.value(means) - estimate) / errors
+    return np.where(np.isfinite(ratios) & (errors > _STILL * error), ratios, np.inf)

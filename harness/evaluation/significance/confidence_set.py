@@ -3,52 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import ConfigError, DataError, closest
+from harness.errors import ConfigError, DataError
 from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.evaluation.significance.hac import (
     ROUNDING,
     Doubles,
+    check_choice,
     check_look_ahead,
     cosine_basis,
     cosine_degrees,
     defined_rows,
     is_constant,
     is_long_enough,
+    largest,
 )
-from harness.evaluation.significance.resampling import Moments, automatic_block_length, resample
+from harness.evaluation.significance.resampling import Moments, resample
 from harness.execution.threads import one_blas_thread
 
 Elimination = tuple[npt.NDArray[np.int64], list[float]]  # columns, the first eliminated first, and their p-values
 
+Method = Literal["studentised", "R", "max"]
 _AT_ONCE = 1 << 20
 _STILL = 1e-18  # a resampled difference does not vary when its variance is that share of the series' own
 
 
-def studentised_elimination(
-    losses: Doubles, *, block_length: float, look_ahead: int, repetitions: int, seed: int
+def _studentised_elimination(
+    relative: Doubles, moving: list[int], block_length: float, look_ahead: int, bootstrap: Bootstrap
 ) -> Elimination:
     """Eliminate by the largest pairwise t-value T_R, each resample divided by its own standard errors.
 
     Args:
-        losses: (T, M) losses, M ≥ 2, of which no two differ by a constant.
-        block_length, repetitions, seed: Of the stationary bootstrap.
+        relative: (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant.
+        moving: The columns that vary.
+        block_length: Of the stationary bootstrap.
         look_ahead: Of the label behind the losses.
+        bootstrap: Its repetitions and seed.
     """
-    relative = np.ascontiguousarray(losses - losses.mean(axis=1, keepdims=True))
-    magnitude = float(np.abs(losses).max())
-    moving = [column for column in relative.T if not is_constant(column, magnitude)]
-    degrees = int(np.median([cosine_degrees(column, look_ahead) for column in moving]))
+    relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
+    degrees = int(np.median([cosine_degrees(relative[:, m], look_ahead) for m in moving]))
     centre = relative.mean(axis=0)
     own = np.einsum("tm,tj->mj", relative - centre, cosine_basis(len(relative), degrees))
     variance = _pairwise_variance(own[None], len(relative))[0]
     observed = _ratios((centre[:, None] - centre)[None], variance[None], np.zeros_like(variance))[0]
     kept = Moments(relative, degrees, block_length)
-    resample([kept], repetitions=repetitions, seed=seed)
+    resample([kept], repetitions=repetitions, seed=bootstrap.seed)
     means, projections = kept.means - centre, kept.projections
     resampled = np.empty((repetitions, *observed.shape))  # (R, M, M)
     chunk = max(1, _AT_ONCE // observed.size)
@@ -59,14 +62,15 @@ def studentised_elimination(
     return _one_by_one(observed, resampled)
 
 
-def peer_elimination(
-    losses: Doubles, *, block_length: float, repetitions: int, seed: int, method: Literal["R", "max"]
+def _peer_elimination(
+    losses: Doubles, block_length: float, bootstrap: Bootstrap, method: Literal["R", "max"]
 ) -> Elimination:
     """Eliminate as `arch.bootstrap.MCS` does, with standard errors that are the same in every resample."""
     from arch.bootstrap import MCS  # slow to import
 
     # The size does not touch the p-values; arch takes whole block lengths only.
-    peer = MCS(losses, 0.5, reps=repetitions, block_size=max(1, round(block_length)), method=method, seed=seed)
+    size, repetitions = max(1, round(block_length)), bootstrap.repetitions
+    peer = MCS(losses, 0.5, reps=repetitions, block_size=size, method=method, seed=bootstrap.seed)
     with one_blas_thread():
         peer.compute()
     return peer.pvalues.index.to_numpy(dtype=np.int64), peer.pvalues["Pvalue"].tolist()
@@ -103,10 +107,6 @@ def _one_by_one(observed: Doubles, resampled: Doubles) -> Elimination:
         p_values.append(max(p_value, p_values[-1] if p_values else 0.0))
         left = np.delete(left, worst)
     return np.array([*order, left[0]], dtype=np.int64), [*p_values, 1.0]
-
-
-Method = Literal["studentised", "R", "max"]
-_METHODS = ("studentised", "R", "max")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def model_confidence_set(
         bootstrap: How to resample; its level plays no part. The default has seed 0.
         look_ahead: Of the label behind the losses, 1 when neighbours share nothing: the shortest mean block.
         method: ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample,
-            as in `harness.evaluation.significance.bootstrap_interval`. As published, by `arch`: ``R``, the largest
+            as in `bootstrap_interval`. As published, by `arch`: ``R``, the largest
             pairwise difference; ``max``, the largest difference to the mean.
 
     Raises:
@@ -177,7 +177,7 @@ def model_confidence_set(
     order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, method)
     p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
     rank = {model: place for place, model in enumerate(p_of)}
-    rounding = ROUNDING * float(np.abs(defined).max())
+    rounding = ROUNDING * largest(defined)
     dominated = [bool(means[m] - means[lead] > rounding) for m, lead in enumerate(leader)]
     p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
     final = sorted(
@@ -200,22 +200,13 @@ def _eliminate(
     """Return the columns in order of elimination, their p-values and the block length."""
     if losses.shape[1] == 1:
         return np.zeros(1, dtype=np.int64), [1.0], 0.0
-    longest = losses.shape[0] / 3
-    if bootstrap.block_length is None:
-        relative = losses - losses.mean(axis=1, keepdims=True)
-        moving = [m for m in range(relative.shape[1]) if not is_constant(relative[:, m], float(np.abs(losses).max()))]
-        block_length = automatic_block_length(relative[:, moving], look_ahead)
-    else:
-        block_length = min(bootstrap.block_length, longest)
-    repetitions, seed = bootstrap.repetitions, bootstrap.seed
+    relative = losses - losses.mean(axis=1, keepdims=True)
+    moving = [m for m, column in enumerate(relative.T) if not is_constant(column, largest(losses))]
+    block_length = bootstrap.block_length_of(relative[:, moving], look_ahead)
     if method == "studentised":
-        order, p_values = studentised_elimination(
-            losses, block_length=block_length, look_ahead=look_ahead, repetitions=repetitions, seed=seed
-        )
+        order, p_values = _studentised_elimination(relative, moving, block_length, look_ahead, bootstrap)
     else:
-        order, p_values = peer_elimination(
-            losses, block_length=block_length, repetitions=repetitions, seed=seed, method=method
-        )
+        order, p_values = _peer_elimination(losses, block_length, bootstrap, method)
     return order, p_values, block_length
 
 
@@ -223,7 +214,7 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
     """Return (M,) the best column among those that differ by a constant only, the first of equals."""
     leader = np.full(means.size, -1, dtype=np.int64)
     by_mean = np.argsort(means, kind="stable")
-    magnitude = float(np.abs(losses).max())
+    magnitude = largest(losses)
     for place, best in enumerate(by_mean):
         if leader[best] >= 0:
             continue
@@ -234,22 +225,14 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
 
 
 def _check(losses: Doubles, names: tuple[str, ...], size: float, method: str) -> None:
-    if method not in _METHODS:
-        raise ConfigError(
-            "Unknown method.",
-            where="model_confidence_set.method",
-            got=method,
-            expected=" | ".join(_METHODS),
-            hint=closest(method, _METHODS),
-        )
+    where = "model_confidence_set"
+    check_choice("method", f"{where}.method", method, get_args(Method))
     if not 0.0 < size < 1.0:
-        raise ConfigError(
-            "The size is a probability.", where="model_confidence_set.size", got=size, expected="0 < size < 1"
-        )
+        raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
     if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):
         raise DataError(
             "Every column of losses needs its own name.",
-            where="model_confidence_set",
+            where=where,
             got=f"losses {losses.shape}, {len(set(names))} different names",
             expected="(S, M) losses, M ≥ 1 different names",
         )

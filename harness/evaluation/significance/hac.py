@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,8 @@ def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
     """
     shapes = [values.shape for values in series]
     if any(len(shape) not in (1, 2) or shape[0] != shapes[0][0] for shape in shapes):
-        raise DataError(
-            "Series of the same times are needed.",
-            where=where,
-            got=shapes,
-            expected="one value per time, equal lengths",
-        )
+        expected = "one value per time, equal lengths"
+        raise DataError("Series of the same times are needed.", where=where, got=shapes, expected=expected)
     keep = np.ones(shapes[0][0], dtype=np.bool_)
     for values in series:
         if np.isinf(values).any():
@@ -41,14 +37,9 @@ def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
     return tuple(np.ascontiguousarray(values[keep], dtype=np.float64) for values in series)
 
 
-def shortest(look_ahead: int) -> int:
-    """Return how many values of that overlap are needed before anything is known of their long-run variance."""
-    return max(SHORTEST, SPANS * look_ahead)
-
-
 def is_long_enough(count: int, look_ahead: int) -> bool:
-    """Whether `count` values of that overlap carry any information on their own variance."""
-    return count >= shortest(look_ahead)
+    """Whether `count` values of that overlap carry any information on their long-run variance."""
+    return count >= max(SHORTEST, SPANS * look_ahead)
 
 
 def why_untested(count: int, look_ahead: int) -> str:
@@ -57,7 +48,8 @@ def why_untested(count: int, look_ahead: int) -> str:
         return "nearly all values are equal"
     if look_ahead == 1:
         return f"{count} defined values are fewer than {SHORTEST}"
-    return f"{count} defined values are fewer than {shortest(look_ahead)}, {SPANS} times the look-ahead of {look_ahead}"
+    needed = max(SHORTEST, SPANS * look_ahead)
+    return f"{count} defined values are fewer than {needed}, {SPANS} times the look-ahead of {look_ahead}"
 
 
 def is_constant(values: Doubles, magnitude: float) -> bool:
@@ -77,10 +69,23 @@ def varies(values: Doubles, magnitude: float) -> bool:
     return int(moving.sum()) >= _FEWEST_MOVING
 
 
+def largest(values: Doubles) -> float:
+    """Return the magnitude of values, 0 when there is none."""
+    return float(np.abs(values).max(initial=0.0))
+
+
 def check_look_ahead(look_ahead: int, where: str) -> None:
     """Refuse a look-ahead below one, the value of series that do not overlap."""
     if look_ahead < 1:
         raise ConfigError("A look-ahead is at least one time.", where=where, got=look_ahead, expected="≥ 1")
+
+
+def check_choice(what: str, where: str, got: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that is none of those known."""
+    if got not in known:
+        raise ConfigError(
+            f"Unknown {what}.", where=where, got=got, expected=" | ".join(known), hint=closest(got, known)
+        )
 
 
 BIAS = 0.05
@@ -137,7 +142,6 @@ def _last_significant(correlations: Doubles, count: int) -> int:
 
 
 Method = Literal["cosine", "newey_west", "harvey"]
-_METHODS = ("cosine", "newey_west", "harvey")
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def mean_test(
     estimate = float(values.mean()) if count else nan
     if not is_long_enough(count, look_ahead):
         return HacTest(estimate, nan, nan, nan, 0, count, dropped)
-    magnitude = float(np.abs(values).max()) if magnitude is None else magnitude
+    magnitude = largest(values) if magnitude is None else magnitude
     if not varies(values, magnitude):
         error = 0.0 if is_constant(values, magnitude) else nan
         return HacTest(estimate, error, nan, nan, 0, count, dropped)
@@ -224,14 +228,7 @@ def hac_test(estimate: float, error: float, degrees: int, count: int, dropped: i
 def check_options(method: str, lags: int | None, look_ahead: int) -> None:
     """Refuse what `mean_test` cannot do."""
     check_look_ahead(look_ahead, "look_ahead")
-    if method not in _METHODS:
-        raise ConfigError(
-            "Unknown method.",
-            where="method",
-            got=method,
-            expected=" | ".join(_METHODS),
-            hint=closest(method, _METHODS),
-        )
+    check_choice("method", "method", method, get_args(Method))
     if lags is not None and (method == "cosine" or lags < 0):
         raise ConfigError(
             "Lags belong to Newey–West and are not negative.",

@@ -28,6 +28,7 @@ from harness.evaluation.significance.hac import (
     defined_rows,
     hac_mean,
     hac_test,
+    largest,
     mean_test,
 )
 
@@ -61,7 +62,7 @@ def diebold_mariano(
 
     Args:
         series, reference: (S,) values; a time at which either is NaN is dropped.
-        look_ahead, method, lags: As in `harness.evaluation.significance.hac_mean`.
+        look_ahead, method, lags: As in `harness.evaluation.significance.hac.hac_mean`.
 
     Raises:
         ConfigError: When the method or a number is impossible.
@@ -75,7 +76,7 @@ def diebold_mariano(
         look_ahead=look_ahead,
         method=method,
         lags=lags,
-        magnitude=float(np.abs((left, right)).max(initial=0.0)),
+        magnitude=max(largest(left), largest(right)),
     )
 
 
@@ -157,12 +158,8 @@ def subperiod_stability(series: Doubles, labels: npt.NDArray[Any], *, look_ahead
         DataError: When lengths differ or a value is infinite.
     """
     if series.ndim != 1 or series.shape != labels.shape:
-        raise DataError(
-            "Every time needs one label.",
-            where="subperiod_stability",
-            got=f"series {series.shape}, labels {labels.shape}",
-            expected="(S,) both",
-        )
+        got = f"series {series.shape}, labels {labels.shape}"
+        raise DataError("Every time needs one label.", where="subperiod_stability", got=got, expected="(S,) both")
     return tuple(
         SubPeriod(str(label), hac_mean(series[labels == label], look_ahead=look_ahead)) for label in np.unique(labels)
     )
@@ -189,12 +186,8 @@ def volatility_regimes(market_returns: Doubles, window: int = 20, minimum_histor
         ConfigError: When the window is below two or the history below three.
     """
     if window < 2 or minimum_history < 3:
-        raise ConfigError(
-            "A regime needs a past.",
-            where="volatility_regimes",
-            got=f"window {window}, minimum_history {minimum_history}",
-            expected="window ≥ 2, minimum_history ≥ 3",
-        )
+        got, expected = f"window {window}, minimum_history {minimum_history}", "window ≥ 2, minimum_history ≥ 3"
+        raise ConfigError("A regime needs a past.", where="volatility_regimes", got=got, expected=expected)
     regimes = np.full(market_returns.size, "undetermined")
     if market_returns.size < window:
         return regimes

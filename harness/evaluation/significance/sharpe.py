@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance.hac import ROUNDING, Doubles, defined_rows, is_long_enough, varies
+from harness.evaluation.significance.hac import ROUNDING, Doubles, defined_rows, is_long_enough, largest, varies
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
         )
     threshold = expected_maximum_sharpe(trials, float(sharpes.var(ddof=1)))
     count, dropped, nan = values.size, returns.size - values.size, float("nan")
-    if not is_long_enough(count, 1) or not varies(values, float(np.abs(values).max())):
+    if not is_long_enough(count, 1) or not varies(values, largest(values)):
         return DeflatedSharpe(nan, nan, threshold, nan, nan, trials, count, dropped)
     sharpe = float(values.mean() / values.std(ddof=1))
     standard = (values - values.mean()) / values.std()
@@ -81,12 +81,8 @@ def expected_maximum_sharpe(trials: int, variance: float) -> float:
         ConfigError: When there is no trial or the variance is negative.
     """
     if trials < 1 or not variance >= 0.0:
-        raise ConfigError(
-            "Impossible trials.",
-            where="expected_maximum_sharpe",
-            got=f"{trials} trials, variance {variance}",
-            expected="trials ≥ 1, variance ≥ 0",
-        )
+        got, expected = f"{trials} trials, variance {variance}", "trials ≥ 1, variance ≥ 0"
+        raise ConfigError("Impossible trials.", where="expected_maximum_sharpe", got=got, expected=expected)
     if trials == 1:
         return 0.0
     quantile = NormalDist().inv_cdf
@@ -163,7 +159,13 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
             expected="(S, M) returns, M ≥ 2",
         )
     (defined,) = defined_rows("probability_of_backtest_overfitting", returns)
-    _check_blocks(blocks, defined.shape[0])
+    if blocks % 2 or not 2 <= blocks <= 20 or defined.shape[0] < 2 * blocks:
+        raise ConfigError(
+            "The times cannot be cut this way.",
+            where="probability_of_backtest_overfitting.blocks",
+            got=f"{blocks} blocks of {defined.shape[0]} periods",
+            expected="an even number from 2 to 20, at least two periods in each",
+        )
     chosen = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
     sample = np.zeros((len(chosen), blocks))  # (C, blocks)
     np.put_along_axis(sample, chosen, 1.0, axis=1)
@@ -173,10 +175,14 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
     lower = (outside < own_outside[:, None]).sum(axis=1)
     equal = (outside == own_outside[:, None]).sum(axis=1)
     rank = lower + (equal + 1) / 2.0
+    usable = np.isfinite(own_inside) & np.isfinite(own_outside)
+    x, y, slope = own_inside[usable], own_outside[usable], float("nan")
+    if x.size > 1 and np.ptp(x) > 0:
+        slope = float(((x - x.mean()) * (y - y.mean())).sum() / np.square(x - x.mean()).sum())
     return BacktestOverfitting(
         probability=float((rank <= (returns.shape[1] + 1) / 2.0).mean()),
         loss_probability=float((own_outside < 0.0).mean()),
-        degradation=_slope(own_inside, own_outside),
+        degradation=slope,
         splits=len(chosen),
         strategies=returns.shape[1],
         count=defined.shape[0],
@@ -206,22 +212,3 @@ def _sharpes(returns: Doubles, sample: Doubles) -> tuple[Doubles, Doubles]:
         return np.where(variance > 1e-12, ratio, -np.inf)
 
     return ratios(sample), ratios(1.0 - sample)
-
-
-def _slope(x: Doubles, y: Doubles) -> float:
-    usable = np.isfinite(x) & np.isfinite(y)
-    x, y = x[usable], y[usable]
-    if x.size < 2 or np.ptp(x) == 0:
-        return float("nan")
-    dx = x - x.mean()
-    return float((dx * (y - y.mean())).sum() / (dx * dx).sum())
-
-
-def _check_blocks(blocks: int, count: int) -> None:
-    if blocks % 2 or not 2 <= blocks <= 20 or count < 2 * blocks:
-        raise ConfigError(
-            "The times cannot be cut this way.",
-            where="probability_of_backtest_overfitting.blocks",
-            got=f"{blocks} blocks of {count} periods",
-            expected="an even number from 2 to 20, at least two periods in each",
-        )

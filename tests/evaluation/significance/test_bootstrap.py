@@ -15,15 +15,20 @@ from threadpoolctl import threadpool_limits
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.portfolio import risk_analysis
-from harness.evaluation.significance import Bootstrap, bootstrap_interval, drawdown_interval, hac_mean
-from harness.evaluation.significance.bootstrap import Statistic, smooth_difference, smooth_statistic
-from harness.evaluation.significance.hac import cosine_basis
+from harness.evaluation.portfolio.backtest import risk_analysis
+from harness.evaluation.significance.bootstrap import (
+    Bootstrap,
+    bootstrap_interval,
+    drawdown_interval,
+    smooth_difference,
+    smooth_statistic,
+)
+from harness.evaluation.significance.hac import cosine_basis, hac_mean
 from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, projector, resample
 from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 QUICK = Bootstrap(repetitions=199)
-STATISTICS: tuple[Statistic, ...] = ("mean", "ir")
+STATISTICS: tuple[str, ...] = ("mean", "ir")
 
 
 def a_series(seed: int = 0, count: int = 300, persistence: float = 0.6) -> Doubles:
@@ -152,7 +157,7 @@ def test_statistics_and_gradients_agree_with_plain_formulas() -> None:
     level=st.sampled_from([0.5, 0.9, 0.95]),
 )
 def test_an_interval_contains_its_estimate_and_agrees_with_its_p_value(
-    seed: int, count: int, persistence: float, statistic: Statistic, level: float
+    seed: int, count: int, persistence: float, statistic: str, level: float
 ) -> None:
     interval = bootstrap_interval(
         a_series(seed, count, persistence), statistic, bootstrap=Bootstrap(repetitions=199, level=level)
@@ -193,7 +198,7 @@ def test_more_repetitions_settle_the_bounds() -> None:
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_undefined_values_are_dropped_and_counted(statistic: Statistic) -> None:
+def test_undefined_values_are_dropped_and_counted(statistic: str) -> None:
     series = a_series(10)
     holes = np.insert(series, [0, 50, 300], np.nan)
     interval, full = (bootstrap_interval(s, statistic, bootstrap=QUICK) for s in (holes, series))
@@ -218,7 +223,7 @@ def test_a_constant_is_sure_of_its_mean_and_has_no_ratio() -> None:
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("count", [0, 1, 7, 104])
-def test_a_series_too_short_for_its_overlap_has_no_interval(statistic: Statistic, count: int) -> None:
+def test_a_series_too_short_for_its_overlap_has_no_interval(statistic: str, count: int) -> None:
     interval = bootstrap_interval(a_series(12)[:count], statistic, look_ahead=LOOK_AHEAD)
     assert math.isnan(interval.low)
     assert math.isnan(interval.high)
@@ -265,7 +270,7 @@ def test_the_statistics_libraries_are_imported_when_first_needed() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def coverage(statistic: Statistic, repetitions: int, truth: float, series: Doubles) -> float:
+def coverage(statistic: str, repetitions: int, truth: float, series: Doubles) -> float:
     inside = 0
     for row in series[:repetitions]:
         interval = bootstrap_interval(row, statistic, bootstrap=QUICK, look_ahead=LOOK_AHEAD)
@@ -274,7 +279,7 @@ def coverage(statistic: Statistic, repetitions: int, truth: float, series: Doubl
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_intervals_of_overlapping_labels_cover_the_truth(statistic: Statistic) -> None:
+def test_intervals_of_overlapping_labels_cover_the_truth(statistic: str) -> None:
     truth = 0.3 * (np.sqrt(20) if statistic == "mean" else 1.0)
     series = overlapping(np.random.default_rng(15), (100, 860)) + 0.3 * np.sqrt(20)
     low, high = plausible(0.93, 0.97, 100)
@@ -283,7 +288,7 @@ def test_intervals_of_overlapping_labels_cover_the_truth(statistic: Statistic) -
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_intervals_cover_the_truth_within_two_points(statistic: Statistic) -> None:
+def test_intervals_cover_the_truth_within_two_points(statistic: str) -> None:
     truth = 0.3 * (np.sqrt(20) if statistic == "mean" else 1.0)
     series = overlapping(np.random.default_rng(16), (1000, 860)) + 0.3 * np.sqrt(20)
     assert abs(coverage(statistic, 1000, truth, series) - 0.95) <= 0.02

@@ -12,8 +12,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance import HacTest, hac_mean
-from harness.evaluation.significance.hac import cosine_basis
+from harness.evaluation.significance.hac import HacTest, cosine_basis, hac_mean
 from tests.evaluation.significance.series import Doubles, autoregressive
 
 METHODS = ("cosine", "newey_west", "harvey")

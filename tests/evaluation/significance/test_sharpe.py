@@ -9,7 +9,11 @@ import pytest
 from scipy import stats
 
 from harness.errors import ConfigError
-from harness.evaluation.significance import deflated_sharpe_ratio, expected_maximum_sharpe, probabilistic_sharpe_ratio
+from harness.evaluation.significance.sharpe import (
+    deflated_sharpe_ratio,
+    expected_maximum_sharpe,
+    probabilistic_sharpe_ratio,
+)
 
 
 def test_the_example_of_the_paper() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance import calendar_years, hac_mean, subperiod_stability, volatility_regimes
+from harness.evaluation.significance.hac import hac_mean
+from harness.evaluation.significance.paired import calendar_years, subperiod_stability, volatility_regimes
 from tests.evaluation.significance.series import autoregressive
 
 
