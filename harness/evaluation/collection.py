@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, closest
-from harness.evaluation.predictions import Predictions
+from harness.evaluation.formulas import Doubles
+from harness.evaluation.predictions import Predictions, offsets_of
 
-Doubles = npt.NDArray[np.float64]
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class WindowPredictions:
     """What one model predicted for one window.
 
     Attributes:
@@ -40,39 +40,47 @@ class Piece:
 
 
 def collect(
-    pieces: Iterable[Piece],
+    parts: Iterable[WindowPredictions],
     *,
     models: Collection[str] | None = None,
     windows: Collection[int] | None = None,
-    where: Callable[[Piece], bool] | None = None,
+    where: Callable[[WindowPredictions], bool] | None = None,
 ) -> dict[Key, Predictions]:
-    """Return the pieces that pass every filter, by (model, window) in sorted order.
+    """Return the parts that pass every filter, by (model, window) in sorted order.
 
     Args:
-        pieces: What to choose from.
+        parts: What to choose from.
         models, windows: Keep only these; None keeps all.
         where: Keep only what it is true for.
 
     Raises:
-        DataError: When a model or window that was asked for is not there, or two pieces that pass share a key.
+        DataError: When a model or window that was asked for is not there, or two parts that pass share a key.
     """
-    pieces = list(pieces)
-    _refuse_absent("model", models, {p.model for p in pieces})
-    _refuse_absent("window", windows, {p.window for p in pieces})
+    parts = list(parts)
+    asked: tuple[tuple[str, Collection[Any] | None, set[Any]], ...] = (
+        ("model", models, {p.model for p in parts}),
+        ("window", windows, {p.window for p in parts}),
+    )
+    for what, wanted, known in asked:
+        for name in wanted or ():
+            if name not in known:
+                there, hint = ", ".join(map(str, sorted(known))), closest(str(name), map(str, known))
+                expected = there or "nothing was collected"
+                raise DataError(f"There is no such {what}.", where="collect", got=name, expected=expected, hint=hint)
     found: dict[Key, Predictions] = {}
-    for piece in pieces:
-        named = (models is None or piece.model in models) and (windows is None or piece.window in windows)
-        if not named or (where is not None and not where(piece)):
+    for part in parts:
+        named = (models is None or part.model in models) and (windows is None or part.window in windows)
+        if not named or (where is not None and not where(part)):
             continue
-        key = (piece.model, piece.window)
+        key = (part.model, part.window)
         if key in found:
             raise DataError(
-                "Two pieces have the same model and window.",
+                "Two parts have the same model and window.",
                 where="collect",
-                got=f"{piece.model}, window {piece.window}",
+                got=f"{part.model}, window {part.window}",
                 hint="narrow the choice with where=, for instance by a tag",
             )
-        found[key] = piece.predictions
+        found[key] = part.predictions
     return dict(sorted(found.items()))
 
 
@@ -84,7 +92,7 @@ def by_model(collected: Mapping[Key, Predictions]) -> dict[str, dict[int, Predic
     return grouped
 
 
-def merge_windows(pieces: Iterable[Predictions]) -> Predictions:
+def merge_windows(parts: Iterable[Predictions]) -> Predictions:
     """Return the predictions of several windows as one, in time order.
 
     Where windows overlap, the one that starts later wins, row by row; of two that start together, the one given later.
@@ -93,16 +101,15 @@ def merge_windows(pieces: Iterable[Predictions]) -> Predictions:
     Raises:
         DataError: When there are none, or their calendars or instruments differ.
     """
-    ordered = sorted(_same_panel(list(pieces), "merge_windows"), key=lambda p: p.start)
+    ordered = sorted(_same_panel(list(parts), "merge_windows"), key=lambda p: p.start)
     rank = np.repeat(np.arange(len(ordered)), [p.codes.size for p in ordered])
     times, codes = np.concatenate([p.row_times for p in ordered]), np.concatenate([p.codes for p in ordered])
     order = np.lexsort((rank, codes, times))
     times, codes = times[order], codes[order]
     # Sorted by rank within a (time, instrument), so that the last of equal rows is the winner.
     wins = np.append((np.diff(times) != 0) | (np.diff(codes) != 0), True)[: order.size]
-    rows = order[wins]
     score, label = np.concatenate([p.score for p in ordered]), np.concatenate([p.label for p in ordered])
-    return _arranged(ordered, _Rows(times[wins], codes[wins], score[rows], label[rows]))
+    return _arranged(ordered, times[wins], codes[wins], score[order[wins]], label[order[wins]])
 
 
 def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predictions:
@@ -134,21 +141,13 @@ def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predi
         label[at] = np.where(np.isnan(predictions.label), label[at], predictions.label)
     times, codes = np.nonzero(present)
     mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)[times, codes]
-    return _arranged(models, _Rows(times + start, codes, mean, label[times, codes]))
+    return _arranged(models, times + start, codes, mean, label[times, codes])
 
 
 def ensemble(collected: Mapping[Key, Predictions], *, standardise: bool = True) -> Predictions:
     """Return the average over models of each model's merged windows."""
     merged = [merge_windows(windows.values()) for windows in by_model(collected).values()]
     return average(merged, standardise=standardise)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    times: npt.NDArray[np.int64]
-    codes: npt.NDArray[np.integer[Any]]
-    score: npt.NDArray[np.floating[Any]]
-    label: npt.NDArray[np.float32]
 
 
 def _standardised(score: Doubles, offsets: npt.NDArray[np.int64]) -> Doubles:
@@ -162,49 +161,40 @@ def _standardised(score: Doubles, offsets: npt.NDArray[np.int64]) -> Doubles:
 
 
 def _refuse_other_labels(known: npt.NDArray[np.float32], predictions: Predictions) -> None:
-    both = ~(np.isnan(known) | np.isnan(predictions.label))
-    other = np.flatnonzero(both & (known != predictions.label))
+    other = np.flatnonzero(~(np.isnan(known) | np.isnan(predictions.label)) & (known != predictions.label))
     if other.size:
         row = int(other[0])
+        name, at = predictions.instruments[predictions.codes[row]], int(predictions.row_times[row])
         raise DataError(
             f"The models carry different labels for {other.size} row(s), so they were not asked the same question.",
-            where=f"{predictions.instruments[predictions.codes[row]]} at "
-            f"{predictions.calendar.format(int(predictions.row_times[row]))}",
+            where=f"{name} at {predictions.calendar.format(at)}",
             got=f"{known[row]} and {predictions.label[row]}",
             expected="models of the same label",
         )
 
 
-def _arranged(pieces: list[Predictions], rows: _Rows) -> Predictions:
-    start, stop = min(p.start for p in pieces), max(p.stop for p in pieces)
-    counts = np.bincount(rows.times - start, minlength=stop - start)
+def _arranged(
+    parts: list[Predictions],
+    times: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.integer[Any]],
+    score: npt.NDArray[np.floating[Any]],
+    label: npt.NDArray[np.float32],
+) -> Predictions:
+    start, stop = min(p.start for p in parts), max(p.stop for p in parts)
     return replace(
-        pieces[0],
+        parts[0],
         start=start,
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        codes=rows.codes.astype(np.int32),
-        score=rows.score.astype(np.float32),
-        label=rows.label,
-        window_starts=np.unique(np.concatenate([p.window_starts for p in pieces])),
+        offsets=offsets_of(times - start, stop - start),
+        codes=codes.astype(np.int32),
+        score=score.astype(np.float32),
+        label=label,
+        window_starts=np.unique(np.concatenate([p.window_starts for p in parts])),
     )
 
 
-def _same_panel(pieces: list[Predictions], where: str) -> list[Predictions]:
-    if not pieces:
+def _same_panel(parts: list[Predictions], where: str) -> list[Predictions]:
+    if not parts:
         raise DataError("There are no predictions to put together.", where=where, expected="at least one")
-    for other in pieces[1:]:
-        if other.calendar != pieces[0].calendar or other.instruments != pieces[0].instruments:
-            raise DataError("The predictions stem from different panels.", where=where)
-    return pieces
-
-
-def _refuse_absent(what: str, wanted: Collection[str] | Collection[int] | None, known: set[str] | set[int]) -> None:
-    for name in wanted or ():
-        if name not in known:
-            raise DataError(
-                f"There is no such {what}.",
-                where="collect",
-                got=name,
-                expected=", ".join(str(k) for k in sorted(known)) or "nothing was collected",
-                hint=closest(str(name), map(str, known)),
-            )
+    if any((p.calendar, p.instruments) != (parts[0].calendar, parts[0].instruments) for p in parts):
+        raise DataError("The predictions stem from different panels.", where=where)
+    return parts

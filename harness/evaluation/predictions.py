@@ -51,22 +51,14 @@ class Predictions:
     window_starts: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """Check that the arrays belong together."""
         rows = {self.codes.size, self.score.size, self.label.size}
         if self.offsets.size == 0 or rows != {int(self.offsets[-1])} or (np.diff(self.offsets) < 0).any():
-            raise DataError(
-                "The arrays of the predictions disagree.",
-                where="Predictions",
-                got=f"{self.codes.size} codes, {self.score.size} scores, {self.label.size} labels",
-                expected="as many as the offsets say, and offsets that never fall",
-            )
+            got = f"{self.codes.size} codes, {self.score.size} scores, {self.label.size} labels"
+            expected = "as many as the offsets say, and offsets that never fall"
+            raise DataError("The arrays of the predictions disagree.", where="Predictions", got=got, expected=expected)
         if not 0 <= self.start <= self.stop <= len(self.calendar):
-            raise DataError(
-                "The predictions leave the calendar.",
-                where="Predictions",
-                got=f"positions [{self.start}, {self.stop})",
-                expected=f"positions within [0, {len(self.calendar)})",
-            )
+            got, expected = f"positions [{self.start}, {self.stop})", f"positions within [0, {len(self.calendar)})"
+            raise DataError("The predictions leave the calendar.", where="Predictions", got=got, expected=expected)
 
     @property
     def stop(self) -> int:
@@ -108,32 +100,31 @@ class Predictions:
         Raises:
             DataError: When a column is missing, a time or an instrument is unknown, or a row occurs twice.
         """
+        where = "Predictions.from_frame"
         frame = frame.reset_index() if "datetime" in frame.index.names else frame
         for column in ("datetime", "instrument", "score"):
             if column not in frame.columns:
-                raise DataError(
-                    f"The frame lacks the column `{column}`.",
-                    where="Predictions.from_frame",
-                    got=", ".join(map(str, frame.columns)),
-                    hint=closest(column, map(str, frame.columns)),
-                )
+                got, hint = ", ".join(map(str, frame.columns)), closest(column, map(str, frame.columns))
+                raise DataError(f"The frame lacks the column `{column}`.", where=where, got=got, hint=hint)
         if frame.empty:
-            raise DataError("There are no predictions.", where="Predictions.from_frame", expected="at least one row")
+            raise DataError("There are no predictions.", where=where, expected="at least one row")
         times = _positions(frame["datetime"].to_numpy(dtype="datetime64[ns]"), calendar.times, "time")
-        codes = _positions(
-            frame["instrument"].to_numpy(dtype=np.str_), np.array(instruments, dtype=np.str_), "instrument"
-        )
+        names = np.array(instruments, dtype=np.str_)
+        codes = _positions(frame["instrument"].to_numpy(dtype=np.str_), names, "instrument")
         order = np.lexsort((codes, times))
         times, codes = times[order], codes[order]
-        _refuse_repeated(times, codes, calendar, instruments)
+        again = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))
+        if again.size:
+            got = f"{instruments[codes[again[0]]]} at {calendar.format(int(times[again[0]]))}"
+            expected = "one score per time and instrument"
+            raise DataError(f"{again.size} prediction(s) occur twice.", where=where, got=got, expected=expected)
         start = int(times[0])
-        counts = np.bincount(times - start)
         columns = {c: frame[c].to_numpy()[order] for c in ("score", "label", "window") if c in frame.columns}
         return cls(
             calendar=calendar,
             instruments=tuple(instruments),
             start=start,
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets=offsets_of(times - start),
             codes=codes.astype(np.int32),
             score=columns["score"].astype(np.float32),
             label=columns.get("label", np.full(order.size, np.nan)).astype(np.float32),
@@ -171,7 +162,6 @@ class Predictions:
         start, stop = context["start"], context["stop"]
         calendar = Calendar(np.frombuffer(base64.b64decode(context["calendar"]), dtype="<i8").astype("datetime64[ns]"))
         times = np.searchsorted(calendar.times, table["datetime"].to_numpy().astype("datetime64[ns]"))
-        counts = np.bincount(times - start, minlength=stop - start)
         names = table["instrument"].combine_chunks()
         # The dictionary's own order need not be that of the instruments.
         column = np.searchsorted(np.array(context["instruments"], dtype=np.str_), names.dictionary.to_pylist() or [""])
@@ -179,7 +169,7 @@ class Predictions:
             calendar=calendar,
             instruments=tuple(context["instruments"]),
             start=start,
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets=offsets_of(times - start, stop - start),
             codes=column[names.indices.to_numpy()].astype(np.int32),
             score=np.array(table["score"].to_numpy()),
             label=np.array(table["label"].to_numpy()),
@@ -197,6 +187,11 @@ class Predictions:
             "window": pa.array(window.astype(np.int32)),
         }
         return pa.table(columns)
+
+
+def offsets_of(times: npt.NDArray[np.int64], size: int = 0) -> npt.NDArray[np.int64]:
+    """Return (S + 1,) int64 row offsets of rows in the order of their times, counted from 0, for at least `size`."""
+    return np.concatenate([[0], np.cumsum(np.bincount(times, minlength=size))]).astype(np.int64)
 
 
 def _context(table: pa.Table, path: Path) -> dict[str, Any]:
@@ -217,29 +212,10 @@ def _positions(values: npt.NDArray[Any], known: npt.NDArray[Any], what: str) -> 
     at = np.minimum(np.searchsorted(known, values), known.size - 1)
     strange = known[at] != values
     if strange.any():
-        first = str(values[strange][0])
-        raise DataError(
-            f"{int(strange.sum())} prediction(s) have an unknown {what}.",
-            where="Predictions.from_frame",
-            got=first,
-            expected=f"a {what} of the panel",
-            hint=closest(first, map(str, known.tolist())) if what == "instrument" else None,
-        )
+        first, told = str(values[strange][0]), f"{int(strange.sum())} prediction(s) have an unknown {what}."
+        hint = closest(first, map(str, known.tolist())) if what == "instrument" else None
+        raise DataError(told, where="Predictions.from_frame", got=first, expected=f"a {what} of the panel", hint=hint)
     return at.astype(np.int64)
-
-
-def _refuse_repeated(
-    times: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], calendar: Calendar, instruments: tuple[str, ...]
-) -> None:
-    again = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))
-    if again.size:
-        first = int(again[0])
-        raise DataError(
-            f"{again.size} prediction(s) occur twice.",
-            where="Predictions.from_frame",
-            got=f"{instruments[codes[first]]} at {calendar.format(int(times[first]))}",
-            expected="one score per time and instrument",
-        )
 
 
 def _window_starts(window: npt.NDArray[Any] | None, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -247,10 +223,7 @@ def _window_starts(window: npt.NDArray[Any] | None, times: npt.NDArray[np.int64]
         return times[:1].copy()
     change = np.diff(window.astype(np.int64))
     if (change < 0).any() or change[np.diff(times) == 0].any():
-        raise DataError(
-            "The windows overlap or fall in time.",
-            where="Predictions.from_frame",
-            expected="a window index that rises with time, one per time",
-        )
+        expected = "a window index that rises with time, one per time"
+        raise DataError("The windows overlap or fall in time.", where="Predictions.from_frame", expected=expected)
     starts: npt.NDArray[np.int64] = times[np.append(True, change > 0)]
     return starts

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.data.calendar import Calendar
 from harness.errors import DataError
-from harness.evaluation.collection import Piece, average, by_model, collect, ensemble, merge_windows
+from harness.evaluation.collection import WindowPredictions, average, by_model, collect, ensemble, merge_windows
 from harness.evaluation.predictions import Predictions
 
 calm = settings(derandomize=True, deadline=None, max_examples=40)
@@ -43,9 +43,9 @@ def indexed(predictions: Predictions) -> pd.Series:
     return frame.set_index(["datetime", "instrument"])["score"]
 
 
-def rolling_ensemble(pieces: Sequence[Predictions]) -> pd.Series:
+def rolling_ensemble(parts: Sequence[Predictions]) -> pd.Series:
     """The rule of qlib's RollingEnsemble, written in pandas: by start, the last of equal rows wins."""
-    joined = pd.concat([indexed(p) for p in sorted(pieces, key=lambda p: p.start)])
+    joined = pd.concat([indexed(p) for p in sorted(parts, key=lambda p: p.start)])
     return joined[~joined.index.duplicated(keep="last")].sort_index()
 
 
@@ -58,10 +58,10 @@ def average_ensemble(models: Sequence[Predictions]) -> pd.Series:
 
 
 PIECES = (
-    Piece("linear", 0, predicted(0, 5, 1)),
-    Piece("linear", 1, predicted(5, 10, 2)),
-    Piece("gbdt", 0, predicted(0, 5, 3), {"seed": "1"}),
-    Piece("gbdt", 1, predicted(5, 10, 4), {"seed": "1"}),
+    WindowPredictions("linear", 0, predicted(0, 5, 1)),
+    WindowPredictions("linear", 1, predicted(5, 10, 2)),
+    WindowPredictions("gbdt", 0, predicted(0, 5, 3), {"seed": "1"}),
+    WindowPredictions("gbdt", 1, predicted(5, 10, 4), {"seed": "1"}),
 )
 
 
@@ -77,7 +77,7 @@ class TestCollect:
         assert list(collect(PIECES, windows=[0], where=lambda p: p.tags.get("seed") == "1")) == [("gbdt", 0)]
 
     def test_two_pieces_with_one_key_are_refused_unless_a_filter_tells_them_apart(self):
-        twice = [*PIECES, Piece("gbdt", 0, predicted(0, 5, 9), {"seed": "2"})]
+        twice = [*PIECES, WindowPredictions("gbdt", 0, predicted(0, 5, 9), {"seed": "2"})]
         with pytest.raises(DataError, match="same model and window") as caught:
             collect(twice)
         assert "gbdt, window 0" in str(caught.value)
@@ -101,15 +101,15 @@ class TestMergeWindows:
     @calm
     @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=5, unique_by=lambda s: s[0]))
     def test_it_is_the_rule_of_qlibs_rolling_ensemble(self, spans):
-        pieces = [predicted(a, a + n, seed) for seed, (a, n) in enumerate(spans)]
-        merged = merge_windows(pieces)
-        pd.testing.assert_series_equal(indexed(merged), rolling_ensemble(pieces), check_exact=True)
+        parts = [predicted(a, a + n, seed) for seed, (a, n) in enumerate(spans)]
+        merged = merge_windows(parts)
+        pd.testing.assert_series_equal(indexed(merged), rolling_ensemble(parts), check_exact=True)
         assert merged.window_starts.tolist() == sorted(a for a, _ in spans)
 
     def test_the_later_window_wins_where_they_overlap_whatever_the_order(self):
         early, late = predicted(0, 6, 1, share=1.0), predicted(4, 9, 2, share=1.0)
-        for pieces in ([early, late], [late, early]):
-            merged = merge_windows(pieces)
+        for parts in ([early, late], [late, early]):
+            merged = merge_windows(parts)
             assert merged.score.tolist() == [*early.score[: 4 * 6], *late.score]
             assert (merged.start, merged.stop) == (0, 9)
 

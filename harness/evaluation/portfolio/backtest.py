@@ -101,19 +101,16 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         ConfigError: When the panel lacks a field that the strategy needs.
     """
     if predictions.calendar != panel.calendar or predictions.instruments != panel.instruments:
-        raise DataError(
-            "Predictions and panel do not belong together: their calendars or instruments differ.",
-            where="backtest",
-            got=f"{len(predictions.calendar)} periods × {len(predictions.instruments)} instruments",
-            expected=f"{len(panel.calendar)} periods × {len(panel.instruments)} instruments",
-        )
+        sizes = (f"{len(at.calendar)} periods × {len(at.instruments)} instruments" for at in (predictions, panel))
+        what = "Predictions and panel do not belong together: their calendars or instruments differ."
+        raise DataError(what, where="backtest", got=next(sizes), expected=next(sizes))
     market = market_of(panel, predictions.start, predictions.stop, config)
     account = _Account(config, len(panel.instruments))
-    score = _scores(predictions)  # (S, N)
-    size = score.shape[0]
-    value, cash, cost, traded = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    score = np.full((predictions.stop - predictions.start, len(panel.instruments)), np.nan)  # (S, N)
+    score[predictions.row_times - predictions.start, predictions.codes] = predictions.score
+    value, cash, cost, traded = np.empty((4, len(score)))
     shares = np.empty_like(score)
-    for s in range(size):
+    for s in range(len(score)):
         account.open(market, s)
         if s > 0 and not np.isnan(score[s - 1]).all():
             account.trade(market, s, score[s - 1])
@@ -136,7 +133,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         value=value,
         cash=cash,
         shares=shares,
-        notes=(*market.notes, *_notes(account, score, market, panel, predictions.start), *_ruin(before, market.stop)),
+        notes=(*market.notes, *_notes(account, score, before, market, predictions)),
     )
 
 
@@ -145,14 +142,11 @@ class _Account:
 
     def __init__(self, config: TopkDropout, width: int) -> None:
         self.config = config
-        self.cash = config.account
-        self.value = config.account
-        self.cost = 0.0
-        self.traded = 0.0
-        self.shares = np.zeros(width)
-        self.price = np.zeros(width)
-        self.held_for = np.zeros(width, dtype=np.int64)
+        self.cash = self.value = config.account
+        self.cost = self.traded = 0.0
         self.has_traded = False
+        self.shares, self.price = np.zeros(width), np.zeros(width)
+        self.held_for = np.zeros(width, dtype=np.int64)
         self.claims = np.zeros(width)  # shares of written-down holdings
         self.written_down: list[tuple[int, int]] = []  # (time, column)
         self.returned = 0
@@ -241,15 +235,15 @@ class _Account:
         self.cash += flow
 
 
-def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, start: int) -> list[str]:
+def _notes(account: _Account, score: Doubles, before: Doubles, market: Market, predictions: Predictions) -> list[str]:
     config, notes = account.config, []
     if account.written_down:
         s, column = account.written_down[0]
+        first = f"{predictions.instruments[column]} at {predictions.calendar.format(predictions.start + s)}"
         notes.append(
             f"{len(account.written_down)} holding(s) had no price for {config.patience} periods and were written down "
-            f"to {1.0 - config.delisted_loss:.0%} of their last price, first {panel.instruments[column]} at "
-            f"{panel.calendar.format(start + s)}; {account.returned} of them traded again and were sold. "
-            "evaluation.portfolio.delisted_after and delisted_loss change that"
+            f"to {1.0 - config.delisted_loss:.0%} of their last price, first {first}; {account.returned} of them "
+            "traded again and were sold. evaluation.portfolio.delisted_after and delisted_loss change that"
         )
     scored = (~np.isnan(score[: market.stop])).sum(axis=1)
     few = scored[scored > 0] < config.topk
@@ -261,25 +255,13 @@ def _notes(account: _Account, score: Doubles, market: Market, panel: Panel, star
         )
     if not account.has_traded and market.stop > 1:
         notes.append("the portfolio never trades: no order was accepted in the whole test range")
+    ruined = int(np.isnan(before[: market.stop]).sum())
+    if ruined:
+        notes.append(
+            f"the account is worth nothing before {ruined} of {market.stop} test times: they have no return and count "
+            "in nothing"
+        )
     return notes
-
-
-def _ruin(before: Doubles, stop: int) -> list[str]:
-    """Say at how many times up to `stop` the account had been worth nothing, by its values (S,) `before` each time."""
-    empty = int(np.isnan(before[:stop]).sum())
-    if not empty:
-        return []
-    return [
-        f"the account is worth nothing before {empty} of {stop} test times: they have no return and count in nothing"
-    ]
-
-
-def _scores(predictions: Predictions) -> Doubles:
-    """Return (S, N) float64 scores, NaN where there is none."""
-    counts = np.diff(predictions.offsets)
-    table = np.full((counts.size, len(predictions.instruments)), np.nan)
-    table[np.repeat(np.arange(counts.size), counts), predictions.codes] = predictions.score
-    return table
 
 
 _ROUNDING = 1e-14
@@ -316,12 +298,8 @@ def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"
         ConfigError: When the mode is unknown or periods is not positive.
     """
     if mode not in ("sum", "product") or periods < 1:
-        raise ConfigError(
-            "Returns cannot be summarised this way.",
-            where="risk_analysis",
-            got=f"mode={mode!r}, periods={periods}",
-            expected="mode sum or product, periods ≥ 1",
-        )
+        got, expected = f"mode={mode!r}, periods={periods}", "mode sum or product, periods ≥ 1"
+        raise ConfigError("Returns cannot be summarised this way.", where="risk_analysis", got=got, expected=expected)
     nan = float("nan")
     if returns.size == 0:
         return Risk(nan, nan, nan, nan, nan)

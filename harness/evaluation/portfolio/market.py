@@ -64,69 +64,58 @@ def market_of(panel: Panel, start: int, stop: int, config: TopkDropout) -> Marke
         )
     span, notes = slice(start, stop), list[str]()
     close = panel.fields[panel.price_field].astype(np.float64)  # (T, N)
+    has_price = panel.traded[span] & panel.membership[span]
     if config.needs_volume and "volume" in panel.fields:
         idle = ~(panel.fields["volume"] > 0)
-        _note_idle(panel, idle, span, notes)
+        count, total = int((has_price & idle[span]).sum()), int(has_price.sum())
+        if count > _FEW * total:
+            notes.append(
+                f"{count:,} of {total:,} prices of members in the test range ({count / total:.1%}) come without volume "
+                "and count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
+            )
         close[idle] = np.nan
-    before = _last_before(close)
-    can_buy, can_sell = _accepted(panel, close, before, span, config)
-    end = _end(panel, span)
+    before = np.full_like(close, np.nan)
+    before[1:] = _filled(close)[:-1]
+    busy = np.flatnonzero(has_price.any(axis=1))
+    end = int(busy[-1]) + 1 if busy.size else 0
+    at = np.arange(stop)[:, None]
+    last_price = np.maximum.accumulate(np.where(panel.traded[:stop], at, -1), axis=0)
+    can_buy, can_sell = _accepted(panel, close[span], before[span], span, config)
+    benchmark = np.full(stop - start, np.nan)
+    benchmark[:end] = _benchmark(panel, close, before, slice(start, start + end), config, notes)
     return Market(
         close=close[span],
-        deal=_deal(panel, close, span, config, notes),
+        deal=_deal(panel, close[span], span, config, notes),
         can_buy=can_buy,
         can_sell=can_sell,
-        factor=None if config.trade_unit is None else _factor(panel, close, span),
-        benchmark=_benchmark(panel, close, before, slice(start, start + end), config, notes, stop - start),
-        absent=_absent(panel, span),
+        factor=None if config.trade_unit is None else _factor(panel, close[span], span),
+        benchmark=benchmark,
+        absent=(at - last_price)[span],
         stop=end,
         notes=tuple(notes),
     )
 
 
-def _note_idle(panel: Panel, idle: Flags, span: slice, notes: list[str]) -> None:
-    rows = panel.traded[span] & panel.membership[span]
-    count, total = int((rows & idle[span]).sum()), int(rows.sum())
-    if count > _FEW * total:
-        notes.append(
-            f"{count:,} of {total:,} prices of members in the test range ({count / total:.1%}) come without volume and "
-            "count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
-        )
-
-
-def _end(panel: Panel, span: slice) -> int:
-    """Return one past the last time at which a member has a price, counted from the start of the span."""
-    busy = np.flatnonzero((panel.traded[span] & panel.membership[span]).any(axis=1))
-    return int(busy[-1]) + 1 if busy.size else 0
-
-
-def _absent(panel: Panel, span: slice) -> npt.NDArray[np.int64]:
-    at = np.arange(panel.traded.shape[0])[: span.stop, None]
-    newest = np.maximum.accumulate(np.where(panel.traded[: span.stop], at, -1), axis=0)
-    found: npt.NDArray[np.int64] = (at - newest)[span]
-    return found
-
-
 def _deal(panel: Panel, close: Doubles, span: slice, config: TopkDropout, notes: list[str]) -> Doubles:
     deal = panel.fields[config.deal_price][span].astype(np.float64)
-    known, trading = deal > 1e-8, ~np.isnan(close[span])
-    lacking = trading & ~known & panel.membership[span]
+    known, traded = deal > 1e-8, ~np.isnan(close) & panel.membership[span]
+    lacking = traded & ~known
     if lacking.any():
         notes.append(
-            f"{int(lacking.sum()):,} of {int((trading & panel.membership[span]).sum()):,} traded rows of members lack "
-            f"the deal price `{config.deal_price}`; orders are filled at the close there"
+            f"{int(lacking.sum()):,} of {int(traded.sum()):,} traded rows of members lack the deal price "
+            f"`{config.deal_price}`; orders are filled at the close there"
         )
     # A missing deal price is replaced by the close, as qlib's exchange does.
-    deal = np.where(known, deal, close[span])
-    deal[~trading] = np.nan
+    deal = np.where(known, deal, close)
+    deal[np.isnan(close)] = np.nan
     return deal
 
 
 def _accepted(panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout) -> tuple[Flags, Flags]:
-    trading = ~np.isnan(close[span])
+    trading = ~np.isnan(close)
     if config.limit_threshold is None:
         return trading, trading
-    change = close[span] / before[span] - 1.0
+    change = close / before - 1.0
     if "change" in panel.fields:
         given = panel.fields["change"][span].astype(np.float64)
         # qlib takes a missing change for none.
@@ -151,39 +140,33 @@ def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
     # Who is bought at a time had a score, as a member, at the time before.
     scored = np.zeros_like(panel.membership)
     scored[1:] = panel.membership[:-1]
-    lacking = ~np.isnan(close[span]) & ~(factor > 0) & scored[span]
+    lacking = ~np.isnan(close) & ~(factor > 0) & scored[span]
     if lacking.any():
         at, column = (int(v[0]) for v in np.nonzero(lacking))
-        raise DataError(
-            f"{int(lacking.sum())} traded prices have no positive adjustment factor.",
-            where=f"{panel.instruments[column]} at {panel.calendar.format(span.start + at)}",
-            got=factor[at, column],
-            hint=hint,
-        )
+        what = f"{int(lacking.sum())} traded prices have no positive adjustment factor."
+        where = f"{panel.instruments[column]} at {panel.calendar.format(span.start + at)}"
+        raise DataError(what, where=where, got=factor[at, column], hint=hint)
     return factor
 
 
 def _benchmark(
-    panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout, notes: list[str], size: int
+    panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout, notes: list[str]
 ) -> Doubles:
-    """Return (size,) the benchmark's return in the span, NaN behind it."""
-    result = np.full(size, np.nan)
-    returns = result[: span.stop - span.start]
+    """Return (S,) the benchmark's return."""
+    if config.benchmark == "index":
+        return _index(panel, span, notes)
     if config.benchmark == "cash":
-        returns[:] = 0.0
-    elif config.benchmark == "universe":
-        known = panel.membership[span] & ~np.isnan(close[span]) & ~np.isnan(before[span])
-        change = np.where(known, close[span] / before[span] - 1.0, 0.0)
-        counts = known.sum(axis=1)
-        returns[:] = change.sum(axis=1) / np.maximum(counts, 1)
-        if (counts == 0).any():
-            notes.append(
-                f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
-                "is 0 there, and counts at the next price"
-            )
-    else:
-        returns[:] = _index(panel, span, notes)
-    return result
+        return np.zeros(span.stop - span.start)
+    known = panel.membership[span] & ~np.isnan(close[span]) & ~np.isnan(before[span])
+    change = np.where(known, close[span] / before[span] - 1.0, 0.0)
+    counts = known.sum(axis=1)
+    if (counts == 0).any():
+        notes.append(
+            f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
+            "is 0 there, and counts at the next price"
+        )
+    returns: Doubles = change.sum(axis=1) / np.maximum(counts, 1)
+    return returns
 
 
 def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
@@ -199,38 +182,36 @@ def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
             expected="universe | cash",
             hint="data.benchmark=FILE gives the panel an index, where the source has that key",
         )
-    level = panel.benchmark.close.astype(np.float64)[:, None]
-    known, shown = np.flatnonzero(~np.isnan(level[:, 0])), panel.calendar.format
-    first, last = span.start, span.stop - 1
-    if span.stop > span.start and (not known.size or known[0] >= max(first, 1) or known[-1] < last):
+    level = panel.benchmark.close.astype(np.float64)
+    known, shown, times = np.flatnonzero(~np.isnan(level)), panel.calendar.format, np.arange(span.start, span.stop)
+    covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
+    if not covered[max(1 - span.start, 0) :].all():
         held = f"{shown(int(known[0]))} … {shown(int(known[-1]))}" if known.size else "none"
-        times = np.arange(first, last + 1)
-        covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
         raise DataError(
             f"The benchmark {panel.benchmark.name} does not cover the test range: the return of "
             f"{int((~covered).sum())} of {times.size} test periods is not known.",
             where="evaluation.portfolio.benchmark",
             got=f"levels {held}",
-            expected=f"from before {shown(first)} to {shown(last)}",
+            expected=f"from before {shown(span.start)} to {shown(span.stop - 1)}",
             hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
         )
-    change = (level / _last_before(level) - 1.0)[span, 0]
-    holes = np.isnan(change)
+    change = np.full(level.size, np.nan)
+    change[1:] = level[1:] / _filled(level)[:-1] - 1.0
+    holes = np.isnan(change[span])
     if holes.any():
         notes.append(
             f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
-            f"first {shown(first + int(np.flatnonzero(holes)[0]))}: its return counts at the next level"
+            f"first {shown(int(times[holes][0]))}: its return counts at the next level"
         )
-    return np.where(holes, 0.0, change)
+    return np.where(holes, 0.0, change[span])
 
 
-def _last_before(values: Doubles) -> Doubles:
-    """Return (T, N), the last value that was not missing strictly before each time; NaN when there was none."""
-    newest = np.where(np.isnan(values), -1, np.arange(values.shape[0])[:, None])
-    np.maximum.accumulate(newest, axis=0, out=newest)
-    before = np.full_like(values, np.nan)
-    before[1:] = np.where(newest[:-1] >= 0, np.take_along_axis(values, newest[:-1], axis=0), np.nan)
-    return before
+def _filled(values: Doubles) -> Doubles:
+    """Return the last value that was not missing up to each time, along the first axis; NaN before the first."""
+    at = np.arange(values.shape[0]).reshape(-1, *[1] * (values.ndim - 1))
+    newest = np.maximum.accumulate(np.where(np.isnan(values), 0, at), axis=0)
+    filled: Doubles = np.take_along_axis(values, newest, axis=0)
+    return filled
 
 
 _MOVED = 2e-3  # smaller changes are alike in every unit
@@ -299,10 +280,3 @@ def _unit(given: Doubles, moved: Doubles, before: Doubles) -> str | None:
     misses = {name: float(np.nanmedian(np.abs(given - values))) for name, values in units.items()}
     best = min(misses, key=lambda name: misses[name])
     return best if error > 1e-5 and misses[best] < _BETTER * error else None
-
-
-def _filled(values: Doubles) -> Doubles:
-    """Return (T, N) the last value that was not missing up to each time."""
-    newest = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(values.shape[0])[:, None]), axis=0)
-    filled: Doubles = np.take_along_axis(values, newest, axis=0)
-    return filled

@@ -78,15 +78,10 @@ class TopkDropout:
     delisted_loss: Fraction = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse impossible numbers."""
         check_limits(self, "evaluation.portfolio")
         if self.n_drop > self.topk:
-            raise ConfigError(
-                "More cannot be dropped than are held.",
-                where="evaluation.portfolio.n_drop",
-                got=self.n_drop,
-                expected=f"0 … topk = {self.topk}",
-            )
+            where, expected = "evaluation.portfolio.n_drop", f"0 … topk = {self.topk}"
+            raise ConfigError("More cannot be dropped than are held.", where=where, got=self.n_drop, expected=expected)
 
     @property
     def needs_volume(self) -> bool:
@@ -96,10 +91,8 @@ class TopkDropout:
     @property
     def patience(self) -> int | None:
         """Times without a price after which a holding is written down; None: never."""
-        chosen = self.delisted_after
-        if chosen is None:
-            chosen = 0 if self.rules == "qlib" else _PATIENCE
-        return chosen or None
+        by_rules = 0 if self.rules == "qlib" else _PATIENCE
+        return (by_rules if self.delisted_after is None else self.delisted_after) or None
 
 
 def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | None = None) -> tuple[Codes, Codes]:
