@@ -6,7 +6,9 @@ import copy
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from hydra import compose, initialize_config_dir
@@ -15,22 +17,23 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.explanations import (
-    endless,
-    inside_null,
-    no_mapping,
-    no_yaml,
-    not_composed,
-    not_ours,
-    place_of,
-    unknown_key,
+from harness.config.instantiate import hints_of, join_key, locate, record_of
+from harness.config.overrides import (
+    group_options,
+    known_keys,
+    main_groups,
+    parse_overrides,
+    refuse_sweeps,
+    search_folders,
+    unreadable,
 )
-from harness.config.overrides import group_options, main_groups, parse_overrides, refuse_sweeps, search_folders
 from harness.config.records import ExperimentConfig, parse
-from harness.errors import ConfigError
+from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.errors.redaction import redacted
 from harness.store.files import config_folder
 from harness.store.records import TARGET
+
+_EVERY_KEY = "`bench config --describe` prints every key"
 
 
 class Composer:
@@ -93,12 +96,73 @@ class Composer:
         return copy.deepcopy(self._trees[key])
 
 
+# Settings of Hydra's own, which nothing here reads, and what stands for them.
+_HYDRAS = {
+    "hydra.run": "output.runs=FOLDER says where runs go",
+    "hydra.sweep": "output.runs=FOLDER says where sweeps go",
+    "hydra.sweeper": "`bench search --help` lists its options",
+    "hydra/sweeper": "`bench search` tries values of an interval",
+    "hydra.launcher": "executor=local or executor=dask computes in parallel",
+    "hydra/launcher": "executor=local or executor=dask computes in parallel",
+    "hydra.searchpath": "--config-dir FOLDER adds a folder",
+    "hydra.verbose": "-v tells more",
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What stands at a key of a tree.
+
+    Attributes:
+        cls: The class whose fields are the keys; None for a mapping that takes any name.
+        written: The keys that the tree holds there.
+    """
+
+    cls: type | None
+    written: tuple[str, ...]
+
+    @property
+    def fields(self) -> dict[str, inspect.Parameter]:
+        """The keys of the class; empty where there is none."""
+        parameters = {} if self.cls is None else dict(inspect.signature(self.cls).parameters)
+        return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+    @property
+    def names(self) -> list[str]:
+        """Every key that may be written here."""
+        return list(dict.fromkeys([*self.fields, *(key for key in self.written if key != TARGET)]))
+
+
+def _place_of(tree: DictConfig, path: str) -> _Place | None:
+    """Return what stands at the dotted `path`; None where the tree holds no mapping, or its class cannot be found."""
+    cls: type | None = ExperimentConfig
+    node: Any = tree
+    for part in path.split(".") if path else ():
+        try:
+            node = OmegaConf.select(node, part)
+            if not isinstance(node, DictConfig):
+                return None
+            target = OmegaConf.select(node, TARGET)
+            hint = Any if cls is None else hints_of(cls).get(part, Any)
+            cls = record_of(hint) if target is None else locate(target, TARGET)
+        except (OmegaConfBaseException, ConfigError):
+            return None  # construction says what is wrong with it
+    return _Place(cls, tuple(str(key) for key in node))
+
+
 def _refuse_not_ours(overrides: Sequence[Override]) -> None:
-    """Refuse settings of Hydra's own, which nothing here reads, and what is recorded of a configuration."""
+    """Refuse settings of Hydra's own, and what is recorded of a configuration."""
     for override in overrides:
-        first = re.split(r"[./@]", override.key_or_group, maxsplit=1)[0]
-        if first in ("hydra", "choices"):
-            raise not_ours(override.key_or_group, str(override.input_line))
+        key = override.key_or_group
+        if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
+            hint = next((text for name, text in _HYDRAS.items() if key == name or key.startswith(f"{name}.")), None)
+            raise UnknownKeyError(
+                f"`{key}` changes nothing here.",
+                where=key,
+                got=override.input_line,
+                expected="a key that `bench config` prints",
+                hint=hint or "the configuration is composed with Hydra's grammar, but Hydra does not run it",
+            )
 
 
 def _is_change(override: Override) -> bool:
@@ -112,11 +176,19 @@ def _changed(tree: DictConfig, change: Override) -> bool:
     """Give a key another value, also one that its file leaves out; False where Hydra has to look at it."""
     key = change.key_or_group
     parent, _, name = key.rpartition(".")
-    place = place_of(tree, parent)
+    place = _place_of(tree, parent)
     if place is not None and name not in (*place.written, *place.fields):
-        raise unknown_key(key, str(change.input_line), place)
+        raise _unknown_at(place, key, str(change.input_line))
     if place is None and _is_null(tree, parent):
-        raise inside_null(key, str(change.input_line), group_options(key.partition(".")[0]))
+        group, value = key.partition(".")[0], str(change.input_line).partition("=")[2]
+        choices = ", ".join(group_options(group))
+        raise UnknownKeyError(
+            f"There is no configuration key `{key}`: `{parent}` is null.",
+            where=key,
+            got=change.input_line,
+            expected=f"{parent}={{{name}: {value}}}, or another choice of {group}: {choices}",
+            hint=_EVERY_KEY,
+        )
     try:
         OmegaConf.set_struct(tree, True)
         OmegaConf.update(tree, key, change.value(), merge=True, force_add=place is not None)
@@ -129,7 +201,7 @@ def _changed(tree: DictConfig, change: Override) -> bool:
 
 def _is_null(tree: DictConfig, path: str) -> bool:
     above, _, name = path.rpartition(".")
-    place = place_of(tree, above)
+    place = _place_of(tree, above)
     return place is not None and name in place.written and OmegaConf.select(tree, path) is None
 
 
@@ -138,7 +210,7 @@ def _refuse_default(tree: DictConfig, override: Override) -> None:
     parent, _, name = override.key_or_group.rpartition(".")
     if not override.is_delete() or not parent:
         return
-    place = place_of(tree, parent)
+    place = _place_of(tree, parent)
     if place is None or name not in place.fields:
         return
     default = place.fields[name].default
@@ -172,31 +244,117 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
     return OmegaConf.to_yaml(composed, resolve=True)
 
 
-def _quoted(text: str) -> str:
-    """Return a text as a value of Hydra's grammar that means just this text."""
-    return QuotedString(text, Quote.double).with_quotes()
-
-
 def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
-    extra = [f"hydra.searchpath=[{','.join(_quoted(f'file://{p}') for p in search_path)}]"] if search_path else []
+    quoted = ",".join(QuotedString(f"file://{path}", Quote.double).with_quotes() for path in search_path)
+    extra = [f"hydra.searchpath=[{quoted}]"] if search_path else []
     try:
         with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
             choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
     except (HydraException, OmegaConfBaseException) as error:
-        raise not_composed(error, overrides, search_path) from error
+        raise _not_composed(error, overrides, search_path) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise no_yaml(error) from error
+        raise _no_yaml(error) from error
     except RecursionError as error:
-        raise endless() from error
+        raise ConfigError(
+            "A configuration file contains itself, or is nested without end.",
+            where="a configuration file",
+            expected="defaults and aliases (*name) that do not lead back to their own file or value",
+        ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise no_mapping(error) from error  # OmegaConf's word for a file that is a number
+        raise ConfigError(  # OmegaConf's word for a file that is a number
+            "A configuration file is no mapping.",
+            where="a configuration file",
+            got=_first_line(error),
+            expected="KEY: VALUE lines",
+        ) from error
     except ValueError as error:  # of a number in a file that has thousands of digits
-        raise not_composed(error, overrides, search_path) from error
+        raise _not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     composed["choices"] = choices
     return composed
+
+
+def _no_yaml(error: yaml.YAMLError | UnicodeDecodeError) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", None)
+    return ConfigError(
+        "A configuration file is not YAML.",
+        where=place or "a configuration file",
+        got=getattr(error, "problem", None) or getattr(error, "reason", None) or _first_line(error),
+        expected="KEY: VALUE lines in UTF-8, nested by spaces",
+    )
+
+
+def _not_composed(error: Exception, overrides: Sequence[str], search_path: Sequence[Path]) -> ConfigError:
+    """Return the error for overrides that Hydra cannot compose: a choice, a file or a key that does not exist."""
+    text = str(error)
+    cause = str(error.__cause__ or "")
+    group = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
+    if group:
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or group_options(group[1], search_path)
+        return _no_choice(group[1], group[2], options, "", closest(group[2], options))
+    if text.startswith("Config group override must be"):  # a number, a truth value or null
+        for override in parse_overrides(overrides):
+            key, value = override.key_or_group, str(override.input_line).partition("=")[2]
+            options = group_options(key, search_path)
+            if options and not isinstance(override.value(), str | list | Mapping):
+                hint = "`none` is the choice for nothing" if "none" in options else None
+                as_text = f"{key}=\"'{value}'\" makes it text" if value in options else hint
+                return _no_choice(key, value, options, ": it is no text", as_text)
+    if text.startswith("In '"):
+        return ConfigError(
+            "A configuration file cannot be composed.",
+            where=text.split("'")[1],
+            got=_first_line(error),
+            expected="a defaults list of groups and choices that exist",
+            hint="`# @package _global_` must be the first line of such a file" if "@experiment" in text else None,
+        )
+    there = re.search(r"An item is already at '([^']+)'", text) or re.search(r"'([^']+)' is already", text)
+    if there:
+        given = next((o for o in overrides if o.startswith(f"+{there[1]}")), there[1])
+        return ConfigError(
+            f"`{there[1]}` is there already, so it cannot be added.",
+            where=there[1],
+            got=given,
+            expected=given.lstrip("+"),
+            hint=f"{given.lstrip('+')} changes it",
+        )
+    if re.search(r"Key '([^']+)' is not in struct", cause) or "Could not" in text:
+        full = re.search(r"full_key: (\S+)", cause) or re.search(r"'([^']+)'", text)
+        name = full[1] if full else ""
+        known = known_keys()
+        siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
+        given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
+        return _unknown(name, given, siblings, closest(name, siblings) or closest(name, known))
+    return unreadable(overrides, error)
+
+
+def _no_choice(group: str, choice: str, options: Sequence[str], why: str, hint: str | None) -> ConfigError:
+    what = f"There is no `{choice}` in the group `{group}`{why}."
+    return ConfigError(what, where=group, got=choice, expected=", ".join(options), hint=hint)
+
+
+def _unknown_at(place: _Place, name: str, given: str) -> UnknownKeyError:
+    """Return the error for a key that does not exist at its place; `given` is the override."""
+    parent, _, own = name.rpartition(".")
+    siblings = [join_key(parent, key) for key in place.names]
+    near = closest(own, place.names)
+    if place.cls is None:
+        adds = f"+{given.lstrip('+')} adds it, as names are free here"
+        return _unknown(name, given, siblings, f"{near} {adds}" if near else adds)
+    return _unknown(name, given, siblings, closest(name, siblings) or near)
+
+
+def _unknown(name: str, given: str, siblings: Sequence[str], hint: str | None) -> UnknownKeyError:
+    expected = ", ".join(siblings) or "a key that exists, or +KEY=VALUE for a new one"
+    what = f"There is no configuration key `{name}`."
+    return UnknownKeyError(what, where=name, got=given, expected=expected, hint=hint or _EVERY_KEY)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

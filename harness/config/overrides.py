@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -30,8 +30,7 @@ from harness.store.files import config_folder
 
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
-# A longer value is not written out again in a hint.
-_LONGEST = 200
+_LONGEST = 200  # characters of a text that a message shows
 # A plain value that ends an override: what has a meaning in Hydra's grammar is no part of it.
 _PLAIN = re.compile(r"(?P<key>\+{0,2}[\w./@:\-]+)=(?P<value>(?! )[^\t\r\n'\"\\\[\]{}(),$]+(?<! ))")
 # `shuffle` gives one order, the same every time.
@@ -93,56 +92,52 @@ def swept_values(override: Override, options: Callable[[str], Sequence[str]]) ->
     """
     swept: object = override.value()
     if isinstance(swept, IntervalSweep):
-        raise _unlisted(
-            override,
-            "an interval has no list of values",
-            "choice(A,B,…) or range(START,STOP,STEP)",
-            "`bench search` tries values of an interval",
-        )
+        listed, search = "choice(A,B,…) or range(START,STOP,STEP)", "`bench search` tries values of an interval"
+        raise _unlisted(override, "an interval has no list of values", listed, search)
     if isinstance(swept, Glob):
         known = options(override.key_or_group)
         if not known:
-            raise _unlisted(override, "glob(…) chooses among the files of a group", "GROUP=glob(PATTERN)", None)
+            raise _unlisted(override, "glob(…) chooses among the files of a group", "GROUP=glob(PATTERN)")
         names = swept.filter(list(known))
         if not names:
-            raise _unlisted(
-                override, "no choice of the group fits", f"a pattern that fits one of {', '.join(known)}", None
-            )
+            fitting = f"a pattern that fits one of {', '.join(known)}"
+            raise _unlisted(override, "no choice of the group fits", fitting)
         return names
     is_shuffled = isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle
     if isinstance(swept, ChoiceSweep | RangeSweep):
         override = dataclasses.replace(override, _value=dataclasses.replace(swept, shuffle=False))
     if isinstance(swept, RangeSweep) and swept.step == 0:
-        raise _unlisted(override, "steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP", None)
+        raise _unlisted(override, "steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP")
     values = [str(value) for value in itertools.islice(override.sweep_string_iterator(), _MOST + 1)]
     if not values:
-        raise _unlisted(override, "the range is empty", "range(START,STOP,STEP) that holds a number", None)
+        raise _unlisted(override, "the range is empty", "range(START,STOP,STEP) that holds a number")
     if len(values) > _MOST:
-        raise _unlisted(override, f"there are more than {_MOST:,} values", "fewer of them", None)
+        raise _unlisted(override, f"there are more than {_MOST:,} values", "fewer of them")
     if is_shuffled:
         random.Random(_SHUFFLED).shuffle(values)
     return values
 
 
+def _unlisted(override: Override, why: str, expected: str, hint: str = "see `bench run --help`") -> ConfigError:
+    key = override.get_key_element().lstrip("+~")
+    what = f"This cannot be swept: {why}."
+    return ConfigError(what, where=key, got=override.input_line, expected=expected, hint=hint)
+
+
 def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
     wrong = next((text for text in overrides if not _is_readable(_as_text(text))), None)
+    shown = " ".join(overrides) if wrong is None else wrong
+    key, _, value = (wrong or "").partition("=")
+    quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+    helps = value and len(value) <= _LONGEST and not any(sign in value for sign in "'\"\n") and _is_readable(quoted)
     return ConfigError(
         "The command's overrides cannot be read.",
-        where=_shown(" ".join(overrides) if wrong is None else wrong),
+        where=shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …",
         got=next(iter(str(error).strip().splitlines()), type(error).__name__),
         expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
-        hint=f"{_quoting(wrong or '')}see `bench run --help`",
+        hint=(f"if the value is text: '{quoted}'; " if helps else "") + "see `bench run --help`",
     )
-
-
-def _quoting(override: str) -> str:
-    """Return how to write an override whose value is meant as text; nothing where that would not help."""
-    key, _, value = override.partition("=")
-    quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
-    if not value or len(value) > _LONGEST or any(sign in value for sign in "'\"\n") or not _is_readable(quoted):
-        return ""
-    return f"if the value is text: '{quoted}'; "
 
 
 def _as_text(override: str) -> str:
@@ -151,20 +146,6 @@ def _as_text(override: str) -> str:
     if plain is None:
         return override
     return f"{plain['key']}={QuotedString(plain['value'], Quote.double).with_quotes()}"
-
-
-def _unlisted(override: Override, why: str, expected: str, hint: str | None) -> ConfigError:
-    return ConfigError(
-        f"This cannot be swept: {why}.",
-        where=override.get_key_element().lstrip("+~"),
-        got=override.input_line,
-        expected=expected,
-        hint=hint or "see `bench run --help`",
-    )
-
-
-def _shown(text: str, longest: int = 200) -> str:
-    return text if len(text) <= longest else f"{text[:longest]} …"
 
 
 def _is_readable(override: str) -> bool:
@@ -219,15 +200,11 @@ def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:
 def known_keys() -> list[str]:
     """Return every dotted key of the main configuration, sorted."""
     with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config"), resolve=False)
-    return sorted(_flatten(tree, ""))
+        return sorted(_keys(OmegaConf.to_container(compose("config"), resolve=False), ""))
 
 
-def _flatten(node: object, path: str) -> list[str]:
-    if not isinstance(node, Mapping):
-        return []
-    found = []
-    for key, value in node.items():
+def _keys(node: object, path: str) -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, Mapping) else ():
         name = join_key(path, str(key))
-        found += [name, *_flatten(value, name)]
-    return found
+        yield name
+        yield from _keys(value, name)
