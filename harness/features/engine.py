@@ -23,7 +23,7 @@ from harness.execution.progress import Observer
 from harness.features import kernels
 from harness.features.expression import Expression, Number, fields_of
 from harness.features.feature_set import FeatureSet
-from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Step, build_plan, first_times
+from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Steps, build_plan, first_times
 from harness.features.kernels import Floats, Positions
 from harness.features.parser import parse
 
@@ -182,10 +182,10 @@ def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market
         begins[name] = np.where(present.any(axis=0), present.argmax(axis=0), times).astype(np.int64)
     starts = first_times(plan.nodes, begins, lambda code: _position(panel, code))
     market = _Market(fields, instruments, times, starts)
-    for mask in plan.masks:
-        at = _position(panel, mask.code)
-        results = _Worker(plan.nodes, mask.steps, (), market).results(slice(at, at + 1))
-        market.masked[mask.node] = next(values[0].copy() for node, values in results if node == mask.source)
+    for mask, steps in plan.masks.items():
+        (source,), at = plan.nodes[mask].sources, _position(panel, plan.nodes[mask].parameters[0])
+        results = _Worker(plan.nodes, steps, (), market).results(slice(at, at + 1))
+        market.masked[mask] = next(values[0].copy() for node, values in results if node == source)
     return market, plan
 
 
@@ -279,7 +279,7 @@ def _evaluate(plan: Plan, market: _Market, sink: Sink) -> Iterator[slice]:
 class _Worker:
     """One thread's memory: arrays are used again and again, for one chunk after the other."""
 
-    def __init__(self, nodes: Sequence[Node], steps: Sequence[Step], outputs: Sequence[int], market: _Market) -> None:
+    def __init__(self, nodes: Sequence[Node], steps: Steps, outputs: Sequence[int], market: _Market) -> None:
         self._nodes = nodes
         self._steps = steps
         self._market = market
@@ -311,13 +311,13 @@ class _Worker:
         shape = (chunk.stop - chunk.start, self._market.times)
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
-            for step in self._steps:
-                dtype = self._nodes[step.node].dtype
+            for node, dying in self._steps:
+                dtype = self._nodes[node].dtype
                 free = self._free.setdefault(dtype, [])
-                out = values[step.node] = free.pop() if free else np.empty(shape, dtype=dtype)
-                self._compute(step.node, values, chunk, out)
-                yield step.node, out
-                for dead in step.dying:
+                out = values[node] = free.pop() if free else np.empty(shape, dtype=dtype)
+                self._compute(node, values, chunk, out)
+                yield node, out
+                for dead in dying:
                     freed = values.pop(dead)
                     self._free[freed.dtype].append(freed)
 

@@ -45,29 +45,7 @@ class Node:
         return [inputs[at] for at in sorted(branches)]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A node to compute, and the nodes that nobody needs afterwards."""
-
-    node: int
-    dying: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A series of one other instrument, computed before the rest.
-
-    Attributes:
-        node: The node that stands for it.
-        source: The node to compute for the other instrument.
-        code: The other instrument.
-        steps: What `source` needs, in order.
-    """
-
-    node: int
-    source: int
-    code: str
-    steps: tuple[Step, ...]
+Steps = tuple[tuple[int, tuple[int, ...]], ...]  # each node to compute, and the nodes that nobody needs afterwards
 
 
 @dataclass(frozen=True)
@@ -80,14 +58,14 @@ class Plan:
         hopeless: For each expression: is it NaN everywhere whatever the other data, because a field is; such are not
             computed.
         steps: The needed nodes, in order.
-        masks: What must be known of single instruments first; inner ones come before what reads them.
+        masks: Each `MASK` node → what to compute first, of one instrument; inner ones come before what reads them.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
     hopeless: tuple[bool, ...]
-    steps: tuple[Step, ...]
-    masks: tuple[Mask, ...]
+    steps: Steps
+    masks: Mapping[int, Steps]
 
 
 def build_plan(expressions: Iterable[Expression], empty_fields: frozenset[str] = frozenset()) -> Plan:
@@ -104,15 +82,14 @@ def build_plan(expressions: Iterable[Expression], empty_fields: frozenset[str] =
             empty.append((all if node.kernel == CHOICE else any)(node.deciding(inputs)))
     hopeless = tuple(empty[node] for node in outputs)
     steps = _schedule(nodes, [node for node in outputs if not empty[node]])
-    masks: dict[int, Mask] = {}
-    stack = [step.node for step in steps]
+    masks: dict[int, Steps] = {}
+    stack = [node for node, _ in steps]
     while stack:
         at = stack.pop()
         if nodes[at].kernel == MASK and at not in masks:
-            source = nodes[at].sources[0]
-            masks[at] = Mask(at, source, nodes[at].parameters[0], _schedule(nodes, [source]))
-            stack.extend(step.node for step in masks[at].steps)
-    return Plan(nodes, outputs, hopeless, steps, tuple(masks[at] for at in sorted(masks)))
+            masks[at] = _schedule(nodes, nodes[at].sources)
+            stack.extend(node for node, _ in masks[at])
+    return Plan(nodes, outputs, hopeless, steps, dict(sorted(masks.items())))
 
 
 def first_times(
@@ -147,8 +124,7 @@ def first_times(
     return tuple(begins)
 
 
-def _schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> tuple[Step, ...]:
-    """Return the needed nodes in order, each with the intermediate results that die with it."""
+def _schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
     reads = [() if node.kernel == MASK else node.sources for node in nodes]  # a mask reads another instrument's
     needed: set[int] = set()
     stack = list(outputs)
@@ -162,7 +138,7 @@ def _schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> tuple[Step, ...]
     dying: dict[int, list[int]] = {}
     for position in order:
         dying.setdefault(last_use.get(position, position), []).append(position)
-    return tuple(Step(position, tuple(dying.get(position, ()))) for position in order)
+    return tuple((position, tuple(dying.get(position, ()))) for position in order)
 
 
 _BOOL, _SINGLE, _DOUBLE = np.dtype(np.bool_), np.dtype(np.float32), np.dtype(np.float64)

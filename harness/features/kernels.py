@@ -223,50 +223,29 @@ def trend(
     """
     rows, times = x.shape
     window, kind, guarded = how
-    sums = np.empty((6, _BLOCK))  # count, gaps from the reference, squared gaps, lags, squared lags, lag × gap
+    clock = np.arange(float(times))  # about now: minus the lag
+    sums = np.empty((6, _BLOCK))
     for row in range(rows):
         start = starts[row]
         out[row, :start] = np.nan
         for begin in range(start, times, _BLOCK):
             end = min(begin + _BLOCK, times)
             sums[:] = 0.0
-            _sum_lags(x[row], reference[row], (start, begin, end), window, sums)
+            _sum_products((x[row], clock), (reference[row], clock), (start, begin, end), window, sums)
             for j in range(end - begin):
                 t, n = begin + j, sums[0, j]
-                lag, gap = sums[3, j] / n, sums[1, j] / n
-                mixed = lag * sums[1, j] - sums[5, j]  # time runs against the lag
-                slope = mixed / (sums[4, j] - lag * sums[3, j]) if n > 1.0 else np.nan
+                now, gap = sums[2, j] / n, sums[1, j] / n
+                mixed = sums[5, j] - now * sums[1, j]
+                slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
                 if kind == SLOPE:
                     out[row, t] = slope
                 elif kind == RESI:
                     newest = x[row, t] - reference[row, t]
-                    out[row, t] = newest - gap - slope * lag if newest == 0.0 else np.nan
+                    out[row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
                 elif guarded and spread[row, t] <= _NO_SPREAD:
                     out[row, t] = np.nan
                 else:
-                    out[row, t] = slope * mixed / (sums[2, j] - gap * sums[1, j])
-
-
-@compiled
-def _sum_lags(x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add what a straight line needs to the rows of `sums`, over the window's values."""
-    start, begin, end = span
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
-        past, origin = x[low - lag : end - lag], reference[low:end]
-        count, total, square = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
-        lags, square_lags, mixed = sums[3, low - begin :], sums[4, low - begin :], sums[5, low - begin :]
-        step, square_step = float(lag), float(lag) * float(lag)
-        for j in range(end - low):
-            gap = past[j] - origin[j]
-            finite = gap - gap == 0.0
-            gap = gap if finite else 0.0
-            count[j] += 1.0 if finite else 0.0
-            total[j] += gap
-            square[j] += gap * gap
-            lags[j] += step if finite else 0.0
-            square_lags[j] += square_step if finite else 0.0
-            mixed[j] += step * gap
+                    out[row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
 
 
 @compiled
@@ -281,7 +260,7 @@ def comovement(
     """
     rows, times = series[0].shape
     window, kind, guarded = how
-    sums = np.empty((6, _BLOCK))  # count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps
+    sums = np.empty((6, _BLOCK))
     for row in range(rows):
         start = starts[row]
         out[row, :start] = np.nan
@@ -307,7 +286,7 @@ def comovement(
 
 @compiled
 def _sum_products(series: Pair, references: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
-    """Add gaps from the references, their squares and products to the rows of `sums`, over the joint values."""
+    """Add up over the joint values: count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps."""
     start, begin, end = span
     for lag in range(min(window, end - start)):
         low = max(begin, start + lag)

@@ -193,10 +193,10 @@ def test_equal_subexpressions_are_computed_once() -> None:
 def test_intermediate_results_are_freed_after_their_last_use() -> None:
     plan = build_plan(Alpha158().feature_set().parsed())
     alive, most = 0, 0
-    for step in plan.steps:
+    for _, dying in plan.steps:
         alive += 1
         most = max(most, alive)
-        alive -= len(step.dying)
+        alive -= len(dying)
     assert alive == 0
     assert most < 100
 
