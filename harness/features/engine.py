@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import DataError, closest
-from harness.execution.progress import Observer
+from harness.execution.progress import Observer, Silent
 from harness.features import kernels
 from harness.features.expression import Expression, Number, fields_of
 from harness.features.feature_set import FeatureSet
@@ -111,11 +111,10 @@ def compute_features(
         kernels.scatter(block, rows[chunk], values, seen)
         known[seen] = True
 
-    if observer is not None:
-        observer.start(STAGE, market.instruments)
+    observer = observer or Silent()
+    observer.start(STAGE, market.instruments)
     for chunk in _evaluate(plan, market, sink):
-        if observer is not None:
-            observer.advance(STAGE, chunk.stop - chunk.start)
+        observer.advance(STAGE, chunk.stop - chunk.start)
     names = tuple(name for name, is_known in zip(computed, known, strict=True) if is_known)
     dropped = tuple(name for name in features.names if name not in set(names))
     if not names:
@@ -125,10 +124,9 @@ def compute_features(
         for at in range(0, n, _ROWS_PER_MOVE):  # to the front of the buffer: never onto a row that is still to be read
             kept[at : at + _ROWS_PER_MOVE] = values[at : at + _ROWS_PER_MOVE, columns]
         values = kept
-    if observer is not None:
-        if dropped:
-            observer.notice(f"{len(dropped)} feature(s) dropped, NaN in every row: {', '.join(dropped)}")
-        observer.finish(STAGE, f"{len(names)} features of {n} rows")
+    if dropped:
+        observer.notice(f"{len(dropped)} feature(s) dropped, NaN in every row: {', '.join(dropped)}")
+    observer.finish(STAGE, f"{len(names)} features of {n} rows")
     return FeatureMatrix(values, names, dropped)
 
 

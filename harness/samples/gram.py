@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, LookAheadError
-from harness.execution.progress import Observer
+from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
 
 Floats = npt.NDArray[np.float32]
@@ -70,7 +70,7 @@ class GramBlocks:
         inner = np.arange(origin % step, self._stop, step, dtype=np.int64)
         self._bounds = np.unique(np.concatenate([[0], inner, [self._stop]])).astype(np.int64)
         self._labels_before = np.concatenate([[0], np.cumsum(~np.isnan(label))])[offsets]  # (T + 1,)
-        self._observer = observer
+        self._observer = observer or Silent()
         self._sums: dict[Period, Doubles] = {}  # of [features, label, 1]; both are shared with what `until` returns
         self._kept = [] if kept is None else [kept]
 
@@ -178,14 +178,11 @@ class GramBlocks:
         missing = [period for period in periods if period not in self._sums]
         if not missing:
             return
-        if self._observer is not None:
-            self._observer.start(_STAGE, len(missing))
+        self._observer.start(_STAGE, len(missing))
         for period, sums in zip(missing, in_order(self._of_rows, missing), strict=True):
             self._sums[period] = sums
-            if self._observer is not None:
-                self._observer.advance(_STAGE)
-        if self._observer is not None:
-            self._observer.finish(_STAGE)
+            self._observer.advance(_STAGE)
+        self._observer.finish(_STAGE)
 
 
 def _sums_of_rows(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
