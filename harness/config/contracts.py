@@ -9,19 +9,20 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
-import pydantic
 from typing_extensions import get_protocol_members
 
 from harness.errors import ConfigError
-from harness.samples.interfaces import EXTENSIONS, TRAITS
+from harness.errors.limits import traits_of as traits_of
+from harness.evaluation.metrics import Metric, MetricTraits
+from harness.samples.interfaces import EXTENSIONS
+from harness.samples.interfaces import TRAITS as _TRAITS
 
+# Protocol → what an object of it may say of itself beyond it.
+TRAITS: Mapping[type, type] = {**_TRAITS, Metric: MetricTraits}
 # How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
 _NEAR = 0.85
-Traits = TypeVar("Traits")
 
 
 def is_protocol(hint: object) -> bool:
@@ -67,37 +68,12 @@ def check_object(value: object, protocol: type, where: str) -> None:
         )
     for name in required:
         _check_member(value, protocol, name, where)
-    if protocol in TRAITS:
-        traits_of(value, TRAITS[protocol], where)
-
-
-def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
-    """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out.
-
-    Raises:
-        ConfigError: When it says something of the wrong kind.
-    """
-    hints = typing.get_type_hints(kind, include_extras=True)
-    found: dict[str, Any] = {}
-    for name, hint in hints.items():
-        if not hasattr(value, name):
-            continue
-        try:
-            found[name] = _adapter(hint).validate_python(getattr(value, name))
-        except pydantic.ValidationError as error:
-            raise ConfigError(
-                f"`{name}` of {_name(value)} has a value of the wrong kind.",
-                where=f"{where}.{name}",
-                got=repr(getattr(value, name)),
-                expected=error.errors()[0]["msg"],
-            ) from error
-    return kind(**found)
-
-
-@lru_cache(maxsize=64)
-def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
-    strict = typing.get_origin(hint) is not tuple  # a list does for a tuple, a word does not do for a number
-    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, strict=strict))
+    traits: object = traits_of(value, TRAITS[protocol], where) if protocol in TRAITS else None
+    if not (isinstance(traits, MetricTraits) and traits.needs):  # a metric with needs is given them too
+        for name in required:
+            declared = inspect.getattr_static(protocol, name)
+            if inspect.isfunction(declared):
+                _check_arguments(value, declared, name, where)
 
 
 def _check_member(value: object, protocol: type, name: str, where: str) -> None:
@@ -115,8 +91,6 @@ def _check_member(value: object, protocol: type, name: str, where: str) -> None:
             got="a method" if callable(found) else repr(found),
             expected=expected,
         )
-    if inspect.isfunction(declared) and not hasattr(value, "needs"):  # a metric with needs is given them too
-        _check_arguments(value, declared, name, where)
 
 
 def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:

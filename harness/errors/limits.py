@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt
@@ -142,3 +142,35 @@ def _one(hint: Any) -> str:
         keys = ", ".join(f.name for f in dataclasses.fields(hint) if f.init)
         return f"{{{keys}}}" if len(keys) <= _ROOM else "mapping"
     return f"object ({getattr(hint, '__name__', hint)})"
+
+
+Traits = TypeVar("Traits")
+
+
+def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
+    """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out.
+
+    Raises:
+        ConfigError: When it says something of the wrong kind.
+    """
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if not hasattr(value, name):
+            continue
+        said = getattr(value, name)
+        try:
+            found[name] = _strict_adapter(hint).validate_python(said)
+        except pydantic.ValidationError as error:
+            raise ConfigError(
+                f"`{name}` of {type(value).__module__}.{type(value).__qualname__} has a value of the wrong kind.",
+                where=f"{where}.{name}",
+                got=repr(said),
+                expected=f"{accepts(hint)} ({error.errors()[0]['msg']})",
+            ) from error
+    return kind(**found)
+
+
+@cache
+def _strict_adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+    strict = typing.get_origin(hint) is not tuple  # a list does for a tuple, a word does not do for a number
+    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, strict=strict))

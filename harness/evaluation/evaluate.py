@@ -17,9 +17,18 @@ import pyarrow.parquet as pq
 from harness.data.calendar import Calendar, frequency_of
 from harness.data.panel import Panel
 from harness.errors import DataError
+from harness.errors.limits import traits_of
 from harness.evaluation import formulas
 from harness.evaluation.formulas import Doubles
-from harness.evaluation.metrics import METRICS, Metric, MetricRecord, SignalEvaluation, check_needs, metrics_of
+from harness.evaluation.metrics import (
+    METRICS,
+    Metric,
+    MetricRecord,
+    MetricTraits,
+    SignalEvaluation,
+    check_needs,
+    metrics_of,
+)
 from harness.evaluation.notes import signal_notes
 from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
@@ -271,7 +280,7 @@ def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: P
 
 def _computed(metric: Metric, predictions: Predictions, panel: Panel | None) -> Doubles:
     compute: Callable[..., object] = metric.compute
-    needs, at = getattr(metric, "needs", ()), (predictions.row_times, predictions.codes)
+    needs, at = traits_of(metric, MetricTraits).needs, (predictions.row_times, predictions.codes)
     fields = () if panel is None or not needs else ({name: panel.fields[name][at] for name in needs},)
     values, shape = np.asarray(compute(predictions, *fields)), predictions.times.shape
     is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)

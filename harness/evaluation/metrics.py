@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkabl
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Predicate
 
 from harness.errors import ConfigError, closest
-from harness.errors.limits import Count, check_limits
+from harness.errors.limits import Count, check_limits, traits_of
 from harness.evaluation.predictions import Predictions
 from harness.store.records import describe
 
@@ -178,12 +178,7 @@ METRICS: Mapping[str, MetricRecord] = MappingProxyType(
 class Metric(Protocol):
     """A metric in a file of the user's: a frozen dataclass with the fields `name` and `direction`, and a method.
 
-    Fields that it may have: `heading` (str), `unit` (``plain``, ``percent`` or ``count``) and `digits` (decimals), for
-    the tables; see `harness.evaluation.metrics.MetricRecord`.
-
-    One that has an attribute `needs`, names of panel fields, is given their values as second argument: name → (n,)
-    float32 at the rows of the predictions, NaN where missing. A panel without them is refused before anything is
-    fitted.
+    It may also have the fields or class attributes of `MetricTraits`.
     """
 
     @property
@@ -199,6 +194,23 @@ class Metric(Protocol):
     def compute(self, predictions: Predictions) -> npt.NDArray[np.float64]:
         """Return (S,) float64, one value per test time, NaN where it is undefined; the metric is their mean."""
         ...
+
+
+@dataclass(frozen=True)
+class MetricTraits:
+    """What a metric may say of itself beyond `Metric`, in a field, a class attribute or a property of the same name.
+
+    Attributes:
+        heading: What its column is called; by default its name.
+        unit, digits: How its values are shown, see `MetricRecord`.
+        needs: Panel fields whose values `compute` is given as second argument: name → (n,) float32 at the rows of the
+            predictions, NaN where missing. A panel without them is refused before anything is fitted.
+    """
+
+    heading: Annotated[str, Predicate(str.strip)] | None = None
+    unit: Unit | None = None
+    digits: Annotated[int, Ge(0), Le(_MOST_DIGITS)] | None = None
+    needs: tuple[str, ...] = ()
 
 
 def metrics_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, MetricRecord]:
@@ -254,7 +266,7 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
         described = describe(metric)
         fields = described if isinstance(described, dict) else {}
         lacking = [name for name in ("name", "direction") if name not in fields]
-        lacking += [] if callable(getattr(metric, "compute", None)) else ["compute"]
+        lacking += [] if "compute" in dir(metric) else ["compute"]
         if lacking:
             raise ConfigError(
                 f"This is not a metric: it lacks {', '.join(lacking)}.",
@@ -270,26 +282,11 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 got=metric.name,
                 expected=f"letters, digits and _, and none of {', '.join(sorted(taken))}",
             )
-        _check_fields(metric, where)
+        if metric.direction not in get_args(Direction):
+            expected = " | ".join(get_args(Direction))
+            raise ConfigError("Unknown direction.", where=f"{where}.direction", got=metric.direction, expected=expected)
+        traits_of(metric, MetricTraits, where)
         taken.add(metric.name)
-
-
-def _check_fields(metric: Metric, where: str) -> None:
-    """Refuse a direction that is none, needs that name no fields, and what no table can show."""
-    heading, unit, digits = (getattr(metric, name, None) for name in ("heading", "unit", "digits"))
-    is_count = isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits <= _MOST_DIGITS
-    needs, directions, units = getattr(metric, "needs", ()), get_args(Direction), get_args(Unit)
-    are_names = not isinstance(needs, str) and all(isinstance(name, str) for name in needs)
-    cannot_show, whole = "A table cannot show this.", f"a whole number from 0 to {_MOST_DIGITS}, or null"
-    for name, value, what, possible, expected in (
-        ("direction", metric.direction, "Unknown direction.", metric.direction in directions, " | ".join(directions)),
-        ("heading", heading, cannot_show, heading is None or (isinstance(heading, str) and heading.strip()), "a text"),
-        ("unit", unit, cannot_show, unit is None or unit in units, " | ".join(units)),
-        ("digits", digits, cannot_show, digits is None or is_count, whole),
-        ("needs", needs, "The needs of a metric are names of fields.", are_names, 'such as ("volume",)'),
-    ):
-        if not possible:
-            raise ConfigError(what, where=f"{where}.{name}", got=repr(value), expected=expected)
 
 
 def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
@@ -300,7 +297,7 @@ def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
     """
     known = tuple(fields)
     for at, metric in enumerate(extra):
-        for name in getattr(metric, "needs", ()):
+        for name in traits_of(metric, MetricTraits, f"evaluation.extra[{at}]").needs:
             if name not in known:
                 raise ConfigError(
                     f"The metric `{metric.name}` needs the field `{name}`, and the panel has none of that name.",

@@ -28,6 +28,7 @@ from harness.samples.interfaces import (
     FittedAdaptation,
     History,
     Piece,
+    PreprocessTraits,
     Stored,
     StoredAdaptation,
 )
@@ -291,7 +292,7 @@ class Job:
     def _judge(self, rolled: RollingResult, folder: Path) -> None:
         config, predictions = self.config, rolled.predictions
         with self.watch.stage("evaluation"):
-            same_unit = bool(getattr(config.preprocess, "keeps_label_unit", False))
+            same_unit = traits_of(config.preprocess, PreprocessTraits, "preprocess").keeps_label_unit
             evaluation = self._evaluated(predictions, same_unit=same_unit)
             truth = _truth(self.panel, predictions, config)
             oracle = None if truth is None else self._evaluated(truth, same_unit=True)

@@ -207,6 +207,17 @@ class Preprocess(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PreprocessTraits:
+    """What a preprocessor may say of itself beyond `Preprocess`.
+
+    Attributes:
+        keeps_label_unit: The processed label has the unit of the raw one, so that errors of a forecast mean something.
+    """
+
+    keeps_label_unit: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Stored(Generic[Value]):
     """An intermediate result that several experiments may share: how it is made, and how it becomes files.
@@ -339,7 +350,9 @@ class DividedAdaptation(StoredAdaptation, Protocol):
 
 
 # Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.
-TRAITS: Mapping[type, type] = MappingProxyType({Model: ModelTraits, FittedAdaptation: AdaptationTraits})
+TRAITS: Mapping[type, type] = MappingProxyType(
+    {Model: ModelTraits, FittedAdaptation: AdaptationTraits, Preprocess: PreprocessTraits}
+)
 EXTENSIONS: Mapping[type, tuple[type, ...]] = MappingProxyType(
     {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyTwins)}
 )

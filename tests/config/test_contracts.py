@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ import pytest
 from harness.config import compose_config
 from harness.config.contracts import check_object, traits_of
 from harness.errors import ConfigError, DataError
+from harness.evaluation.metrics import Metric
 from harness.run.window_stage import _scores, learning_segments
 from harness.samples.interfaces import (
     EXTENSIONS,
@@ -23,10 +24,12 @@ from harness.samples.interfaces import (
     FittedModel,
     Model,
     ModelTraits,
+    Preprocess,
 )
 from harness.samples.windows import Segment, Window
 from harness.store.records import attributes_of
 
+ROOT = Path(__file__).resolve().parents[2]
 WINDOW = Window(0, Segment(0, 50), Segment(60, 80), Segment(90, 100))
 
 
@@ -148,19 +151,8 @@ def test_what_fit_returns_must_be_something_fitted(fitted: object, protocol: typ
 def test_what_is_left_out_has_one_default_for_all_readers() -> None:
     assert traits_of(Plain(), ModelTraits) == ModelTraits(include_valid=None, threads=1)
     assert traits_of(Plain(), AdaptationTraits) == AdaptationTraits((), ())
-    assert set(TRAITS) == {Model, FittedAdaptation}
+    assert set(TRAITS) == {Model, FittedAdaptation, Preprocess}
     assert set(EXTENSIONS) == {Adaptation}
-
-
-def test_nobody_reads_an_attribute_of_a_users_class_that_no_protocol_declares() -> None:
-    root = Path(__file__).resolve().parents[2]
-    of_users: Mapping[str, str] = {"model": "ModelTraits", "adaptation": "AdaptationTraits", "inner": "ModelTraits"}
-    for path in sorted((root / "harness").rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        for name in of_users:
-            assert f'getattr({name}, "' not in text, path
-            assert f'getattr(self.{name}, "' not in text, path
-            assert f'hasattr({name}, "' not in text, path
 
 
 @pytest.mark.parametrize("fit", [lambda self, train: None, lambda self, train, valid, weights: None])
@@ -210,3 +202,74 @@ def test_what_is_no_forecast_of_each_row_is_refused_with_its_shape(predicted: ob
 def test_numbers_of_any_kind_are_forecasts_and_nan_is_none(predicted: Any) -> None:
     np.testing.assert_array_equal(_scores(predicted, 3, ""), np.array([1, 2, 3], dtype=np.float32))
     assert np.isnan(_scores([np.nan], 1, "")).all()
+
+
+@dataclass(frozen=True)
+class Distance:
+    name: str = "distance"
+    direction: str = "lower"
+
+    def compute(self, predictions: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(("given", "meant"), [("need", "needs"), ("headings", "heading"), ("digit", "digits")])
+def test_a_misspelt_name_of_a_metric_is_an_error_too(given: str, meant: str) -> None:
+    check_object(Distance(), Metric, "evaluation.extra[0]")
+    with pytest.raises(ConfigError, match=f"did you mean `{meant}`"):
+        check_object(type("Mine", (Distance,), {given: ("volume",)})(), Metric, "evaluation.extra[0]")
+
+
+def test_a_metric_that_needs_fields_is_given_them_and_one_that_needs_none_is_not() -> None:
+    class Needy(Distance):
+        needs = ("volume",)
+
+        def compute(self, predictions: Any, fields: Any) -> Any: ...
+
+    class Expectant(Distance):
+        def compute(self, predictions: Any, fields: Any) -> Any: ...
+
+    check_object(Needy(), Metric, "evaluation.extra[0]")
+    with pytest.raises(ConfigError, match="takes other arguments"):
+        check_object(Expectant(), Metric, "evaluation.extra[0]")
+
+
+def test_a_misspelt_name_of_a_preprocessor_is_an_error_too() -> None:
+    class Mine:
+        refit = "once"
+        keep_label_unit = True
+
+        def fit(self, view: Any, segment: Any) -> Any: ...
+
+    with pytest.raises(ConfigError, match="did you mean `keeps_label_unit`"):
+        check_object(Mine(), Preprocess, "preprocess")
+
+
+# Names that are looked up in objects of Python and of libraries, never in those of a user's class.
+_FOREIGN = frozenset(
+    {
+        *("attr", "id", "lineno", "test", "value"),  # nodes of Python's syntax
+        *("filename", "name", "number", "reason"),  # errors
+        *(
+            "find_spec",
+            "isoformat",
+            "item",
+            "sched_getaffinity",
+            "shape",
+        ),  # importers, dates, the system, arrays
+        *("config_dir", "format", "json", "overrides", "regression", "schema", "targets", "workerinput"),  # commands
+        *("reused",),  # a result of ours or of a test's
+    }
+)
+
+
+def test_no_optional_name_is_read_from_an_object_without_being_declared() -> None:
+    """What a user's class may say is a field of its traits; a name that is looked up on the side can be misspelt."""
+    found = []
+    for path in [*(ROOT / "harness").rglob("*.py"), *(ROOT / "baselines").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) >= 2:
+                name = node.args[1].value if isinstance(node.args[1], ast.Constant) else None
+                looked_up = node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
+                if looked_up and isinstance(name, str) and not name.startswith("_") and name not in _FOREIGN:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert not found, "declare it in the protocol or its traits (harness/samples/interfaces.py), and read `traits_of`"

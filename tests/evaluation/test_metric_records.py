@@ -136,6 +136,6 @@ class Shown:
 )
 def test_what_no_table_can_show_is_refused(change: dict[str, object]) -> None:
     check_extra((Shown(unit="count", digits=0, heading="mine"),))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="cannot show") as refused:
+    with pytest.raises(ConfigError, match="has a value of the wrong kind") as refused:
         check_extra((replace(Shown(), **change),))  # type: ignore[arg-type]
     assert str(refused.value.where).startswith("evaluation.extra[0].")
