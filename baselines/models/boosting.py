@@ -25,18 +25,25 @@ class Library:
     Attributes:
         objective: Its name of `loss`.
         losses: `loss` → its objective.
-        arguments: Its name → the model's field.
+        same: Names that it shares with the model's fields.
+        arguments: Its name → the model's field, for the others.
         constants: Its name → what it is always given.
         reserved: Its name → why it cannot stand in `extra`, besides `arguments`.
-        aliases: Another spelling → its name.
+        aliases: Its name → other spellings.
     """
 
     objective: str
     losses: Mapping[str, str]
+    same: tuple[str, ...]
     arguments: Mapping[str, str]
     constants: Mapping[str, Any]
     reserved: Mapping[str, str]
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Its name → the model's field, all but the objective."""
+        return {**{name: name for name in self.same}, **self.arguments}
 
 
 class FittedTrees(ABC):
@@ -107,7 +114,7 @@ class Boosting(StopsEarly, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        arguments = {self.library.objective: "loss", **self.library.arguments}
+        arguments = {self.library.objective: "loss", **self.library.given}
         owned = {name: f"set model.{own}" for name, own in arguments.items()} | {**self.library.reserved}
         seen: dict[str, str] = {}
         for key, value in self.extra.items():
@@ -126,12 +133,12 @@ class Boosting(StopsEarly, ABC):
 
     def _main_name(self, key: str) -> str:
         """Return the library's main name of a parameter that may be spelled otherwise."""
-        return self.library.aliases.get(key, key)
+        return next((name for name, spellings in self.library.aliases.items() if key in spellings), key)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the library is given."""
-        given = {name: getattr(self, own) for name, own in self.library.arguments.items()}
+        given = {name: getattr(self, own) for name, own in self.library.given.items()}
         given |= {self.library.objective: self.library.losses[self.loss], **self.library.constants, **self.extra}
         return {name: value for name, value in given.items() if value is not None}
 

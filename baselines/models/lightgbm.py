@@ -68,17 +68,12 @@ class LightGBM(Boosting):
     library: ClassVar = Library(
         objective="objective",
         losses={"mse": "mse", "mae": "mae", "huber": "huber"},
+        same=("learning_rate", "num_leaves", "max_depth", "lambda_l1", "lambda_l2", "seed"),
         arguments={
-            "learning_rate": "learning_rate",
-            "num_leaves": "num_leaves",
-            "max_depth": "max_depth",
             "feature_fraction": "colsample_bytree",
             "bagging_fraction": "subsample",
             "bagging_freq": "subsample_freq",
-            "lambda_l1": "lambda_l1",
-            "lambda_l2": "lambda_l2",
             "num_threads": "threads",
-            "seed": "seed",
         },
         constants=SAME_BITS,
         reserved={

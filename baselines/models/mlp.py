@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,10 @@ from harness.store import codec
 if TYPE_CHECKING:
     import torch
 
+# What torch calls them.
+_ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "gelu": "GELU", "tanh": "Tanh"}
+_LOSSES = {"mse": "mse_loss", "mae": "l1_loss", "huber": "huber_loss"}
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 _WEIGHTS = "model.safetensors"
 _CHUNK = 4096  # rows that are predicted at once
 
@@ -189,10 +193,9 @@ def build_network(hidden_sizes: tuple[int, ...], activation: str, dropout: float
     """Return a fully connected network from `width` features to one score, initialised from torch's current state."""
     from torch import nn
 
-    kind = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "tanh": nn.Tanh}[activation]
     layers: list[nn.Module] = []
     for size in hidden_sizes:
-        layers += [nn.Linear(width, size), kind(), nn.Dropout(dropout)]
+        layers += [nn.Linear(width, size), getattr(nn, _ACTIVATIONS[activation])(), nn.Dropout(dropout)]
         width = size
     return nn.Sequential(*layers, nn.Linear(width, 1))
 
@@ -207,7 +210,8 @@ def train_network(model: MLP, train: Rows, valid: Rows | None, device: torch.dev
 
     width = train.features.shape[1]
     network = build_network(model.hidden_sizes, model.activation, model.dropout, width).to(device)
-    optimizer = _optimizer(model, network)
+    kind = getattr(torch.optim, _OPTIMIZERS[model.optimizer])
+    optimizer = kind(network.parameters(), lr=model.lr, weight_decay=model.weight_decay)
     order = torch.Generator().manual_seed(model.seed)
     best, best_loss, best_epoch = network.state_dict(), np.inf, -1
     for epoch in range(model.max_epochs):
@@ -248,11 +252,7 @@ def scores(network: torch.nn.Sequential, features: Floats) -> Floats:
 
 
 def _epoch(
-    model: MLP,
-    network: torch.nn.Sequential,
-    optimizer: torch.optim.Optimizer,
-    rows: Rows,
-    order: npt.NDArray[np.int64],
+    model: MLP, network: torch.nn.Sequential, optimizer: torch.optim.Optimizer, rows: Rows, order: npt.NDArray[np.int64]
 ) -> None:
     """Update the network once per batch, rows in the given order."""
     import torch
@@ -283,16 +283,5 @@ def _mean_loss(model: MLP, network: torch.nn.Sequential, rows: Rows) -> float:
 def _losses(model: MLP, found: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     from torch.nn import functional
 
-    kinds: dict[str, Callable[..., torch.Tensor]] = {
-        "mse": functional.mse_loss,
-        "mae": functional.l1_loss,
-        "huber": functional.huber_loss,
-    }
-    return kinds[model.loss](found, label, reduction="none")
-
-
-def _optimizer(model: MLP, network: torch.nn.Sequential) -> torch.optim.Optimizer:
-    from torch import optim
-
-    kinds: dict[str, Callable[..., optim.Optimizer]] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
-    return kinds[model.optimizer](network.parameters(), lr=model.lr, weight_decay=model.weight_decay)
+    losses: torch.Tensor = getattr(functional, _LOSSES[model.loss])(found, label, reduction="none")
+    return losses

@@ -51,15 +51,8 @@ class XGBoost(Boosting):
     library: ClassVar = Library(
         objective="objective",
         losses={"mse": "reg:squarederror", "mae": "reg:absoluteerror", "huber": "reg:pseudohubererror"},
-        arguments={
-            "learning_rate": "learning_rate",
-            "max_depth": "max_depth",
-            "max_bin": "max_bin",
-            "colsample_bytree": "colsample_bytree",
-            "subsample": "subsample",
-            "seed": "seed",
-            "nthread": "threads",
-        },
+        same=("learning_rate", "max_depth", "max_bin", "colsample_bytree", "subsample", "seed"),
+        arguments={"nthread": "threads"},
         constants={"tree_method": "hist", "device": "cpu"},
         reserved={
             "eval_metric": "early stopping follows model.loss",
@@ -70,14 +63,13 @@ class XGBoost(Boosting):
             "verbosity": "always silent",
         },
         aliases={
-            "eta": "learning_rate",
-            "min_split_loss": "gamma",
-            "reg_lambda": "lambda",
-            "reg_alpha": "alpha",
-            "n_jobs": "nthread",
-            "random_state": "seed",
-            "n_estimators": "num_boost_round",
-            "num_round": "num_boost_round",
+            "learning_rate": ("eta",),
+            "gamma": ("min_split_loss",),
+            "lambda": ("reg_lambda",),
+            "alpha": ("reg_alpha",),
+            "nthread": ("n_jobs",),
+            "seed": ("random_state",),
+            "num_boost_round": ("n_estimators", "num_round"),
         },
     )
     fitted: ClassVar = FittedXGBoost

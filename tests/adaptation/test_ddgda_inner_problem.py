@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from baselines.adaptation.ddgda.meta_task import Phase
-from baselines.adaptation.ddgda.meta_training import TaskTensors
+from baselines.adaptation.ddgda.meta_training import ic_loss, mse, solve
 from harness.errors import ConfigError
 from tests.adaptation.meta_case import Case, case
 
@@ -27,7 +29,7 @@ def random_weights(count: int, seed: int) -> torch.Tensor:
 def test_the_inner_solution_is_the_direct_weighted_ridge(small: Case, seed: int, alpha: float, which: int) -> None:
     problem = small.problems.by_phase[Phase.META_TRAIN][which]
     weights = random_weights(problem.moment.shape[0], seed)
-    found = TaskTensors(problem).solve(weights, alpha).detach().numpy()
+    found = solve(problem, weights, alpha).detach().numpy()
     expected = small.theta(problem, weights.detach().numpy(), alpha)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
 
@@ -37,7 +39,7 @@ def test_the_inner_solution_is_the_direct_weighted_ridge(small: Case, seed: int,
 def test_the_ic_loss_is_minus_the_mean_correlation_of_numpy(small: Case, seed: int) -> None:
     problem = small.first
     theta = np.random.default_rng(seed).standard_normal(4)
-    found = TaskTensors(problem).ic_loss(torch.from_numpy(theta), shrink=False).item()
+    found = ic_loss(problem.test, torch.from_numpy(theta), shrink=False).item()
     np.testing.assert_allclose(found, -np.mean(small.correlations(problem.task, theta)), atol=1e-10)
 
 
@@ -45,24 +47,24 @@ def test_qlibs_correlation_is_too_small_by_one_nth(small: Case) -> None:
     theta = np.ones(4)
     counts = [small.rows(at, at + 1)[1].size for at in range(small.first.task.test.start, small.first.task.test.stop)]
     shrunk = [c * (n - 1) / n for c, n in zip(small.correlations(small.first.task, theta), counts, strict=True)]
-    found = TaskTensors(small.first).ic_loss(torch.from_numpy(theta), shrink=True).item()
+    found = ic_loss(small.first.test, torch.from_numpy(theta), shrink=True).item()
     np.testing.assert_allclose(found, -np.mean(shrunk), atol=1e-10)
 
 
 def test_the_squared_error_is_that_of_all_test_rows(small: Case) -> None:
     theta = np.array([0.3, -0.2, 0.1, 0.5])
     x, y = small.rows(small.first.task.test.start, small.first.task.test.stop)
-    found = TaskTensors(small.first).mse(torch.from_numpy(theta)).item()
+    found = mse(small.first.test, torch.from_numpy(theta)).item()
     np.testing.assert_allclose(found, np.mean((x @ theta - y) ** 2), rtol=1e-10)
 
 
 @pytest.mark.parametrize("criterion", ["ic_loss", "mse"])
 def test_the_gradient_of_the_loss_flows_through_the_solution(small: Case, criterion: str) -> None:
-    tensors = TaskTensors(small.first)
-
     def loss(weights: torch.Tensor) -> torch.Tensor:
-        theta = tensors.solve(weights, 0.01)
-        return tensors.ic_loss(theta, shrink=False) if criterion == "ic_loss" else tensors.mse(theta)
+        theta = solve(small.first, weights, 0.01)
+        return (
+            ic_loss(small.first.test, theta, shrink=False) if criterion == "ic_loss" else mse(small.first.test, theta)
+        )
 
     assert torch.autograd.gradcheck(loss, (random_weights(small.first.moment.shape[0], 3),))
 
@@ -94,7 +96,7 @@ def test_times_with_too_few_instruments_are_not_judged() -> None:
 
 def test_predictions_without_spread_cost_nothing_and_push_nowhere(small: Case) -> None:
     theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    loss = TaskTensors(small.first).ic_loss(theta, shrink=False)
+    loss = ic_loss(small.first.test, theta, shrink=False)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
     assert theta.grad is not None
@@ -116,8 +118,7 @@ def test_a_task_that_cannot_be_judged_is_kept_with_the_reason() -> None:
 
 def test_a_singular_problem_without_penalty_is_explained() -> None:
     problem = case().first
-    singular = TaskTensors(problem)
-    singular.gram, singular.tail_gram = torch.zeros_like(singular.gram), torch.zeros_like(singular.tail_gram)
+    singular = replace(problem, gram=np.zeros_like(problem.gram), tail_gram=np.zeros_like(problem.tail_gram))
     with pytest.raises(ConfigError) as caught:
-        singular.solve(torch.ones(problem.moment.shape[0], dtype=torch.float64), 0.0)
+        solve(singular, torch.ones(problem.moment.shape[0], dtype=torch.float64), 0.0)
     assert caught.value.where == "adaptation.alpha"

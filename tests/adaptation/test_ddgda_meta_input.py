@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
-from baselines.adaptation.ddgda.weight_model import FillMethod, MetaInput, WeightRule
+from baselines.adaptation.ddgda.weight_model import FillMethod, WeightRule
 
 FILLS: list[FillMethod] = ["max", "maxseg", "zero"]
 
 
-def meta_input(known: KnownSimilarity, steps: int, fill: FillMethod, *, undefined_is_best: bool) -> MetaInput:
+def meta_input(
+    known: KnownSimilarity, steps: int, fill: FillMethod, *, undefined_is_best: bool
+) -> npt.NDArray[np.float64]:
     return WeightRule(steps, fill, undefined_is_best, plain_tail=False).meta_input(known)
 
 
@@ -31,7 +34,7 @@ MATRIX = [
 
 def test_a_block_is_masked_at_its_own_times_and_as_long_as_labels_overlap() -> None:
     for look_ahead, masked in ((1, 4), (2, 5), (3, 6)):
-        assert meta_input(known(MATRIX, 2, look_ahead), 2, "zero", undefined_is_best=False).masked == masked
+        assert known(MATRIX, 2, look_ahead).overlap.sum() == masked
 
 
 def test_the_mean_of_what_is_not_masked_is_taken_off_and_a_masked_cell_takes_the_best_of_its_time() -> None:
@@ -39,14 +42,14 @@ def test_the_mean_of_what_is_not_masked_is_taken_off_and_a_masked_cell_takes_the
     diagonal = np.where(np.isnan(values), 5.0, values).tolist()  # masked by overlap, whatever stands there
     found = meta_input(known(diagonal), 4, "max", undefined_is_best=False)
     expected = [[0.2, -0.2, 0.0, 0.2], [-0.2, 0.2, 0.0, 0.2], [-0.2, -0.1, 0.3, 0.3], [0.0, 0.0, 0.0, 0.0]]
-    np.testing.assert_allclose(found.values, expected, atol=1e-12)
-    assert (found.masked, found.undefined) == (4, 0)
-    assert found.block_starts.tolist() == [10, 11, 12, 13]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert known(diagonal).overlap.sum() == 4
+    assert known(diagonal).block_starts.tolist() == [10, 11, 12, 13]
 
 
 def test_zero_leaves_a_masked_cell_neutral() -> None:
     found = meta_input(known(MATRIX, 2), 2, "zero", undefined_is_best=False)
-    np.testing.assert_array_equal(found.values, 0.0)
+    np.testing.assert_array_equal(found, 0.0)
 
 
 def test_maxseg_takes_the_best_block_that_is_known_over_the_whole_masked_period() -> None:
@@ -62,7 +65,7 @@ def test_maxseg_takes_the_best_block_that_is_known_over_the_whole_masked_period(
         period = centred[masked[:, k]]
         means = [period[:, j].mean() for j in range(6) if not np.isnan(period[:, j]).any()]
         filled[masked[:, k], k] = max(means)
-    np.testing.assert_allclose(found.values, filled.reshape(6, 2, 6).mean(axis=1))
+    np.testing.assert_allclose(found, filled.reshape(6, 2, 6).mean(axis=1))
 
 
 def test_steps_are_averaged_oldest_first_and_only_the_newest_are_used() -> None:
@@ -70,15 +73,14 @@ def test_steps_are_averaged_oldest_first_and_only_the_newest_are_used() -> None:
     values = rng.standard_normal((20, 10)).tolist()
     longer = meta_input(known(values, 2), 8, "max", undefined_is_best=False)
     shorter = meta_input(known(values, 2), 3, "max", undefined_is_best=False)
-    np.testing.assert_array_equal(longer.values[-3:], shorter.values)
+    np.testing.assert_array_equal(longer[-3:], shorter)
 
 
-def test_an_undefined_similarity_is_neutral_and_counted() -> None:
+def test_an_undefined_similarity_is_neutral() -> None:
     values = np.random.default_rng(2).standard_normal((8, 8))
     values[:, 3] = np.nan
     found = meta_input(known(values.tolist()), 8, "max", undefined_is_best=False)
-    np.testing.assert_array_equal(np.delete(found.values[:, 3], 3), 0.0)
-    assert found.undefined == 7
+    np.testing.assert_array_equal(np.delete(found[:, 3], 3), 0.0)
 
 
 def test_in_qlib_an_undefined_similarity_becomes_the_best_of_its_time() -> None:
@@ -86,14 +88,14 @@ def test_in_qlib_an_undefined_similarity_becomes_the_best_of_its_time() -> None:
     values = np.random.default_rng(2).standard_normal((8, 8))
     values[:, 3] = np.nan
     found = meta_input(known(values.tolist()), 8, "max", undefined_is_best=True)
-    np.testing.assert_array_equal(found.values[:, 3], found.values.max(axis=1))
+    np.testing.assert_array_equal(found[:, 3], found.max(axis=1))
 
 
 def test_a_time_without_any_similarity_says_nothing() -> None:
     values = np.full((4, 4), np.nan)
     for fill in FILLS:
         for best in (True, False):
-            assert not meta_input(known(values.tolist()), 4, fill, undefined_is_best=best).values.any()
+            assert not meta_input(known(values.tolist()), 4, fill, undefined_is_best=best).any()
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -113,7 +115,7 @@ def test_a_block_cannot_score_itself(seed: int, step: int, look_ahead: int, fill
     own = (time >= step * block) & (time <= step * (block + 1) - 1 + look_ahead - 1)
     after = np.where(own, rng.standard_normal(values.shape), values)
     changed = meta_input(known(after.tolist(), step, look_ahead), 5, fill, undefined_is_best=False)
-    np.testing.assert_array_equal(before.values, changed.values)
+    np.testing.assert_array_equal(before, changed)
 
 
 @pytest.mark.parametrize("fill", FILLS)

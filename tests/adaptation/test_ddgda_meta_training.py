@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from baselines.adaptation.ddgda.meta_task import Phase
-from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
-from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightShape
+from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
+from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel
 from harness.execution.progress import Silent
 from tests.adaptation.meta_case import HISTORY, Case, case
 
 SETTING = MetaTraining(
-    shape=WeightShape("tanh", 2.0),
+    clip_method="tanh",
+    clip_weight=2.0,
     alpha=0.01,
     criterion="ic_loss",
     lr=0.01,
     max_epoch=4,
-    shrink_correlation=False,
 )
 
 
@@ -45,7 +45,7 @@ def by_rows(small: Case, epochs: int) -> tuple[WeightModel, list[float]]:
 
     def loss(at: np.ndarray, problem: object) -> float:
         model = WeightModel(at[:-1], 0.0, float(at[-1]), SETTING.shape)
-        theta = small.theta(problem, model.weights(problem.meta.values), SETTING.alpha)  # type: ignore[attr-defined, arg-type]
+        theta = small.theta(problem, model.weights(problem.meta), SETTING.alpha)  # type: ignore[attr-defined, arg-type]
         return -float(np.mean(small.correlations(problem.task, theta)))  # type: ignore[attr-defined]
 
     for _ in range(epochs):

@@ -64,4 +64,5 @@ def test_a_period_is_ranked_like_the_whole() -> None:
     offsets = np.array([0, 10, 25, 40])
     values, label = rng.random(40).astype(np.float32), rng.random(40).astype(np.float32)
     ranks = rank_labels(label, offsets)
-    np.testing.assert_array_equal(rank_ic(values[10:], ranks.between(1, 3)), rank_ic(values, ranks)[1:])
+    later = rank_labels(label[10:], offsets[1:] - 10)
+    np.testing.assert_array_equal(rank_ic(values[10:], later), rank_ic(values, ranks)[1:])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from baselines.adaptation.ddgda.meta_training import WeightNet, initial_weight_model
 from baselines.adaptation.ddgda.weight_model import ClipMethod, WeightModel, WeightShape
 from harness.errors import ConfigError
+from tests.adaptation.configured import configured
 
 METHODS: list[ClipMethod] = ["tanh", "clamp", "sigmoid"]
 SHAPES = [*(WeightShape(method, 2.0) for method in METHODS), WeightShape("tanh", None)]
@@ -72,5 +73,5 @@ def test_drawing_the_initial_state_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize("bound", [1.0, 0.5, 0.0, -2.0, np.inf, np.nan])
 def test_a_bound_that_is_none_is_refused(bound: float) -> None:
     with pytest.raises(ConfigError) as caught:
-        WeightShape("tanh", bound)
+        configured("ddgda", clip_weight=bound)
     assert caught.value.where == "adaptation.clip_weight"

@@ -12,11 +12,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_task import QLIB, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
+from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
 from baselines.adaptation.ddgda.preparation import ProxyData, Regime
 from baselines.adaptation.ddgda.proxy import Choice, fit_booster
 from baselines.adaptation.ddgda.similarity import Similarity, gbdt_similarity, linear_similarity, whole_blocks
-from baselines.adaptation.ddgda.weight_model import WeightRule, WeightShape
+from baselines.adaptation.ddgda.weight_model import MetaTraining, WeightRule, WeightShape
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
 from harness.samples.table import SampleTable
@@ -61,7 +61,7 @@ def test_meta_tasks_from_similarity_and_gram_blocks(benchmark: BenchmarkFixture)
 
 def test_meta_training_of_30_epochs_over_115_tasks_with_30_features(benchmark: BenchmarkFixture) -> None:
     shape = WeightShape("tanh", 2.0)
-    setting = MetaTraining(shape, alpha=0.01, criterion="ic_loss", lr=0.001, max_epoch=30, shrink_correlation=False)
+    setting = MetaTraining("tanh", 2.0, alpha=0.01, criterion="ic_loss", lr=0.001, max_epoch=30)
     start, by_phase = initial_weight_model(HISTORY, shape, 43), problems().by_phase
     _, history = benchmark.pedantic(train, args=(by_phase, start, setting, Silent()), rounds=1)
     assert history[-1].epoch == 30

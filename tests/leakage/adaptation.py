@@ -111,11 +111,11 @@ def oracle(how: str) -> Change:
 def late_choice(patch: pytest.MonkeyPatch) -> None:
     choose = preparation.choose_features
 
-    def on_everything(view: AsOfView, period: Segment, rule: Any, seed: int) -> Any:
+    def on_everything(view: AsOfView, period: Segment, setting: Any, seed: int) -> Any:
         table = whole_table(view)
         newest = len(table.calendar) - 1
         stop = newest - table.look_ahead + 1
-        return replace(choose(table.as_of(newest), Segment(period.start, stop), rule, seed), decision=view.decision)
+        return replace(choose(table.as_of(newest), Segment(period.start, stop), setting, seed), decision=view.decision)
 
     patch.setattr(preparation, "choose_features", on_everything)
 

@@ -41,11 +41,11 @@ from baselines.adaptation.ddgda.meta_task import (
     assign_phases,
     candidate_tasks,
 )
-from baselines.adaptation.ddgda.meta_training import MetaTraining, TaskTensors, WeightNet, initial_weight_model, train
+from baselines.adaptation.ddgda.meta_training import WeightNet, initial_weight_model, mse, solve, train
 from baselines.adaptation.ddgda.preparation import ProxyData, Regime
 from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.similarity import Similarity
-from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightRule, WeightShape
+from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel, WeightRule, WeightShape
 from harness.errors import ConfigError
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
@@ -105,9 +105,9 @@ def record() -> dict[str, Any]:
 
 
 def run(problems: MetaProblems, epochs: int) -> tuple[WeightModel, tuple[MetaScore, ...]]:
-    setting = MetaTraining(TANH, alpha=0.01, criterion="ic_loss", lr=0.001, max_epoch=epochs, shrink_correlation=True)
+    setting = MetaTraining("tanh", 2.0, alpha=0.01, criterion="ic_loss", lr=0.001, max_epoch=epochs)
     start = initial_weight_model(ddgda_run.HISTORY_STEPS, TANH, 43)
-    return train(problems.by_phase, start, setting, Silent())
+    return train(problems.by_phase, start, setting, Silent(), shrink=True)
 
 
 def losses(scores: tuple[MetaScore, ...]) -> list[list[float]]:
@@ -189,8 +189,8 @@ class TestTraining:
         net = WeightNet(initial_weight_model(ddgda_run.HISTORY_STEPS, TANH, 43))
         with torch.no_grad():
             ours = [
-                tensors.mse(tensors.solve(net(tensors.meta), 0.01)).item()
-                for tensors in map(TaskTensors, determined().by_phase[Phase.META_TRAIN][:5])
+                mse(one.test, solve(one, net(torch.from_numpy(one.meta)), 0.01)).item()
+                for one in determined().by_phase[Phase.META_TRAIN][:5]
             ]
         np.testing.assert_allclose(ours, record()["training"]["initial_mse"], rtol=1e-5)
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, QLIB
 from baselines.adaptation.ddgda.preparation import Preparation, ProxyData
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
@@ -32,8 +33,8 @@ def prepared() -> ProxyData:
     adaptation = ddgda_run.configured("ddgda_qlib", fea_names=ddgda_run.recorded_proxy().feature_names)
     history = ddgda_run.history(ddgda_run.raw_table())
     first = history.windows[0]
-    recipe, last = adaptation.learning(history).recipe, len(oracle.oracle_calendar()) - 1
-    return Preparation(first.decision, first.decision, first.train, last, recipe, history).made()
+    last = len(oracle.oracle_calendar()) - 1
+    return Preparation(first.decision, first.decision, first.train, last, adaptation, QLIB, history).made()
 
 
 def recorded() -> Similarity:
@@ -75,7 +76,7 @@ def test_meta_inputs_agree_with_qlibs_own_methods_for_every_fill() -> None:
         decision = first + oracle.STEP * case["task"]
         known = recorded().as_of(decision).until(decision - oracle.LOOK_AHEAD + 1)
         rule = WeightRule(ddgda_run.HISTORY_STEPS, case["fill_method"], undefined_is_best=True, plain_tail=True)
-        ours = rule.meta_input(known).values
+        ours = rule.meta_input(known)
         np.testing.assert_allclose(ours.sum(axis=1), case["step_sums"], rtol=0, atol=1e-10)
         np.testing.assert_allclose(ours.sum(axis=0), case["block_sums"], rtol=0, atol=1e-10)
 
@@ -85,7 +86,7 @@ def test_by_default_an_instrument_without_a_label_still_counts_in_the_z_score() 
     adaptation = ddgda_run.configured("ddgda", fea_names=ddgda_run.recorded_proxy().feature_names)
     history = ddgda_run.history(ddgda_run.raw_table())
     period = Segment(history.windows[0].train.start, 700)
-    clean = Preparation(721, 721, period, 900, adaptation.learning(history).recipe, history).made().table
+    clean = Preparation(721, 721, period, 900, adaptation, POINT_IN_TIME, history).made().table
     mean = np.add.reduceat(clean.features[:, 0], clean.index.offsets[period.start : period.stop])
     np.testing.assert_allclose(mean, 0.0, atol=1e-3)
     assert np.isnan(clean.label).any()
@@ -102,6 +103,6 @@ def test_an_undefined_column_is_neutral_by_default_and_the_best_one_in_qlib() ->
     values = ddgda_run.recorded_similarity()[:1000, :50].copy()
     values[:, 3] = np.nan
     known = KnownSimilarity(0, oracle.STEP, oracle.LOOK_AHEAD, values)
-    ours, qlibs = (WeightRule(30, "max", best, plain_tail=best).meta_input(known).values for best in (False, True))
+    ours, qlibs = (WeightRule(30, "max", best, plain_tail=best).meta_input(known) for best in (False, True))
     np.testing.assert_array_equal(qlibs[:, 3], qlibs.max(axis=1))
     np.testing.assert_array_equal(ours[:, 3], 0.0)

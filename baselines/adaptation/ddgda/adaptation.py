@@ -25,22 +25,14 @@ from baselines.adaptation.ddgda.meta_task import (
     assign_phases,
     candidate_tasks,
 )
-from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, ProxyRecipe, preparations
-from baselines.adaptation.ddgda.proxy import FeatureChoice, GbdtParameters
+from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, preparations
+from baselines.adaptation.ddgda.proxy import ProxySettings
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
-from baselines.adaptation.ddgda.weight_model import (
-    ClipMethod,
-    FillMethod,
-    MetaScore,
-    WeightModel,
-    WeightRule,
-    WeightShape,
-)
+from baselines.adaptation.ddgda.weight_model import FillMethod, MetaScore, MetaTraining, WeightModel, WeightRule
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
-from harness.errors.limits import Count, Natural, NonNegative, Positive, Seed, check_limits
+from harness.errors.limits import Count, check_limits
 from harness.samples.interfaces import Adaptation, History, Piece
-from harness.samples.preprocess import Pipeline
 from harness.samples.table import AsOfView
 
 FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": QLIB}
@@ -48,24 +40,12 @@ _ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
 
 
 @dataclass(frozen=True)
-class DDGDA:
+class DDGDA(MetaTraining, ProxySettings):
     """Meta-learned time weights; the names of the parameters are those of qlib's ``DDGDA`` where it has them.
 
     Attributes:
         profile: ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published,
             with its leaks, which the fitted adaptation names.
-        fea_imp_n: How many proxy features, chosen by the importance of `choice_gbdt`; None takes all.
-        fea_names: Proxy features by name, instead of a choice.
-        importance: What counts as important: a feature's ``split`` or its ``gain``.
-        refresh_years: Choose features anew after so many years; None chooses once, at the first meta-task.
-        preprocess: Processors of proxy features and label; the features are then z-scored at every time.
-        choice_preprocess: Processors of the data that the choice is made on; None takes `preprocess`.
-        sim_preprocess: Processors of the data that similarity is measured on, with all features; None measures it on
-            the proxy data.
-        sim_task_model: The proxy of each block: ridge (``linear``) or LightGBM (``gbdt``).
-        sim_alpha: Penalty of the ridge.
-        gbdt: The LightGBM of each block, where `sim_task_model` is ``gbdt``.
-        choice_gbdt: The LightGBM that chooses features.
         hist_step_n: History steps H that the weight model looks back on.
         fill_method: What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing,
             ``maxseg`` the largest mean, over the block's masked times, of the blocks that are known at all of them.
@@ -73,41 +53,15 @@ class DDGDA:
             None for the first test.
         meta_1st_train_end: Last learning date of the first meta-task, before its purge (the end of a month or year);
             None takes the earliest with enough history.
-        clip_method: From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c,
-            c], ``sigmoid`` logistic(u) scaled to a mean of 1.
-        clip_weight: The bound c, above 1; None: eᵘ, unbounded.
-        alpha: Ridge penalty of the inner problem.
-        criterion: Outer loss: minus the mean correlation, or the paper's squared error.
         loss_skip_thresh: A time with fewer instruments is not judged.
-        lr: Adam's step size.
-        max_epoch: Passes over the meta-tasks.
-        seed: Of the initial weight model and of LightGBM; None takes the experiment's.
     """
 
     profile: Literal["point_in_time", "qlib"]
-    fea_imp_n: Count | None
-    fea_names: tuple[str, ...] | None
-    importance: Literal["split", "gain"]
-    refresh_years: Count | None
-    preprocess: Pipeline
-    choice_preprocess: Pipeline | None
-    sim_preprocess: Pipeline | None
-    sim_task_model: Literal["linear", "gbdt"]
-    sim_alpha: NonNegative
-    gbdt: GbdtParameters
-    choice_gbdt: GbdtParameters
     hist_step_n: Count
     fill_method: FillMethod
     segments: Annotated[float, Gt(0), Lt(1)] | Annotated[int, Ge(0), Le(99_991_231)] | str | MetaRanges | None
     meta_1st_train_end: str | int | None
-    clip_method: ClipMethod
-    clip_weight: Annotated[float, Gt(1), Le(1e12)] | None
-    alpha: NonNegative
-    criterion: Literal["ic_loss", "mse"]
     loss_skip_thresh: Annotated[int, Ge(2), Le(1_000_000)]
-    lr: Positive
-    max_epoch: Natural
-    seed: Seed | None
 
     def __post_init__(self) -> None:
         check_limits(self, "adaptation")
@@ -168,7 +122,6 @@ class DDGDA:
         }
 
     def learning(self, history: History) -> Learning:
-        """Return how it learns from a history."""
         return Learning(self, FLAGS[self.profile], history)
 
 
@@ -189,7 +142,6 @@ class Learning:
     similarity: type[Similarity] = Similarity
 
     def fitted(self) -> FittedDDGDA:
-        """Return the fitted adaptation."""
         if importlib.util.find_spec("torch") is None:
             text, hint = "DDG-DA needs torch, which is not installed.", "pip install 'driftbench[torch]'"
             raise ConfigError(text, where="adaptation", hint=hint)
@@ -220,12 +172,10 @@ class Learning:
 
     @property
     def first_view(self) -> AsOfView:
-        """What is known at the decision of the first window."""
         return self.history.as_of(self.history.windows[0].decision)
 
     @cached_property
     def span(self) -> Span:
-        """The experiment in calendar positions."""
         view, windows, step = self.first_view, self.history.windows, self.history.step
         start, length = windows[0].train.start, self.setting.hist_step_n * step
         first_test = start + length + view.look_ahead - 1
@@ -236,7 +186,6 @@ class Learning:
 
     @cached_property
     def tasks(self) -> tuple[MetaTask, ...]:
-        """All meta-tasks."""
         calendar = self.first_view.calendar
         return assign_phases(candidate_tasks(self.span), self.setting.segments, self.span, calendar, self.flags)
 
@@ -247,44 +196,21 @@ class Learning:
         used = [task for task in self.tasks if task.phase in USED]
         judged = [(task.decision, min(task.test.last + self.span.look_ahead, newest)) for task in used]
         decisions = [window.decision for window in self.history.windows]
-        return preparations([*judged, *zip(decisions, decisions, strict=True)], self.recipe, self.history)
-
-    @property
-    def recipe(self) -> ProxyRecipe:
-        """How proxy data are made."""
-        setting = self.setting
-        choice = FeatureChoice(
-            names=setting.fea_names,
-            count=setting.fea_imp_n,
-            importance=setting.importance,
-            preprocess=setting.choice_preprocess or setting.preprocess,
-            gbdt=setting.choice_gbdt,
-            refresh_years=setting.refresh_years,
-        )
-        same = ("preprocess", "sim_preprocess", "sim_task_model", "sim_alpha", "gbdt")
-        return ProxyRecipe(choice, **{name: getattr(setting, name) for name in same}, flags=self.flags, seed=self.seed)
+        served = [*judged, *zip(decisions, decisions, strict=True)]
+        return preparations(served, self.setting, self.flags, self.history)
 
     @property
     def rule(self) -> WeightRule:
-        """From similarity to time weights."""
         setting, flags = self.setting, self.flags
         return WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
 
-    @property
-    def seed(self) -> int:
-        """Its own, or the experiment's."""
-        return self.history.seed if self.setting.seed is None else self.setting.seed
-
     def train(self, problems: MetaProblems) -> tuple[WeightModel, tuple[MetaScore, ...]]:
-        """Return the trained weight model and its scores."""
         # torch is imported here only, so that everything but DDG-DA runs without it.
-        from baselines.adaptation.ddgda.meta_training import MetaTraining, initial_weight_model, train
+        from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
 
         setting, shrink = self.setting, self.flags.shrink_correlation
-        shape = WeightShape(setting.clip_method, setting.clip_weight)
-        rule = MetaTraining(shape, setting.alpha, setting.criterion, setting.lr, setting.max_epoch, shrink)
-        start = initial_weight_model(setting.hist_step_n, shape, self.seed)
-        return train(problems.by_phase, start, rule, self.history.observer)
+        start = initial_weight_model(setting.hist_step_n, setting.shape, setting.seed_in(self.history))
+        return train(problems.by_phase, start, setting, self.history.observer, shrink=shrink)
 
     def _seen(self, data: ProxyData) -> ProxyData:
         found = data.regime.similarity
@@ -308,7 +234,6 @@ class LeakyDDGDA:
     similarity: Literal["honest", "unmasked", "early"] = "honest"
 
     def fit(self, history: History) -> FittedDDGDA:
-        """Learn as DDG-DA does, but for the leak."""
         kinds = {"honest": Similarity, "unmasked": _Unmasked, "early": _Early}
         return Learning(self.honest, self.flags, history, kinds[self.similarity]).fitted()
 

@@ -68,8 +68,7 @@ class FittedDDGDA:
                 got=f"{known.values.shape[0]} periods of similarity",
                 expected=f"at least {needed}",
             )
-        meta = self.rule.meta_input(known)
-        starts, values = meta.block_starts, self.model.weights(meta.values)
+        starts, values = known.block_starts, self.model.weights(self.rule.meta_input(known))
         if self.rule.plain_tail:
             starts, values = np.append(starts, starts[-1] + known.step), np.append(values, 1.0)
         return TimeWeights(starts, values)

@@ -11,7 +11,7 @@ import numpy as np
 from baselines.adaptation.ddgda.meta_task import USED, MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.rank_correlation import LabelRanks, linear_rank_ic, rank_labels
-from baselines.adaptation.ddgda.weight_model import MetaInput, WeightRule
+from baselines.adaptation.ddgda.weight_model import WeightRule
 from harness.errors import ConfigError
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import NormalEquations
@@ -53,14 +53,14 @@ class InnerProblem:
 
     Attributes:
         task: Where it lies on the calendar.
-        meta: Input of the weight model, K blocks.
+        meta: (H, K) input of the weight model, K blocks.
         gram, moment: (K, p, p) and (K, p) float64 of the blocks; shared by all tasks, not copied.
         tail_gram, tail_moment: (p, p) and (p,) of the rows after the last block, which weigh like the last block.
         test: Statistics of the test segment.
     """
 
     task: MetaTask
-    meta: MetaInput
+    meta: Doubles
     gram: Doubles
     moment: Doubles
     tail_gram: Doubles
@@ -135,7 +135,7 @@ def _problem(
         return None
     known = data.regime.similarity.as_of(task.decision).until(task.train.stop)
     meta = rule.meta_input(known)
-    count = meta.block_starts.size
+    count = meta.shape[1]
     tail = data.blocks.until(task.train.stop).weighted(known.start + count * known.step, task.train.stop, None)
     return InnerProblem(task, meta, sums[0][:count], sums[1][:count], tail.gram, tail.moment, judged)
 

@@ -142,11 +142,7 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
 
 
 def assign_phases(
-    tasks: Sequence[MetaTask],
-    segments: float | str | MetaRanges | None,
-    span: Span,
-    calendar: Calendar,
-    flags: Flags,
+    tasks: Sequence[MetaTask], segments: float | str | MetaRanges | None, span: Span, calendar: Calendar, flags: Flags
 ) -> tuple[MetaTask, ...]:
     """Return the tasks with their phases.
 

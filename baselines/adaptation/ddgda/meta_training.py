@@ -4,43 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baselines.adaptation.ddgda.inner_problem import InnerProblem
-from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightShape
+from baselines.adaptation.ddgda.inner_problem import InnerProblem, Judgement
+from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel, WeightShape
 from baselines.models.mlp import torch_threads
 from harness.errors import ConfigError
 from harness.execution.progress import Observer
+from harness.samples.interfaces import Doubles
 
 _STAGE = "meta-training"
 _INITIAL_SCALE = 8.0
 _NO_SPREAD = 1e-12
-
-
-@dataclass(frozen=True)
-class MetaTraining:
-    """How the weight model is trained.
-
-    Attributes:
-        shape: From score to weight.
-        alpha: Ridge penalty of the inner problem.
-        criterion: ``ic_loss``: minus the mean Pearson correlation per judged time; ``mse``: mean squared error of all
-            test rows.
-        lr, max_epoch: Adam's step size; passes over the meta-train tasks, in time order, one update each.
-        shrink_correlation: Multiply each correlation by (n − 1)/n, as qlib does.
-    """
-
-    shape: WeightShape
-    alpha: float
-    criterion: Literal["ic_loss", "mse"]
-    lr: float
-    max_epoch: int
-    shrink_correlation: bool
 
 
 class WeightNet(nn.Module):
@@ -83,58 +61,64 @@ def initial_weight_model(hist_step_n: int, shape: WeightShape, seed: int) -> Wei
     return WeightModel(coefficients=start, bias=0.0, scale=_INITIAL_SCALE, shape=shape)
 
 
-class TaskTensors:
-    """One inner problem as tensors, which share memory with its arrays."""
+def solve(problem: InnerProblem, weights: Tensor, alpha: float) -> Tensor:
+    """Return θ(w), (p,)."""
+    width = problem.moment.shape[1]
+    gram, tail_gram = _shared(problem.gram), _shared(problem.tail_gram)
+    gram = (weights @ gram.reshape(-1, width * width)).reshape(width, width) + weights[-1] * tail_gram
+    moment = weights @ _shared(problem.moment) + weights[-1] * _shared(problem.tail_moment)
+    penalty = alpha * torch.eye(width, dtype=torch.float64)
+    theta, info = torch.linalg.solve_ex(gram + penalty, moment)
+    if info:
+        raise ConfigError(
+            "An inner problem has no unique solution: some proxy features are linearly dependent.",
+            where="adaptation.alpha",
+            got=alpha,
+            expected="a positive ridge penalty",
+        )
+    solution: Tensor = theta
+    return solution
 
-    def __init__(self, problem: InnerProblem) -> None:
-        width, test, shared = problem.moment.shape[1], problem.test, torch.from_numpy
-        self.test = test
-        self.meta = shared(problem.meta.values)
-        self.gram = shared(problem.gram).reshape(-1, width * width)
-        self.moment = shared(problem.moment)
-        self.tail_gram, self.tail_moment = shared(problem.tail_gram), shared(problem.tail_moment)
-        self.test_covariance, self.test_moment = shared(test.covariance), shared(test.moment)
-        self.test_norm, self.test_count = shared(test.label_norm), shared(test.count)
-        self.pooled_gram, self.pooled_moment = shared(test.pooled.gram), shared(test.pooled.moment)
 
-    def solve(self, weights: Tensor, alpha: float) -> Tensor:
-        """Return θ(w), (p,)."""
-        width = self.moment.shape[1]
-        gram = (weights @ self.gram).reshape(width, width) + weights[-1] * self.tail_gram
-        moment = weights @ self.moment + weights[-1] * self.tail_moment
-        penalty = alpha * torch.eye(width, dtype=torch.float64)
-        theta, info = torch.linalg.solve_ex(gram + penalty, moment)
-        if info:
-            raise ConfigError(
-                "An inner problem has no unique solution: some proxy features are linearly dependent.",
-                where="adaptation.alpha",
-                got=alpha,
-                expected="a positive ridge penalty",
-            )
-        solution: Tensor = theta
-        return solution
+def ic_loss(test: Judgement, theta: Tensor, *, shrink: bool) -> Tensor:
+    """Return minus the mean correlation over the judged times whose predictions vary; 0 when none do.
 
-    def ic_loss(self, theta: Tensor, shrink: bool) -> Tensor:
-        """Return minus the mean correlation over the judged times whose predictions vary; 0 when none do."""
-        square = (self.test_covariance @ theta) @ theta
-        varies = square > _NO_SPREAD**2 * (self.test_count - 1)
-        if not bool(varies.any()):
-            return (theta * 0.0).sum()
-        norm = torch.sqrt(torch.where(varies, square, torch.ones_like(square)))
-        correlation = (self.test_moment @ theta) / (norm * self.test_norm)
-        if shrink:
-            correlation = correlation * (self.test_count - 1) / self.test_count
-        return -correlation[varies].mean()
+    Args:
+        test: The judged times.
+        theta: (p,).
+        shrink: Multiply each correlation by (n − 1)/n, as qlib does.
+    """
+    count = _shared(test.count)
+    square = (_shared(test.covariance) @ theta) @ theta
+    varies = square > _NO_SPREAD**2 * (count - 1)
+    if not bool(varies.any()):
+        return (theta * 0.0).sum()
+    norm = torch.sqrt(torch.where(varies, square, torch.ones_like(square)))
+    correlation = (_shared(test.moment) @ theta) / (norm * _shared(test.label_norm))
+    if shrink:
+        correlation = correlation * (count - 1) / count
+    return -correlation[varies].mean()
 
-    def mse(self, theta: Tensor) -> Tensor:
-        """Return the mean squared error over all rows of the test segment."""
-        square = theta @ self.pooled_gram @ theta - 2.0 * self.pooled_moment @ theta + self.test.pooled.label_square
-        error: Tensor = square / self.test.pooled.weight_sum
-        return error
+
+def mse(test: Judgement, theta: Tensor) -> Tensor:
+    """Return the mean squared error over all rows of the test segment."""
+    pooled = test.pooled
+    square = theta @ _shared(pooled.gram) @ theta - 2.0 * _shared(pooled.moment) @ theta + pooled.label_square
+    error: Tensor = square / pooled.weight_sum
+    return error
+
+
+def _shared(values: Doubles) -> Tensor:
+    return torch.from_numpy(values)  # not copied
 
 
 def train(
-    phases: Mapping[str, Sequence[InnerProblem]], start: WeightModel, setting: MetaTraining, observer: Observer
+    phases: Mapping[str, Sequence[InnerProblem]],
+    start: WeightModel,
+    setting: MetaTraining,
+    observer: Observer,
+    *,
+    shrink: bool = False,
 ) -> tuple[WeightModel, tuple[MetaScore, ...]]:
     """Return the trained weight model and the history of its scores.
 
@@ -143,11 +127,12 @@ def train(
         start: The state before training.
         setting: The rule.
         observer: Told about every epoch.
+        shrink: See `ic_loss`.
 
     Raises:
         ConfigError: When an inner problem has no unique solution: a singular Gram matrix and no penalty.
     """
-    tasks = {phase: [TaskTensors(one) for one in members] for phase, members in phases.items() if members}
+    tasks = {phase: members for phase, members in phases.items() if members}
     trained = next(iter(phases))
     net = WeightNet(start)
     optimiser = torch.optim.Adam(net.parameters(), lr=setting.lr)
@@ -155,31 +140,32 @@ def train(
     observer.start(_STAGE, setting.max_epoch)
     with torch_threads(1):
         for phase, members in tasks.items():
-            history.append(MetaScore("unweighted", 0, phase, *_score(members, None, setting)))
-            history.append(MetaScore("initial", 0, phase, *_score(members, net, setting)))
+            history.append(MetaScore("unweighted", 0, phase, *_score(members, None, setting, shrink)))
+            history.append(MetaScore("initial", 0, phase, *_score(members, net, setting, shrink)))
         for epoch in range(1, setting.max_epoch + 1):
             for phase, members in tasks.items():
                 update = optimiser if phase == trained else None
-                history.append(MetaScore("trained", epoch, phase, *_score(members, net, setting, update)))
+                history.append(MetaScore("trained", epoch, phase, *_score(members, net, setting, shrink, update)))
             observer.advance(_STAGE)
     observer.finish(_STAGE, f"{trained} loss {history[0].loss:.4f} unweighted")
     return net.frozen(), tuple(history)
 
 
 def _score(
-    tasks: Sequence[TaskTensors],
+    tasks: Sequence[InnerProblem],
     net: WeightNet | None,
     setting: MetaTraining,
+    shrink: bool,
     optimiser: torch.optim.Optimizer | None = None,
 ) -> tuple[float, float]:
     """Return mean loss and mean rank IC; with an optimiser, update after every task."""
     losses, rank_ics = [], []
     with torch.set_grad_enabled(optimiser is not None):
         for task in tasks:
-            weights = torch.ones(task.moment.shape[0], dtype=torch.float64) if net is None else net(task.meta)
-            theta = task.solve(weights, setting.alpha)
+            weights = torch.ones(task.moment.shape[0], dtype=torch.float64) if net is None else net(_shared(task.meta))
+            theta = solve(task, weights, setting.alpha)
             is_ic = setting.criterion == "ic_loss"
-            loss = task.ic_loss(theta, setting.shrink_correlation) if is_ic else task.mse(theta)
+            loss = ic_loss(task.test, theta, shrink=shrink) if is_ic else mse(task.test, theta)
             if optimiser is not None:
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

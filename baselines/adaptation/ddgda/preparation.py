@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from baselines.adaptation.ddgda.meta_task import Flags
-from baselines.adaptation.ddgda.proxy import (
-    Choice,
-    FeatureChoice,
-    GbdtParameters,
-    choose_features,
-    known_rows,
-    standardised,
-)
+from baselines.adaptation.ddgda.proxy import Choice, ProxySettings, choose_features, known_rows, standardised
 from baselines.adaptation.ddgda.similarity import (
     BlockProxies,
     Similarity,
@@ -35,31 +27,9 @@ from harness.samples.windows import Segment
 from harness.store import codec
 from harness.store.records import describe
 
+# What similarity is measured on, and the processors that made it.
+Rows = tuple[SampleTable, tuple[Artefact, ...]]
 _YEAR = np.timedelta64(365, "D")
-
-
-@dataclass(frozen=True)
-class ProxyRecipe:
-    """How proxy data and similarity are made.
-
-    Attributes:
-        choice: The features.
-        preprocess: Makes the proxy features, before the per-time z-score, and the proxy label.
-        sim_preprocess: Makes the data on which similarity is measured, from *all* features; None measures it on the
-            proxy data.
-        sim_task_model, sim_alpha, gbdt: The proxy models of the blocks.
-        flags: What qlib does differently.
-        seed: For LightGBM.
-    """
-
-    choice: FeatureChoice
-    preprocess: Pipeline
-    sim_preprocess: Pipeline | None
-    sim_task_model: Literal["linear", "gbdt"]
-    sim_alpha: float
-    gbdt: GbdtParameters
-    flags: Flags
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +63,6 @@ class ProxyData:
 
 
 @dataclass(frozen=True, eq=False)
-class SimilarityRows:
-    """What the proxies of blocks are fitted on, and the processors that made it."""
-
-    table: SampleTable
-    learned: tuple[Artefact, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Preparation:
     """How one refresh of the feature choice becomes proxy data.
 
@@ -111,7 +73,8 @@ class Preparation:
         decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`. Block 0
             begins with `period`.
         last: The newest position whose rows are needed.
-        recipe, history: The rule and the past. Its stash holds what experiments that differ in other settings share,
+        setting, flags: The parameters, and what is done as in qlib.
+        history: The past. Its stash holds what experiments that differ in other settings share,
             and the parts of a LightGBM similarity that any process can make.
     """
 
@@ -119,7 +82,8 @@ class Preparation:
     decision: int
     period: Segment
     last: int
-    recipe: ProxyRecipe
+    setting: ProxySettings
+    flags: Flags
     history: History
 
     def stashed(self) -> ProxyData:
@@ -147,9 +111,9 @@ class Preparation:
                 "the others fill up the number in the table's order"
             )
         table, blocks, fitted = self._proxy_table(choice)
-        if self.recipe.sim_task_model == "gbdt" and self.history.shared:
+        if self.setting.sim_task_model == "gbdt" and self.history.shared:
             columns = [self.column(k) for k in range(len(self.columns))]
-            values, compared = np.stack(columns, axis=1), self.rows.learned
+            values, compared = np.stack(columns, axis=1), self.rows[1]
             similarity = Similarity(self.period.start, self.history.step, table.look_ahead, values)
         else:
             similarity, compared = self._similarity(table, blocks)
@@ -167,26 +131,25 @@ class Preparation:
         return whole_blocks(self.period.start, self.history.as_of(self.last).label_stop, self.history.step)
 
     @cached_property
-    def rows(self) -> SimilarityRows:
+    def rows(self) -> Rows:
         """The rows on which similarity is measured, memory-mapped where the stash has them."""
 
-        def make() -> SimilarityRows:
-            if self.recipe.sim_preprocess is not None:
-                return self._all_features(self.recipe.sim_preprocess)
-            return SimilarityRows(self._proxy_table(self._chosen()[0])[0], ())
+        def make() -> Rows:
+            if self.setting.sim_preprocess is not None:
+                return self._all_features(self.setting.sim_preprocess)
+            return self._proxy_table(self._chosen()[0])[0], ()
 
         view = self.history.as_of(self.last)
 
-        def save(rows: SimilarityRows, folder: Path) -> None:
-            table = rows.table
-            codec.save(folder, (table.index, table.features, table.feature_names, table.label, rows.learned))
+        def save(rows: Rows, folder: Path) -> None:
+            table, learned = rows
+            codec.save(folder, (table.index, table.features, table.feature_names, table.label, learned))
 
-        def load(folder: Path) -> SimilarityRows:
+        def load(folder: Path) -> Rows:
             index, features, names, label, learned = codec.load(
                 folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[Artefact, ...]]
             )
-            table = SampleTable(view.calendar, (), index, features, names, label, view.look_ahead)
-            return SimilarityRows(table, learned)
+            return SampleTable(view.calendar, (), index, features, names, label, view.look_ahead), learned
 
         return self.history.stash("similarity_rows", self._parts, Stored(make, save, load))
 
@@ -200,14 +163,20 @@ class Preparation:
 
     @cached_property
     def _proxies(self) -> BlockProxies:
-        view, recipe = self.rows.table.as_of(self.last), self.recipe
-        return BlockProxies(view, self.period.start, self.history.step, recipe.gbdt, recipe.seed)
+        view = self.rows[0].as_of(self.last)
+        return BlockProxies(view, self.period.start, self.history.step, self.setting.gbdt, self.seed)
+
+    @property
+    def seed(self) -> int:
+        return self.setting.seed_in(self.history)
 
     @property
     def _parts(self) -> dict[str, object]:
         """What determines the proxy data, besides the data and the code."""
-        recipe, step = describe(self.recipe), self.history.step
-        return {**self._learned_from, "last": self.last, "recipe": recipe, "step": step}
+        names = [field.name for field in fields(ProxySettings) if field.name != "refresh_years"]
+        rule = {name: describe(getattr(self.setting, name)) for name in names} | {"seed": self.seed}
+        rest = {"last": self.last, "flags": describe(self.flags), "step": self.history.step}
+        return {**self._learned_from, **rest, "rule": rule}
 
     @property
     def _learned_from(self) -> dict[str, object]:
@@ -221,63 +190,65 @@ class Preparation:
 
         def make() -> tuple[Choice, Artefact]:
             seen = self.history.as_of(self.decision)
-            choice = choose_features(seen, self.period, self.recipe.choice, self.recipe.seed)
+            choice = choose_features(seen, self.period, self.setting, self.seed)
             return choice, Artefact("feature choice", self.decision, seen.reads)
 
-        parts = {**self._learned_from, "rule": describe(self.recipe.choice), "seed": self.recipe.seed}
+        parts = {**self._learned_from, "rule": self.setting.choice_parts, "seed": self.seed}
         return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, Artefact]))
 
-    def _all_features(self, pipeline: Pipeline) -> SimilarityRows:
+    def _all_features(self, pipeline: Pipeline) -> Rows:
         """Return the rows of all features as `pipeline` processes them."""
         raw = known_rows(self.history.as_of(self.last), self.period.start)
         seen = raw.as_of(self.decision)
         table = apply(raw, pipeline.fit(seen, self.period))
-        return SimilarityRows(table, (Artefact("similarity processors", self.decision, seen.reads),))
+        return table, (Artefact("similarity processors", self.decision, seen.reads),)
 
     def _proxy_table(self, choice: Choice) -> tuple[SampleTable, GramBlocks, Artefact]:
         """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what was read."""
         newest = self.history.as_of(self.last)
         raw = known_rows(newest, self.period.start, None if choice.names == newest.feature_names else choice.names)
         seen = raw.as_of(self.decision)
-        data = apply(raw, self.recipe.preprocess.fit(seen, self.period))
-        table = standardised(data.labelled if self.recipe.flags.drop_before_scoring else data)
+        data = apply(raw, self.setting.preprocess.fit(seen, self.period))
+        table = standardised(data.labelled if self.flags.drop_before_scoring else data)
         return table, self._blocks(table), Artefact("proxy processors", self.decision, seen.reads)
 
     def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[Artefact, ...]]:
         """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
-        start, step, recipe = self.period.start, self.history.step, self.recipe
+        start, step, setting = self.period.start, self.history.step, self.setting
         fitted: tuple[Artefact, ...] = ()
-        if recipe.sim_preprocess is not None:
-            rows = self._all_features(recipe.sim_preprocess)
-            table, fitted, blocks = rows.table, rows.learned, self._blocks(rows.table)
+        if setting.sim_preprocess is not None:
+            table, fitted = self._all_features(setting.sim_preprocess)
+            blocks = self._blocks(table)
         view = table.as_of(self.last)
-        if recipe.sim_task_model == "linear":
-            return linear_similarity(view, start, blocks, step=step, alpha=recipe.sim_alpha), fitted
+        if setting.sim_task_model == "linear":
+            return linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha), fitted
         observer = self.history.observer
-        return gbdt_similarity(view, start, step, recipe.gbdt, seed=recipe.seed, observer=observer), fitted
+        return gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=observer), fitted
 
     def _blocks(self, table: SampleTable) -> GramBlocks:
         offsets = table.index.offsets
         return GramBlocks(table.features, table.label, offsets, step=self.history.step, origin=self.period.start)
 
 
-def preparations(served: Sequence[tuple[int, int]], recipe: ProxyRecipe, history: History) -> tuple[Preparation, ...]:
+def preparations(
+    served: Sequence[tuple[int, int]], setting: ProxySettings, flags: Flags, history: History
+) -> tuple[Preparation, ...]:
     """Return one preparation per feature choice, in time order.
 
     Args:
         served: (decision, last position whose data it needs) of every meta-task and window.
-        recipe, history: The rule and the past.
+        setting, flags, history: As in `Preparation`.
     """
     first = history.windows[0]
     view = history.as_of(first.decision)
-    decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, recipe.choice.refresh_years)
+    decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, setting.refresh_years)
     found = []
     for at, until in zip(decisions, [*decisions[1:], len(view.calendar)], strict=True):
         decision, period = at, Segment(first.train.start, at - view.look_ahead + 1)
-        if recipe.flags.learn_choice_late:
+        if flags.learn_choice_late:
             decision, period = first.decision, first.train
         last = max(needed for made, needed in served if at <= made < until)
-        found.append(Preparation(at, decision, period, last, recipe, history))
+        found.append(Preparation(at, decision, period, last, setting, flags, history))
     return tuple(found)
 
 

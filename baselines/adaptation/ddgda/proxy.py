@@ -13,11 +13,12 @@ from annotated_types import Ge, Gt, Le
 
 from baselines.models.lightgbm import SAME_BITS
 from harness.errors import DataError, closest
-from harness.errors.limits import Count, NonNegative, Positive, Share, check_limits
-from harness.samples.interfaces import Floats
+from harness.errors.limits import Count, NonNegative, Positive, Seed, Share, check_limits
+from harness.samples.interfaces import Floats, History
 from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
 from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
+from harness.store.records import describe
 
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
 
@@ -68,24 +69,47 @@ def fit_booster(
 
 
 @dataclass(frozen=True)
-class FeatureChoice:
-    """How the proxy features are chosen.
+class ProxySettings:
+    """What proxy data and similarity are made by.
 
     Attributes:
-        names: The choice itself, when it was made by hand.
-        count: How many; None takes all. Nothing is fitted in either case.
-        importance: Of the booster: number of splits, or total gain.
-        preprocess: Makes the booster's features and label.
-        gbdt: The booster.
-        refresh_years: Choose anew after so many years; None chooses once.
+        fea_imp_n: How many proxy features, chosen by the importance of `choice_gbdt`; None takes all.
+        fea_names: Proxy features by name, instead of a choice.
+        importance: What counts as important: a feature's ``split`` or its ``gain``.
+        refresh_years: Choose features anew after so many years; None chooses once, at the first meta-task.
+        preprocess: Processors of proxy features and label; the features are then z-scored at every time.
+        choice_preprocess: Processors of the data that the choice is made on; None takes `preprocess`.
+        sim_preprocess: Processors of the data that similarity is measured on, with all features; None measures it on
+            the proxy data.
+        sim_task_model: The proxy of each block: ridge (``linear``) or LightGBM (``gbdt``).
+        sim_alpha: Penalty of the ridge.
+        gbdt: The LightGBM of each block, where `sim_task_model` is ``gbdt``.
+        choice_gbdt: The LightGBM that chooses features.
+        seed: Of the initial weight model and of LightGBM; None takes the experiment's.
     """
 
-    names: tuple[str, ...] | None
-    count: int | None
+    fea_imp_n: Count | None
+    fea_names: tuple[str, ...] | None
     importance: Literal["split", "gain"]
+    refresh_years: Count | None
     preprocess: Pipeline
+    choice_preprocess: Pipeline | None
+    sim_preprocess: Pipeline | None
+    sim_task_model: Literal["linear", "gbdt"]
+    sim_alpha: NonNegative
     gbdt: GbdtParameters
-    refresh_years: int | None
+    choice_gbdt: GbdtParameters
+    seed: Seed | None
+
+    def seed_in(self, history: History) -> int:
+        return history.seed if self.seed is None else self.seed
+
+    @property
+    def choice_parts(self) -> dict[str, object]:
+        """What determines a choice of features, besides the data and the seed."""
+        names = ("fea_names", "fea_imp_n", "importance", "choice_gbdt")
+        parts = {name: describe(getattr(self, name)) for name in names}
+        return {**parts, "preprocess": describe(self.choice_preprocess or self.preprocess)}
 
 
 @dataclass(frozen=True)
@@ -103,17 +127,18 @@ class Choice:
     used: int
 
 
-def choose_features(view: AsOfView, period: Segment, rule: FeatureChoice, seed: int) -> Choice:
+def choose_features(view: AsOfView, period: Segment, setting: ProxySettings, seed: int) -> Choice:
     """Return the most important features of a booster fitted on `period`, through a view as of the choice."""
-    if rule.names is not None or rule.count is None or rule.count >= len(view.feature_names):
-        names = view.feature_names if rule.names is None else rule.names
+    count = setting.fea_imp_n
+    if setting.fea_names is not None or count is None or count >= len(view.feature_names):
+        names = view.feature_names if setting.fea_names is None else setting.fea_names
         return Choice(view.decision, names, len(names))
     raw = known_rows(view, period.start)
-    data = apply(raw, rule.preprocess.fit(raw.as_of(view.decision), period))
+    data = apply(raw, (setting.choice_preprocess or setting.preprocess).fit(raw.as_of(view.decision), period))
     known = data.as_of(view.decision).labelled(period.start, period.stop)
     features, label = known.features(period.start, period.stop), known.label(period.start, period.stop)
-    booster = fit_booster(features, label, rule.gbdt, seed=seed, threads=numba.get_num_threads())
-    return Choice(view.decision, *important_features(booster, known.feature_names, rule.count, rule.importance))
+    booster = fit_booster(features, label, setting.choice_gbdt, seed=seed, threads=numba.get_num_threads())
+    return Choice(view.decision, *important_features(booster, known.feature_names, count, setting.importance))
 
 
 def important_features(

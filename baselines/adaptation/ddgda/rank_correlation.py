@@ -34,11 +34,6 @@ class LabelRanks:
     centred: Doubles
     norm: Doubles
 
-    def between(self, start: int, stop: int) -> LabelRanks:
-        """Return the ranks of times [start, stop), offsets counted from its own first row."""
-        first, last = int(self.offsets[start]), int(self.offsets[stop])
-        return LabelRanks(self.offsets[start : stop + 1] - first, self.centred[first:last], self.norm[start:stop])
-
 
 def rank_labels(label: Floats, offsets: Offsets) -> LabelRanks:
     """Return the within-time average ranks of (n,) labels without NaN."""

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Gt, Le
 
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
-from harness.errors import ConfigError
+from harness.errors.limits import Natural, NonNegative, Positive
 from harness.samples.interfaces import Doubles
 
 ClipMethod = Literal["tanh", "clamp", "sigmoid"]
 FillMethod = Literal["max", "maxseg", "zero"]
-
-
-@dataclass(frozen=True, eq=False)
-class MetaInput:
-    """What the weight model sees of one task or window.
-
-    Attributes:
-        values: (H, K) float64, mean centred similarity of each history step, oldest first, to each block.
-        block_starts: (K,) int64 positions.
-        masked, undefined: How many of the H·step × K cells overlap the block's own labels, and how many have no defined
-            similarity.
-    """
-
-    values: Doubles
-    block_starts: npt.NDArray[np.int64]
-    masked: int
-    undefined: int
 
 
 @dataclass(frozen=True)
@@ -51,8 +35,11 @@ class WeightRule:
     undefined_is_best: bool
     plain_tail: bool
 
-    def meta_input(self, known: KnownSimilarity) -> MetaInput:
-        """Return the meta input from the similarity known at a decision, at least H·step rows.
+    def meta_input(self, known: KnownSimilarity) -> Doubles:
+        """Return (H, K), mean centred similarity of each history step, oldest first, to each block.
+
+        Args:
+            known: At a decision; at least H·step rows.
 
         Cells whose time lies in [block start, block end + look_ahead − 1] share labels with the block and are masked.
         Of each of the last H·step times the mean over the other cells is subtracted; then masked cells are filled.
@@ -66,12 +53,7 @@ class WeightRule:
         if not self.undefined_is_best:
             centred[missing & ~masked] = 0.0
         steps = _filled(centred, self.fill_method).reshape(self.hist_step_n, known.step, -1)
-        return MetaInput(
-            values=np.ascontiguousarray(steps.mean(axis=1)),
-            block_starts=known.block_starts,
-            masked=int(masked.sum()),
-            undefined=int((missing & ~masked).sum()),
-        )
+        return np.ascontiguousarray(steps.mean(axis=1))
 
 
 def _filled(centred: Doubles, method: FillMethod) -> Doubles:
@@ -96,6 +78,32 @@ def _best_by_period(centred: Doubles, absent: npt.NDArray[np.bool_]) -> Doubles:
 
 
 @dataclass(frozen=True)
+class MetaTraining:
+    """How the weight model is trained.
+
+    Attributes:
+        clip_method: From score u to weight, with bound c: ``tanh`` c to the power tanh(u), ``clamp`` eᵘ cut to [1/c,
+            c], ``sigmoid`` logistic(u) scaled to a mean of 1.
+        clip_weight: The bound c, above 1; None: eᵘ, unbounded.
+        alpha: Ridge penalty of the inner problem.
+        criterion: Outer loss: minus the mean correlation, or the paper's squared error.
+        lr: Adam's step size.
+        max_epoch: Passes over the meta-tasks.
+    """
+
+    clip_method: ClipMethod
+    clip_weight: Annotated[float, Gt(1), Le(1e12)] | None
+    alpha: NonNegative
+    criterion: Literal["ic_loss", "mse"]
+    lr: Positive
+    max_epoch: Natural
+
+    @property
+    def shape(self) -> WeightShape:
+        return WeightShape(self.clip_method, self.clip_weight)
+
+
+@dataclass(frozen=True)
 class WeightShape:
     """How a score u becomes a weight, for a bound c = `clip_weight`.
 
@@ -105,15 +113,6 @@ class WeightShape:
 
     method: ClipMethod
     clip_weight: float | None
-
-    def __post_init__(self) -> None:
-        if self.clip_weight is not None and not 1.0 < self.clip_weight < np.inf:
-            raise ConfigError(
-                "A weight cannot be kept within this bound.",
-                where="adaptation.clip_weight",
-                got=self.clip_weight,
-                expected="a number above 1, or null for no bound",
-            )
 
 
 @dataclass(frozen=True, eq=False)
