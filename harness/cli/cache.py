@@ -16,17 +16,7 @@ from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
 from harness.report.table import numbers, table
 from harness.run.sweep import keys_of
-from harness.store.care import (
-    Entry,
-    check_unused,
-    chosen,
-    damaged,
-    entries,
-    leftovers,
-    remove,
-    remove_unused,
-    summary,
-)
+from harness.store.care import Entry, check_unused, chosen, damaged, entries, leftovers, remove, remove_unused, summary
 from harness.store.locks import in_use
 
 

@@ -17,16 +17,7 @@ from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
 from harness.snapshots.baseline import Referenced
 from harness.snapshots.snapshot import read_snapshot
-from harness.snapshots.suite import (
-    CaseRun,
-    Standard,
-    Suite,
-    named_suite,
-    run_case,
-    run_suite,
-    standard_of,
-    suite_names,
-)
+from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
 from harness.snapshots.verdicts import Problem
 from harness.store.artifacts import Shelf
 
@@ -193,23 +184,23 @@ def run_selection(
         return "above"
 
     runner = run or CaseRunner(selection.overrides, arguments.config_dir, observer, keep)
-    count = sum(len(suite.cases) for suite, _ in selection.suites) + len(selection.recorded)
-    countdown, ended = Countdown(observer, "cases", count), list[CaseRun]()
+    total = sum(len(suite.cases) for suite, _ in selection.suites) + len(selection.recorded)
+    countdown, ended = Countdown(observer, "cases", total), list[CaseRun]()
 
-    def tell(_: CaseRun) -> None:
+    def count(_: CaseRun) -> None:
         countdown.ended(runner.last_seconds())
 
     for suite, is_whole in selection.suites:
         standard = standard_for(arguments, suite.regression, selection.overrides)
         if is_whole:
-            ended += run_suite(suite, runner, standard, tell)
+            ended += run_suite(suite, runner, standard, count)
             continue
         for case in suite.cases:
             ended.append(run_case(suite, case, runner, standard))
-            tell(ended[-1])
+            count(ended[-1])
     for reference in selection.recorded:
         ended.append(_judge(reference, standard_for(arguments, "default", selection.overrides)))
-        tell(ended[-1])
+        count(ended[-1])
     countdown.finish()
     return tuple(ended)
 

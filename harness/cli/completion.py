@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from harness.cli.application import group_choices, parsers
+from harness.cli.application import COMMANDS, group_choices
+from harness.cli.declaration import LOUDNESS
 from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.config import known_keys
 
@@ -53,17 +54,16 @@ def script(shell: str) -> str:
     """Return the script for all commands and the configuration tree."""
     words: dict[str, set[str]] = {"": {"--help", "--version"}}
     overridable = {f"{name}=" for name in (*group_choices(), *known_keys())}
-    for command, parser in parsers().items():
-        if not command:
-            continue
+    for command in COMMANDS:
         above = ""
-        for name in command.split():
+        for name in command.name.split():
             words.setdefault(above, set()).add(name)
             above += f" {name}"
-        options = {option for action in parser._actions for option in action.option_strings}
-        takes_overrides = any(action.dest in ("overrides", "targets") for action in parser._actions)
-        choices = {str(c) for a in parser._actions if not a.option_strings and a.choices for c in a.choices}
-        words[above] = options | choices | (overridable if takes_overrides else set())
+        given = [*command.options, *command.exclusive, *LOUDNESS]
+        flags = {name for names, _ in given for name in names if name.startswith("-")}
+        choices = {c for names, settings in given if names[0][0] != "-" for c in settings.get("choices", ())}
+        takes_overrides = any(names[0] in ("overrides", "targets") for names, _ in given)
+        words[above] = {"-h", "--help"} | flags | choices | (overridable if takes_overrides else set())
     commands = [_case(path, sorted(found)) for path, found in sorted(words.items())]
     groups = [_case(name, found) for name, found in sorted(group_choices().items())]
     return _SCRIPT.format(shell=shell, commands="\n".join(commands), choices="\n".join(groups))

@@ -10,9 +10,17 @@ Option = tuple[tuple[str, ...], dict[str, Any]]
 
 
 def option(names: str, meaning: str, default: Any = None, **settings: Any) -> Option:
-    """Return an option with a value, or without dashes a positional argument; its help ends with its default."""
+    """Return an option with a value, such as ``--sort-by METRIC``, or without dashes a positional argument.
+
+    Its help ends with its default.
+    """
+    *before, last = names.split()
+    if before and not last.startswith("-"):
+        settings["metavar"] = last
+    else:
+        before.append(last)
     said = "" if default in (None, []) else f" (default: {default})"
-    return tuple(names.split()), {"help": meaning + said, "default": default, **settings}
+    return tuple(before), {"help": meaning + said, "default": default, **settings}
 
 
 def flag(names: str, meaning: str, **settings: Any) -> Option:
@@ -22,7 +30,7 @@ def flag(names: str, meaning: str, **settings: Any) -> Option:
 
 def config_dir(holds: str) -> Option:
     """Return the option that adds a folder to the search path of configurations."""
-    return option("--config-dir", f"a folder with your own {holds}", [], action="append", metavar="FOLDER")
+    return option("--config-dir FOLDER", f"a folder with your own {holds}", [], action="append")
 
 
 @dataclass(frozen=True)
@@ -52,32 +60,31 @@ class Command:
 
 
 # Of a command that composes a configuration.
-OVERRIDES = option("overrides", "Hydra overrides, see below", nargs="*", metavar="KEY=VALUE")
+OVERRIDES = option("overrides KEY=VALUE", "Hydra overrides, see below", nargs="*")
 CONFIGURED = (OVERRIDES, config_dir("configuration groups"))
 JSON = flag("--json", "print JSON instead of text")
 VERDICTS_AS_JSON = flag("--json", "print the verdicts as JSON instead of tables")
 EVERY_METRIC = flag("--all", "show every metric, not only findings")
 DO_IT = flag("--yes", "do it instead of saying what would be done")
-FOLDERS = option("folders", "a sweep's or a run's folder", nargs="*", metavar="FOLDER")
-REFERENCE = option("--reference", "the cell to compare the others with", metavar="CELL")
-STAGE = option("--stage", "only this stage; may be given again", action="append", metavar="NAME")
-RESULTS = option("--results", "folder of the baselines", "results", metavar="FOLDER")
+FOLDERS = option("folders FOLDER", "a sweep's or a run's folder", nargs="*")
+REFERENCE = option("--reference CELL", "the cell to compare the others with")
+STAGE = option("--stage NAME", "only this stage; may be given again", action="append")
+RESULTS = option("--results FOLDER", "folder of the baselines", "results")
 # Which cases are meant, and what they are held to.
 SELECTION = (
     option(
-        "targets",
+        "targets TARGET",
         "a suite (smoke, or a path ending in .yaml), a case (linear, or smoke/linear), a run's folder or snapshot.json,"
         " or KEY=VALUE for every case (output.store=FOLDER)",
         nargs="*",
-        metavar="TARGET",
     ),
     RESULTS,
-    option("--as", "take one run's folder for this case", dest="name", metavar="SUITE/CASE"),
-    option("--regression", "tolerances instead of the suite's: a name or a path ending in .yaml", metavar="NAME"),
+    option("--as SUITE/CASE", "take one run's folder for this case", dest="name"),
+    option("--regression NAME", "tolerances instead of the suite's: a name or a path ending in .yaml"),
     config_dir("configuration groups, suites/ and regression/"),
 )
 LOUDNESS = (
-    flag("-v --verbose", "also tell the seconds of every stage, and causes of errors", action="count", default=0),
+    flag("-v --verbose", "also print the seconds of every stage, and causes of errors", action="count", default=0),
     flag("-q --quiet", "print only the result and errors: no progress, no notes", action="count", default=0),
 )
 INTERRUPTED = "130 interrupted (143 by SIGTERM, 129 by SIGHUP)"

@@ -33,11 +33,10 @@ nothing, unless all are refused.
             *CONFIGURED,
             flag("-m --multirun", "sweep: run every combination of KEY=A,B,… values"),
             flag("--plan", "with -m: print the cells and stop"),
-            option("--sort-by", "with -m: the metric that orders the table", "rank_IC", metavar="METRIC"),
+            option("--sort-by METRIC", "with -m: the metric that orders the table", "rank_IC"),
             option(
-                "--reference",
+                "--reference CELL",
                 "with -m: the cell that the others are tested against (default: the first with rolling_retrain)",
-                metavar="CELL",
             ),
             flag("--cfg", "print the composed configuration and stop"),
             JSON,
@@ -75,16 +74,16 @@ examples:
         "130 interrupted, 143 by SIGTERM, 129 by SIGHUP (the finished trials are printed)",
         (
             *CONFIGURED,
-            option("--trials", "how many trials", 20, type=int, metavar="N"),
+            option("--trials N", "how many trials", 20, type=int),
             option("--metric", "what is searched for", "rank_IC"),
             option(
                 "--direction",
                 "which way the metric is better (default: as it is known)",
                 choices=("minimize", "maximize"),
             ),
-            option("--seed", "of the sampler", 43, type=int, metavar="S"),
-            option("--batch", "how many trials are asked for, and run, together", 1, type=int, metavar="N"),
-            option("--storage", "a SQLite file that keeps the trials, to resume", metavar="FILE"),
+            option("--seed S", "of the sampler", 43, type=int),
+            option("--batch N", "how many trials are asked for, and run, together", 1, type=int),
+            option("--storage FILE", "a SQLite file that keeps the trials, to resume"),
             JSON,
         ),
     ),
@@ -123,19 +122,9 @@ examples:
         "0 printed, 2 a mistake in the command or the configuration",
         (*CONFIGURED, flag("--json", "print the configuration or the description as JSON")),
         (
+            option("--describe KEY", "value, accepted values and meaning of all keys (below KEY)", nargs="?", const=""),
             option(
-                "--describe",
-                "value, accepted values and meaning of all keys (below KEY)",
-                nargs="?",
-                const="",
-                metavar="KEY",
-            ),
-            option(
-                "--schema",
-                "JSON Schema of the files of a group (or experiments)",
-                nargs="?",
-                const="experiment",
-                metavar="GROUP",
+                "--schema GROUP", "JSON Schema of the files of a group (or experiments)", nargs="?", const="experiment"
             ),
         ),
     ),
@@ -164,10 +153,7 @@ examples:
             *CONFIGURED,
             option("--level", "how thorough", "sampled", choices=("static", "sampled", "full")),
             option(
-                "--cuts",
-                "with --level full: look at N decisions, evenly spread (default: at every one)",
-                type=int,
-                metavar="N",
+                "--cuts N", "with --level full: look at N decisions, evenly spread (default: at every one)", type=int
             ),
             flag("--price", "run leaky variants and print what each leak would add to IC and return"),
             JSON,
@@ -216,8 +202,8 @@ examples:
         (
             *CONFIGURED,
             option("--to", "the format to write", choices=("long", "qlib_bin"), required=True),
-            option("--out", "a new folder for the result", required=True, metavar="FOLDER"),
-            option("--universe", "name of the membership file", "universe", metavar="NAME"),
+            option("--out FOLDER", "a new folder for the result", required=True),
+            option("--universe NAME", "name of the membership file", "universe"),
         ),
     ),
     Command(
@@ -266,8 +252,8 @@ examples:
         FINE,
         (
             *CONFIGURED,
-            option("--older-than", "only results of this age", type=float, metavar="DAYS"),
-            option("--keep-gb", "only until the store is no larger than this", type=float, metavar="GB"),
+            option("--older-than DAYS", "only results of this age", type=float),
+            option("--keep-gb GB", "only until the store is no larger than this", type=float),
             STAGE,
             DO_IT,
         ),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.snapshots.suite import Case, Result, Standard, Suite
     from harness.snapshots.verdicts import CaseVerdict, Direction
 
-# Where experiments leave their series unless they are told otherwise, relative to the working directory.
+# Where experiments leave their series by default, relative to the working directory.
 _STORE = Path(".bench") / "store"
 _PREFIX = "pytest"
 _LONGEST = 120

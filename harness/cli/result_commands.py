@@ -43,13 +43,9 @@ examples:
             *SELECTION,
             EVERY_METRIC,
             VERDICTS_AS_JSON,
-            option("--junit", "write the verdicts as JUnit XML", metavar="FILE"),
-            option("--learn", "run each case under K seeds and write learned tolerances", metavar="seeds=K"),
-            option(
-                "--out",
-                "with --learn: where to write them (default: conf/regression/learned-SUITE.yaml)",
-                metavar="FILE",
-            ),
+            option("--junit FILE", "write the verdicts as JUnit XML"),
+            option("--learn seeds=K", "run each case under K seeds and write learned tolerances"),
+            option("--out FILE", "with --learn: where to write them (default: conf/regression/learned-SUITE.yaml)"),
         ),
     ),
     Command(
@@ -73,7 +69,7 @@ examples:
         VERDICTS,
         (
             *SELECTION,
-            option("--reason", "one sentence: what changed, and why; kept in the snapshot", metavar="TEXT"),
+            option("--reason TEXT", "one sentence: what changed, and why; kept in the snapshot"),
             flag("--new-only", "only cases that have no baseline yet"),
             flag("--dry-run", "show the differences and write nothing"),
             EVERY_METRIC,
@@ -96,10 +92,10 @@ examples:
 """,
         "0 fine, 2 a mistake of the user or a damaged baseline",
         (
-            option("targets", "suites or cases (default: all)", nargs="*", metavar="TARGET"),
+            option("targets TARGET", "suites or cases (default: all)", nargs="*"),
             RESULTS,
             flag("--runs", "the runs of the cases instead of their baselines"),
-            option("--runs-folder", "with --runs: where they lie", "runs", metavar="FOLDER"),
+            option("--runs-folder FOLDER", "with --runs: where they lie", "runs"),
             JSON,
         ),
     ),
@@ -118,12 +114,12 @@ examples:
 """,
         VERDICTS,
         (
-            option("baseline", "CASE, SUITE/CASE, either with @vN, a run's folder, or a file", metavar="A"),
-            option("candidate", "the other one", metavar="B"),
+            option("baseline A", "CASE, SUITE/CASE, either with @vN, a run's folder, or a file"),
+            option("candidate B", "the other one"),
             RESULTS,
-            option("--regression", "tolerances: a name or a path ending in .yaml", "default", metavar="NAME"),
+            option("--regression NAME", "tolerances: a name or a path ending in .yaml", "default"),
             config_dir("regression/"),
-            option("--store", "the artifact store (default: output.store)", metavar="FOLDER"),
+            option("--store FOLDER", "the artifact store (default: output.store)"),
             EVERY_METRIC,
             VERDICTS_AS_JSON,
         ),
@@ -144,7 +140,7 @@ examples:
   BENCH_DATA=my_data bench nightly suite=full --json
 """,
         VERDICTS,
-        (*SELECTION, option("--out", "where to write", "nightly", metavar="FOLDER"), VERDICTS_AS_JSON),
+        (*SELECTION, option("--out FOLDER", "where to write", "nightly"), VERDICTS_AS_JSON),
     ),
     Command(
         "migrate",
@@ -160,7 +156,7 @@ examples:
   bench migrate runs/my-run-0123456789ab/snapshot.json
 """,
         "0 fine, 2 a file that is no snapshot, was edited, or is of an unknown version",
-        (option("paths", "a snapshot, or a folder with snapshots at any depth", nargs="+", metavar="PATH"), JSON),
+        (option("paths PATH", "a snapshot, or a folder with snapshots at any depth", nargs="+"), JSON),
     ),
     Command(
         "report",
@@ -180,7 +176,7 @@ examples:
         "0 written, 2 a mistake in the command or a folder without results",
         (
             FOLDERS,
-            option("--out", "the file to write", "report.html", metavar="FILE"),
+            option("--out FILE", "the file to write", "report.html"),
             REFERENCE,
             option("--title", "the heading", "driftbench report"),
         ),
@@ -204,11 +200,11 @@ examples:
         "0 fine, 2 a mistake in the command or a folder without results",
         (
             FOLDERS,
-            option("--sort-by", "orders the rows", "rank_IC", metavar="METRIC"),
+            option("--sort-by METRIC", "orders the rows", "rank_IC"),
             REFERENCE,
             option("--format", "what to write", "table", choices=("table", "markdown", "latex", "csv", "json")),
             flag("--json", "the same as --format json", action="store_const", const="json", dest="format"),
-            option("--out", "write the export into a file instead of printing it", metavar="FILE"),
+            option("--out FILE", "write the export into a file instead of printing it"),
         ),
     ),
     Command(
@@ -232,7 +228,7 @@ examples:
                 "--uri",
                 "of the server or database (default: MLFLOW_TRACKING_URI, or the file mlflow.db beside the runs)",
             ),
-            option("--experiment", "MLflow's experiment", "driftbench", metavar="NAME"),
+            option("--experiment NAME", "MLflow's experiment", "driftbench"),
             JSON,
         ),
     ),
@@ -252,8 +248,8 @@ examples:
         "0 written, 2 a name that cannot be used or is taken",
         (
             option("kind", "what to write", choices=("model", "adaptation", "data", "metric")),
-            option("name", "name of the module, such as my_model", metavar="NAME"),
-            option("--folder", "where to write it", ".", metavar="FOLDER"),
+            option("name NAME", "name of the module, such as my_model"),
+            option("--folder FOLDER", "where to write it", "."),
         ),
     ),
     Command(
@@ -272,12 +268,12 @@ examples:
 """,
         "0 translated, 2 a file that is no workflow, or something without a counterpart",
         (
-            option("workflow", "qlib's YAML file", metavar="FILE"),
-            option("--horizon", "the label's horizon, as in qlib's rolling (default: 20)", type=int, metavar="N"),
-            option("--step", "periods (trading days) per test segment (default: 20)", type=int, metavar="N"),
+            option("workflow FILE", "qlib's YAML file"),
+            option("--horizon N", "the label's horizon, as in qlib's rolling (default: 20)", type=int),
+            option("--step N", "periods (trading days) per test segment (default: 20)", type=int),
             flag("--as-is", "take the file as it stands: one fit, its own label (no --horizon, --step)"),
             flag("--as-qlib", "keep qlib's rules where ours are stricter"),
-            option("--out", "write the experiment there instead of printing it", metavar="FILE"),
+            option("--out FILE", "write the experiment there instead of printing it"),
         ),
     ),
     Command(

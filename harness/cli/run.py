@@ -96,7 +96,7 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
             return result
 
         cell_progress = CellProgress(cells, observer)
-        ended = run_sweep(cells, audited, cell_progress.tell)
+        ended = run_sweep(cells, audited, cell_progress.ended)
         observer.finish(_CELLS)
         statistics = statistics_of(ended, metric, arguments.reference, observer)
     board = leaderboard(ended, sort_by=metric, statistics=statistics, reference=arguments.reference)
@@ -184,22 +184,22 @@ class CellProgress:
             self._left.expect(_kind(cell), cell.config is not None)
         observer.start(_CELLS, self._count)
 
-    def tell(self, ended: CellResult) -> None:
+    def ended(self, now: CellResult) -> None:
         """Take note of a cell that has ended."""
-        cell, result = ended.cell, ended.result
-        if ended.reason is not None:
-            self._observer.notice(f"{cell.name}: {ended.outcome}: {ended.reason}")
+        cell, result = now.cell, now.result
+        if now.reason is not None:
+            self._observer.notice(f"{cell.name}: {now.outcome}: {now.reason}")
         self._left.expect(_kind(cell), -(cell.config is not None))
         is_stored = result is not None and result.reused
         if result is not None and not is_stored:
             computed = result.cost.windows - result.cost.stored
             # What workers have made is there for all cells, and the others will take as long as this one here.
             if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
-                self._left.measured(_kind(cell), ended.seconds_here)
+                self._left.measured(_kind(cell), now.seconds_here)
         seconds, at_least = self._left.seconds(alike=True)
         self._observer.estimate(_CELLS, self._count, seconds, at_least=at_least)
-        how = "from the store" if is_stored else f"{ended.seconds:.1f} s of work"
-        self._observer.advance(_CELLS, note=f"{cell.name}: {ended.outcome}, {how}")
+        how = "from the store" if is_stored else f"{now.seconds:.1f} s of work"
+        self._observer.advance(_CELLS, note=f"{cell.name}: {now.outcome}, {how}")
 
 
 def _kind(cell: Cell) -> tuple[str, ...]:
@@ -222,11 +222,11 @@ def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     )
     with progress(err) as observer:
 
-        def tell(trial: searching.TrialResult) -> None:
+        def report(trial: searching.TrialResult) -> None:
             if trial.reason is not None:
                 observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
 
-        found = searching.search(request, observer, tell)
+        found = searching.search(request, observer, report)
     if arguments.json:
         out.write_document(found.to_json())
     else:

@@ -82,11 +82,11 @@ def test_cells_from_the_store_teach_nothing_about_the_time_left() -> None:
     refused = Cell({"seed": "x"}, (), None, "no")
     observer = Recorder()
     progress = CellProgress([*cells, refused], observer)  # type: ignore[arg-type]
-    progress.tell(ended(cells[0], 0.1, stored=10, reused=True))
-    progress.tell(ended(cells[1], 2.0, stored=8))
-    progress.tell(CellResult(refused, Outcome.REFUSED, reason="no"))
+    progress.ended(ended(cells[0], 0.1, stored=10, reused=True))
+    progress.ended(ended(cells[1], 2.0, stored=8))
+    progress.ended(CellResult(refused, Outcome.REFUSED, reason="no"))
     assert [left[1:] for left in observer.left] == [(0.0, True)] * 3
-    progress.tell(ended(cells[2], 60.0, stored=2))
+    progress.ended(ended(cells[2], 60.0, stored=2))
     assert observer.left[-1][1:] == (120.0, False)
 
 
@@ -94,7 +94,7 @@ def test_a_cell_that_workers_have_made_teaches_the_time_of_taking_it_over() -> N
     cells = [Cell({"seed": str(at)}, (), compose_config([f"seed={at}"])) for at in range(3)]
     observer = Recorder()
     progress = CellProgress(cells, observer)  # type: ignore[arg-type]
-    progress.tell(ended(cells[0], 0.5, stored=0, elsewhere=300.0))
+    progress.ended(ended(cells[0], 0.5, stored=0, elsewhere=300.0))
     assert observer.left[-1][1:] == (1.0, False)
 
 

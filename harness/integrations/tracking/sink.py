@@ -57,6 +57,7 @@ class Server:
         timeout: Seconds per request.
         files: The folder of the runs; a database keeps its files there.
         sent, present: Runs that were sent now; that were there already.
+        missed: Folder → why it could not be sent.
     """
 
     uri: str
@@ -65,6 +66,7 @@ class Server:
     files: Path
     sent: int = field(default=0, init=False)
     present: int = field(default=0, init=False)
+    missed: dict[Path, str] = field(default_factory=dict, init=False)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -199,20 +201,6 @@ def unreachable() -> tuple[type[Exception], ...]:
     )
 
 
-@dataclass
-class Sent:
-    """What came of it.
-
-    Attributes:
-        sent, present: Runs of MLflow's that were sent now; that were there already.
-        missed: Folder → why it could not be sent.
-    """
-
-    sent: int
-    present: int
-    missed: dict[Path, str]
-
-
 @dataclass(frozen=True)
 class NoTracking:
     """Runs are not tracked."""
@@ -274,16 +262,13 @@ class Mlflow:
                 f"not tracked: {reason}\n      the result is safe; later: bench track push '{folder}'{uri}{name}"
             )
 
-    def push(self, folders: Sequence[Path], runs: Path, observer: Observer) -> Sent:
-        """Send what is not there yet, and return what came of it.
+    def push(self, folders: Sequence[Path], runs: Path, observer: Observer) -> Server:
+        """Send what of some runs and sweeps is not there yet, and return what came of it.
 
-        Args:
-            folders: Of runs and sweeps.
-            runs: Where the default database and, for any database, the files go.
-            observer: Where progress goes.
+        The default database and, for any database, the files go into the folder `runs`.
         """
         uri = self.uri or f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"
-        server, missed = Server(uri, self.experiment, self.timeout, runs.resolve()), dict[Path, str]()
+        server = Server(uri, self.experiment, self.timeout, runs.resolve())
         observer.start("tracking", len(folders))
         with server.quiet():
             for at, folder in enumerate(folders):
@@ -292,16 +277,16 @@ class Mlflow:
                     with only_maker(folder / ".tracking.lock"):
                         server.send(record)
                 except HarnessError as error:
-                    missed[folder] = str(error)
+                    server.missed[folder] = str(error)
                 except unreachable() as error:  # then it is not asked again
                     lines = str(error).strip().splitlines() or [""]
                     reason = redacted(f"{uri}: {type(error).__name__}: {lines[0]}")[:400]
-                    missed |= dict.fromkeys(folders[at:], reason)
+                    server.missed |= dict.fromkeys(folders[at:], reason)
                     break
                 finally:
                     observer.advance("tracking")
         observer.finish("tracking", f"{server.sent} sent, {server.present} there already")
-        return Sent(server.sent, server.present, missed)
+        return server
 
 
 def _check_uri(uri: str) -> None:
