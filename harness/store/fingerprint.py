@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # `bench --version` needs the digest of a file, and must not wait for NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 
 def fingerprint_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
@@ -15,6 +17,8 @@ def fingerprint_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
 
     All NaNs are one NaN and −0.0 is 0.0, so that equal values give equal text; byte order is little-endian.
     """
+    import numpy as np
+
     digest = hashlib.sha256()
     for name in sorted(arrays):
         values = np.ascontiguousarray(arrays[name])
