@@ -12,9 +12,11 @@ from harness.config import compose_config, config_folder
 from harness.config.tolerances import Absolute, Tolerances, load_tolerances
 from harness.errors import ConfigError
 from harness.snapshots.baseline import Baselines
+from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.suite import Case, Standard, Suite, load_suite, run_suite
 from harness.snapshots.verdicts import ExitCode, Problem, Verdict, worst_exit_code
+from harness.store.artifacts import ArtifactStore
 
 SUITE = Suite("smoke", "default", (Case("a", ("x=1",)), Case("b", ("x=2",))))
 SUITES = sorted((config_folder() / "suites").glob("*.yaml"))
@@ -129,16 +131,17 @@ def test_a_run_that_leaves_another_case_is_a_mistake(standard: Standard) -> None
     assert {r.verdict.problem for r in runs} == {Problem.FAILED}
 
 
-def test_a_paired_test_is_asked_for_each_case(standard: Standard) -> None:
+def test_a_paired_test_is_asked_for_each_case(standard: Standard, tmp_path: Path) -> None:
     bless_all(standard)
     asked = []
 
-    def difference_test(baseline: Snapshot, candidate: Snapshot) -> Any:
-        asked.append((baseline.metrics["overall"]["IC"], candidate.metrics["overall"]["IC"]))
-        return lambda _: 0.5
+    class Asked(Evidence):
+        def difference_test(self, baseline: Snapshot, candidate: Snapshot) -> Any:
+            asked.append((baseline.overall["IC"], candidate.overall["IC"]))
+            return lambda _: 0.5
 
     worse = replace(SUITE, cases=(Case("a", ("x=0",)), SUITE.cases[1]))
-    runs = run_suite(worse, run, replace(standard, difference_test=difference_test))
+    runs = run_suite(worse, run, replace(standard, evidence=Asked(ArtifactStore(tmp_path))))
     assert asked == [(1.0, 0.0), (2.0, 2.0)]
     assert runs[0].verdict.verdict is Verdict.INCONCLUSIVE
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +65,22 @@ class Evidence:
         They are found by the digest of the predictions and the overall metrics, whatever code made them.
         """
         digest, overall = snapshot.metrics.get("predictions"), snapshot.metrics.get("overall")
-        if not isinstance(digest, str):
-            return None
-        for folder in self.store.results("result"):
-            path = folder / "metrics.json"
-            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            if digest in text and is_intact(folder) and json.loads(text).get("overall") == overall:
+        for folder, text in self._holding(digest, "result", "metrics.json"):
+            if json.loads(text).get("overall") == overall:
                 return DailySeries.read(folder / "series.parquet")
         return None
 
-    def panel(self, fingerprint: str) -> Panel | None:
+    def panel(self, fingerprint: object) -> Panel | None:
         """Return the panel with a fingerprint, or None when the store does not hold it."""
-        for folder in self.store.results("panel"):
-            path = folder / "record.json"
+        return next((load_panel(folder) for folder, _ in self._holding(fingerprint, "panel", "record.json")), None)
+
+    def _holding(self, digest: object, stage: str, file: str) -> Iterator[tuple[Path, str]]:
+        """Yield the intact results of a stage whose file holds a digest, and that file's text."""
+        for folder in self.store.results(stage) if isinstance(digest, str) else ():
+            path = folder / file
             text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            if fingerprint in text and is_intact(folder):
-                return load_panel(folder)
-        return None
+            if str(digest) in text and is_intact(folder):
+                yield folder, text
 
     def difference_test(self, baseline: Snapshot, candidate: Snapshot) -> DifferenceTest:
         """Return path of a metric → p-value of the paired HAC test of no difference between two runs.
@@ -88,67 +88,45 @@ class Evidence:
         Overall metrics are tested over the whole test range, those of a year in that year. None where a metric follows
         from no series, a series is too short for its overlap, or the store lacks one of them.
         """
-        return _PairedTest(self, baseline, candidate).p_value
+        known = metrics_of(candidate.identity)
+
+        @cache
+        def pair() -> tuple[DailySeries, DailySeries] | None:
+            old, new = self.series(baseline), self.series(candidate)
+            return None if old is None or new is None else (old, new)
+
+        def p_value(path: str) -> float | None:
+            section, _, rest = path.partition(".")
+            metric = known.get(rest.rpartition(".")[2])
+            if section not in ("overall", "per_year") or metric is None or metric.statistic not in ("mean", "ir"):
+                return None
+            if (found := pair()) is None or any(metric.series not in side for side in found):
+                return None
+            old, new = found
+            _, left, right = np.intersect1d(old.times, new.times, return_indices=True)
+            if section == "per_year":
+                wanted = calendar_years(old.times[left]) == int(rest.partition(".")[0])
+                left, right = left[wanted], right[wanted]
+            series, look_ahead = metric.series, overlap_of(candidate.identity, metric)
+            tested = paired_difference(new[series][right], old[series][left], metric.statistic, look_ahead=look_ahead)
+            return tested.hac.p_value if math.isfinite(tested.hac.p_value) else None
+
+        return p_value
 
     def data_difference(self, baseline: Snapshot, candidate: Snapshot) -> tuple[str, ...]:
         """Return in which instruments, dates and values the panels of two snapshots differ; empty when they do not."""
-        prints = [_fingerprint(snapshot) for snapshot in (baseline, candidate)]
+        data = [snapshot.identity.get("data") for snapshot in (baseline, candidate)]
+        prints = [of.get("fingerprint") if isinstance(of, Mapping) else None for of in data]
         if prints[0] == prints[1] or None in prints:
             return ()
-        panels = [self.panel(str(fingerprint)) for fingerprint in prints]
-        lacking = [side for side, panel in zip(("baseline", "candidate"), panels, strict=True) if panel is None]
+        panels = dict(zip(("baseline", "candidate"), map(self.panel, prints), strict=True))
+        lacking = " and the ".join(side for side, panel in panels.items() if panel is None)
         if lacking:
-            return (f"what differs is not known: the panel of the {' and the '.join(lacking)} is not in the store",)
-        old, new = (panel for panel in panels if panel is not None)
-        return explain_data_difference(old, new).lines()
-
-
-@dataclass(eq=False)
-class _PairedTest:
-    """A test that looks for its series when it is asked for the first time."""
-
-    evidence: Evidence
-    baseline: Snapshot
-    candidate: Snapshot
-    found: tuple[DailySeries, DailySeries] | None = None
-    searched: bool = False
-
-    def p_value(self, path: str) -> float | None:
-        section, _, rest = path.partition(".")
-        name = rest.rpartition(".")[2]
-        metric = metrics_of(self.candidate.identity).get(name)
-        if section not in ("overall", "per_year") or metric is None or metric.statistic not in ("mean", "ir"):
-            return None
-        pair = self._pair()
-        if pair is None or any(metric.series not in side.values for side in pair):
-            return None
-        old, new = pair
-        _, left, right = np.intersect1d(old.times, new.times, return_indices=True)
-        if section == "per_year":
-            wanted = calendar_years(old.times[left]) == int(rest.partition(".")[0])
-            left, right = left[wanted], right[wanted]
-        tested = paired_difference(
-            new.values[metric.series][right],
-            old.values[metric.series][left],
-            metric.statistic,
-            look_ahead=overlap_of(self.candidate.identity, metric),
-        )
-        return tested.hac.p_value if math.isfinite(tested.hac.p_value) else None
-
-    def _pair(self) -> tuple[DailySeries, DailySeries] | None:
-        if not self.searched:
-            self.searched = True
-            old, new = self.evidence.series(self.baseline), self.evidence.series(self.candidate)
-            self.found = None if old is None or new is None else (old, new)
-        return self.found
+            return (f"what differs is not known: the panel of the {lacking} is not in the store",)
+        return explain_data_difference(*(panel for panel in panels.values() if panel is not None)).lines()
 
 
 def overlap_of(identity: Mapping[str, Any], metric: MetricRecord) -> int:
     """Return `MetricRecord.overlap_at` for the label and the lag of a snapshot's identity."""
     lag = identity.get("config", {}).get("evaluation", {}).get("signal", {}).get("lag", 1)
     return metric.overlap_at(int(identity.get("look_ahead", 1)), int(lag))
-
-
-def _fingerprint(snapshot: Snapshot) -> str | None:
-    data = snapshot.identity.get("data")
-    return str(data["fingerprint"]) if isinstance(data, Mapping) and "fingerprint" in data else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.config.tolerances import Exact, Learned, Tolerance, Tolerances
+from harness.config.tolerances import Exact, Learned, Tolerances
 from harness.errors import SnapshotError
 from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, identity_digest
@@ -35,42 +35,44 @@ def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tole
         SnapshotError: When there are too few runs, they differ in more than seeds, or a metric is undefined in some of
             them only.
     """
-    if not snapshots:
-        raise SnapshotError("A spread needs at least two runs.", where="learn", got=0, expected="≥ 2")
     cases: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
         cases[f"{snapshot.suite}/{snapshot.case}"].append(snapshot)
     spread: dict[str, float] = defaultdict(float)
-    for name, runs in cases.items():
+    for name, runs in (cases or {"learn": []}).items():
         _check_runs(runs, name)
         for path, values in _by_path(runs).items():
-            pattern = _pattern(path)
-            spread[pattern] = max(spread[pattern], _deviation(values))
-    allowed = _factor(min(map(len, cases.values()))) if factor is None else factor
-    rules: tuple[tuple[str, Tolerance], ...] = tuple((p, Learned(s, allowed)) for p, s in sorted(spread.items()))
-    return Tolerances(rules, Exact())
+            section, _, rest = path.partition(".")
+            pattern = f"{section}.*.{rest.partition('.')[2]}" if section in _REPEATED else path
+            # Equal values have no spread at all, whatever their mean rounds to.
+            deviation = float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
+            spread[pattern] = max(spread[pattern], deviation)
+    if factor is None:
+        from scipy.stats import t
+
+        fewest = min(map(len, cases.values()))
+        factor = float(t.ppf(1.0 - FALSE_ALARM / 2.0, fewest - 1)) * math.sqrt(2.0)
+    return Tolerances(tuple((p, Learned(s, factor)) for p, s in sorted(spread.items())), Exact())
 
 
-def _check_runs(snapshots: Sequence[Snapshot], case: str) -> None:
-    if len(snapshots) < 2:
-        raise SnapshotError("A spread needs at least two runs.", where=case, got=len(snapshots), expected="≥ 2")
-    first, *others = snapshots
-    for other in others:
-        found = differences(first.identity, other.identity)
-        wrong = [str(d) for d in found if not d.path.rpartition(".")[2].endswith("seed")]
-        if wrong:
-            raise SnapshotError(
-                "The runs differ in more than their seeds, so their spread says nothing about chance.",
-                where=case,
-                got="; ".join(wrong[:3]),
-                expected="the same identity but for keys that end in `seed`",
-            )
-    if len({identity_digest(snapshot.identity) for snapshot in snapshots}) < len(snapshots):
+def _check_runs(runs: Sequence[Snapshot], case: str) -> None:
+    if len(runs) < 2:
+        raise SnapshotError("A spread needs at least two runs.", where=case, got=len(runs), expected="≥ 2")
+    found = [d for other in runs[1:] for d in differences(runs[0].identity, other.identity)]
+    wrong = [str(d) for d in found if not d.path.rpartition(".")[2].endswith("seed")]
+    if wrong:
+        raise SnapshotError(
+            "The runs differ in more than their seeds, so their spread says nothing about chance.",
+            where=case,
+            got="; ".join(wrong[:3]),
+            expected="the same identity but for keys that end in `seed`",
+        )
+    if len({identity_digest(run.identity) for run in runs}) < len(runs):
         raise SnapshotError("The same seed was run twice.", where=case, expected="one run per seed")
 
 
-def _by_path(snapshots: Sequence[Snapshot]) -> dict[str, list[float]]:
-    leaves = [metric_leaves(snapshot.metrics) for snapshot in snapshots]
+def _by_path(runs: Sequence[Snapshot]) -> dict[str, list[float]]:
+    leaves = [metric_leaves(run.metrics) for run in runs]
     found = {}
     for path in leaves[0]:
         values = [leaf.get(path) for leaf in leaves]
@@ -85,19 +87,3 @@ def _by_path(snapshots: Sequence[Snapshot]) -> dict[str, list[float]]:
                 hint="choose a longer test range, or leave the metric out",
             )
     return found
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """Equal values have no spread at all, whatever their mean rounds to."""
-    return float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
-
-
-def _pattern(path: str) -> str:
-    section, _, rest = path.partition(".")
-    return f"{section}.*.{rest.partition('.')[2]}" if section in _REPEATED else path
-
-
-def _factor(runs: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(1.0 - FALSE_ALARM / 2.0, runs - 1)) * math.sqrt(2.0)

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -69,12 +69,13 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         watch: What the seconds are taken from.
         modules: Those of the configured objects: with the harness itself they are the code whose digest is recorded.
     """
+    here = Path(__file__).resolve().parents[2]
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": {
             "version": code_version(),
             "digest": code_digest("harness", "harness.run.experiment", *modules),
-            **_ours(),
+            **(_commit(here) if (here / ".git").exists() else {"commit": None, "dirty": None}),
         },
         "user_code": _user_code(tuple(modules)),
         "python": platform.python_version(),
@@ -94,10 +95,8 @@ def code_version() -> str:
 def _versions() -> dict[str, str]:
     found = {}
     for name in _LIBRARIES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -116,11 +115,6 @@ def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:
     }
 
 
-def _ours() -> dict[str, object]:
-    here = Path(__file__).resolve().parents[2]
-    return _commit(here) if (here / ".git").exists() else {"commit": None, "dirty": None}
-
-
 def _commit(folder: Path) -> dict[str, object]:
     commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
     return {"commit": commit, "dirty": None if status is None else bool(status)}
@@ -128,12 +122,9 @@ def _commit(folder: Path) -> dict[str, object]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git says about a folder; None without git, outside a repository, before the first commit."""
-    if not folder.is_dir():
-        return None
     command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=True
-        ).stdout.strip()
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True)
     except (OSError, ValueError, subprocess.CalledProcessError):
         return None
+    return done.stdout.strip()

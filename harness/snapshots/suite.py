@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from harness.config.tolerances import (
 from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError
 from harness.evaluation.metrics import directions_of
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.comparison import DifferenceTest, compare
+from harness.snapshots.comparison import compare
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import CaseVerdict, Direction, Problem
@@ -28,12 +28,10 @@ from harness.store.artifacts import ArtifactStore
 
 
 class Result(Protocol):
-    """What running an experiment gives."""
+    """What running an experiment gives: its snapshot."""
 
     @property
-    def snapshot(self) -> Snapshot:
-        """Its record."""
-        ...
+    def snapshot(self) -> Snapshot: ...
 
 
 Run = Callable[[tuple[str, ...]], Result]
@@ -77,17 +75,14 @@ class Standard:
         baselines: The blessed snapshots.
         tolerances: How far a metric may move between environments.
         directions: Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
-        difference_test: (baseline, candidate) → paired test of a metric's difference, where the series of both are at
-            hand.
-        data_difference: (baseline, candidate) → which instruments, dates and values differ, where both panels are at
-            hand.
+        evidence: Tests differences, and names what of the data differs, where the store holds the runs; None looks
+            nothing up.
     """
 
     baselines: Baselines
     tolerances: Tolerances
     directions: Mapping[str, Direction]
-    difference_test: Callable[[Snapshot, Snapshot], DifferenceTest | None] | None = None
-    data_difference: Callable[[Snapshot, Snapshot], tuple[str, ...]] | None = None
+    evidence: Evidence | None = None
 
     def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
         """Return the verdict on a snapshot against the baseline of its case; there must be one.
@@ -108,11 +103,11 @@ class Standard:
             snapshot,
             self.tolerances,
             directions={**self.directions, **directions_of(snapshot.identity)},
-            difference_test=None if self.difference_test is None else self.difference_test(baseline, snapshot),
+            difference_test=None if self.evidence is None else self.evidence.difference_test(baseline, snapshot),
             labels=labels,
         )
-        if verdict.identity and self.data_difference is not None:
-            return replace(verdict, data=self.data_difference(baseline, snapshot))
+        if verdict.identity and self.evidence is not None:
+            return replace(verdict, data=self.evidence.data_difference(baseline, snapshot))
         return verdict
 
 
@@ -137,9 +132,7 @@ class CaseRun:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read a suite: ``regression`` names the tolerances, ``cases`` lists ``case``, ``overrides`` and ``needs`` of each.
-
-    ``overrides`` of the suite come before those of every case.
+    """Read a suite, see `SuiteFile`; its overrides come before those of every case.
 
     Raises:
         ConfigError: When there is no such file, or it holds an unknown key, no case, or the same case twice.
@@ -192,11 +185,8 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
     try:
         snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
         if (snapshot.suite, snapshot.case) != names:
-            raise SnapshotError(
-                "The run left a snapshot of another case.",
-                got=f"{snapshot.suite}/{snapshot.case}",
-                expected="/".join(names),
-            )
+            what, got = "The run left a snapshot of another case.", f"{snapshot.suite}/{snapshot.case}"
+            raise SnapshotError(what, got=got, expected="/".join(names))
         return CaseRun(standard.judge(snapshot), snapshot)
     except HarnessError as error:
         problem = Problem.CRASHED if isinstance(error, ExperimentError) else Problem.FAILED
@@ -232,11 +222,8 @@ def standard_of(
         tolerances = load_tolerances(tolerances)
     elif isinstance(tolerances, Mapping):
         tolerances = parse_tolerances(tolerances)
-    known = {**directions_of(), **(directions or {})}
-    if store is None:
-        return Standard(Baselines(results), tolerances, known)
-    evidence = Evidence(ArtifactStore(store))
-    return Standard(Baselines(results), tolerances, known, evidence.difference_test, evidence.data_difference)
+    evidence = None if store is None else Evidence(ArtifactStore(store))
+    return Standard(Baselines(results), tolerances, {**directions_of(), **(directions or {})}, evidence)
 
 
 def named_suite(name: str, search_path: Folders = ()) -> Suite:
@@ -265,6 +252,5 @@ def _file(kind: str, name: str, search_path: Folders) -> Path:
     return next((path for path in others if path.is_file()), own)
 
 
-def _folders(kind: str, search_path: Folders) -> Iterator[Path]:
-    for folder in (*search_path, config_folder()):
-        yield Path(folder) / kind
+def _folders(kind: str, search_path: Folders) -> list[Path]:
+    return [Path(folder) / kind for folder in (*search_path, config_folder())]

@@ -31,7 +31,7 @@ class Verdict(Enum):
 
     @property
     def severity(self) -> int:
-        """Position in the order from harmless to bad."""
+        """Its position in that order."""
         return list(Verdict).index(self)
 
     @property
