@@ -14,8 +14,8 @@ from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import tables
 from harness.report.cells import Report, compare
-from harness.report.figures import Figure
 from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_ic
+from harness.report.figures.figure import Figure
 from harness.report.figures.response import audit_frontier, sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.report.cells import Report, curve_name, differing_keys
-from harness.report.figures.figure import Figure, Variant, date_texts, packed, thinned
+from harness.report.figures.figure import Figure, Variant, axes, date_texts, heat_map, line, packed, thinned
 from harness.run.finished import FinishedRun
 
 Doubles = npt.NDArray[np.float64]
@@ -49,11 +49,8 @@ def ic_over_time(report: Report) -> Figure:
         traces = [t for i, cell in enumerate(report.cells) if name in cell.series for t in _lines(i, cell, name, width)]
         if traces:
             means = ", ".join(f"{c.name} {float(np.nanmean(c.series[name])):.4f}" for c in report.cells[:6])
-            layout = {
-                "xaxis": {"type": "date"},
-                "yaxis": {"title": {"text": label}, "zeroline": True},
-                "hovermode": "x",
-            }
+            axis = {"title": {"text": label}, "zeroline": True}
+            layout = {"xaxis": {"type": "date"}, "yaxis": axis, "hovermode": "x"}
             variants.append(Variant(label, traces, layout, f"Mean {label}: {means}."))
     return Figure(
         "ic",
@@ -72,19 +69,8 @@ def monthly_ic(report: Report) -> Figure:
     reach = max((float(np.nanmax(np.abs(means))) for _, means in tables if not np.isnan(means).all()), default=1.0)
     variants = []
     for (cell, _, label), (years, means) in zip(pairs, tables, strict=True):
-        trace = {
-            "type": "heatmap",
-            "x": list(_MONTHS),
-            "y": [str(year) for year in years],
-            "z": packed(means),
-            "scale": "diverging",
-            "zmin": -reach,
-            "zmax": reach,
-            "texttemplate": "%{z:.2f}",
-            "hovertemplate": "%{y} %{x}: %{z:.4f}<extra></extra>",
-            "xgap": 2,
-            "ygap": 2,
-        }
+        style = {"zmin": -reach, "zmax": reach, "texttemplate": "%{z:.2f}", "xgap": 2, "ygap": 2}
+        trace = heat_map(list(_MONTHS), list(map(str, years)), means, "%{y} %{x}: %{z:.4f}", **style)
         share = float((means[~np.isnan(means)] > 0).mean()) if not np.isnan(means).all() else float("nan")
         layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "xaxis": {"side": "top", "showgrid": False}}
         summary = f"Monthly {label} of {cell.name}: positive in {share:.0%} of the months."
@@ -108,25 +94,22 @@ def ic_decay(report: Report) -> Figure | None:
     curves: dict[str, list[FinishedRun]] = {}
     for cell in report.cells:
         curves.setdefault(curve_name(cell, keys), []).append(cell)
+    for members in curves.values():
+        members.sort(key=lambda cell: cell.horizon)
     variants = []
     for label, name in (*_KINDS, ("ICIR", "ICIR"), ("rank ICIR", "rank_ICIR")):
-        traces: list[dict[str, Any]] = []
-        for number, (curve, members) in enumerate(curves.items()):
-            members = sorted(members, key=lambda cell: cell.horizon)
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "palette": number,
-                    "name": curve or label,
-                    "x": [cell.horizon for cell in members],
-                    "y": [cell.overall.get(name) for cell in members],
-                    "error_y": error_bars(members, name),
-                }
+        traces = [
+            line(
+                number,
+                curve or label,
+                [cell.horizon for cell in members],
+                [cell.overall.get(name) for cell in members],
+                error_y=error_bars(members, name),
             )
-        layout = {"xaxis": {"title": {"text": "horizon in periods"}}, "yaxis": {"title": {"text": label}}}
+            for number, (curve, members) in enumerate(curves.items())
+        ]
         told = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
-        variants.append(Variant(label, traces, layout, f"{label} by horizon: {told}."))
+        variants.append(Variant(label, traces, axes("horizon in periods", label), f"{label} by horizon: {told}."))
     return Figure(
         "decay", "IC over horizons", "Bars: 95% intervals, where the run has them.", tuple(variants), height=360
     )

@@ -49,13 +49,31 @@ class Figure:
 
     def to_record(self) -> dict[str, Any]:
         """Return what the page's script reads."""
-        return {
-            "key": self.key,
-            "height": self.height,
-            "variants": [
-                {"label": v.label, "traces": v.traces, "layout": v.layout, "summary": v.summary} for v in self.variants
-            ],
-        }
+        return {"key": self.key, "height": self.height, "variants": [vars(variant) for variant in self.variants]}
+
+
+def axes(x: str, y: str) -> dict[str, Any]:
+    """Return the layout of a plot whose axes have these titles."""
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+
+
+def line(number: int, name: str, x: list[Any], y: list[Any], **more: Any) -> dict[str, Any]:
+    """Return the trace of one curve with a marker at every point, in the colour of its number."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "palette": number,
+        "name": name,
+        "x": x,
+        "y": y,
+        **more,
+    }
+
+
+def heat_map(x: list[Any], y: list[Any], z: npt.NDArray[Any], hover: str, **more: Any) -> dict[str, Any]:
+    """Return the trace of a heat map in colours to both sides of its middle."""
+    shown = {"hovertemplate": f"{hover}<extra></extra>", **more}
+    return {"type": "heatmap", "x": x, "y": y, "z": packed(z), "scale": "diverging", **shown}
 
 
 # About twice the width of a plot in pixels.

@@ -7,35 +7,27 @@ from typing import Any
 from harness.evaluation.metrics import METRICS, metrics_of
 from harness.report.cells import Report, leaderboard_metrics, swept_numbers
 from harness.report.figures.correlations import error_bars
-from harness.report.figures.figure import Figure, Variant
+from harness.report.figures.figure import Figure, Variant, line
 
 _LINES = (("decision", "decision", "lines"), ("newest", "newest time used", "markers"), ("oldest", "oldest", "markers"))
 
 
-def audit_frontier(report: Report) -> Figure | None:
-    """Return decision, newest and oldest time used of every probed window; None when no audit probed one."""
+def audit_frontier(report: Report) -> Figure:
+    """Return decision, newest and oldest time used of every probed window."""
     variants = []
     for cell in report.cells:
         found: list[dict[str, Any]] = list((cell.audit or {}).get("frontiers", ()))
         if not found:
             continue
+        windows = [str(f["window"]) for f in found]
         traces = [
-            {
-                "type": "scatter",
-                "mode": mode,
-                "palette": number,
-                "name": label,
-                "x": [str(f["window"]) for f in found],
-                "y": [None if f[key] is None else str(f[key]) for f in found],
-            }
+            line(number, label, windows, [None if f[key] is None else str(f[key]) for f in found], mode=mode)
             for number, (key, label, mode) in enumerate(_LINES)
         ]
         waste = [f["waste"] for f in found if f["waste"] is not None]
         summary = f"Largest waste of {cell.name}: {max(waste)} periods." if waste else f"{cell.name} uses no sample."
         layout = {"xaxis": {"title": {"text": "window"}, "type": "category"}, "yaxis": {"type": "date"}}
         variants.append(Variant(cell.name, traces, layout, summary))
-    if not variants:
-        return None
     return Figure(
         "frontier",
         "Frontier",
@@ -51,8 +43,8 @@ _WIDE = 10.0
 _SHOWN = ("rank_IC", "IC", "rank_ICIR", "ICIR", "excess_return", "information_ratio", "max_drawdown")
 
 
-def sweep_response(report: Report) -> Figure | None:
-    """Return each metric over each swept number; None when no two cells differ in one number only."""
+def sweep_response(report: Report) -> Figure:
+    """Return each metric over each swept number, where cells differ in one number only."""
     variants = []
     for key, curves in swept_numbers(report.cells).items():
         values = [value for _, curve in curves for value, _ in curve]
@@ -63,24 +55,14 @@ def sweep_response(report: Report) -> Figure | None:
             for number, (name, curve) in enumerate(curves):
                 if any(cell.overall.get(metric) is None for _, cell in curve):
                     continue
-                traces.append(
-                    {
-                        "type": "scatter",
-                        "mode": "lines+markers",
-                        "palette": number,
-                        "name": name or key,
-                        "x": [value for value, _ in curve],
-                        "y": [cell.overall[metric] for _, cell in curve],
-                        "error_y": error_bars([cell for _, cell in curve], metric),
-                    }
-                )
+                x, cells = [value for value, _ in curve], [cell for _, cell in curve]
+                y = [cell.overall[metric] for cell in cells]
+                traces.append(line(number, name or key, x, y, error_y=error_bars(cells, metric)))
             if traces:
                 axis = {"title": {"text": key}, "type": "log" if wide else "linear"}
                 layout = {"xaxis": axis, "yaxis": {"title": {"text": record.heading}}}
                 told = "; ".join(f"{value:g}: {record.text(cell.overall[metric])}" for value, cell in curves[0][1])
                 variants.append(Variant(f"{record.heading} over {key}", traces, layout, f"{curves[0][0]} {told}."))
-    if not variants:
-        return None
     return Figure(
         "response",
         "Sweep response",

@@ -69,7 +69,7 @@ def quantile_returns(report: Report) -> Figure | None:
         if means is None:
             continue
         names = [f"Q{q}" for q in range(1, QUANTILES + 1)]
-        traces.append({"type": "bar", "cell": index, "name": cell.name, "x": names, "y": [float(m) for m in means]})
+        traces.append({"type": "bar", "cell": index, "name": cell.name, "x": names, "y": means.tolist()})
     if not traces:
         return None
     layout = {

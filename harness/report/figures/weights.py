@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from harness.report.cells import Report
-from harness.report.figures.figure import Figure, Variant, date_texts, packed
+from harness.report.figures.figure import Figure, Variant, axes, date_texts, heat_map, line
 from harness.run.finished import FinishedRun
 
 Doubles = npt.NDArray[np.float64]
 MOST_SQUARES = 90
 
 
-def learned_weights(report: Report) -> Figure | None:
-    """Return one heat map per cell: windows down, blocks of past times across; None when no cell saved weights."""
+def learned_weights(report: Report) -> Figure:
+    """Return one heat map per cell that saved weights: windows down, blocks of past times across."""
     variants = []
     for cell in report.cells:
         path = cell.adaptation_file("weights.parquet")
@@ -29,24 +29,12 @@ def learned_weights(report: Report) -> Figure | None:
         tests, row = np.unique(table["test_time"].to_numpy(), return_inverse=True)
         weights = np.full((tests.size, starts.size), np.nan)
         weights[row, column] = table["weight"].to_numpy()
-        trace = {
-            "type": "heatmap",
-            "x": date_texts(starts),
-            "y": date_texts(tests),
-            "z": packed(weights),
-            "scale": "diverging",
-            "zmid": 1.0,
-            "colorbar": {"title": {"text": "weight"}},
-            "hovertemplate": "test from %{y}, block from %{x}: %{z:.3f}<extra></extra>",
-        }
-        layout = {
-            "xaxis": {"type": "category", "title": {"text": "first time of the block"}, "nticks": 12},
-            "yaxis": {"type": "category", "title": {"text": "decision"}, "autorange": "reversed", "nticks": 12},
-        }
+        hover = "test from %{y}, block from %{x}: %{z:.3f}"
+        style = {"zmid": 1.0, "colorbar": {"title": {"text": "weight"}}}
+        trace = heat_map(date_texts(starts), date_texts(tests), weights, hover, **style)
+        layout = _categories("first time of the block", "decision", 12)
         reach = f"{np.nanmin(weights):.3f} to {np.nanmax(weights):.3f}"
         variants.append(Variant(cell.name, [trace], layout, f"Weights of {cell.name}: {reach}."))
-    if not variants:
-        return None
     return Figure(
         "weights",
         "Learned weights",
@@ -58,22 +46,19 @@ def learned_weights(report: Report) -> Figure | None:
     )
 
 
-def similarity(report: Report) -> Figure | None:
-    """Return how well the proxy of each block ranks every other period; None when no cell saved it."""
+def similarity(report: Report) -> Figure:
+    """Return how well the proxy of each block ranks every other period, where a cell saved it; equal ones once."""
     variants = []
-    seen: dict[bytes, str] = {}
+    seen: set[bytes] = set()
     for cell in report.cells:
         path, record = cell.adaptation_file("similarity_0.npy"), cell.adaptation_file("record.json")
         if path is None or record is None:
             continue
         values = np.load(path, allow_pickle=False).astype(np.float64)
-        content = values.tobytes()
-        if content in seen:
+        if values.tobytes() in seen:
             continue
-        seen[content] = cell.name
+        seen.add(values.tobytes())
         variants.append(_similarity(cell, values, json.loads(record.read_text(encoding="utf-8"))["eras"][0]))
-    if not variants:
-        return None
     return Figure(
         "similarity",
         "Similarity of periods",
@@ -86,12 +71,10 @@ def similarity(report: Report) -> Figure | None:
     )
 
 
-def meta_training(report: Report) -> Figure | None:
-    """Return loss and rank IC over the epochs of meta-training, per cell; None when no cell saved them."""
+def meta_training(report: Report) -> Figure:
+    """Return loss and rank IC over the epochs of meta-training, per cell that saved them."""
     saved = [(cell, cell.adaptation_file("meta_training.parquet")) for cell in report.cells]
     rows = [(cell, pq.read_table(path).to_pylist()) for cell, path in saved if path is not None]
-    if not rows:
-        return None
     kinds = (("loss", "loss"), ("rank_ic", "rank IC"))
     return Figure(
         "meta",
@@ -108,19 +91,10 @@ def _epochs(cell: FinishedRun, rows: list[dict[str, Any]], metric: str, label: s
     curves: list[dict[str, Any]] = []
     for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
         chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
-        curves.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "palette": len(curves),
-                "name": f"{stage}, {phase}",
-                "x": [r["epoch"] for r in chosen],
-                "y": [_finite(r[metric]) for r in chosen],
-            }
-        )
-    layout = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": label}}}
+        y = [r[metric] if r[metric] is not None and np.isfinite(r[metric]) else None for r in chosen]
+        curves.append(line(len(curves), f"{stage}, {phase}", [r["epoch"] for r in chosen], y))
     told = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
-    return Variant(f"{label} · {cell.name}", curves, layout, f"{label} from first to last epoch. {told}.")
+    return Variant(f"{label} · {cell.name}", curves, axes("epoch", label), f"{label} from first to last epoch. {told}.")
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
@@ -150,21 +124,9 @@ def _similarity(cell: FinishedRun, values: Doubles, era: dict[str, Any]) -> Vari
         rows = _labels(times, start, step, squares.shape[0], shown.shape[0])
         columns = _labels(times, start, step, squares.shape[1], shown.shape[1])
     reach = float(np.nanmax(np.abs(shown))) if not np.isnan(shown).all() else 1.0
-    trace = {
-        "type": "heatmap",
-        "x": columns,
-        "y": rows,
-        "z": packed(shown),
-        "scale": "diverging",
-        "zmin": -reach,
-        "zmax": reach,
-        "colorbar": {"title": {"text": "rank IC"}},
-        "hovertemplate": "proxy of %{x} at %{y}: %{z:.3f}<extra></extra>",
-    }
-    layout = {
-        "xaxis": {"type": "category", "title": {"text": "block of the proxy"}, "nticks": 10},
-        "yaxis": {"type": "category", "title": {"text": "judged from"}, "autorange": "reversed", "nticks": 10},
-    }
+    style = {"zmin": -reach, "zmax": reach, "colorbar": {"title": {"text": "rank IC"}}}
+    trace = heat_map(columns, rows, shown, "proxy of %{x} at %{y}: %{z:.3f}", **style)
+    layout = _categories("block of the proxy", "judged from", 10)
     mean = float(np.nanmean(squares)) if not np.isnan(squares).all() else float("nan")
     return Variant(cell.name, [trace], layout, f"Mean similarity of {cell.name}: {mean:.4f}.")
 
@@ -175,8 +137,12 @@ def _labels(times: npt.NDArray[np.datetime64], start: int, step: int, count: int
     return date_texts(times[positions])
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+def _categories(x: str, y: str, ticks: int) -> dict[str, Any]:
+    """Return the layout of a heat map whose rows go from above to below."""
+    sides = {"xaxis": (x, {}), "yaxis": (y, {"autorange": "reversed"})}
+    return {
+        k: {"type": "category", "title": {"text": text}, **more, "nticks": ticks} for k, (text, more) in sides.items()
+    }
 
 
 def _ends(values: list[float | None]) -> str:
