@@ -22,6 +22,7 @@ from harness.store.fingerprint import fingerprint_file
 _KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
+_ALSO = f"a CSV file also compressed ({' '.join(_COMPRESSED)})"
 _SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 _SHOWN = 12
 # What other programs call the keys.
@@ -144,10 +145,7 @@ def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> CsvFile | pq.Par
         hint = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{Path(path.name).stem}.parquet", index=False)'
     elif suffix in _PARQUET:
         hint = "Parquet is compressed inside; unpack the file"
-    what, expected = (
-        "This kind of file is not known.",
-        f"{_KINDS}, a CSV file also compressed ({' '.join(_COMPRESSED)})",
-    )
+    what, expected = "This kind of file is not known.", f"{_KINDS}, {_ALSO}"
     raise DataError(what, where=str(path), got=path.suffix or path.name, expected=expected, hint=hint)
 
 

@@ -91,16 +91,9 @@ class DownloadSource:
         self._unpacked()
 
     def inputs(self) -> dict[str, str]:
-        """Return the digests of the archive and of what was unpacked from it; fetches it when it is not there yet."""
         return {"archive": self._fetch()} | self._unpacked().inputs()
 
     def load(self) -> Panel:
-        """Return the panel; fetches the archive when it is not there yet.
-
-        Raises:
-            DataError: When the server does not answer or refuses, the archive is truncated, has another digest, or is
-                unsafe, or what is in it cannot be read.
-        """
         self._fetch()
         return self._unpacked().load()
 
@@ -171,12 +164,10 @@ class DownloadSource:
                         file.write(batch)
                         progress.advance(task, len(batch))
         except requests.RequestException as error:
-            what, expected = (
-                "The download failed; nothing was kept",
-                "an archive in qlib's format, sent within data.timeout",
-            )
+            what, got = "The download failed; nothing was kept", f"{type(error).__name__}: {error}"
+            expected = "an archive in qlib's format, sent within data.timeout"
             hint = "check the address and the connection, then run again"
-            raise self._refused(what, f"{type(error).__name__}: {error}", expected, hint) from error
+            raise self._refused(what, got, expected, hint) from error
 
     def _refused(self, what: str, got: str | None, expected: str, hint: str | None = None) -> DataError:
         return DataError(f"{what}.", where=self.url, got=got, expected=expected, hint=hint)

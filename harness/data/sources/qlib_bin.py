@@ -74,7 +74,6 @@ class QlibBinSource:
             raise ConfigError("Unknown frequency.", where="data.freq", got=self.freq, expected="day, 60min, 30min, …")
 
     def inputs(self) -> dict[str, str]:
-        """Return the digests of the calendar and the spans, and one over every feature file that is read."""
         features, listed = self._features(), hashlib.sha256()
         names = [(code, field) for code in self._codes() for field in self.fields]
         names += [] if self.benchmark is None else [(self.benchmark, self.price_field)]
@@ -88,11 +87,6 @@ class QlibBinSource:
         return {key: fingerprint_file(path) for key, path in files.items()} | {"features": listed.hexdigest()}
 
     def load(self) -> Panel:
-        """Return the panel.
-
-        Raises:
-            DataError: When a file is missing, truncated, or does not fit the calendar, or values are impossible.
-        """
         calendar, features = read_calendar(self._calendar_path()), self._features()
         where = self._spans_path(self.universe)
         spans, codes = read_spans(where), self._codes()

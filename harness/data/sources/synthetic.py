@@ -135,60 +135,6 @@ class PremiumProcess:
         return state, np.cumprod(np.full(steps, kept))[:, None] * state[:, None, :]
 
 
-@dataclass(frozen=True, eq=False)
-class Closes:
-    """Closes and what moved them; T times, N instruments.
-
-    Attributes:
-        price: (T, N) float64 closing prices.
-        surprise: (T, N) float64 return of the step in units of its volatility.
-        volatility: (T, N) float64 volatility of the step.
-        shares: (N,) float64 shares outstanding, in units that match the price.
-    """
-
-    price: Doubles
-    surprise: Doubles
-    volatility: Doubles
-    shares: Doubles
-
-
-def draw_bars(closes: Closes, exposures: Doubles, noise: float, rng: np.random.Generator) -> dict[str, Doubles]:
-    """Return open, high, low, close, vwap and volume, each (T, N) float64, with low ≤ open, close, vwap ≤ high.
-
-    Characteristic j is seen as o = x_j + noise · e, e standard normal:
-
-    * body: (close − open) / (high − low) = 0.9 · tanh(0.6 o + 0.2 surprise), the overnight gap is the rest;
-    * shadow: the upper share of the two shadows is σ(1.2 o), σ the logistic function;
-    * vwap: (vwap − low) / (high − low) = σ(1.2 o);
-    * range: (high − low) / close = 1.2 · volatility · exp(0.4 o), at most 0.3;
-    * volume: a turnover of 0.8 % · exp(0.5 o + 0.15 |surprise|).
-
-    Args:
-        closes: The closing prices and what moved them.
-        exposures: (5, T, N) float64 characteristics x in the order of `CHARACTERISTICS`.
-        noise: Standard deviation of the observation noise.
-        rng: Its randomness.
-    """
-    seen = exposures + noise * rng.standard_normal(exposures.shape)
-    body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = seen
-    close = closes.price
-    width = close * np.minimum(_RANGE_PER_VOLATILITY * closes.volatility * _exp(0.4 * range_seen), _WIDEST_RANGE)
-    body = _WIDEST_BODY * portable(np.tanh(0.6 * body_seen + 0.2 * closes.surprise))
-    shadows = (1.0 - np.abs(body)) * width
-    upper = _logistic(1.2 * shadow_seen)
-    opened = close - body * width
-    high = np.maximum(opened, close) + upper * shadows
-    low = np.minimum(opened, close) - (1.0 - upper) * shadows
-    return {
-        "open": opened,
-        "high": high,
-        "low": low,
-        "close": close,
-        "vwap": np.clip(low + _logistic(1.2 * vwap_seen) * (high - low), low, high),
-        "volume": closes.shares * (_TURNOVER * _exp(0.5 * volume_seen + 0.15 * np.abs(closes.surprise))),
-    }
-
-
 def draw_listings(
     shape: tuple[int, int], late: int, delisted: int, suspension: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Bools, Bools]:
@@ -320,11 +266,9 @@ class SyntheticMarket:
         object.__setattr__(self, "start", date_text(self.start))
 
     def inputs(self) -> dict[str, str]:
-        """Return nothing: no file is read."""
         return {}
 
     def load(self) -> Panel:
-        """Return the simulated panel, with `truth`; equal fields give equal bits."""
         children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
         streams = {name: np.random.Generator(np.random.PCG64(c)) for name, c in zip(_STREAMS, children, strict=True)}
         exposures = self._exposures(streams["exposures"])  # (J, T, N)
@@ -334,8 +278,9 @@ class SyntheticMarket:
         expected = np.zeros((self.days - 1, self.instruments))
         for j, exposure in enumerate(exposures[:, :-1]):  # added in the order of j on every machine
             expected += (scale * paid[1:])[:, j, None] * exposure
-        closes = self._closes(expected, streams)
-        bars = draw_bars(closes, exposures, self.noise, streams["bars"])
+        price, surprise, volatility, shares = self._closes(expected, streams)
+        bars = self._bars(price, surprise, volatility, exposures, streams["bars"])
+        bars["volume"] *= shares
         bars["factor"] = self._factor(streams["factor"])
         shape = (self.days, self.instruments)
         late, gone = (round(share * self.instruments) for share in (self.late_listings, self.delistings))
@@ -343,8 +288,8 @@ class SyntheticMarket:
         listed, suspended = draw_listings(shape, late, gone, suspension, streams["listings"])
         traded = listed & ~suspended
         fields = {name: np.where(traded, values, np.nan).astype(np.float32) for name, values in bars.items()}
-        seen = last_seen(closes.price, traded)
-        membership = largest_members(seen * closes.shares, listed, self.members, self.review_every)
+        seen = last_seen(price, traded)
+        membership = largest_members(seen * shares, listed, self.members, self.review_every)
         return Panel(
             calendar=self._calendar(),
             instruments=tuple(f"SIM{number:05d}" for number in range(self.instruments)),
@@ -381,8 +326,14 @@ class SyntheticMarket:
         exposures *= np.sqrt(self.instruments / (self.instruments - 1.0))
         return exposures
 
-    def _closes(self, expected: Doubles, streams: dict[str, np.random.Generator]) -> Closes:
-        """Return the closes that follow from (T − 1, N) expected returns beyond the market's."""
+    def _closes(
+        self, expected: Doubles, streams: dict[str, np.random.Generator]
+    ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+        """Return the closes that follow from (T − 1, N) expected returns beyond the market's, and what moved them.
+
+        Each (T, N): closing prices, returns of the step in units of its volatility, this volatility; and (N,) the
+        shares outstanding.
+        """
         common, own = self._volatility(streams["volatility"])
         market = self.market_volatility * common[1:] * _shocks(streams["market"], (self.days - 1, 1))
         shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
@@ -393,7 +344,38 @@ class SyntheticMarket:
         growth = np.ones((self.days, self.instruments))
         growth[1:] += self.market_return + beta * market + expected + shocks
         surprise = (growth - 1.0) / np.sqrt(own**2 + (beta * self.market_volatility * common) ** 2)
-        return Closes(price=start * np.cumprod(growth, axis=0), surprise=surprise, volatility=own, shares=shares)
+        return start * np.cumprod(growth, axis=0), surprise, own, shares
+
+    def _bars(
+        self, close: Doubles, surprise: Doubles, volatility: Doubles, exposures: Doubles, rng: np.random.Generator
+    ) -> dict[str, Doubles]:
+        """Return open, high, low, close, vwap and turnover, (T, N) each, with low ≤ open, close, vwap ≤ high.
+
+        Characteristic j is seen as o = x_j + noise · e, e standard normal:
+
+        * body: (close − open) / (high − low) = 0.9 · tanh(0.6 o + 0.2 surprise), the overnight gap is the rest;
+        * shadow: the upper share of the two shadows is σ(1.2 o), σ the logistic function;
+        * vwap: (vwap − low) / (high − low) = σ(1.2 o);
+        * range: (high − low) / close = 1.2 · volatility · exp(0.4 o), at most 0.3;
+        * volume: a turnover of 0.8 % · exp(0.5 o + 0.15 |surprise|), here of one share.
+        """
+        seen = exposures + self.noise * rng.standard_normal(exposures.shape)
+        body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = seen
+        width = close * np.minimum(_RANGE_PER_VOLATILITY * volatility * _exp(0.4 * range_seen), _WIDEST_RANGE)
+        body = _WIDEST_BODY * portable(np.tanh(0.6 * body_seen + 0.2 * surprise))
+        shadows = (1.0 - np.abs(body)) * width
+        upper = _logistic(1.2 * shadow_seen)
+        opened = close - body * width
+        high = np.maximum(opened, close) + upper * shadows
+        low = np.minimum(opened, close) - (1.0 - upper) * shadows
+        return {
+            "open": opened,
+            "high": high,
+            "low": low,
+            "close": close,
+            "vwap": np.clip(low + _logistic(1.2 * vwap_seen) * (high - low), low, high),
+            "volume": _TURNOVER * _exp(0.5 * volume_seen + 0.15 * np.abs(surprise)),
+        }
 
     def _volatility(self, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
         """Return the market's (T, 1) volatility, relative to its mean square, and the instruments' (T, N), absolute."""

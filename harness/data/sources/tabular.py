@@ -100,12 +100,12 @@ class TabularSource:
         self._check_columns()
         check_times(self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
-            what, got = (
+            raise ConfigError(
                 "A benchmark needs both its file and its instrument.",
-                f"{self.benchmark} | {self.benchmark_instrument}",
+                where="data.benchmark | data.benchmark_instrument",
+                got=f"{self.benchmark} | {self.benchmark_instrument}",
+                expected="both, or null for both",
             )
-            where = "data.benchmark | data.benchmark_instrument"
-            raise ConfigError(what, where=where, got=got, expected="both, or null for both")
 
     def _check_columns(self) -> None:
         columns, where = self.columns, "data.columns"
@@ -142,17 +142,9 @@ class TabularSource:
             )
 
     def inputs(self) -> dict[str, str]:
-        """Return key → SHA-256 of every file that is named; of several files, of their names and digests."""
         return {key: fingerprint_parts(parts) for key, parts in self._files().items()}
 
     def load(self) -> Panel:
-        """Return the panel.
-
-        Raises:
-            DataError: When a file is missing or damaged, keys are repeated or, without `sort`, unsorted, values are
-                impossible, members are unknown, or files do not overlap; with the number of offending rows and the
-                first ones.
-        """
         files = self._files()
         table = self._read(files["path"], self.columns)
         times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
