@@ -38,7 +38,6 @@ _NO_TIME = np.iinfo(np.int64).min  # as NumPy counts NaT
 _YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
 _ZONED = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(.*)")
-_TIMES = "dates, or timestamps without a time zone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,20 +243,21 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> I
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return _stamps(column, time_format, timezone)
     if not (column.holds_text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise column.wrong_type([], _TIMES)
+        raise column.wrong_type([], "dates, or timestamps without a time zone")
     # Each distinct text or number is read once: a table has far fewer times than rows.
     given, indices = column.distinct()
     texts = [value.strip() if isinstance(value, str) else _digits(value) for value in given]
-    zoned = time_format is None and any(_ZONED.fullmatch(text) and ":" in text for text in texts)
     if time_format in EPOCHS:
-        known = _epochs(texts, str(time_format), timezone)
-    elif time_format is not None or zoned:
-        if zoned and timezone is None:
-            raise column.wrong_type([], "times without a time zone", _zone_hint(column.name, "UTC"))
-        known = _formatted(texts, time_format, timezone, column)
+        known = _epochs(texts, EPOCHS[str(time_format)], timezone)
     else:
-        _refuse_zone(column, timezone)
-        known = _nanoseconds(moments_of(texts)[0])
+        zoned = (
+            any(_ZONED.fullmatch(text) and ":" in text for text in texts)
+            if time_format is None
+            else "%z" in time_format
+        )
+        _check_zone(column, "UTC" if zoned else None, timezone)
+        is_plain = time_format is None and not zoned
+        known = _nanoseconds(moments_of(texts)[0]) if is_plain else _formatted(texts, time_format, timezone)
     times: Integers = known[indices]
     bad = np.flatnonzero(times == _NO_TIME)
     if bad.size:
@@ -271,14 +271,37 @@ def _no_time_format(given: str | None, why: str) -> ConfigError:
     return ConfigError("This is no time format.", where="data.time_format", got=f"{given!r}: {why}", expected=expected)
 
 
+def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
+    """Refuse times with a `zone` without the `timezone` on whose clock they are read, and the other way round."""
+    name = column.name
+    if zone is None and timezone is not None:
+        raise ConfigError(
+            "A time zone is given, but the times have none.",
+            where="data.timezone",
+            got=f"{timezone} for `{name}`, as in {column.values[0].as_py()!s}",
+            expected="null: times without a zone are taken as they are",
+        )
+    if zone is not None and timezone is None:
+        clock = zone if "/" in zone else "UTC"
+        hint = (
+            f"data.timezone={clock} reads them on that clock, or where they were written down, such as "
+            f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
+            f"utc=True).dt.tz_convert({clock!r}).dt.tz_localize(None)"
+        )
+        raise column.wrong_type([], "dates or times without a time zone", hint)
+
+
 def _nanoseconds(moments: Any) -> Integers:
     return np.asarray(moments).astype("M8[ns]").astype(np.int64)
+
+
+def _on_clock(moments: pd.Series, timezone: str | None) -> Integers:
+    return _nanoseconds(moments.dt.tz_convert(timezone).dt.tz_localize(None).to_numpy())
 
 
 def _stamps(column: Column, time_format: str | None, timezone: str | None) -> Integers:
     """Return stamps as they are; those with a zone on the clock that is given."""
     kind = column.kind
-    values = column.values.cast(kind)
     if time_format is not None:
         raise ConfigError(
             "A time format is given for a column that holds times already.",
@@ -287,11 +310,9 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> In
             expected="null",
         )
     zone = kind.tz if pa.types.is_timestamp(kind) else None
-    if zone is not None and timezone is None:
-        raise column.wrong_type([], _TIMES, _zone_hint(column.name, zone if "/" in zone else "UTC"))
-    if zone is None:
-        _refuse_zone(column, timezone)
+    _check_zone(column, zone, timezone)
     try:
+        values = column.values.cast(kind)
         if zone is not None:
             values = pc.local_timestamp(values.cast(pa.timestamp(kind.unit, timezone)))
         return _nanoseconds(values.cast(pa.timestamp("ns")).to_numpy())
@@ -304,8 +325,7 @@ def _digits(value: float | int) -> str:
     return str(int(value)) if float(value).is_integer() else repr(value)
 
 
-def _epochs(texts: Sequence[str], unit: str, timezone: str | None) -> Integers:
-    per = EPOCHS[unit]
+def _epochs(texts: Sequence[str], per: int, timezone: str | None) -> Integers:
     stamps = np.full(len(texts), _NO_TIME, dtype=np.int64)
     for at, text in enumerate(texts):
         if re.fullmatch(r"-?[0-9]+", text) and abs(int(text) * per) < 2**63:
@@ -314,44 +334,18 @@ def _epochs(texts: Sequence[str], unit: str, timezone: str | None) -> Integers:
             stamps[at] = round(float(text) * 10**6) * (per // 10**6) if per >= 10**6 else round(float(text) * per)
     if timezone is None:
         return stamps
-    moments = pd.DatetimeIndex(stamps.astype("M8[ns]")).tz_localize("UTC").tz_convert(timezone).tz_localize(None)
-    return _nanoseconds(moments.to_numpy())
+    return _on_clock(pd.Series(stamps.astype("M8[ns]")).dt.tz_localize("UTC"), timezone)
 
 
-def _formatted(texts: Sequence[str], time_format: str | None, timezone: str | None, column: Column) -> Integers:
+def _formatted(texts: Sequence[str], time_format: str | None, timezone: str | None) -> Integers:
     """Return texts read by the format, or as ISO 8601 with a zone; those with a zone on the clock that is given."""
-    zoned = time_format is None or "%z" in time_format
     read: Callable[..., pd.Series] = pd.to_datetime
+    given, form = pd.Series(list(texts), dtype=object), time_format or "ISO8601"
     try:
-        given = pd.Series(list(texts), dtype=object)
-        moments = pd.Series(read(given, format=time_format or "ISO8601", errors="coerce", utc=zoned))
+        moments = read(given, format=form, errors="coerce", utc=timezone is not None)
     except ValueError as error:  # what cannot be read is coerced: it is the format itself
         raise _no_time_format(time_format, str(error)) from error
-    if not zoned:
-        _refuse_zone(column, timezone)
-    elif timezone is None:
-        raise column.wrong_type([], "a time zone in data.timezone, for `%z`", "such as data.timezone=UTC")
-    else:
-        moments = moments.dt.tz_convert(timezone).dt.tz_localize(None)
-    return _nanoseconds(moments.to_numpy())
-
-
-def _refuse_zone(column: Column, timezone: str | None) -> None:
-    if timezone is not None:
-        raise ConfigError(
-            "A time zone is given, but the times have none.",
-            where="data.timezone",
-            got=f"{timezone} for `{column.name}`, as in {column.values[0].as_py()!s}",
-            expected="null: times without a zone are taken as they are",
-        )
-
-
-def _zone_hint(name: str, zone: str) -> str:
-    return (
-        f"data.timezone={zone} reads them on that clock, or where they were written down, such as "
-        f"data.timezone=America/New_York; or in pandas: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], "
-        f"utc=True).dt.tz_convert({zone!r}).dt.tz_localize(None)"
-    )
+    return _nanoseconds(moments.to_numpy()) if timezone is None else _on_clock(moments, timezone)
 
 
 def _format_hint(texts: Sequence[str]) -> str:
