@@ -69,11 +69,6 @@ class Calendar:
     def __hash__(self) -> int:
         return hash(self.times.tobytes())
 
-    @property
-    def is_daily(self) -> bool:
-        """True when every time is a midnight."""
-        return self.unit == "D"
-
     @cached_property
     def unit(self) -> Unit:
         """NumPy's name of the coarsest unit that holds every time exactly: D, m, s, ms, us or ns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -51,53 +52,47 @@ def read_spans(path: Path) -> Spans:
         DataError: When the file is empty or not UTF-8, a line lacks a column or has more than three, a code cannot be
             kept, a day is no date, or a span ends before it begins; with the number of bad lines and the first ones.
     """
-    rows = [(at, line.split("\t")) for at, line in read_lines(path, expected=_EXPECTED)]
-    if not rows:
-        raise DataError("The membership file is empty.", where=str(path), expected=_EXPECTED)
-    known: dict[str, Period] = {}
-    hints: dict[str, str] = {}
-    for text in {cell for _, cells in rows for cell in cells[1:3]}:
+    spans, faults = [], []
+    period = cache(period_of)  # a file has far fewer days than lines
+    for at, line in read_lines(path, expected=_EXPECTED):
+        cells = line.split("\t")
         try:
-            known[text] = period_of(text)
+            spans.append(_span(cells, period))
         except DataError as error:
-            hints[text] = error.hint or "every line is a span: a heading or a comment is none"
-    checks: tuple[tuple[str, Callable[[list[str]], str | bool | None]], ...] = (  # a text is the hint as well
-        ("lack a column", _lacks_column),
-        ("have more than three columns", lambda cells: any(c.strip() for c in cells[3:]) and _THREE),
-        ("hold a code that cannot be kept as it is", _faulty_code),
-        ("hold no date", lambda cells: next((hints[cell] for cell in cells[1:3] if cell in hints), None)),
-        ("end before they begin", lambda cells: bool(known[cells[2]].last < known[cells[1]].first)),
-    )
-    for fault, check in checks:
-        bad = [row for row in rows if check(row[1])]
-        if bad:
-            hint = check(bad[0][1])
-            raise DataError(
-                f"{len(bad)} line(s) of the membership file {fault}.",
-                where=str(path),
-                got=first_of(f"line {at}: {' | '.join(cells)}" for at, cells in bad),
-                expected=_EXPECTED,
-                hint=hint if isinstance(hint, str) else None,
-            )
-    return Spans(
-        codes=tuple(cells[0] for _, cells in rows),
-        first=np.array([known[cells[1]].first for _, cells in rows], dtype="datetime64[ns]"),
-        last=np.array([known[cells[2]].last for _, cells in rows], dtype="datetime64[ns]"),
-    )
+            faults.append((error, f"line {at}: {' | '.join(cells)}"))
+    if faults:
+        first = faults[0][0]
+        alike = [line for error, line in faults if error.what == first.what]
+        what = f"{len(alike)} line(s) of the membership file {first.what}."
+        raise DataError(what, where=str(path), got=first_of(alike), expected=_EXPECTED, hint=first.hint)
+    if not spans:
+        raise DataError("The membership file is empty.", where=str(path), expected=_EXPECTED)
+    codes, firsts, lasts = zip(*spans, strict=True)
+    return Spans(codes, np.array(firsts, dtype="datetime64[ns]"), np.array(lasts, dtype="datetime64[ns]"))
 
 
-_THREE = "remove what is not code, first day, last day"
-
-
-def _lacks_column(cells: list[str]) -> str | None:
-    if len(cells) == 2:
-        return "an open end is an empty third column, or 9999-12-31"
-    return "columns are separated by tabs, not by blanks or commas" if len(cells) < 2 else None
-
-
-def _faulty_code(cells: list[str]) -> str | None:
-    fault = fault_of(cells[0])
-    return None if fault is None else f"the code {cells[0]!r} {fault}; expected is {CODE}"
+def _span(cells: list[str], period: Callable[[str], Period]) -> tuple[str, np.datetime64, np.datetime64]:
+    """Return the code, the first and the last moment of a line; raises what the line does wrong."""
+    if len(cells) < 3:
+        is_open = len(cells) == 2
+        hint = "an open end is an empty third column, or 9999-12-31"
+        raise DataError(
+            "lack a column", hint=hint if is_open else "columns are separated by tabs, not by blanks or commas"
+        )
+    if any(cell.strip() for cell in cells[3:]):
+        raise DataError("have more than three columns", hint="remove what is not code, first day, last day")
+    code, fault = cells[0], fault_of(cells[0])
+    if fault is not None:
+        hint = f"the code {code!r} {fault}; expected is {CODE}"
+        raise DataError("hold a code that cannot be kept as it is", hint=hint)
+    try:
+        first, last = period(cells[1]).first, period(cells[2]).last
+    except DataError as error:
+        hint = error.hint or "every line is a span: a heading or a comment is none"
+        raise DataError("hold no date", hint=hint) from error
+    if last < first:
+        raise DataError("end before they begin")
+    return code, first, last
 
 
 def mask_of(
@@ -165,7 +160,7 @@ def spans_of(mask: npt.NDArray[np.bool_], calendar: Calendar, instruments: Seque
 def spans_between(codes: tuple[str, ...], calendar: Calendar, starts: Positions, stops: Positions) -> Spans:
     """Return the spans of half-open calendar positions [start, stop); on a daily calendar they end with their day."""
     last = calendar.times[stops - 1]
-    return Spans(codes, first=calendar.times[starts], last=last + _DAY - NANOSECOND if calendar.is_daily else last)
+    return Spans(codes, first=calendar.times[starts], last=last + _DAY - NANOSECOND if calendar.unit == "D" else last)
 
 
 def write_spans(spans: Spans, path: Path) -> None:

@@ -52,8 +52,7 @@ def test_equal_times_make_equal_calendars_with_equal_hashes():
 
 
 def test_daily_is_told_from_hourly_and_formatted_so():
-    assert DAYS.is_daily
-    assert not HOURS.is_daily
+    assert (DAYS.unit, HOURS.unit) == ("D", "m")
     assert DAYS.format(2) == "2020-01-06"
     assert HOURS.format(2) == "2020-01-02T00:00"
 

@@ -177,13 +177,13 @@ class QlibBinSource:
     def _features(self) -> Path:
         return existing_folder(str(self._root() / "features"), key="data.path", expected="features/<code>/<field>.bin")
 
-    def _calendar_path(self) -> Path:
-        path = self._root() / "calendars" / f"{self.freq}.txt"
-        return existing_file(str(path), key="data.freq", expected="a calendar of this frequency")
-
     def _spans_path(self, universe: str) -> Path:
         path = self._root() / "instruments" / f"{file_name(universe.lower())}.txt"
         return existing_file(str(path), key="data.universe", expected="an instruments file of this name")
+
+    def _calendar_path(self) -> Path:
+        path = self._root() / "calendars" / f"{self.freq}.txt"
+        return existing_file(str(path), key="data.freq", expected="a calendar of this frequency")
 
 
 def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "day") -> None:
