@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,29 +47,19 @@ def at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
     return replace(source, **{name: at_the_root(getattr(source, name), change)})  # type: ignore[type-var]
 
 
-def existing_file(path: str, *, key: str, expected: str) -> Path:
-    """Return the file at `path`, relative to the current directory.
+def existing_file(path: str, *, key: str, expected: str, kind: Literal["file", "folder"] = "file") -> Path:
+    """Return the file (or folder) at `path`, relative to the current directory.
 
     Raises:
         DataError: When there is none; `key` is the configuration key that names it, `expected` what would be accepted.
     """
-    return _existing(path, "file", key, expected)
-
-
-def existing_folder(path: str, *, key: str, expected: str) -> Path:
-    """Return the folder at `path`, relative to the current directory; raises as `existing_file` does."""
-    return _existing(path, "folder", key, expected)
-
-
-def _existing(path: str, kind: str, key: str, expected: str) -> Path:
     found = Path(path).expanduser()
     if found.is_file() if kind == "file" else found.is_dir():
         return found
     hint = f"`{found.parent}` does not exist either"
     if found.parent.is_dir():
         names = sorted(entry.name for entry in found.parent.iterdir())
-        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        hint = f"`{found.parent}` holds: {listed or 'nothing'}"
+        hint = f"`{found.parent}` holds: {', '.join(names[:8]) or 'nothing'}" + (", …" if len(names) > 8 else "")
     raise DataError(f"There is no such {kind}.", where=key, got=str(found), expected=expected, hint=hint)
 
 

@@ -5,14 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.data.sources.synthetic import PremiumProcess, autoregression
+from harness.data.sources.synthetic import autoregression, draw_premia
 
 LONG, AHEAD = 60_000, 40
 
 
 def _draw(drift, times=LONG, *, stable=0.25, scale=20.0, seed=3):
-    process = PremiumProcess(drift, factors=3, stable=stable, time_scale=scale)
-    paid, expected = process.draw(times, AHEAD, np.random.default_rng(seed))
+    paid, expected = draw_premia(drift, (times, AHEAD, 3), stable, scale, np.random.default_rng(seed))
     return SimpleNamespace(paid=paid, expected=expected)
 
 

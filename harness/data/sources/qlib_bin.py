@@ -23,7 +23,7 @@ from harness.data.calendar import read_calendar
 from harness.data.codes import check_codes
 from harness.data.membership import UnknownMembers, mask_of, read_spans, spans_between, spans_of, write_spans
 from harness.data.panel import Benchmark, Floats, Panel
-from harness.data.source import existing_file, existing_folder
+from harness.data.source import existing_file
 from harness.data.text_files import SHOWN, write_lines
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
@@ -172,10 +172,11 @@ class QlibBinSource:
 
     def _root(self) -> Path:
         expected = "a folder that holds calendars/, instruments/ and features/"
-        return existing_folder(self.path, key="data.path", expected=expected)
+        return existing_file(self.path, key="data.path", expected=expected, kind="folder")
 
     def _features(self) -> Path:
-        return existing_folder(str(self._root() / "features"), key="data.path", expected="features/<code>/<field>.bin")
+        path, expected = str(self._root() / "features"), "features/<code>/<field>.bin"
+        return existing_file(path, key="data.path", expected=expected, kind="folder")
 
     def _spans_path(self, universe: str) -> Path:
         path = self._root() / "instruments" / f"{file_name(universe.lower())}.txt"

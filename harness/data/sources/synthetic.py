@@ -21,9 +21,6 @@ Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Drift = Literal["none", "gradual", "recurring", "abrupt"]
 
-CHARACTERISTICS = ("body", "shadow", "vwap", "range", "volume")
-"""The characteristics in the order of the exposures, named after where a bar shows them."""
-
 _STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")
 _KNOWN_STEPS = 64
 _WIDEST_SHOCK = 5.0
@@ -73,11 +70,12 @@ def autoregression(decay: float, shocks: Doubles) -> Doubles:
     return path
 
 
-@dataclass(frozen=True)
-class PremiumProcess:
-    """J premia p = (√stable · sign + √(1 − stable) · z) / √J, so that Σ_j E[p_j²] = 1; independent of the exposures.
+def draw_premia(
+    drift: Drift, size: tuple[int, int, int], stable: float, time_scale: float, rng: np.random.Generator
+) -> tuple[Doubles, Doubles]:
+    """Draw J premia p = (√stable · sign + √(1 − stable) · z) / √J, so that Σ_j E[p_j²] = 1, per unit of exposure.
 
-    The state z has mean 0 and variance 1; with τ = `time_scale`:
+    The state z is independent of the exposures and has mean 0 and variance 1; with τ = `time_scale` steps:
 
     ============  ==============================================================  ==============================
     drift         state                                                           E[z_{t+k} | t]
@@ -88,51 +86,38 @@ class PremiumProcess:
     abrupt        constant, redrawn from N(0, 1) in each step with h = 1/τ        (1 − h)^k · z_t
     ============  ==============================================================  ==============================
 
-    Attributes:
+    Args:
         drift: The kind.
-        factors: J.
+        size: T times, K steps ahead, J premia.
         stable: Share of the mean square that never changes, in [0, 1]; 1 when nothing drifts.
-        time_scale: τ in steps.
+        time_scale: τ.
+        rng: The randomness.
+
+    Returns:
+        (T, J) the premium paid in the step that ends at t; (T, K, J) E[paid[t + k] | state at t] for k = 1 … K.
     """
-
-    drift: Drift
-    factors: int
-    stable: float
-    time_scale: float
-
-    def draw(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
-        """Return the premia per unit of exposure.
-
-        Returns:
-            (T, J) float64, the premium paid in the step that ends at t; (T, K, J) float64, E[paid[t + k] | state at t]
-            for k = 1 … K steps.
-        """
-        signs = rng.choice([-1.0, 1.0], size=self.factors)
-        state, ahead = self._state(times, steps, rng)
-        stable = 1.0 if self.drift == "none" else self.stable
-        fixed, moving = np.sqrt(stable / self.factors) * signs, np.sqrt((1.0 - stable) / self.factors)
-        return fixed + moving * state, fixed + moving * ahead
-
-    def _state(self, times: int, steps: int, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
-        """Return z (T, J) and E[z_{t+k} | t] (T, K, J)."""
-        shape = (times, self.factors)
-        if self.drift == "none":
-            return np.zeros(shape), np.zeros((times, steps, self.factors))
-        if self.drift == "recurring":
-            period = self.time_scale * portable(np.geomspace(1.5, 4.0, self.factors))
-            phase = rng.uniform(0.0, 2.0 * np.pi, self.factors)
-            angle = 2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase
-            wave = np.sqrt(2.0) * portable(np.sin(angle))
-            return wave[:times], wave[np.arange(times)[:, None] + np.arange(1, steps + 1)]
-        if self.drift == "gradual":
-            kept = _decay(self.time_scale)
-            state = autoregression(kept, rng.standard_normal(shape))
+    times, steps, factors = size
+    signs = rng.choice([-1.0, 1.0], size=factors)
+    if drift == "none":
+        stable, state, ahead = 1.0, np.zeros((times, factors)), np.zeros(size)
+    elif drift == "recurring":
+        period = time_scale * portable(np.geomspace(1.5, 4.0, factors))
+        phase = rng.uniform(0.0, 2.0 * np.pi, factors)
+        angle = 2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase
+        wave = np.sqrt(2.0) * portable(np.sin(angle))
+        state, ahead = wave[:times], wave[np.arange(times)[:, None] + np.arange(1, steps + 1)]
+    else:
+        if drift == "gradual":
+            kept = _decay(time_scale)
+            state = autoregression(kept, rng.standard_normal((times, factors)))
         else:
-            hazard = 1.0 / self.time_scale
+            hazard = 1.0 / time_scale
             kept, fresh = 1.0 - hazard, rng.random(times) < hazard
             regime = np.maximum.accumulate(np.where(fresh, np.arange(times), 0))
-            state = rng.standard_normal(shape)[regime]
-        return state, np.cumprod(np.full(steps, kept))[:, None] * state[:, None, :]
+            state = rng.standard_normal((times, factors))[regime]
+        ahead = np.cumprod(np.full(steps, kept))[:, None] * state[:, None, :]
+    fixed, moving = np.sqrt(stable / factors) * signs, np.sqrt((1.0 - stable) / factors)
+    return fixed + moving * state, fixed + moving * ahead
 
 
 def draw_listings(
@@ -210,7 +195,7 @@ class SyntheticMarket:
         instruments: How many instruments, N.
         days: How many business days, T, from `start` on.
         start: The first day; of a month or a year its first.
-        drift: How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `PremiumProcess`.
+        drift: How premia move: ``none``, ``gradual``, ``recurring``, ``abrupt``; see `draw_premia`.
         signal: Standard deviation of the expected return of one step, in units of the idiosyncratic one: about the IC
             of an oracle for one step. 0 is a market without any signal.
         stable: Share of the premia's mean square that never changes.
@@ -272,8 +257,8 @@ class SyntheticMarket:
         children = np.random.SeedSequence(self.seed).spawn(len(_STREAMS))
         streams = {name: np.random.Generator(np.random.PCG64(c)) for name, c in zip(_STREAMS, children, strict=True)}
         exposures = self._exposures(streams["exposures"])  # (J, T, N)
-        process = PremiumProcess(self.drift, len(CHARACTERISTICS), self.stable, self.time_scale)
-        paid, ahead = process.draw(self.days, _KNOWN_STEPS, streams["premia"])
+        size = (self.days, _KNOWN_STEPS, len(exposures))
+        paid, ahead = draw_premia(self.drift, size, self.stable, self.time_scale, streams["premia"])
         scale = self.signal * self.volatility
         expected = np.zeros((self.days - 1, self.instruments))
         for j, exposure in enumerate(exposures[:, :-1]):  # added in the order of j on every machine
