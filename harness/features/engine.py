@@ -91,7 +91,7 @@ def compute_features(
         codes: (n,) the instrument's column in the panel.
         out: (n, F) float32 C-contiguous buffer to compute into, such as a memory map. The result is a contiguous (n,
             F') view of its beginning.
-        observer: Told about progress, in instruments, and about features that are dropped.
+        observer: Receives the progress, in instruments, and a notice of features that are dropped.
 
     Raises:
         DataError: When a feature reads a field that neither the panel nor a market has, when `out` has the wrong shape,

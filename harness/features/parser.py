@@ -48,7 +48,6 @@ _SHOWN = 1_600  # characters of an expression that a message shows; of a longer 
 _MARGIN = 60
 
 
-_MINUS = Number(-1.0)
 _Operand = tuple[Expression, int]  # with its column
 
 
@@ -144,16 +143,17 @@ class _Parser:
         if isinstance(node, ast.Call):
             return self._call(node)
         if isinstance(node, ast.UnaryOp):
-            value, column = self._operand(node.operand), self._begin(node)
-            return value[0] if isinstance(node.op, ast.UAdd) else self._infix("*", column, (_MINUS, column), value)
+            value = self._value(node.operand)
+            if isinstance(node.op, ast.UAdd):
+                return value
+            return Number(-1.0 * value.value) if isinstance(value, Number) else Call("Mul", (Number(-1.0), value))
         if isinstance(node, ast.BinOp):
-            return self._infix(*self._sign_after(node.left), self._operand(node.left), self._operand(node.right))
+            return self._infix(node.left, node.right)
         if isinstance(node, ast.Compare):
-            right = node.comparators[0]
             if len(node.comparators) > 1:
-                hint = "put parentheses: `(a > b) & (c > d)`"
-                self._fail("Comparisons cannot be chained.", self._sign_after(right)[1], hint=hint)
-            return self._infix(*self._sign_after(node.left), self._operand(node.left), self._operand(right))
+                column, hint = self._sign_after(node.comparators[0])[1], "put parentheses: `(a > b) & (c > d)`"
+                self._fail("Comparisons cannot be chained.", column, hint=hint)
+            return self._infix(node.left, node.comparators[0])
         elements = node.elts if isinstance(node, ast.Tuple) else []  # nothing else is left: `($a, $b)` or `()`
         column = self._sign_after(elements[0])[1] if elements else self._begin(node) + 1
         self._fail(f"`{self._text[column]}` cannot stand here.", column, expected=_OPERAND)
@@ -187,10 +187,11 @@ class _Parser:
         trailing = zip(operator.parameters, node.args[operator.series :], strict=True)
         return self._build(operator, column, series, tuple(self._parameter(kind, operator, n) for kind, n in trailing))
 
-    def _infix(self, sign: str, column: int, left: _Operand, right: _Operand) -> Expression:
-        a, b = left[0], right[0]
+    def _infix(self, left: ast.expr, right: ast.expr) -> Expression:
+        sign, column = self._sign_after(left)
+        a, b = self._value(left), self._value(right)
         if not (isinstance(a, Number) and isinstance(b, Number) and sign in _ARITHMETIC):
-            return self._build(OPERATORS[INFIX[sign]], column, [left, right])
+            return self._build(OPERATORS[INFIX[sign]], column, [(a, self._begin(left)), (b, self._begin(right))])
         try:
             return Number(self._finite(_ARITHMETIC[sign](a.value, b.value), column))
         except (ArithmeticError, ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from harness.store.compiled import compiled
 
+Result = TypeVar("Result")
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 _GROUP = 16  # columns gathered at a time: one cache line of float32
@@ -27,14 +28,13 @@ def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
 
     Deviations are taken in float32. A column without values gives NaN.
     """
-    centre = np.empty(values.shape[1])
-    spread = np.empty(values.shape[1])
+    centre, spread = np.empty(values.shape[1]), np.empty(values.shape[1])
 
     def task(first: int) -> None:
-        last = min(first + _GROUP, values.shape[1])
-        _medians_of_group(values[:, first:last], centre[first:last], spread[first:last])
+        columns = slice(first, first + _GROUP)
+        _medians_of_group(values[:, columns], centre[columns], spread[columns])
 
-    _share(task, range(0, values.shape[1], _GROUP))
+    _shared(task, range(0, values.shape[1], _GROUP))
     return centre, spread
 
 
@@ -44,21 +44,16 @@ def column_moments(values: Floats) -> tuple[Doubles, Doubles]:
     A column without values gives NaN.
     """
 
-    def total(power: int, centre: Doubles) -> Doubles:
-        parts: dict[int, Doubles] = {}
-
-        def task(first: int) -> None:
-            deviations = values[first : first + _CHUNK] - centre
-            parts[first] = np.nansum(deviations**power, axis=0)
-
-        _share(task, range(0, len(values), _CHUNK))
-        result: Doubles = np.sum([parts[first] for first in sorted(parts)], axis=0, initial=0.0)
+    def total(of: Callable[[Floats], Doubles]) -> Doubles:
+        parts = _shared(lambda first: of(values[first : first + _CHUNK]), range(0, len(values), _CHUNK))
+        result: Doubles = np.sum(parts, axis=0, initial=0.0)
         return result
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        present = _count_present(values)
-        mean = total(1, np.zeros(values.shape[1])) / present
-        return mean, np.sqrt(total(2, np.where(np.isfinite(mean), mean, 0.0)) / present)
+        present = total(lambda rows: np.count_nonzero(~np.isnan(rows), axis=0).astype(np.float64))
+        mean = total(lambda rows: np.nansum(rows.astype(np.float64), axis=0)) / present
+        centre = np.where(np.isfinite(mean), mean, 0.0)
+        return mean, np.sqrt(total(lambda rows: np.nansum((rows - centre) ** 2, axis=0)) / present)
 
 
 def column_extremes(values: Floats) -> tuple[Doubles, Doubles]:
@@ -74,17 +69,9 @@ def median(values: Floats) -> float:
     return float(np.median(present)) if present.size else float("nan")
 
 
-def _count_present(values: Floats) -> Doubles:
-    present = np.zeros(values.shape[1])
-    for first in range(0, len(values), _CHUNK):
-        present += np.count_nonzero(~np.isnan(values[first : first + _CHUNK]), axis=0)
-    return present
-
-
-def _share(task: Callable[[int], None], items: range) -> None:
+def _shared(task: Callable[[int], Result], items: range) -> list[Result]:
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for _ in pool.map(task, items):
-            pass
+        return list(pool.map(task, items))
 
 
 @compiled()
@@ -148,3 +135,25 @@ def _key(word: np.uint32) -> Any:
     """Return the bits of a float32 as a whole number of the same order."""
     bits = np.int64(word)
     return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)
+
+
+@compiled()
+def rank_norm(values: Floats, offsets: npt.NDArray[np.int64], scale: float) -> None:
+    """Replace each value by (share − ½) · scale: its mean rank among the values of its time, over their number."""
+    for t in range(offsets.size - 1):
+        start, stop = offsets[t], offsets[t + 1]
+        for j in range(values.shape[1]):
+            rows = start + np.flatnonzero(~np.isnan(values[start:stop, j]))
+            column = np.empty(rows.size, dtype=np.float32)
+            for i in range(rows.size):
+                column[i] = values[rows[i], j]
+            order = np.argsort(column)
+            first = 0
+            while first < rows.size:
+                last = first
+                while last + 1 < rows.size and column[order[last + 1]] == column[order[first]]:
+                    last += 1
+                share = (first + last + 2) / 2.0 / rows.size  # the mean of ranks first + 1 … last + 1
+                for i in range(first, last + 1):
+                    values[rows[order[i]], j] = (share - 0.5) * scale
+                first = last + 1

@@ -48,7 +48,7 @@ class GramBlocks:
         offsets: (T + 1,) int64 row offsets of each time.
         step: Times per block.
         origin: A position at which a block begins; the first and the last block may be shorter.
-        observer: Told about the blocks.
+        observer: Receives the progress, in blocks.
         kept: Asked once, when the first sum is needed: sums of the same rows that were taken before, by period.
     """
 

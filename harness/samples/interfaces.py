@@ -40,14 +40,12 @@ class TimeWeights:
     values: Doubles
 
     def __post_init__(self) -> None:
-        """Check order and values, and freeze the arrays."""
         has_shape = self.starts.ndim == 1 and self.starts.shape == self.values.shape and self.starts.size > 0
         if not has_shape or (np.diff(self.starts) <= 0).any():
             raise DataError("Time weights need one value per block, blocks in time order.", where="TimeWeights")
         if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
-            raise DataError(
-                "A time weight must be finite and not negative.", where="TimeWeights", got=self.values.min()
-            )
+            what = "A time weight must be finite and not negative."
+            raise DataError(what, where="TimeWeights", got=self.values.min())
         self.starts.setflags(write=False)
         self.values.setflags(write=False)
 
@@ -75,7 +73,6 @@ class LearnSet:
     gram_blocks: GramBlocks | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Close the shared blocks to everything that has not matured at the view's decision."""
         if self.gram_blocks is not None:
             object.__setattr__(self, "gram_blocks", self.gram_blocks.until(self.view.label_stop))
 
@@ -130,11 +127,9 @@ class FittedModel(Protocol):
 
     def predict(self, features: Floats) -> npt.NDArray[np.floating]:
         """Return (m,) predictions for (m, F) float32 features."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write everything that `Model.load` needs into an existing, empty folder."""
-        ...
 
 
 @runtime_checkable
@@ -147,20 +142,16 @@ class Model(Protocol):
     @property
     def needs_valid(self) -> bool:
         """Whether it stops early on a validation segment. A class attribute or a field will do."""
-        ...
 
     @property
     def supports_weights(self) -> bool:
         """Whether it can use sample weights; if not, an adaptation that weights is refused."""
-        ...
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedModel:
         """Fit on `train`, stop early on `valid` when needed."""
-        ...
 
     def load(self, folder: Path) -> FittedModel:
         """Read what `FittedModel.save` wrote."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -183,15 +174,12 @@ class FittedPreprocess(Protocol):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features that `features` returns."""
-        ...
 
     def features(self, features: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
         """Return (m, F') float32, the processed features; each time uses its own rows and the fitted state only."""
-        ...
 
     def label(self, label: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
         """Return (m,) float32, the processed label; NaN stays NaN."""
-        ...
 
 
 class Preprocess(Protocol):
@@ -200,11 +188,9 @@ class Preprocess(Protocol):
     @property
     def refit(self) -> Literal["once", "per_window"]:
         """Fit ``once``, before the first test, or ``per_window``. A field will do."""
-        ...
 
     def fit(self, view: AsOfView, segment: Segment) -> FittedPreprocess:
         """Fit every processor on the raw rows of `segment`, through a view."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -243,7 +229,6 @@ class Stash(Protocol):
 
     def __call__(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
         """Return the result of `stage` that JSON-able `parts` determine, besides the data and the adaptation's code."""
-        ...
 
 
 def no_stash(stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
@@ -261,7 +246,7 @@ class History:
         segment: The learning periods all lie in it: from the first train position to the last learnable one.
         step: Times per test segment.
         seed: For whatever is random.
-        observer: Told about progress.
+        observer: Receives progress events.
         stash: Keeps intermediate results; by default nothing is kept.
         shared: Several processes work on this history: what one has stashed the others find.
     """
@@ -294,11 +279,9 @@ class FittedAdaptation(Protocol):
 
     def time_weights(self, window: Window) -> TimeWeights | None:
         """Return the weights of the window's learning samples; None when all count alike."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write what was learned, for reports; may write nothing."""
-        ...
 
 
 class Adaptation(Protocol):
@@ -306,7 +289,6 @@ class Adaptation(Protocol):
 
     def fit(self, history: History) -> FittedAdaptation:
         """Learn from history, before any window is predicted."""
-        ...
 
 
 @runtime_checkable
@@ -315,7 +297,6 @@ class StoredAdaptation(Adaptation, Protocol):
 
     def load(self, folder: Path) -> FittedAdaptation:
         """Read what `FittedAdaptation.save` wrote; the same weights, bit for bit."""
-        ...
 
 
 @runtime_checkable
@@ -324,7 +305,6 @@ class LeakyTwins(Protocol):
 
     def leaky_twins(self) -> Mapping[str, Adaptation]:
         """Return name of the leak → the same adaptation with that leak; never for results."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +326,6 @@ class DividedAdaptation(StoredAdaptation, Protocol):
 
     def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
         """Return the pieces; those of a wave need all earlier waves and not each other. Computes nothing itself."""
-        ...
 
 
 # Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.

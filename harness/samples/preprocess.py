@@ -20,11 +20,10 @@ from annotated_types import Ge, Gt, Le
 
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits
-from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median
+from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm
 from harness.samples.interfaces import FittedPreprocess
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment
-from harness.store.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -218,7 +217,7 @@ class CSRankNorm(Processor):
     """
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
-        _rank_norm(values, offsets, _RANK_SCALE)
+        rank_norm(values, offsets, _RANK_SCALE)
 
 
 @dataclass(frozen=True)
@@ -310,27 +309,6 @@ def _robust_zscore(column: Floats) -> None:
         np.clip(column, np.float32(-3.0), np.float32(3.0), out=column)
     else:
         column[:] = np.nan
-
-
-@compiled()
-def _rank_norm(values: Floats, offsets: Offsets, scale: float) -> None:
-    for t in range(offsets.size - 1):
-        start, stop = offsets[t], offsets[t + 1]
-        for j in range(values.shape[1]):
-            rows = start + np.flatnonzero(~np.isnan(values[start:stop, j]))
-            column = np.empty(rows.size, dtype=np.float32)
-            for i in range(rows.size):
-                column[i] = values[rows[i], j]
-            order = np.argsort(column)
-            first = 0
-            while first < rows.size:
-                last = first
-                while last + 1 < rows.size and column[order[last + 1]] == column[order[first]]:
-                    last += 1
-                share = (first + last + 2) / 2.0 / rows.size  # the mean of ranks first + 1 … last + 1
-                for i in range(first, last + 1):
-                    values[rows[order[i]], j] = (share - 0.5) * scale
-                first = last + 1
 
 
 @dataclass(frozen=True)
