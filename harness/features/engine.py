@@ -183,7 +183,7 @@ def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market
     for mask, steps in plan.masks.items():
         (source,), at = plan.nodes[mask].sources, _position(panel, plan.nodes[mask].parameters[0])
         results = _Worker(plan.nodes, steps, (), market).results(slice(at, at + 1))
-        market.masked[mask] = next(values[0].copy() for node, values in results if node == source)
+        (market.masked[mask],) = [values[0].copy() for node, values in results if node == source]
     return market, plan
 
 
@@ -211,21 +211,15 @@ def _position(panel: Panel, code: str) -> int:
     if code in panel.instruments:
         return panel.instruments.index(code)
     alike = [instrument for instrument in panel.instruments if instrument.upper() == code.upper()]
-    if len(alike) > 1:
-        raise DataError(
-            f"`Mask` reads `{code}`, and the panel has {len(alike)} instruments that differ from it in case alone.",
-            where=f"panel `{panel.name}`",
-            got=code,
-            expected=f"one of {', '.join(alike)}, as it is written there",
-        )
-    if not alike:
-        raise DataError(
-            f"The panel has no instrument `{code}`, which `Mask` reads.",
-            where=f"panel `{panel.name}`",
-            got=code,
-            hint=closest(code.upper(), [instrument.upper() for instrument in panel.instruments]),
-        )
-    return panel.instruments.index(alike[0])
+    if len(alike) == 1:
+        return panel.instruments.index(alike[0])
+    what, expected, hint = f"The panel has no instrument `{code}`, which `Mask` reads.", None, None
+    if alike:
+        what = f"`Mask` reads `{code}`, and the panel has {len(alike)} instruments that differ from it in case alone."
+        expected = f"one of {', '.join(alike)}, as it is written there"
+    else:
+        hint = closest(code.upper(), [instrument.upper() for instrument in panel.instruments])
+    raise DataError(what, where=f"panel `{panel.name}`", got=code, expected=expected, hint=hint)
 
 
 def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:

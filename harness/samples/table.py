@@ -285,11 +285,11 @@ def artefact_of(record: Mapping[str, Any]) -> Artefact:
 
 @dataclass(eq=False)
 class ViewLog:
-    """Opens views of a table and remembers them, so that what they released can be told afterwards."""
+    """Opens views of a table and remembers them, so that it is known afterwards what they released."""
 
     table: SampleTable
     _opened: list[AsOfView] = field(default_factory=list)
-    _told: list[Artefact] = field(default_factory=list)
+    _added: list[Artefact] = field(default_factory=list)
 
     def as_of(self, decision: int) -> AsOfView:
         """Return what is known at the close of calendar position `decision`."""
@@ -300,22 +300,22 @@ class ViewLog:
     @property
     def mark(self) -> Mark:
         """Where the log stands now."""
-        return len(self._opened), len(self._told)
+        return len(self._opened), len(self._added)
 
     def tell(self, artefacts: Iterable[Artefact]) -> None:
         """Count what was read earlier, to make a result that is now taken from the store."""
-        self._told.extend(artefacts)
+        self._added.extend(artefacts)
 
     def artefacts(self, name: str, since: Mark = (0, 0)) -> tuple[Artefact, ...]:
         """Return what every view has released so far, against its own decision; views of one decision are one.
 
         Args:
             name: Of the artefacts.
-            since: An earlier `mark`: what was opened or told before it is left out.
+            since: An earlier `mark`: what was opened or added before it is left out.
         """
-        opened, told = since
+        opened, added = since
         seen = [(view.decision, view.reads) for view in self._opened[opened:]]
-        seen += [(artefact.decision, artefact.reads) for artefact in self._told[told:]]
+        seen += [(artefact.decision, artefact.reads) for artefact in self._added[added:]]
         newest: dict[int, Reads] = {}
         for decision, reads in seen:
             newest[decision] = newest.get(decision, Reads()) | reads
