@@ -17,11 +17,7 @@ def signal_notes(predictions: Predictions, look_ahead: int) -> tuple[str, ...]:
 
     Times whose labels are not known yet, within `look_ahead` of the end of the calendar, need no note.
     """
-    return (*_rows(predictions), *_undefined(predictions, look_ahead), *_constant(predictions))
-
-
-def _rows(predictions: Predictions) -> list[str]:
-    notes, counts, shown = [], np.diff(predictions.offsets), predictions.calendar.format
+    notes, counts, shown = list[str](), np.diff(predictions.offsets), predictions.calendar.format
     empty = np.flatnonzero(counts == 0)
     if empty.size:
         busy = np.flatnonzero(counts)
@@ -36,7 +32,7 @@ def _rows(predictions: Predictions) -> list[str]:
             f"{lacking:,} of {predictions.score.size:,} predictions are missing (NaN): metrics leave them out, and a "
             "portfolio sells what has no score first; see what the model returns"
         )
-    return notes
+    return (*notes, *_undefined(predictions, look_ahead), *_constant(predictions))
 
 
 def _undefined(predictions: Predictions, look_ahead: int) -> list[str]:

@@ -17,21 +17,14 @@ from harness.evaluation.significance.hac import (
     Doubles,
     check_choice,
     check_look_ahead,
-    cosine_degrees,
+    cosine_error,
     defined_rows,
     is_constant,
     is_long_enough,
     largest,
-    long_run_variance,
     varies,
 )
-from harness.evaluation.significance.resampling import (
-    Falls,
-    Moments,
-    automatic_block_length,
-    pieces_of,
-    resample,
-)
+from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, batches_of, resample
 from harness.execution.progress import Observer, Silent
 
 _STATISTICS = ("mean", "ir")
@@ -168,12 +161,8 @@ class Bootstrap:
     def __post_init__(self) -> None:
         check_limits(self, "bootstrap")
         if self.rank > self.repetitions:
-            raise ConfigError(
-                "The level needs more repetitions.",
-                where="bootstrap.repetitions",
-                got=self.repetitions,
-                expected=f"≥ 1/(1 − level) = {1 / (1 - self.level):.0f}",
-            )
+            where, expected = "bootstrap.repetitions", f"≥ 1/(1 − level) = {1 / (1 - self.level):.0f}"
+            raise ConfigError("The level needs more repetitions.", where=where, got=self.repetitions, expected=expected)
 
     @property
     def rank(self) -> int:
@@ -259,7 +248,7 @@ def bootstrap_intervals(
     observer = observer or Silent()
     plans = [_plan(one, bootstrap) for one in questions]
     wanted = [resamples for _, resamples in plans if resamples is not None]
-    observer.start(STAGE, pieces_of(wanted, bootstrap.repetitions))
+    observer.start(STAGE, batches_of(wanted, bootstrap.repetitions))
     resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, advance=lambda: observer.advance(STAGE))
     observer.finish(STAGE)
     return tuple(_interval(asked, *plan, bootstrap) for asked, plan in zip(questions, plans, strict=True))
@@ -327,8 +316,7 @@ def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Fa
     block_length = bootstrap.block_length_of(values, look_ahead)
     if not isinstance(subject, SmoothStatistic):
         return replace(known, block_length=block_length), Falls(values, block_length)
-    degrees = cosine_degrees(values, look_ahead)
-    error = float(np.sqrt(long_run_variance(values, degrees) / count))
+    degrees, error = cosine_error(values, look_ahead)
     known = replace(known, standard_error=error, degrees=degrees, block_length=block_length)
     return known, Moments(subject.moments, degrees, block_length)
 

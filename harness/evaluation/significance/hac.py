@@ -93,6 +93,12 @@ FEWEST, MOST = 2, 48  # beyond 48 degrees of freedom the critical value falls by
 _QUIET_LAGS = 5
 
 
+def cosine_error(series: Doubles, look_ahead: int) -> tuple[int, float]:
+    """Return ν and the standard error of the mean of a (T,) series that varies: the root of Σ_j Λ_j² / (ν T)."""
+    degrees = cosine_degrees(series, look_ahead)
+    return degrees, float(np.sqrt(long_run_variance(series, degrees) / series.size))
+
+
 def long_run_variance(series: Doubles, degrees: int) -> float:
     """Return Σ_j Λ_j² / ν of a (T,) series: T times the variance of its mean."""
     from scipy.fft import dct  # not needed to import the harness
@@ -207,12 +213,10 @@ def mean_test(
     if not varies(values, magnitude):
         error = 0.0 if is_constant(values, magnitude) else nan
         return HacTest(estimate, error, nan, nan, 0, count, dropped)
-    if method == "cosine":
-        degrees = cosine_degrees(values, look_ahead)
-        error = float(np.sqrt(long_run_variance(values, degrees) / count))
-    else:
-        degrees = count - 1
+    if method != "cosine":
         error = _newey_west_error(values, look_ahead, method, lags)
+        return hac_test(estimate, error, count - 1, count, dropped)
+    degrees, error = cosine_error(values, look_ahead)
     return hac_test(estimate, error, degrees, count, dropped)
 
 
@@ -230,12 +234,8 @@ def check_options(method: str, lags: int | None, look_ahead: int) -> None:
     check_look_ahead(look_ahead, "look_ahead")
     check_choice("method", "method", method, get_args(Method))
     if lags is not None and (method == "cosine" or lags < 0):
-        raise ConfigError(
-            "Lags belong to Newey–West and are not negative.",
-            where="lags",
-            got=f"{lags} with method {method}",
-            expected="≥ 0, method newey_west or harvey",
-        )
+        what, got = "Lags belong to Newey–West and are not negative.", f"{lags} with method {method}"
+        raise ConfigError(what, where="lags", got=got, expected="≥ 0, method newey_west or harvey")
 
 
 def _newey_west_error(values: Doubles, look_ahead: int, method: Method, lags: int | None) -> float:

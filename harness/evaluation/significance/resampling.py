@@ -5,9 +5,7 @@ Series of equal length share their draws, which are made once for all of them; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,35 +16,32 @@ from harness.store.compiled import compiled
 
 _NODES = 12
 _HALF_PHASE = 0.49
+_DRAWS_AT_ONCE = 1 << 20
+_PATHS_AT_ONCE = 50_000  # numbers: they stay in the cache, and OpenBLAS is twice as fast with products this small
+
+_Starts = npt.NDArray[np.int32]
+_Uniforms = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Projector:
-    """Weights that turn a series into its sum and its projections.
+def projector(count: int, degrees: int) -> tuple[Doubles, Doubles]:
+    """Return what projects series of T times on the orthonormal cosines 1 … ν, see `cosine_basis`.
 
-    Attributes:
-        weights: (w, n) float64, of the times of a chunk in its n sums.
-        cosines: (C, n, 1 + ν) float64, what each sum of each chunk adds to the total and to the ν projections.
+    Returns:
+        tuple of Doubles: (w, n) weights of the times of a chunk in its n sums; and (C, n, 1 + ν), what each sum of each
+            chunk adds to the total and to the ν projections.
     """
-
-    weights: Doubles
-    cosines: Doubles
-
-
-def projector(count: int, degrees: int) -> Projector:
-    """Return what projects series of T times on the orthonormal cosines 1 … ν, see `cosine_basis`."""
     width = max(int(2.0 * _HALF_PHASE * count / (np.pi * degrees)), 1)
     chunks = -(-count // width)
     wanted = 1 + degrees
     if count * wanted <= _NODES * (count + chunks * wanted):
-        return Projector(_cosines(np.arange(count, dtype=np.float64), count, degrees), np.eye(wanted)[None])
+        return _cosines(np.arange(count, dtype=np.float64), count, degrees), np.eye(wanted)[None]
     nodes = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)  # on [−1, 1]
     local = (2.0 * np.arange(width) + 1.0) / width - 1.0
     orders = np.arange(1, _NODES)
     # Lagrange polynomials by the discrete orthogonality of Chebyshev's, which loses no digits.
     chebyshev = np.cos(orders * np.arccos(local)[:, None]) @ np.cos(orders[:, None] * np.arccos(nodes))
     times = width * (np.arange(chunks)[:, None] + (nodes + 1.0) / 2.0) - 0.5  # (C, n)
-    return Projector((1.0 + 2.0 * chebyshev) / _NODES, _cosines(times, count, degrees))
+    return (1.0 + 2.0 * chebyshev) / _NODES, _cosines(times, count, degrees)
 
 
 def _cosines(times: Doubles, count: int, degrees: int) -> Doubles:
@@ -55,13 +50,6 @@ def _cosines(times: Doubles, count: int, degrees: int) -> Doubles:
     found: Doubles = np.cos(angles)
     found[..., 1:] *= np.sqrt(2.0 / count)
     return np.ascontiguousarray(found)
-
-
-_DRAWS_AT_ONCE = 1 << 20
-_PATHS_AT_ONCE = 50_000  # numbers: they stay in the cache, and OpenBLAS is twice as fast with products this small
-
-_Starts = npt.NDArray[np.int32]
-_Uniforms = npt.NDArray[np.float32]
 
 
 def automatic_block_length(series: Doubles, minimum: int) -> float:
@@ -77,59 +65,55 @@ def automatic_block_length(series: Doubles, minimum: int) -> float:
     return float(min(max(longest, minimum, 1.0), series.shape[0] / 3))
 
 
-class Resamples(Protocol):
-    """What is kept of the resamples of a series; the resamples themselves are never stored."""
+class Resamples:
+    """What is kept of the resamples of a series; the resamples themselves are never stored.
 
-    @property
-    def count(self) -> int:
-        """T, the length of the series."""
-        ...
+    Args:
+        series: (…, T) values.
+        block_length: Mean length of the blocks.
+
+    Attributes:
+        count: T.
+    """
+
+    def __init__(self, series: Doubles, block_length: float) -> None:
+        self.count = series.shape[-1]
+        self._twice = np.concatenate((series, series), axis=-1)  # (…, 2T): no block has to wrap around
+        self._leave = np.float32(1.0 / block_length)
 
     def prepare(self, repetitions: int) -> None:
         """Make room for R resamples."""
-        ...
+        raise NotImplementedError
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
         """Keep what (r, T) draws make of the series as the resamples `rows`."""
-        ...
+        raise NotImplementedError
 
 
-class Moments:
-    """Means and slow projections of resampled moments.
+class Moments(Resamples):
+    """Means and slow projections of the resamples of (T, K) moments.
 
     Attributes:
         means: (R, K) float64.
-        projections: (R, K, ν) float64, on the orthonormal cosines of
-            `harness.evaluation.significance.hac.cosine_basis`.
+        projections: (R, K, ν) float64, on the orthonormal cosines of `cosine_basis`.
     """
 
     means: Doubles
     projections: Doubles
-    _projector: Projector
 
     def __init__(self, moments: Doubles, degrees: int, block_length: float) -> None:
-        """Resample (T, K) moments in blocks of that mean length, and project them on ν cosines."""
         # A level adds nothing to a projection but rounding errors.
         self._level = moments.mean(axis=0)
-        deviations = (moments - self._level).T
-        self._twice = np.concatenate((deviations, deviations), axis=1)  # (K, 2T): no block has to wrap around
+        super().__init__((moments - self._level).T, block_length)
         self._degrees = degrees
-        self._leave = np.float32(1.0 / block_length)
-
-    @property
-    def count(self) -> int:
-        """T, the length of the series."""
-        return int(self._twice.shape[1] // 2)
 
     def prepare(self, repetitions: int) -> None:
-        """Make room for R resamples."""
         width = len(self._twice)
         self.means, self.projections = np.empty((repetitions, width)), np.empty((repetitions, width, self._degrees))
-        self._projector = projector(self.count, self._degrees)
+        self._weights, self._cosines = projector(self.count, self._degrees)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
-        """Keep the means and projections of (r, T) draws."""
-        weights, cosines = self._projector.weights, self._projector.cosines
+        weights, cosines = self._weights, self._cosines
         (chunks, inner, outer), width = cosines.shape, len(self._twice)
         number = min(max(1, _PATHS_AT_ONCE // (width * chunks * len(weights))), len(starts))
         paths = np.zeros((number, width, chunks * len(weights)))  # zero beyond T
@@ -146,8 +130,8 @@ class Moments:
         self.projections[rows] = found[:, :, 1:]
 
 
-class Falls:
-    """The largest fall of resampled paths.
+class Falls(Resamples):
+    """The largest fall of resampled paths of (T,) returns.
 
     Attributes:
         falls: (R,) float64, from an earlier peak of the summed returns, ≤ 0; NaN where all returns of a resample are
@@ -156,27 +140,15 @@ class Falls:
 
     falls: Doubles
 
-    def __init__(self, returns: Doubles, block_length: float) -> None:
-        """Resample (T,) returns in blocks of that mean length."""
-        self._twice = np.concatenate((returns, returns))
-        self._leave = np.float32(1.0 / block_length)
-
-    @property
-    def count(self) -> int:
-        """T, the length of the series."""
-        return self._twice.size // 2
-
     def prepare(self, repetitions: int) -> None:
-        """Make room for R resamples."""
         self.falls = np.empty(repetitions)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
-        """Keep the falls of (r, T) draws."""
         _fall(self._twice, starts, uniforms, self._leave, self.falls[rows])
 
 
 def resample(
-    wanted: Sequence[Resamples], *, repetitions: int, seed: int, advance: Callable[[], None] | None = None
+    wanted: Sequence[Resamples], *, repetitions: int, seed: int, advance: Callable[[], None] = lambda: None
 ) -> None:
     """Resample every series R times; what is wanted of it is kept in place.
 
@@ -185,36 +157,30 @@ def resample(
     Args:
         wanted: What to keep of which series.
         repetitions, seed: R, and what the draws follow from.
-        advance: Called after each of the `pieces_of` work.
+        advance: Called after each of the `batches_of` work.
     """
     for one in wanted:
         one.prepare(repetitions)
     for count in sorted({one.count for one in wanted}):
-        together = [one for one in wanted if one.count == count]
-        at = 0
-        for starts, uniforms in _draws(count, repetitions, seed):
-            rows = slice(at, at + len(starts))
-            for one in together:
-                one.add(rows, starts, uniforms)
-                if advance is not None:
+        generator, batch = np.random.default_rng(seed), _batch(count)
+        for first in range(0, repetitions, batch):
+            shape = (min(batch, repetitions - first), count)
+            starts, uniforms = (
+                generator.integers(count, size=shape, dtype=np.int32),
+                generator.random(shape, np.float32),
+            )
+            for one in wanted:
+                if one.count == count:
+                    one.add(slice(first, first + len(starts)), starts, uniforms)
                     advance()
-            at += len(starts)
 
 
-def pieces_of(wanted: Sequence[Resamples], repetitions: int) -> int:
+def batches_of(wanted: Sequence[Resamples], repetitions: int) -> int:
     """Return how often `resample` calls `advance`."""
-    return sum(-(-repetitions // _at_once(one.count)) for one in wanted)
+    return sum(-(-repetitions // _batch(one.count)) for one in wanted)
 
 
-def _draws(count: int, repetitions: int, seed: int) -> Iterator[tuple[_Starts, _Uniforms]]:
-    generator = np.random.default_rng(seed)
-    chunk = _at_once(count)
-    for first in range(0, repetitions, chunk):
-        shape = (min(chunk, repetitions - first), count)
-        yield generator.integers(count, size=shape, dtype=np.int32), generator.random(shape, dtype=np.float32)
-
-
-def _at_once(count: int) -> int:
+def _batch(count: int) -> int:
     return max(1, _DRAWS_AT_ONCE // count)
 
 
