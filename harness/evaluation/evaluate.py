@@ -76,10 +76,7 @@ def year_of(calendar: Calendar, configured: int | None, rules: Rules) -> Year:
     By qlib's rules a daily calendar of five weekdays has 238; those rules say nothing of other calendars, so that these
     keep their own number, with a note.
 
-    Args:
-        calendar: The panel's.
-        configured: ``evaluation.signal.periods_per_year``; None: by the calendar.
-        rules: ``evaluation.rules``.
+    `configured` is ``evaluation.signal.periods_per_year``, `rules` is ``evaluation.rules``.
     """
     frequency = frequency_of(calendar)
     name, periods = frequency.name, frequency.periods_per_year
@@ -125,11 +122,7 @@ class Evaluation:
 
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], dict[str, Doubles]]:
-    """Return the times and the series of a file that `Evaluation.write_series` wrote.
-
-    Raises:
-        DataError: When the file is missing or is not Parquet with a ``datetime``.
-    """
+    """Return the times and the series of a file that `Evaluation.write_series` wrote, or refuse the file by name."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -191,7 +184,7 @@ def evaluate_signal(
     Args:
         predictions: Scores and raw labels.
         config: How to judge.
-        horizon: Times that the label's return spans; None when the label is not a return.
+        horizon: See `evaluate`.
         same_unit: Scores are in the unit of the raw label; False where models learn a processed one, such as its rank.
     """
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
@@ -232,10 +225,6 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
     ``excess_return``, ``information_ratio`` and ``max_drawdown`` are the last three columns of qlib's benchmark tables;
     returns and cost are per year, ``portfolio_turnover`` is per time. Times without a return, behind the last price,
     count in nothing.
-
-    Args:
-        result: What the account did.
-        periods_per_year: Periods in a year.
     """
     series: dict[str, Doubles] = {
         "portfolio_return": result.returns - result.cost,
@@ -263,13 +252,8 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
 def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: Panel | None = None) -> Evaluation:
     """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
 
-    Args:
-        predictions: Scores and raw labels.
-        extra: The metrics.
-        panel: Whose fields metrics may need; None where none of them does.
-
     Raises:
-        ConfigError: When a metric needs a field that is not there.
+        ConfigError: When a metric needs a field that the panel has not.
         DataError: When a metric does not return one finite or undefined number per test time.
     """
     check_needs(extra, () if panel is None else panel.fields)

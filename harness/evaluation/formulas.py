@@ -83,14 +83,7 @@ def top_turnover(score: Values, codes: Codes, offsets: Offsets, quantile: float 
     """Return (S,) float64, the share of the top-quantile instruments that was not there `lag` times before.
 
     NaN for the first `lag` times and where one of the two top quantiles is empty, or arbitrary because all scores are
-    equal.
-
-    Args:
-        score: (n,) scores.
-        codes: (n,) instrument columns, distinct within a time.
-        offsets: (S + 1,) row offsets.
-        quantile: Share of the scored rows that counts as top.
-        lag: Times between the two portfolios.
+    equal. `codes` are (n,) instrument columns, distinct within a time.
     """
     _check_quantile(quantile)
     keep = ~np.isnan(score)
@@ -121,14 +114,10 @@ def score_autocorrelation(score: Values, codes: Codes, offsets: Offsets, lag: in
 
 
 def correlation(x: Values, y: Values, offsets: Offsets) -> Doubles:
-    """Return (S,) float64, the Pearson correlation within each time; the only correlation of the harness's metrics.
+    """Return (S,) float64, the Pearson correlation of (n,) values without NaN within each time.
 
-    Args:
-        x, y: (n,) values without NaN.
-        offsets: (S + 1,) row offsets.
-
-    Returns:
-        Doubles: Within [−1, 1]; NaN where a time has fewer than two rows, x or y does not vary, or a value is infinite.
+    It is the only correlation of the harness's metrics: within [−1, 1]; NaN where a time has fewer than two rows, x or
+    y does not vary, or a value is infinite.
     """
     dx, dy = _deviations(x, offsets), _deviations(y, offsets)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -138,12 +127,7 @@ def correlation(x: Values, y: Values, offsets: Offsets) -> Doubles:
 
 
 def ranks(values: Values, offsets: Offsets) -> Doubles:
-    """Return (n,) float64, the rank of each value within its time, from 1; ties share their average rank.
-
-    Args:
-        values: (n,) values without NaN.
-        offsets: (S + 1,) row offsets.
-    """
+    """Return (n,) float64, the rank of each value without NaN within its time, from 1; ties share the average."""
     order = _order_within(values, offsets)
     times = _times(offsets)
     ordered = values[order]

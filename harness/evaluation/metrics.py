@@ -110,12 +110,7 @@ class MetricRecord:
         return f"{value:z.{_DIGITS if self.digits is None else self.digits}f}"
 
     def interval(self, value: object, bounds: Mapping[str, Any] | None) -> str:
-        """Return what a symmetric interval reaches to both sides, or the bounds of another; nothing without one.
-
-        Args:
-            value: The metric.
-            bounds: ``low`` and ``high``; None where undefined.
-        """
+        """Return what a symmetric interval reaches to both sides, or ``low`` and ``high`` of another; or nothing."""
         low, high = (None, None) if bounds is None else (bounds.get("low"), bounds.get("high"))
         if low is None or high is None or not isinstance(value, int | float):
             return ""
@@ -255,11 +250,7 @@ def directions_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, D
 
 
 def check_extra(extra: tuple[Metric, ...]) -> None:
-    """Refuse what is no metric, has no field for its name or direction, or a name that is taken.
-
-    Raises:
-        ConfigError: Names the entry.
-    """
+    """Refuse, naming the entry, what is no metric, has no field for its name or direction, or a name that is taken."""
     taken = {*METRICS, *_OTHER_NAMES}
     for at, metric in enumerate(extra):
         where = f"evaluation.extra[{at}]"
@@ -290,11 +281,7 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
 
 
 def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
-    """Refuse a metric that needs a field which the panel has not.
-
-    Raises:
-        ConfigError: Names the entry and the field.
-    """
+    """Refuse, naming the entry and the field, a metric that needs a field which the panel has not."""
     known = tuple(fields)
     for at, metric in enumerate(extra):
         for name in traits_of(metric, MetricTraits, f"evaluation.extra[{at}]").needs:

@@ -57,11 +57,7 @@ class SmoothStatistic:
 
 
 def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
-    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN.
-
-    Raises:
-        ConfigError: When the statistic is unknown.
-    """
+    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN."""
     check_choice("statistic", "statistic", statistic, _STATISTICS)
     return _mean(series) if statistic == "mean" else _ir(series)
 
@@ -216,7 +212,7 @@ class Question:
     Attributes:
         subject: A smooth statistic; or (T,) returns, whose largest drawdown is meant.
         dropped: Undefined values that the series had.
-        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
+        look_ahead: Of the label behind the series.
     """
 
     subject: SmoothStatistic | Doubles
@@ -225,12 +221,7 @@ class Question:
 
 
 def question(series: Doubles, statistic: str, look_ahead: int) -> Question:
-    """Return what `bootstrap_intervals` answers for a (S,) series, NaN where undefined.
-
-    Raises:
-        ConfigError: When the statistic is unknown or the look-ahead is below one.
-        DataError: When a value is infinite.
-    """
+    """Return what `bootstrap_intervals` answers for a (S,) series: ``mean``, ``ir`` or ``drawdown``."""
     check_look_ahead(look_ahead, "look_ahead")
     (values,) = defined_rows("series", series)
     subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
@@ -265,20 +256,10 @@ def bootstrap_interval(
     in 400 series of 860 values at a nominal 95 %, the percentile interval left the true mean of an AR(1) of 0.9 out
     in 10 %, this one in 5 %; of 240 values, in 25 % and 8.5 %.
 
-    Args:
-        series: (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
-        statistic: ``mean``, or ``ir`` with ddof 1 (as `harness.evaluation.formulas.ir`).
-        bootstrap: How to resample; the default has seed 0.
-        look_ahead: Of the label behind the series, 1 when neighbours share nothing: the shortest mean block.
-
-    Returns:
-        Interval: Contains the estimate. A series of equal values has the point as interval of its mean, and no IR.
-            Where nearly all values are equal, or the resamples are, nothing is known of the uncertainty: the bounds are
-            NaN.
-
-    Raises:
-        ConfigError: When the statistic is unknown or the look-ahead is below one.
-        DataError: When a value is infinite.
+    The statistic is ``mean``, or ``ir`` with ddof 1 (as `harness.evaluation.formulas.ir`); the look-ahead is the
+    shortest mean block. The interval contains the estimate. A series of equal values has the point as interval of its
+    mean, and no IR. Where nearly all values are equal, or the resamples are, nothing is known of the uncertainty: the
+    bounds are NaN.
     """
     (found,) = bootstrap_intervals([question(series, statistic, look_ahead)], bootstrap or Bootstrap())
     return found

@@ -153,15 +153,15 @@ def model_confidence_set(
         losses: (S, M) loss per time and model, smaller is better: minus the IC, say. A time with a NaN is dropped.
         names: M different names.
         size: Probability with which the best model may be lost.
-        bootstrap: How to resample; its level plays no part. The default has seed 0.
-        look_ahead: Of the label behind the losses, 1 when neighbours share nothing: the shortest mean block.
+        bootstrap: How to resample; its level plays no part.
+        look_ahead: Of the label behind the losses: the shortest mean block.
         method: ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample,
             as in `bootstrap_interval`. As published, by `arch`: ``R``, the largest
             pairwise difference; ``max``, the largest difference to the mean.
 
     Raises:
-        ConfigError: When the method is unknown, or the size or the look-ahead impossible.
-        DataError: When shapes and names do not fit, names repeat, or a value is infinite.
+        ConfigError: When the size is impossible.
+        DataError: When shapes and names do not fit, or names repeat.
     """
     check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
     _check(losses, names, size, method)

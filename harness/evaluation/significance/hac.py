@@ -19,11 +19,7 @@ _FEWEST_MOVING = 4  # of three values that differ from all others, a resample mi
 
 
 def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
-    """Return the rows in which every (S,) or (S, M) series is defined, as contiguous float64.
-
-    Raises:
-        DataError: When the lengths differ, an array has another number of axes, or a value is infinite.
-    """
+    """Return the rows in which every (S,) or (S, M) series is defined, as contiguous float64; none may be infinite."""
     shapes = [values.shape for values in series]
     if any(len(shape) not in (1, 2) or shape[0] != shapes[0][0] for shape in shapes):
         expected = "one value per time, equal lengths"
@@ -176,8 +172,8 @@ def hac_mean(series: Doubles, *, look_ahead: int = 1, method: Method = "cosine",
     """Test whether the mean of an autocorrelated series is zero.
 
     Args:
-        series: (S,) values, NaN where undefined; such times are dropped and the rest treated as consecutive.
-        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
+        series: (S,) values.
+        look_ahead: See `harness.evaluation.significance`.
         method: ``cosine`` keeps its size under strong autocorrelation, see `harness.evaluation.significance.hac`. The
             other two are what papers print, and reject far too often for overlapping labels: ``newey_west`` (1987;
             statsmodels, with the factor T/(T − 1)), and ``harvey``, which scales its t-value by √((T + 1 − 2h + h(h −
@@ -187,8 +183,7 @@ def hac_mean(series: Doubles, *, look_ahead: int = 1, method: Method = "cosine",
             alone.
 
     Raises:
-        ConfigError: When the method is unknown, or lags are negative or given to ``cosine``.
-        DataError: When a value is infinite.
+        ConfigError: When lags are negative or given to ``cosine``.
     """
     check_options(method, lags, look_ahead)
     (values,) = defined_rows("hac_mean", series)

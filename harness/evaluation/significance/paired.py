@@ -60,13 +60,7 @@ def diebold_mariano(
     samples using fixed-smoothing asymptotics") advise; ``harvey`` is the classical small-sample correction of Harvey,
     Leybourne & Newbold (1997), which under long overlaps still rejects too often.
 
-    Args:
-        series, reference: (S,) values; a time at which either is NaN is dropped.
-        look_ahead, method, lags: As in `harness.evaluation.significance.hac.hac_mean`.
-
-    Raises:
-        ConfigError: When the method or a number is impossible.
-        DataError: When lengths differ or a value is infinite.
+    `method` and `lags` are those of `harness.evaluation.significance.hac.hac_mean`.
     """
     check_options(method, lags, look_ahead)
     left, right = defined_rows("diebold_mariano", series, reference)
@@ -90,19 +84,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Test a difference to a reference, day by day: what moves both alike cancels.
 
-    Args:
-        series, reference: (S,) values; a time at which either is NaN is dropped.
-        statistic: ``mean``, or ``ir``: difference of the two ratios.
-        bootstrap: How to resample; both series at the same times. The default has seed 0.
-        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
-
-    Returns:
-        PairedDifference: Series that differ by a constant have it as difference, with standard error 0 and no p-value;
-            those that differ at a few times only, or whose resamples do not vary, have neither interval nor p-value.
-
-    Raises:
-        ConfigError: When the statistic is unknown or the look-ahead is below one.
-        DataError: When lengths differ or a value is infinite.
+    The statistic is ``mean``, or ``ir``: the difference of the two ratios. Series that differ by a constant have it as
+    difference, with standard error 0 and no p-value; those that differ at a few times only, or whose resamples do not
+    vary, have neither interval nor p-value.
     """
     asked = paired_question(series, reference, statistic, look_ahead=look_ahead)
     (found,) = paired_differences([asked], bootstrap or Bootstrap())
@@ -110,7 +94,7 @@ def paired_difference(
 
 
 def paired_question(series: Doubles, reference: Doubles, statistic: str = "mean", *, look_ahead: int = 1) -> Question:
-    """Return what `paired_differences` answers; parameters and errors as those of `paired_difference`."""
+    """Return what `paired_differences` answers; parameters as those of `paired_difference`."""
     check_look_ahead(look_ahead, "paired_difference.look_ahead")
     left, right = defined_rows("paired_difference", series, reference)
     return Question(smooth_difference(left, right, statistic), series.size - left.size, look_ahead)
@@ -132,12 +116,7 @@ def _hac_of(interval: Interval) -> HacTest:
 
 @dataclass(frozen=True)
 class SubPeriod:
-    """One group of times and the mean in it.
-
-    Attributes:
-        label: Year, or regime.
-        test: Mean, count and HAC t-value.
-    """
+    """One group of times, a year or a regime, with mean, count and HAC t-value."""
 
     label: str
     test: HacTest
@@ -146,16 +125,8 @@ class SubPeriod:
 def subperiod_stability(series: Doubles, labels: npt.NDArray[Any], *, look_ahead: int = 1) -> tuple[SubPeriod, ...]:
     """Return the mean of a series in each group of times, with its HAC test, in order of the labels.
 
-    The times of a group are treated as consecutive; a group too short for its overlap has a mean and no test.
-
-    Args:
-        series: (S,) values, NaN where undefined.
-        labels: (S,) group of each time: `calendar_years`, `volatility_regimes`, or any sortable values.
-        look_ahead: Of the label behind the series, 1 when neighbours share nothing.
-
-    Raises:
-        ConfigError: When the look-ahead is below one.
-        DataError: When lengths differ or a value is infinite.
+    The times of a group are treated as consecutive; a group too short for its overlap has a mean and no test. (S,)
+    labels are `calendar_years`, `volatility_regimes`, or any sortable values.
     """
     if series.ndim != 1 or series.shape != labels.shape:
         got = f"series {series.shape}, labels {labels.shape}"

@@ -40,15 +40,14 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     """Return the deflated Sharpe ratio of the chosen one of many strategies.
 
     Args:
-        returns: (S,) returns per period of the chosen strategy, NaN where undefined. Treated as serially independent.
-        trial_sharpes: (M,) Sharpe ratios per period of all strategies of the sweep, the chosen one included; NaN where
-            undefined. Their variance (ddof 1) says how far chance can reach.
+        returns: (S,) returns per period of the chosen strategy, treated as serially independent.
+        trial_sharpes: (M,) Sharpe ratios per period of all strategies of the sweep, the chosen one included. Their
+            variance (ddof 1) says how far chance can reach.
         trials: Number of strategies tried, at least M; by default M. More than M when some were tried and thrown away.
             Strategies that resemble each other amount to fewer independent ones, so that M is on the careful side.
 
     Raises:
         ConfigError: When trials are fewer than the Sharpe ratios, or there are no two of these.
-        DataError: When a value is infinite.
     """
     (values,) = defined_rows("deflated_sharpe_ratio", returns)
     (sharpes,) = defined_rows("deflated_sharpe_ratio", trial_sharpes)
@@ -149,20 +148,17 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
 
     Raises:
         ConfigError: When the number of blocks is odd, below 2, above 20, or leaves fewer than two times per block.
-        DataError: When there are fewer than two strategies or a value is infinite.
+        DataError: When there are fewer than two strategies.
     """
+    where = "probability_of_backtest_overfitting"
     if returns.ndim != 2 or returns.shape[1] < 2:
-        raise DataError(
-            "A choice needs at least two strategies.",
-            where="probability_of_backtest_overfitting",
-            got=returns.shape,
-            expected="(S, M) returns, M ≥ 2",
-        )
-    (defined,) = defined_rows("probability_of_backtest_overfitting", returns)
+        what, expected = "A choice needs at least two strategies.", "(S, M) returns, M ≥ 2"
+        raise DataError(what, where=where, got=returns.shape, expected=expected)
+    (defined,) = defined_rows(where, returns)
     if blocks % 2 or not 2 <= blocks <= 20 or defined.shape[0] < 2 * blocks:
         raise ConfigError(
             "The times cannot be cut this way.",
-            where="probability_of_backtest_overfitting.blocks",
+            where=f"{where}.blocks",
             got=f"{blocks} blocks of {defined.shape[0]} periods",
             expected="an even number from 2 to 20, at least two periods in each",
         )
