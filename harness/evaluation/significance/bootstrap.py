@@ -12,18 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
-from harness.evaluation.significance.hac import (
-    ROUNDING,
-    Doubles,
-    check_choice,
-    check_look_ahead,
-    cosine_error,
-    defined_rows,
-    is_constant,
-    is_long_enough,
-    largest,
-    varies,
-)
+from harness.evaluation.significance import hac
+from harness.evaluation.significance.hac import Doubles
 from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, batches_of, resample
 from harness.execution.progress import Observer, Silent
 
@@ -58,7 +48,7 @@ class SmoothStatistic:
 
 def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
     """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN."""
-    check_choice("statistic", "statistic", statistic, _STATISTICS)
+    hac.check_choice("statistic", "statistic", statistic, _STATISTICS)
     return _mean(series) if statistic == "mean" else _ir(series)
 
 
@@ -87,7 +77,7 @@ def _mean(series: Doubles) -> SmoothStatistic:
         value=lambda means: means[..., 0],
         gradient=np.ones_like,
         influence=series,
-        magnitude=largest(series),
+        magnitude=hac.largest(series),
     )
 
 
@@ -103,7 +93,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
     def deviation(means: Doubles) -> Doubles:
         variance = means[..., 1] - means[..., 0] ** 2
         # What is left of a variance that is this small is a rounding error.
-        result: Doubles = np.sqrt(np.where(variance > ROUNDING * own, variance, np.nan))
+        result: Doubles = np.sqrt(np.where(variance > hac.ROUNDING * own, variance, np.nan))
         return result
 
     def value(means: Doubles) -> Doubles:
@@ -117,7 +107,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
         return slopes
 
     influence = np.full(series.size, np.nan)
-    if not is_constant(series, largest(series)):
+    if not hac.is_constant(series, hac.largest(series)):
         std = deviations.std()
         influence = bessel * (deviations / std - centre / (2.0 * std**3) * (deviations**2 - std**2))
     return SmoothStatistic(
@@ -125,7 +115,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
         value=value,
         gradient=gradient,
         influence=influence,
-        magnitude=largest(influence),
+        magnitude=hac.largest(influence),
     )
 
 
@@ -222,8 +212,8 @@ class Question:
 
 def question(series: Doubles, statistic: str, look_ahead: int) -> Question:
     """Return what `bootstrap_intervals` answers for a (S,) series: ``mean``, ``ir`` or ``drawdown``."""
-    check_look_ahead(look_ahead, "look_ahead")
-    (values,) = defined_rows("series", series)
+    hac.check_look_ahead(look_ahead, "look_ahead")
+    (values,) = hac.defined_rows("series", series)
     subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
     return Question(subject, series.size - values.size, look_ahead)
 
@@ -284,20 +274,20 @@ def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Fa
     else:
         level = np.cumsum(subject)
         estimate = float((level - np.maximum.accumulate(level)).min()) if subject.size else nan
-        values, magnitude = subject, largest(subject)
+        values, magnitude = subject, hac.largest(subject)
     count = values.size
     known = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, asked.dropped)
-    if math.isnan(estimate) or not is_long_enough(count, look_ahead):
+    if math.isnan(estimate) or not hac.is_long_enough(count, look_ahead):
         return known, None
-    if isinstance(subject, SmoothStatistic) and is_constant(values, magnitude):
+    if isinstance(subject, SmoothStatistic) and hac.is_constant(values, magnitude):
         bound = estimate if float(np.ptp(values)) == 0.0 else nan
         return replace(known, low=bound, high=bound, standard_error=0.0), None
-    if not varies(values, magnitude):
+    if not hac.varies(values, magnitude):
         return known, None
     block_length = bootstrap.block_length_of(values, look_ahead)
     if not isinstance(subject, SmoothStatistic):
         return replace(known, block_length=block_length), Falls(values, block_length)
-    degrees, error = cosine_error(values, look_ahead)
+    degrees, error = hac.cosine_error(values, look_ahead)
     known = replace(known, standard_error=error, degrees=degrees, block_length=block_length)
     return known, Moments(subject.moments, degrees, block_length)
 

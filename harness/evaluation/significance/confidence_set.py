@@ -9,19 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError
+from harness.evaluation.significance import hac
 from harness.evaluation.significance.bootstrap import Bootstrap
-from harness.evaluation.significance.hac import (
-    ROUNDING,
-    Doubles,
-    check_choice,
-    check_look_ahead,
-    cosine_basis,
-    cosine_degrees,
-    defined_rows,
-    is_constant,
-    is_long_enough,
-    largest,
-)
+from harness.evaluation.significance.hac import Doubles
 from harness.evaluation.significance.resampling import Moments, resample
 from harness.execution.threads import one_blas_thread
 
@@ -45,9 +35,9 @@ def _studentised_elimination(
         bootstrap: Its repetitions and seed.
     """
     relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
-    degrees = int(np.median([cosine_degrees(relative[:, m], look_ahead) for m in moving]))
+    degrees = int(np.median([hac.cosine_degrees(relative[:, m], look_ahead) for m in moving]))
     centre = relative.mean(axis=0)
-    own = np.einsum("tm,tj->mj", relative - centre, cosine_basis(len(relative), degrees))
+    own = np.einsum("tm,tj->mj", relative - centre, hac.cosine_basis(len(relative), degrees))
     variance = _pairwise_variance(own[None], len(relative))[0]
     observed = _ratios((centre[:, None] - centre)[None], variance[None], np.zeros_like(variance))[0]
     kept = Moments(relative, degrees, block_length)
@@ -100,8 +90,8 @@ def _one_by_one(observed: Doubles, resampled: Doubles) -> Elimination:
     p_values: list[float] = []
     while left.size > 1:
         inner = observed[np.ix_(left, left)]
-        largest = resampled[:, left[:, None], left].max(axis=(1, 2))
-        p_value = (1 + int((largest >= inner.max()).sum())) / (len(resampled) + 1)
+        reached = resampled[:, left[:, None], left].max(axis=(1, 2))
+        p_value = (1 + int((reached >= inner.max()).sum())) / (len(resampled) + 1)
         worst = int(inner.argmax()) // left.size
         order.append(int(left[worst]))
         p_values.append(max(p_value, p_values[-1] if p_values else 0.0))
@@ -163,12 +153,12 @@ def model_confidence_set(
         ConfigError: When the size is impossible.
         DataError: When shapes and names do not fit, or names repeat.
     """
-    check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
+    hac.check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
     _check(losses, names, size, method)
     bootstrap = bootstrap or Bootstrap()
-    (defined,) = defined_rows("model_confidence_set", losses)
+    (defined,) = hac.defined_rows("model_confidence_set", losses)
     count, dropped = defined.shape[0], losses.shape[0] - defined.shape[0]
-    if not is_long_enough(count, look_ahead):
+    if not hac.is_long_enough(count, look_ahead):
         unknown = (float("nan"),) * len(names)
         return ModelConfidenceSet(names, unknown, names, size, 0.0, count, dropped)
     means = defined.mean(axis=0)
@@ -177,7 +167,7 @@ def model_confidence_set(
     order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, method)
     p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
     rank = {model: place for place, model in enumerate(p_of)}
-    rounding = ROUNDING * largest(defined)
+    rounding = hac.ROUNDING * hac.largest(defined)
     dominated = [bool(means[m] - means[lead] > rounding) for m, lead in enumerate(leader)]
     p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
     final = sorted(
@@ -201,7 +191,7 @@ def _eliminate(
     if losses.shape[1] == 1:
         return np.zeros(1, dtype=np.int64), [1.0], 0.0
     relative = losses - losses.mean(axis=1, keepdims=True)
-    moving = [m for m, column in enumerate(relative.T) if not is_constant(column, largest(losses))]
+    moving = [m for m, column in enumerate(relative.T) if not hac.is_constant(column, hac.largest(losses))]
     block_length = bootstrap.block_length_of(relative[:, moving], look_ahead)
     if method == "studentised":
         order, p_values = _studentised_elimination(relative, moving, block_length, look_ahead, bootstrap)
@@ -214,19 +204,19 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
     """Return (M,) the best column among those that differ by a constant only, the first of equals."""
     leader = np.full(means.size, -1, dtype=np.int64)
     by_mean = np.argsort(means, kind="stable")
-    magnitude = largest(losses)
+    magnitude = hac.largest(losses)
     for place, best in enumerate(by_mean):
         if leader[best] >= 0:
             continue
         for other in by_mean[place:]:
-            if leader[other] < 0 and is_constant(losses[:, other] - losses[:, best], magnitude):
+            if leader[other] < 0 and hac.is_constant(losses[:, other] - losses[:, best], magnitude):
                 leader[other] = best
     return leader
 
 
 def _check(losses: Doubles, names: tuple[str, ...], size: float, method: str) -> None:
     where = "model_confidence_set"
-    check_choice("method", f"{where}.method", method, get_args(Method))
+    hac.check_choice("method", f"{where}.method", method, get_args(Method))
     if not 0.0 < size < 1.0:
         raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
     if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):

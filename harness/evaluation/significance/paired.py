@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError
+from harness.evaluation.significance import hac
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     Interval,
@@ -19,18 +20,7 @@ from harness.evaluation.significance.bootstrap import (
     bootstrap_intervals,
     smooth_difference,
 )
-from harness.evaluation.significance.hac import (
-    Doubles,
-    HacTest,
-    Method,
-    check_look_ahead,
-    check_options,
-    defined_rows,
-    hac_mean,
-    hac_test,
-    largest,
-    mean_test,
-)
+from harness.evaluation.significance.hac import Doubles, HacTest, Method
 
 
 @dataclass(frozen=True)
@@ -62,15 +52,15 @@ def diebold_mariano(
 
     `method` and `lags` are those of `harness.evaluation.significance.hac.hac_mean`.
     """
-    check_options(method, lags, look_ahead)
-    left, right = defined_rows("diebold_mariano", series, reference)
-    return mean_test(
+    hac.check_options(method, lags, look_ahead)
+    left, right = hac.defined_rows("diebold_mariano", series, reference)
+    return hac.mean_test(
         left - right,
         series.size - left.size,
         look_ahead=look_ahead,
         method=method,
         lags=lags,
-        magnitude=max(largest(left), largest(right)),
+        magnitude=max(hac.largest(left), hac.largest(right)),
     )
 
 
@@ -95,8 +85,8 @@ def paired_difference(
 
 def paired_question(series: Doubles, reference: Doubles, statistic: str = "mean", *, look_ahead: int = 1) -> Question:
     """Return what `paired_differences` answers; parameters as those of `paired_difference`."""
-    check_look_ahead(look_ahead, "paired_difference.look_ahead")
-    left, right = defined_rows("paired_difference", series, reference)
+    hac.check_look_ahead(look_ahead, "paired_difference.look_ahead")
+    left, right = hac.defined_rows("paired_difference", series, reference)
     return Question(smooth_difference(left, right, statistic), series.size - left.size, look_ahead)
 
 
@@ -111,7 +101,7 @@ def _hac_of(interval: Interval) -> HacTest:
         nan = float("nan")
         error = interval.standard_error
         return HacTest(interval.estimate, error, nan, nan, 0, interval.count, interval.dropped)
-    return hac_test(interval.estimate, interval.standard_error, interval.degrees, interval.count, interval.dropped)
+    return hac.hac_test(interval.estimate, interval.standard_error, interval.degrees, interval.count, interval.dropped)
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,8 @@ def subperiod_stability(series: Doubles, labels: npt.NDArray[Any], *, look_ahead
         got = f"series {series.shape}, labels {labels.shape}"
         raise DataError("Every time needs one label.", where="subperiod_stability", got=got, expected="(S,) both")
     return tuple(
-        SubPeriod(str(label), hac_mean(series[labels == label], look_ahead=look_ahead)) for label in np.unique(labels)
+        SubPeriod(str(label), hac.hac_mean(series[labels == label], look_ahead=look_ahead))
+        for label in np.unique(labels)
     )
 
 
