@@ -32,7 +32,7 @@ from harness.evaluation.metrics import (
 from harness.evaluation.notes import signal_notes
 from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
-from harness.evaluation.predictions import Predictions
+from harness.evaluation.predictions import Predictions, read_table
 
 Number = float | int | None
 Record = dict[str, float | int | str | None]
@@ -123,10 +123,7 @@ class Evaluation:
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], dict[str, Doubles]]:
     """Return the times and the series of a file that `Evaluation.write_series` wrote, or refuse the file by name."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError("The series cannot be read.", where=str(path), got=str(error)) from error
+    table = read_table(path, "series")
     if "datetime" not in table.column_names:
         raise DataError("The file holds no series.", where=str(path), expected="a column `datetime`")
     columns = {name: np.array(table[name].to_numpy()) for name in table.column_names}
@@ -245,7 +242,7 @@ def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evalua
         of = {"mean": risk.annualized_return, "ir": risk.information_ratio, "drawdown": risk.max_drawdown}
         return of[metric.statistic]
 
-    found = _summarised(result, series, value, [m for m in METRICS.values() if m.series in series])
+    found = _summarised(result.predictions, series, value, [m for m in METRICS.values() if m.series in series])
     return replace(found, periods_per_year=periods_per_year, notes=result.notes)
 
 
@@ -280,7 +277,7 @@ def _computed(metric: Metric, predictions: Predictions, panel: Panel | None) -> 
 
 
 def _summarised(
-    of: Predictions | PortfolioResult,
+    of: Predictions,
     series: dict[str, Doubles],
     value: Callable[[MetricRecord, slice], Number],
     metrics: Iterable[MetricRecord],

@@ -154,11 +154,17 @@ class Predictions:
         Raises:
             DataError: When the file is missing, is not Parquet, or holds something else.
         """
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError("The predictions cannot be read.", where=str(path), got=str(error)) from error
-        context = _context(table, path)
+        table = read_table(path, "predictions")
+        raw = (table.schema.metadata or {}).get(_METADATA)
+        context: dict[str, Any] = {} if raw is None else json.loads(raw)
+        if context.get("schema_version") != SCHEMA_VERSION:
+            raise DataError(
+                "The file does not hold predictions of this version.",
+                where=str(path),
+                got=context.get("schema_version"),
+                expected=f"schema version {SCHEMA_VERSION}",
+                hint="a frame of your own becomes predictions with Predictions.from_frame",
+            )
         start, stop = context["start"], context["stop"]
         calendar = Calendar(np.frombuffer(base64.b64decode(context["calendar"]), dtype="<i8").astype("datetime64[ns]"))
         times = np.searchsorted(calendar.times, table["datetime"].to_numpy().astype("datetime64[ns]"))
@@ -194,18 +200,12 @@ def offsets_of(times: npt.NDArray[np.int64], size: int = 0) -> npt.NDArray[np.in
     return np.concatenate([[0], np.cumsum(np.bincount(times, minlength=size))]).astype(np.int64)
 
 
-def _context(table: pa.Table, path: Path) -> dict[str, Any]:
-    raw = (table.schema.metadata or {}).get(_METADATA)
-    context: dict[str, Any] = {} if raw is None else json.loads(raw)
-    if context.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            "The file does not hold predictions of this version.",
-            where=str(path),
-            got=context.get("schema_version"),
-            expected=f"schema version {SCHEMA_VERSION}",
-            hint="a frame of your own becomes predictions with Predictions.from_frame",
-        )
-    return context
+def read_table(path: Path, what: str) -> pa.Table:
+    """Return the table of a Parquet file; a `DataError` says `what` cannot be read."""
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"The {what} cannot be read.", where=str(path), got=str(error)) from error
 
 
 def _positions(values: npt.NDArray[Any], known: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:

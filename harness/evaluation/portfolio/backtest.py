@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation.portfolio.market import Market, market_of
@@ -29,10 +28,8 @@ class PortfolioResult:
     """What the account did; S times, N instruments.
 
     Attributes:
-        calendar, instruments: What positions and columns stand for.
-        start: Calendar position of the first time.
-        window_starts: (W,) int64 positions at which the windows' test segments start.
-        config: The strategy that was followed.
+        predictions: What was followed; its times and instruments are the rows and columns.
+        config: The strategy.
         returns: (S,) float64 return since the time before, without costs.
         cost, turnover: (S,) float64, paid costs and traded value, each as a share of the value of the time before.
         benchmark: (S,) float64 return of the benchmark.
@@ -45,10 +42,7 @@ class PortfolioResult:
     or turnover: they are NaN, not zero.
     """
 
-    calendar: Calendar
-    instruments: tuple[str, ...]
-    start: int
-    window_starts: npt.NDArray[np.int64]
+    predictions: Predictions
     config: TopkDropout
     returns: Doubles
     cost: Doubles
@@ -62,7 +56,7 @@ class PortfolioResult:
     @property
     def times(self) -> npt.NDArray[np.datetime64]:
         """(S,) the times."""
-        return self.calendar.times[self.start : self.start + self.returns.size]
+        return self.predictions.times
 
     @property
     def excess_without_cost(self) -> Doubles:
@@ -77,7 +71,7 @@ class PortfolioResult:
     def positions(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the holdings as a long table: columns ``datetime``, ``instrument``, ``shares``, in row order."""
         at, columns = np.nonzero(self.shares)
-        names = np.array(self.instruments, dtype=np.str_)
+        names = np.array(self.predictions.instruments, dtype=np.str_)
         return {"datetime": self.times[at], "instrument": names[columns], "shares": self.shares[at, columns]}
 
 
@@ -121,10 +115,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
     traded[market.stop :] = cost[market.stop :] = np.nan
     return PortfolioResult(
-        calendar=panel.calendar,
-        instruments=panel.instruments,
-        start=predictions.start,
-        window_starts=predictions.window_starts,
+        predictions=predictions,
         config=config,
         returns=(value - before + cost) / before,
         cost=cost / before,
@@ -201,8 +192,7 @@ class _Account:
         if worth <= _NOTHING or self.cash + worth < cost:
             return
         self._book(worth, cost, worth - cost)
-        self.shares[column] = 0.0
-        self.held_for[column] = 0
+        self.shares[column] = self.held_for[column] = 0
 
     def _buy(self, column: int, price: float, budget: float, factor: float | None) -> None:
         rate, least = self.config.open_cost, self.config.min_cost
