@@ -47,23 +47,22 @@ def check_object(value: object, protocol: type, where: str) -> None:
     Raises:
         ConfigError: Names what is lacking, misspelt, or of the wrong kind, under the key `where`.
     """
-    required = members_of(protocol)
+    required, optional = members_of(protocol), _optional(protocol)
     lacking = [name for name in required if not hasattr(value, name)]
-    meant = _misspelt(value, protocol)
     if lacking:
         raise ConfigError(
             f"`{where}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.",
             where=where,
             got=_name(value),
             expected=f"an object with {', '.join(required)}",
-            hint=next((f"`{given}` is there: did you mean `{name}`?" for name, given in meant.items()), None),
+            hint=meant_hint(value, (*required, *optional)),
         )
-    for name, given in meant.items():
+    for name, given in _misspelt(value, (*required, *optional)).items():
         raise ConfigError(
             f"`{given}` of {_name(value)} is read by nobody.",
             where=f"{where}.{given}",
             got=given,
-            expected=f"{', '.join(required)}; may also have {', '.join(_optional(protocol))}",
+            expected=f"{', '.join(required)}; may also have {', '.join(optional)}",
             hint=f"did you mean `{name}`?",
         )
     for name in required:
@@ -85,12 +84,7 @@ def _check_member(value: object, protocol: type, name: str, where: str) -> None:
     else:
         return
     if not is_fine:
-        raise ConfigError(
-            f"`{name}` of {_name(value)} has a value of the wrong kind.",
-            where=f"{where}.{name}",
-            got="a method" if callable(found) else repr(found),
-            expected=expected,
-        )
+        raise _wrong(value, name, where, expected)
 
 
 def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:
@@ -103,12 +97,9 @@ def _check_arguments(value: object, declared: Callable[..., object], name: str, 
     try:
         signature.bind(*given)
     except TypeError as error:
-        raise ConfigError(
-            f"`{name}` of {_name(value)} takes other arguments.",
-            where=f"{where}.{name}",
-            got=f"{name}{signature}: {error}",
-            expected=f"{name}({', '.join(given)})",
-        ) from error
+        what, got = f"`{name}` of {_name(value)} takes other arguments.", f"{name}{signature}: {error}"
+        expected = f"{name}({', '.join(given)})"
+        raise ConfigError(what, where=f"{where}.{name}", got=got, expected=expected) from error
 
 
 def _optional(protocol: type) -> list[str]:
@@ -116,19 +107,25 @@ def _optional(protocol: type) -> list[str]:
     return traits + sorted({name for more in EXTENSIONS.get(protocol, ()) for name in members_of(more)})
 
 
-def _misspelt(value: object, protocol: type) -> dict[str, str]:
-    """Return name that would be read → the object's own name that is nearly it, where it has only the latter."""
-    known = [*members_of(protocol), *_optional(protocol)]
-    own = [name for name in _public(value) if name not in known]
-    found: dict[str, str] = {}
-    for name in known:
-        near = difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) if not hasattr(value, name) else []
-        found |= {name: near[0]} if near else {}
-    return found
+def meant_hint(owner: object, names: Iterable[str]) -> str | None:
+    """Return a "did you mean" hint where an object or class lacks a name and has one that is nearly it."""
+    return next((f"`{own}` is there: did you mean `{name}`?" for name, own in _misspelt(owner, names).items()), None)
 
 
-def _public(value: object) -> Iterable[str]:
-    return (name for name in dir(value) if not name.startswith("_"))
+def _misspelt(owner: object, names: Iterable[str]) -> dict[str, str]:
+    """Return name that would be read → the owner's name that is nearly it, where it has only the latter."""
+    known = set(names)
+    own = [name for name in dir(owner) if not name.startswith("_") and name not in known]
+    lacking = [name for name in names if not hasattr(owner, name)]
+    near = {name: difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) for name in lacking}
+    return {name: found[0] for name, found in near.items() if found}
+
+
+def _wrong(value: object, name: str, where: str, expected: str) -> ConfigError:
+    found = getattr(value, name)
+    got = "a method" if callable(found) else repr(found)
+    what = f"`{name}` of {_name(value)} has a value of the wrong kind."
+    return ConfigError(what, where=f"{where}.{name}", got=got, expected=expected)
 
 
 def _name(value: object) -> str:

@@ -6,7 +6,6 @@ The class's own signature is the schema: an unknown key, a wrong type or a missi
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 import traceback
@@ -16,7 +15,7 @@ from typing import Any, Never
 
 import pydantic
 
-from harness.config.contracts import check_object, is_protocol, lacking_methods, members_of
+from harness.config.contracts import check_object, is_protocol, lacking_methods, meant_hint, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
 from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, wrong_kind
 from harness.store.code_digest import note_code
@@ -61,22 +60,15 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in given:
         if name not in parameters and not open_ended:
-            raise UnknownKeyError(
-                f"There is no configuration key `{join_key(path, name)}`.",
-                where=join_key(path, name),
-                got=given[name],
-                expected=", ".join(parameters) or "no key at all",
-                hint=closest(name, parameters),
-            )
+            key, known = join_key(path, name), ", ".join(parameters) or "no key at all"
+            what, hint = f"There is no configuration key `{key}`.", closest(name, parameters)
+            raise UnknownKeyError(what, where=key, got=given[name], expected=known, hint=hint)
     missing = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD and n not in given
     ]
     if missing:
-        raise ConfigError(
-            f"The configuration lacks `{join_key(path, missing[0])}`.",
-            where=join_key(path, missing[0]),
-            expected=", ".join(missing),
-        )
+        key = join_key(path, missing[0])
+        raise ConfigError(f"The configuration lacks `{key}`.", where=key, expected=", ".join(missing))
     hints = hints_of(cls)
     values = {n: _typed(hints.get(n, Any), v, join_key(path, n), cls) for n, v in given.items()}
     try:
@@ -160,14 +152,8 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
         where=where,
         got=got,
         expected=f"a class with {', '.join(members_of(protocols[0]))}" if protocols else accepts(hint),
-        hint=_near_member(cls, lacking[0]) if lacking else None,
+        hint=meant_hint(cls, lacking[0]) if lacking else None,
     )
-
-
-def _near_member(cls: type, lacking: list[str]) -> str | None:
-    own = [name for name in dir(cls) if not name.startswith("_")]
-    near = [(name, difflib.get_close_matches(name, own, n=1, cutoff=0.8)) for name in lacking]
-    return next((f"`{found[0]}` is there: did you mean `{name}`?" for name, found in near if found), None)
 
 
 def _package(cls: type) -> str:
@@ -221,12 +207,8 @@ def locate(target: object, where: str) -> type:
             module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise ConfigError(
-                f"`{module_name}` needs the library `{error.name}`, which is not installed.",
-                where=where,
-                got=target,
-                hint=f"pip install {error.name}",
-            ) from error
+            what = f"`{module_name}` needs the library `{error.name}`, which is not installed."
+            raise ConfigError(what, where=where, got=target, hint=f"pip install {error.name}") from error
         raise ConfigError(
             "The module of a `_target_` cannot be found.",
             where=where,
@@ -248,11 +230,6 @@ def locate(target: object, where: str) -> type:
     found = getattr(module, name, None)
     if not isinstance(found, type):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
-        raise ConfigError(
-            f"`{module_name}` has no class `{name}`.",
-            where=where,
-            got=target,
-            expected=", ".join(names) or None,
-            hint=closest(name, names),
-        )
+        what, expected = f"`{module_name}` has no class `{name}`.", ", ".join(names) or None
+        raise ConfigError(what, where=where, got=target, expected=expected, hint=closest(name, names))
     return found

@@ -61,9 +61,9 @@ def code_digest(*modules: str) -> str:
     """Return the hex SHA-256 of everything that `modules` import, directly or not.
 
     Own code (this project's, and whatever no package manager has installed) counts as Python parses it, so that an edit
-    of a comment, a docstring or the layout changes nothing; an installed library
-    by its name, version, and the files that were changed since; Python and the machine's architecture by theirs. So a
-    cached result can never outlive the code that made it.
+    of a comment, a docstring or the layout changes nothing; an installed library by its name, version, and the files
+    that were changed since; Python and the machine's architecture by theirs. So a cached result can never outlive the
+    code that made it.
 
     Raises:
         ConfigError: When the code of one of `modules` cannot be found, or is no longer that which was loaded.
@@ -244,9 +244,8 @@ def _by_text(name: str, package: str, is_package: bool, strings: Strings) -> lis
 def _checked_spec(source: _Source) -> ModuleSpec | None:
     """Return the specification of a module that was loaded after it was read, from the same bytes."""
     spec = _spec_of(source.origin.name)
-    if spec is None or _stamp(source.origin) == source.stamp:
-        return spec
-    if text_digest(read_source(source.origin)) != source.digest:
+    is_same = spec is None or _stamp(source.origin) == source.stamp
+    if not is_same and text_digest(read_source(source.origin)) != source.digest:
         del _KNOWN[source.origin.name]
         raise _changed(source.origin.name, source.origin.file, "while the run was going on")
     return spec

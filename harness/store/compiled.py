@@ -12,10 +12,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Literal, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -35,31 +36,28 @@ def compiled(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        options = {"nogil": True, "error_model": error_model, "inline": inline}
+        def jit(*, cache: bool) -> Callable[P, R]:
+            made = numba.njit(nogil=True, error_model=error_model, inline=inline, cache=cache)(function)
+            return cast("Callable[P, R]", made)
+
         try:
-            return _jit(function, cache=True, **options)
+            return jit(cache=True)
         except RuntimeError as error:
             if "locator" not in str(error):
                 raise
         folder = _private_folder()
         if folder is not None:
             numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-            try:
-                found = _jit(function, cache=True, **options)
+            with suppress(RuntimeError):  # it cannot be written after all
+                found = jit(cache=True)
                 _tell(f"compiled code is kept in {folder}: neither the installation nor your home can be written.")
                 return found
-            except RuntimeError:
-                pass  # it cannot be written after all
         _tell(
             "compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to a folder of yours."
         )
-        return _jit(function, **options)
+        return jit(cache=False)
 
     return decorate
-
-
-def _jit(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    return cast("Callable[P, R]", numba.njit(**options)(function))
 
 
 @cache

@@ -109,6 +109,10 @@ def file_name(name: str) -> str:
     return _UNSAFE.sub(_escaped, name)
 
 
+def _escaped(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
+
+
 def name_of_file(name: str) -> str:
     """Return the name of which this is the `file_name`."""
     device = name[len(_QLIB) :]
@@ -139,10 +143,6 @@ def file_twins(names: Iterable[str]) -> list[tuple[str, str]]:
             twins.append((seen[folded], name))
         seen.setdefault(folded, name)
     return twins
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
 
 
 def config_folder() -> Path:
@@ -176,9 +176,5 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def _refuse_existing(target: Path) -> None:
     if target.exists():
-        raise DataError(
-            "The folder exists already; nothing was overwritten.",
-            where=str(target),
-            expected="a path that does not exist yet",
-            hint="remove the folder, or choose another one",
-        )
+        what, hint = "The folder exists already; nothing was overwritten.", "remove the folder, or choose another one"
+        raise DataError(what, where=str(target), expected="a path that does not exist yet", hint=hint)

@@ -12,8 +12,8 @@ import base64
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -166,20 +166,16 @@ def _library(name: str, file: Path, *, is_package: bool) -> Distribution | None:
     depth = name.count(".") + is_package
     site = file.parents[depth] if depth < len(file.parents) else file.parent
     path = file.relative_to(site).as_posix()
-    for metadata in _candidates(site, name.partition(".")[0]):
-        record = _record(metadata)
-        if record is not None and f"\n{path},".encode() in record:
-            return _installed(metadata, path)
-    if site.name not in _SITES:
-        return None  # the metadata that an editable installation leaves beside its source lists nothing as installed
-    return _unlisted(site, path, name.partition(".")[0])
-
-
-def _candidates(site: Path, top: str) -> Iterator[Path]:
-    """Yield the metadata folders of a site, the likely ones first."""
-    folders, plain = _metadata_folders(site), _plain(top)
-    yield from (folder for folder, name in folders if name == plain)
-    yield from (folder for folder, name in folders if name != plain)
+    top = name.partition(".")[0]
+    # The likely ones first.
+    for metadata, _ in sorted(_metadata_folders(site), key=lambda folder: folder[1] != _plain(top)):
+        if f"\n{path},".encode() in _record(metadata):
+            found, is_listed = _checked(metadata)
+            if is_listed:
+                return found
+            return replace(found, changed=((path, fingerprint_file(metadata.parent / path)),))
+    # The metadata that an editable installation leaves beside its source lists nothing as installed.
+    return _unlisted(site, path, top) if site.name in _SITES else None
 
 
 @cache
@@ -189,23 +185,16 @@ def _metadata_folders(site: Path) -> tuple[tuple[Path, str], ...]:
 
 
 @cache
-def _record(metadata: Path) -> bytes | None:
+def _record(metadata: Path) -> bytes:
     try:
         return b"\n" + (metadata / "RECORD").read_bytes().replace(b"\r\n", b"\n")
     except OSError:
-        return None
-
-
-def _installed(metadata: Path, path: str) -> Distribution:
-    name, version, changed, is_listed = _checked(metadata)
-    if not is_listed:
-        changed = ((path, fingerprint_file(metadata.parent / path)),)
-    return Distribution(name, version, changed)
+        return b""
 
 
 @cache
-def _checked(metadata: Path) -> tuple[str, str, tuple[tuple[str, str], ...], bool]:
-    """Return name, version, what has changed since it was installed, and whether the RECORD gives checksums.
+def _checked(metadata: Path) -> tuple[Distribution, bool]:
+    """Return a distribution with what has changed since it was installed, and whether the RECORD gives checksums.
 
     A file of the recorded size that is no newer than its RECORD is taken as it is: reading all libraries would take
     longer than the run.
@@ -213,7 +202,7 @@ def _checked(metadata: Path) -> tuple[str, str, tuple[tuple[str, str], ...], boo
     name, _, version = metadata.name.removesuffix(".dist-info").partition("-")
     installed = (metadata / "RECORD").stat().st_mtime_ns + _SLACK_NS
     changed, is_listed = [], False
-    for line in (_record(metadata) or b"").decode("utf-8", "replace").splitlines():
+    for line in _record(metadata).decode("utf-8", "replace").splitlines():
         path, _, rest = line.rpartition(",")
         path, _, checksum = path.rpartition(",")
         path = path.strip('"')
@@ -230,7 +219,7 @@ def _checked(metadata: Path) -> tuple[str, str, tuple[tuple[str, str], ...], boo
             digest = fingerprint_file(Path(file))
             if checksum != f"sha256={base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b'=').decode()}":
                 changed.append((path, digest))
-    return name, version, tuple(sorted(changed)), is_listed
+    return Distribution(name, version, tuple(sorted(changed))), is_listed
 
 
 def _unlisted(site: Path, path: str, top: str) -> Distribution | None:

@@ -79,9 +79,8 @@ def describe(value: object) -> object:
     A field that is `LATER` is left out while it has its default: what was described before it existed stays equal.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_described(f, value)
-        }
+        given = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        fields = {f.name: describe(v) for f, v in given if not ("later" in f.metadata and v == f.default)}
         return {TARGET: public_name(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
@@ -93,10 +92,6 @@ def describe(value: object) -> object:
         return value.as_posix()
     attributes = {k: describe(v) for k, v in sorted(attributes_of(value).items()) if not k.startswith("_")}
     return {TARGET: public_name(type(value)), **attributes}
-
-
-def _is_described(field: dataclasses.Field[Any], owner: object) -> bool:
-    return field.init and not ("later" in field.metadata and getattr(owner, field.name) == field.default)
 
 
 def attributes_of(value: object) -> dict[str, object]:
