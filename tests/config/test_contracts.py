@@ -248,14 +248,8 @@ def test_a_misspelt_name_of_a_preprocessor_is_an_error_too() -> None:
 _FOREIGN = frozenset(
     {
         *("attr", "id", "lineno", "test", "value"),  # nodes of Python's syntax
-        *("filename", "name", "number", "reason"),  # errors
-        *(
-            "find_spec",
-            "isoformat",
-            "item",
-            "sched_getaffinity",
-            "shape",
-        ),  # importers, dates, the system, arrays
+        *("filename", "name", "number", "problem", "problem_mark", "reason"),  # errors
+        *("find_spec", "isoformat", "item", "sched_getaffinity", "shape"),  # importers, dates, the system, arrays
         *("config_dir", "format", "json", "overrides", "regression", "schema", "targets", "workerinput"),  # commands
         *("reused",),  # a result of ours or of a test's
     }
