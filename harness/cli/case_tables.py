@@ -41,8 +41,8 @@ def history_table(title: str, versions: Sequence[Version], changes: Sequence[str
     """Return one row per blessed version, the newest first, with what it changed and why."""
     rows: list[tuple[TableCell | str, ...]] = []
     for version, change in reversed(list(zip(versions, changes, strict=True))):
-        told = (_minute(version.time), _commit(version.snapshot.provenance.get("code")))
-        rows.append((f"v{version.number}", *told, *_headline(version.snapshot), change, version.reason))
+        origin = (_minute(version.time), _commit(version.snapshot.provenance.get("code")))
+        rows.append((f"v{version.number}", *origin, *_headline(version.snapshot), change, version.reason))
     columns = ("version", "blessed", "commit", *metric_columns(_HEADLINE), *prose("changed", "reason"))
     return table(title, columns, rows)
 
@@ -53,8 +53,8 @@ def runs_table(title: str, runs: Sequence[tuple[Path, Snapshot]]) -> Table:
     for folder, snapshot in runs:
         made, user = snapshot.provenance, snapshot.provenance.get("user_code") or {}
         own = [str(user.get("digest", "–"))[:8], *(_commit(found) for found in user.get("repositories", ()))]
-        told = (_minute(str(made.get("created", "–"))), _commit(made.get("code")), ", ".join(own))
-        rows.append((str(folder), *told, *_headline(snapshot)))
+        origin = (_minute(str(made.get("created", "–"))), _commit(made.get("code")), ", ".join(own))
+        rows.append((str(folder), *origin, *_headline(snapshot)))
     return table(title, ("run", "computed", "commit", "own code", *metric_columns(_HEADLINE)), rows)
 
 

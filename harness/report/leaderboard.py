@@ -136,8 +136,8 @@ class Leaderboard:
                 continue
             reason = f"{row.outcome}: {row.reason}"
             # Without metrics there is no column that could hold the reason.
-            told = [TableCell(reason), *[TableCell("")] * (len(cells) - 1)] if cells else []
-            rows.append([TableCell(row.name if cells else f"{row.name}: {reason}"), *told])
+            rest = [TableCell(reason), *[TableCell("")] * (len(cells) - 1)] if cells else []
+            rows.append([TableCell(row.name if cells else f"{row.name}: {reason}"), *rest])
         return to_markdown(table("", ("cell", *metric_columns(self.known[name] for name in self.metrics)), rows))
 
     def to_json(self) -> str:
@@ -191,8 +191,8 @@ def _row(ended: CellResult, known: Mapping[str, MetricRecord]) -> Row:
         return Row(ended.cell.name, str(ended.outcome), {}, ended.seconds, False, ended.reason, None)
     snapshot = result.snapshot
     values, intervals = ({m: of[m] for m in columns_of(known, [of])} for of in (snapshot.overall, snapshot.intervals))
-    told = (ended.seconds, result.reused, ended.reason, str(result.folder))
-    return Row(ended.cell.name, str(ended.outcome), values, *told, intervals)
+    run = (ended.seconds, result.reused, ended.reason, str(result.folder))
+    return Row(ended.cell.name, str(ended.outcome), values, *run, intervals)
 
 
 def _oracles(results: Sequence[CellResult], known: Mapping[str, MetricRecord]) -> list[Row]:

@@ -134,8 +134,8 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
 
 
 def _findings(check: Mapping[str, Any]) -> str:
-    told = [str(f.get("what", "")) for f in check.get("findings", ())]
-    return "; ".join(filter(None, [str(check.get("note") or ""), *told]))
+    findings = [str(f.get("what", "")) for f in check.get("findings", ())]
+    return "; ".join(filter(None, [str(check.get("note") or ""), *findings]))
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ class PublishedTable:
         """Return the published rows, each above the cells that it stands beside."""
         metrics = [METRICS[m] for m in dict.fromkeys(metric for _, values, _ in self.rows for metric in values)]
         rows = [
-            (TableCell(name), TableCell(told), *(metric_cell(m, shown.get(m.name)) for m in metrics))
+            (TableCell(name), TableCell(source), *(metric_cell(m, shown.get(m.name)) for m in metrics))
             for name, values, cells in self.rows
-            for told, shown in (("published", values), *((cell.name, cell.overall) for cell in cells))
+            for source, shown in (("published", values), *((cell.name, cell.overall) for cell in cells))
         ]
         return table(f"{self.source}: {self.scenario}", ("row", "from", *numbers(*(m.heading for m in metrics))), rows)
 
@@ -171,8 +171,8 @@ def published_beside(cells: Sequence[FinishedRun]) -> tuple[PublishedTable, ...]
             if matching:
                 rows.append((row["name"], row["values"], matching))
         if rows:
-            told = (source["source"], source["url"], source["scenario"], source["differences"])
-            found.append(PublishedTable(*told, tuple(rows)))
+            about = (source["source"], source["url"], source["scenario"], source["differences"])
+            found.append(PublishedTable(*about, tuple(rows)))
     return tuple(found)
 
 

@@ -112,7 +112,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     """Write a snapshot whole, unless its file is there already; return whether it was written.
 
-    Of several writers at once exactly one is told True.
+    Of several writers at once exactly one writes it, and gets True.
 
     Raises:
         SnapshotError: When the folder cannot be written.

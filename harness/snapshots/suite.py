@@ -159,7 +159,7 @@ def run_suite(
 
     Args:
         suite: What to run.
-        run: Overrides → result; is told suite and case by the overrides ``suite=…`` and ``case=…``.
+        run: Overrides → result; suite and case are given by the overrides ``suite=…`` and ``case=…``.
         standard: What to hold the snapshots to.
         tell: Hears of every case as soon as it has ended.
     """

@@ -326,7 +326,7 @@ class TestDiff:
     def test_panels_that_are_at_hand_say_which_instruments_differ(
         self, blessed: Lab, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from tests.test_compare import panel
+        from tests.snapshots.test_compare import panel
 
         small, large = panel(names=("A", "B")), panel()
         for fingerprint in (small.fingerprint, large.fingerprint):

@@ -108,8 +108,8 @@ def ic_decay(report: Report) -> Figure | None:
             )
             for number, (curve, members) in enumerate(curves.items())
         ]
-        told = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
-        variants.append(Variant(label, traces, axes("horizon in periods", label), f"{label} by horizon: {told}."))
+        points = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
+        variants.append(Variant(label, traces, axes("horizon in periods", label), f"{label} by horizon: {points}."))
     return Figure(
         "decay", "IC over horizons", "Bars: 95% intervals, where the run has them.", tuple(variants), height=360
     )

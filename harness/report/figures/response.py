@@ -61,8 +61,8 @@ def sweep_response(report: Report) -> Figure:
             if traces:
                 axis = {"title": {"text": key}, "type": "log" if wide else "linear"}
                 layout = {"xaxis": axis, "yaxis": {"title": {"text": record.heading}}}
-                told = "; ".join(f"{value:g}: {record.text(cell.overall[metric])}" for value, cell in curves[0][1])
-                variants.append(Variant(f"{record.heading} over {key}", traces, layout, f"{curves[0][0]} {told}."))
+                points = "; ".join(f"{value:g}: {record.text(cell.overall[metric])}" for value, cell in curves[0][1])
+                variants.append(Variant(f"{record.heading} over {key}", traces, layout, f"{curves[0][0]} {points}."))
     return Figure(
         "response",
         "Sweep response",

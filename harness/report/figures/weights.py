@@ -93,8 +93,10 @@ def _epochs(cell: FinishedRun, rows: list[dict[str, Any]], metric: str, label: s
         chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
         y = [r[metric] if r[metric] is not None and np.isfinite(r[metric]) else None for r in chosen]
         curves.append(line(len(curves), f"{stage}, {phase}", [r["epoch"] for r in chosen], y))
-    told = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
-    return Variant(f"{label} · {cell.name}", curves, axes("epoch", label), f"{label} from first to last epoch. {told}.")
+    points = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
+    return Variant(
+        f"{label} · {cell.name}", curves, axes("epoch", label), f"{label} from first to last epoch. {points}."
+    )
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:

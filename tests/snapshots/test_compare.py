@@ -50,7 +50,7 @@ from harness.snapshots.verdicts import (
     worst_exit_code,
 )
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "regression"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "regression"
 DIRECTIONS: Mapping[str, Direction] = directions_of()
 NAMES = sorted(DIRECTIONS)
 

@@ -12,7 +12,7 @@ from harness.report.leaderboard import leaderboard_markdown, published_rows, ref
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {
     "data": {"name": "cn_csi300", "fingerprint": "0123abcdef"},
     "look_ahead": 21,
