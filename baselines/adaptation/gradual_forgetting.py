@@ -40,26 +40,18 @@ class GradualForgetting:
     half_life: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Check that exactly the number of this kind is given."""
-        needed, other = ("fade", "half_life") if self.kind == "linear" else ("half_life", "fade")
         check_limits(self, "adaptation")
+        needed, other = ("fade", "half_life") if self.kind == "linear" else ("half_life", "fade")
+        kind, given = f"{self.kind.capitalize()} forgetting", getattr(self, other)
         if getattr(self, needed) is None:
-            raise ConfigError(
-                f"{self.kind.capitalize()} forgetting needs `{needed}`.",
-                where=f"adaptation.{needed}",
-                got=None,
-                expected="a number in (0, 1]" if self.kind == "linear" else "a positive number of periods",
-            )
-        if getattr(self, other) is not None:
-            raise ConfigError(
-                f"{self.kind.capitalize()} forgetting does not know `{other}`.",
-                where=f"adaptation.{other}",
-                got=getattr(self, other),
-                expected="null",
-            )
+            expected = "a number in (0, 1]" if self.kind == "linear" else "a positive number of periods"
+            where = f"adaptation.{needed}"
+            raise ConfigError(f"{kind} needs `{needed}`.", where=where, got=None, expected=expected)
+        if given is not None:
+            where = f"adaptation.{other}"
+            raise ConfigError(f"{kind} does not know `{other}`.", where=where, got=given, expected="null")
 
     def fit(self, history: History) -> Decay:
-        """Fix the grid of blocks; nothing is read."""
         return Decay(self, history.windows[0].train.start, history.step)
 
 
@@ -78,7 +70,6 @@ class Decay:
     step: int
 
     def time_weights(self, window: Window) -> TimeWeights:
-        """Return the weight of every block of the window's learning period."""
         first = (window.train.start - self.start) // self.step
         starts = np.arange(self.start + first * self.step, window.learn_stop, self.step, dtype=np.int64)
         if self.rule.fade is not None:

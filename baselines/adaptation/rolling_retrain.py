@@ -14,7 +14,6 @@ class EqualWeights:
     """Nothing was learned: no window has weights."""
 
     def time_weights(self, window: Window) -> TimeWeights | None:
-        """Return None: all samples count alike."""
         return None
 
     def save(self, folder: Path) -> None:
@@ -26,5 +25,4 @@ class RollingRetrain:
     """Fit anew in every window on its whole past, unweighted (qlib's ``Rolling``)."""
 
     def fit(self, history: History) -> EqualWeights:
-        """Learn nothing and read nothing."""
         return EqualWeights()

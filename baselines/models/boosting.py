@@ -76,7 +76,6 @@ class FittedTrees(ABC):
         """Number of trees."""
 
     def predict(self, features: Floats) -> npt.NDArray[np.floating[Any]]:
-        """Return (m,) predictions for (m, F) float32 features; each row's depends on that row alone."""
         check_width(features, self.feature_names)
         return np.asarray(self._scores(features) if len(features) else [], dtype=self.dtype)
 
@@ -143,13 +142,6 @@ class Boosting(StopsEarly, ABC):
         return {name: value for name, value in given.items() if value is not None}
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedTrees:
-        """Grow trees on `train`, stop on `valid`.
-
-        Raises:
-            ConfigError: When it stops early and there is no `valid`, the library refuses a parameter, or it is not
-                installed.
-            DataError: When a period has no usable row, or a feature that the library cannot use.
-        """
         rows = self.learning_rows(train, valid)
         return self.fitted(self._grow(*rows, train.feature_names), train.feature_names, self.threads)
 

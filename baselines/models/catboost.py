@@ -36,9 +36,8 @@ class FittedCatBoost(FittedTrees):
 class CatBoost(Boosting):
     """Gradient boosted trees (Prokhorenkova et al., NeurIPS 2018), with the parameters of qlib's ``CatBoostModel``.
 
-    Two fits on the same rows with the same seed and threads give the same bits. As in qlib, weights count in the
-    validation loss too. Features may be missing. qlib's benchmark draws rows by a Poisson bootstrap, which CatBoost has
-    on GPUs only; here it is Bernoulli's with the same share.
+    qlib's benchmark draws rows by a Poisson bootstrap, which CatBoost has on GPUs only; here it is Bernoulli's with the
+    same share.
 
     Attributes:
         grow_policy: ``SymmetricTree``, ``Depthwise``, or ``Lossguide``, which alone heeds `num_leaves`.

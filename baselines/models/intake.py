@@ -8,11 +8,10 @@ from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.errors.limits import Count, Seed, Threads, check_limits
-from harness.samples.interfaces import Floats, LearnSet
+from harness.samples.interfaces import Doubles, Floats, LearnSet
 
 Scalar = bool | int | float | str
 
@@ -32,7 +31,7 @@ class Rows:
 
     features: Floats
     label: Floats
-    weights: npt.NDArray[np.float64] | None
+    weights: Doubles | None
 
     @classmethod
     def of(cls, learn: LearnSet, name: str) -> Rows:
@@ -82,7 +81,6 @@ class StopsEarly:
 
     @property
     def needs_valid(self) -> bool:
-        """Whether it stops early."""
         return self.early_stopping_rounds is not None
 
     def learning_rows(self, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
@@ -115,6 +113,26 @@ def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
             "A model must predict from the features it was fitted on.",
             got=f"features of shape {features.shape}",
             expected=f"{len(feature_names)} columns: {', '.join(feature_names[:5])} …",
+        )
+
+
+def refuse_undefined(sums: Doubles, feature_names: tuple[str, ...], model: str, *, where: str, hint: str) -> None:
+    """Refuse features that are missing or infinite somewhere, by name.
+
+    Args:
+        sums: (F,) over the rows, not finite where a value is not.
+        feature_names, model, where, hint: For the error.
+
+    Raises:
+        DataError: When there are any.
+    """
+    bad = [feature_names[at] for at in np.flatnonzero(~np.isfinite(sums))]
+    if bad:
+        raise DataError(
+            f"{len(bad)} feature(s) hold missing or infinite values, which a {model} cannot use.",
+            where=where,
+            got=", ".join(bad[:8]) + (" …" if len(bad) > 8 else ""),
+            hint=hint,
         )
 
 

@@ -44,10 +44,6 @@ class FittedLightGBM(FittedTrees):
 class LightGBM(Boosting):
     """Gradient boosted trees (Ke et al., NeurIPS 2017), with the parameters of qlib's ``LGBModel`` benchmark.
 
-    Two fits on the same rows with the same seed and threads give the same bits: histograms are built row-wise, in a
-    deterministic order, by a fixed number of threads. As in qlib, weights count in the validation loss too. Features
-    may be missing.
-
     Attributes:
         loss: What is minimised, and what early stopping watches.
         num_leaves: Most leaves of a tree.
@@ -60,9 +56,6 @@ class LightGBM(Boosting):
         lambda_l2: Penalty on the squared leaf values.
         seed: For the choice of features and rows; None takes LightGBM's own fixed seeds, as qlib does.
         extra: Further LightGBM parameters by LightGBM's names, such as ``min_data_in_leaf``.
-
-    Raises:
-        ConfigError: For an impossible value, or a key of `extra` that is unknown or repeats another.
     """
 
     library: ClassVar = Library(

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from baselines.models.intake import check_width
+from baselines.models.intake import check_width, refuse_undefined
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import NonNegative, check_limits
 from harness.execution.threads import one_blas_thread
@@ -59,12 +59,6 @@ class Linear:
             raise ConfigError("This penalty is none.", where="model.alpha", got=self.alpha, expected=expected)
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
-        """Solve for θ and b on `train`; `valid` is not looked at.
-
-        Raises:
-            DataError: When features are missing or infinite (they are named), a label is infinite, no row counts, or
-                the solver does not converge.
-        """
         equations = train.normal_equations()
         _check(equations, train.feature_names)
         return FittedLinear(train.feature_names, self._solve(equations))
@@ -154,17 +148,10 @@ def _check(equations: NormalEquations, names: tuple[str, ...]) -> None:
     if not equations.weight_sum > 0:
         raise DataError("All time weights are 0, so no row counts.", where="the train segment")
     if not np.isfinite(equations.label_square):
-        raise DataError(
-            "A label is infinite.", where="the train segment", expected="finite labels", hint="a price may be 0"
-        )
-    bad = [names[at] for at in np.flatnonzero(~np.isfinite(np.diag(equations.gram)))]
-    if bad:
-        raise DataError(
-            f"{len(bad)} feature(s) hold missing or infinite values, which a linear model cannot use.",
-            where="preprocess",
-            got=", ".join(bad[:8]) + (" …" if len(bad) > 8 else ""),
-            hint="preprocess=linear, or add ProcessInf and Fillna to your own processors",
-        )
+        expected, hint = "finite labels", "a price may be 0"
+        raise DataError("A label is infinite.", where="the train segment", expected=expected, hint=hint)
+    hint = "preprocess=linear, or add ProcessInf and Fillna to your own processors"
+    refuse_undefined(np.diag(equations.gram), names, "linear model", where="preprocess", hint=hint)
 
 
 @compiled()

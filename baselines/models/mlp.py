@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
-from baselines.models.intake import Rows, StopsEarly, check_width, import_extra
-from harness.errors import ConfigError, DataError
+from baselines.models.intake import Rows, StopsEarly, check_width, import_extra, refuse_undefined
+from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed
 from harness.samples.interfaces import Floats, LearnSet
 from harness.store import codec
@@ -75,18 +75,11 @@ class MLP(StopsEarly):
     device: Literal["cpu", "cuda", "auto"]
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
-        """Train on `train`, stop on `valid`.
-
-        Raises:
-            ConfigError: When it stops early and there is no `valid`, the loss overflows, or torch or the device is
-                missing.
-            DataError: When a period has no usable row, or a feature is missing or infinite; names the features.
-        """
         import_extra("torch")
         train_rows, valid_rows = self.learning_rows(train, valid)
         for rows in (train_rows, valid_rows):
             if rows is not None:
-                _refuse_undefined(rows.features, train.feature_names)
+                _check_defined(rows.features, train.feature_names)
         device = pick_device(self.device)
         with isolated_torch(self.seed, self.threads, device):
             network = train_network(self, train_rows, valid_rows, device)
@@ -103,50 +96,38 @@ class MLP(StopsEarly):
         return FittedMLP(self, network, names)
 
 
+@dataclass(frozen=True, eq=False)
 class FittedMLP:
     """A trained network. It predicts on the CPU, wherever it was trained, so that a reloaded one gives the same bits.
 
-    Args:
+    Attributes:
         model: What it was trained by.
         network: The trained parameters, on the CPU.
         feature_names: The F features, in column order.
     """
 
-    def __init__(self, model: MLP, network: torch.nn.Sequential, feature_names: tuple[str, ...]) -> None:
-        self.feature_names = feature_names
-        self._model = model
-        self._network = network
+    model: MLP
+    network: torch.nn.Sequential
+    feature_names: tuple[str, ...]
 
     def predict(self, features: Floats) -> Floats:
-        """Return (m,) float32 predictions for (m, F) float32 features; a row's does not depend on later rows.
-
-        Raises:
-            DataError: When a feature is missing or infinite; names the features.
-        """
         check_width(features, self.feature_names)
-        _refuse_undefined(features, self.feature_names)
-        with isolated_torch(self._model.seed, self._model.threads, pick_device("cpu")):
-            return scores(self._network, features)
+        _check_defined(features, self.feature_names)
+        with isolated_torch(self.model.seed, self.model.threads, pick_device("cpu")):
+            return scores(self.network, features)
 
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file(self._network.state_dict(), folder / _WEIGHTS)
-        codec.save(folder, (self.feature_names, self._model.hidden_sizes, self._model.activation))
+        save_file(self.network.state_dict(), folder / _WEIGHTS)
+        codec.save(folder, (self.feature_names, self.model.hidden_sizes, self.model.activation))
 
 
-def _refuse_undefined(features: Floats, feature_names: tuple[str, ...]) -> None:
+def _check_defined(features: Floats, feature_names: tuple[str, ...]) -> None:
     with np.errstate(invalid="ignore"):
         sums = features.sum(axis=0, dtype=np.float64)
-    undefined = ~np.isfinite(sums)
-    if undefined.any():
-        names = np.array(feature_names)[undefined]
-        raise DataError(
-            f"A neural network cannot use missing or infinite values, and {len(names)} feature(s) hold some.",
-            where="features",
-            got=", ".join(names[:8]) + (" …" if len(names) > 8 else ""),
-            hint="end the preprocess with a processor that fills them",
-        )
+    hint = "end the preprocess with a processor that fills them"
+    refuse_undefined(sums, feature_names, "neural network", where="features", hint=hint)
 
 
 @contextmanager

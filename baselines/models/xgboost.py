@@ -36,8 +36,7 @@ class FittedXGBoost(FittedTrees):
 class XGBoost(Boosting):
     """Gradient boosted trees (Chen and Guestrin, KDD 2016) on histograms, with the parameters of qlib's ``XGBModel``.
 
-    Two fits on the same rows with the same seed and threads give the same bits. As in qlib, weights count in the
-    validation loss too; they also shape the histograms' bins. Features may be missing, but not infinite.
+    Weights also shape the histograms' bins. Features may be missing, but not infinite.
 
     Attributes:
         max_depth: Largest depth of a tree; 0 is unlimited.

@@ -153,10 +153,10 @@ def test_undefined_features_are_refused_by_name(value: float) -> None:
     features = table.features.copy()
     features[[3, 9], 1] = value
     features[5, 4] = value
-    with pytest.raises(DataError, match=r"2 feature\(s\) hold some") as caught:
+    with pytest.raises(DataError, match=r"2 feature\(s\) hold missing") as caught:
         fit(MLP(**SMALL), table.with_columns(features, table.feature_names, table.label))
     assert caught.value.got == f"{table.feature_names[1]}, {table.feature_names[4]}"
-    with pytest.raises(DataError, match="cannot use missing"):
+    with pytest.raises(DataError, match="a neural network cannot use"):
         trained().predict(features[:20])
 
 

@@ -81,24 +81,12 @@ class DDGDA(MetaTraining, ProxySettings):
         object.__setattr__(self, "meta_1st_train_end", first)
 
     def fit(self, history: History) -> FittedDDGDA:
-        """Learn the weight model from the past of the first window.
-
-        Raises:
-            ConfigError: When torch is missing, no meta-task can be trained, or meta-training would reach into the final
-                test period.
-        """
         return self.learning(history).fitted()
 
     def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
-        """Return what workers can make before `fit`: LightGBM proxies of the blocks; see `DividedAdaptation`."""
         return self.learning(history).subtasks()
 
     def load(self, folder: Path) -> FittedDDGDA:
-        """Read what `FittedDDGDA.save` wrote: the same weights, bit for bit, without torch.
-
-        Raises:
-            ArtifactError: When a file is missing or of another schema.
-        """
         return load_fitted(folder)
 
     def leaky_twins(self) -> Mapping[str, Adaptation]:

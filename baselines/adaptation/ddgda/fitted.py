@@ -54,11 +54,6 @@ class FittedDDGDA:
     leaks: tuple[str, ...]
 
     def time_weights(self, window: Window) -> TimeWeights:
-        """Return the weight of every block, from the similarity known at the window's decision.
-
-        Raises:
-            ConfigError: When the window has less history than the weight model looks back on.
-        """
         known = self.known(window.decision, window.learn_stop)
         needed = self.rule.hist_step_n * known.step
         if known.values.shape[0] < needed:

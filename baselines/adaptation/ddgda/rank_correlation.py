@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads
 
+from harness.samples.interfaces import Doubles, Floats
 from harness.store.compiled import compiled
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint32]
+Order = npt.NDArray[np.int32]
+Span = tuple[int, int]
 
 _DIGITS = 4
 _BUCKETS = 256
@@ -58,7 +60,7 @@ def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) 
     result = np.full((times, weights.shape[1]), np.nan)
 
     def task(start: int, stop: int) -> None:
-        _correlate_times(rows, weights, labels.offsets, labels.centred, labels.norm, start, stop, result)
+        _correlate_times(rows, weights, labels.offsets, labels.centred, labels.norm, (start, stop), result)
 
     threads = min(get_num_threads(), 1 + rows.shape[0] * weights.shape[1] // _SHARE)
     if threads == 1:
@@ -78,8 +80,7 @@ def rank_ic(predictions: Floats, labels: LabelRanks) -> Doubles:
 
 
 @compiled()
-def _sort(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], room: npt.NDArray[np.uint32],
-          moved: npt.NDArray[np.int32]) -> None:  # fmt: skip
+def _sort(keys: Keys, order: Order, room: Keys, moved: Order) -> None:
     """Sort `keys` in place, least significant byte first, carrying `order` along; `room` and `moved` are scratch."""
     counts = np.zeros((_DIGITS, _BUCKETS), dtype=np.int32)
     for key in keys:
@@ -103,7 +104,7 @@ def _sort(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], room: npt.
 
 
 @compiled()
-def _load(values: npt.NDArray[np.float32], keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32]) -> bool:
+def _load(values: Floats, keys: Keys, order: Order) -> bool:
     """Write the values as integers in the same order, −0 equal to 0; False when one of them is NaN."""
     for i in range(values.size):
         value = np.float32(values[i] + np.float32(0.0))
@@ -116,7 +117,7 @@ def _load(values: npt.NDArray[np.float32], keys: npt.NDArray[np.uint32], order: 
 
 
 @compiled()
-def _centred_ranks(label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> tuple[Doubles, Doubles]:
+def _centred_ranks(label: Floats, offsets: Offsets) -> tuple[Doubles, Doubles]:
     centred = np.empty(label.size, dtype=np.float64)
     norm = np.zeros(offsets.size - 1, dtype=np.float64)
     for t in range(offsets.size - 1):
@@ -141,9 +142,7 @@ def _centred_ranks(label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64
 
 
 @compiled()
-def _score(
-    features: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]
-) -> None:
+def _score(features: Floats, weights: Floats, scores: Floats) -> None:
     """Write features @ weights: each sum runs over the features in order, whatever the number of threads."""
     scores[:] = np.float32(0.0)
     for i in range(features.shape[0]):
@@ -154,7 +153,7 @@ def _score(
 
 
 @compiled()
-def _correlate(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], centred: Doubles, norm: float) -> float:
+def _correlate(keys: Keys, order: Order, centred: Doubles, norm: float) -> float:
     """Return the correlation of the average ranks of sorted `keys` with centred label ranks."""
     size = keys.size
     square, product = 0.0, 0.0
@@ -175,17 +174,10 @@ def _correlate(keys: npt.NDArray[np.uint32], order: npt.NDArray[np.int32], centr
 
 @compiled()
 def _correlate_times(
-    features: npt.NDArray[np.float32],
-    weights: npt.NDArray[np.float32],
-    offsets: npt.NDArray[np.int64],
-    centred: Doubles,
-    norm: Doubles,
-    start: int,
-    stop: int,
-    result: Doubles,
+    features: Floats, weights: Floats, offsets: Offsets, centred: Doubles, norm: Doubles, span: Span, result: Doubles
 ) -> None:
     models = weights.shape[1]
-    for t in range(start, stop):
+    for t in range(span[0], span[1]):
         first, last = offsets[t], offsets[t + 1]
         size = last - first
         scores = np.empty((size, models), dtype=np.float32)
