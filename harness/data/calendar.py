@@ -110,8 +110,7 @@ def read_calendar(path: Path) -> Calendar:
     """Read one time per line; blank lines are ignored, a comment or a heading is not a time.
 
     Raises:
-        DataError: When the file is not UTF-8 or empty, a line is no time, or the times do not increase; with the first
-            offending lines.
+        DataError: When the file is not UTF-8 or empty, or lines are no times or do not increase; with the first ones.
     """
     lines = [(at, text.strip()) for at, text in read_lines(path, expected=_EXPECTED)]
     if not lines:

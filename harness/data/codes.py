@@ -30,13 +30,10 @@ def fault_of(code: str) -> str | None:
 
 
 def check_codes(codes: Sequence[str], *, where: str) -> None:
-    """Refuse codes that some reader or writer would change.
+    """Raise a DataError for codes that some reader or writer would change.
 
     Blanks inside, digits only, ``NA``, ``TRUE``, slashes, accents and emoji are all fine: a code is text, never a
     number, a truth value or a missing value.
-
-    Raises:
-        DataError: With the number of such codes and the first ones.
     """
     faults = [(code, fault) for code in codes if (fault := fault_of(code)) is not None]
     if faults:
@@ -50,11 +47,7 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
 
 
 def like(code: str, known: Iterable[str]) -> str | None:
-    """Return a hint that names the known code which `code` was probably meant to be, and what to change; None if none.
-
-    Leading zeros that a spreadsheet dropped, invisible characters, another Unicode normalisation, another case, or a
-    similar spelling.
-    """
+    """Return a hint that names the known code which `code` was probably meant to be, and what to change, if any."""
     names = list(known)
     for plain, difference in (*_REWRITTEN, (str.casefold, "upper and lower case: write it as the prices do")):
         form = plain(code)

@@ -23,11 +23,9 @@ _TAKEN: dict[Format, str] = {"long": "calendar", "qlib_bin": ALL}
 
 
 def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: str = "day") -> None:
-    """Write `panel` as the new folder `folder`.
+    """Write `panel`, but for a simulator's truth, as a new folder that appears only when complete.
 
     Args:
-        panel: What to write. The simulator's truth is not written.
-        folder: Must not exist; it appears only when complete.
         form: ``long`` for `TabularSource`, ``qlib_bin`` for `QlibBinSource`.
         universe: Name of the membership file.
         freq: Name of the frequency in qlib's format.
@@ -49,13 +47,10 @@ def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: st
 
 
 def write_long(panel: Panel, folder: Path, *, universe: str) -> None:
-    """Write the files that `TabularSource` reads.
+    """Write the files that `TabularSource` reads; raises as `convert` does.
 
     ``panel.parquet`` (datetime, instrument, fields; a row for each pair that has any value, in that order),
     ``<universe>.txt``, ``calendar.txt`` and, if there is one, ``benchmark.parquet``.
-
-    Raises:
-        DataError: When the folder exists, or a code cannot be kept as it is.
     """
     times, columns = np.nonzero(panel.present)
     codes = pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(panel.instruments, pa.string()))

@@ -49,8 +49,7 @@ def read_spans(path: Path) -> Spans:
     open. Codes are kept as they are. There are no comments and no heading.
 
     Raises:
-        DataError: When the file is empty or not UTF-8, a line lacks a column or has more than three, a code cannot be
-            kept, a day is no date, or a span ends before it begins; with the number of bad lines and the first ones.
+        DataError: When the file is empty or not UTF-8, or lines are no spans; with their number and the first ones.
     """
     spans, faults = [], []
     period = cache(period_of)  # a file has far fewer days than lines
@@ -101,9 +100,7 @@ def mask_of(
     """Return (T, N) bool: is the instrument inside one of its spans at that time.
 
     Args:
-        spans: The membership.
-        calendar, instruments: The T times and the N codes.
-        unknown: What to do with a member that is none of the `instruments`: refuse, or leave it out.
+        unknown: What to do with a member that is none of the N `instruments`: refuse, or leave it out.
         where: The file, for messages.
 
     Raises:

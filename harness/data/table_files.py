@@ -96,8 +96,7 @@ def read_columns(
     With `others` all that have a name follow in their order, but for those that hold the index of a frame.
 
     Raises:
-        DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice; all are
-            named.
+        DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice.
     """
     opened = _open(part.path, csv, list(columns.values()))
     present = opened.heads if isinstance(opened, CsvFile) else opened.schema_arrow.names

@@ -39,10 +39,7 @@ def first_of(faults: Iterable[str]) -> str:
 
 
 def read_lines(path: Path, *, expected: str) -> list[tuple[int, str]]:
-    """Return (number from 1, text) of every line that is not blank.
-
-    The file is UTF-8, with or without a byte order mark; lines end with LF, CRLF or CR and with nothing else, so that
-    no other character is lost.
+    """Return (number from 1, text) of every line of UTF-8 that is not blank; lines end with LF, CRLF or CR only.
 
     Raises:
         DataError: When the file is in another encoding; `expected` says what its lines should be.
@@ -168,8 +165,7 @@ class CsvFile:
         """Return some columns of the file (name → position) as text; an empty cell is null.
 
         Raises:
-            DataError: When the lines do not have as many cells as there are heads, a quote is never closed, or the
-                file breaks off.
+            DataError: When lines do not have as many cells as there are heads, or the file breaks off.
         """
         names = [f"c{at}" for at in range(len(self.heads))]
         chosen = [names[at] for at in columns.values()]

@@ -26,13 +26,7 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Finding:
-    """Something odd that is not an error.
-
-    Attributes:
-        what: One line.
-        count: How many (time, instrument) pairs it concerns.
-        examples: The first few, as text.
-    """
+    """Something odd that is not an error: how many pairs (time, instrument) it concerns, and the first few as text."""
 
     what: str
     count: int

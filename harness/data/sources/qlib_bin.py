@@ -109,15 +109,9 @@ class QlibBinSource:
                         expected=f"[{expected.start}, {expected.stop}) as `{self.price_field}` does",
                         hint=f"write the folder again, or leave `{field}` out of `fields`",
                     )
-        panel = Panel(
-            calendar=calendar,
-            instruments=codes,
-            fields={field: np.ascontiguousarray(values.T) for field, values in fields.items()},
-            membership=membership,
-            benchmark=self._benchmark(len(calendar)),
-            price_field=self.price_field,
-            name=self.name,
-        )
+        dense = {field: np.ascontiguousarray(values.T) for field, values in fields.items()}
+        benchmark = self._benchmark(len(calendar))
+        panel = Panel(calendar, codes, dense, membership, benchmark, None, self.price_field, self.name)
         return check_panel(panel, where=self.path)
 
     def _benchmark(self, times: int) -> Benchmark | None:

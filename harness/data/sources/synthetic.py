@@ -123,18 +123,10 @@ def draw_premia(
 def draw_listings(
     shape: tuple[int, int], late: int, delisted: int, suspension: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Bools, Bools]:
-    """Draw who comes late (in 5–60 % of the time) or leaves early (50–95 %), and suspensions of geometric length.
+    """Return (T, N) who is listed, one span each, and who is suspended, inside or outside of it; whatever the prices.
 
-    Nothing here depends on prices.
-
-    Args:
-        shape: T times, N instruments.
-        late, delisted: How many instruments; none is both.
-        suspension: The chance that a spell begins in a step, and the mean number of steps it lasts.
-        rng: Its randomness.
-
-    Returns:
-        (T, N) which instruments are listed, one span each, and which are suspended, inside or outside of it.
+    `late` instruments come in 5–60 % of the time, `delisted` others leave at 50–95 %. A `suspension` has a chance to
+    begin in each step, and a mean number of steps; its length is geometric.
     """
     times, instruments = shape
     order = rng.permutation(instruments)
