@@ -64,7 +64,8 @@ def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
     """
     found = Path(path).expanduser()
     if found.is_dir():
-        inside = [file for file in sorted(found.rglob("*")) if file.is_file() and not _is_hidden(file, found)]
+        files = [(file, file.relative_to(found).parts) for file in sorted(found.rglob("*")) if file.is_file()]
+        inside = [file for file, names in files if not any(name.startswith((".", "_")) for name in names)]
         for suffixes in (_PARQUET, _CSV):
             if chosen := [file for file in inside if _suffix(file) in suffixes]:
                 return [_part(file, found) for file in chosen]
@@ -209,10 +210,6 @@ def _part(file: Path, folder: Path) -> TablePart:
     relative = file.relative_to(folder)
     pairs = [name.split("=", 1) for name in relative.parts[:-1] if "=" in name]
     return TablePart(file, relative.as_posix(), {name: unquote(value) for name, value in pairs})
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(name.startswith((".", "_")) for name in file.relative_to(folder).parts)
 
 
 def _uncompressed(path: Path) -> str:

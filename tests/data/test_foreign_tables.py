@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +70,7 @@ QUOTED = (
         SEMICOLON,
         SEMICOLON.replace("1234,5", "1.234,5").replace("2000000", "2.000.000"),
         SEMICOLON.replace("1234,5", "1 234,5").replace("2000000", "2 000 000"),
+        SEMICOLON.replace("2,25", "2,250").replace("1234,5", "1 234,5").replace("1235,5", "1\xa0235,5"),
         QUOTED,
         QUOTED.replace("2,000,000", "2'000'000"),
         "# made by hand\n#\n\n" + PLAIN,
@@ -84,6 +87,7 @@ QUOTED = (
     ],
     ids=[
         *("crlf", "tabs", "bars", "semicolons", "decimal comma", "thousands points", "thousands blanks"),
+        "blanks only",
         *("thousands commas", "apostrophes", "comments first", "index column", "blanks", "slashes", "compact dates"),
         *("quotes", "clock times", "a line end in a cell"),
     ],
@@ -482,6 +486,13 @@ def test_a_file_per_instrument_is_read_as_the_instrument_it_is_called_after(tmp_
     (tmp_path / "prices" / "BRK.B.csv").write_text("day,last,shares\n2020-01-01,9,9\n")
     assert made.load().instruments == ("A", "B", "BRK.B")
     assert "data=per_instrument" in message(lambda: source(tmp_path, layout="per_instrument"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
+def test_a_file_whose_name_is_no_text_is_no_instrument(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.csv")).write_text("day,last\n2020-01-01,9\n")
+    made = source(tmp_path, "*.csv", layout="per_instrument", columns={"time": "day", "close": "last"})
+    assert "cannot be kept as they are" in message(lambda: made)
 
 
 @pytest.mark.parametrize("change", [{"delimiter": "ab"}, {"decimal": ";"}, {"encoding": "utf-9"}], ids=str)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pandas.api.types import union_categoricals
 
 from harness.data.calendar import Calendar, read_calendar
+from harness.data.codes import check_codes
 from harness.data.dates import time_texts
 from harness.data.membership import UnknownMembers, mask_of, read_spans
 from harness.data.panel import Benchmark, Floats, Panel
@@ -229,6 +230,8 @@ class TabularSource:
 
     def _long(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
+        if self.layout != "long":
+            check_codes([part.stem], where=str(part.path))
         read = read_columns(part, columns, self.csv)
         found = instruments_of(read[columns["instrument"]]) if self.layout == "long" else None
         times = times_of(read[columns["time"]], self.time_format, self.timezone)
