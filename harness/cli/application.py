@@ -54,7 +54,7 @@ def run(arguments: Sequence[str] | None) -> int:
     # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with degrading():
-        parser = parsers()[""]
+        parser = parsers(next((word for word in given if not word.startswith("-")), ""))[""]
         parsed, rest = parser.parse_known_args(given)
         # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
         several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
@@ -151,33 +151,46 @@ def group_choices() -> dict[str, list[str]]:
     return {name: choices for name, choices in found.items() if choices}
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of `bench` under the empty name, and that of every command under the command's."""
+def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of `bench` under the empty name, and that of every command under the command's.
+
+    Args:
+        asked: The first word of a command: the others are then only listed, which is faster. None is all of them.
+    """
     as_written = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="bench", description=_HELP, formatter_class=as_written)
     top.add_argument("--version", action=_Version, help="print the version and exit")
     groups = {"": top.add_subparsers(title="commands", metavar="COMMAND", required=True)}
     found = {"": top}
-    choices = [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
-    keys = "GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys"
-    epilog = "\n".join([f"configuration groups ({keys}):", *choices])
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
         if group not in groups:
             parser = groups[""].add_parser(group, help=_GROUPS[group])
             groups[group] = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-        description = f"{command.text}\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
-        leaf = groups[group].add_parser(name, help=command.summary, description=description, formatter_class=as_written)
-        leaf.epilog = epilog if OVERRIDES in command.options else None
-        for names, settings in command.options:
-            leaf.add_argument(*names, **settings)
-        for exclusive in filter(None, (command.exclusive, LOUDNESS)):
-            alternatives = leaf.add_mutually_exclusive_group()
-            for names, settings in exclusive:
-                alternatives.add_argument(*names, **settings)
-        leaf.set_defaults(command=command)
-        found[command.name] = leaf
+        if asked in (None, command.name.split()[0]):
+            description = f"{command.text}\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
+            leaf = groups[group].add_parser(name, help=command.summary, description=description)
+            leaf.formatter_class = as_written
+            _add_options(leaf, command)
+            found[command.name] = leaf
+        elif not group:
+            groups[group].add_parser(name, help=command.summary, add_help=False)
     return found
+
+
+def _add_options(leaf: argparse.ArgumentParser, command: Command) -> None:
+    """Add what a command takes."""
+    for names, settings in command.options:
+        leaf.add_argument(*names, **settings)
+    for exclusive in filter(None, (command.exclusive, LOUDNESS)):
+        alternatives = leaf.add_mutually_exclusive_group()
+        for names, settings in exclusive:
+            alternatives.add_argument(*names, **settings)
+    leaf.set_defaults(command=command)
+    if OVERRIDES in command.options:
+        keys = "GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys"
+        choices = [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
+        leaf.epilog = "\n".join([f"configuration groups ({keys}):", *choices])
 
 
 class _Version(argparse.Action):

@@ -63,6 +63,15 @@ def test_every_command_has_a_parser_and_one_name() -> None:
     assert list(parsers()) == ["", *(command.name for command in COMMANDS)]
 
 
+def test_the_help_of_a_command_is_the_same_whether_the_others_are_only_listed_or_not() -> None:
+    among = parsers()
+    assert parsers("")[""].format_help() == among[""].format_help()
+    for name in ("run", "cache"):
+        alone = parsers(name)
+        assert list(alone) == ["", *(other for other in among if other.split()[:1] == [name])]
+        assert all(alone[other].format_help() == among[other].format_help() for other in alone)
+
+
 def test_what_a_declaration_repeats_of_a_module_that_is_slow_to_import_is_the_same() -> None:
     def setting(name: str, dest: str) -> object:
         action = next(action for action in parsers()[name]._actions if action.dest == dest)
