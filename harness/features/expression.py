@@ -65,35 +65,25 @@ class Operator:
         return f"{self.name}({', '.join(series + [p.name.lower() for p in self.parameters])})"
 
 
-def _table() -> Mapping[str, Operator]:
-    window, shift = (Parameter.WINDOW,), (Parameter.SHIFT,)
-    over = ("Mean", "Std", "Var", "Sum", "Max", "Min", "IdxMax", "IdxMin", "Med", "Mad", "Rank", "Count", "Slope")
-    rows = [
-        Operator("Ref", 1, shift, Reads.SHIFTED),
-        Operator("Delta", 1, shift, Reads.BOTH),
-        *(Operator(name, 1, window, Reads.WINDOW) for name in (*over, "Rsquare", "Resi", "WMA")),
-        Operator("Skew", 1, window, Reads.WINDOW, smallest_window=3),
-        Operator("Kurt", 1, window, Reads.WINDOW, smallest_window=4),
-        Operator("Quantile", 1, (Parameter.WINDOW, Parameter.LEVEL), Reads.WINDOW),
-        *(Operator(name, 2, window, Reads.WINDOW) for name in ("Corr", "Cov")),
-        Operator("EMA", 1, (Parameter.DECAY,), Reads.PAST),
-        *(Operator(name, 1) for name in ("Abs", "Sign", "Log")),
-        *(Operator(name, 2, allows_numbers=True) for name in ("Add", "Sub", "Mul", "Div", "Power", "Greater", "Less")),
-        *(
-            Operator(name, 2, gives_condition=True, allows_numbers=True)
-            for name in ("Gt", "Ge", "Lt", "Le", "Eq", "Ne")
-        ),
-        *(
-            Operator(name, n, gives_condition=True, needs_condition=True)
-            for name, n in (("And", 2), ("Or", 2), ("Not", 1))
-        ),
-        Operator("If", 3, allows_numbers=True),
-        Operator("Mask", 1, (Parameter.INSTRUMENT,)),
-    ]
-    return MappingProxyType({row.name: row for row in rows})
-
-
-OPERATORS = _table()
+_WINDOW = (Parameter.WINDOW,)
+_OVER_WINDOWS = ("Mean", "Std", "Var", "Sum", "Max", "Min", "IdxMax", "IdxMin", "Med", "Mad", "Rank", "Count", "Slope")
+_OPERATORS = (
+    Operator("Ref", 1, (Parameter.SHIFT,), Reads.SHIFTED),
+    Operator("Delta", 1, (Parameter.SHIFT,), Reads.BOTH),
+    *(Operator(name, 1, _WINDOW, Reads.WINDOW) for name in (*_OVER_WINDOWS, "Rsquare", "Resi", "WMA")),
+    Operator("Skew", 1, _WINDOW, Reads.WINDOW, smallest_window=3),
+    Operator("Kurt", 1, _WINDOW, Reads.WINDOW, smallest_window=4),
+    Operator("Quantile", 1, (Parameter.WINDOW, Parameter.LEVEL), Reads.WINDOW),
+    *(Operator(name, 2, _WINDOW, Reads.WINDOW) for name in ("Corr", "Cov")),
+    Operator("EMA", 1, (Parameter.DECAY,), Reads.PAST),
+    *(Operator(name, 1) for name in ("Abs", "Sign", "Log")),
+    *(Operator(name, 2, allows_numbers=True) for name in ("Add", "Sub", "Mul", "Div", "Power", "Greater", "Less")),
+    *(Operator(name, 2, gives_condition=True, allows_numbers=True) for name in ("Gt", "Ge", "Lt", "Le", "Eq", "Ne")),
+    *(Operator(name, n, gives_condition=True, needs_condition=True) for name, n in (("And", 2), ("Or", 2), ("Not", 1))),
+    Operator("If", 3, allows_numbers=True),
+    Operator("Mask", 1, (Parameter.INSTRUMENT,)),
+)
+OPERATORS: Mapping[str, Operator] = MappingProxyType({operator.name: operator for operator in _OPERATORS})
 INFIX: Mapping[str, str] = MappingProxyType(
     {
         **{"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "**": "Power", "&": "And", "|": "Or"},

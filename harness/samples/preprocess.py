@@ -220,8 +220,20 @@ class CSRankNorm(Processor):
         rank_norm(values, offsets, _RANK_SCALE)
 
 
+class _AtEachTime(Processor):
+    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for start, stop in itertools.pairwise(offsets.tolist()):
+                if stop > start:
+                    self._transform_rows(values[start:stop])
+
+    @abstractmethod
+    def _transform_rows(self, values: Floats) -> None:
+        """Change the rows of one time in place."""
+
+
 @dataclass(frozen=True)
-class CSZScoreNorm(Processor):
+class CSZScoreNorm(_AtEachTime):
     """Normalise across instruments (qlib: CSZScoreNorm).
 
     Attributes:
@@ -231,74 +243,48 @@ class CSZScoreNorm(Processor):
 
     method: Literal["zscore", "robust"] = "zscore"
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
-        times = _Times(offsets)
-        if self.method == "zscore":
-            present = times.sums(~np.isnan(values))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                centred = values - times.spread(times.sums(values) / present)  # (m, F) float64
-                deviation = np.sqrt(times.sums(centred**2) / (present - 1))
-                deviation[times.constant(values)] = np.nan
-                values[:] = centred / times.spread(deviation)
-            return
-        for rows in times.slices():
-            for column in values[rows].T:
+    def _transform_rows(self, values: Floats) -> None:
+        if self.method == "robust":
+            for column in values.T:
                 _robust_zscore(column)
+            return
+        present = _sums(~np.isnan(values))
+        centred = values - _sums(values) / present  # (m, F) float64
+        deviation = np.sqrt(_sums(centred**2) / (present - 1))
+        deviation[:, np.fmin.reduce(values, axis=0) == np.fmax.reduce(values, axis=0)] = np.nan
+        values[:] = centred / deviation
 
 
 @dataclass(frozen=True)
-class CSZFillna(Processor):
+class CSZFillna(_AtEachTime):
     """Replace missing features by the mean across instruments; missing where nobody has a value (qlib: CSZFillna)."""
 
     for_label = False
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
-        _replace_by_mean(values, offsets, np.isnan(values))
+    def _transform_rows(self, values: Floats) -> None:
+        _replace_by_mean(values, np.isnan(values))
 
 
 @dataclass(frozen=True)
-class ProcessInf(Processor):
+class ProcessInf(_AtEachTime):
     """Replace infinite values by the mean of the finite ones across instruments (qlib: ProcessInf)."""
 
     keeps_unit: ClassVar[bool] = True
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
-        _replace_by_mean(values, offsets, np.isinf(values))
+    def _transform_rows(self, values: Floats) -> None:
+        _replace_by_mean(values, np.isinf(values))
 
 
-class _Times:
-    """Sums over the rows of each time that has rows, and back."""
-
-    def __init__(self, offsets: Offsets) -> None:
-        counts = np.diff(offsets)
-        self._starts, self._counts = offsets[:-1][counts > 0], counts[counts > 0]
-
-    def sums(self, values: npt.NDArray[Any]) -> Doubles:
-        """Return (times, F) float64 sums, missing values left out."""
-        present = np.where(np.isnan(values), 0.0, values) if values.dtype != bool else values
-        return np.add.reduceat(present.astype(np.float64, copy=False), self._starts, axis=0)
-
-    def constant(self, values: Floats) -> Booleans:
-        """Return (times, F) bool: all values that are not missing are equal."""
-        least, most = (reduce.reduceat(values, self._starts, axis=0) for reduce in (np.fmin, np.fmax))
-        return np.equal(least, most)
-
-    def spread(self, per_time: Doubles) -> Doubles:
-        """Return (m, F): the value of its time for every row."""
-        return np.repeat(per_time, self._counts, axis=0)
-
-    def slices(self) -> list[slice]:
-        return [slice(int(a), int(a + n)) for a, n in zip(self._starts, self._counts, strict=True)]
+def _replace_by_mean(values: Floats, where: Booleans) -> None:
+    if where.any():
+        finite = np.isfinite(values)
+        mean = _sums(np.where(finite, values, np.float32(np.nan))) / _sums(finite)
+        np.copyto(values, mean.astype(np.float32), where=where)
 
 
-def _replace_by_mean(values: Floats, offsets: Offsets, where: Booleans) -> None:
-    if not where.any():
-        return
-    times = _Times(offsets)
-    finite = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = times.sums(np.where(finite, values, np.float32(np.nan))) / times.sums(finite)
-    np.copyto(values, times.spread(mean).astype(np.float32), where=where)
+def _sums(values: npt.NDArray[Any]) -> Doubles:
+    """Return (1, F) float64 sums over the rows of one time, missing values left out."""
+    return np.add.reduceat(np.where(np.isnan(values), 0.0, values).astype(np.float64, copy=False), [0], axis=0)
 
 
 def _robust_zscore(column: Floats) -> None:
