@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from harness.config import compose_config
-from harness.run.job import settings_of
+from harness.run.pipeline import settings_of
 from harness.run.sweep import plan_sweep
 from harness.store.records import describe
 

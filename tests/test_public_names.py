@@ -14,7 +14,7 @@ import baselines
 import harness
 from harness.config import Composer
 from harness.config.instantiate import build
-from harness.run.job import settings_of
+from harness.run.pipeline import settings_of
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.suite import Case, named_suite
 from harness.store.artifacts import canonical_json

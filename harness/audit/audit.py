@@ -19,9 +19,10 @@ from harness.config import ExperimentConfig
 from harness.errors import HarnessError, LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult, run
-from harness.run.job import Job
+from harness.run.pipeline import Pipeline
+from harness.run.stages import Cache
 from harness.snapshots.snapshot import Snapshot, write_snapshot
-from harness.store.artifacts import ArtifactStore, Shelf
+from harness.store.artifacts import ArtifactStore, MemoryCache
 from harness.store.files import scratch_folder
 
 _MEMORY = "is everything that is learned in what `fit` returns?"
@@ -83,16 +84,16 @@ def audit_result(
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
-    job = Job(config, store, observer=observer)
-    evidence = Evidence(result, job.panel, result.predictions())
+    pipeline = Pipeline(config, Cache(store), observer=observer)
+    evidence = Evidence(result, pipeline.panel, result.predictions())
     checks = list(static_checks(evidence))
     frontiers = recorded_frontiers(evidence)
     if level is not Level.STATIC:
         outside = Outside()
         replay = Replay(config, Unreal(observer), outside)
         with _scratch(store) as folder, outside.watching():
-            splice = cache(lambda: Splice(config, job.panel, job.table))
-            trial = Trial(evidence, replay, Futures(replay, result.windows, folder, splice), job, cuts)
+            splice = cache(lambda: Splice(config, pipeline.panel, pipeline.table))
+            trial = Trial(evidence, replay, Futures(replay, result.windows, folder, splice), pipeline, cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
             is_clean = all(check.outcome is not Outcome.LEAK for check in checks)
@@ -112,7 +113,7 @@ def run_audited(
     observer: Observer,
     store: ArtifactStore | None = None,
     *,
-    shelf: Shelf | None = None,
+    memory: MemoryCache | None = None,
     shared: bool = False,
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
@@ -123,7 +124,7 @@ def run_audited(
         The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
     """
     before = _numbers(config)
-    result = run(config, observer, store, shelf=shelf, shared=shared)
+    result = run(config, observer, store, memory=memory, shared=shared)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None

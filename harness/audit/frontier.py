@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
 from harness.evaluation.predictions import Predictions
-from harness.run.window_stage import learning_segments
+from harness.run.rolling import learning_segments
 from harness.samples.interfaces import FittedAdaptation, FittedPreprocess
 from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import SampleTable

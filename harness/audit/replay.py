@@ -15,14 +15,13 @@ from typing import Any, cast
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.evaluation.predictions import Predictions
-from harness.execution.progress import Observer, Silent
-from harness.run.rolling import collect, roll, window_stage
-from harness.run.stages import Stages
-from harness.run.window_stage import Recipe
+from harness.execution.progress import Observer
+from harness.run.pipeline import Pipeline
+from harness.run.rolling import Recipe, WalkForward, collect, roll
+from harness.run.stages import Cache
 from harness.samples.interfaces import FittedAdaptation, History, Preprocess
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
-from harness.snapshots.provenance import Stopwatch
 from harness.store.artifacts import ArtifactStore
 
 # Raised by the interpreter itself; libraries that open files in C++ alone go unnoticed.
@@ -151,7 +150,7 @@ class Replay:
 
     def table(self, panel: Panel, store: ArtifactStore) -> SampleTable:
         """Return the sample table of a panel; it is kept in `store`."""
-        return Stages(self.config, store, Stopwatch(), self.observer).table(panel)
+        return Pipeline(self.config, Cache(store), observer=self.observer, panel=panel).table
 
     def adapt(self, table: SampleTable, windows: Sequence[Window]) -> FittedAdaptation:
         """Fit the adaptation anew, on everything that a run would show it."""
@@ -181,7 +180,7 @@ class Replay:
         """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
         chosen = alone(windows, index)
         recipe = self._recipe(adaptation, preprocess or self.config.preprocess)
-        scored = window_stage(table, chosen, recipe, observer=Silent()).score(len(chosen) - 1)
+        scored = WalkForward(table, chosen, recipe).score(len(chosen) - 1)
         return collect(table, chosen[-1:], scored.score)
 
     def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess) -> Recipe:

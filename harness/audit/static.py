@@ -19,7 +19,7 @@ from harness.features.engine import compute_expression
 from harness.features.expression import look_ahead
 from harness.features.parser import parse
 from harness.run.experiment import ExperimentResult
-from harness.run.window_stage import learning_segments
+from harness.run.rolling import learning_segments
 from harness.samples.table import index_rows
 
 READS = "did anything fitted read beyond its decision?"

@@ -19,7 +19,7 @@ from harness.audit.verdict import Check, Finding, Frontier
 from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
-from harness.run.job import Job
+from harness.run.pipeline import Pipeline
 from harness.samples.windows import Window
 
 # What code under audit may raise on data that it did not expect.
@@ -47,14 +47,14 @@ class Trial:
         evidence: The finished run.
         replay: Its pipeline.
         futures: The same on other futures.
-        job: The stages of the real panel, as the store holds them.
+        pipeline: The stages of the real panel, as the store holds them.
         cuts: How many decisions a full audit looks at, evenly spread; None for every one.
     """
 
     evidence: Evidence
     replay: Replay
     futures: Futures
-    job: Job
+    pipeline: Pipeline
     cuts: int | None = None
 
     @property
@@ -80,7 +80,8 @@ class Trial:
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
-        learned = Learned(self.replay, self.job.table, self.windows, self.job.adaptation, self.evidence.predictions)
+        table, adaptation = self.pipeline.table, self.pipeline.adaptation
+        learned = Learned(self.replay, table, self.windows, adaptation, self.evidence.predictions)
         self.replay.observer.start("frontier", len(self._chosen))
         found = []
         for index in self._chosen:
@@ -194,7 +195,7 @@ class Trial:
         return Check.of("repeat", _REPEAT, findings)
 
     def _shuffled(self) -> Check:
-        table = shuffled(self.job.table, SEED)
+        table = shuffled(self.pipeline.table, SEED)
         try:
             other = self.replay.predict(table, self.windows, self.replay.adapt(table, self.windows))
         except FAILURES as error:

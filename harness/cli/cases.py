@@ -19,7 +19,7 @@ from harness.snapshots.baseline import Referenced
 from harness.snapshots.snapshot import read_snapshot
 from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
 from harness.snapshots.verdicts import Problem
-from harness.store.artifacts import Shelf
+from harness.store.artifacts import MemoryCache
 
 _RUN_FILE = "snapshot.json"
 
@@ -138,7 +138,7 @@ class CaseRunner:
         keep: Callable[[str, str], str] | None = None,
     ) -> None:
         self._overrides, self._search_path, self._observer, self._keep = overrides, search_path, observer, keep
-        self._shelf = Shelf()
+        self._memory = MemoryCache()
         self._seconds: float | None = None
         self.folders: list[Path] = []
 
@@ -147,7 +147,7 @@ class CaseRunner:
         began = time.perf_counter()
         try:
             config = compose_config([*overrides, *self._overrides], search_path=self._search_path)
-            result = run_audited(config, self._observer, shelf=self._shelf)[0]
+            result = run_audited(config, self._observer, memory=self._memory)[0]
         except HarnessError:
             raise
         except Exception as error:

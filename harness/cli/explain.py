@@ -20,10 +20,8 @@ from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.evaluate import year_of
 from harness.execution.progress import telling
 from harness.report.table import prose, table
+from harness.run.pipeline import Pipeline
 from harness.run.schedule import check, describe_windows, resolve_windows
-from harness.run.stages import Stages
-from harness.snapshots.provenance import Stopwatch
-from harness.store.artifacts import ArtifactStore
 
 _SEVERAL = ("experiment", "compat")  # their files change several groups
 
@@ -34,7 +32,7 @@ def config_of(arguments: Namespace) -> ExperimentConfig:
 
 
 def _panel_of(config: ExperimentConfig, observer: Progressing) -> Panel:
-    return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer).panel()
+    return Pipeline(config, observer=observer).panel
 
 
 def explain(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:

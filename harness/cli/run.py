@@ -21,17 +21,15 @@ from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
 from harness.execution.machine import peak_memory_mb
 from harness.execution.progress import TimeLeft, telling
-from harness.execution.task import Serial
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.run import search as searching
+from harness.run.dispatch import Dispatched, Work
 from harness.run.experiment import ExperimentResult
-from harness.run.fill import Filled, WorkersLostError, fill
 from harness.run.sweep import Cell, CellResult, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import check_reference, statistics_of
 from harness.snapshots.provenance import Cost
-from harness.store.artifacts import Shelf
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 _CELLS = "cells"
@@ -53,7 +51,7 @@ def run(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
         config.tracking.check()
         result, verdict = _runner([config], observer)(config)
         config.tracking.send([result.folder], Path(config.output.runs), observer)
-    result = result.costing(meter.cost([result]))
+    result = replace(result, cost=meter.cost([result]))
     is_clean = verdict is None or verdict.clean
     if arguments.json:
         out.write_json({"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())})
@@ -121,21 +119,17 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
 
 def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOne:
     """Let the executor's workers prepare all experiments, and return what then runs each of them."""
-    executor = configs[0].executor if configs else Serial()
-    shelf, shared = Shelf(), not isinstance(executor, Serial)
-    filled = {id(configs[at]): done for at, done in fill(configs, executor, observer, shelf).items()}
+    dispatched = Dispatched(configs, observer)
 
     def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
-        done = filled.get(id(config))
-        if done is not None and done.lost is not None:
-            raise WorkersLostError(f"{config.case_name}: {done.lost}")
-        result, verdict = run_audited(config, observer, shelf=shelf, shared=shared)
+        done = dispatched.work_of(config)
+        result, verdict = run_audited(config, observer, memory=dispatched.memory, shared=dispatched.shared)
         return result if done is None else _with_work_of(done, result), verdict
 
     return run_one
 
 
-def _with_work_of(done: Filled, result: ExperimentResult) -> ExperimentResult:
+def _with_work_of(done: Work, result: ExperimentResult) -> ExperimentResult:
     """Return a result that workers have prepared, with what that took."""
     own = result.cost
     cost = replace(
@@ -146,7 +140,7 @@ def _with_work_of(done: Filled, result: ExperimentResult) -> ExperimentResult:
         workers=done.workers,
         memory_mb=max(own.memory_mb, done.memory_mb),
     )
-    return result.made_elsewhere(done.seconds, cost)
+    return replace(result, reused=False, seconds_elsewhere=done.seconds, cost=cost)
 
 
 @dataclass(frozen=True)

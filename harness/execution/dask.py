@@ -6,13 +6,12 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from harness.errors import ConfigError
 from harness.errors.limits import Natural, Threads, check_limits
 from harness.errors.redaction import redacted
-from harness.execution.task import Ended, Task, Work, measured
+from harness.execution.task import Ended, Pool, Task, Work, measured
 from harness.execution.threads import available_cores, thread_limits
 
 _SECONDS_TO_CONNECT = 10
@@ -42,11 +41,9 @@ class Dask:
     retries: Natural = 2
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         check_limits(self, "executor")
 
     def start(self, work: Work) -> DaskPool:
-        """Connect to the scheduler, or bring a local cluster up."""
         try:
             import distributed
         except ModuleNotFoundError as error:
@@ -89,7 +86,7 @@ class Dask:
         return DaskPool(client, None, self.retries, work, None)
 
 
-class DaskPool:
+class DaskPool(Pool):
     """A client of a scheduler.
 
     Args:
@@ -115,17 +112,9 @@ class DaskPool:
 
     @property
     def workers(self) -> int:
-        """Threads of all workers."""
         return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
-    def __enter__(self) -> DaskPool:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Cancel what has not begun and disconnect."""
+    def close(self, *, failed: bool) -> None:
         self._client.cancel(list(self._under_way.futures))
         self._client.close()
         if self._cluster is not None:
@@ -136,7 +125,6 @@ class DaskPool:
             os.environ.update(self._environment)
 
     def submit(self, task: Task) -> None:
-        """Send a task; only its request travels."""
         # Dask takes equal keys for equal work and forgets none, so a key is used once.
         key = f"{task.name}-{len(self._names)}"
         self._names[key] = task.name
@@ -154,12 +142,9 @@ class DaskPool:
         self._under_way.add(future)
 
     def wait(self) -> list[Ended]:
-        """Return what has ended; a worker that was lost is Dask's own error."""
         first = next(self._under_way)
-        return [self._ended(future) for future in [first, *self._completed()]]
-
-    def _completed(self) -> list[Any]:
-        return list(self._under_way.next_batch(block=False)) if self._under_way.has_ready() else []
+        others = self._under_way.next_batch(block=False) if self._under_way.has_ready() else []
+        return [self._ended(future) for future in [first, *others]]
 
     def _ended(self, future: Any) -> Ended:
         name, error = self._names[future.key], future.exception()

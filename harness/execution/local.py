@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
+import math
 import os
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import dataclass
 from typing import IO
 
 from harness.errors import ConfigError
 from harness.errors.limits import Natural, Positive, Threads, check_limits
-from harness.execution.task import Ended, Task, Work
+from harness.execution.task import Ended, Pool, Task, Work
 from harness.execution.threads import available_cores, thread_limits
 
 _LOOP = "harness.execution.loop"
@@ -43,7 +43,6 @@ class Local:
     memory_gb: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers against the machine."""
         cores = available_cores()
         check_limits(self, "executor")
         if (self.workers or 1) * (self.threads or 1) > cores:
@@ -55,7 +54,6 @@ class Local:
             )
 
     def start(self, work: Work) -> LocalPool:
-        """Bring the workers up."""
         cores = available_cores()
         workers = self.workers or max(1, cores // (self.threads or 1))
         threads = self.threads or max(1, cores // workers)
@@ -66,13 +64,10 @@ class Local:
 @dataclass(eq=False)
 class _Worker:
     process: subprocess.Popen[bytes]
+    requests: IO[bytes]
+    answers: IO[bytes]
     task: Task | None = None
     began: float = 0.0
-
-    @property
-    def answers(self) -> IO[bytes]:
-        assert self.process.stdout is not None
-        return self.process.stdout
 
     def end(self, *, kill: bool) -> None:
         """Let it come to its end, or kill it, and wait until it has."""
@@ -81,25 +76,17 @@ class _Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)  # with what the work has started
         # Closing flushes what a dead worker can no longer take.
         with contextlib.suppress(BrokenPipeError):
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+            self.requests.close()
         self.process.wait()
         self.answers.close()
 
     def give(self, task: Task) -> None:
         self.task, self.began = task, time.perf_counter()
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(task.request).encode() + b"\n")
-        self.process.stdin.flush()
+        self.requests.write(json.dumps(task.request).encode() + b"\n")
+        self.requests.flush()
 
 
-@dataclass(order=True)
-class _Waiting:
-    rank: tuple[int, int]
-    task: Task = field(compare=False)
-
-
-class LocalPool:
+class LocalPool(Pool):
     """The workers of `Local`; a task that uses more threads than its worker takes the place of several.
 
     Args:
@@ -117,7 +104,7 @@ class LocalPool:
         self._count, self._threads, self._cores = workers, threads, cores
         self._retries, self._memory = retries, memory
         self._workers: list[_Worker] = []
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[tuple[int, int, Task]] = []
         self._tries: dict[str, int] = {}
         self._order = 0
         self._ended: list[Ended] = []
@@ -125,29 +112,19 @@ class LocalPool:
 
     @property
     def workers(self) -> int:
-        """Processes."""
         return self._count
 
-    def __enter__(self) -> LocalPool:
-        """Return itself; a worker is started when there is work for it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the workers; one that is in the middle of a task is killed, the store keeps nothing half-written."""
-        for worker in self._workers:
-            worker.end(kill=worker.task is not None or error is not None)
+    def close(self, *, failed: bool) -> None:
+        for worker in self._workers:  # one in the middle of a task is killed: the store keeps nothing half-written
+            worker.end(kill=failed or worker.task is not None)
         self._workers.clear()
         self._selector.close()
 
     def submit(self, task: Task) -> None:
-        """Queue a task."""
         self._order += 1
-        heapq.heappush(self._waiting, _Waiting((-task.priority, self._order), task))
+        heapq.heappush(self._waiting, (-task.priority, self._order, task))
 
     def wait(self) -> list[Ended]:
-        """Give out work until something has ended."""
         while not self._ended:
             self._give_out()
             for key, _ in self._selector.select():
@@ -156,13 +133,13 @@ class LocalPool:
         return ended
 
     def _give_out(self) -> None:
-        while self._waiting and self._fits(self._waiting[0].task):
+        while self._waiting and self._fits(self._waiting[0][-1]):
             worker = next((w for w in self._workers if w.task is None), None)
             if worker is None:
                 if len(self._workers) >= self._count:
                     return
                 worker = self._started()
-            task = heapq.heappop(self._waiting).task
+            task = heapq.heappop(self._waiting)[-1]
             try:
                 worker.give(task)
             except BrokenPipeError:
@@ -170,13 +147,9 @@ class LocalPool:
 
     def _fits(self, task: Task) -> bool:
         running = [w.task for w in self._workers if w.task is not None]
-        if not running:
-            return True
-        threads = sum(max(t.threads, self._threads) for t in running)
-        memory = sum(t.memory for t in running)
-        return threads + max(task.threads, self._threads) <= self._cores and (
-            self._memory is None or memory + task.memory <= self._memory
-        )
+        threads = sum(max(t.threads, self._threads) for t in [*running, task])
+        memory = sum(t.memory for t in [*running, task])
+        return not running or (threads <= self._cores and memory <= (self._memory or math.inf))
 
     def _started(self) -> _Worker:
         environment = {**os.environ, **thread_limits(self._threads)}
@@ -184,7 +157,9 @@ class LocalPool:
         process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
-        worker = _Worker(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        worker = _Worker(process, process.stdin, process.stdout)
         self._workers.append(worker)
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker

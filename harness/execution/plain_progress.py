@@ -92,7 +92,6 @@ class PlainObserver:
         self._beats: threading.Thread | None = None
 
     def __enter__(self) -> PlainObserver:
-        """Begin to write lines on its own."""
         with self._lock:
             self._reset()
         self._stopped.clear()
@@ -104,7 +103,6 @@ class PlainObserver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write nothing more."""
         self._stopped.set()
         if self._beats is not None:
             self._beats.join()
@@ -112,13 +110,11 @@ class PlainObserver:
         self._stages.clear()
 
     def start(self, stage: str, total: int) -> None:
-        """Begin a stage."""
         with self._lock:
             self._stages.append(_Stage(stage, self._clock(), total, inside=bool(self._stages)))
             self.tick()
 
     def advance(self, stage: str, done: int = 1, note: str = "") -> None:
-        """Count units; a note is worth a line of its own."""
         with self._lock:
             found = self._find(stage)
             found.done += done
@@ -128,14 +124,12 @@ class PlainObserver:
                 self.tick()
 
     def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
-        """Take over how many units there are and how long the rest will take."""
         with self._lock:
             found = self._find(stage)
             found.total, found.left = total, (seconds, self._clock(), at_least)
             self.tick()
 
     def finish(self, stage: str, note: str = "") -> None:
-        """End a stage; one that took its time is told."""
         with self._lock:
             ended = self._find(stage)
             self._stages.pop()
@@ -146,12 +140,10 @@ class PlainObserver:
                 self._line(f"{ended.text} took {seconds:.1f} s{f': {note}' if note else ''}")
 
     def notice(self, message: str) -> None:
-        """Write a message."""
         with self._lock:
             self._put(f"note: {message}")
 
     def tick(self) -> None:
-        """Write what runs when a line is due."""
         with self._lock:
             if self._clock() >= self._due:
                 self._line(self._state())

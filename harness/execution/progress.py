@@ -13,42 +13,28 @@ class Observer(Protocol):
 
     def start(self, stage: str, total: int) -> None:
         """Begin a stage of `total` units of work."""
-        ...
 
     def advance(self, stage: str, done: int = 1) -> None:
         """Count `done` more units as finished."""
-        ...
 
     def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
         """Say anew how many units there are in all, and how long the rest will take, at least or about."""
-        ...
 
     def finish(self, stage: str, note: str = "") -> None:
         """End the stage; `note` says what came of it."""
-        ...
 
     def notice(self, message: str) -> None:
         """Tell the user something."""
-        ...
 
 
 class Silent:
     """An observer that ignores everything."""
 
-    def start(self, stage: str, total: int) -> None:
-        """Ignore."""
-
-    def advance(self, stage: str, done: int = 1) -> None:
-        """Ignore."""
-
-    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
-        """Ignore."""
-
-    def finish(self, stage: str, note: str = "") -> None:
-        """Ignore."""
-
-    def notice(self, message: str) -> None:
-        """Ignore."""
+    def start(self, stage: str, total: int) -> None: ...
+    def advance(self, stage: str, done: int = 1) -> None: ...
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None: ...
+    def finish(self, stage: str, note: str = "") -> None: ...
+    def notice(self, message: str) -> None: ...
 
 
 @contextmanager
@@ -64,7 +50,7 @@ class TimeLeft:
 
     def __init__(self) -> None:
         self._left: Counter[Hashable] = Counter()
-        self._seconds: defaultdict[Hashable, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._seconds: defaultdict[Hashable, list[float]] = defaultdict(list)
 
     def expect(self, kind: Hashable, count: int = 1) -> None:
         """Add tasks that are still to be done; a negative count: that need not be done any more."""
@@ -72,9 +58,7 @@ class TimeLeft:
 
     def measured(self, kind: Hashable, seconds: float) -> None:
         """Learn how long one task of a kind took."""
-        entry = self._seconds[kind]
-        entry[0] += seconds
-        entry[1] += 1
+        self._seconds[kind].append(seconds)
 
     def seconds(self, workers: int = 1, *, alike: bool = False) -> tuple[float, bool]:
         """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far.
@@ -84,7 +68,7 @@ class TimeLeft:
             alike: Whether the kinds are like enough that an unknown one counts as long as the fastest known, not as
                 nothing.
         """
-        known = {kind: total / count for kind, (total, count) in self._seconds.items()}
+        known = {kind: sum(found) / len(found) for kind, found in self._seconds.items()}
         left = {kind: count for kind, count in self._left.items() if count > 0}
         least = min(known.values(), default=0.0) if alike else 0.0
         total = sum(known.get(kind, least) * count for kind, count in left.items())
@@ -92,13 +76,9 @@ class TimeLeft:
 
 
 class Countdown:
-    """Tells an observer of units of one kind, and how long the others will take: learned from those that were computed.
+    """Tells an observer of `total` units of one kind, and how long the others will take.
 
-    One that was found in the store says nothing about the others.
-
-    Args:
-        observer, stage: Who is told of which stage.
-        total: How many units there are.
+    That is learned from those that were computed; one that was found in the store says nothing about the others.
     """
 
     def __init__(self, observer: Observer, stage: str, total: int) -> None:
@@ -116,5 +96,4 @@ class Countdown:
         self._observer.estimate(self._stage, self._total, seconds, at_least=at_least)
 
     def finish(self, note: str = "") -> None:
-        """End the stage."""
         self._observer.finish(self._stage, note)

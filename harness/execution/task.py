@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from harness.execution.machine import peak_memory_mb
 
@@ -59,10 +59,8 @@ class Ended:
 def measured(work: Work, request: str, used: float | None = None) -> Answer:
     """Do a task in this process and return its answer: time is measured around the work itself, in the worker.
 
-    Args:
-        work, request: What is called with what.
-        used: Seconds of all processors that this process had used when its last answer was given: what it has used
-            since, to import libraries say, belongs to this one.
+    `used`: seconds of all processors that this process had used when its last answer was given; what it has used since,
+    to import libraries say, belongs to this one.
     """
     began, used = time.perf_counter(), time.process_time() if used is None else used
     error = work(request)
@@ -75,30 +73,28 @@ def measured(work: Work, request: str, used: float | None = None) -> Answer:
 
 
 class Pool(Protocol):
-    """Workers that are up; a context manager that takes them down."""
+    """Workers that are up; a context manager that takes them down, with whatever they are doing."""
 
     @property
     def workers(self) -> int:
         """How many tasks can run at a time."""
-        ...
 
     def submit(self, task: Task) -> None:
         """Queue a task; returns at once."""
-        ...
 
     def wait(self) -> list[Ended]:
         """Return the tasks that have ended since the last call, at least one; some task must be under way."""
-        ...
 
-    def __enter__(self) -> Pool:
-        """Return itself."""
-        ...
+    def close(self, *, failed: bool) -> None:
+        """Take the workers down; when something `failed`, at once."""
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Take the workers down, with whatever they are doing."""
-        ...
+        self.close(failed=error is not None)
 
 
 class Executor(Protocol):
@@ -106,7 +102,6 @@ class Executor(Protocol):
 
     def start(self, work: Work) -> Pool | None:
         """Bring up workers that call `work`; None when all shall run in this process, one after the other."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,5 +109,4 @@ class Serial:
     """No workers; stages that cells share stay in memory from one cell to the next."""
 
     def start(self, work: Work) -> Pool | None:
-        """Bring nothing up."""
         return None

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.config import ExperimentConfig, compose_config
 from harness.errors import ConfigError, no_exit
 from harness.errors.redaction import without_secrets
+from harness.evaluation.evaluate import year_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.machine import peak_memory_mb
 from harness.execution.plain_progress import PlainObserver
 from harness.execution.progress import Observer, Silent
-from harness.run.job import (
+from harness.run.pipeline import (
     ADAPTATION,
     ARTEFACTS,
     METRICS,
@@ -25,14 +26,15 @@ from harness.run.job import (
     READS,
     RESOLVED,
     SERIES,
-    Job,
+    Pipeline,
     settings_of,
 )
 from harness.run.schedule import describe_windows
+from harness.run.stages import Cache
 from harness.samples.windows import Window
-from harness.snapshots.provenance import Cost, Stopwatch
+from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import Snapshot, identity_digest, write_snapshot
-from harness.store.artifacts import ArtifactStore, Shelf, canonical_json
+from harness.store.artifacts import ArtifactStore, MemoryCache, canonical_json
 from harness.store.files import write_atomically
 from harness.store.records import describe
 
@@ -61,14 +63,6 @@ class ExperimentResult:
     cost: Cost = field(default_factory=Cost)
     seconds_elsewhere: float | None = None
 
-    def made_elsewhere(self, seconds: float, cost: Cost) -> ExperimentResult:
-        """Return the same result as one that workers have made just now, in so many seconds of work."""
-        return replace(self, reused=False, seconds_elsewhere=seconds, cost=cost)
-
-    def costing(self, cost: Cost) -> ExperimentResult:
-        """Return the same result with another account of what it took."""
-        return replace(self, cost=cost)
-
     @property
     def metrics(self) -> dict[str, Any]:
         """The overall metrics of the predictions by name; None where undefined."""
@@ -77,14 +71,14 @@ class ExperimentResult:
     @property
     def oracle(self) -> dict[str, Any] | None:
         """The same metrics for the simulator's true conditional expectation: the best that can be reached."""
-        found = self.snapshot.metrics["oracle"]
-        return None if found is None else dict(found)
+        found: dict[str, Any] | None = self.snapshot.metrics["oracle"]
+        return found
 
     @property
     def intervals(self) -> dict[str, dict[str, Any]] | None:
         """Metric → ``low``, ``high``, ``level``, for the mean ICs ``t`` and ``p``; None when that is switched off."""
-        found = self.snapshot.metrics["intervals"]
-        return None if found is None else dict(found)
+        found: dict[str, dict[str, Any]] | None = self.snapshot.metrics["intervals"]
+        return found
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -137,53 +131,59 @@ def run(
     observer: Observer,
     store: ArtifactStore | None = None,
     *,
-    shelf: Shelf | None = None,
+    memory: MemoryCache | None = None,
     shared: bool = False,
 ) -> ExperimentResult:
-    """Run a composed configuration: panel → windows → result → snapshot.
+    """Run a composed configuration: panel → windows → table → adaptation → predictions → evaluation → snapshot.
 
     Args:
         config: The experiment.
         observer: Told about progress.
         store: Where stages are found or kept; the configured one by default.
-        shelf: Keeps large stages in memory for the next experiment.
+        memory: Keeps large stages for the next experiment.
         shared: Large stages go through the store, because other processes use them too.
     """
-    watch, began, used = Stopwatch(), time.perf_counter(), time.process_time()
-    store = store or ArtifactStore(Path(config.output.store))
-    job = Job(config, store, watch, observer, shelf or Shelf(), shared)
-    reused = store.find(job.result_key) is not None
-    folder = job.make_result()
+    began, used = time.perf_counter(), time.process_time()
+    cache = Cache(store or ArtifactStore(Path(config.output.store)), memory or MemoryCache(), shared)
+    pipeline = Pipeline(config, cache, observer=observer)
+    reused = cache.store.find(pipeline.result_stage.key) is not None
+    if not reused:
+        pipeline.check()
+    folder = cache.get(pipeline.result_stage)
     snapshot = Snapshot(
         suite=config.suite,
         case=config.case_name,
-        identity=_identity(job, folder),
-        metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
-        provenance={
-            **json.loads((folder / PROVENANCE).read_text(encoding="utf-8")),
-            "command": list(config.command),
-        },
+        identity=_identity(pipeline, folder),
+        metrics=_record(folder / METRICS),
+        provenance={**_record(folder / PROVENANCE), "command": list(config.command)},
     )
-    published = _publish(config, snapshot, folder)
+    published, fitted = _publish(config, snapshot, folder), pipeline.watch.fitted
     cost = Cost(
         wall=time.perf_counter() - began,
         cpu=time.process_time() - used,
-        windows=len(job.windows),
-        stored=len(job.windows) - watch.fitted,
+        windows=len(pipeline.windows),
+        stored=len(pipeline.windows) - fitted,
         memory_mb=peak_memory_mb(),
     )
-    return ExperimentResult(config, job.windows, snapshot, published, reused, cost)
+    return ExperimentResult(config, pipeline.windows, snapshot, published, reused, cost)
 
 
-def _identity(job: Job, folder: Path) -> dict[str, Any]:
+def _identity(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
+    config, panel, criteria = pipeline.config, pipeline.panel, pipeline.config.evaluation
+    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
     return {
-        "config": without_secrets(settings_of(job.config)),
-        "data": {"name": job.panel.name, "fingerprint": job.panel.fingerprint},
-        "look_ahead": job.config.label.look_ahead,
-        "year": {"periods": job.year.periods, "source": job.year.source},
-        "features": json.loads((folder / RESOLVED).read_text(encoding="utf-8")),
-        "windows": describe_windows(job.windows, job.panel.calendar),
+        "config": without_secrets(settings_of(config)),
+        "data": {"name": panel.name, "fingerprint": panel.fingerprint},
+        "look_ahead": config.label.look_ahead,
+        "year": {"periods": year.periods, "source": year.source},
+        "features": _record(folder / RESOLVED),
+        "windows": describe_windows(pipeline.windows, panel.calendar),
     }
+
+
+def _record(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:

@@ -6,20 +6,20 @@ import itertools
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult, describe_experiment
-from harness.run.job import Job
-from harness.samples.interfaces import StoredAdaptation
-from harness.snapshots.provenance import Stopwatch
-from harness.store.artifacts import ArtifactStore, Key, Shelf
+from harness.run.pipeline import Pipeline
+from harness.run.stages import Cache, Stage
+from harness.store.artifacts import ArtifactStore, Key, MemoryCache
 
 _MOST_CELLS = 100_000
 
@@ -101,30 +101,28 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         ConfigError: When an override cannot be read, or a key exists in no cell.
     """
     parsed = last_of_each_key(parse_overrides(overrides))
-    fixed = [(o.get_key_element().lstrip("+~"), str(o.input_line)) for o in parsed if not o.is_sweep_override()]
+    fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     compose = Composer(search_path)
-    swept = [(o.get_key_element(), swept_values(o, compose.options)) for o in parsed if o.is_sweep_override()]
-    _refuse_too_many([values for _, values in swept])
+    swept = {o.get_key_element(): swept_values(o, compose.options) for o in parsed if o.is_sweep_override()}
+    _refuse_too_many(list(swept.values()))
     cells: dict[object, Cell] = {}
     unused: dict[str, UnknownKeyError] = {}
     used: set[str] = set()
-    signed = {element.lstrip("+~"): element for element, _ in swept}
-    keys = list(signed)
     # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.
-    absent: dict[tuple[str, ...], dict[str, UnknownKeyError]] = {}
-    composed: dict[tuple[str, ...], tuple[Cell, dict[str, UnknownKeyError]]] = {}
-    for combination in itertools.product(*(values for _, values in swept)):
-        chosen = dict(zip(keys, combination, strict=True))
-        lines = {key: f"{signed[key]}={value}" for key, value in chosen.items()}
-        groups = tuple(line for key, line in lines.items() if "." not in key)
+    absent: dict[tuple[tuple[str, str], ...], dict[str, UnknownKeyError]] = {}
+    composed: dict[object, tuple[Cell, dict[str, UnknownKeyError]]] = {}
+    for combination in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, combination, strict=True))
+        groups = tuple((key, value) for key, value in chosen.items() if "." not in key)
         known = absent.get(groups, {})
-        lines = {key: line for key, line in {**dict(fixed), **lines}.items() if key not in known}
-        if tuple(lines.values()) not in composed:
-            left = {key: value for key, value in chosen.items() if key not in known}
-            composed[tuple(lines.values())] = compose_cell(left, lines, compose)
-        cell, dropped = composed[tuple(lines.values())]
+        left = {key: value for key, value in chosen.items() if plain_key(key) not in known}
+        kept = {key: line for key, line in fixed.items() if key not in known}
+        asked = (*kept, *left.items())
+        if asked not in composed:
+            composed[asked] = compose_cell(kept, left, compose)
+        cell, dropped = composed[asked]
         dropped = absent[groups] = {**known, **dropped}
-        used |= {*keys, *(key for key, _ in fixed)} - dropped.keys()
+        used |= {*map(plain_key, swept), *fixed} - dropped.keys()
         unused |= dropped
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
         cells.setdefault(identity, cell)
@@ -135,9 +133,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
 
 
 def run_sweep(
-    cells: Sequence[Cell],
-    run_cell: Callable[[ExperimentConfig], ExperimentResult],
-    tell: Callable[[CellResult], None],
+    cells: Sequence[Cell], run_cell: Callable[[ExperimentConfig], ExperimentResult], tell: Callable[[CellResult], None]
 ) -> tuple[CellResult, ...]:
     """Run the cells one after the other; a cell that fails is recorded with its traceback and the others go on.
 
@@ -201,10 +197,23 @@ def _refuse_too_many(swept: Sequence[Sequence[str]]) -> None:
         )
 
 
+def plain_key(element: str) -> str:
+    """Return the key of an override without Hydra's ``+`` or ``~``."""
+    return element.lstrip("+~")
+
+
 def compose_cell(
-    chosen: dict[str, str], lines: dict[str, str], compose: Composer
+    fixed: Mapping[str, str], chosen: Mapping[str, str], compose: Composer
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
-    """Compose one combination from key → override line, and return it with the keys that do not exist in it."""
+    """Compose one combination, and return it with the keys that do not exist in it.
+
+    Args:
+        fixed: Key → override line of what is the same in every combination.
+        chosen: Key, with Hydra's ``+`` → value.
+        compose: Makes configurations.
+    """
+    lines = {**fixed, **{plain_key(key): f"{key}={value}" for key, value in chosen.items()}}
+    chosen = {plain_key(key): value for key, value in chosen.items()}
     dropped: dict[str, UnknownKeyError] = {}
     while True:
         kept = {key: value for key, value in chosen.items() if key not in dropped}
@@ -254,57 +263,49 @@ class SweepPlan:
     stages: dict[str, tuple[int, int]]
 
 
-@dataclass(eq=False)
-class _Needed:
-    """Keys, and whether the store holds them."""
-
-    keys: dict[Key, bool] = field(default_factory=dict)
-
-    def add(self, key: Key, store: ArtifactStore) -> bool:
-        self.keys[key] = store.holds(key)
-        return self.keys[key]
-
-
 def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
     """Look every stage of every cell up in the store; only panels are made, for windows need their calendar."""
-    needed, shelf = _Needed(), Shelf()
+    held, memory = dict[Key, bool](), MemoryCache()
     observer.start("plan", len(cells))
     planned = []
     for cell in cells:
-        planned.append(_plan(cell, needed, observer, shelf))
+        planned.append(_plan(cell, held, observer, memory))
         observer.advance("plan")
     observer.finish("plan")
     stages: dict[str, tuple[int, int]] = {}
-    for key, held in needed.keys.items():
+    for key, is_held in held.items():
         count, stored = stages.get(key.stage, (0, 0))
-        stages[key.stage] = (count + 1, stored + held)
+        stages[key.stage] = (count + 1, stored + is_held)
     return SweepPlan(tuple(planned), stages)
 
 
 def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
     """Return the keys of the stages of one experiment, as far as they can be told without computing anything."""
-    needed = _Needed()
-    _plan(Cell({}, (), config), needed, observer, Shelf())
-    return frozenset(needed.keys)
+    held = dict[Key, bool]()
+    _plan(Cell({}, (), config), held, observer, MemoryCache())
+    return frozenset(held)
 
 
-def _plan(cell: Cell, needed: _Needed, observer: Observer, shelf: Shelf) -> CellPlan:
+def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryCache) -> CellPlan:
     if cell.config is None:
         return CellPlan(cell, cell.refusal, outcome=cell.outcome)
-    store = ArtifactStore(Path(cell.config.output.store))
-    job = Job(cell.config, store, Stopwatch(), observer, shelf)
+    cache = Cache(ArtifactStore(Path(cell.config.output.store)), memory)
+    pipeline = Pipeline(cell.config, cache, observer=observer)
+
+    def look_up(stages: Iterable[Stage[Any]]) -> int:
+        found = {stage.key: cache.holds(stage) for stage in stages}
+        held.update(found)
+        return sum(found.values())
+
     try:
-        job.check()
-        table = job.stages.table_key(job.panel)
-        has_table = all([needed.add(job.stages.panel_key(), store), *(needed.add(key, store) for key in table.both)])
-        fits = isinstance(cell.config.adaptation, StoredAdaptation)
-        has_adaptation = needed.add(job.adaptation_key, store) if fits else True
-        stored = None
-        if has_table and has_adaptation:
-            stage = job.window_stage
-            stored = sum(needed.add(stage.key(at), store) for at in range(len(job.windows)))
-            if not stage.refits and store.holds(stage.processed_key):
-                needed.add(stage.processed_key, store)
-        return CellPlan(cell, None, len(job.windows), stored, needed.add(job.result_key, store))
+        pipeline.check()
+        first: list[Stage[Any]] = [pipeline.panel_stage, pipeline.features_stage, pipeline.label_stage]
+        first += [] if pipeline.adaptation_stage.local else [pipeline.adaptation_stage]
+        windows, stored = range(len(pipeline.windows)), None
+        if look_up(first) == len(first):
+            stored = look_up(pipeline.walk.window(at) for at in windows)
+            if not pipeline.walk.processed.local and cache.holds(pipeline.walk.processed):
+                look_up([pipeline.walk.processed])
+        return CellPlan(cell, None, len(windows), stored, bool(look_up([pipeline.result_stage])))
     except HarnessError as error:
         return CellPlan(cell, str(error), outcome=Outcome.of(error))

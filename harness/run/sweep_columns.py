@@ -167,12 +167,9 @@ def caption(statistics: SweepStatistics) -> str:
         )
     if statistics.overfitting is not None:
         lines.append(f"probability of backtest overfitting {statistics.overfitting.probability:.2f}")
-    others: dict[str, list[str]] = {}
-    for row in statistics.rows:
-        if row.why_not_comparable is not None:
-            others.setdefault(row.why_not_comparable, []).append(row.name)
+    others = _grouped((row.why_not_comparable, row.name) for row in statistics.rows)
     if others:
-        told = (f"{_names(names)} ({reason})" for reason, names in others.items())
+        told = (f"{_names(names, f'{len(names)} cells')} ({reason})" for reason, names in others.items())
         lines.append(f"not compared: {'; '.join(told)}")
     return "\n".join([*lines, *statistics.notes])
 
@@ -184,8 +181,17 @@ def _references(statistics: SweepStatistics) -> str:
     return names[0] if len(names) == 1 else f"the reference of its data, label and test range ({'; '.join(names)})"
 
 
-def _names(names: Sequence[str]) -> str:
-    return "; ".join(names) if len(names) <= _NAMED else f"{len(names)} cells"
+def _grouped(pairs: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:
+    """Return what is said → the cells that it is said of, in order."""
+    found: dict[str, list[str]] = {}
+    for text, name in pairs:
+        if text is not None:
+            found.setdefault(text, []).append(name)
+    return found
+
+
+def _names(names: Sequence[str], many: str) -> str:
+    return "; ".join(names) if len(names) <= _NAMED else many
 
 
 def _probability(row: RowStatistics) -> float:
@@ -194,21 +200,11 @@ def _probability(row: RowStatistics) -> float:
 
 
 def cell_notes(cells: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """Return every note once, with the cells that it is of, in the order of the cells.
-
-    Args:
-        cells: Name → notes of every cell that has run.
-    """
-    found: dict[str, list[str]] = {}
-    count = 0
-    for name, notes in cells:
-        count += 1
-        for note in notes:
-            found.setdefault(note, []).append(name)
-    return [f"{_names_cell_notes(names, count)}: {note}" for note, names in found.items()]
-
-
-def _names_cell_notes(names: Sequence[str], count: int) -> str:
-    if len(names) == count > 1:
-        return f"all {count} cells"
-    return "; ".join(names) if len(names) <= _NAMED else f"{len(names)} of {count} cells, first {names[0]}"
+    """Return every note once, with the cells that it is of, in the order of the cells: name → notes of each."""
+    given = list(cells)
+    lines = []
+    for note, names in _grouped((note, name) for name, notes in given for note in notes).items():
+        many = f"{len(names)} of {len(given)} cells, first {names[0]}"
+        whose = f"all {len(given)} cells" if len(names) == len(given) > 1 else _names(names, many)
+        lines.append(f"{whose}: {note}")
+    return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.evaluation.significance.hac import is_constant, why_untested
 from harness.evaluation.significance.paired import (
-    PairedDifference,
     SubPeriod,
     calendar_years,
     paired_differences,
@@ -39,45 +39,43 @@ from harness.run.sweep_columns import LEVEL, SIZE, Difference, RowStatistics, Sw
 from harness.snapshots.evidence import Evidence, overlap_of
 from harness.store.artifacts import ArtifactStore, canonical_json
 
+Regimes = tuple[Times, npt.NDArray[np.str_]]
+
 
 def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[FinishedRun, ...]:
     """Return the cells that have run, with their series and, where the panel is in the store, its regimes."""
-    regimes: dict[str, tuple[Times, npt.NDArray[np.str_]] | None] = {}
+
+    @cache
+    def regimes_of(fingerprint: str, store: str) -> Regimes | None:
+        panel = Evidence(ArtifactStore(Path(store))).panel(fingerprint) if with_regimes else None
+        return None if panel is None else market_regimes(panel)
+
     found = []
     for ended in results:
-        if ended.result is None or not (ended.result.folder / SERIES).is_file():
-            continue
-        run = FinishedRun(ended.cell.name, ended.result.snapshot, ended.result.folder)
-        fingerprint = str(run.snapshot.identity.get("data", {}).get("fingerprint", ""))
-        if not with_regimes:
-            regimes[fingerprint] = None
-        if fingerprint not in regimes:
-            panel = Evidence(ArtifactStore(Path(ended.result.config.output.store))).panel(fingerprint)
-            regimes[fingerprint] = None if panel is None else market_regimes(panel)
-        found.append(replace(run, given=run.series, regimes=regimes_at(regimes[fingerprint], run.series.times)))
+        if ended.result is not None and (ended.result.folder / SERIES).is_file():
+            run = FinishedRun(ended.cell.name, ended.result.snapshot, ended.result.folder)
+            fingerprint = str(run.snapshot.identity.get("data", {}).get("fingerprint", ""))
+            regimes = regimes_of(fingerprint, ended.result.config.output.store)
+            found.append(replace(run, given=run.series, regimes=regimes_at(regimes, run.series.times)))
     return tuple(found)
 
 
-def market_regimes(panel: Panel) -> tuple[Times, npt.NDArray[np.str_]]:
+def market_regimes(panel: Panel) -> Regimes:
     """Return the times of a panel and the volatility regime of its market at each, from what is known by then.
 
     The market is the panel's benchmark, or, where it has none, the mean return of the members.
     """
-    price = np.asarray(panel.fields[panel.price_field], dtype=np.float64)
-    if panel.benchmark is not None:
-        close = np.asarray(panel.benchmark.close, dtype=np.float64)
-        returns = np.full(close.size, np.nan)
-        returns[1:] = close[1:] / close[:-1] - 1.0
-    else:
-        changes = price[1:] / price[:-1] - 1.0
+    benchmark = panel.benchmark
+    price = np.asarray(panel.fields[panel.price_field] if benchmark is None else benchmark.close, dtype=np.float64)
+    changes = price[1:] / price[:-1] - 1.0
+    if benchmark is None:
         counted = np.asarray(panel.membership[1:]) & np.isfinite(changes)
         total, count = np.where(counted, changes, 0.0).sum(axis=1), counted.sum(axis=1)
-        returns = np.full(price.shape[0], np.nan)
-        returns[1:] = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
-    return panel.calendar.times, volatility_regimes(returns)
+        changes = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
+    return panel.calendar.times, volatility_regimes(np.concatenate([[np.nan], changes]))
 
 
-def regimes_at(regimes: tuple[Times, npt.NDArray[np.str_]] | None, times: Times) -> npt.NDArray[np.str_] | None:
+def regimes_at(regimes: Regimes | None, times: Times) -> npt.NDArray[np.str_] | None:
     """Return (S,) the regime at each of the `times`; None when one of them is not on the market's calendar."""
     if regimes is None or not np.isin(times, regimes[0]).all():
         return None
@@ -86,10 +84,7 @@ def regimes_at(regimes: tuple[Times, npt.NDArray[np.str_]] | None, times: Times)
 
 def common_times(candidates: Sequence[FinishedRun]) -> Times:
     """Return (T,) the times that the series of all candidates have, in order."""
-    times = candidates[0].series.times
-    for other in candidates[1:]:
-        times = np.intersect1d(times, other.series.times)
-    return times
+    return reduce(np.intersect1d, [one.series.times for one in candidates])
 
 
 RULE = "the first cell with adaptation=rolling_retrain, or else the first"
@@ -251,23 +246,13 @@ def differences_to(
         sides = (candidate.at(series, times), reference.at(series, times))
         questions[name] = paired_question(*sides, metric.statistic, look_ahead=overlap_of(identity, metric))
     answers = paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
-    return {
-        name: _difference(tested, metrics[name].direction, int(times.size))
-        for name, tested in zip(questions, answers, strict=True)
-    }
-
-
-def _difference(tested: PairedDifference, direction: str, times: int) -> Difference:
-    p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
-    return Difference(
-        difference=tested.estimate,
-        low=finite(tested.bootstrap.low),
-        high=finite(tested.bootstrap.high),
-        p_hac=p_hac,
-        p_bootstrap=p_bootstrap,
-        verdict=_verdict(direction, tested.estimate, p_hac, p_bootstrap),
-        times=times,
-    )
+    found = {}
+    for name, tested in zip(questions, answers, strict=True):
+        p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
+        verdict = _verdict(metrics[name].direction, tested.estimate, p_hac, p_bootstrap)
+        bounds = finite(tested.bootstrap.low), finite(tested.bootstrap.high)
+        found[name] = Difference(tested.estimate, *bounds, p_hac, p_bootstrap, verdict, int(times.size))
+    return found
 
 
 def _verdict(direction: str, difference: float, p_hac: float | None, p_bootstrap: float | None) -> str:

@@ -308,7 +308,7 @@ class LeakyTwins(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Subtask:
     """A part of an adaptation's work that can be done anywhere: its result goes to the history's stash.
 
     Attributes:
@@ -322,10 +322,10 @@ class Piece:
 
 @runtime_checkable
 class DividedAdaptation(StoredAdaptation, Protocol):
-    """An adaptation whose fitting begins with pieces that many workers can make; `fit` then finds them."""
+    """An adaptation whose fitting begins with subtasks that many workers can do; `fit` then finds them."""
 
-    def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
-        """Return the pieces; those of a wave need all earlier waves and not each other. Computes nothing itself."""
+    def waves(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
+        """Return the subtasks; those of a wave need all earlier waves and not each other. Computes nothing itself."""
 
 
 # Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.

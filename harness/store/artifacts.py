@@ -270,7 +270,7 @@ def _stamp(folder: Path) -> Stamp:
 Value = TypeVar("Value")
 
 
-class Shelf:
+class MemoryCache:
     """The most recently used results of each stage, by digest; it changes how long things take, never a number.
 
     Args:
@@ -285,8 +285,7 @@ class Shelf:
         """Return the result of `stage` under `digest`, made by `make` when it is not there."""
         kept = self._kept.setdefault(stage, OrderedDict())
         if digest not in kept:
-            made = make()
-            kept[digest] = made
+            kept[digest] = make()
             while len(kept) > self._most:
                 kept.popitem(last=False)
         kept.move_to_end(digest)

@@ -20,8 +20,7 @@ import numpy.typing as npt
 import pytest
 
 from baselines.models.linear import Linear
-from harness.run.rolling import roll
-from harness.run.window_stage import Recipe
+from harness.run.rolling import Recipe, roll
 from harness.samples.interfaces import Adaptation
 from harness.samples.preprocess import Pipeline
 from harness.samples.table import SampleTable

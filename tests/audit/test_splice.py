@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.run.stages
+import harness.run.pipeline
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
 from harness.audit.futures import Splice
@@ -20,10 +20,9 @@ from harness.data.panel import Panel
 from harness.execution.progress import Silent
 from harness.features import engine
 from harness.run.experiment import run
-from harness.run.job import Job
-from harness.run.stages import Stages
+from harness.run.pipeline import Pipeline
+from harness.run.stages import Cache
 from harness.samples.table import SampleTable
-from harness.snapshots.provenance import Stopwatch
 from harness.store.artifacts import ArtifactStore
 from tests.audit.market import small
 
@@ -31,12 +30,12 @@ CUTS = (140, 170, 250)
 
 
 def splice_of(config: ExperimentConfig) -> Splice:
-    job = Job(config, ArtifactStore(Path(config.output.store)))
-    return Splice(config, job.panel, job.table)
+    pipeline = Pipeline(config)
+    return Splice(config, pipeline.panel, pipeline.table)
 
 
 def computed(config: ExperimentConfig, panel: Panel, folder: Path) -> SampleTable:
-    return Stages(config, ArtifactStore(folder), Stopwatch(), Silent()).table(panel)
+    return Pipeline(config, Cache(ArtifactStore(folder)), panel=panel).table
 
 
 @pytest.mark.parametrize("features", ["expressions", "alpha158"])
@@ -71,7 +70,7 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
 ) -> None:
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
     monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
-    monkeypatch.setattr(harness.run.stages, "compute_features", engine.compute_features)
+    monkeypatch.setattr(harness.run.pipeline, "compute_features", engine.compute_features)
     monkeypatch.setattr("harness.audit.futures.compute_features", engine.compute_features)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)
@@ -104,14 +103,14 @@ def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_but_the_second_
 ) -> None:
     config = small(tmp_path)
     run(config, Silent())
-    real = Job(config, ArtifactStore(Path(config.output.store))).panel.fingerprint
-    compute, made = Stages._make_features, []
+    real = Pipeline(config).panel.fingerprint
+    made = []
 
-    def told(self: Stages, panel: Panel, folder: Path) -> None:
+    def counted(panel: Panel, *given: Any, **named: Any) -> Any:
         made.append(panel.fingerprint == real)
-        compute(self, panel, folder)
+        return engine.compute_features(panel, *given, **named)
 
-    monkeypatch.setattr(Stages, "_make_features", told)
+    monkeypatch.setattr(harness.run.pipeline, "compute_features", counted)
     assert audit(config, Level.FULL).clean
     assert made.count(True) == 1, "the second run, which asks whether the first can be repeated"
     assert made.count(False) == 3, "the first decision, a middle one, and once inside a window; the others are spliced"

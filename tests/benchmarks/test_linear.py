@@ -14,8 +14,7 @@ import pytest
 from baselines.adaptation.rolling_retrain import EqualWeights
 from baselines.models.linear import Linear
 from harness.data.calendar import Calendar
-from harness.run.rolling import roll
-from harness.run.window_stage import Recipe
+from harness.run.rolling import Recipe, roll
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import LearnSet
 from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm, apply

@@ -21,7 +21,7 @@ from harness.execution.progress import Silent
 from harness.execution.task import Executor, Task
 from harness.run.experiment import ExperimentResult, run
 from harness.run.sweep import Outcome, plan_sweep, run_sweep
-from harness.store.artifacts import ArtifactStore, Shelf, key_of
+from harness.store.artifacts import ArtifactStore, MemoryCache, key_of
 from tests.execution import tasks
 
 pytestmark = [pytest.mark.nightly, pytest.mark.benchmark(group="sweep")]
@@ -34,10 +34,10 @@ TASKS = 200
 def sweep(folder: Path, *overrides: str) -> int:
     """Run the cells on a store of their own, sharing what they can; return how many were done."""
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
-    shelf = Shelf()
+    memory = MemoryCache()
 
     def run_cell(config: ExperimentConfig) -> ExperimentResult:
-        return run(config, Silent(), shelf=shelf)
+        return run(config, Silent(), memory=memory)
 
     ended = run_sweep(plan_sweep([*(overrides or SWEEP), *where]), run_cell, lambda _: None)
     return sum(one.outcome is Outcome.DONE for one in ended)

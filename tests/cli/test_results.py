@@ -95,7 +95,7 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.run.window_stage.WindowStage.score", interrupt)
+    monkeypatch.setattr("harness.run.rolling.WalkForward.score", interrupt)
     assert main(["run", *SMALL]) == 130
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err

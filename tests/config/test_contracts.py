@@ -14,7 +14,7 @@ from harness.config import compose_config
 from harness.config.contracts import check_object, traits_of
 from harness.errors import ConfigError, DataError
 from harness.evaluation.metrics import Metric
-from harness.run.window_stage import _scores, learning_segments
+from harness.run.rolling import _scores, learning_segments
 from harness.samples.interfaces import (
     EXTENSIONS,
     TRAITS,

@@ -14,8 +14,7 @@ from harness.cli import main
 from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.errors.redaction import RedactedStream, redacted, without_secrets
-from harness.run.fill import _for_workers
-from harness.run.worker import work
+from harness.run.dispatch import _for_workers, work
 from harness.store.artifacts import key_of
 
 SECRET = "s3cr:t@/pä%40ss"
@@ -126,8 +125,8 @@ def test_a_workers_answer_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> 
     def crash(_: object) -> None:
         raise RuntimeError("no connection to http://user:hunter22@host")
 
-    monkeypatch.setattr("harness.run.worker._do", crash)
-    request = dict.fromkeys(("step", "at", "wave", "composed", "store", "panel", "result"), "x")
+    monkeypatch.setattr("harness.run.dispatch._do", crash)
+    request = dict.fromkeys(("stage", "at", "composed", "store", "panel", "result", "spent"), "x")
     answer = work(json.dumps(request))
     assert answer is not None
     assert "http://***@host" in answer

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import harness.run.job
+import harness.run.pipeline
 from harness.audit.cost import FitOnTest, ProcessorsOfAllTimes, whole_table
 from harness.config import ExperimentConfig
 from harness.samples.interfaces import FittedPreprocess, LearnSet, Preprocess
@@ -325,12 +325,12 @@ def windows(change: Callable[[Window, int], Window]) -> Callable[[pytest.MonkeyP
     """Return a patch of the schedule; `change` gets each window and the look-ahead."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        resolve = harness.run.job.resolve_windows
+        resolve = harness.run.pipeline.resolve_windows
 
         def changed(config: Any, calendar: Any, look_ahead: int) -> tuple[Window, ...]:
             return tuple(change(window, look_ahead) for window in resolve(config, calendar, look_ahead))
 
-        monkeypatch.setattr(harness.run.job, "resolve_windows", changed)
+        monkeypatch.setattr(harness.run.pipeline, "resolve_windows", changed)
 
     return patch
 
@@ -356,14 +356,10 @@ def overlapping(window: Window, look_ahead: int) -> Window:
 
 def answers(folder: Path) -> None:
     """Write every label of the small market into files, as somebody's notebook might."""
-    from harness.execution.progress import Silent
-    from harness.run.stages import Stages
-    from harness.snapshots.provenance import Stopwatch
-    from harness.store.artifacts import ArtifactStore
+    from harness.run.pipeline import Pipeline
 
     config = small(folder / "elsewhere")
-    stages = Stages(config, ArtifactStore(folder / "elsewhere" / "store"), Stopwatch(), Silent())
-    values = dense_labels(stages.table(stages.panel()))
+    values = dense_labels(Pipeline(config).table)
     np.save(folder / NPY, values)
     pq.write_table(pa.table({str(k): column for k, column in enumerate(values.T)}), folder / PARQUET)
     (folder / "answer.txt").write_text("1.5")

@@ -12,10 +12,8 @@ import pytest
 
 import harness.audit.replay
 import harness.evaluation.evaluate
-import harness.run.job
+import harness.run.pipeline
 import harness.run.rolling
-import harness.run.stages
-import harness.run.window_stage
 from harness.data.panel import Panel
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Silent
@@ -72,8 +70,8 @@ def judging(change: Callable[[Any], Any]) -> Patch:
     """Return a patch of what the evaluation reports."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        evaluate = harness.run.job.evaluate
-        monkeypatch.setattr(harness.run.job, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
+        evaluate = harness.run.pipeline.evaluate
+        monkeypatch.setattr(harness.run.pipeline, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
 
     return patch
 
@@ -141,14 +139,14 @@ def ran(*overrides: str) -> Callable[[Path], None]:
 
 def left_by_a_leaking_engine(folder: Path) -> None:
     """Fill the store with features that are what they will be a time later, under the key of the honest ones."""
-    compute = harness.run.stages.compute_features
+    compute = harness.run.pipeline.compute_features
 
     def early(panel: Panel, *given: Any, **named: Any) -> Any:
         fields = {k: np.concatenate([v[1:], v[-1:]]) for k, v in panel.fields.items()}
         return compute(replace(panel, fields=fields), *given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness.run.stages, "compute_features", early)
+        patch.setattr(harness.run.pipeline, "compute_features", early)
         run(small(folder), Silent())
 
 
@@ -172,22 +170,22 @@ MUTANTS = (
     Mutant("evaluation", "benchmark a day early", PORTFOLIO, None, trading(benchmark_early)),
     stale(
         "result of another horizon",
-        forgetful(harness.run.job, "result", "table", "settings", "windows"),
+        forgetful(harness.run.pipeline, "result", "table", "settings", "windows"),
         "label.horizon=3",
     ),
     stale(
         "windows of another horizon",
-        forgetful(harness.run.window_stage, "window", "table", "train", "processors_fitted_on"),
+        forgetful(harness.run.rolling, "window", "table", "train", "processors_fitted_on"),
         "label.horizon=3",
     ),
     stale(
         "windows of other weights",
-        forgetful(harness.run.window_stage, "window", "weights"),
+        forgetful(harness.run.rolling, "window", "weights"),
         "adaptation=gf_exp",
         own=("adaptation=gf_lin",),
     ),
-    stale("panel of other data", forgetful(harness.run.stages, "panel", "source"), "data.seed=5"),
-    stale("features of another panel", forgetful(harness.run.stages, "features", "panel"), "data.volatility=0.03"),
+    stale("panel of other data", forgetful(harness.run.pipeline, "panel", "source"), "data.seed=5"),
+    stale("features of another panel", forgetful(harness.run.pipeline, "features", "panel"), "data.volatility=0.03"),
     Mutant("caching", "features of an older engine that looked ahead", before=left_by_a_leaking_engine),
-    stale("label of another horizon", forgetful(harness.run.stages, "label", "expression"), "label.horizon=3"),
+    stale("label of another horizon", forgetful(harness.run.pipeline, "label", "expression"), "label.horizon=3"),
 )

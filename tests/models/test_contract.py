@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from harness.errors import UnsupportedWeightsError
-from harness.run.rolling import roll
-from harness.run.window_stage import Recipe
+from harness.run.rolling import Recipe, roll
 from harness.samples.interfaces import LearnSet, Model, TimeWeights
 from harness.samples.preprocess import Pipeline
 from harness.samples.windows import Window

@@ -29,8 +29,7 @@ from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
 from baselines.models.linear import FittedLinear, Linear
 from harness.evaluation.predictions import Predictions
-from harness.run.rolling import roll
-from harness.run.window_stage import Recipe
+from harness.run.rolling import Recipe, roll
 from harness.samples.gram import NormalEquations
 from harness.samples.interfaces import LearnSet
 from tests.parity import ddgda_run, oracle

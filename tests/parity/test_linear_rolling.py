@@ -28,8 +28,7 @@ from baselines.models.linear import FittedLinear, Linear
 from harness.config.instantiate import build
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
-from harness.run.rolling import RollingResult, roll
-from harness.run.window_stage import Recipe
+from harness.run.rolling import Recipe, RollingResult, roll
 from harness.samples.gram import RANK_CUTOFF
 from harness.samples.interfaces import LearnSet
 from harness.samples.preprocess import Pipeline, apply

@@ -12,12 +12,9 @@ from harness.cli import main
 from harness.config import compose_config
 from harness.execution.progress import Silent
 from harness.report.cells import Report, read_cells
-from harness.run.schedule import resolve_windows
-from harness.run.stages import Stages
+from harness.run.pipeline import Pipeline
 from harness.samples.interfaces import History
 from harness.samples.windows import Segment
-from harness.snapshots.provenance import Stopwatch
-from harness.store.artifacts import ArtifactStore
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation=portfolio"]
 PORTFOLIO = ["evaluation.portfolio.topk=4", "evaluation.portfolio.n_drop=1", "evaluation.portfolio.benchmark=universe"]
@@ -51,11 +48,10 @@ def save_adaptation(sweep: Path, output: list[str]) -> None:
     run = sweep.parent / Path(next(r["folder"] for r in rows if r["folder"] is not None)).name
     if not (run / "adaptation").exists():
         config = compose_config([*SMALL, *PORTFOLIO, *output, "label.horizon=5", "adaptation=ddgda", *DDGDA])
-        stages = Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), Silent())
-        panel = stages.panel()
-        windows = resolve_windows(config.windows, panel.calendar, config.label.look_ahead)
+        pipeline = Pipeline(config)
+        windows = pipeline.windows
         segment = Segment(windows[0].train.start, windows[-1].learn_stop)
-        history = History(stages.table(panel).as_of, windows, segment, config.windows.step, config.seed, Silent())
+        history = History(pipeline.table.as_of, windows, segment, config.windows.step, config.seed, Silent())
         (run / "adaptation").mkdir()
         config.adaptation.fit(history).save(run / "adaptation")
     checks = [

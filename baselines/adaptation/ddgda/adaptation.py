@@ -32,7 +32,7 @@ from baselines.adaptation.ddgda.weight_model import FillMethod, MetaScore, MetaT
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
-from harness.samples.interfaces import Adaptation, History, Piece
+from harness.samples.interfaces import Adaptation, History, Subtask
 from harness.samples.table import AsOfView
 
 FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": QLIB}
@@ -83,7 +83,7 @@ class DDGDA(MetaTraining, ProxySettings):
     def fit(self, history: History) -> FittedDDGDA:
         return self.learning(history).fitted()
 
-    def waves(self, history: History) -> tuple[tuple[Piece, ...], ...]:
+    def waves(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
         return self.learning(history).subtasks()
 
     def load(self, folder: Path) -> FittedDDGDA:
@@ -151,7 +151,7 @@ class Learning:
             self.history.observer.notice(f"DDG-DA: {note}")
         return fitted
 
-    def subtasks(self) -> tuple[tuple[Piece, ...], ...]:
+    def subtasks(self) -> tuple[tuple[Subtask, ...], ...]:
         """Return what workers can make before; ridge proxies are solved in a second, there is nothing to share out."""
         if self.setting.sim_task_model == "linear":
             return ()

@@ -20,7 +20,7 @@ from baselines.adaptation.ddgda.similarity import (
     whole_blocks,
 )
 from harness.samples.gram import GramBlocks
-from harness.samples.interfaces import Doubles, Floats, History, Piece, Stored
+from harness.samples.interfaces import Doubles, Floats, History, Stored, Subtask
 from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import Artefact, RowIndex, SampleTable
 from harness.samples.windows import Segment
@@ -120,10 +120,10 @@ class Preparation:
         return ProxyData(Regime(choice, similarity, (chosen, fitted, *compared)), table, blocks)
 
     @property
-    def subtasks(self) -> tuple[Piece, tuple[Piece, ...]]:
+    def subtasks(self) -> tuple[Subtask, tuple[Subtask, ...]]:
         """What workers can make before `made`: the rows on which similarity is measured, then every block's column."""
-        columns = (Piece(self._column_parts(k), partial(self.column, k)) for k in range(len(self.columns)))
-        return Piece({**self._parts, "block": None}, lambda: self.rows), tuple(columns)
+        columns = (Subtask(self._column_parts(k), partial(self.column, k)) for k in range(len(self.columns)))
+        return Subtask({**self._parts, "block": None}, lambda: self.rows), tuple(columns)
 
     @property
     def columns(self) -> tuple[Segment, ...]:

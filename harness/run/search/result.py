@@ -16,7 +16,7 @@ from harness.config import ExperimentConfig, WindowsConfig, rebuild
 from harness.data.calendar import Calendar
 from harness.data.source import Source, TruncatedSource
 from harness.errors import ConfigError
-from harness.run.job import settings_of
+from harness.run.pipeline import settings_of
 from harness.run.schedule import resolve_schedule
 from harness.run.search.space import Space
 from harness.run.search.study import Direction
@@ -25,8 +25,6 @@ from harness.samples.windows import Schedule, Segment, walk_forward
 from harness.store.artifacts import canonical_json
 from harness.store.code_digest import code_digest
 from harness.store.records import TARGET
-
-Dates = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,9 @@ class ValidationPeriod:
     decision: str
 
     @property
-    def judged(self) -> Dates:
+    def judged(self) -> tuple[str, ...]:
         """First and last time whose predictions are judged."""
-        assert self.windows.test is not None
-        first, last = self.windows.test
-        return str(first), str(last)
+        return tuple(str(date) for date in self.windows.test or ())
 
 
 def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> ValidationPeriod:
@@ -72,19 +68,9 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     """
     final = resolve_schedule(config, calendar, look_ahead)
     walk_forward(final)
-    moved = _moved(final)
-    dates = {
-        name: (calendar.format(segment.start), calendar.format(segment.last))
-        for name, segment in (("train", moved.train), ("valid", moved.valid), ("test", moved.test))
-        if segment is not None
-    }
-    windows = replace(config, train=dates["train"], valid=dates["valid"], test=dates["test"])
-    decision = final.test.start
-    return ValidationPeriod(
-        windows=windows,
-        last=str(calendar.times[decision - 1]),
-        decision=calendar.format(decision),
-    )
+    train, valid, test = ((calendar.format(one.start), calendar.format(one.last)) for one in _moved(final))
+    windows, decision = replace(config, train=train, valid=valid, test=test), final.test.start
+    return ValidationPeriod(windows, last=str(calendar.times[decision - 1]), decision=calendar.format(decision))
 
 
 def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str) -> ExperimentConfig:
@@ -118,7 +104,8 @@ def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any
     return {TARGET: cut, "inner": node, "last": last}
 
 
-def _moved(final: Schedule) -> Schedule:
+def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
+    """Return train, valid and test moved back by one segment."""
     train, valid = final.train, final.valid
     if valid is None:
         raise ConfigError(
@@ -147,12 +134,7 @@ def _moved(final: Schedule) -> Schedule:
             hint="give more periods to train, or a larger share to valid",
         )
     border = train.stop - tail
-    return replace(
-        final,
-        train=Segment(train.start, border),
-        valid=Segment(border, train.stop),
-        test=Segment(valid.start, stop),
-    )
+    return Segment(train.start, border), Segment(border, train.stop), Segment(valid.start, stop)
 
 
 RECORD = "search.json"
@@ -191,6 +173,10 @@ class SearchRequest:
         for name, number in (("--trials", self.trials), ("--batch", self.batch)):
             if number < 1:
                 raise ConfigError("A search needs a trial.", where=name, got=number, expected="≥ 1")
+
+    def asked(self, direction: Direction) -> dict[str, object]:
+        """Return how the space is searched."""
+        return {"metric": self.metric, "direction": direction, "seed": self.seed, "batch": self.batch}
 
 
 @dataclass(frozen=True)
@@ -265,12 +251,9 @@ class SearchResult:
         """Return canonical JSON, equal for equal searches."""
         return canonical_json(
             {
-                "metric": self.request.metric,
-                "direction": self.direction,
-                "seed": self.request.seed,
-                "batch": self.request.batch,
+                **self.request.asked(self.direction),
                 "period": asdict(self.period.windows),
-                "judged": list(self.period.judged),
+                "judged": self.period.judged,
                 "final_test_begins": self.period.decision,
                 "trials": [asdict(trial) for trial in self.ranked],
                 "best": None if self.best is None else self.best.number,
@@ -284,59 +267,38 @@ class SearchResult:
 _AROUND = ("executor", "output", "tracking", "audit")
 
 
-@dataclass(frozen=True)
-class SearchIdentity:
-    """Digests of everything that decides the trials but their number.
-
-    Attributes:
-        question: The space and the metric, and how they are asked for.
-        settings: The configuration that the trials have in common, files outside this project included.
-        data: Fingerprint of the data that they see: up to the end of the validation period.
-        code: Of everything that a trial may run, and of the search.
-    """
-
-    question: str
-    settings: str
-    data: str
-    code: str
-
-    @property
-    def name(self) -> str:
-        """The study's name: the same search goes on, another begins anew."""
-        return f"search-{_digest(asdict(self))[:12]}"
-
-    def changes(self, others: Iterable[Mapping[str, str]]) -> str | None:
-        """Return what has changed since the same question was asked before; None when it was not."""
-        told = {"settings": "its configuration", "data": "its data", "code": "its code or a library"}
-        own, same = asdict(self), [other for other in others if other.get("question") == self.question]
-        # Of several, the one that is closest to this one.
-        changed = min(
-            ([words for name, words in told.items() if other.get(name) != own[name]] for other in same),
-            key=len,
-            default=[],
-        )
-        return " and ".join(changed) or None
-
-
 def identity_of(
     request: SearchRequest, direction: Direction, space: Space, period: ValidationPeriod, fingerprint: str
-) -> SearchIdentity:
-    """Return the identity of a search; `fingerprint` is that of the trials' data."""
-    asked: dict[str, Any] = {
-        "overrides": [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND],
-        "metric": request.metric,
-        "direction": direction,
-        "seed": request.seed,
-        "batch": request.batch,
-    }
+) -> dict[str, str]:
+    """Return digests of everything that decides the trials of a search but their number.
+
+    Args:
+        fingerprint: Of the data that the trials see.
+
+    Returns:
+        dict: ``question``, the space and the metric, and how they are asked for; ``settings``, the configuration that
+            the trials have in common, files outside this project included; ``data``, up to the end of the validation
+            period; ``code``, of everything that a trial may run, and of the search.
+    """
+    overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
     common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]
-    return SearchIdentity(
-        question=_digest(asked),
-        settings=_digest({"cells": common, "period": asdict(period.windows)}),
-        data=fingerprint,
-        code=code_digest("harness.run.search", "harness.run.job", *space.modules),
-    )
+    return {
+        "question": digest_of({**request.asked(direction), "overrides": overrides}),
+        "settings": digest_of({"cells": common, "period": asdict(period.windows)}),
+        "data": fingerprint,
+        "code": code_digest("harness.run.search", "harness.run.pipeline", *space.modules),
+    }
 
 
-def _digest(value: object) -> str:
+def changes_of(identity: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str | None:
+    """Return what has changed since the same question was asked before; None when it was not."""
+    told = {"settings": "its configuration", "data": "its data", "code": "its code or a library"}
+    same = [other for other in others if other.get("question") == identity["question"]]
+    changed = [[words for name, words in told.items() if other.get(name) != identity[name]] for other in same]
+    changed.sort(key=len)  # of several, the one that is closest to this one
+    return " and ".join(changed[0]) or None if changed else None
+
+
+def digest_of(value: object) -> str:
+    """Return the hex SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -18,7 +18,6 @@ from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import METRICS, directions_of
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
@@ -67,8 +66,7 @@ class SeededStudy:
         """
         finished = self.finished()
         begin = len(finished) // self.batch * self.batch
-        # A copy that is as it was before the batch: its finished trials are asked for again, so that they are as they
-        # were then, whoever ended when.
+        # A copy as it was before the batch: its finished trials are asked for again and are as they were then.
         copy = _optuna().create_study(direction=self.study.direction)
         copy.add_trials(finished[:begin])
         asked = []
@@ -80,9 +78,9 @@ class SeededStudy:
 
     def tell(self, asked: Asked[Any], value: float | None, told: Mapping[str, Any]) -> None:
         """End a trial with its value, None for one that has none, and what is to be remembered of it."""
-        optuna, states = _optuna(), _optuna().trial.TrialState
-        ended = optuna.trial.create_trial(
-            state=states.PRUNED if value is None else states.COMPLETE,
+        optuna = _optuna().trial
+        ended = optuna.create_trial(
+            state=optuna.TrialState.PRUNED if value is None else optuna.TrialState.COMPLETE,
             value=value,
             params=asked.trial.params,
             distributions=asked.trial.distributions,
@@ -121,11 +119,15 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with _opening(optuna, storage):
-            kept = optuna.storages.InMemoryStorage() if storage is None else _file(optuna, storage)
+            if storage is not None:
+                storage.parent.mkdir(parents=True, exist_ok=True)
+            file = None if storage is None else f"sqlite:///{storage.resolve()}"
+            kept = optuna.storages.InMemoryStorage() if file is None else optuna.storages.RDBStorage(file)
             study = optuna.create_study(study_name=name, direction=direction, storage=kept, load_if_exists=True)
             for key, value in asked.items():
                 study.set_user_attr(key, value)
-            others = _others(optuna, kept, name)
+            found = optuna.get_all_study_summaries(kept)
+            others = [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
         yield SeededStudy(study, seed, batch), others
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -143,17 +145,6 @@ def _opening(optuna: ModuleType, path: Path | None) -> Iterator[None]:
             got=f"{path}: {str(error).splitlines()[0]}",
             expected="a new file, or one that a search has written, which you may write to",
         ) from error
-
-
-def _file(optuna: ModuleType, path: Path) -> BaseStorage:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found: BaseStorage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
-    return found
-
-
-def _others(optuna: ModuleType, storage: BaseStorage, name: str) -> list[Mapping[str, str]]:
-    found = optuna.get_all_study_summaries(storage)
-    return [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
 
 
 def _sampler(seed: int, number: int) -> Any:

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
-from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError, HarnessError, RefusedError
 from harness.execution.progress import Countdown, Observer, Silent
-from harness.execution.task import Ended, Executor, Pool, Serial, Task, Work
+from harness.run.dispatch import Dispatched, StartWorkers, workers_of
 from harness.run.experiment import ExperimentResult, run
-from harness.run.fill import WorkersLostError, fill
+from harness.run.pipeline import Pipeline
 from harness.run.search.result import (
     RECORD,
     SearchRequest,
     SearchResult,
     TrialResult,
     ValidationPeriod,
+    changes_of,
+    digest_of,
     identity_of,
     on_validation,
     validation_period,
 )
 from harness.run.search.space import Space, read_space
 from harness.run.search.study import SeededStudy, direction_of, open_study, unknown_metric
-from harness.run.stages import Stages
 from harness.run.sweep import Cell, CellResult, Outcome, run_sweep
-from harness.snapshots.provenance import Stopwatch
-from harness.store.artifacts import ArtifactStore, Shelf
+from harness.store.artifacts import MemoryCache
+from harness.store.codec import from_plain
 from harness.store.files import write_atomically
 from harness.store.records import describe
+
+_STAGE = "trials"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Judge:
         fingerprint: Of the data that every trial sees.
         period: Where they are judged.
         observer: Told about progress.
+        memory: Keeps large stages from one trial to the next.
     """
 
     reference: ExperimentConfig
@@ -55,7 +58,7 @@ class Judge:
     fingerprint: str
     period: ValidationPeriod
     observer: Observer
-    shelf: Shelf = field(default_factory=Shelf)
+    memory: MemoryCache = field(default_factory=MemoryCache)
 
     @classmethod
     def of(cls, space: Space, observer: Observer) -> Judge:
@@ -67,9 +70,9 @@ class Judge:
         """
         config = space.reference.config
         assert config is not None
-        calendar = _panel(config, observer).calendar
+        calendar = Pipeline(config, observer=observer).panel.calendar
         period = validation_period(config.windows, calendar, config.label.look_ahead)
-        seen = _panel(on_validation(config, period, config.output.runs), observer)
+        seen = Pipeline(on_validation(config, period, config.output.runs), observer=observer).panel
         if not np.array_equal(seen.calendar.times, calendar.times[: len(seen.calendar)]):
             raise ConfigError(
                 "The data that end before the final test range have another calendar than the whole.",
@@ -78,7 +81,7 @@ class Judge:
             )
         return cls(config, calendar, seen.fingerprint, period, observer)
 
-    def run(self, cells: Sequence[Cell], executor: Executor, folder: Path) -> Iterator[CellResult]:
+    def run(self, cells: Sequence[Cell], workers: StartWorkers, folder: Path) -> Iterator[CellResult]:
         """Run trials, those of workers all at once, and yield how each of them ended, in order.
 
         Raises:
@@ -86,22 +89,22 @@ class Judge:
         """
         moved = [self._moved(cell, folder) for cell in cells]
         configs = [cell.config for cell in moved if cell.config is not None]
-        shared = not isinstance(self.reference.executor, Serial)
-        filled = (
-            {id(configs[at]): done for at, done in fill(configs, executor, self.observer, self.shelf).items()}
-            if shared
-            else {}
-        )
+        dispatched = Dispatched(configs, self.observer, self.memory, workers)
 
         def run_one(config: ExperimentConfig) -> ExperimentResult:
-            done = filled.get(id(config))
-            if done is not None and done.lost is not None:
-                raise WorkersLostError(f"{config.case_name}: {done.lost}")
-            return run(config, self.observer, shelf=self.shelf, shared=shared)
+            dispatched.work_of(config)
+            return run(config, self.observer, memory=dispatched.memory, shared=dispatched.shared)
 
         for cell in moved:
             (ended,) = run_sweep([cell], run_one, lambda _: None)
-            self._check_data(ended.result)
+            if ended.result is not None and ended.result.snapshot.identity["data"]["fingerprint"] != self.fingerprint:
+                raise DataError(
+                    "The data have changed since the search began, so that its trials cannot be compared.",
+                    where="data",
+                    got=ended.result.snapshot.identity["data"]["fingerprint"],
+                    expected=self.fingerprint,
+                    hint="run the same command again: a new study begins on the new data",
+                )
             yield ended
 
     def _moved(self, cell: Cell, folder: Path) -> Cell:
@@ -132,16 +135,6 @@ class Judge:
                 expected=" … ".join(self.period.judged),
             )
 
-    def _check_data(self, result: ExperimentResult | None) -> None:
-        if result is not None and result.snapshot.identity["data"]["fingerprint"] != self.fingerprint:
-            raise DataError(
-                "The data have changed since the search began, so that its trials cannot be compared.",
-                where="data",
-                got=result.snapshot.identity["data"]["fingerprint"],
-                expected=self.fingerprint,
-                hint="run the same command again: a new study begins on the new data",
-            )
-
 
 def judged(number: int, ended: CellResult, metric: str) -> TrialResult:
     """Return how a trial ended, with its metric.
@@ -160,76 +153,6 @@ def judged(number: int, ended: CellResult, metric: str) -> TrialResult:
     if value is None:
         return replace(trial, outcome=Outcome.REFUSED, reason=f"{metric} is undefined on the validation period")
     return replace(trial, value=float(value))
-
-
-def _panel(config: ExperimentConfig, observer: Observer) -> Panel:
-    return Stages(config, ArtifactStore(Path(config.output.store)), Stopwatch(), observer).panel()
-
-
-class StayingUp:
-    """An executor that brings its workers up once; a context manager that takes them down.
-
-    Args:
-        executor: Whose workers they are.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._pool: Pool | None = None
-
-    def __enter__(self) -> StayingUp:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the workers down, with whatever they are doing."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.__exit__(kind, error, traceback)
-
-    def start(self, work: Work) -> Pool | None:
-        """Return the workers, brought up when they are not; None when all shall run in this process."""
-        if self._pool is None:
-            pool = self._executor.start(work)
-            self._pool = None if pool is None else pool.__enter__()
-        return None if self._pool is None else _Lent(self._pool, self)
-
-
-class _Lent:
-    """Workers that outlive the block, unless something goes wrong in it: then nobody hears what they still do."""
-
-    def __init__(self, pool: Pool, owner: StayingUp) -> None:
-        self._pool, self._owner = pool, owner
-
-    @property
-    def workers(self) -> int:
-        """How many tasks can run at a time."""
-        return self._pool.workers
-
-    def submit(self, task: Task) -> None:
-        """Queue a task; returns at once."""
-        self._pool.submit(task)
-
-    def wait(self) -> list[Ended]:
-        """Return the tasks that have ended since the last call."""
-        return self._pool.wait()
-
-    def __enter__(self) -> _Lent:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the workers up."""
-        if error is not None:
-            self._owner.__exit__(kind, error, traceback)
-
-
-_STAGE = "trials"
-_FIELDS = tuple(f.name for f in fields(TrialResult))
 
 
 def search(
@@ -254,10 +177,12 @@ def search(
     judge = Judge.of(space, observer)
     direction = request.direction or direction_of(request.metric, judge.reference)
     identity = identity_of(request, direction, space, judge.period, judge.fingerprint)
-    folder = Path(judge.reference.output.runs) / identity.name
+    # The same search goes on, another begins anew.
+    name = f"search-{digest_of(identity)[:12]}"
+    folder = Path(judge.reference.output.runs) / name
     options = (direction, request.seed, request.batch, request.storage)
-    with open_study(identity.name, asdict(identity), *options) as (study, others):
-        changes = identity.changes(others)
+    with open_study(name, identity, *options) as (study, others):
+        changes = changes_of(identity, others)
         if not study.finished() and changes is not None:
             observer.notice(
                 f"{changes} changed since this search was last run: a new study begins, and the trials of the old one "
@@ -288,9 +213,10 @@ class _Search:
         """Run what is left of the search, and return whether Ctrl-C ended it."""
         try:
             self._remember()
-            with StayingUp(self.judge.reference.executor) as executor:
+            with ExitStack() as stack:
+                workers = workers_of(self.judge.reference.executor, stack)
                 while len(self.trials) < self.request.trials:
-                    self._run_batch(executor)
+                    self._run_batch(workers)
                     self._remember()
         except KeyboardInterrupt:
             if not self.trials:
@@ -301,14 +227,12 @@ class _Search:
     def _remember(self) -> None:
         """Take over the trials of an earlier process, or of another one that makes the same search now."""
         for found in self.study.finished()[len(self.trials) : self.request.trials]:
-            told = {name: found.user_attrs[name] for name in _FIELDS}
-            told |= {"overrides": tuple(told["overrides"]), "outcome": Outcome(told["outcome"])}
-            self._add(TrialResult(**told))
+            self._add(from_plain(TrialResult, found.user_attrs))
 
-    def _run_batch(self, executor: Executor) -> None:
+    def _run_batch(self, workers: StartWorkers) -> None:
         began = time.perf_counter()
         asked = self.study.ask(self.space.suggest, self.request.trials)
-        ended = self.judge.run([one.value for one in asked], executor, self.folder)
+        ended = self.judge.run([one.value for one in asked], workers, self.folder)
         for one, cell in zip(asked, ended, strict=True):
             trial = judged(one.number, cell, self.request.metric)
             self.study.tell(one, trial.value, asdict(trial))

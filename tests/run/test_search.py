@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.run.job
+import harness.run.pipeline
 from harness.audit.poison import poison
 from harness.cli import main
 from harness.config import WindowsConfig, compose_config
@@ -31,13 +31,13 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.run.experiment import run, run_experiment
+from harness.run.pipeline import Pipeline
 from harness.run.search import SearchRequest, SearchResult, TrialResult, search
 from harness.run.search.result import validation_period
 from harness.run.search.space import read_space
 from harness.run.search.study import SeededStudy, open_study
-from harness.run.stages import Stages
+from harness.run.stages import Cache
 from harness.samples.windows import Kind
-from harness.snapshots.provenance import Stopwatch
 from harness.store.artifacts import ArtifactStore
 
 pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
@@ -72,8 +72,8 @@ class EditedMarket(SyntheticMarket):
         return {"market": str(EDITION["number"])}
 
 
-EDITED = [*FEW, "data._target_=tests.test_search.EditedMarket"]
-POISONED = [*FEW, "data._target_=tests.test_search.PoisonedMarket", f"+data.cut={DECISION}"]
+EDITED = [*FEW, "data._target_=tests.run.test_search.EditedMarket"]
+POISONED = [*FEW, "data._target_=tests.run.test_search.PoisonedMarket", f"+data.cut={DECISION}"]
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_no_prediction_metric_or_price_of_the_test_range_is_read(monkeypatch: py
         seen.append((predictions.start, predictions.stop, len(panel.calendar)))
         return evaluate(predictions, panel, *rest, **more)
 
-    monkeypatch.setattr(harness.run.job, "evaluate", spy)
+    monkeypatch.setattr(harness.run.pipeline, "evaluate", spy)
     result = find(ALPHA, trials=2)
     assert set(seen) == {(VALID, DECISION - LOOK_AHEAD, DECISION)}
     for trial in result.trials:
@@ -225,7 +225,7 @@ main(sys.argv[3:])
     ("where", "executor"),
     [
         ((4, "run"), []),  # the second batch of two: one of its trials has ended
-        pytest.param((2, "fill"), ["executor=local", "executor.workers=2"], marks=pytest.mark.nightly),
+        pytest.param((2, "Dispatched"), ["executor=local", "executor.workers=2"], marks=pytest.mark.nightly),
     ],
 )
 def test_a_search_that_is_killed_in_the_middle_of_a_batch_goes_on_to_the_same_trials(
@@ -422,8 +422,7 @@ def test_configured_dates_are_moved_back_by_one_segment() -> None:
 
 
 def test_a_truncated_panel_holds_nothing_later(tmp_path: Path) -> None:
-    stages = Stages(compose_config(FEW), ArtifactStore(tmp_path), Stopwatch(), Silent())
-    panel, stop = stages.panel(), 100
+    panel, stop = Pipeline(compose_config(FEW), Cache(ArtifactStore(tmp_path))).panel, 100
     cut = truncate(panel, stop)
     assert len(cut.calendar) == stop
     assert cut.truth is None

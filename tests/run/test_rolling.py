@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,8 +11,8 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, UnsupportedWeightsError
-from harness.run.rolling import roll
-from harness.run.window_stage import Cache, Recipe, learning_segments
+from harness.run.rolling import Recipe, learning_segments, roll
+from harness.run.stages import Cache
 from harness.samples.interfaces import LearnSet, TimeWeights
 from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm
 from harness.samples.table import RowIndex, SampleTable
@@ -180,7 +179,7 @@ def test_the_newest_past_is_not_wasted_by_a_model_without_validation() -> None:
 
 
 def test_a_resumed_run_fits_only_what_is_unfinished_and_gives_the_same_bits(table: SampleTable, tmp_path: Path) -> None:
-    cache = Cache(ArtifactStore(tmp_path), table="t", code="c")
+    cache = Cache(ArtifactStore(tmp_path))
     undisturbed = roll(table, WINDOWS, recipe())
     roll(table, WINDOWS[:2], recipe(), cache=cache)
     model = MeanByFeature()
@@ -193,17 +192,19 @@ def test_a_resumed_run_fits_only_what_is_unfinished_and_gives_the_same_bits(tabl
 @pytest.mark.parametrize(
     "change",
     [
-        lambda c, r: (replace(c, table="other"), r),
-        lambda c, r: (replace(c, code="other"), r),
-        lambda c, r: (c, replace(r, adaptation=Weights((1.0, 1.0)))),
-        lambda c, r: (c, replace(r, model=MeanByFeature(include_valid=False))),
-        lambda c, r: (c, recipe("per_window")),
+        {"table_key": "other"},
+        {"code": "other"},
+        {"recipe": recipe(adaptation=Weights((1.0, 1.0)))},
+        {"recipe": recipe(model=MeanByFeature(include_valid=False))},
+        {"recipe": recipe("per_window")},
     ],
 )
 def test_a_finished_window_is_never_reused_for_another_setting(
-    table: SampleTable, tmp_path: Path, change: Callable[[Cache, Recipe], tuple[Cache, Recipe]]
+    table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    cache = Cache(ArtifactStore(tmp_path), table="t", code="c")
-    roll(table, WINDOWS, recipe(), cache=cache)
-    other_cache, other_recipe = change(cache, recipe())
-    assert roll(table, WINDOWS, other_recipe, cache=other_cache).fitted == len(WINDOWS)
+    cache = Cache(ArtifactStore(tmp_path))
+    roll(table, WINDOWS, recipe(), cache=cache, table_key="t")
+    if "code" in change:
+        monkeypatch.setattr("harness.run.rolling.code_digest", lambda *modules: change["code"])
+    given = {"table_key": "t", **{name: value for name, value in change.items() if name == "table_key"}}
+    assert roll(table, WINDOWS, change.get("recipe", recipe()), cache=cache, **given).fitted == len(WINDOWS)

@@ -12,7 +12,7 @@ import pytest
 from harness.cli import main
 from harness.config import ExperimentConfig
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError, refused_by_the_system
-from harness.run import worker
+from harness.run import dispatch
 from harness.run.sweep import CellResult, Outcome, exit_code, plan_sweep, run_sweep
 
 SMALL = ["data.instruments=10", "data.days=260", "data.members=8", "windows.step=40", "label.horizon=5"]
@@ -188,6 +188,6 @@ def test_code_that_exits_is_an_error_of_its_own_cell(
 
 
 def test_a_task_that_exits_leaves_its_worker_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_do", lambda _: sys.exit(0))
-    monkeypatch.setattr(worker, "Request", dict)
-    assert "asked Python to exit" in str(worker.work("{}"))
+    monkeypatch.setattr(dispatch, "_do", lambda _: sys.exit(0))
+    monkeypatch.setattr(dispatch, "Request", dict)
+    assert "asked Python to exit" in str(dispatch.work("{}"))

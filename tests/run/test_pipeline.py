@@ -12,8 +12,8 @@ from harness.config import compose_config
 from harness.data.source import Source
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run
-from harness.run.stages import panel_key_of
-from harness.store.artifacts import ArtifactStore, Key, Shelf
+from harness.run.pipeline import panel_key_of
+from harness.store.artifacts import ArtifactStore, Key, MemoryCache
 
 SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=40", "label.horizon=5"]
 DDGDA = [
@@ -22,9 +22,9 @@ DDGDA = [
 ]
 
 
-def run_in(folder: Path, *overrides: str, shelf: Shelf | None = None, shared: bool = False) -> ExperimentResult:
+def run_in(folder: Path, *overrides: str, memory: MemoryCache | None = None, shared: bool = False) -> ExperimentResult:
     config = compose_config([*SMALL, f"output.store={folder}/store", f"output.runs={folder}/runs", *overrides])
-    return run(config, Silent(), ArtifactStore(folder / "store"), shelf=shelf, shared=shared)
+    return run(config, Silent(), ArtifactStore(folder / "store"), memory=memory, shared=shared)
 
 
 @pytest.fixture(scope="module")
@@ -48,35 +48,37 @@ def test_stages_shared_through_the_store_give_the_same_bits(tmp_path: Path, over
     assert (alone.folder / "reads.json").read_bytes() == (shared.folder / "reads.json").read_bytes()
 
 
-def test_experiments_on_one_shelf_look_at_their_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experiments_with_one_memory_look_at_their_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
 
     def counted(source: Source) -> Key:
         looked.append(source)
         return panel_key_of(source)
 
-    monkeypatch.setattr("harness.run.job.panel_key_of", counted)
-    shelf = Shelf()
-    run_in(tmp_path, shelf=shelf)
-    run_in(tmp_path, "model.alpha=1", shelf=shelf)
+    monkeypatch.setattr("harness.run.pipeline.panel_key_of", counted)
+    memory = MemoryCache()
+    run_in(tmp_path, memory=memory)
+    run_in(tmp_path, "model.alpha=1", memory=memory)
     assert len(looked) == 1
-    run_in(tmp_path, "data.seed=7", shelf=shelf)
+    run_in(tmp_path, "data.seed=7", memory=memory)
     assert len(looked) == 2
 
 
 def test_features_that_no_processor_touches_are_not_stored_twice(tmp_path: Path) -> None:
     run_in(tmp_path, "model=lightgbm", "model.num_boost_round=2", "model.early_stopping_rounds=2", shared=True)
     (processed,) = (tmp_path / "store" / "processed").iterdir()
-    assert not (processed / "features.npy").exists()
+    (features,) = (tmp_path / "store" / "features").iterdir()
+    largest = max(path.stat().st_size for path in features.iterdir())
+    assert sum(path.stat().st_size for path in processed.iterdir()) < largest / 2
 
 
-def test_a_shelf_carries_processed_tables_from_one_experiment_to_the_next(tmp_path: Path) -> None:
-    shelf = Shelf()
-    first = run_in(tmp_path, shelf=shelf)
-    kept = {stage: list(entries) for stage, entries in vars(shelf)["_kept"].items()}
+def test_a_memory_cache_carries_processed_tables_from_one_experiment_to_the_next(tmp_path: Path) -> None:
+    memory = MemoryCache()
+    first = run_in(tmp_path, memory=memory)
+    kept = {stage: list(entries) for stage, entries in vars(memory)["_kept"].items()}
     assert {"table", "processed", "gram"} <= kept.keys()
-    second = run_in(tmp_path, "model.alpha=1", shelf=shelf)
-    assert {stage: list(entries) for stage, entries in vars(shelf)["_kept"].items()} == kept
+    second = run_in(tmp_path, "model.alpha=1", memory=memory)
+    assert {stage: list(entries) for stage, entries in vars(memory)["_kept"].items()} == kept
     assert first.snapshot.digest != second.snapshot.digest
     assert second.snapshot.digest == run_in(tmp_path / "fresh", "model.alpha=1").snapshot.digest
 
@@ -103,11 +105,11 @@ def test_what_an_adaptation_has_learned_stands_beside_the_snapshot(
     assert not (run_in(tmp_path).folder / "adaptation").exists()
 
 
-def test_a_shelf_forgets_what_was_used_longest_ago() -> None:
-    shelf, made = Shelf(most=2), []
+def test_a_memory_cache_forgets_what_was_used_longest_ago() -> None:
+    memory, made = MemoryCache(most=2), []
 
     def get(digest: str) -> str:
-        return shelf.get("stage", digest, lambda: made.append(digest) or digest)  # type: ignore[func-returns-value]
+        return memory.get("stage", digest, lambda: made.append(digest) or digest)  # type: ignore[func-returns-value]
 
     for digest in ("a", "b", "a", "c", "a", "b"):
         assert get(digest) == digest

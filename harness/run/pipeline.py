@@ -1,0 +1,473 @@
+"""The stages of one experiment: what a run walks through, workers share out, a plan counts and an audit replays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import ExperimentConfig
+from harness.config.contracts import check_object, traits_of
+from harness.data.panel import Panel, load_panel, save_panel
+from harness.data.source import Source
+from harness.errors import DataError
+from harness.evaluation.evaluate import Evaluation, evaluate
+from harness.evaluation.intervals import intervals
+from harness.evaluation.predictions import Predictions
+from harness.execution.progress import Observer, Silent, telling
+from harness.features.engine import check_fields, compute_expression, compute_features
+from harness.features.parser import parse
+from harness.run.rolling import Recipe, RollingResult, WalkForward, memory_of_fit
+from harness.run.schedule import check, describe_windows, resolve_windows
+from harness.run.stages import Cache, Files, Stage, files_of
+from harness.samples.interfaces import (
+    AdaptationTraits,
+    DividedAdaptation,
+    FittedAdaptation,
+    History,
+    PreprocessTraits,
+    Stored,
+    StoredAdaptation,
+    Subtask,
+)
+from harness.samples.table import Artefact, RowIndex, SampleTable, ViewLog, index_rows
+from harness.samples.windows import Segment, Window
+from harness.snapshots.provenance import Stopwatch, provenance
+from harness.store.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.store.code_digest import code_digest
+from harness.store.codec import load, save
+from harness.store.records import describe, modules_of
+
+PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
+READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
+PROVENANCE = "provenance.json"
+_VIEWS = "views"
+_GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
+Value = TypeVar("Value")
+Arrays = npt.NDArray[Any]
+Logged = tuple[Value, tuple[Artefact, ...]]
+"""A value, and what was read to make it."""
+
+
+def settings_of(config: ExperimentConfig) -> dict[str, object]:
+    """Return everything configured that can change a number, but for the data, which count by their content.
+
+    Secrets stand in it, so that other values are other results: `without_secrets` before it is written.
+    """
+    return {name: describe(getattr(config, name)) for name in _GROUPS}
+
+
+def panel_key_of(source: Source) -> Key:
+    """Return what identifies a source's panel: how it is read, the content of its files, and the code that reads it."""
+    return key_of("panel", source=describe(source), inputs=source.inputs(), code=code_digest(*modules_of(source)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    values: npt.NDArray[np.float32]
+    rows: RowIndex
+    names: list[str]
+    dropped: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    rolled: RollingResult
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+
+
+class Pipeline:
+    """One experiment as its stages, each made at most once.
+
+    Args:
+        config: The experiment.
+        cache: Where stages are found or kept; the configured store by default.
+        watch, observer: Told the seconds of each stage, and its progress.
+        panel: Stands in for the configured source's.
+        panel_key: The panel's, where another process has looked at the source already.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        cache: Cache | None = None,
+        *,
+        watch: Stopwatch | None = None,
+        observer: Observer | None = None,
+        panel: Panel | None = None,
+        panel_key: Key | None = None,
+    ) -> None:
+        self.config = config
+        self.cache = cache or Cache(ArtifactStore(Path(config.output.store)))
+        self.watch, self.observer = watch or Stopwatch(), observer or Silent()
+        self._panel, self._panel_key = panel, panel_key
+
+    def batches(
+        self, divided: Callable[[Stage[Logged[FittedAdaptation]]], bool] = lambda _: True
+    ) -> Iterator[Sequence[Stage[Any]]]:
+        """Yield the stages that workers make, in batches: each needs all earlier ones, and none of its own.
+
+        What follows the adaptation is known only when that is there, and its subtasks when the table is.
+
+        Args:
+            divided: Whether the subtasks of the adaptation are worth making.
+        """
+        yield [self.table_stage]
+        if divided(self.adaptation_stage):
+            yield from self.subtasks
+        yield [self.adaptation_stage]
+        yield [self.walk.processed]
+        yield [self.walk.window(at) for at in range(len(self.windows))]
+        yield [self.result_stage]
+
+    # Panel and schedule
+
+    @cached_property
+    def panel_stage(self) -> Stage[Panel]:
+        """The market as the source gives it."""
+        source = self.config.data
+
+        def key() -> Key:
+            # A sweep looks at a source once: its cells are about the same files, whatever happens to them meanwhile.
+            text = canonical_json(describe(source))
+            return self._panel_key or self.cache.memory.get("source", text, lambda: panel_key_of(source))
+
+        return Stage("panel", key, source.load, save_panel, load_panel, counts_as="panel")
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The market, memory-mapped."""
+        return self._panel or self._get(self.panel_stage, "panel")
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """The walk-forward schedule."""
+        return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
+
+    def check(self) -> None:
+        """Refuse what panel and configuration alone say cannot be judged, see `harness.run.schedule.check`.
+
+        Experiments that share a memory cache and ask the same are checked once.
+        """
+        config = self.config
+        parts = [config.label, config.features, config.samples, config.evaluation]
+        asked = [self.panel.fingerprint, [describe(part) for part in parts], bool(config.model.needs_valid)]
+        text = canonical_json([asked, self._dates])
+        self.cache.memory.get("checked", text, lambda: check(config, self.panel, self.windows) is not None)
+
+    # Sample table
+
+    @cached_property
+    def features_stage(self) -> Stage[_Features]:
+        """Rows and raw features."""
+        features = self.config.features.feature_set()
+        names, expressions = list(features.names), list(features.expressions)
+        key = key_of("features", **self._parts_of_rows, names=names, expressions=expressions)
+        return Stage("features", lambda: key, self._compute_features, *files_of(_Features))
+
+    @cached_property
+    def label_stage(self) -> Stage[Arrays]:
+        """(n,) float32 label of every row."""
+        key = key_of("label", **self._parts_of_rows, expression=self.config.label.expression_text)
+        return Stage("label", lambda: key, self._compute_label, *files_of(np.ndarray))
+
+    @cached_property
+    def table_stage(self) -> Stage[SampleTable]:
+        """The raw sample table: features and label."""
+        needs = (self.features_stage, self.label_stage)
+
+        def memory() -> int:
+            fields = next(iter(self.panel.fields.values()))  # (T, N) float32
+            return fields.nbytes * len(self.config.features.feature_set().names)
+
+        return Stage(
+            "table",
+            lambda: Key("table", "-".join(one.key.digest for one in needs), ""),
+            self._assemble_table,
+            needs=needs,
+            remembered=True,
+            priority=40,
+            memory=memory,
+            counts_as="features",
+        )
+
+    @cached_property
+    def table(self) -> SampleTable:
+        """The raw sample table; the feature matrix is memory-mapped.
+
+        Raises:
+            DataError: When no row has features or no row has a label, or an expression of the user's reads a field that
+                is not there.
+        """
+        return self.cache.get(self.table_stage)
+
+    @cached_property
+    def _parts_of_rows(self) -> dict[str, Any]:
+        code = code_digest("harness.features.engine", "harness.samples.table")
+        return {"panel": self.panel.fingerprint, "rows": self.config.samples.rows, "code": code}
+
+    def _assemble_table(self) -> SampleTable:
+        # Before the store is asked: a preset may have left the same features there, without those that it dropped.
+        expressions = {"label": parse(self.config.label.expression_text)}
+        check_fields(self.panel, {**expressions, **self.config.features.feature_set().asked_for()})
+        features, label = self._get(self.features_stage, "table"), self._get(self.label_stage, "label")
+        table = SampleTable(
+            calendar=self.panel.calendar,
+            instruments=self.panel.instruments,
+            index=features.rows,
+            features=features.values,
+            feature_names=tuple(features.names),
+            label=label,
+            look_ahead=self.config.label.look_ahead,
+        )
+        if len(table) == 0:
+            raise DataError(
+                "The panel has no rows: nobody in the universe has a price.",
+                where="data",
+                hint="`bench data info` shows the membership and the dates of the panel",
+            )
+        if not table.feature_names:
+            raise DataError("Every feature is missing in every row.", where="features")
+        if np.isnan(table.label).all():
+            raise DataError(
+                "No row has a label.",
+                where="label",
+                got=self.config.label.expression_text,
+                hint="the calendar may be shorter than the label's look-ahead",
+            )
+        return table
+
+    def _compute_features(self) -> _Features:
+        rows, features = self._rows(), self.config.features.feature_set()
+        matrix = compute_features(self.panel, features, rows.offsets, rows.codes, observer=self.observer)
+        return _Features(matrix.values, rows, list(matrix.names), list(matrix.dropped))
+
+    def _compute_label(self) -> Arrays:
+        rows, values = self._rows(), compute_expression(self.panel, self.config.label.expression_text)  # (T, N)
+        label = values[rows.times(0, len(self.panel.calendar)), rows.codes]
+        return np.where(np.isfinite(label), label, np.float32(np.nan))
+
+    def _rows(self) -> RowIndex:
+        return index_rows(self.panel, listed=self.config.samples.rows == "listed")
+
+    # Adaptation
+
+    @cached_property
+    def adaptation_stage(self) -> Stage[Logged[FittedAdaptation]]:
+        """The fitted adaptation: no model, no evaluation; one that cannot be read back is fitted by every process."""
+        adaptation = self.config.adaptation
+
+        def fit() -> FittedAdaptation:
+            fitted = adaptation.fit(self._history)
+            check_object(fitted, FittedAdaptation, "adaptation.fit")
+            return fitted
+
+        def key() -> Key:
+            return self._adaptation_key(
+                "adaptation",
+                adaptation=describe(adaptation),
+                windows=self._dates,
+                step=self.config.windows.step,
+                seed=self.config.seed,
+            )
+
+        files = None
+        if isinstance(adaptation, StoredAdaptation):
+            files = (lambda fitted, folder: fitted.save(folder)), adaptation.load
+        stage = self._logged("adaptation", key, fit, files)
+        return replace(stage, priority=20, memory=lambda: memory_of_fit(self.table), counts_as="adaptation")
+
+    @cached_property
+    def adaptation(self) -> FittedAdaptation:
+        """The fitted adaptation."""
+        found, views = self._get(self.adaptation_stage, "adaptation")
+        self._log.tell(views)
+        return found
+
+    @cached_property
+    def subtasks(self) -> list[list[Stage[object]]]:
+        """What the fitting of a divided adaptation begins with, in batches."""
+        # Kept from one subtask to the next: what they have in common is made once per process.
+        adaptation, number = self.config.adaptation, itertools.count()
+        if not isinstance(adaptation, DividedAdaptation):
+            return []
+        return [[self._subtask(one, next(number)) for one in batch] for batch in adaptation.waves(self._history)]
+
+    def _subtask(self, one: Subtask, at: int) -> Stage[object]:
+        return Stage(
+            "subtask",
+            lambda: self._adaptation_key("subtask", parts=dict(one.parts)),
+            one.make,
+            at=at,
+            priority=25,
+            memory=lambda: memory_of_fit(self.table),
+            counts_as="adaptation",
+        )
+
+    @cached_property
+    def _log(self) -> ViewLog:
+        return ViewLog(self.table)
+
+    @property
+    def _history(self) -> History:
+        return History(
+            as_of=self._log.as_of,
+            windows=self.windows,
+            segment=Segment(self.windows[0].train.start, self.windows[-1].learn_stop),
+            step=self.config.windows.step,
+            seed=self.config.seed,
+            observer=self.observer,
+            stash=self._stash,
+            shared=self.cache.shared,
+        )
+
+    def _stash(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+        """Keep an intermediate result of the adaptation by what determines it: data, parts and code."""
+
+        def make() -> Value:
+            with telling(self.observer, stage.replace("_", " ")):
+                return stored.make()
+
+        def key() -> Key:
+            return self._adaptation_key(stage, parts=dict(parts))
+
+        kept = self._logged(stage, key, make, (stored.save, stored.load))
+        value, views = self.cache.get(replace(kept, remembered=True))
+        # What was read does not depend on who read it when.
+        self._log.tell(views)
+        return value
+
+    def _logged(
+        self, name: str, key: Callable[[], Key], make: Callable[[], Value], files: Files[Value] | None
+    ) -> Stage[Logged[Value]]:
+        """Return a stage that keeps, beside its value, what was read to make it; without files it is not stored."""
+
+        def make_both() -> Logged[Value]:
+            mark = self._log.mark
+            return make(), self._log.artefacts(name, since=mark)
+
+        if files is None:
+            return Stage(name, key, make_both, local=True)
+        save_value, load_value = files
+
+        def save_both(made: Logged[Value], folder: Path) -> None:
+            save_value(made[0], folder)
+            save(folder, made[1], _VIEWS)
+
+        def load_both(folder: Path) -> Logged[Value]:
+            return load_value(folder), load(folder, tuple[Artefact, ...], _VIEWS)
+
+        return Stage(name, key, make_both, save_both, load_both)
+
+    def _adaptation_key(self, stage: str, **parts: object) -> Key:
+        return key_of(stage, table=self.table_stage.key.digest, code=self._adaptation_code, **parts)
+
+    @cached_property
+    def _adaptation_code(self) -> str:
+        return code_digest("harness.samples.interfaces", *modules_of(describe(self.config.adaptation)))
+
+    # Windows and result
+
+    @cached_property
+    def walk(self) -> WalkForward:
+        """The stages of the windows."""
+        config = self.config
+        return WalkForward(
+            self.table,
+            self.windows,
+            Recipe(config.preprocess, self.adaptation, config.model, config.windows.step),
+            cache=self.cache,
+            table_key=self.table_stage.key.digest,
+            observer=self.observer,
+        )
+
+    @cached_property
+    def result_stage(self) -> Stage[Path]:
+        """The folder of the result: everything but its snapshot."""
+
+        def key() -> Key:
+            settings = settings_of(self.config)
+            return key_of(
+                "result",
+                table=self.table_stage.key.digest,
+                settings=settings,
+                windows=self._dates,
+                code=code_digest("harness.run.pipeline", *modules_of(settings)),
+            )
+
+        return Stage("result", key, self._judge, self._save_result, lambda folder: folder, priority=15)
+
+    @cached_property
+    def _dates(self) -> list[dict[str, object]]:
+        return describe_windows(self.windows, self.panel.calendar)
+
+    def _judge(self) -> _Judgement:
+        walk, config, label = self.walk, self.config, self.config.label
+        with self.watch.stage("windows"):
+            rolled = walk.run()
+        self.watch.fitted += rolled.fitted
+        asked = (self.panel, config.evaluation)
+        spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
+        with telling(self.observer, "evaluation"):
+            with self.watch.stage("evaluation"):
+                same_unit = traits_of(config.preprocess, PreprocessTraits, "preprocess").keeps_label_unit
+                evaluation = evaluate(rolled.predictions, *asked, **spans, same_unit=same_unit)
+                truth = _truth(self.panel, rolled.predictions, config)
+                oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
+            significance = config.evaluation.significance
+            found = None
+            if significance is not None:
+                with self.watch.stage("significance"):
+                    found = intervals(evaluation, config.evaluation, significance, **spans, observer=self.observer)
+            metrics = {
+                "overall": evaluation.overall,
+                "per_window": evaluation.per_window,
+                "per_year": evaluation.per_year,
+                "intervals": found,
+                "oracle": None if oracle is None else oracle.overall,
+                "predictions": rolled.predictions.digest,
+                "notes": list(evaluation.notes),
+            }
+        return _Judgement(rolled, evaluation, metrics)
+
+    def _save_result(self, made: _Judgement, folder: Path) -> None:
+        made.rolled.predictions.write_parquet(folder / PREDICTIONS)
+        made.evaluation.write_series(folder / SERIES)
+        _write(folder / METRICS, made.metrics)
+        _write(folder / READS, made.rolled.reads)
+        features = self.cache.get(self.features_stage)
+        _write(folder / RESOLVED, {"features": features.names, "dropped": features.dropped})
+        learned = folder / ADAPTATION
+        learned.mkdir()
+        self.adaptation.save(learned)
+        if not any(learned.iterdir()):
+            learned.rmdir()
+        fit_records = traits_of(self.adaptation, AdaptationTraits, "adaptation").artefacts
+        read = {"views": self._log.artefacts(ADAPTATION), "artefacts": fit_records}
+        _write(folder / ARTEFACTS, read)
+        # With the result, so that whoever finds it in the store learns who computed it, not who looked.
+        _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))
+
+    def _get(self, stage: Stage[Value], event: str) -> Value:
+        with self.watch.stage(stage.name), telling(self.observer, event):
+            return self.cache.get(stage)
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(canonical_json(value, indent=1), encoding="utf-8", newline="\n")
+
+
+def _truth(panel: Panel, predictions: Predictions, config: ExperimentConfig) -> Predictions | None:
+    """Return the simulator's expectation of the label as a prediction; the label spans the steps 2 … look-ahead."""
+    if panel.truth is None or config.label.horizon is None:
+        return None
+    expected = panel.truth.expected_return(2, config.label.look_ahead)  # (T, N)
+    times = np.repeat(np.arange(predictions.start, predictions.stop), np.diff(predictions.offsets))
+    return replace(predictions, score=expected[times, predictions.codes])
