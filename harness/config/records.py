@@ -85,7 +85,6 @@ class WindowsConfig:
     include_valid: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
-        """Write dates in one way and refuse what cannot be walked."""
         for name in ("train", "valid", "test"):
             dates = getattr(self, name)
             if dates is not None:
@@ -140,7 +139,6 @@ class EvaluationConfig:
     rules: Rules = "harness"
 
     def __post_init__(self) -> None:
-        """Refuse what is no metric."""
         check_extra(self.extra)
 
 
@@ -203,7 +201,6 @@ class ExperimentConfig:
     composed: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse names that would lead out of the folder that they name."""
         for key, name in (("suite", self.suite), ("case", self.case)):
             if name is not None and (not name or name.startswith(".") or re.search(r"[/\\\0]", name)):
                 raise ConfigError(

@@ -158,8 +158,9 @@ def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits
         if not hasattr(value, name):
             continue
         said = getattr(value, name)
+        strict = typing.get_origin(hint) is not tuple  # a list does for a tuple, a word does not do for a number
         try:
-            found[name] = _strict_adapter(hint).validate_python(said)
+            found[name] = adapter(hint).validate_python(said, strict=strict)
         except pydantic.ValidationError as error:
             raise ConfigError(
                 f"`{name}` of {type(value).__module__}.{type(value).__qualname__} has a value of the wrong kind.",
@@ -168,9 +169,3 @@ def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits
                 expected=f"{accepts(hint)} ({error.errors()[0]['msg']})",
             ) from error
     return kind(**found)
-
-
-@cache
-def _strict_adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
-    strict = typing.get_origin(hint) is not tuple  # a list does for a tuple, a word does not do for a number
-    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True, strict=strict))

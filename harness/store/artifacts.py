@@ -16,7 +16,7 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -125,11 +125,9 @@ class ArtifactStore:
         """
         folder = self.path(key)
         self._use(key)
-        try:
+        with suppress(FileNotFoundError):  # removed by another process while we looked
             if os.path.lexists(folder) and self._is_sound(folder):
                 return folder
-        except FileNotFoundError:
-            pass  # removed by another process while we looked
         return None
 
     def _use(self, key: Key) -> None:
@@ -146,12 +144,8 @@ class ArtifactStore:
             self._verified[folder] = _stamp(folder)
             return True
         self._verified.pop(folder, None)
-        try:
+        with self._writing(), suppress(FileNotFoundError):
             remove_folder(folder)
-        except FileNotFoundError:
-            pass  # removed by another process while we looked
-        except OSError as error:
-            raise self._unwritable(error) from error
         return False
 
     def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
@@ -259,12 +253,9 @@ def _is_file(folder: Path, name: str, digest: str) -> bool:
 
 def _stamp(folder: Path) -> Stamp:
     """Return name, time and size of every file, which change whenever a program writes to one."""
-    files = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            found = os.lstat(os.path.join(parent, name))
-            files.append((parent, name, found.st_mtime_ns, found.st_size))
-    return tuple(sorted(files))
+    places = [(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    found = [(*place, os.lstat(os.path.join(*place))) for place in places]
+    return tuple(sorted((parent, name, at.st_mtime_ns, at.st_size) for parent, name, at in found))
 
 
 Value = TypeVar("Value")

@@ -290,8 +290,8 @@ def _is_as_loaded(spec: ModuleSpec, stamp: Stamp | None) -> bool:
         header = Path(spec.cached).read_bytes()[:16]
     except OSError:
         return True  # Python was told to leave none
-    told = tuple(int.from_bytes(header[at : at + 4], "little") for at in (4, 8, 12))
-    return told[0] != 0 or told[1:] == (stamp[1] // 1_000_000_000 & 0xFFFFFFFF, stamp[0] & 0xFFFFFFFF)
+    flags, *source = (int.from_bytes(header[at : at + 4], "little") for at in (4, 8, 12))
+    return flags != 0 or source == [stamp[1] // 1_000_000_000 & 0xFFFFFFFF, stamp[0] & 0xFFFFFFFF]
 
 
 def _changed(name: str, file: Path | None, when: str) -> ConfigError:
