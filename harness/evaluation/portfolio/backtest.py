@@ -18,7 +18,6 @@ Doubles = npt.NDArray[np.float64]
 
 # Below this value an order counts as not filled and costs nothing, as in qlib's exchange.
 _NOTHING = 1e-5
-
 # Raw shares that may lack to a lot, as in qlib's exchange, so that a rounding error does not cost a whole one.
 _LOT_TOLERANCE = 0.1
 
@@ -85,13 +84,10 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     `TopkDropout.delisted_after` times without a price they are written down and give up their place, and are sold when
     they trade again. By qlib's rules, planned sales count as if they were executed.
 
-    Args:
-        panel: The market; prices after a time never influence results up to it.
-        predictions: Scores, of the same calendar and instruments.
-        config: The strategy.
+    Prices after a time never influence results up to it.
 
     Raises:
-        DataError: When predictions and panel do not belong together, or a factor is missing.
+        DataError: When calendars or instruments of predictions and panel differ, or a factor is missing.
         ConfigError: When the panel lacks a field that the strategy needs.
     """
     if predictions.calendar != panel.calendar or predictions.instruments != panel.instruments:
@@ -276,13 +272,10 @@ class Risk:
 
 
 def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"] = "sum") -> Risk:
-    """Return the risk summary of a return series.
+    """Return the risk summary of (S,) returns per period, none missing, and the periods in a year.
 
-    Args:
-        returns: (S,) float64 returns per period, none missing.
-        periods: Periods per year: those of the calendar, see `harness.data.calendar.frequency_of`; qlib takes 238.
-        mode: ``sum``: returns add up, so that drawdowns do not depend on the level. ``product``: they compound; the
-            mean is geometric and the standard deviation that of log returns.
+    By ``sum`` returns add up, so that drawdowns do not depend on the level; by ``product`` they compound, the mean is
+    geometric and the standard deviation that of log returns.
 
     Raises:
         ConfigError: When the mode is unknown or periods is not positive.

@@ -30,8 +30,7 @@ def _studentised_elimination(
     Args:
         relative: (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant.
         moving: The columns that vary.
-        block_length: Of the stationary bootstrap.
-        look_ahead: Of the label behind the losses.
+        block_length, look_ahead: Of the stationary bootstrap, and of the label behind the losses.
         bootstrap: Its repetitions and seed.
     """
     relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
@@ -154,7 +153,16 @@ def model_confidence_set(
         DataError: When shapes and names do not fit, or names repeat.
     """
     hac.check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
-    _check(losses, names, size, method)
+    where = "model_confidence_set"
+    hac.check_choice("method", f"{where}.method", method, get_args(Method))
+    if not 0.0 < size < 1.0:
+        raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
+    if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):
+        got, expected = (
+            f"losses {losses.shape}, {len(set(names))} different names",
+            "(S, M) losses, M ≥ 1 different names",
+        )
+        raise DataError("Every column of losses needs its own name.", where=where, got=got, expected=expected)
     bootstrap = bootstrap or Bootstrap()
     (defined,) = hac.defined_rows("model_confidence_set", losses)
     count, dropped = defined.shape[0], losses.shape[0] - defined.shape[0]
@@ -170,9 +178,8 @@ def model_confidence_set(
     rounding = hac.ROUNDING * hac.largest(defined)
     dominated = [bool(means[m] - means[lead] > rounding) for m, lead in enumerate(leader)]
     p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
-    final = sorted(
-        range(len(names)), key=lambda m: (not dominated[m], 0 if dominated[m] else rank[int(leader[m])], -means[m], m)
-    )
+    ranks = [-1 if dominated[m] else rank[int(lead)] for m, lead in enumerate(leader)]
+    final = sorted(range(len(names)), key=lambda m: (ranks[m], -means[m], m))
     return ModelConfidenceSet(
         names=tuple(names[m] for m in final),
         p_values=tuple(p_values[m] for m in final),
@@ -212,17 +219,3 @@ def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
             if leader[other] < 0 and hac.is_constant(losses[:, other] - losses[:, best], magnitude):
                 leader[other] = best
     return leader
-
-
-def _check(losses: Doubles, names: tuple[str, ...], size: float, method: str) -> None:
-    where = "model_confidence_set"
-    hac.check_choice("method", f"{where}.method", method, get_args(Method))
-    if not 0.0 < size < 1.0:
-        raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
-    if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):
-        raise DataError(
-            "Every column of losses needs its own name.",
-            where=where,
-            got=f"losses {losses.shape}, {len(set(names))} different names",
-            expected="(S, M) losses, M ≥ 1 different names",
-        )

@@ -151,7 +151,7 @@ class HacTest:
     """A two-sided t-test against zero that allows for autocorrelation.
 
     Attributes:
-        estimate: The tested quantity; NaN when nothing is defined.
+        estimate: NaN when nothing is defined.
         standard_error, t_value, p_value: NaN when fewer than five look-aheads fit into the series, or all but three of
             its values are equal; a constant has standard error 0 and neither t nor p.
         degrees: Of Student's t, 0 where untested. They are few where labels overlap: with two, |t| must exceed 4.30 for

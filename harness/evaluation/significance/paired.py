@@ -98,9 +98,8 @@ def paired_differences(questions: Sequence[Question], bootstrap: Bootstrap) -> t
 
 def _hac_of(interval: Interval) -> HacTest:
     if interval.degrees == 0 or math.isnan(interval.low):
-        nan = float("nan")
-        error = interval.standard_error
-        return HacTest(interval.estimate, error, nan, nan, 0, interval.count, interval.dropped)
+        known = (interval.estimate, interval.standard_error)
+        return HacTest(*known, math.nan, math.nan, 0, interval.count, interval.dropped)
     return hac.hac_test(interval.estimate, interval.standard_error, interval.degrees, interval.count, interval.dropped)
 
 
