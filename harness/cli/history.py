@@ -40,7 +40,7 @@ def log(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     if arguments.runs:
         return _log_runs(arguments, out)
     baselines = Baselines(Path(arguments.results))
-    known = [(suite, case) for suite in baselines.suites() for case in baselines.cases(suite)]
+    known = baselines.pairs
     if not arguments.targets and not known:
         raise SnapshotError("Nothing was blessed yet.", where=str(baselines.root), hint="bench bless smoke --reason …")
     records, is_damaged = [], False

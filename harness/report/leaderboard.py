@@ -222,10 +222,8 @@ def published_rows(baselines: Baselines) -> tuple[Version, ...]:
     """
     return tuple(
         newest
-        for suite in baselines.suites()
-        if not suite.startswith(_TESTS)
-        for case in baselines.cases(suite)
-        if (newest := baselines.baseline(suite, case)) is not None
+        for suite, case in baselines.pairs
+        if not suite.startswith(_TESTS) and (newest := baselines.baseline(suite, case)) is not None
     )
 
 

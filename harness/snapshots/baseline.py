@@ -180,6 +180,11 @@ class Baselines:
         folder = self.root / _checked_name(suite)
         return tuple(name for name in _folders(folder) if any((folder / name).glob("[!.]*")))
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Suite and case of everything that has a baseline."""
+        return [(suite, case) for suite in self.suites() for case in self.cases(suite)]
+
     def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
         """Return the cases of a suite that have a baseline though they are not among the `known` ones."""
         return tuple(sorted(set(self.cases(suite)) - set(known)))
@@ -206,7 +211,7 @@ class Baselines:
         return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
 
     def _find(self, name: str) -> tuple[str, str]:
-        known = [(suite, case) for suite in self.suites() for case in self.cases(suite)]
+        known = self.pairs
         found = [pair for pair in known if name in (pair[1], "/".join(pair))]
         if len(found) == 1:
             return found[0]

@@ -35,6 +35,7 @@ class Result(Protocol):
 
 
 Run = Callable[[tuple[str, ...]], Result]
+Folders = Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,15 @@ class CaseRun:
         return cls(CaseVerdict.without(suite, case, problem, detail), snapshot)
 
 
-def load_suite(path: Path) -> Suite:
-    """Read a suite, see `SuiteFile`; its overrides come before those of every case.
+def named_suite(name: str, search_path: Folders = ()) -> Suite:
+    """Return a suite by the name of its file in ``suites/``, or by a path that ends in ``.yaml``, see `SuiteFile`.
+
+    The suite's overrides come before those of every case.
 
     Raises:
         ConfigError: When there is no such file, or it holds an unknown key, no case, or the same case twice.
     """
+    path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
     stray = [case for case in file.cases if not isinstance(case, CaseFile)]  # one that stands beside records
     if stray:
@@ -193,9 +197,6 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
         return CaseRun.without(*names, problem, str(error), snapshot)
 
 
-Folders = Sequence[str | Path]
-
-
 def standard_of(
     results: Path,
     tolerances: Tolerances | Mapping[str, Any] | Path | str,
@@ -224,15 +225,6 @@ def standard_of(
         tolerances = parse_tolerances(tolerances)
     evidence = None if store is None else Evidence(ArtifactStore(store))
     return Standard(Baselines(results), tolerances, {**directions_of(), **(directions or {})}, evidence)
-
-
-def named_suite(name: str, search_path: Folders = ()) -> Suite:
-    """Return a suite by the name of its file in ``suites/``, or by a path that ends in ``.yaml``.
-
-    Raises:
-        ConfigError: When there is no such suite or it holds a mistake.
-    """
-    return load_suite(_file("suites", name, search_path))
 
 
 def named_tolerances(name: str, search_path: Folders = ()) -> Tolerances:

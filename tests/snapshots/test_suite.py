@@ -14,7 +14,7 @@ from harness.errors import ConfigError
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
-from harness.snapshots.suite import Case, Standard, Suite, load_suite, run_suite
+from harness.snapshots.suite import Case, Standard, Suite, named_suite, run_suite
 from harness.snapshots.verdicts import ExitCode, Problem, Verdict, worst_exit_code
 from harness.store.artifacts import ArtifactStore
 
@@ -149,13 +149,13 @@ def test_a_paired_test_is_asked_for_each_case(standard: Standard, tmp_path: Path
 def test_shared_overrides_come_before_those_of_a_case(tmp_path: Path) -> None:
     text = "regression: default\noverrides: [x=1, y=2]\ncases: [{case: a, overrides: [x=3]}, {case: b}]"
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
-    cases = load_suite(tmp_path / "s.yaml").cases
+    cases = named_suite(str(tmp_path / "s.yaml")).cases
     assert [case.overrides for case in cases] == [("x=1", "y=2", "x=3"), ("x=1", "y=2")]
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
 def test_every_configured_suite_composes(path: Path) -> None:
-    suite = load_suite(path)
+    suite = named_suite(str(path))
     load_tolerances(config_folder() / "regression" / f"{suite.regression}.yaml")
     for case in suite.cases:
         config = compose_config([*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'"])
@@ -187,9 +187,9 @@ def test_there_is_a_smoke_suite() -> None:
 def test_a_mistake_in_a_suite_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        load_suite(tmp_path / "s.yaml")
+        named_suite(str(tmp_path / "s.yaml"))
 
 
 def test_a_suite_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"smoke[\s\S]*did you mean `smoke`"):
-        load_suite(config_folder() / "suites" / "smok.yaml")
+        named_suite(str(config_folder() / "suites" / "smok.yaml"))

@@ -49,7 +49,7 @@ class Figure:
 
     def to_record(self) -> dict[str, Any]:
         """Return what the page's script reads."""
-        return {"key": self.key, "height": self.height, "variants": [vars(variant) for variant in self.variants]}
+        return {"key": self.key, "height": self.height, "variants": [dict(vars(v)) for v in self.variants]}
 
 
 def axes(x: str, y: str) -> dict[str, Any]:
