@@ -94,17 +94,14 @@ class DDGDA(MetaTraining, ProxySettings):
         flags = FLAGS[self.profile]
         if flags != POINT_IN_TIME:
             return {}
+        late, unscored = replace(flags, learn_choice_late=True), replace(flags, drop_before_scoring=True)
         unpurged = replace(flags, count_survivors=True)
-        everything = replace(self, segments=_ALL_BUT_ONE)
+        everything, inside = replace(self, segments=_ALL_BUT_ONE), replace(unpurged, judge_in_test=True)
         return {
-            "DDG-DA: features chosen at the first test, for earlier meta-tasks": LeakyDDGDA(
-                self, replace(flags, learn_choice_late=True)
-            ),
-            "DDG-DA: z-scores of those that will have a label": LeakyDDGDA(
-                self, replace(flags, drop_before_scoring=True)
-            ),
+            "DDG-DA: features chosen at the first test, for earlier meta-tasks": LeakyDDGDA(self, late),
+            "DDG-DA: z-scores of those that will have a label": LeakyDDGDA(self, unscored),
             "DDG-DA: meta-labels not purged at the first decision": LeakyDDGDA(self, unpurged),
-            "DDG-DA: meta-training in the test period": LeakyDDGDA(everything, replace(unpurged, judge_in_test=True)),
+            "DDG-DA: meta-training in the test period": LeakyDDGDA(everything, inside),
             "DDG-DA: similarity unmasked where labels overlap": LeakyDDGDA(self, flags, "unmasked"),
             "DDG-DA: similarity to times not yet known": LeakyDDGDA(self, flags, "early"),
         }
@@ -230,8 +227,7 @@ class _Unmasked(Similarity):
     """Says that labels do not overlap, so that nothing is masked."""
 
     def as_of(self, decision: int) -> KnownSimilarity:
-        known = super().as_of(decision)
-        return replace(known, look_ahead=1 - known.step)
+        return replace(super().as_of(decision), look_ahead=1 - self.step)
 
 
 class _Early(Similarity):
@@ -244,6 +240,5 @@ class _Early(Similarity):
 class _EarlyKnown(KnownSimilarity):
     def until(self, stop: int) -> KnownSimilarity:
         """Return rows of later times too, to the blocks that end by `stop`."""
-        learned = (stop - self.start) // self.step
-        rows = min(stop - self.start + self.step + self.look_ahead, self.values.shape[0])
-        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, :learned])
+        known, rows = (stop - self.start) // self.step, stop - self.start + self.step + self.look_ahead
+        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, :known])

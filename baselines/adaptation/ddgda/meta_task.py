@@ -96,8 +96,7 @@ class MetaTask:
     phase: Phase = Phase.META_TRAIN
 
     @property
-    def decision(self) -> int:
-        """The position at whose close the inner problem is solved."""
+    def decision(self) -> int:  # the position at whose close the inner problem is solved
         return self.test.start
 
 
@@ -151,9 +150,7 @@ def assign_phases(
         segments: Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a
             month or year means its beginning), explicit ranges, or None for the first final decision. A share is
             resolved to a date before any task is left out.
-        span, calendar: The experiment.
-        flags: With `count_survivors`, a share counts the tasks with enough history and no border is purged, as in
-            qlib.
+        span, calendar, flags: The experiment.
 
     Raises:
         ConfigError: When a meta-train task would be judged on the final test period; the tasks are listed.

@@ -126,7 +126,7 @@ def train(
         phases: Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
         start: The state before training.
         setting: The rule.
-        observer: Told about every epoch.
+        observer: Hears about every epoch.
         shrink: See `ic_loss`.
 
     Raises:
