@@ -27,7 +27,7 @@ EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _WHOLE = r"^-?[0-9]+$"
 _BLANKS = r" '’\x{a0}\x{202f}"
 # Numbers by their decimal mark: digits with an exponent, or in groups of three by the other mark or by blanks.
-_GROUPED = rf"[0-9]{{1,3}}(?:[{_BLANKS}][0-9]{{3}})+|[1-9][0-9]{{0,2}}(?:%s[0-9]{{3}})+"
+_GROUPED = rf"[0-9]{{1,3}}(?:[{_BLANKS}][0-9]{{3}})+|[0-9]{{1,3}}(?:%s[0-9]{{3}})+"
 _NUMBER = {
     mark: rf"^[-+]?(?:(?:{_GROUPED % other})(?:{own}[0-9]*)?|(?:[0-9]+{own}?[0-9]*|{own}[0-9]+)(?:[eE][-+]?[0-9]+)?)$"
     for mark, own, other in ((".", r"\.", ","), (",", ",", r"\."))
@@ -178,10 +178,11 @@ def _decimal(columns: Sequence[Column], cleaned: Mapping[str, pa.ChunkedArray]) 
     for column in columns:
         text = cleaned[column.name]
         point, comma = (_matches(text, _NUMBER[mark]) for mark in ".,")
+        has_comma, leads_zero = _matches(text, ","), _matches(text, "^[-+]?0[0-9]*[.,]")  # no group begins with zero
         for what, found in (
-            ("point", point & ~comma),
-            ("comma", comma & ~point),
-            ("doubtful", point & comma & _matches(text, ",")),
+            ("point", point & ~has_comma & leads_zero | point & ~comma),
+            ("comma", comma & has_comma & leads_zero | comma & ~point),
+            ("doubtful", point & comma & has_comma & ~leads_zero),
         ):
             if what not in first and found.any():
                 first[what] = column, int(found.argmax())
