@@ -440,12 +440,15 @@ OPTIONS = (
     Mistake("a comparison of damaged files", ("diff", "a.json", "a.json"), ("a.json",), text("a.json", "{")),
     Mistake("a suite that is not YAML", ("check", "s.yaml"), ("s.yaml", "--schema suites"), text("s.yaml", "cases: [")),
     Mistake(
-        "a suite without a list of cases", ("check", "s.yaml"), ("s.yaml", "cases"), text("s.yaml", "cases: {a: 1}")
+        "a suite without a list of cases",
+        ("check", "s.yaml"),
+        ("s.yaml: cases", "list of"),
+        text("s.yaml", "regression: default\ncases: {a: 1}"),
     ),
     Mistake(
         "a suite with numbers for overrides",
         ("check", "s.yaml"),
-        ("cases[0]", "[1]", "key=value"),
+        ("s.yaml: cases[0].overrides[0]", "got:      1", "list of text"),
         text("s.yaml", "regression: default\ncases: [{case: a, overrides: [1]}]"),
     ),
     Mistake("a spread over one seed", ("check", "smoke", "--learn", "seeds=1"), ("--learn", "seeds=1", "K ≥ 2")),

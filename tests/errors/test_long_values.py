@@ -82,5 +82,5 @@ def test_operators_inside_each_other_are_limited_however_they_come_about() -> No
     text = "$close"
     for _ in range(4):
         text = f"({text}{'+$open' * 60})"
-    with pytest.raises(ConfigError, match="More than 200 operators"):
+    with pytest.raises(ConfigError, match="ore than 200"):
         parse(text)
