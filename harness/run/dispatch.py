@@ -122,26 +122,15 @@ class Dispatched:
 
 @dataclass(eq=False)
 class _Experiment:
-    """One experiment on its way.
-
-    Attributes:
-        pipeline: Its stages.
-        batches: Those that have not begun.
-        missing: Tasks of the current batch that have not ended.
-        left: Tasks by stage that the observer has not heard of.
-        tasks: How many it has, as far as is known.
-        given_up: Whether a task went wrong.
-        spent: Seconds of work by stage of a snapshot, of the tasks that it asked for first.
-        work: What these took.
-    """
+    """One experiment on its way; `work` and `spent` count the tasks that it asked for first."""
 
     pipeline: Pipeline
-    left: Counter[str]
-    batches: Iterator[Sequence[Stage[Any]]] = field(init=False)
-    missing: set[str] = field(default_factory=set)
+    left: Counter[str]  # tasks by stage that the observer has not heard of
+    batches: Iterator[Sequence[Stage[Any]]] = field(init=False)  # that have not begun
+    missing: set[str] = field(default_factory=set)  # tasks of the current batch that have not ended
     tasks: int = 0
     given_up: bool = False
-    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds by stage of a snapshot
     work: Work = field(default_factory=Work)
 
     def kind(self, stage: str) -> tuple[str, ...]:

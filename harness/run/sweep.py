@@ -180,11 +180,6 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return ended(Outcome.FAILED, reason=reason, trace=trace)
 
 
-def _line_of(where: str, keys: Iterable[str]) -> str | None:
-    """Return the key of the override that an unknown key comes from: it, or one inside it; None for a group."""
-    return next((k for k in sorted(keys) if "." in where and (k == where or k.startswith(f"{where}."))), None)
-
-
 def _refuse_too_many(swept: Sequence[Sequence[str]]) -> None:
     cells = math.prod(len(values) for values in swept)
     if cells > _MOST_CELLS:
@@ -221,10 +216,12 @@ def compose_cell(
         try:
             return Cell(kept, overrides, compose(overrides)), dropped
         except UnknownKeyError as error:
-            key = _line_of(str(error.where), lines.keys() - dropped.keys())
-            if key is None:
+            # The override that it comes from is of this key, or of one inside it; none when it names a group.
+            where, left = str(error.where), sorted(lines.keys() - dropped.keys())
+            inside = [key for key in left if "." in where and (key == where or key.startswith(f"{where}."))]
+            if not inside:
                 raise
-            dropped[key] = error
+            dropped[inside[0]] = error
         except ConfigError as error:
             return Cell(kept, overrides, None, str(error), Outcome.of(error)), dropped
 
