@@ -1,7 +1,7 @@
-"""Audits: prove that nothing used the future, and price it where it did. An outsider: nothing below imports it."""
+"""Audits: prove that nothing used the future, and say what it was worth where it did. Nothing below imports them."""
 
-from harness.audit.audit import audit, audit_result, run_audited, with_verdict
-from harness.audit.cost import Price, prices
+from harness.audit.audit import audit, audit_result, run_audited
+from harness.audit.cost import LeakCost, leak_costs
 from harness.audit.poison import PoisonedSource, poison, poisoned
 from harness.audit.verdict import Check, Finding, Frontier, Level, Outcome, Verdict
 
@@ -9,16 +9,15 @@ __all__ = [
     "Check",
     "Finding",
     "Frontier",
+    "LeakCost",
     "Level",
     "Outcome",
     "PoisonedSource",
-    "Price",
     "Verdict",
     "audit",
     "audit_result",
+    "leak_costs",
     "poison",
     "poisoned",
-    "prices",
     "run_audited",
-    "with_verdict",
 ]

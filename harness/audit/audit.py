@@ -9,19 +9,19 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from harness.audit.futures import Futures, Splice
+from harness.audit.counterfactual import Counterfactuals, Splice
 from harness.audit.memory import changed_numbers, kept_data, numbers_of
-from harness.audit.replay import Outside, Replay, Unreal
+from harness.audit.replay import Outside, ProgressOnly, Replay
 from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
 from harness.audit.trial import Trial
-from harness.audit.verdict import Check, Finding, Level, Outcome, Verdict
+from harness.audit.verdict import Check, Finding, Level, Verdict
 from harness.config import ExperimentConfig
-from harness.errors import HarnessError, LookAheadError
+from harness.errors import LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache
-from harness.snapshots.snapshot import Snapshot, write_snapshot
+from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore, MemoryCache
 from harness.store.files import scratch_folder
 
@@ -57,13 +57,16 @@ def audit(
     try:
         result = run(config, observer, store)
     except LookAheadError as error:
-        return _refused(config, level, Check.of("reads", READS, (Finding(error.what, *_details(error)),)))
+        details = ("" if value is None else str(value) for value in (error.where, error.got, error.expected))
+        refusal = Check.of("reads", READS, [Finding(error.what, *details)])
     except ValueError as error:
         if "read-only" not in str(error) and "WRITEABLE" not in str(error):
             raise
         finding = Finding("The code changes its inputs, which are read-only.", _raised_in(error), str(error))
-        return _refused(config, level, Check.of("inputs", _INPUTS, (finding,)))
-    return audit_result(config, result, level, observer=observer, store=store, cuts=cuts, before=before)
+        refusal = Check.of("inputs", _INPUTS, [finding])
+    else:
+        return audit_result(config, result, level, observer=observer, store=store, cuts=cuts, before=before)
+    return Verdict(level, config.case_name, (refusal,))
 
 
 def audit_result(
@@ -84,28 +87,31 @@ def audit_result(
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
-    pipeline = Pipeline(config, Cache(store), observer=observer)
-    evidence = Evidence(result, pipeline.panel, result.predictions())
+    real = Pipeline(config, Cache(store), observer=observer)
+    predictions = result.predictions()
+    evidence = Evidence(result, real.panel, predictions)
     checks = list(static_checks(evidence))
     frontiers = recorded_frontiers(evidence)
     if level is not Level.STATIC:
         outside = Outside()
-        replay = Replay(config, Unreal(observer), outside)
+        replay = Replay(config, ProgressOnly(observer), outside)
         with _scratch(store) as folder, outside.watching():
-            splice = cache(lambda: Splice(config, pipeline.panel, pipeline.table))
-            trial = Trial(evidence, replay, Futures(replay, result.windows, folder, splice), pipeline, cuts)
+            splice = cache(lambda: Splice(config, real.panel, real.table))
+            trial = Trial(evidence, replay, Counterfactuals(replay, result.windows, folder, splice), real, cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
-            is_clean = all(check.outcome is not Outcome.LEAK for check in checks)
-            frontiers = trial.frontiers() if level is Level.FULL and is_clean else frontiers
-        reached = tuple(Finding(f"The code under audit reaches for {what}.") for what in outside.seen)
+            if level is Level.FULL and not any(check.findings for check in checks):
+                frontiers = trial.frontiers()
+        reached = [Finding(f"The code under audit reaches for {what}.") for what in outside.seen]
         checks.append(Check.of("outside", _OUTSIDE, reached))
     # Last, so that it sees what all these runs have left behind.
-    kept = tuple(finding for part in _PARTS for finding in kept_data(getattr(config, part)))
+    kept = [finding for part in _PARTS for finding in kept_data(getattr(config, part))]
     large = {finding.where for finding in kept}
     small = () if before is None else changed_numbers(before, _numbers(config))
     checks.append(Check.of("memory", _MEMORY, (*kept, *(one for one in small if one.where not in large))))
-    return Verdict(level, config.case_name, tuple(checks), frontiers, _subject(evidence))
+    period = f"{evidence.date(predictions.start)} … {evidence.date(predictions.stop - 1)}"
+    subject = f"{len(result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
+    return Verdict(level, config.case_name, tuple(checks), frontiers, subject)
 
 
 def run_audited(
@@ -121,7 +127,8 @@ def run_audited(
     Parameters as in `harness.run.experiment.run`.
 
     Returns:
-        The result, with the verdict under ``provenance.audit``, and the verdict; None when ``audit`` is ``none``.
+        The result, with the verdict under ``provenance.audit``, where it identifies nothing and changes no number, and
+        the verdict; None when ``audit`` is ``none``.
     """
     before = _numbers(config)
     result = run(config, observer, store, memory=memory, shared=shared)
@@ -129,36 +136,13 @@ def run_audited(
     if level is Level.NONE:
         return result, None
     verdict = audit_result(config, result, level, observer=observer, store=store, before=before)
-    snapshot = with_verdict(result.snapshot, verdict)
+    snapshot = replace(result.snapshot, provenance={**result.snapshot.provenance, "audit": verdict.to_record()})
     write_snapshot(snapshot, result.folder / "snapshot.json")
     return replace(result, snapshot=snapshot), verdict
 
 
-def with_verdict(snapshot: Snapshot, verdict: Verdict) -> Snapshot:
-    """Return the snapshot with the verdict in its provenance, where it identifies nothing and changes no number."""
-    return replace(snapshot, provenance={**snapshot.provenance, "audit": verdict.to_record()})
-
-
 def _numbers(config: ExperimentConfig) -> dict[str, str]:
     return {where: digest for part in _PARTS for where, digest in numbers_of(getattr(config, part)).items()}
-
-
-def _subject(evidence: Evidence) -> str:
-    predictions, calendar = evidence.predictions, evidence.calendar
-    period = f"{calendar.format(predictions.start)} … {calendar.format(predictions.stop - 1)}"
-    return f"{len(evidence.result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
-
-
-def _refused(config: ExperimentConfig, level: Level, check: Check) -> Verdict:
-    return Verdict(level, config.case_name, (check,))
-
-
-def _details(error: HarnessError) -> tuple[str, str, str]:
-    return (_text(error.where), _text(error.got), _text(error.expected))
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
 
 
 @contextmanager

@@ -1,42 +1,36 @@
-"""What a leak is worth: the leaky twin beside the clean run."""
+"""What a leak is worth: a leaky variant of a configuration beside the clean run."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.audit.replay import Unreal
+from harness.audit.replay import ProgressOnly
 from harness.config import ExperimentConfig
-from harness.config.contracts import traits_of
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.errors import HarnessError
 from harness.execution.progress import Observer, Silent
 from harness.features.label import ForwardReturn
 from harness.run.experiment import run
-from harness.samples.interfaces import (
-    FittedModel,
-    FittedPreprocess,
-    LeakyTwins,
-    LearnSet,
-    Model,
-    ModelTraits,
-    Preprocess,
-)
+from harness.samples.interfaces import FittedModel, FittedPreprocess, LeakyVariants, LearnSet
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment
 from harness.store.artifacts import ArtifactStore
 
+_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return")
+_LAST_TIMES = 20  # who trades in one of them has survived
+_TIMES_AHEAD = 40  # of the test period, that `FitOnTest` learns from
 
-def twins(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
-    """Return name → the configuration with that leak: six that any may have, then those of its own adaptation."""
+
+def leaky_variants(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
+    """Return name → the configuration with that leak: six that any may have, then those its adaptation offers."""
     label, adaptation = config.label, config.adaptation
-    own = adaptation.leaky_twins() if isinstance(adaptation, LeakyTwins) else {}
+    offered = adaptation.leaky_variants() if isinstance(adaptation, LeakyVariants) else {}
     return {
         "survivorship universe": replace(config, data=Survivors(config.data)),
         "gaps filled backwards": replace(config, data=BackwardFilled(config.data)),
@@ -44,59 +38,52 @@ def twins(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
         "no purge": replace(config, label=ShortSightedLabel(label.horizon, label.price, label.expression)),
         "processors of all times": replace(config, preprocess=ProcessorsOfAllTimes(config.preprocess)),
         "fitted on the test period": replace(config, model=FitOnTest(config.model)),
-        **{name: replace(config, adaptation=twin) for name, twin in own.items()},
+        **{name: replace(config, adaptation=variant) for name, variant in offered.items()},
     }
 
 
 @dataclass(frozen=True)
-class Survivors:
+class LeakySource:
+    """A source whose panel is `changed` with knowledge of later times."""
+
+    inner: Source
+
+    def load(self) -> Panel:
+        return self.changed(self.inner.load())
+
+    def inputs(self) -> dict[str, str]:
+        return self.inner.inputs()
+
+    def changed(self, panel: Panel) -> Panel:
+        """Return the panel with the leak."""
+        raise NotImplementedError
+
+
+class Survivors(LeakySource):
     """Leak: only instruments that still trade at the end were ever in the universe."""
 
-    inner: Source
-
-    def load(self) -> Panel:
-        """Return the panel with the last traders as members at all times."""
-        panel = self.inner.load()
-        alive = panel.traded[-20:].any(axis=0) & panel.membership[-20:].any(axis=0)
+    def changed(self, panel: Panel) -> Panel:
+        alive = panel.traded[-_LAST_TIMES:].any(axis=0) & panel.membership[-_LAST_TIMES:].any(axis=0)
         return replace(panel, membership=np.ascontiguousarray(np.broadcast_to(alive, panel.membership.shape)))
 
-    def inputs(self) -> dict[str, str]:
-        """Return the inner files."""
-        return self.inner.inputs()
 
-
-@dataclass(frozen=True)
-class BackwardFilled:
+class BackwardFilled(LeakySource):
     """Leak: a gap takes the next value instead of staying one."""
 
-    inner: Source
+    def changed(self, panel: Panel) -> Panel:
+        import pandas as pd
 
-    def load(self) -> Panel:
-        """Return the panel with gaps filled backwards."""
-        panel = self.inner.load()
-        return replace(panel, fields={name: _filled_backwards(values) for name, values in panel.fields.items()})
-
-    def inputs(self) -> dict[str, str]:
-        """Return the inner files."""
-        return self.inner.inputs()
+        filled = {name: pd.DataFrame(values).bfill().to_numpy() for name, values in panel.fields.items()}
+        return replace(panel, fields={name: np.ascontiguousarray(values) for name, values in filled.items()})
 
 
-@dataclass(frozen=True)
-class EarlyDated:
-    """Leak: every field but the price is dated `by` times too early, as when two calendars are off by one."""
+class EarlyDated(LeakySource):
+    """Leak: every field but the price is dated a time too early, as when two calendars are off by one."""
 
-    inner: Source
-    by: int = 1
-
-    def load(self) -> Panel:
-        """Return the panel with these fields moved towards the past."""
-        panel = self.inner.load()
-        moved = {name: _moved(values, self.by) for name, values in panel.fields.items() if name != panel.price_field}
-        return replace(panel, fields={**panel.fields, **moved})
-
-    def inputs(self) -> dict[str, str]:
-        """Return the inner files."""
-        return self.inner.inputs()
+    def changed(self, panel: Panel) -> Panel:
+        gap = np.full((1, len(panel.instruments)), np.nan, dtype=np.float32)
+        moved = {name: np.concatenate([values[1:], gap]) for name, values in panel.fields.items()}
+        return replace(panel, fields={**moved, panel.price_field: panel.fields[panel.price_field]})
 
 
 @dataclass(frozen=True)
@@ -110,67 +97,41 @@ class ShortSightedLabel(ForwardReturn):
 
     @property
     def look_ahead(self) -> int:
-        """What the label claims."""
         return self.claims
 
 
 @dataclass(frozen=True)
-class ProcessorsOfAllTimes:
+class _LeakyFit:
+    """A preprocess or a model that is `inner` in everything but what it is fitted on."""
+
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+class ProcessorsOfAllTimes(_LeakyFit):
     """Leak: processors are fitted on all times, the test range included."""
 
-    inner: Preprocess
-
-    @property
-    def refit(self) -> Literal["once", "per_window"]:
-        """As the inner one."""
-        return self.inner.refit
-
     def fit(self, view: AsOfView, segment: Segment) -> FittedPreprocess:
-        """Fit on everything there is."""
         table = whole_table(view)
         newest = len(table.calendar) - 1
-        stop = newest - table.look_ahead + 1
-        return self.inner.fit(table.as_of(newest), Segment(0, stop))
+        fitted: FittedPreprocess = self.inner.fit(table.as_of(newest), Segment(0, newest - table.look_ahead + 1))
+        return fitted
 
 
-@dataclass(frozen=True)
-class FitOnTest:
-    """Leak: the rows of the next `times` times are learned from too, although their labels are not known."""
-
-    inner: Model
-    times: int = 40
-
-    @property
-    def needs_valid(self) -> bool:
-        """As the inner one."""
-        return self.inner.needs_valid
-
-    @property
-    def supports_weights(self) -> bool:
-        """As the inner one."""
-        return self.inner.supports_weights
-
-    @property
-    def include_valid(self) -> bool | None:
-        """As the inner one."""
-        return traits_of(self.inner, ModelTraits).include_valid
-
-    @property
-    def threads(self) -> int:
-        """As the inner one."""
-        return traits_of(self.inner, ModelTraits).threads
+class FitOnTest(_LeakyFit):
+    """Leak: the rows of the next 40 times are learned from too, although their labels are not known."""
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedModel:
-        """Fit the inner model on a view of the future."""
         table = whole_table(train.view)
         newest = len(table.calendar) - 1
-        stop = min(train.view.decision + self.times, newest - table.look_ahead + 1)
+        stop = min(train.view.decision + _TIMES_AHEAD, newest - table.look_ahead + 1)
         learn = LearnSet(table.as_of(newest), Segment(train.segment.start, stop), train.time_weights)
-        return self.inner.fit(learn, valid)
-
-    def load(self, folder: Path) -> FittedModel:
-        """Read what the inner model saved."""
-        return self.inner.load(folder)
+        fitted: FittedModel = self.inner.fit(learn, valid)
+        return fitted
 
 
 def whole_table(view: AsOfView) -> SampleTable:
@@ -179,31 +140,15 @@ def whole_table(view: AsOfView) -> SampleTable:
     return table
 
 
-def _filled_backwards(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    times = np.arange(values.shape[0])[:, None]
-    following = np.where(np.isnan(values), values.shape[0], times)
-    following = np.minimum.accumulate(following[::-1], axis=0)[::-1]
-    padded = np.concatenate([values, np.full((1, values.shape[1]), np.nan, dtype=np.float32)])
-    filled: npt.NDArray[np.float32] = np.take_along_axis(padded, following, axis=0)
-    return filled
-
-
-def _moved(values: npt.NDArray[np.float32], by: int) -> npt.NDArray[np.float32]:
-    return np.concatenate([values[by:], np.full((by, values.shape[1]), np.nan, dtype=np.float32)])
-
-
-_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return")
-
-
 @dataclass(frozen=True)
-class Price:
+class LeakCost:
     """One leak and what it adds.
 
     Attributes:
         leak: Its name.
-        gained: Metric → value of the leaky twin minus that of the clean run; None where either is undefined.
+        gained: Metric → value of the leaky variant minus that of the clean run; None where either is undefined.
         clean: Metric → value of the clean run.
-        refused: Why the twin could not be run; then nothing was gained.
+        refused: Why the variant could not be run; then nothing was gained.
     """
 
     leak: str
@@ -212,31 +157,31 @@ class Price:
     refused: str | None = None
 
 
-def prices(
+def leak_costs(
     config: ExperimentConfig, observer: Observer | None = None, store: ArtifactStore | None = None
-) -> tuple[Price, ...]:
-    """Return the price of every named leak in IC, rank IC, long-short return, excess return and the user's metrics."""
+) -> tuple[LeakCost, ...]:
+    """Return what every named leak adds to IC, rank IC, long-short return, excess return and the user's metrics."""
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     clean = run(config, observer, store).metrics
-    own = [metric.name for metric in config.evaluation.extra]
-    known = {name: clean[name] for name in (*_METRICS, *own) if name in clean}
+    known = {n: clean[n] for n in (*_METRICS, *(metric.name for metric in config.evaluation.extra)) if n in clean}
     found = []
-    observer.start("prices", len(leaky := twins(config)))
-    # A twin's snapshot must not lie among the honest ones.
+    variants = leaky_variants(config)
+    observer.start("prices", len(variants))
+    # A leaky snapshot must not lie among the honest ones.
     with tempfile.TemporaryDirectory() as runs:
-        for leak, twin in leaky.items():
+        output = replace(config.output, runs=runs)
+        for leak, variant in variants.items():
+            gained: dict[str, float | None] = dict.fromkeys(known)
+            refused = None
             try:
-                dirty = run(replace(twin, output=replace(config.output, runs=runs)), Unreal(observer), store).metrics
+                leaky = run(replace(variant, output=output), ProgressOnly(observer), store).metrics
             except HarnessError as error:
-                found.append(Price(leak, dict.fromkeys(known), known, error.what))
+                refused = error.what
             else:
-                gained = {name: _difference(dirty.get(name), value) for name, value in known.items()}
-                found.append(Price(leak, gained, known))
+                pairs = {name: (leaky.get(name), value) for name, value in known.items()}
+                gained |= {name: a - b for name, (a, b) in pairs.items() if a is not None and b is not None}
+            found.append(LeakCost(leak, gained, known, refused))
             observer.advance("prices")
     observer.finish("prices")
     return tuple(found)
-
-
-def _difference(dirty: float | None, clean: float | None) -> float | None:
-    return None if dirty is None or clean is None else dirty - clean

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.audit.comparison import first_difference
 from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
 from harness.evaluation.predictions import Predictions
@@ -16,74 +16,9 @@ from harness.run.rolling import learning_segments
 from harness.samples.interfaces import FittedAdaptation, FittedPreprocess
 from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import SampleTable
-from harness.samples.windows import Segment, Window
+from harness.samples.windows import Window
 
-
-@dataclass(frozen=True)
-class Difference:
-    """Where two runs part.
-
-    Attributes:
-        rows: How many rows are predicted differently, or by one run only.
-        of: How many rows were compared.
-        time: The first such time.
-        appeared: Of `rows`, those that only one of the runs predicts.
-        largest: Largest absolute difference of a score; 0 when only the rows differ.
-    """
-
-    rows: int
-    of: int
-    time: str
-    appeared: int
-    largest: float
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        gone = f", {self.appeared} of them in one run only" if self.appeared else ""
-        return f"{self.rows} of {self.of} predictions differ from {self.time} on{gone}; by up to {self.largest:.3g}"
-
-
-def first_difference(left: Predictions, right: Predictions, start: int, stop: int) -> Difference | None:
-    """Return where two runs part within calendar positions [start, stop), or None when every bit agrees.
-
-    Both must have predicted the whole period. Rows are matched by (time, instrument).
-    """
-    first, second = _rows(left, start, stop), _rows(right, start, stop)
-    keys = np.union1d(first[0], second[0])
-    scores = [_at(keys, *rows) for rows in (first, second)]
-    known = [np.isin(keys, rows[0], assume_unique=True) for rows in (first, second)]
-    missing = known[0] != known[1]
-    differ = missing | (scores[0].view(np.uint32) != scores[1].view(np.uint32))
-    if not differ.any():
-        return None
-    instruments = len(left.instruments)
-    both = differ & ~missing
-    gaps = np.abs(scores[0][both].astype(np.float64) - scores[1][both])
-    return Difference(
-        rows=int(differ.sum()),
-        of=int(keys.size),
-        time=left.calendar.format(int(keys[differ][0] // instruments)),
-        appeared=int(missing.sum()),
-        largest=float(np.nanmax(gaps, initial=0.0)),
-    )
-
-
-def _rows(predictions: Predictions, start: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    times = predictions.row_times
-    inside = (times >= start) & (times < stop)
-    keys = times[inside] * len(predictions.instruments) + predictions.codes[inside]
-    return keys, predictions.score[inside]
-
-
-def _at(
-    keys: npt.NDArray[np.int64], own: npt.NDArray[np.int64], score: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    found = np.full(keys.size, np.nan, dtype=np.float32)
-    found[np.searchsorted(keys, own)] = score
-    return found
-
-
-_NOTHING = Pipeline(features=(), label=(), refit="once")
+_NO_PROCESSORS = Pipeline(features=(), label=(), refit="once")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,36 +38,57 @@ class Learned:
     adaptation: FittedAdaptation
     predictions: Predictions
 
+    def frontier(self, index: int) -> Frontier:
+        """Return the newest and the oldest learning time that moves a prediction of window `index`.
+
+        Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
+        (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
+        """
+        window, date = self.windows[index], self.table.calendar.format
+
+        @cache
+        def moves(start: int, stop: int) -> bool:
+            if start >= stop:
+                return False
+            other = self.perturbed(index, start, stop)
+            return first_difference(self.predictions, other, window.test.start, window.test.stop) is not None
+
+        decision, guess = window.decision, window.learn_stop - 1
+        if not moves(guess, decision) and not moves(0, decision):
+            return Frontier(index, date(decision), None, None, None)
+        # Where a sound pipeline has its borders, two probes each confirm it.
+        newest = _farthest(lambda at: moves(at, decision), 0, decision, guess)
+        oldest = _farthest(lambda at: moves(0, at + 1), newest, -1, window.train.start)
+        allowed = decision - self.table.look_ahead - self.replay.config.windows.embargo
+        return Frontier(index, date(decision), date(newest), date(oldest), allowed - newest)
+
     def perturbed(self, index: int, start: int, stop: int) -> Predictions:
         """Return what window `index` predicts when the samples of times [start, stop) are changed.
 
         Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
         is known to be clean by now, so each time depends on its own samples and on what was fitted before.
         """
-        if self._held is None or start < self._learned_from.stop:
+        preprocess = None
+        if self._fitted_once is None or start < self._fitted_once[0]:
             table = perturbed(self.table, start, stop)
-            return self.replay.predict_one(table, self.windows, index, self.adaptation)
-        fitted, clean = self._held
-        rows = clean.index.rows(start, stop)
-        changed = apply(perturbed(self.table.restricted(start, stop), start, stop), fitted)
-        features, label = np.array(clean.features), np.array(clean.label)
-        features[rows], label[rows] = changed.features, changed.label
-        table = clean.with_columns(features, clean.feature_names, label)
-        return self.replay.predict_one(table, self.windows, index, self.adaptation, _NOTHING)
-
-    @property
-    def _learned_from(self) -> Segment:
-        """What processors are fitted on."""
-        return learning_segments(self.windows[0], self.replay.config.model)[0]
+        else:
+            _, fitted, clean = self._fitted_once
+            rows = clean.index.rows(start, stop)
+            changed = apply(perturbed(self.table.restricted(start, stop), start, stop), fitted)
+            features, label = np.array(clean.features), np.array(clean.label)
+            features[rows], label[rows] = changed.features, changed.label
+            table, preprocess = clean.with_columns(features, clean.feature_names, label), _NO_PROCESSORS
+        return self.replay.predict_one(table, self.windows, index, self.adaptation, preprocess)
 
     @cached_property
-    def _held(self) -> tuple[FittedPreprocess, SampleTable] | None:
-        """The processors and the table that they give, when they are fitted once."""
+    def _fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
+        """Where what they learn from ends, the processors and their table; None when each window fits its own."""
         preprocess = self.replay.config.preprocess
         if preprocess.refit != "once":
             return None
-        fitted = preprocess.fit(self.table.as_of(self.windows[0].decision), self._learned_from)
-        return fitted, apply(self.table, fitted)
+        train, _ = learning_segments(self.windows[0], self.replay.config.model)
+        fitted = preprocess.fit(self.table.as_of(self.windows[0].decision), train)
+        return train.stop, fitted, apply(self.table, fitted)
 
 
 def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:
@@ -150,63 +106,16 @@ def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:
     return replace(table, features=features, label=label)
 
 
-def frontier(learned: Learned, index: int) -> Frontier:
-    """Return the newest and the oldest learning time that moves a prediction of window `index`.
-
-    Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
-    (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
-    """
-    window = learned.windows[index]
-    calendar = learned.table.calendar
-
-    @cache
-    def moves(start: int, stop: int) -> bool:
-        if start >= stop:
-            return False
-        other = learned.perturbed(index, start, stop)
-        return first_difference(learned.predictions, other, window.test.start, window.test.stop) is not None
-
-    decision, guess = window.decision, window.learn_stop - 1
-    if not moves(guess, decision) and not moves(0, decision):
-        return Frontier(index, calendar.format(decision), None, None, None)
-    # Where a sound pipeline has its borders, two probes each confirm it.
-    newest = _last(lambda at: moves(at, decision), decision, guess)
-    oldest = _first(lambda at: moves(0, at + 1), newest, guess=window.train.start)
-    allowed = decision - learned.table.look_ahead - learned.replay.config.windows.embargo
-    return Frontier(
-        window=index,
-        decision=calendar.format(decision),
-        newest=calendar.format(newest),
-        oldest=calendar.format(oldest),
-        waste=allowed - newest,
-    )
-
-
-def _last(holds: Callable[[int], bool], stop: int, guess: int) -> int:
-    """Return the largest position below `stop` at which `holds`; it holds at 0 and, once it fails, fails onwards."""
-    low, high = 0, stop
+def _farthest(holds: Callable[[int], bool], inside: int, outside: int, guess: int) -> int:
+    """Return the last position on the way from `inside`, where it `holds`, to `outside`, where it does not any more."""
+    step = 1 if inside < outside else -1
     if holds(guess):
-        low = guess
-        if guess + 1 >= stop or not holds(guess + 1):
+        inside = guess
+        if guess + step == outside or not holds(guess + step):
             return guess
     else:
-        high = guess
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
-
-
-def _first(holds: Callable[[int], bool], stop: int, guess: int) -> int:
-    """Return the smallest position up to `stop` at which `holds`; it holds at `stop` and, once it holds, onwards."""
-    low, high = -1, stop
-    if holds(guess):
-        high = guess
-        if guess == 0 or not holds(guess - 1):
-            return guess
-    else:
-        low = guess
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+        outside = guess
+    while abs(outside - inside) > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside

@@ -17,6 +17,7 @@ from harness.store.records import attributes_of
 
 _LARGE = 256  # numbers; a table of constants in the source is smaller
 _DEPTH = 4
+_EXPECTED = "everything that is learned is in what `fit` returns"
 
 
 def kept_data(part: object) -> tuple[Finding, ...]:
@@ -25,20 +26,12 @@ def kept_data(part: object) -> tuple[Finding, ...]:
     Data are arrays and frames of more than 256 numbers, panels, tables, views, and containers of them. Followed are the
     functions and classes of the same module that its methods mention, their closures and defaults.
     """
-    found: dict[str, Finding] = {}
+    found: dict[str, str] = {}
     for where, value in _variables(part):
-        what = _data(value, _DEPTH)
-        if what:
-            found.setdefault(
-                where,
-                Finding(
-                    "Data outlive a fit, where no other panel reaches them.",
-                    f"{type(part).__module__}: {where}",
-                    what,
-                    "everything that is learned is in what `fit` returns",
-                ),
-            )
-    return tuple(found.values())
+        if what := _data(value, _DEPTH):
+            found.setdefault(where, what)
+    said = "Data outlive a fit, where no other panel reaches them."
+    return tuple(Finding(said, where, what, _EXPECTED) for where, what in found.items())
 
 
 def numbers_of(part: object) -> dict[str, str]:
@@ -46,30 +39,60 @@ def numbers_of(part: object) -> dict[str, str]:
 
     However few they are: what code has learned elsewhere may be one number per window.
     """
-    return {
-        f"{type(part).__module__}: {where}": hashlib.sha256(repr(content).encode()).hexdigest()
-        for where, value in _variables(part)
-        if _holds_floats(content := _content(value, _DEPTH))
-    }
+    contents = ((where, _content(value, _DEPTH)) for where, value in _variables(part))
+    return {where: hashlib.sha256(repr(held).encode()).hexdigest() for where, held in contents if _holds_floats(held)}
 
 
 def changed_numbers(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Finding, ...]:
     """Return one finding per variable whose numbers are others than before the first fit."""
-    return tuple(
-        Finding(
-            "Numbers that a fit leaves behind outlive it, where no other panel reaches them.",
-            where,
-            "changed while it was fitted and predicted",
-            "everything that is learned is in what `fit` returns",
-        )
-        for where, digest in after.items()
-        if before.get(where) != digest
-    )
+    said = "Numbers that a fit leaves behind outlive it, where no other panel reaches them."
+    changed = [where for where, digest in after.items() if before.get(where) != digest]
+    return tuple(Finding(said, where, "changed while it was fitted and predicted", _EXPECTED) for where in changed)
 
 
 def _variables(part: object) -> Iterator[tuple[str, object]]:
-    yield from ((f"self.{name}", value) for name, value in attributes_of(part).items())
-    yield from _reachable(type(part), type(part).__module__, set())
+    """Yield (module: variable, value) of everything that an object and the code of its class can reach."""
+    module = type(part).__module__
+    for name, value in attributes_of(part).items():
+        yield f"{module}: self.{name}", value
+    for name, value in _reachable(type(part).__qualname__, type(part), module, set()):
+        yield f"{module}: {name}", value
+
+
+def _reachable(name: str, value: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:
+    """Yield a variable, or for a function or class of `module` every variable that it can reach, by name."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    value = getattr(value, "__wrapped__", value)
+    if not isinstance(value, types.FunctionType | type):
+        yield name, value
+    elif value.__module__ == module and id(value) not in seen:
+        seen.add(id(value))
+        for mentioned, held in _mentioned_by(value, module):
+            yield from _reachable(mentioned, held, module, seen)
+
+
+def _mentioned_by(owner: Any, module: str) -> Iterator[tuple[str, object]]:
+    if isinstance(owner, type):
+        yield from [(f"{owner.__qualname__}.{name}", value) for name, value in vars(owner).items()]
+        yield from [(base.__qualname__, base) for base in owner.__bases__]
+        return
+    for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
+        try:
+            yield f"{owner.__qualname__} (closure) {name}", cell.cell_contents
+        except ValueError:
+            continue  # not filled yet
+    for value in owner.__defaults__ or ():
+        yield f"{owner.__qualname__} (default)", value
+    names = vars(sys.modules[module])
+    yield from [(name, names[name]) for name in _names_in(owner.__code__) if name in names]
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _content(value: object, depth: int) -> object:
@@ -97,50 +120,6 @@ def _holds_floats(content: object) -> bool:
     return isinstance(content, float | complex)
 
 
-def _reachable(owner: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:
-    """Yield every variable that a class or function of `module` can reach, by name."""
-    if id(owner) in seen:
-        return
-    seen.add(id(owner))
-    if isinstance(owner, type):
-        for name, value in list(vars(owner).items()):
-            yield from _follow(f"{owner.__qualname__}.{name}", value, module, seen)
-        for base in owner.__bases__:
-            if base.__module__ == module:
-                yield from _reachable(base, module, seen)
-        return
-    names = vars(sys.modules[module])
-    cells = [cell.cell_contents for cell in owner.__closure__ or () if _is_filled(cell)]
-    for name, value in zip(owner.__code__.co_freevars, cells, strict=False):
-        yield from _follow(f"{owner.__qualname__} (closure) {name}", value, module, seen)
-    for value in owner.__defaults__ or ():
-        yield from _follow(f"{owner.__qualname__} (default)", value, module, seen)
-    for name in _mentioned(owner.__code__):
-        if name in names:
-            yield from _follow(name, names[name], module, seen)
-
-
-def _follow(name: str, value: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, property):
-        value = value.fget
-    value = getattr(value, "__wrapped__", value)
-    if isinstance(value, types.FunctionType | type):
-        if value.__module__ == module:
-            yield from _reachable(value, module, seen)
-        return
-    yield name, value
-
-
-def _mentioned(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _mentioned(constant)
-    return names
-
-
 def _data(value: object, depth: int) -> str:
     """Return what data a value holds, in words; nothing when it holds none."""
     if isinstance(value, np.ndarray):
@@ -149,7 +128,7 @@ def _data(value: object, depth: int) -> str:
         return f"a {type(value).__name__}"
     if type(value).__module__.partition(".")[0] in ("pandas", "pyarrow", "torch") and hasattr(value, "shape"):
         return f"a {type(value).__name__}" if int(np.prod(value.shape)) > _LARGE else ""
-    if depth == 0:
+    if depth == 0 or isinstance(value, types.ModuleType):
         return ""
     items: list[object] = []
     if isinstance(value, Mapping):
@@ -157,15 +136,7 @@ def _data(value: object, depth: int) -> str:
     elif isinstance(value, list | tuple | set | frozenset):
         items = list(value)
     elif type(value).__module__ not in ("builtins", "typing") and hasattr(value, "__dict__"):
-        items = list(vars(value).values()) if not isinstance(value, types.ModuleType) else []
+        items = list(vars(value).values())
     if len(items) > _LARGE and all(isinstance(item, int | float) for item in items):
         return f"{len(items)} numbers"
     return next((what for item in items if (what := _data(item, depth - 1))), "")
-
-
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

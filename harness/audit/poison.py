@@ -39,45 +39,31 @@ class PoisonedSource:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse a cut before the calendar."""
         if self.cut < 0:
             raise ConfigError("A cut must be a position of the calendar.", where="cut", got=self.cut, expected="≥ 0")
 
     def load(self) -> Panel:
-        """Return the inner panel with another future, checked like any panel."""
         panel = poison(self.inner.load(), self.cut, self.seed)
         return check_panel(panel, where=f"the panel poisoned after position {self.cut}")
 
     def inputs(self) -> dict[str, str]:
-        """Return the inner source's files, and the digest of its code."""
         return {**self.inner.inputs(), "inner source": code_digest(type(self.inner).__module__)}
 
 
 class LoadedOnce:
-    """A source that reads its files once, however often its panel is asked for.
-
-    Args:
-        source: What it stands for.
-    """
+    """A source that reads its files once, however often its panel is asked for."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._panel: Panel | None = None
 
     def load(self) -> Panel:
-        """Return the panel of the source."""
         if self._panel is None:
             self._panel = self.source.load()
         return self._panel
 
     def inputs(self) -> dict[str, str]:
-        """Return the source's files."""
         return self.source.inputs()
-
-
-def loaded_once(source: Source) -> Source:
-    """Return `source` with its raw data read once."""
-    return at_the_root(source, LoadedOnce)
 
 
 def poisoned(source: Source, cut: int, seed: int) -> Source:

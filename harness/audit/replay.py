@@ -1,4 +1,4 @@
-"""The pipeline again, piece by piece: on another panel, another table, or for one window alone."""
+"""The pipeline again, part by part: on another panel, another table, or for one window alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from harness.samples.windows import Segment, Window
 from harness.store.artifacts import ArtifactStore
 
 # Raised by the interpreter itself; libraries that open files in C++ alone go unnoticed.
-_FILES = "open"
 _OTHERS = {"socket.connect": "the network", "subprocess.Popen": "another program", "os.system": "another program"}
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dylib", ".dll", ".nbi", ".nbc")
 _CLOCK_TICK = 0.02  # seconds by which a file system's clock may lag
@@ -67,17 +66,13 @@ class Outside:
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._active or self._depth == 0:
             return
-        if event == _FILES:
-            path, _, flags = arguments
-            if isinstance(path, str | bytes | os.PathLike):
-                self._opened(Path(os.fsdecode(path)).absolute(), flags)
-        elif event in _OTHERS:
+        if event in _OTHERS:
             self.seen.setdefault(_OTHERS[event])
-
-    def _opened(self, path: Path, flags: object) -> None:
-        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_CREAT)
-        if not writes and _is_data(path) and not self._is_own(path):
-            self.seen.setdefault(f"the file {path.name}")
+        elif event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+            path, flags = Path(os.fsdecode(arguments[0])).absolute(), arguments[2]
+            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_CREAT)
+            if not writes and _is_data(path) and not self._is_own(path):
+                self.seen.setdefault(f"the file {path.name}")
 
     def _is_own(self, path: Path) -> bool:
         """Whether a file came to be while the code was watched: what it has written itself is no news from outside."""
@@ -97,7 +92,7 @@ class Watched:
     """Stands for a model, a preprocess or an adaptation, and attributes to it what its methods open.
 
     Args:
-        inner: The object, or what its `fit` returned.
+        inner: The object, or what its `fit` returned, which is watched too.
         outside: Told when it works.
     """
 
@@ -106,32 +101,26 @@ class Watched:
         self._outside = outside
 
     def __getattr__(self, name: str) -> Any:
-        """Return the inner attribute; a method is watched, and so is what `fit` returns."""
         found = getattr(self._inner, name)
-        return self._watched(found, returns_fitted=name == "fit") if callable(found) else found
+        if not callable(found):
+            return found
 
-    def _watched(self, method: Callable[..., Any], *, returns_fitted: bool) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             with self._outside.working():
-                result = method(*arguments, **named)
-            return Watched(result, self._outside) if returns_fitted else result
+                result = found(*arguments, **named)
+            return Watched(result, self._outside) if name == "fit" else result
 
         return call
 
 
-class Unreal:
-    """An observer that shows the bars of another, and keeps to itself what code has to say of what is not real.
-
-    Args:
-        inner: Told about progress.
-    """
+class ProgressOnly:
+    """An observer that shows the progress of another, and none of what code has to say of data that are not real."""
 
     def __init__(self, inner: Observer) -> None:
         self.start, self.advance, self.finish = inner.start, inner.advance, inner.finish
         self.estimate = inner.estimate
 
-    def notice(self, message: str) -> None:
-        """Keep it."""
+    def notice(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +151,7 @@ class Replay:
             seed=self.config.seed,
             observer=self.observer,
         )
-        return cast("FittedAdaptation", self._watched(self.config.adaptation).fit(history))
+        return cast("FittedAdaptation", Watched(self.config.adaptation, self.outside).fit(history))
 
     def predict(self, table: SampleTable, windows: Sequence[Window], adaptation: FittedAdaptation) -> Predictions:
         """Fit and predict windows; each result is made now, none is read from a store."""
@@ -178,30 +167,15 @@ class Replay:
         preprocess: Preprocess | None = None,
     ) -> Predictions:
         """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
-        chosen = alone(windows, index)
+        first, wanted = windows[0], windows[index]
+        # Processors that are fitted once are fitted for the first window, so it comes along; its test segment is
+        # stretched to close the gap, which changes nothing that is fitted.
+        stretched = replace(first, test=Segment(first.test.start, wanted.test.start)) if index else None
+        chosen = (wanted,) if stretched is None else (stretched, wanted)
         recipe = self._recipe(adaptation, preprocess or self.config.preprocess)
         scored = WalkForward(table, chosen, recipe).score(len(chosen) - 1)
         return collect(table, chosen[-1:], scored.score)
 
     def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess) -> Recipe:
-        return Recipe(
-            preprocess=self._watched(preprocess),
-            adaptation=adaptation,
-            model=self._watched(self.config.model),
-            step=self.config.windows.step,
-        )
-
-    def _watched(self, part: object) -> Any:
-        return Watched(part, self.outside)
-
-
-def alone(windows: Sequence[Window], index: int) -> tuple[Window, ...]:
-    """Return the windows that are needed to predict window `index` as a whole run does.
-
-    Processors that are fitted once are fitted for the first window, so it comes along; its test segment is stretched to
-    close the gap, which changes nothing that is fitted.
-    """
-    first, wanted = windows[0], windows[index]
-    if index == 0:
-        return (first,)
-    return replace(first, test=Segment(first.test.start, wanted.test.start)), wanted
+        watched = [cast("Any", Watched(part, self.outside)) for part in (preprocess, self.config.model)]
+        return Recipe(preprocess=watched[0], adaptation=adaptation, model=watched[1], step=self.config.windows.step)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from harness.store.codec import from_plain
 
 
 class Level(StrEnum):
@@ -60,9 +63,10 @@ class Check:
     note: str = ""
 
     @classmethod
-    def of(cls, name: str, question: str, findings: tuple[Finding, ...], note: str = "") -> Check:
+    def of(cls, name: str, question: str, findings: Iterable[Finding], note: str = "") -> Check:
         """Return a check that passed when there is no finding."""
-        return cls(name, question, Outcome.LEAK if findings else Outcome.PASSED, findings, note)
+        found = tuple(findings)
+        return cls(name, question, Outcome.LEAK if found else Outcome.PASSED, found, note)
 
     @classmethod
     def skipped(cls, name: str, question: str, why: str) -> Check:
@@ -112,7 +116,7 @@ class Verdict:
     @property
     def clean(self) -> bool:
         """True when no check found a leak."""
-        return all(check.outcome is not Outcome.LEAK for check in self.checks)
+        return not self.caught_by
 
     @property
     def caught_by(self) -> tuple[str, ...]:
@@ -130,28 +134,14 @@ class Verdict:
 
     def to_record(self) -> dict[str, Any]:
         """Return JSON-able data; equal for equal verdicts, as it holds no clock time."""
-        return {**_plain(asdict(self)), "clean": self.clean}
+        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {**record, "clean": self.clean}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Verdict:
-        """Return the verdict that `to_record` wrote."""
-        checks = tuple(
-            Check(
-                **{
-                    **check,
-                    "outcome": Outcome(check["outcome"]),
-                    "findings": tuple(Finding(**finding) for finding in check["findings"]),
-                }
-            )
-            for check in record["checks"]
-        )
-        frontiers = tuple(Frontier(**frontier) for frontier in record["frontiers"])
-        return cls(Level(record["level"]), record["case"], checks, frontiers, record.get("subject", ""))
+        """Return the verdict that `to_record` wrote.
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
+        Raises:
+            ValueError: When the record is another one.
+        """
+        return from_plain(cls, dict(record))

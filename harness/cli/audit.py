@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from harness.audit import Frontier, Level, Outcome, Price, Verdict, audit, prices
+from harness.audit import Frontier, LeakCost, Level, Outcome, Verdict, audit, leak_costs
 from harness.cli.explain import config_of
 from harness.cli.progress import progress
 from harness.cli.streams import ErrorConsole, OutputConsole
@@ -33,15 +33,15 @@ def audit_configuration(arguments: Namespace, out: OutputConsole, err: ErrorCons
     began = time.perf_counter()
     with progress(err) as observer:
         verdict = audit(config, level, observer, cuts=arguments.cuts)
-        priced = prices(config, observer) if arguments.price else ()
+        costs = leak_costs(config, observer) if arguments.price else ()
     if arguments.json:
-        out.write_json({"verdict": verdict.to_record(), "prices": [asdict(price) for price in priced]})
+        out.write_json({"verdict": verdict.to_record(), "prices": [asdict(cost) for cost in costs]})
     else:
         show(out, verdict_table(verdict))
         if any(at.perturbed for at in verdict.frontiers):
             show(out, frontier_table(verdict.frontiers))
-        if priced:
-            show(out, price_table(priced, metrics_of(config.evaluation.extra)))
+        if costs:
+            show(out, cost_table(costs, metrics_of(config.evaluation.extra)))
         out.write(verdict.summary, "green" if verdict.clean else "bold red")
         out.write(f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB")
     return 0 if verdict.clean else 1
@@ -72,13 +72,13 @@ def frontier_table(frontiers: Sequence[Frontier]) -> Table:
     return table("learning times that move a prediction", columns, rows)
 
 
-def price_table(priced: Sequence[Price], known: Mapping[str, MetricRecord]) -> Table:
+def cost_table(costs: Sequence[LeakCost], known: Mapping[str, MetricRecord]) -> Table:
     """Return one row per leaky variant: what it gains over the clean run."""
-    metrics = [known[name] for name in priced[0].gained]
-    rows = [("none: the clean run", *(metric.text(priced[0].clean[metric.name]) for metric in metrics))]
-    for price in priced:
-        label = price.leak if price.refused is None else f"{price.leak} (refused: {price.refused})"
-        rows.append((label, *(_gain(metric, price.gained[metric.name]) for metric in metrics)))
+    metrics = [known[name] for name in costs[0].gained]
+    rows = [("none: the clean run", *(metric.text(costs[0].clean[metric.name]) for metric in metrics))]
+    for cost in costs:
+        label = cost.leak if cost.refused is None else f"{cost.leak} (refused: {cost.refused})"
+        rows.append((label, *(_gain(metric, cost.gained[metric.name]) for metric in metrics)))
     columns = ("leak", *numbers(*(f"Δ {metric.heading}" for metric in metrics)))
     return table("what a leak would add to the metrics; returns per year", columns, rows)
 

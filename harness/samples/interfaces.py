@@ -285,7 +285,7 @@ class FittedAdaptation(Protocol):
 
 
 class Adaptation(Protocol):
-    """How past samples are weighted. It may also be a `StoredAdaptation`, a `DividedAdaptation`, have `LeakyTwins`."""
+    """How past samples are weighted. May also be a `StoredAdaptation`, `DividedAdaptation`, or have `LeakyVariants`."""
 
     def fit(self, history: History) -> FittedAdaptation:
         """Learn from history, before any window is predicted."""
@@ -300,10 +300,10 @@ class StoredAdaptation(Adaptation, Protocol):
 
 
 @runtime_checkable
-class LeakyTwins(Protocol):
+class LeakyVariants(Protocol):
     """An adaptation that knows which leaks of its own an implementation may have, for `bench audit --price`."""
 
-    def leaky_twins(self) -> Mapping[str, Adaptation]:
+    def leaky_variants(self) -> Mapping[str, Adaptation]:
         """Return name of the leak → the same adaptation with that leak; never for results."""
 
 
@@ -333,5 +333,5 @@ TRAITS: Mapping[type, type] = MappingProxyType(
     {Model: ModelTraits, FittedAdaptation: AdaptationTraits, Preprocess: PreprocessTraits}
 )
 EXTENSIONS: Mapping[type, tuple[type, ...]] = MappingProxyType(
-    {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyTwins)}
+    {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyVariants)}
 )

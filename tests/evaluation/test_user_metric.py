@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from examples.my_metric import MyMetric
-from harness.audit import prices
+from harness.audit import leak_costs
 from harness.cli import main
 from harness.config import compose_config
 from harness.evaluation.metrics import METRICS, directions_of, metrics_of
@@ -136,4 +136,4 @@ def test_the_cost_of_a_leak_is_told_in_it(tmp_path: Path, monkeypatch: pytest.Mo
     config = compose_config(
         [*SMALL, *QUICK, f"output.runs={tmp_path}/runs", f"output.store={tmp_path}/store"], search_path=[CONFIGURATIONS]
     )
-    assert all("hit_rate" in price.gained for price in prices(config))
+    assert all("hit_rate" in cost.gained for cost in leak_costs(config))

@@ -89,7 +89,7 @@ class DDGDA(MetaTraining, ProxySettings):
     def load(self, folder: Path) -> FittedDDGDA:
         return load_fitted(folder)
 
-    def leaky_twins(self) -> Mapping[str, Adaptation]:
+    def leaky_variants(self) -> Mapping[str, Adaptation]:
         """Return name of a leak that an implementation may well have → this adaptation with it; none for qlib's."""
         flags = FLAGS[self.profile]
         if flags != POINT_IN_TIME:

@@ -1,26 +1,28 @@
-"""One configuration on other futures: the whole of it, or one window."""
+"""One configuration on counterfactual data, whose values after a cut are others: the whole of it, or one window."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.poison import loaded_once, poisoned
+from harness.audit.comparison import differ, label_of
+from harness.audit.poison import LoadedOnce, poisoned
 from harness.audit.replay import Replay
 from harness.config import ExperimentConfig
 from harness.config.contracts import traits_of
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.data.source import Source
+from harness.data.source import Source, at_the_root
 from harness.errors import DataError
 from harness.evaluation.predictions import Predictions
-from harness.features.engine import compute_expression, compute_features
-from harness.run.experiment import ExperimentResult, run
+from harness.features.engine import compute_features
+from harness.run.experiment import run
 from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.samples.windows import Window
@@ -28,6 +30,7 @@ from harness.store.artifacts import ArtifactStore
 
 Floats = npt.NDArray[np.float32]
 
+SEED = 20_170_103
 _MARGIN = 250  # times computed before those that are wanted, so that windows are full
 
 
@@ -59,33 +62,32 @@ class Splice:
         start = cut + 1
         if start >= len(panel.calendar) or not _same_past(self.panel, panel, start) or not self._is_causal(start):
             return None
-        index = index_rows(panel, listed=self.config.samples.rows == "listed")
-        kept = int(self.table.index.offsets[start])
-        if not _same_rows(index, self.table.index, start):
+        index, real = index_rows(panel, listed=self.config.samples.rows == "listed"), self.table.index
+        kept = int(real.offsets[start])
+        if not np.array_equal(index.offsets[: start + 1], real.offsets[: start + 1]):
+            return None
+        if not np.array_equal(index.codes[:kept], real.codes[:kept]):
             return None
         future = self._features(panel, index, start, len(panel.calendar))
         if future is None:
             return None
-        features = np.empty((int(index.offsets[-1]), len(self.table.feature_names)), dtype=np.float32)
-        features[:kept], features[kept:] = self.table.features[:kept], future
-        return replace(self.table, index=index, features=features, label=self._label(panel, index))
+        features = np.concatenate([self.table.features[:kept], future])
+        times = index.times(0, len(panel.calendar))
+        label = label_of(panel, self.config.label.expression_text, times, index.codes)
+        return replace(self.table, index=index, features=features, label=label)
 
     def _is_causal(self, stop: int) -> bool:
         """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
-        if self._refuted:
-            return False
-        if stop > self._proved:
+        if not self._refuted and stop > self._proved:
             # From the last proof on is enough where windows are short; else from the first time.
-            if not (self._reproduced(self._proved, stop) or (self._proved > 0 and self._reproduced(0, stop))):
-                self._refuted = True
-                return False
-            self._proved = stop
-        return True
+            starts = dict.fromkeys((self._proved, 0))
+            self._refuted = not any(self._reproduced(start, stop) for start in starts)
+            self._proved = self._proved if self._refuted else stop
+        return not self._refuted
 
     def _reproduced(self, start: int, stop: int) -> bool:
-        rows = self.table.index.rows(start, stop)
         again = self._features(_truncated(self.panel, 0, stop), self.table.index, start, stop)
-        return again is not None and _same_bits(again, self.table.features[rows])
+        return again is not None and not differ(again, self.table.features[self.table.index.rows(start, stop)]).any()
 
     def _features(self, panel: Panel, index: RowIndex, start: int, stop: int) -> Floats | None:
         """Return the features of positions [start, stop) in the real table's columns; None when others have values."""
@@ -95,10 +97,9 @@ class Splice:
         if rows.stop == rows.start:
             return values
         offsets = np.concatenate([np.zeros(start - first, dtype=np.int64), index.local_offsets(start, stop)])
+        features = self.config.features.feature_set()
         try:
-            made = compute_features(
-                _truncated(panel, first, stop), self.config.features.feature_set(), offsets, index.codes[rows]
-            )
+            made = compute_features(_truncated(panel, first, stop), features, offsets, index.codes[rows])
         except DataError:
             return None
         columns = {name: at for at, name in enumerate(names)}
@@ -106,11 +107,6 @@ class Splice:
             return None
         values[:, [columns[name] for name in made.names]] = made.values
         return values
-
-    def _label(self, panel: Panel, index: RowIndex) -> Floats:
-        values = compute_expression(panel, self.config.label.expression_text)  # (T, N)
-        label = values[index.times(0, len(panel.calendar)), index.codes]
-        return np.where(np.isfinite(label), label, np.float32(np.nan))
 
 
 def _truncated(panel: Panel, start: int, stop: int) -> Panel:
@@ -133,25 +129,8 @@ def _same_past(left: Panel, right: Panel, stop: int) -> bool:
         and left.fields.keys() == right.fields.keys()
         and np.array_equal(left.calendar.times, right.calendar.times)
         and np.array_equal(left.membership[:stop], right.membership[:stop])
-        and all(_same_bits(values[:stop], right.fields[name][:stop]) for name, values in left.fields.items())
+        and not any(differ(values[:stop], right.fields[name][:stop]).any() for name, values in left.fields.items())
     )
-
-
-def _same_rows(left: RowIndex, right: RowIndex, stop: int) -> bool:
-    return np.array_equal(left.offsets[: stop + 1], right.offsets[: stop + 1]) and np.array_equal(
-        left.codes[: left.offsets[stop]], right.codes[: right.offsets[stop]]
-    )
-
-
-def _same_bits(left: Floats, right: Floats) -> bool:
-    """Whether both are the same bits; every NaN counts as the same."""
-    return (
-        left.shape == right.shape
-        and not ((left.view(np.uint32) != right.view(np.uint32)) & ~(np.isnan(left) & np.isnan(right))).any()
-    )
-
-
-SEED = 20_170_103
 
 
 @dataclass(frozen=True, order=True)
@@ -162,46 +141,51 @@ class Cut:
     window: int
 
 
-@dataclass(frozen=True)
-class Foretold:
-    """What is predicted when the future is another one, and the leaks that the adaptation names itself."""
-
-    predictions: Predictions
-    leaks: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
-class Futures:
-    """Runs a configuration on other futures; its raw data are read once.
+class Counterfactuals:
+    """Runs a configuration on counterfactual data; its raw data are read once.
 
     Attributes:
         replay: The pipeline.
-        windows: Of the real run; the calendar is the same in every future.
+        windows: Of the real run; the calendar is always the same.
         folder: For the stages of other panels.
-        splice: Makes tables of other futures from the real one, where that is proved to be the same.
+        splice: Makes tables of counterfactual data from the real one, where that is proved to be the same.
     """
 
     replay: Replay
     windows: tuple[Window, ...]
     folder: Path
     splice: Callable[[], Splice]
-    _source: Source = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Read raw data at most once from here on."""
-        object.__setattr__(self, "_source", loaded_once(self.replay.config.data))
+    @cached_property
+    def _source(self) -> Source:
+        return at_the_root(self.replay.config.data, LoadedOnce)
 
-    def whole(self, position: int) -> ExperimentResult:
-        """Run everything, as `bench run` does, with another future after `position`."""
-        return self.run("poisoned", poisoned(self._source, position, SEED))
+    def whole(self, position: int | None) -> Predictions:
+        """Run everything, as `bench run` does, in an empty store, without the intervals, which no prediction needs.
 
-    def window(self, cut: Cut, *, spliced: bool) -> Foretold:
+        Args:
+            position: After which calendar position the future is another one; None for the real data.
+        """
+        config, folder = self.replay.config, self.folder / f"whole-{position}"
+        changed = replace(
+            config,
+            data=self._source if position is None else poisoned(self._source, position, SEED),
+            output=replace(config.output, store=str(folder / "store"), runs=str(folder / "runs")),
+            evaluation=replace(config.evaluation, significance=None),
+        )
+        return run(changed, self.replay.observer, ArtifactStore(folder / "store")).predictions()
+
+    def window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
         """Fit and predict one window with another future after the cut.
 
         Args:
             cut: Where, and which window.
             spliced: Take the features up to the cut from the store, where it is proved that nothing later is in them;
                 everything that learns is fitted anew in any case.
+
+        Returns:
+            The predictions, and the leaks that the adaptation names itself.
         """
         folder = self.folder / f"window-{cut.window}-{cut.position}"
         try:
@@ -211,18 +195,6 @@ class Futures:
                 table = self.replay.table(panel, ArtifactStore(folder))
             adaptation = self.replay.adapt(table, self.windows)
             predictions = self.replay.predict_one(table, self.windows, cut.window, adaptation)
-            return Foretold(predictions, traits_of(adaptation, AdaptationTraits).leaks)
+            return predictions, traits_of(adaptation, AdaptationTraits).leaks
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def again(self) -> ExperimentResult:
-        """Run everything on the real panel, in an empty store."""
-        return self.run("again", self._source)
-
-    def run(self, name: str, source: Source) -> ExperimentResult:
-        """Run everything on a source, in a store of its own, without the intervals, which no prediction needs."""
-        config, folder = self.replay.config, self.folder / name
-        output = replace(config.output, store=str(folder / "store"), runs=str(folder / "runs"))
-        criteria = replace(config.evaluation, significance=None)
-        changed = replace(config, data=source, output=output, evaluation=criteria)
-        return run(changed, self.replay.observer, ArtifactStore(folder / "store"))

@@ -1,4 +1,4 @@
-"""Labels dealt out anew at each time: what learns from them can predict nothing."""
+"""How two runs are compared: bit by bit, and with what chance gives."""
 
 from __future__ import annotations
 
@@ -7,24 +7,56 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.panel import Panel
 from harness.evaluation import formulas
 from harness.evaluation.predictions import Predictions
+from harness.features.engine import compute_expression
 from harness.features.expression import look_back
 from harness.features.feature_set import FeatureSet
 from harness.samples.table import SampleTable
 
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
-@dataclass(frozen=True)
-class Chance:
-    """A mean rank IC and how far it lies from 0 in standard errors."""
+_LONGEST = 250
 
-    rank_ic: float
-    error: float
 
-    @property
-    def z(self) -> float:
-        """The rank IC in standard errors."""
-        return self.rank_ic / self.error
+def differ(left: Floats, right: Floats) -> npt.NDArray[np.bool_]:
+    """Return where two arrays of one shape are not the same bits; every NaN counts as the same."""
+    different: npt.NDArray[np.bool_] = left.view(np.uint32) != right.view(np.uint32)
+    return different & ~(np.isnan(left) & np.isnan(right))
+
+
+def first_difference(left: Predictions, right: Predictions, start: int, stop: int) -> str | None:
+    """Return where two runs part within calendar positions [start, stop), in words, or None when every bit agrees.
+
+    Both must have predicted the whole period. Rows are matched by (time, instrument).
+    """
+    width, rows = len(left.instruments), []
+    for run in (left, right):
+        times = run.row_times
+        inside = (times >= start) & (times < stop)
+        rows.append((times[inside] * width + run.codes[inside], run.score[inside]))
+    keys = np.union1d(rows[0][0], rows[1][0])
+    scores, known = np.full((2, keys.size), np.nan, dtype=np.float32), np.zeros((2, keys.size), dtype=bool)
+    for side, (predicted, score) in enumerate(rows):
+        at = np.searchsorted(keys, predicted)
+        scores[side, at], known[side, at] = score, True
+    missing = known[0] != known[1]
+    different = missing | differ(scores[0], scores[1])
+    if not different.any():
+        return None
+    both = different & ~missing
+    largest = np.nanmax(np.abs(scores[0][both].astype(np.float64) - scores[1][both]), initial=0.0)
+    time = left.calendar.format(int(keys[different][0] // width))
+    gone = f", {missing.sum()} of them in one run only" if missing.any() else ""
+    return f"{different.sum()} of {keys.size} predictions differ from {time} on{gone}; by up to {largest:.3g}"
+
+
+def label_of(panel: Panel, expression: str, times: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> Floats:
+    """Return (n,) float32, the label of every row (time, instrument) from the panel alone; NaN where there is none."""
+    label = compute_expression(panel, expression)[times, codes]
+    return np.where(np.isfinite(label), label, np.float32(np.nan))
 
 
 def shuffled(table: SampleTable, seed: int) -> SampleTable:
@@ -33,31 +65,36 @@ def shuffled(table: SampleTable, seed: int) -> SampleTable:
     label = np.array(table.label)
     known = np.flatnonzero(~np.isnan(label))
     times = np.searchsorted(table.index.offsets, known, side="right") - 1
-    dealt = known[np.lexsort((rng.random(known.size), times))]
-    label[known] = table.label[dealt]
+    label[known] = table.label[known[np.lexsort((rng.random(known.size), times))]]
     return replace(table, label=label)
 
 
+@dataclass(frozen=True)
+class Chance:
+    """A mean rank IC, its standard error, and how many of these it lies from 0."""
+
+    rank_ic: float
+    error: float
+
+    @property
+    def z(self) -> float:
+        return self.rank_ic / self.error
+
+
 def chance(predictions: Predictions) -> Chance | None:
-    """Return the mean rank IC against labels that were dealt at random; None when no time can be judged.
+    """Return the mean rank IC against permuted labels; None when no time can be judged.
 
     Given the scores, the rank ICs of times are independent, with mean 0 and variance 1 / (n − 1) for n instruments
     without ties: the standard error is exact, whatever the scores are.
     """
     daily = formulas.rank_ic(predictions.score, predictions.label, predictions.offsets)
     both = ~(np.isnan(predictions.score) | np.isnan(predictions.label))
-    before = np.concatenate([[0], np.cumsum(both)])
-    counts: npt.NDArray[np.int64] = np.diff(before[predictions.offsets])
+    counts: npt.NDArray[np.int64] = np.diff(np.concatenate([[0], np.cumsum(both)])[predictions.offsets])
     judged = ~np.isnan(daily) & (counts > 1)
     if not judged.any():
         return None
     error = float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
     return Chance(float(daily[judged].mean()), error)
-
-
-Doubles = npt.NDArray[np.float64]
-
-_LONGEST = 250
 
 
 @dataclass(frozen=True)
@@ -109,7 +146,7 @@ def association(scores: Predictions, labels: Predictions, start: int) -> Associa
     return Association(ic=float(np.trace(pairs)) / norm, z=excess / deviation, times=times)
 
 
-def _standardised(predictions: Predictions, values: npt.NDArray[np.float32], start: int, stop: int) -> Doubles:
+def _standardised(predictions: Predictions, values: Floats, start: int, stop: int) -> Doubles:
     """Return (stop − start, N) values with mean 0 and length 1 at each time; 0 where there is none."""
     times = predictions.row_times
     inside = (times >= start) & (times < stop) & np.isfinite(values)
