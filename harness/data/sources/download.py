@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Annotated
 
+import pooch
 import requests
 from annotated_types import Gt, Le
 from rich.console import Console
@@ -111,10 +112,6 @@ class DownloadSource:
             archive, unpacked = Path(scratch) / "archive", Path(scratch) / "unpacked"
             self._retrieve(archive)
             digest = fingerprint_file(archive)
-            if self.sha256 not in (None, digest):
-                hint = "the file at the address has changed: check it, then update `data.sha256`"
-                expected = f"SHA-256 {self.sha256}"
-                raise self._refused("The download has another checksum; nothing was kept", digest, expected, hint)
             self._unpack(archive, unpacked)
             root = self._root_of(unpacked)
             with new_folder(folder) as staging:
@@ -148,22 +145,20 @@ class DownloadSource:
         return digest
 
     def _retrieve(self, archive: Path) -> None:
-        """Write what the address sends; progress is drawn on a terminal's standard error only."""
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        """Write what the address sends, checked; progress is drawn on a terminal's standard error only."""
         take = self._budget("The download is larger than is allowed; nothing was kept", "the address is")
+        known = None if self.sha256 is None else f"sha256:{self.sha256}"
         try:
-            with requests.get(self.url, stream=True, timeout=self.timeout) as response, archive.open("wb") as file:
-                response.raise_for_status()
-                size = int(response.headers.get("content-length", 0)) or None
-                with progress:
-                    task = progress.add_task(PurePosixPath(self.url).name, total=size)
-                    for batch in response.iter_content(_BATCH):
-                        take(len(batch))
-                        file.write(batch)
-                        progress.advance(task, len(batch))
+            with archive.open("wb") as file, _bar() as bar:
+                meter = _Meter(file, take, bar, PurePosixPath(self.url).name)
+                pooch.HTTPDownloader(progressbar=meter, chunk_size=_BATCH, timeout=self.timeout)(self.url, meter, None)
+            if known is not None and not pooch.hashes.hash_matches(archive, known):
+                hint = "the file at the address has changed: check it, then update `data.sha256`"
+                what, got = "The download has another checksum; nothing was kept", pooch.file_hash(archive)
+                raise self._refused(what, got, f"SHA-256 {self.sha256}", hint)
         except requests.RequestException as error:
+            if error.response is not None:
+                error.response.close()
             what, got = "The download failed; nothing was kept", f"{type(error).__name__}: {error}"
             expected = "an archive in qlib's format, sent within data.timeout"
             hint = "check the address and the connection, then run again"
@@ -236,6 +231,37 @@ class DownloadSource:
         got = f"top level: {', '.join(sorted(path.name for path in unpacked.iterdir())[:8]) or 'empty'}"
         expected = f"a folder that holds {', '.join(sorted(_DIRECTORIES))}"
         raise self._refused("The archive holds no data in qlib's format. Nothing was kept", got, expected)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+
+
+class _Meter:
+    """The file that pooch writes and the bar that it tells of, as one: what is written is counted and drawn."""
+
+    def __init__(self, file: IO[bytes], take: Callable[[int], None], bar: Progress, name: str) -> None:
+        self._file, self._take, self._bar, self._task = file, take, bar, bar.add_task(name, total=None)
+
+    def write(self, batch: bytes) -> None:
+        self._take(len(batch))
+        self._file.write(batch)
+        self._bar.advance(self._task, len(batch))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "total" and isinstance(value, int):  # what the server announces
+            self._bar.update(self._task, total=value or None)
+        super().__setattr__(name, value)
+
+    def update(self, size: int) -> None:
+        """Count nothing: pooch rounds up to whole batches."""
+
+    reset = close = lambda self: None
 
 
 def _zipped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
