@@ -70,7 +70,8 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
         key = join_key(path, missing[0])
         raise ConfigError(f"The configuration lacks `{key}`.", where=key, expected=", ".join(missing))
     hints = hints_of(cls)
-    values = {n: _typed(hints.get(n, Any), v, join_key(path, n), cls) for n, v in given.items()}
+    places = {n: (hints.get(n, Any), join_key(path, n)) for n in given}
+    values = {n: _typed(hint, build(given[n], key, hint, cls), key) for n, (hint, key) in places.items()}
     try:
         with no_exit():
             made = cls(**values)
@@ -107,14 +108,20 @@ def hints_of(cls: type) -> dict[str, Any]:
         ) from error
 
 
-def _typed(hint: Any, value: object, path: str, owner: type) -> object:
-    built = build(value, path, hint, owner)
+def _typed(hint: Any, built: object, path: str) -> object:
+    """Return a built value as its type has it; what stands beside objects is held to its own type."""
+    if isinstance(built, tuple):
+        inner = [_inner(hint, Sequence, i) for i in range(len(built))]
+        if _holds_objects(built) or any(map(_takes_objects, inner)):
+            return tuple(_typed(part, v, f"{path}[{i}]") for i, (part, v) in enumerate(zip(inner, built, strict=True)))
+    elif isinstance(built, Mapping) and (_holds_objects(built) or _takes_objects(_inner(hint, Mapping))):
+        return {k: _typed(_inner(hint, Mapping), v, join_key(path, k)) for k, v in built.items()}
     if _holds_objects(built):
-        for protocol in (h for h in kinds(hint) if is_protocol(h)):
+        for protocol in filter(is_protocol, kinds(hint)):
             check_object(built, protocol, path)
         return built
-    accepts_bool = bool in kinds(hint) or hint in (Any, object)
-    if isinstance(built, bool) and not accepts_bool:
+    is_misplaced = isinstance(built, bool) and bool not in kinds(hint) and hint not in (Any, object)
+    if is_misplaced or all(map(_takes_objects, kinds(hint))):
         raise wrong_kind(path, built, accepts(hint))
     try:
         return adapter(hint).validate_python(built)
@@ -158,6 +165,10 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
 
 def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
+
+
+def _takes_objects(hint: Any) -> bool:
+    return any(is_record(kind) or is_protocol(kind) for kind in kinds(hint))
 
 
 def _holds_objects(value: object) -> bool:

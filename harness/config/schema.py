@@ -18,14 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from harness.config import (
-    EvaluationConfig,
-    ExperimentConfig,
-    OutputConfig,
-    SamplesConfig,
-    WindowsConfig,
-    config_folder,
-)
+from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
 from harness.config.instantiate import hints_of, join_key, locate
 from harness.config.tolerances import SuiteFile, TolerancesFile
 from harness.errors import ConfigError

@@ -39,6 +39,8 @@ class Outer:
     inner: Inner | None = None
     extra: dict[str, float] = field(default_factory=dict)
     flag: bool = False
+    cells: dict[str, Inner] = field(default_factory=dict)
+    pair: tuple[Inner, int] | None = None
 
 
 def make(**given: object) -> object:
@@ -70,6 +72,12 @@ def test_nested_targets_become_objects() -> None:
         ({"parts": [{"_target_": f"{HERE}.Innr"}]}, "outer.parts[0]._target_", "did you mean `Inner`?"),
         ({"parts": [{"_target_": "no.such.module.Thing"}]}, "outer.parts[0]._target_", "PYTHONPATH"),
         ({"parts": [{"_target_": 5}]}, "outer.parts[0]._target_", "dotted name"),
+        ({"parts": [5]}, "outer.parts[0]", "Named"),
+        ({"parts": [{"_target_": f"{HERE}.Inner"}, 5]}, "outer.parts[1]", "object (Named)"),
+        ({"parts": [{"_target_": f"{HERE}.Inner"}, [1]]}, "outer.parts[1]", "object (Named)"),
+        ({"parts": [{"_target_": f"{HERE}.Inner"}, None]}, "outer.parts[1]", "object (Named)"),
+        ({"cells": {"x": {"alpha": 1}, "y": 5}}, "outer.cells.y", "alpha"),
+        ({"pair": [{"alpha": 1}, "many"]}, "outer.pair[1]", "whole number"),
     ],
 )
 def test_a_mistake_names_its_key_and_what_would_be_accepted(given: dict[str, object], where: str, message: str) -> None:
@@ -77,6 +85,14 @@ def test_a_mistake_names_its_key_and_what_would_be_accepted(given: dict[str, obj
         make(**given)
     assert str(caught.value.where).startswith(where)
     assert message in str(caught.value)
+
+
+def test_objects_and_plain_values_may_stand_in_one_list_where_each_has_its_type() -> None:
+    assert make(pair=[{"alpha": 1}, 3], cells={"x": {"alpha": 2}}).__dict__ == {
+        **Outer(20).__dict__,
+        "pair": (Inner(1.0), 3),
+        "cells": {"x": Inner(2.0)},
+    }
 
 
 def test_a_missing_field_is_named() -> None:
