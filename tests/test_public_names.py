@@ -14,9 +14,10 @@ import baselines
 import harness
 from harness.config import Composer
 from harness.config.instantiate import build
+from harness.config.tolerances import Case
 from harness.run.pipeline import settings_of
 from harness.snapshots.baseline import Baselines
-from harness.snapshots.suite import Case, named_suite
+from harness.snapshots.suite import named_suite
 from harness.store.artifacts import canonical_json
 from harness.store.records import describe, module_of, public_name, with_public_names
 
@@ -70,9 +71,9 @@ COMPOSER = Composer()
 BLESSED = [(suite, case) for suite in ("smoke", "full") for case in named_suite(suite).cases]
 
 
-@pytest.mark.parametrize(("suite", "case"), BLESSED, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("suite", "case"), BLESSED, ids=lambda value: getattr(value, "case", value))
 def test_every_blessed_baseline_still_composes_to_the_same_bytes(suite: str, case: Case) -> None:
-    baseline = Baselines(ROOT / "results").baseline(suite, case.name)
+    baseline = Baselines(ROOT / "results").baseline(suite, case.case)
     assert baseline is not None
     recorded = with_public_names(baseline.snapshot.identity["config"])
     assert canonical_json(settings_of(COMPOSER(case.overrides))) == canonical_json(recorded)

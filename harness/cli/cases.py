@@ -68,7 +68,7 @@ def select(arguments: Namespace) -> Selection:
         )
     suites = []
     for suite, cases in chosen.values():
-        meant = tuple(case for case in suite.cases if cases is None or case.name in cases)
+        meant = tuple(case for case in suite.cases if cases is None or case.case in cases)
         suites.append((replace(suite, cases=meant), cases is None))
     selection = Selection(tuple(suites), tuple(recorded), tuple(overrides))
     return selection if arguments.name is None else _renamed(selection, arguments.name)
@@ -83,10 +83,10 @@ def _named(target: str, search_path: Sequence[str | Path]) -> tuple[Suite, str |
     if slash and suite_name not in names and not suite_name.endswith(".yaml"):
         return named_suite(suite_name, search_path), None  # raises, and names the suites that there are
     suites = [named_suite(name, search_path) for name in ([suite_name] if slash else names)]
-    found = [suite for suite in suites if case_name in {case.name for case in suite.cases}]
+    found = [suite for suite in suites if case_name in {case.case for case in suite.cases}]
     if len(found) == 1:
         return found[0], case_name
-    known = [f"{suite.name}/{case.name}" for suite in suites for case in suite.cases]
+    known = [f"{suite.name}/{case.case}" for suite in suites for case in suite.cases]
     raise ConfigError(
         "Several suites have a case of this name." if found else "There is no such suite, case or run.",
         where="TARGET",

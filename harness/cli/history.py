@@ -16,8 +16,7 @@ from harness.errors import SnapshotError, closest
 from harness.report.check_output import to_json
 from harness.snapshots.baseline import Baselines, Version
 from harness.snapshots.comparison import differences, metric_leaves
-from harness.snapshots.migrations import migrate_file
-from harness.snapshots.snapshot import Snapshot, read_snapshot
+from harness.snapshots.snapshot import Snapshot, migrate_file, read_snapshot
 from harness.snapshots.verdicts import ExitCode
 
 _SHOWN = 3

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from harness.config.tolerances import Tolerances
+    from harness.config.tolerances import Case, Tolerances
     from harness.snapshots.snapshot import Snapshot
-    from harness.snapshots.suite import Case, Result, Standard, Suite
+    from harness.snapshots.suite import Result, Standard, Suite
     from harness.snapshots.verdicts import CaseVerdict, Direction
 
 # Where experiments leave their series by default, relative to the working directory.
@@ -336,7 +336,7 @@ class _SuiteCollector(pytest.Collector):
         self.standard = standard_of(self.config.stash[_LEDGER].root, suite.regression, store=_STORE)
 
     def collect(self) -> Iterator[_CaseItem]:
-        cases: dict[str, Case | None] = {case.name: case for case in self.suite.cases}
+        cases: dict[str, Case | None] = {case.case: case for case in self.suite.cases}
         cases |= dict.fromkeys(self.standard.baselines.orphans(self.suite.name, list(cases)))
         for name, case in cases.items():
             yield _CaseItem.from_parent(self, name=name, case=case, suite=self.suite, standard=self.standard)

@@ -62,7 +62,7 @@ def _learn(selection: Selection, arguments: Namespace, out: OutputConsole, err: 
         countdown = Countdown(observer, "runs", len(suite.cases) * seeds)
         snapshots: list[Snapshot] = []
         for case in suite.cases:
-            names = (f"suite='{suite.name}'", f"case='{case.name}'")
+            names = (f"suite='{suite.name}'", f"case='{case.case}'")
             for seed in range(1, seeds + 1):
                 snapshots.append(run((*case.overrides, *names, f"seed={seed}", "audit=none")).snapshot)
                 countdown.ended(run.last_seconds())

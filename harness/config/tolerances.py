@@ -144,7 +144,7 @@ class TolerancesFile:
 
 
 @dataclass(frozen=True)
-class CaseFile:
+class Case:
     """One experiment of a suite.
 
     Attributes:
@@ -169,7 +169,7 @@ class SuiteFile:
     """
 
     regression: str
-    cases: tuple[CaseFile, ...]
+    cases: tuple[Case, ...]
     overrides: tuple[str, ...] = ()
 
 

@@ -214,7 +214,7 @@ no claim that it is better than the next. *oracle* is the best forecast in expec
 beat it by luck. Returns are per year, beyond the benchmark and after costs."""
 
 
-def published_rows(baselines: Baselines) -> tuple[Version, ...]:
+def blessed_rows(baselines: Baselines) -> tuple[Version, ...]:
     """Return the newest blessed snapshot of every case of every suite, but for those of the pytest plugin.
 
     Raises:
@@ -228,7 +228,7 @@ def published_rows(baselines: Baselines) -> tuple[Version, ...]:
 
 
 def leaderboard_markdown(rows: Sequence[Version]) -> str:
-    """Return rows of `published_rows` as Markdown: a table per suite and market, each case linked to its snapshot."""
+    """Return rows of `blessed_rows` as Markdown: a table per suite and market, each case linked to its snapshot."""
     groups: dict[str, list[Version]] = {}
     for row in rows:
         groups.setdefault(f"{row.snapshot.suite}: {_market(row.snapshot.identity)}", []).append(row)
@@ -251,7 +251,7 @@ def stale(results: Path) -> bool:
 
 
 def _page(results: Path) -> str:
-    return f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(published_rows(Baselines(results)))}"
+    return f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(blessed_rows(Baselines(results)))}"
 
 
 def _market(identity: Mapping[str, Any]) -> str:

@@ -22,8 +22,6 @@ from harness.report.figures.weights import learned_weights, meta_training, simil
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
-_FOLDER = "template"
-
 
 def write_report(report: Report, path: Path, *, title: str = "driftbench report") -> Path:
     """Write the report atomically and return its path."""
@@ -44,9 +42,8 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         from jinja2 import Environment, StrictUndefined
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ConfigError(
-            "A report needs Jinja2 and Plotly.", got=str(error), hint="pip install 'driftbench[report]'"
-        ) from error
+        what, hint = "A report needs Jinja2 and Plotly.", "pip install 'driftbench[report]'"
+        raise ConfigError(what, got=str(error), hint=hint) from error
     figures = figures_of(report)
     plotly, script = get_plotlyjs(), _file("script.js")
     payload = script_json(_payload(report, figures))
@@ -62,7 +59,7 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         summary=_summary(report),
         figures={figure.key: figure for figure in figures},
         windows=tables.windows_table(report.reference),
-        published=[(found, found.table()) for found in tables.published_beside(report.cells)],
+        reference_tables=[(found, found.table()) for found in tables.reference_tables(report.cells)],
         audits=tables.audit_tables(report),
         provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
         style=_safe(_file("style.css")),
@@ -98,7 +95,6 @@ def script_json(value: object) -> str:
 
 
 def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
-    windows = {cell.name: tables.windows_table(cell) for cell in report.cells}
     shared: dict[tuple[str, ...], int] = {}
     records = [figure.to_record() for figure in figures]
     for record in records:
@@ -113,7 +109,7 @@ def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
                 "heads": [[column.heading, column.numeric] for column in table.columns],
                 "rows": [[[cell.text, cell.value] for cell in row] for row in table.rows],
             }
-            for table in windows.values()
+            for table in map(tables.windows_table, report.cells)
         ],
     }
 
@@ -122,14 +118,10 @@ def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], in
     """Return a trace whose texts along the axes stand once on the page, however many traces have them."""
     return {
         key: {"shared": shared.setdefault(tuple(value), len(shared))}
-        if key in ("x", "y") and _is_texts(value)
+        if key in ("x", "y") and isinstance(value, list) and value and all(isinstance(text, str) for text in value)
         else value
         for key, value in trace.items()
     }
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
 def _summary(report: Report) -> Mapping[str, Any]:
@@ -158,7 +150,7 @@ def _policy(*scripts: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("harness.report").joinpath(_FOLDER, name).read_text(encoding="utf-8")
+    return resources.files("harness.report").joinpath("template", name).read_text(encoding="utf-8")
 
 
 def _safe(text: str) -> Any:

@@ -96,17 +96,11 @@ def windows_table(cell: FinishedRun) -> Table:
     known = metrics_of(cell.snapshot.identity).values()
     wanted = [m for m in known if m.name in _WINDOW_METRICS or m.name not in METRICS]
     metrics = [m for m in wanted if records and m.name in records[0]]
-    rows = [
-        (
-            TableCell(str(r["window"]), float(r["window"])),
-            TableCell(str(r["start"])),
-            TableCell(str(r["stop"])),
-            *(metric_cell(m, r.get(m.name)) for m in metrics),
-        )
-        for r in records
-    ]
-    columns = (*numbers("window"), "from", "to", *metric_columns(metrics))
-    return table(f"Windows of {cell.name}", columns, rows)
+    rows = []
+    for r in records:
+        window = TableCell(str(r["window"]), float(r["window"]))
+        rows.append([window, str(r["start"]), str(r["stop"]), *(metric_cell(m, r.get(m.name)) for m in metrics)])
+    return table(f"Windows of {cell.name}", (*numbers("window"), "from", "to", *metric_columns(metrics)), rows)
 
 
 def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]]:
@@ -115,14 +109,10 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
     for cell in report.cells:
         if cell.audit is None:
             continue
-        checks = [
-            (
-                str(check.get("name", "")),
-                str(check.get("outcome", "")),
-                TableCell(str(check.get("question", "")), detail=_findings(check)),
-            )
-            for check in cell.audit.get("checks", ())
-        ]
+        checks = []
+        for check in cell.audit.get("checks", ()):
+            question = TableCell(check.get("question", ""), detail=_findings(check))
+            checks.append((check.get("name", ""), check.get("outcome", ""), question))
         verdict = "clean" if cell.audit.get("clean") else "a leak was found"
         what = f"{cell.name}: {verdict}, {cell.audit.get('level', 'unknown')} audit"
         frontiers = [
@@ -139,8 +129,8 @@ def _findings(check: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class PublishedTable:
-    """The published rows of one source that have a counterpart: (name, metric → value, cells beside it)."""
+class ReferenceTable:
+    """The rows of one source that have a counterpart: (name, metric → value, cells beside it)."""
 
     source: str
     url: str
@@ -149,7 +139,7 @@ class PublishedTable:
     rows: tuple[tuple[str, Mapping[str, float], tuple[FinishedRun, ...]], ...]
 
     def table(self) -> Table:
-        """Return the published rows, each above the cells that it stands beside."""
+        """Return the reference rows, each above the cells that it stands beside."""
         metrics = [METRICS[m] for m in dict.fromkeys(metric for _, values, _ in self.rows for metric in values)]
         rows = [
             (TableCell(name), TableCell(source), *(metric_cell(m, shown.get(m.name)) for m in metrics))
@@ -159,11 +149,11 @@ class PublishedTable:
         return table(f"{self.source}: {self.scenario}", ("row", "from", *numbers(*(m.heading for m in metrics))), rows)
 
 
-def published_beside(cells: Sequence[FinishedRun]) -> tuple[PublishedTable, ...]:
-    """Return the published tables of which a row has a counterpart among the cells: the same but for the data."""
+def reference_tables(cells: Sequence[FinishedRun]) -> tuple[ReferenceTable, ...]:
+    """Return the reference results of which a row has a counterpart among the cells: the same but for the data."""
     flat = [(cell, flatten(cell.snapshot.identity)) for cell in cells]
     found = []
-    for source in published_sources():
+    for source in reference_sources():
         rows = []
         for row in source["rows"]:
             asked = {**source["where"], **row["where"]}
@@ -172,14 +162,14 @@ def published_beside(cells: Sequence[FinishedRun]) -> tuple[PublishedTable, ...]
                 rows.append((row["name"], row["values"], matching))
         if rows:
             about = (source["source"], source["url"], source["scenario"], source["differences"])
-            found.append(PublishedTable(*about, tuple(rows)))
+            found.append(ReferenceTable(*about, tuple(rows)))
     return tuple(found)
 
 
 @cache
-def published_sources() -> tuple[dict[str, Any], ...]:
-    """Return what ``published.yaml`` holds."""
-    text = resources.files("harness.report").joinpath("published.yaml").read_text(encoding="utf-8")
+def reference_sources() -> tuple[dict[str, Any], ...]:
+    """Return what ``reference.yaml`` holds."""
+    text = resources.files("harness.report").joinpath("reference.yaml").read_text(encoding="utf-8")
     return tuple(OmegaConf.to_container(OmegaConf.create(text)))  # type: ignore[arg-type]
 
 
@@ -194,22 +184,20 @@ def provenance(cell: FinishedRun) -> list[tuple[str, str]]:
         ("snapshot", cell.snapshot.digest),
         ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
         ("code", f"{code.get('version')}, {commit}"),
-        *_user_code(record.get("user_code")),
+        *_user_code(record.get("user_code") or {}),
         ("made", f"{record['created']}, {cell.seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
         ("machine", ", ".join(f"{k.replace('_', ' ')} {_words(v)}" for k, v in record["platform"].items())),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
     ]
 
 
-def _user_code(record: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _user_code(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the user's own modules and the commits that they stand in."""
-    if record is None:
-        return []
-    commits = [
+    commits = (
         f"{found['name']} {found['commit'] or 'without a commit'}{' with changes' if found['dirty'] else ''}"
-        for found in record["repositories"]
-    ]
-    return [("own code", ", ".join([*record["modules"], f"digest {record['digest']}", *commits]))]
+        for found in record.get("repositories", ())
+    )
+    return [("own code", ", ".join([*record["modules"], f"digest {record['digest']}", *commits]))] if record else []
 
 
 def _words(value: object) -> str:

@@ -18,11 +18,11 @@ from harness.evaluation.evaluate import read_series
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance.paired import calendar_years, paired_difference
 from harness.snapshots.comparison import DifferenceTest
-from harness.snapshots.data_difference import explain_data_difference
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import ArtifactStore, is_intact
 
 Doubles = npt.NDArray[np.float64]
+_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +51,7 @@ class DailySeries:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Looks up what snapshots were made of.
-
-    Attributes:
-        store: The artifact store.
-    """
+    """Looks up what snapshots were made of."""
 
     store: ArtifactStore
 
@@ -123,10 +119,49 @@ class Evidence:
         lacking = " and the ".join(side for side, panel in panels.items() if panel is None)
         if lacking:
             return (f"what differs is not known: the panel of the {lacking} is not in the store",)
-        return explain_data_difference(*(panel for panel in panels.values() if panel is not None)).lines()
+        return explain_data_difference(*(panel for panel in panels.values() if panel is not None))
 
 
 def overlap_of(identity: Mapping[str, Any], metric: MetricRecord) -> int:
     """Return `MetricRecord.overlap_at` for the label and the lag of a snapshot's identity."""
     lag = identity.get("config", {}).get("evaluation", {}).get("signal", {}).get("lag", 1)
     return metric.overlap_at(int(identity.get("look_ahead", 1)), int(lag))
+
+
+def explain_data_difference(a: Panel, b: Panel) -> tuple[str, ...]:
+    """Return which instruments, times, fields and values differ between two panels: counts and the first few of each.
+
+    Values are compared where both panels have the time and the instrument; empty when nothing differs.
+    """
+    times = [[panel.calendar.format(t) for t in range(len(panel.calendar))] for panel in (a, b)]
+    found = []
+    for what, *sides in (
+        ("times", *times),
+        ("instruments", a.instruments, b.instruments),
+        ("fields", a.fields, b.fields),
+    ):
+        for side, own, other in zip(("baseline", "candidate"), sides, reversed(sides), strict=True):
+            if names := sorted(set(own) - set(other)):
+                few = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+                found.append(f"{len(names)} {what} only in the {side}: {few}")
+    _, rows_a, rows_b = np.intersect1d(a.calendar.times, b.calendar.times, return_indices=True)
+    shared, columns_a, columns_b = np.intersect1d(a.instruments, b.instruments, return_indices=True)
+    arrays = {name: (a.fields[name], b.fields[name]) for name in sorted(set(a.fields) & set(b.fields))}
+    arrays["membership"] = (a.membership, b.membership)
+    if a.benchmark is not None and b.benchmark is not None:
+        arrays["benchmark"] = (a.benchmark.close, b.benchmark.close)
+    for name, (left, right) in arrays.items():
+        of_times = left.ndim == 1  # else (T, N)
+        x = left[rows_a, None] if of_times else left[np.ix_(rows_a, columns_a)]
+        y = right[rows_b, None] if of_times else right[np.ix_(rows_b, columns_b)]
+        at = np.argwhere((x != y) & ~((x != x) & (y != y)))  # only NaN differs from itself
+        first = (
+            f"{times[0][rows_a[t]]} {'' if of_times else f'{shared[n]} '}{x[t, n]!s} → {y[t, n]!s}"
+            for t, n in at[:_SHOWN]
+        )
+        found += [f"{name}: {len(at)} values differ: {'; '.join(first)}"] if len(at) else []
+    benchmarks = [None if panel.benchmark is None else panel.benchmark.name for panel in (a, b)]
+    for what, old, new in (("benchmark", *benchmarks), ("price field", a.price_field, b.price_field)):
+        found += [f"{what}: {old} → {new}"] if old != new else []
+    truths = [None if of.truth is None else [v.tobytes() for v in vars(of.truth).values()] for of in (a, b)]
+    return (*found, *(["the simulator's truth differs"] if truths[0] != truths[1] else []))

@@ -1,12 +1,13 @@
-"""The snapshot: one run's identity, metrics and provenance as canonical JSON, with two digests that guard it."""
+"""The snapshot: one run's identity, metrics and provenance as canonical JSON, guarded by two digests; migrations."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from harness.errors import SnapshotError
@@ -14,8 +15,8 @@ from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically, write_new
 
 SCHEMA_VERSION = 2
-DIGESTED = ("suite", "case", "identity", "metrics")
-_SECTIONS = (*DIGESTED, "provenance", "blessing")
+_DIGESTED = ("suite", "case", "identity", "metrics")
+_SECTIONS = (*_DIGESTED, "provenance", "blessing")
 _GUARDS = ("digest", "seal", "schema_version")
 
 
@@ -53,7 +54,7 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of suite, case, identity and metrics: equal for equal results, whatever their provenance."""
-        return sha256({name: getattr(self, name) for name in DIGESTED})
+        return sha256({name: getattr(self, name) for name in _DIGESTED})
 
     @property
     def seal(self) -> str:
@@ -133,11 +134,10 @@ def read_snapshot(path: Path) -> Snapshot:
         SnapshotError: When it is missing, not JSON, of another schema version, or changed in a single byte since it was
             written.
     """
-    return parse_snapshot(read_text(path, "a snapshot.json"), str(path))
+    return parse_snapshot(_read_text(path, "a snapshot.json"), str(path))
 
 
-def read_text(path: Path, expected: str) -> str:
-    """Return the text of a snapshot's file; raises `SnapshotError` when it is missing, or no text."""
+def _read_text(path: Path, expected: str) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
@@ -146,8 +146,7 @@ def read_text(path: Path, expected: str) -> str:
         raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
 
 
-def record_of_text(text: str, where: str, *, strict: bool = True) -> object:
-    """Return what JSON holds; raises `SnapshotError` when it is none; `strict` refuses numbers that are not finite."""
+def _record_of_text(text: str, where: str, *, strict: bool = True) -> object:
     try:
         return json.loads(text, parse_constant=_refuse_constant if strict else None)
     except (ValueError, RecursionError) as error:
@@ -155,8 +154,7 @@ def record_of_text(text: str, where: str, *, strict: bool = True) -> object:
         raise SnapshotError(what, where=where, got=str(error), expected="JSON as it was written") from error
 
 
-def refuse_incomplete(record: Mapping[str, Any], names: Iterable[str], where: str | None) -> None:
-    """Raise `SnapshotError` when a record lacks one of its parts."""
+def _refuse_incomplete(record: Mapping[str, Any], names: Iterable[str], where: str | None) -> None:
     lacking = [name for name in names if name not in record]
     if lacking:
         raise SnapshotError("The snapshot is incomplete.", where=where, got=f"without {', '.join(lacking)}")
@@ -169,7 +167,7 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
         SnapshotError: When it is not JSON, of another schema version, or not byte for byte what `Snapshot.to_json`
             wrote.
     """
-    record = record_of_text(text, where)
+    record = _record_of_text(text, where)
     version = record.get("schema_version") if isinstance(record, dict) else None
     if not isinstance(record, dict) or version != SCHEMA_VERSION:
         hint = None
@@ -177,7 +175,7 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
             hint = f"bench migrate {where}" if version < SCHEMA_VERSION else "upgrade the harness"
         what = "The snapshot has another schema version."
         raise SnapshotError(what, where=where, got=version, expected=SCHEMA_VERSION, hint=hint)
-    refuse_incomplete(record, (*_SECTIONS, *_GUARDS), where)
+    _refuse_incomplete(record, (*_SECTIONS, *_GUARDS), where)
     snapshot = Snapshot(**{name: record[name] for name in _SECTIONS})
     _check_guards(snapshot, record, text, where)
     return snapshot
@@ -209,3 +207,71 @@ def _refuse_constant(name: str) -> NoReturn:
 def sha256(content: object) -> str:
     """Return the hex SHA-256 of plain data."""
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def _from_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 2 adds `blessing`, null for a plain run, and `seal`, a digest over everything, provenance included."""
+    _refuse_incomplete(record, (*_DIGESTED, "provenance", "digest"), None)
+    content = {name: record[name] for name in _DIGESTED}
+    if sha256(content) != record["digest"]:
+        raise SnapshotError("The snapshot was changed after it was written: its digest does not match its content.")
+    sealed = {**content, "provenance": record["provenance"], "blessing": None, "schema_version": 2}
+    return {**record, **sealed, "seal": sha256(sealed)}
+
+
+MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = MappingProxyType({1: _from_1})
+
+
+def migrate_record(
+    record: Mapping[str, Any],
+    *,
+    migrations: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = MIGRATIONS,
+    target: int = SCHEMA_VERSION,
+) -> dict[str, Any]:
+    """Return a snapshot's record in schema version `target`.
+
+    Args:
+        record: The parsed file.
+        migrations: Version → function that returns the record of the next version.
+        target: The version wanted.
+
+    Raises:
+        SnapshotError: When the version is unknown, newer than `target`, or the record does not pass its own version's
+            check.
+    """
+    current = dict(record)
+    while (version := current.get("schema_version")) != target:
+        if not isinstance(version, int) or version not in migrations:
+            known = ", ".join(str(v) for v in (*sorted(migrations), target))
+            raise SnapshotError("There is no migration from this schema version.", got=version, expected=known)
+        current = migrations[version](current)
+        if current.get("schema_version") != version + 1:
+            raise SnapshotError("A migration must lead to the next schema version.", where=f"from version {version}")
+    return current
+
+
+def migrate_file(path: Path) -> tuple[int, int]:
+    """Bring a snapshot's file to the current schema in place; return the versions (from, to), equal when it was.
+
+    Identity and metrics, and so the digest, stay as they are.
+
+    Raises:
+        SnapshotError: When the file cannot be read, was edited, or has a version without a migration.
+    """
+    text = _read_text(path, "a snapshot, or a folder")
+    record = _record_of_text(text, str(path), strict=False)
+    if not isinstance(record, dict):
+        raise SnapshotError("The file holds no snapshot.", where=str(path), got=type(record).__name__)
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+        try:
+            text = canonical_json(migrate_record(record), indent=1)
+        except SnapshotError as error:
+            error.where = error.where or str(path)
+            raise
+        except ValueError as error:
+            raise SnapshotError("A number is not finite.", where=str(path), got=str(error)) from error
+    parse_snapshot(text, str(path))
+    if version != SCHEMA_VERSION:
+        write_atomically(path, text.encode())
+    return int(record["schema_version"]), SCHEMA_VERSION

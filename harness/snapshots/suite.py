@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from harness.config import config_folder
 from harness.config.tolerances import (
-    CaseFile,
+    Case,
     SuiteFile,
     Tolerances,
     load_tolerances,
@@ -39,28 +39,13 @@ Folders = Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class Case:
-    """One experiment of a suite.
-
-    Attributes:
-        name: The case of its snapshots.
-        overrides: Hydra overrides that compose it.
-        needs: Files and folders without which it is skipped, and says so.
-    """
-
-    name: str
-    overrides: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Suite:
     """A named list of experiments.
 
     Attributes:
         name: The suite of their snapshots: the file's name.
         regression: Name of the tolerances that they are held to.
-        cases: In the order in which they run.
+        cases: In the order in which they run; with the overrides of every case.
     """
 
     name: str
@@ -142,11 +127,11 @@ def named_suite(name: str, search_path: Folders = ()) -> Suite:
     """
     path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
-    stray = [case for case in file.cases if not isinstance(case, CaseFile)]  # one that stands beside records
+    stray = [case for case in file.cases if not isinstance(case, Case)]  # one that stands beside records
     if stray:
         raise ConfigError("This must be a mapping.", where=f"{path}: cases", got=repr(stray[0]), expected="case: NAME")
-    cases = tuple(Case(case.case, (*file.overrides, *case.overrides), case.needs) for case in file.cases)
-    names = [case.name for case in cases]
+    cases = tuple(replace(case, overrides=(*file.overrides, *case.overrides)) for case in file.cases)
+    names = [case.case for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not cases:
         what = "A case occurs twice." if repeated else "A suite has cases."
@@ -167,7 +152,7 @@ def run_suite(
         standard: What to hold the snapshots to.
         tell: Hears of every case as soon as it has ended.
     """
-    gone = standard.baselines.orphans(suite.name, [case.name for case in suite.cases])
+    gone = standard.baselines.orphans(suite.name, [case.case for case in suite.cases])
     runs = []
     for case in suite.cases:
         runs.append(run_case(suite, case, run, standard))
@@ -177,7 +162,7 @@ def run_suite(
 
 def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
     """Run one case and hold it to its baseline; one that lacks its data, or whose baseline is damaged, is not run."""
-    names = (suite.name, case.name)
+    names = (suite.name, case.case)
     absent = [path for path in case.needs if not Path(path).expanduser().exists()]
     if absent:
         return CaseRun.without(*names, Problem.SKIPPED, f"it needs {', '.join(absent)}, which is not there")
@@ -187,7 +172,7 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
         return CaseRun.without(*names, Problem.DAMAGED, str(error))
     snapshot = None
     try:
-        snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'")).snapshot
+        snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.case}'")).snapshot
         if (snapshot.suite, snapshot.case) != names:
             what, got = "The run left a snapshot of another case.", f"{snapshot.suite}/{snapshot.case}"
             raise SnapshotError(what, got=got, expected="/".join(names))

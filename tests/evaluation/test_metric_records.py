@@ -17,7 +17,7 @@ from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS, MetricRecord, check_extra, headings_of, metrics_of
 from harness.report.cells import Report
 from harness.report.check_output import night_page
-from harness.report.leaderboard import leaderboard, leaderboard_markdown, published_rows
+from harness.report.leaderboard import blessed_rows, leaderboard, leaderboard_markdown
 from harness.report.table import EXPORTS
 from harness.report.tables import leaderboard_rows
 from harness.run.experiment import ExperimentResult
@@ -65,7 +65,7 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
         "report": "\n".join(entry.text for row in page.rows for entry in row),
         "report as Markdown": EXPORTS["markdown"](page),
         "night": night_page("Night", [verdict], {("mine", "linear"): result.snapshot}, created=""),
-        "results/leaderboard.md": leaderboard_markdown(published_rows(Baselines(folder))),
+        "results/leaderboard.md": leaderboard_markdown(blessed_rows(Baselines(folder))),
     }
 
 

@@ -14,8 +14,15 @@ from typing import Any
 import pytest
 
 from harness.errors import SnapshotError
-from harness.snapshots.migrations import MIGRATIONS, migrate_file, migrate_record
-from harness.snapshots.snapshot import SCHEMA_VERSION, Snapshot, parse_snapshot, read_snapshot
+from harness.snapshots.snapshot import (
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    Snapshot,
+    migrate_file,
+    migrate_record,
+    parse_snapshot,
+    read_snapshot,
+)
 from harness.store.artifacts import canonical_json
 
 DATA = Path(__file__).parent / "data"

@@ -16,7 +16,7 @@ from harness.snapshots.suite import named_suite
 from harness.snapshots.verdicts import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = [case.name for case in named_suite("smoke").cases]
+CASES = [case.case for case in named_suite("smoke").cases]
 # Kernels without AVX-512, which this processor would choose by itself where it has it.
 OLDER_PROCESSOR = {
     "OPENBLAS_CORETYPE": "Haswell",

@@ -76,8 +76,8 @@ def test_a_name_is_itself_in_every_markdown_table(name: str) -> None:
     assert done == [plain, "0.1000", "0.2000"]
     assert lost[:2] == ["other", one_line(f"refused: {name.splitlines()[0]}")]
     snapshot = Snapshot("suite", name, {"data": {"name": name}}, {"overall": {"IC": 0.1}}, {})
-    published = Version(1, Path(), snapshot)
-    assert cells(leaderboard_markdown([published]))[1] == [plain, "0.1000"]
+    version = Version(1, Path(), snapshot)
+    assert cells(leaderboard_markdown([version]))[1] == [plain, "0.1000"]
     night = night_page(name, [CaseVerdict.without("suite", name, Problem.FAILED, name)], {}, created="now")
     assert cells(night)[1][0] == one_line(f"suite/{name}")
     assert len(re.findall(r"^#+ ", night, flags=re.MULTILINE)) == 2

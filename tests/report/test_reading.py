@@ -15,7 +15,7 @@ from harness.cli import main
 from harness.errors import DataError, SnapshotError
 from harness.report.cells import Report, compare, find_folders, read_cells
 from harness.report.page import render
-from harness.report.tables import command, leaderboard_rows, published_beside, published_sources, stability_table
+from harness.report.tables import command, leaderboard_rows, reference_sources, reference_tables, stability_table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
 from harness.snapshots.evidence import DailySeries
@@ -195,19 +195,19 @@ def test_a_row_carries_the_command_that_makes_it_again(report: Report) -> None:
     assert "data.instruments=24" in line
 
 
-def test_no_published_number_stands_beside_another_scenario(report: Report) -> None:
-    assert published_beside(report.cells) == ()
+def test_no_reference_result_stands_beside_another_scenario(report: Report) -> None:
+    assert reference_tables(report.cells) == ()
 
 
-def test_a_published_row_stands_beside_the_cell_of_its_scenario(report: Report) -> None:
-    source = published_sources()[0]
+def test_a_reference_row_stands_beside_the_cell_of_its_scenario(report: Report) -> None:
+    source = reference_sources()[0]
     identity = json.loads(json.dumps(report.reference.snapshot.identity))
     identity["data"]["name"] = "cn_csi300"
     identity["look_ahead"] = 21
     identity["config"]["windows"] |= {"step": 20, "test": ["2017-01-03", "2020-08-31"]}
     cell = report.reference
     snapshot = type(cell.snapshot)("s", "c", identity, cell.snapshot.metrics, cell.snapshot.provenance)
-    (found,) = published_beside([replace(cell, name="ours", snapshot=snapshot)])
+    (found,) = reference_tables([replace(cell, name="ours", snapshot=snapshot)])
     assert found.source == source["source"]
     assert [(name, values["IC"]) for name, values, _ in found.rows] == [("RR[Linear]", 0.0945)]
     assert "membership" in found.differences

@@ -36,7 +36,7 @@ from harness.snapshots.comparison import (
     differences,
     metric_leaves,
 )
-from harness.snapshots.data_difference import explain_data_difference
+from harness.snapshots.evidence import explain_data_difference
 from harness.snapshots.learning import learn
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import (
@@ -593,16 +593,12 @@ def panel(days: slice = slice(None), names: tuple[str, ...] = ("A", "B", "C"), *
 
 class TestDataDifference:
     def test_equal_panels_differ_in_nothing(self) -> None:
-        assert explain_data_difference(panel(), panel()).lines() == ()
+        assert explain_data_difference(panel(), panel()) == ()
 
     def test_times_instruments_and_fields_that_one_side_lacks_are_named(self) -> None:
         volume = {"volume": np.ones((7, 3), dtype=np.float32)}
-        found = explain_data_difference(panel(), panel(slice(1, None), ("A", "B", "D"), fields=volume))
-        assert found.times == (("2020-01-01",), ())
-        assert found.instruments == (("C",), ("D",))
-        assert found.fields == ((), ("volume",))
-        assert found.values == ()
-        assert found.lines() == (
+        other = panel(slice(1, None), ("A", "B", "D"), fields=volume)
+        assert explain_data_difference(panel(), other) == (
             "1 times only in the baseline: 2020-01-01",
             "1 instruments only in the baseline: C",
             "1 instruments only in the candidate: D",
@@ -616,22 +612,24 @@ class TestDataDifference:
         member = other.membership.copy()
         member[0, 1] = False  # 2020-01-02 C
         found = explain_data_difference(panel(), replace(other, fields={"close": close}, membership=member))
-        assert {v.name: v.count for v in found.values} == {"close": 2, "membership": 1}
-        assert found.values[0].first == ("2020-01-03 B nan → 5.0", "2020-01-05 B 41.0 → 99.0")
-        assert found.values[1].first == ("2020-01-02 C True → False",)
+        assert found[-2:] == (
+            "close: 2 values differ: 2020-01-03 B nan → 5.0; 2020-01-05 B 41.0 → 99.0",
+            "membership: 1 values differ: 2020-01-02 C True → False",
+        )
 
     def test_only_the_first_few_are_shown_and_all_are_counted(self) -> None:
         other = replace(panel(), fields={"close": panel().fields["close"] + np.float32(1)})
-        (value,) = explain_data_difference(panel(), other).values
-        assert (value.count, len(value.first)) == (23, 5)
+        (line,) = explain_data_difference(panel(), other)
+        assert line.startswith("close: 23 values differ: ")
+        assert line.count("→") == 5
 
     def test_the_benchmark_is_compared(self) -> None:
         level = np.arange(8, dtype=np.float32)
         moved = np.where(level == 3, np.float32(9), level)
         with_index = panel(benchmark=Benchmark("I", level))
-        assert explain_data_difference(panel(), with_index).notes == ("benchmark: None → I",)
-        (value,) = explain_data_difference(with_index, panel(benchmark=Benchmark("I", moved))).values
-        assert value.first == ("2020-01-04 3.0 → 9.0",)
+        assert explain_data_difference(panel(), with_index) == ("benchmark: None → I",)
+        found = explain_data_difference(with_index, panel(benchmark=Benchmark("I", moved)))
+        assert found == ("benchmark: 1 values differ: 2020-01-04 3.0 → 9.0",)
 
     @settings(derandomize=True, deadline=None, max_examples=60)
     @given(time=st.integers(0, 7), column=st.integers(0, 2), value=st.floats(-5, 5, width=32) | st.just(float("nan")))
@@ -641,4 +639,4 @@ class TestDataDifference:
         close = panel().fields["close"].copy()
         close[time, column] = value
         other = replace(panel(), fields={"close": close})
-        assert bool(explain_data_difference(panel(), other).lines()) == (panel().fingerprint != other.fingerprint)
+        assert bool(explain_data_difference(panel(), other)) == (panel().fingerprint != other.fingerprint)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from harness.config import compose_config, config_folder
-from harness.config.tolerances import Absolute, Tolerances, load_tolerances
+from harness.config.tolerances import Absolute, Case, Tolerances, load_tolerances
 from harness.errors import ConfigError
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
-from harness.snapshots.suite import Case, Standard, Suite, named_suite, run_suite
+from harness.snapshots.suite import Standard, Suite, named_suite, run_suite
 from harness.snapshots.verdicts import ExitCode, Problem, Verdict, worst_exit_code
 from harness.store.artifacts import ArtifactStore
 
@@ -158,8 +158,8 @@ def test_every_configured_suite_composes(path: Path) -> None:
     suite = named_suite(str(path))
     load_tolerances(config_folder() / "regression" / f"{suite.regression}.yaml")
     for case in suite.cases:
-        config = compose_config([*case.overrides, f"suite='{suite.name}'", f"case='{case.name}'"])
-        assert (config.suite, config.case_name) == (suite.name, case.name)
+        config = compose_config([*case.overrides, f"suite='{suite.name}'", f"case='{case.case}'"])
+        assert (config.suite, config.case_name) == (suite.name, case.case)
 
 
 def test_there_is_a_smoke_suite() -> None:

@@ -59,15 +59,7 @@ def axes(x: str, y: str) -> dict[str, Any]:
 
 def line(number: int, name: str, x: list[Any], y: list[Any], **more: Any) -> dict[str, Any]:
     """Return the trace of one curve with a marker at every point, in the colour of its number."""
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "palette": number,
-        "name": name,
-        "x": x,
-        "y": y,
-        **more,
-    }
+    return {"type": "scatter", "mode": "lines+markers", "palette": number, "name": name, "x": x, "y": y, **more}
 
 
 def heat_map(x: list[Any], y: list[Any], z: npt.NDArray[Any], hover: str, **more: Any) -> dict[str, Any]:

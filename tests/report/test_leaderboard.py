@@ -1,4 +1,4 @@
-"""The published leaderboard holds what was blessed, all of it and nothing else, and a stale one is noticed."""
+"""The leaderboard holds what was blessed, all of it and nothing else, and a stale one is noticed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SnapshotError
-from harness.report.leaderboard import leaderboard_markdown, published_rows, refresh, stale
+from harness.report.leaderboard import blessed_rows, leaderboard_markdown, refresh, stale
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot
 
@@ -44,12 +44,12 @@ def results(tmp_path: Path) -> Path:
     return store.root
 
 
-def test_the_repository_publishes_what_it_has_blessed() -> None:
+def test_the_leaderboard_of_the_repository_is_what_it_has_blessed() -> None:
     assert not stale(ROOT / "results"), "stale: `bench bless` writes it anew"
 
 
 def test_a_table_per_market_links_each_number_to_its_snapshot(results: Path) -> None:
-    text = leaderboard_markdown(published_rows(Baselines(results)))
+    text = leaderboard_markdown(blessed_rows(Baselines(results)))
     assert text.splitlines() == [
         "## full: cn_csi300 0123abcd, 2017-01-03 … 2017-03-06, labels known after 21 periods",
         "",
@@ -66,7 +66,7 @@ def test_other_markets_and_suites_have_tables_of_their_own_and_tests_have_none(r
     store.bless(replace(with_ic(0.5, "hourly"), identity={"data": {"name": "solar"}}), "x")
     store.bless(with_ic(0.5, suite="smoke"), "x")
     store.bless(with_ic(0.5, suite="pytest.tests.mine"), "x")
-    titles = [line for line in leaderboard_markdown(published_rows(store)).splitlines() if line.startswith("##")]
+    titles = [line for line in leaderboard_markdown(blessed_rows(store)).splitlines() if line.startswith("##")]
     markets = [title.partition(",")[0].removeprefix("## ") for title in titles]
     assert markets == ["full: cn_csi300 0123abcd", "full: solar", "smoke: cn_csi300 0123abcd"]
 
@@ -90,7 +90,7 @@ def test_a_readme_beside_the_baselines_is_left_alone(results: Path) -> None:
     assert readme.read_text(encoding="utf-8") == "<!-- leaderboard: begin -->\n<!-- leaderboard: end -->\n"
 
 
-def test_a_damaged_baseline_is_not_published(results: Path) -> None:
+def test_a_damaged_baseline_is_on_no_leaderboard(results: Path) -> None:
     path = results / "full" / "linear" / "v0001.json"
     path.write_text(path.read_text(encoding="utf-8").replace("0.1", "0.9"), encoding="utf-8")
     with pytest.raises(SnapshotError, match="changed after it was written"):
