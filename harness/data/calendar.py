@@ -129,7 +129,6 @@ def read_calendar(path: Path) -> Calendar:
 
 
 def _late(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:
-    """Return the positions of the times that do not follow the one before."""
     return np.flatnonzero(times[1:] <= times[:-1]) + 1  # not by differences: those of 300 years overflow
 
 
@@ -156,9 +155,9 @@ class Frequency:
     """How often a calendar has a time.
 
     Attributes:
-        periods_per_year: Times in a year, at least 1.
+        periods_per_year: At least 1.
         name: Such as ``daily, five days a week``.
-        is_exchange_daily: One time on each of five days a week: the calendar of an exchange.
+        is_exchange_daily: One time on each of five days a week.
     """
 
     periods_per_year: int
@@ -213,7 +212,6 @@ def _per_day(cover: npt.NDArray[np.timedelta64], steps: npt.NDArray[np.timedelta
 
 
 def _weekdays(days: Days, bars: Days, is_round_the_clock: bool) -> int:
-    """Return how many days of the week are in use."""
     weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
     if days[-1] - days[0] < _TWO_WEEKS:
         has_weekend = bool((weekday >= 5).any())

@@ -52,9 +52,8 @@ _ZONE = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?|[A-
 _DAY_FIRST = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{2,4}.*")
 _TWO_DIGITS = re.compile(r"[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}.*|[0-9]{6}")
 # What NumPy reads as this module does.
-_PLAIN = re.compile(
-    r"(?:1[7-9]|2[01])[0-9]{2}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)?"
-)
+_PLAIN_CLOCK = r"[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+_PLAIN = re.compile(rf"(?:1[7-9]|2[01])[0-9]{{2}}-[0-9]{{2}}-[0-9]{{2}}(?:{_PLAIN_CLOCK})?")
 
 
 @dataclass(frozen=True)
@@ -182,9 +181,8 @@ def _instant(day: str, parts: Mapping[str, str | None], given: When) -> Period:
 
 def _bounded(moment: np.datetime64) -> np.datetime64:
     """Return a moment in nanoseconds; what these cannot count is before or after everything."""
-    seconds = int(
-        moment.astype("M8[s]").astype(np.int64)
-    )  # compared as numbers: NumPy overflows where it compares units
+    # Compared as numbers: NumPy overflows where it compares units.
+    seconds = int(moment.astype("M8[s]").astype(np.int64))
     if abs(seconds) >= _SECONDS:
         return _LATEST if seconds > 0 else _EARLIEST
     exact: np.datetime64 = moment.astype("M8[ns]")
@@ -199,5 +197,4 @@ def _hint(text: str) -> str | None:
 
 
 def _refused(given: object, hint: str | None) -> DataError:
-    got = given if isinstance(given, str) else str(given)
-    return DataError("This is not a date.", got=repr(got), expected=ACCEPTED, hint=hint)
+    return DataError("This is not a date.", got=repr(str(given)), expected=ACCEPTED, hint=hint)

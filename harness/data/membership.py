@@ -71,12 +71,11 @@ def read_spans(path: Path) -> Spans:
 
 
 def _span(cells: list[str], period: Callable[[str], Period]) -> tuple[str, np.datetime64, np.datetime64]:
-    """Return the code, the first and the last moment of a line; raises what the line does wrong."""
+    """Raise what the line does wrong."""
     if len(cells) < 3:
-        is_open = len(cells) == 2
-        hint = "an open end is an empty third column, or 9999-12-31"
+        is_open, hint = len(cells) == 2, "columns are separated by tabs, not by blanks or commas"
         raise DataError(
-            "lack a column", hint=hint if is_open else "columns are separated by tabs, not by blanks or commas"
+            "lack a column", hint="an open end is an empty third column, or 9999-12-31" if is_open else hint
         )
     if any(cell.strip() for cell in cells[3:]):
         raise DataError("have more than three columns", hint="remove what is not code, first day, last day")
@@ -171,7 +170,5 @@ def write_spans(spans: Spans, path: Path) -> None:
     for moments, midnights in ((spans.first, spans.first), (spans.last, spans.last + NANOSECOND)):
         is_day = midnights == midnights.astype("M8[D]")
         exact = time_texts(moments, "s" if (moments == moments.astype("M8[s]"))[~is_day].all() else "ns")
-        ends.append(
-            [day if whole else time for whole, day, time in zip(is_day, time_texts(moments, "D"), exact, strict=True)]
-        )
+        ends.append(np.where(is_day, time_texts(moments, "D"), exact))
     write_lines(path, [f"{code}\t{first}\t{last}" for code, first, last in zip(spans.codes, *ends, strict=True)])

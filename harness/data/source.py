@@ -65,12 +65,7 @@ def existing_file(path: str, *, key: str, expected: str, kind: Literal["file", "
 
 @dataclass(frozen=True)
 class TruncatedSource:
-    """A source whose calendar ends early.
-
-    Attributes:
-        inner: The source that is cut.
-        last: The last time that is kept, as ISO text.
-    """
+    """A source whose calendar ends at `last`, ISO text, included."""
 
     inner: Source
     last: str

@@ -247,15 +247,14 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> I
         raise column.wrong_type([], "dates, or timestamps without a time zone")
     # Each distinct text or number is read once: a table has far fewer times than rows.
     given, indices = column.distinct()
-    texts = [value.strip() if isinstance(value, str) else _digits(value) for value in given]
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in given)
+    texts = [value.strip() if isinstance(value, str) else repr(value) for value in whole]
     if time_format in EPOCHS:
         known = _epochs(texts, EPOCHS[str(time_format)], timezone)
     else:
-        zoned = (
-            any(_ZONED.fullmatch(text) and ":" in text for text in texts)
-            if time_format is None
-            else "%z" in time_format
-        )
+        zoned = "%z" in (time_format or "")
+        if time_format is None:
+            zoned = any(_ZONED.fullmatch(text) and ":" in text for text in texts)
         _check_zone(column, "UTC" if zoned else None, timezone)
         is_plain = time_format is None and not zoned
         known = _nanoseconds(moments_of(texts)[0]) if is_plain else _formatted(texts, time_format, timezone)
@@ -301,7 +300,6 @@ def _on_clock(moments: pd.Series, timezone: str | None) -> Integers:
 
 
 def _stamps(column: Column, time_format: str | None, timezone: str | None) -> Integers:
-    """Return stamps as they are; those with a zone on the clock that is given."""
     kind = column.kind
     if time_format is not None:
         raise ConfigError(
@@ -322,10 +320,6 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> In
         raise DataError(what, where=str(column.path), got=str(error), expected="1678 … 2262") from error
 
 
-def _digits(value: float | int) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(value)
-
-
 def _epochs(texts: Sequence[str], per: int, timezone: str | None) -> Integers:
     stamps = np.full(len(texts), _NO_TIME, dtype=np.int64)
     for at, text in enumerate(texts):
@@ -339,7 +333,6 @@ def _epochs(texts: Sequence[str], per: int, timezone: str | None) -> Integers:
 
 
 def _formatted(texts: Sequence[str], time_format: str | None, timezone: str | None) -> Integers:
-    """Return texts read by the format, or as ISO 8601 with a zone; those with a zone on the clock that is given."""
     read: Callable[..., pd.Series] = pd.to_datetime
     given, form = pd.Series(list(texts), dtype=object), time_format or "ISO8601"
     try:

@@ -104,7 +104,6 @@ def read_columns(
     if others:
         rest = [name for name in present if name not in ("", *columns.values()) and not _is_index(name)]
         columns = {**columns, **{f"column {name}": name for name in rest}}
-    wanted = list(dict.fromkeys(columns.values()))
     is_csv = isinstance(opened, CsvFile)
     if isinstance(opened, CsvFile):
         spot, at = opened.spot, _positions(columns, present, part, f", {opened.described}")
@@ -120,7 +119,7 @@ def read_columns(
         raise DataError("The file has no rows.", where=str(part.path), expected=expected)
     place = {name: i for i, name in enumerate(table.column_names)}
     read = {}
-    for name in wanted:
+    for name in dict.fromkeys(columns.values()):
         if name in at:
             read[name] = Column(name, table.column(place[name]), part.path, spot, is_csv)
         else:
@@ -130,7 +129,6 @@ def read_columns(
 
 
 def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> CsvFile | pq.ParquetFile:
-    """Return what says which columns a file has."""
     suffix, hint = _suffix(path), None
     if suffix in _CSV:
         return CsvFile.recognised(path, csv, wanted)
@@ -150,7 +148,6 @@ def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> CsvFile | pq.Par
 
 
 def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
-    """Return where each column stands; refuse all that are missing, or there twice, in one message."""
     times = Counter(present) + Counter(part.values.keys())
     missing = {name: column for name, column in columns.items() if column not in times}
     if missing:
@@ -162,7 +159,7 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePa
             expected=f"columns of the file: {', '.join(shown)}{how}",
             hint="; ".join(_remedy(name, column, present, len(missing) > 1) for name, column in missing.items()),
         )
-    wanted = list(dict.fromkeys(columns.values()))
+    wanted = dict.fromkeys(columns.values())
     twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
     if twice:
         raise DataError(
@@ -206,7 +203,6 @@ def _is_index(name: str) -> bool:
 
 
 def _part(file: Path, folder: Path) -> TablePart:
-    """Return a file with the columns that its folders name (hive's ``name=value``)."""
     relative = file.relative_to(folder)
     pairs = [name.split("=", 1) for name in relative.parts[:-1] if "=" in name]
     return TablePart(file, relative.as_posix(), {name: unquote(value) for name, value in pairs})

@@ -76,7 +76,6 @@ def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
 
 
 def _check_benchmark(panel: Panel, benchmark: Benchmark, where: str, any_sign: bool) -> None:
-    """Refuse an index without a level at any time of the panel, or whose returns its levels cannot give."""
     level = benchmark.close
     if np.isnan(level).all():
         raise DataError(
@@ -167,7 +166,6 @@ def describe(panel: Panel) -> dict[str, object]:
 
 
 def _cells(panel: Panel, bad: Bools, what: str, names: tuple[str, ...]) -> Finding:
-    """Return the finding of a (T, N) mask, with the values of the fields `names`."""
     examples = []
     for time, column in zip(*np.unravel_index(np.flatnonzero(bad)[:SHOWN], bad.shape), strict=True):
         values = "".join(f" {name}={panel.fields[name][time, column]:g}" for name in names)

@@ -24,7 +24,7 @@ from harness.report.table import (
     to_markdown,
 )
 from harness.snapshots.snapshot import Snapshot
-from harness.snapshots.verdicts import CaseVerdict, ExitCode, MetricVerdict, Problem, Verdict, worst_exit_code
+from harness.snapshots.verdicts import CaseVerdict, ExitCode, Problem, Verdict, worst_exit_code
 from harness.store.artifacts import canonical_json
 
 _KEYS_SHOWN, _METRICS_SHOWN = 12, 25
@@ -70,13 +70,12 @@ def identity_lines(verdict: CaseVerdict, *, hint: str = "") -> list[str]:
 
 def metric_rows(verdict: CaseVerdict, *, all_metrics: bool = False) -> list[tuple[str, ...]]:
     """Return one row of text per finding, worst first; of every metric if asked."""
-    return [_row(m) for m in (verdict.metrics if all_metrics else verdict.findings)]
-
-
-def _row(metric: MetricVerdict) -> tuple[str, ...]:
-    difference = "" if metric.difference is None else f"{metric.difference:+.4g}"
-    sides = (_value(metric.baseline), _value(metric.candidate))
-    return (metric.path, *sides, difference, metric.tolerance, metric.verdict.value, metric.reason)
+    rows = []
+    for m in verdict.metrics if all_metrics else verdict.findings:
+        difference = "" if m.difference is None else f"{m.difference:+.4g}"
+        sides = (_value(m.baseline), _value(m.candidate), difference)
+        rows.append((m.path, *sides, m.tolerance, m.verdict.value, m.reason))
+    return rows
 
 
 def _value(value: object) -> str:
@@ -225,7 +224,6 @@ def _details(verdict: CaseVerdict) -> str:
 
 
 def _numbers(verdicts: Sequence[CaseVerdict], snapshots: Mapping[tuple[str, str], Snapshot]) -> list[str]:
-    """Return the overall metrics of every case that left some, the users' own last."""
     found = {f"{v.suite}/{v.case}": at for v in verdicts if (at := snapshots.get((v.suite, v.case))) is not None}
     if not found:
         return []

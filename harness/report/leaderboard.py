@@ -42,10 +42,8 @@ class Row:
         outcome: How the cell ended; ``oracle`` for the simulator's own expectation.
         values: Metric → value; None where undefined or not run.
         seconds: Of work, in this process and in workers.
-        reused: The store held the whole result already.
         note: Why it was refused or failed.
-        folder: Where its snapshot lies.
-        intervals: Metric → ``low``, ``high``, for the mean ICs ``t``; empty where there are none.
+        intervals: Metric → ``low``, ``high``, for the mean ICs ``t``.
     """
 
     name: str
@@ -68,9 +66,7 @@ class Leaderboard:
     """The rows, best first, then the oracle, then what was refused or failed.
 
     Attributes:
-        rows: In that order.
         metrics: The metrics that some row has, in the order of their columns.
-        sorted_by: The metric that orders the rows.
         statistics: How the rows stand to a reference; None where fewer than two cells have run.
         known: The records of all metrics.
         references: The cells that others are held against, one per scenario; every view of the sweep uses them.
@@ -94,7 +90,6 @@ class Leaderboard:
         return table(f"sorted by {self.known[self.sorted_by].heading}", columns, rows, below=below)
 
     def _cells(self) -> list[list[TableCell]]:
-        """Return name and metrics of every row: the best value of each column, and what the statistics say."""
         done = [row.values for row in self.rows if row.outcome == Outcome.DONE]
         best = {name: best_of(self.known[name], (values.get(name) for values in done)) for name in self.metrics}
         found = []
@@ -103,15 +98,10 @@ class Leaderboard:
             cells = [TableCell(row.name, mark=MAYBE_BEST if known and known.in_confidence_set else "")]
             for name in self.metrics:
                 difference = None if known is None else known.differences.get(name)
-                cells.append(
-                    metric_cell(
-                        self.known[name],
-                        row.values.get(name),
-                        row.intervals.get(name),
-                        best=best[name] if row.outcome == Outcome.DONE else None,
-                        mark="" if difference is None else difference.verdict,
-                    )
-                )
+                mark = "" if difference is None else difference.verdict
+                top = best[name] if row.outcome == Outcome.DONE else None
+                value, bounds = row.values.get(name), row.intervals.get(name)
+                cells.append(metric_cell(self.known[name], value, bounds, best=top, mark=mark))
             found.append(cells)
         return found
 
@@ -142,10 +132,9 @@ class Leaderboard:
 
     def to_json(self) -> str:
         """Return the rows and their statistics as canonical JSON."""
+        record = {"sorted_by": self.sorted_by, "references": list(self.references), "rows": list(map(vars, self.rows))}
         statistics = None if self.statistics is None else self.statistics.record()
-        rows = [vars(row) for row in self.rows]
-        heads = {"sorted_by": self.sorted_by, "references": list(self.references)}
-        return canonical_json({**heads, "rows": rows, "statistics": statistics}, indent=1)
+        return canonical_json({**record, "statistics": statistics}, indent=1)
 
 
 def leaderboard(
@@ -172,16 +161,13 @@ def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: P
     The folder is named by the cells and the runs that they led to, so that the same sweep writes to the same place, and
     one on other data or by other code beside it.
     """
-    runs_of = (f"{r.cell.name} {'' if r.result is None else r.result.folder.name}" for r in results)
-    names = "\n".join(sorted(runs_of))
+    names = "\n".join(sorted(f"{r.cell.name} {r.result.folder.name if r.result else ''}" for r in results))
     folder = runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
-    files = {"csv": board.to_csv(), "md": board.to_markdown(), "json": board.to_json()}
-    for ending, text in files.items():
+    for ending, text in (("csv", board.to_csv()), ("md", board.to_markdown()), ("json", board.to_json())):
         write_atomically(folder / f"leaderboard.{ending}", text.encode())
     for number, result in enumerate(results):
         if result.trace is not None:
-            text = f"{result.cell.name}\n\n{result.trace}"
-            write_atomically(folder / f"failure-{number:03}.txt", text.encode())
+            write_atomically(folder / f"failure-{number:03}.txt", f"{result.cell.name}\n\n{result.trace}".encode())
     return folder
 
 
@@ -196,10 +182,9 @@ def _row(ended: CellResult, known: Mapping[str, MetricRecord]) -> Row:
 
 
 def _oracles(results: Sequence[CellResult], known: Mapping[str, MetricRecord]) -> list[Row]:
-    """Return one oracle row per distinct oracle: cells on the same market and label share theirs."""
     found: dict[str, Row] = {}
-    for oracle in (ended.result.oracle for ended in results if ended.result is not None):
-        if oracle is not None:
+    for ended in results:  # cells on the same market and label share theirs
+        if ended.result is not None and (oracle := ended.result.oracle) is not None:
             values = {m: oracle[m] for m in columns_of(known, [oracle])}
             found.setdefault(canonical_json(values), Row(_ORACLE, _ORACLE, values, 0.0, True, None, None))
     return list(found.values())
@@ -271,10 +256,8 @@ def _table(versions: Sequence[Version]) -> Table:
     rows = []
     for version, snapshot in zip(versions, snapshots, strict=True):
         link = f"{snapshot.suite}/{snapshot.case}/v{version.number:04d}.json"
-        values = (
-            metric_cell(m, snapshot.overall.get(m.name), snapshot.intervals.get(m.name), best=best[m.name])
-            for m in metrics
-        )
+        cells = ((m, snapshot.overall.get(m.name), snapshot.intervals.get(m.name)) for m in metrics)
+        values = (metric_cell(*cell, best=best[cell[0].name]) for cell in cells)
         rows.append([TableCell(snapshot.case, link=link), *values])
     oracle = max((s.metrics["oracle"] for s in snapshots if s.metrics.get("oracle") is not None), key=len, default=None)
     if oracle is not None:

@@ -19,13 +19,7 @@ MAIN_METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "informat
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
-
-    Attributes:
-        heading: Never cut, never wrapped.
-        numeric: Stands to the right; files hold its values in full precision.
-        prose: May be wrapped at its spaces; no other column is.
-    """
+    """A column; only that of `prose` may be wrapped at its spaces, numbers stand to the right."""
 
     heading: str
     numeric: bool = False
@@ -37,14 +31,12 @@ class TableCell:
     """One cell.
 
     Attributes:
-        text: What is shown; may have several lines.
+        text: May have several lines.
         value: The number behind it; None for a text, or where it is undefined.
         detail: A second, smaller line: the interval of a number.
-        mark: Of `SIGNS`, or nothing.
-        hint: Explains the mark.
-        best: Whether it is the best of its column.
+        mark: Of `SIGNS`, or nothing; explained by `hint`.
         style: Its colour in a terminal, or ``italic``, in Markdown too.
-        link: What it leads to in Markdown: a relative path or an address.
+        link: Of Markdown: a relative path or an address.
     """
 
     text: str
@@ -67,9 +59,7 @@ class Table:
     """A table.
 
     Attributes:
-        caption: What it holds; may be empty.
         columns: The first holds the names of the rows.
-        rows: One cell per column.
         below: Lines that follow it.
         reference: Index of the row that others are compared with.
     """
@@ -243,17 +233,11 @@ def _exact(value: object) -> str:
 
 def to_json(table: Table) -> str:
     """Return canonical JSON: one object per row, head → value, interval, mark."""
-    rows = [
-        {
-            column.heading: {
-                "value": cell.value if column.numeric else cell.text,
-                "detail": cell.detail,
-                "mark": cell.mark,
-            }
-            for column, cell in zip(table.columns, row, strict=True)
-        }
-        for row in table.rows
-    ]
+
+    def plain(column: Column, cell: TableCell) -> dict[str, object]:
+        return {"value": cell.value if column.numeric else cell.text, "detail": cell.detail, "mark": cell.mark}
+
+    rows = [{c.heading: plain(c, cell) for c, cell in zip(table.columns, row, strict=True)} for row in table.rows]
     return canonical_json({"caption": table.caption, "rows": rows}, indent=1)
 
 

@@ -96,7 +96,7 @@ def windows_table(cell: FinishedRun) -> Table:
     known = metrics_of(cell.snapshot.identity).values()
     wanted = [m for m in known if m.name in _WINDOW_METRICS or m.name not in METRICS]
     metrics = [m for m in wanted if records and m.name in records[0]]
-    rows = []
+    rows: list[list[TableCell | str]] = []
     for r in records:
         window = TableCell(str(r["window"]), float(r["window"]))
         rows.append([window, str(r["start"]), str(r["stop"]), *(metric_cell(m, r.get(m.name)) for m in metrics)])
@@ -109,7 +109,7 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
     for cell in report.cells:
         if cell.audit is None:
             continue
-        checks = []
+        checks: list[tuple[TableCell | str, ...]] = []
         for check in cell.audit.get("checks", ()):
             question = TableCell(check.get("question", ""), detail=_findings(check))
             checks.append((check.get("name", ""), check.get("outcome", ""), question))

@@ -146,6 +146,7 @@ def explain_data_difference(a: Panel, b: Panel) -> tuple[str, ...]:
                 found.append(f"{len(names)} {what} only in the {side}: {few}")
     _, rows_a, rows_b = np.intersect1d(a.calendar.times, b.calendar.times, return_indices=True)
     shared, columns_a, columns_b = np.intersect1d(a.instruments, b.instruments, return_indices=True)
+    arrays: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     arrays = {name: (a.fields[name], b.fields[name]) for name in sorted(set(a.fields) & set(b.fields))}
     arrays["membership"] = (a.membership, b.membership)
     if a.benchmark is not None and b.benchmark is not None:
@@ -161,7 +162,7 @@ def explain_data_difference(a: Panel, b: Panel) -> tuple[str, ...]:
         )
         found += [f"{name}: {len(at)} values differ: {'; '.join(first)}"] if len(at) else []
     benchmarks = [None if panel.benchmark is None else panel.benchmark.name for panel in (a, b)]
-    for what, old, new in (("benchmark", *benchmarks), ("price field", a.price_field, b.price_field)):
-        found += [f"{what}: {old} → {new}"] if old != new else []
+    for key, old, new in (("benchmark", *benchmarks), ("price field", a.price_field, b.price_field)):
+        found += [f"{key}: {old} → {new}"] if old != new else []
     truths = [None if of.truth is None else [v.tobytes() for v in vars(of.truth).values()] for of in (a, b)]
     return (*found, *(["the simulator's truth differs"] if truths[0] != truths[1] else []))

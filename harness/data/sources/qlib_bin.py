@@ -32,7 +32,6 @@ from harness.store.fingerprint import fingerprint_file
 
 ALL = "all"
 """The instruments file that names everything with a price."""
-
 _FREQ = re.compile(r"day|\d+min|week|month")
 
 
@@ -160,7 +159,6 @@ class QlibBinSource:
         return range(int(start), int(start) + count)
 
     def _codes(self) -> tuple[str, ...]:
-        """Return what to load: the codes that have a folder."""
         spans, features = read_spans(self._spans_path(self.instruments or self.universe)), self._features()
         return tuple(code for code in spans.instruments if _folder(features, code).is_dir())
 
@@ -232,7 +230,6 @@ def _bin_name(field: str, freq: str) -> str:
 
 
 def _check_names(panel: Panel, freq: str) -> None:
-    """Refuse what the format cannot hold: names whose files would be one file, or none at all."""
     own = [] if panel.benchmark is None else [panel.benchmark.name]
     codes = [*panel.instruments, *own]
     check_codes(own, where="benchmark")

@@ -174,7 +174,6 @@ class TabularSource:
         return check_panel(panel, where=self.path, any_sign=self.negative_prices)
 
     def _files(self) -> dict[str, list[TablePart]]:
-        """Return the files that each key names."""
         found: dict[str, list[TablePart]] = {}
         for key in ("path", "benchmark", "membership", "calendar"):
             if getattr(self, key) is not None:
@@ -255,7 +254,6 @@ class TabularSource:
         return _frame(times, codes, instruments, {name: values[columns[name]] for name in names})
 
     def _wide(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
-        """Read a file of a row per time and a column per instrument."""
         time, where = columns["time"], str(part.path)
         read = read_columns(part, {"time": time}, self.csv, others=True)
         names = [name for name in read if name != time]

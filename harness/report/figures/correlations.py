@@ -98,17 +98,12 @@ def ic_decay(report: Report) -> Figure | None:
         members.sort(key=lambda cell: cell.horizon)
     variants = []
     for label, name in (*_KINDS, ("ICIR", "ICIR"), ("rank ICIR", "rank_ICIR")):
-        traces = [
-            line(
-                number,
-                curve or label,
-                [cell.horizon for cell in members],
-                [cell.overall.get(name) for cell in members],
-                error_y=error_bars(members, name),
-            )
-            for number, (curve, members) in enumerate(curves.items())
-        ]
-        points = "; ".join(f"{cell.horizon}: {_text(cell.overall.get(name))}" for cell in report.cells)
+        traces = []
+        for number, (curve, members) in enumerate(curves.items()):
+            x, y = [cell.horizon for cell in members], [cell.overall.get(name) for cell in members]
+            traces.append(line(number, curve or label, x, y, error_y=error_bars(members, name)))
+        found = ((cell.horizon, cell.overall.get(name)) for cell in report.cells)
+        points = "; ".join(f"{horizon}: {'undefined' if v is None else f'{v:.4f}'}" for horizon, v in found)
         variants.append(Variant(label, traces, axes("horizon in periods", label), f"{label} by horizon: {points}."))
     return Figure(
         "decay", "IC over horizons", "Bars: 95% intervals, where the run has them.", tuple(variants), height=360
@@ -130,18 +125,8 @@ def _lines(index: int, cell: FinishedRun, name: str, width: int) -> list[dict[st
     values = cell.series[name]
     shown = thinned(values.size)
     base = {"type": "scatter", "cell": index, "name": cell.name, "x": date_texts(cell.series.times[shown])}
+    daily = {"mode": "markers", "daily": True, "showlegend": False, "hoverinfo": "skip"}
     return [
-        {
-            **base,
-            "mode": "markers",
-            "daily": True,
-            "showlegend": False,
-            "y": packed(values[shown]),
-            "hoverinfo": "skip",
-        },
+        {**base, **daily, "y": packed(values[shown])},
         {**base, "mode": "lines", "y": packed(rolling_mean(values, width)[shown]), "hovertemplate": "%{x}: %{y:.4f}"},
     ]
-
-
-def _text(value: Any) -> str:
-    return "undefined" if value is None else f"{value:.4f}"

@@ -15,7 +15,6 @@ class Variant:
     """One plot, in Plotly's form.
 
     Attributes:
-        label: What the reader chooses it by.
         traces: Plotly traces; the key ``cell`` (index of a cell) gives a trace that cell's colour and switches it with
             the cell, ``daily`` marks the faint values behind a line.
         layout: Plotly layout, without colours: the page's theme gives them.
@@ -30,15 +29,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its caption.
-
-    Attributes:
-        key: Identifies it on the page.
-        title, caption: Plain text.
-        variants: At least one.
-        choose: What the variants are, for the label of their selector.
-        height: In pixels.
-    """
+    """A figure with its caption; `choose` says what its variants are, `height` is in pixels."""
 
     key: str
     title: str

@@ -24,9 +24,15 @@ _KINDS = (
         "Half of top minus bottom quantile by score, label return divided by the horizon",
     ),
 )
+_PANELS: dict[str, Any] = {
+    "xaxis": {"type": "date", "anchor": "y2"},
+    "yaxis": {"domain": [0.36, 1], "tickformat": ".2~f", "title": {"text": "return"}},
+    "yaxis2": {"domain": [0, 0.28], "tickformat": ".2~f", "title": {"text": "drawdown"}},
+    "hovermode": "x",
+}
 
 
-def accumulated(returns: Doubles, *, compounds: bool) -> Doubles:
+def accumulated(returns: Doubles, compounds: bool) -> Doubles:
     """Return (S,) the return up to each time: the sum, or the product minus one; NaN counts as no return."""
     filled = np.nan_to_num(returns)
     result: Doubles = np.expm1(np.cumsum(np.log1p(filled))) if compounds else np.cumsum(filled)
@@ -47,9 +53,9 @@ def cumulative_returns(report: Report) -> Figure:
         if not cells:
             continue
         traces = [trace for i, cell in cells for trace in _curve(i, cell, name)]
-        ends = ", ".join(f"{cell.name} {METRICS['excess_return'].text(_final(cell, name))}" for _, cell in cells[:6])
-        summary = f"{what}. At the end: {ends}."
-        variants.append(Variant(label, traces, _panels(), summary))
+        final = {cell.name: float(accumulated(*_returns(cell, name))[-1]) for _, cell in cells[:6]}
+        ends = ", ".join(f"{cell} {METRICS['excess_return'].text(value)}" for cell, value in final.items())
+        variants.append(Variant(label, traces, _PANELS, f"{what}. At the end: {ends}."))
     return Figure(
         "cumulative",
         "Cumulative excess return and drawdown",
@@ -124,11 +130,6 @@ def _returns(cell: FinishedRun, name: str) -> tuple[Doubles, bool]:
     return cell.series[name], portfolio is not None and portfolio.get("accumulate") == "product"
 
 
-def _final(cell: FinishedRun, name: str) -> float:
-    returns, compounds = _returns(cell, name)
-    return float(accumulated(returns, compounds=compounds)[-1])
-
-
 def _curve(index: int, cell: FinishedRun, name: str) -> list[dict[str, Any]]:
     returns, compounds = _returns(cell, name)
     value = accumulated(returns, compounds=compounds)
@@ -140,12 +141,3 @@ def _curve(index: int, cell: FinishedRun, name: str) -> list[dict[str, Any]]:
         {**line, "y": packed(value[shown]), "hovertemplate": "%{x}: %{y:.4f}"},
         {**line, "y": packed(below), "yaxis": "y2", "showlegend": False, "hovertemplate": "%{x}: %{y:.4f} below"},
     ]
-
-
-def _panels() -> dict[str, Any]:
-    return {
-        "xaxis": {"type": "date", "anchor": "y2"},
-        "yaxis": {"domain": [0.36, 1], "tickformat": ".2~f", "title": {"text": "return"}},
-        "yaxis2": {"domain": [0, 0.28], "tickformat": ".2~f", "title": {"text": "drawdown"}},
-        "hovermode": "x",
-    }

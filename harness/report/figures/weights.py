@@ -94,9 +94,8 @@ def _epochs(cell: FinishedRun, rows: list[dict[str, Any]], metric: str, label: s
         y = [r[metric] if r[metric] is not None and np.isfinite(r[metric]) else None for r in chosen]
         curves.append(line(len(curves), f"{stage}, {phase}", [r["epoch"] for r in chosen], y))
     points = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
-    return Variant(
-        f"{label} · {cell.name}", curves, axes("epoch", label), f"{label} from first to last epoch. {points}."
-    )
+    summary = f"{label} from first to last epoch. {points}."
+    return Variant(f"{label} · {cell.name}", curves, axes("epoch", label), summary)
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
@@ -112,10 +111,8 @@ def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
 
 def _similarity(cell: FinishedRun, values: Doubles, era: dict[str, Any]) -> Variant:
     step, start = int(era["step"]), int(era["start"])
-    whole = values[: values.shape[0] // step * step]
-    known = ~np.isnan(whole)
-    count = known.reshape(-1, step, values.shape[1]).sum(axis=1)
-    sums = np.nan_to_num(whole).reshape(-1, step, values.shape[1]).sum(axis=1)
+    whole = values[: values.shape[0] // step * step].reshape(-1, step, values.shape[1])
+    count, sums = (~np.isnan(whole)).sum(axis=1), np.nan_to_num(whole).sum(axis=1)
     squares = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
     path = cell.adaptation_file("calendar.npy")
     shown = coarse(squares)
@@ -141,10 +138,8 @@ def _labels(times: npt.NDArray[np.datetime64], start: int, step: int, count: int
 
 def _categories(x: str, y: str, ticks: int) -> dict[str, Any]:
     """Return the layout of a heat map whose rows go from above to below."""
-    sides = {"xaxis": (x, {}), "yaxis": (y, {"autorange": "reversed"})}
-    return {
-        k: {"type": "category", "title": {"text": text}, **more, "nticks": ticks} for k, (text, more) in sides.items()
-    }
+    base = {"type": "category", "nticks": ticks}
+    return {"xaxis": {**base, "title": {"text": x}}, "yaxis": {**base, "title": {"text": y}, "autorange": "reversed"}}
 
 
 def _ends(values: list[float | None]) -> str:
