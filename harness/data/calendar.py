@@ -37,12 +37,8 @@ class Calendar:
         times = given.astype("M8[ns]")  # a copy: the caller's array stays writable
         missing = np.isnat(times)
         if given.dtype.kind == "M" and (times.astype(given.dtype) != given)[~missing].any():
-            raise DataError(
-                "The calendar holds a time that nanoseconds cannot count.",
-                where="calendar",
-                got=f"{given.min()} … {given.max()}",
-                expected="times between 1678 and 2262",
-            )
+            what, got = "The calendar holds a time that nanoseconds cannot count.", f"{given.min()} … {given.max()}"
+            raise DataError(what, where="calendar", got=got, expected="times between 1678 and 2262")
         if times.size == 0:
             raise DataError("The calendar is empty.", where="calendar", expected="at least one timestamp")
         if missing.any():
@@ -50,13 +46,9 @@ class Calendar:
             raise DataError("The calendar holds a missing time.", where=where, got="NaT")
         late = _late(times)
         if late.size:
-            at = int(late[0])
-            raise DataError(
-                f"The calendar is not strictly increasing: {late.size} time(s) repeat or step back.",
-                where=f"calendar position {at}",
-                got=f"{times[at - 1]} then {times[at]}",
-                expected="sorted timestamps without duplicates",
-            )
+            what = f"The calendar is not strictly increasing: {late.size} time(s) repeat or step back."
+            where, got = f"calendar position {late[0]}", f"{times[late[0] - 1]} then {times[late[0]]}"
+            raise DataError(what, where=where, got=got, expected="sorted timestamps without duplicates")
         times.setflags(write=False)
         object.__setattr__(self, "times", times)
 
@@ -196,9 +188,8 @@ def frequency_of(calendar: Calendar) -> Frequency:
     if gap == 28.0 and float((gaps == 28).mean()) < _FOUR_WEEKS_SHARE:
         gap = 30.4
     distance, periods, name = min(_NAMED, key=lambda named: abs(named[0] - gap))
-    if abs(distance - gap) <= _NEAR * distance:
-        return Frequency(periods, name)
-    return Frequency(max(round(_YEAR / gap), 1), f"every {gap:g} days")
+    is_named = abs(distance - gap) <= _NEAR * distance
+    return Frequency(periods, name) if is_named else Frequency(max(round(_YEAR / gap), 1), f"every {gap:g} days")
 
 
 def _per_day(cover: npt.NDArray[np.timedelta64], steps: npt.NDArray[np.timedelta64], bars: Days) -> int:

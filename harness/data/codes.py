@@ -12,7 +12,6 @@ CODE = "text without tabs, line ends or other control characters, and without bl
 
 # Control characters, halves of surrogate pairs, separators of lines and paragraphs: none survives every text file.
 _LOST = {"Cc", "Cs", "Zl", "Zp"}
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 def fault_of(code: str) -> str | None:
@@ -22,7 +21,7 @@ def fault_of(code: str) -> str | None:
     if code != code.strip():
         return "has blanks at its ends"
     for character in code:
-        if character == _BYTE_ORDER_MARK:
+        if character == "\ufeff":
             return "holds a byte order mark (U+FEFF)"
         if unicodedata.category(character) in _LOST:
             return f"holds the control character U+{ord(character):04X}"
@@ -50,10 +49,8 @@ def like(code: str, known: Iterable[str]) -> str | None:
     """Return a hint that names the known code which `code` was probably meant to be, and what to change, if any."""
     names = list(known)
     for plain, difference in (*_REWRITTEN, (str.casefold, "upper and lower case: write it as the prices do")):
-        form = plain(code)
-        same = next((name for name in names if plain(name) == form), None)
-        if same is not None:
-            return f"`{code}` and `{same}` differ in {difference}"
+        if same := [name for name in names if plain(name) == plain(code)]:
+            return f"`{code}` and `{same[0]}` differ in {difference}"
     return closest(code, names)
 
 

@@ -19,8 +19,6 @@ from harness.store.files import file_name, new_folder
 
 Format = Literal["long", "qlib_bin"]
 
-_TAKEN: dict[Format, str] = {"long": "calendar", "qlib_bin": ALL}
-
 
 def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: str = "day") -> None:
     """Write `panel`, but for a simulator's truth, as a new folder that appears only when complete.
@@ -33,12 +31,13 @@ def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: st
     Raises:
         DataError: When the folder exists, or a name cannot be written; before anything is.
     """
-    if not universe or universe != file_name(universe) or universe.lower() == _TAKEN[form]:
+    taken = "calendar" if form == "long" else ALL
+    if not universe or universe != file_name(universe) or universe.lower() == taken:
         raise DataError(
             "The universe cannot be called that: it is the name of a text file.",
             where="--universe",
             got=repr(universe),
-            expected=f"a plain name such as csi300, and not {_TAKEN[form]}, which is another file",
+            expected=f"a plain name such as csi300, and not {taken}, which is another file",
         )
     if form == "long":
         write_long(panel, folder, universe=universe)

@@ -131,10 +131,8 @@ class Panel:
     def fingerprint(self) -> str:
         """Hex SHA-256 over the whole content: calendar, instruments, every value, membership, benchmark."""
         arrays: dict[str, npt.NDArray[np.generic]] = {f"field:{k}": v for k, v in self.fields.items()}
-        arrays["membership"] = self.membership
-        arrays["calendar"] = self.calendar.times
-        arrays["instruments"] = np.array(self.instruments, dtype=np.str_)
-        arrays["price_field"] = np.array(self.price_field)
+        arrays |= {"membership": self.membership, "calendar": self.calendar.times}
+        arrays |= {"instruments": np.array(self.instruments, np.str_), "price_field": np.array(self.price_field)}
         if self.benchmark is not None:
             arrays[f"benchmark:{self.benchmark.name}"] = self.benchmark.close
         if self.truth is not None:

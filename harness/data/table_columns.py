@@ -45,9 +45,6 @@ class Column:
     """One column as it was read.
 
     Attributes:
-        name: What it is called in the file.
-        values: Its n values.
-        path: The file, for messages.
         spot: Says where a row (from 0) stands: ``row 5``, or ``line 7`` of a text file.
         is_text: Whether the file holds only text, as CSV does: then numbers and nothings are read from it.
     """

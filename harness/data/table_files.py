@@ -38,7 +38,6 @@ class TablePart:
     """One file of a table.
 
     Attributes:
-        path: Where it is.
         name: What it is called below the table's folder.
         values: Columns that its folders name, as in ``year=2019/part-0.parquet``.
     """
@@ -70,8 +69,8 @@ def parts_of(path: str, *, key: str, expected: str) -> list[TablePart]:
             if chosen := [file for file in inside if _suffix(file) in suffixes]:
                 return [_part(file, found) for file in chosen]
         got = f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}"
-        what, expected = "The folder holds no table.", "Parquet or CSV files, or folders of them"
-        raise DataError(what, where=key, got=got, expected=expected)
+        expected = "Parquet or CSV files, or folders of them"
+        raise DataError("The folder holds no table.", where=key, got=got, expected=expected)
     if not found.exists() and glob.has_magic(str(found)):
         matched = [Path(name) for name in sorted(glob.glob(str(found), recursive=True)) if Path(name).is_file()]
         if not matched:

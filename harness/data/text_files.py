@@ -109,7 +109,6 @@ class CsvFile:
     """One CSV file, and how it is written.
 
     Attributes:
-        path: Where it is.
         delimiter, encoding: As Python's modules name them.
         skipped: Lines before the heads: comments that begin with ``#``, and empty ones.
         heads: The names of the columns, without blanks at their ends.
@@ -155,9 +154,9 @@ class CsvFile:
         if not head:
             what = "The file cannot be read: it has no line of column names."
             raise DataError(what, where=str(path), expected="a CSV file")
-        tried = _DELIMITERS if given.delimiter is None else [given.delimiter]
-        cells = {delimiter: next(csv.reader([head], delimiter=delimiter), []) for delimiter in tried}
-        heads = {delimiter: tuple(cell.strip() for cell in those) for delimiter, those in cells.items()}
+        heads = {}
+        for delimiter in _DELIMITERS if given.delimiter is None else [given.delimiter]:
+            heads[delimiter] = tuple(map(str.strip, next(csv.reader([head], delimiter=delimiter), [])))
         best = max(heads, key=lambda delimiter: (len(set(wanted) & set(heads[delimiter])), len(heads[delimiter])))
         return cls(path, best, encoding, skipped, heads[best])
 
@@ -194,8 +193,7 @@ class CsvFile:
         with _text(self.path, self.encoding) as lines:
             for _ in range(self.skipped + 1):
                 next(lines)
-            reader = csv.reader(lines, delimiter=self.delimiter)
-            seen, before = -1, 0
+            reader, seen, before = csv.reader(lines, delimiter=self.delimiter), -1, 0
             for cells in reader:
                 seen += bool(cells)
                 if seen == row:

@@ -70,7 +70,7 @@ def identity_lines(verdict: CaseVerdict, *, hint: str = "") -> list[str]:
 
 def metric_rows(verdict: CaseVerdict, *, all_metrics: bool = False) -> list[tuple[str, ...]]:
     """Return one row of text per finding, worst first; of every metric if asked."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for m in verdict.metrics if all_metrics else verdict.findings:
         difference = "" if m.difference is None else f"{m.difference:+.4g}"
         sides = (_value(m.baseline), _value(m.candidate), difference)

@@ -33,7 +33,7 @@ from harness.run.schedule import describe_windows
 from harness.run.stages import Cache
 from harness.samples.windows import Window
 from harness.snapshots.provenance import Cost
-from harness.snapshots.snapshot import Snapshot, identity_digest, write_snapshot
+from harness.snapshots.snapshot import Snapshot, sha256, write_snapshot
 from harness.store.artifacts import ArtifactStore, MemoryCache, canonical_json
 from harness.store.files import write_atomically
 from harness.store.records import describe
@@ -191,7 +191,7 @@ def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path
     # Code of the user's own identifies no result, but a run of other code must not take the place of an earlier one.
     user = snapshot.provenance["user_code"]
     own = "" if user is None else f"-{user['digest'][:8]}"
-    target = Path(config.output.runs) / f"{config.case_name}-{identity_digest(snapshot.identity)[:12]}{own}"
+    target = Path(config.output.runs) / f"{config.case_name}-{sha256(snapshot.identity)[:12]}{own}"
     learned = sorted(p.relative_to(folder) for p in (folder / ADAPTATION).rglob("*") if p.is_file())
     for name in (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS, *map(str, learned)):
         write_atomically(target / name, (folder / name).read_bytes())

@@ -32,13 +32,7 @@ _ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert thei
 
 @dataclass(frozen=True)
 class Version:
-    """One blessed snapshot.
-
-    Attributes:
-        number: 1, 2, …
-        path: Its file.
-        snapshot: Its content, checked.
-    """
+    """One blessed snapshot; numbers begin at 1."""
 
     number: int
     path: Path
@@ -57,12 +51,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Referenced:
-    """What a reference on the command line stands for.
-
-    Attributes:
-        label: Its name for people: ``smoke/linear@v2`` or a path.
-        snapshot: The snapshot.
-    """
+    """What a reference on the command line stands for; its label is ``smoke/linear@v2`` or a path."""
 
     label: str
     snapshot: Snapshot
@@ -70,11 +59,7 @@ class Referenced:
 
 @dataclass(frozen=True)
 class Baselines:
-    """The baselines under one folder; `bless` is the only way to write there.
-
-    Attributes:
-        root: The folder; made when the first snapshot is blessed.
-    """
+    """The baselines under one folder, made when the first is blessed; `bless` is the only way to write there."""
 
     root: Path
 
@@ -158,8 +143,8 @@ class Baselines:
                 record = [{"version": v.number, "digest": v.snapshot.digest} for v in self._chain(suite, case)]
                 write_atomically(folder / _LIST, canonical_json(record, indent=1).encode())
         except OSError as error:
-            what, got = "The list of versions cannot be written; the version itself was.", _named(error)
-            hint = f"bench migrate {folder} writes it"
+            what = "The list of versions cannot be written; the version itself was."
+            got, hint = f"{type(error).__name__}: {error}", f"bench migrate {folder} writes it"
             raise SnapshotError(what, where=str(folder / _LIST), got=got, hint=hint) from error
 
     def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
@@ -267,7 +252,7 @@ def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) 
             raise TypeError("it holds no list")
         listed = {int(entry["version"]): str(entry["digest"]) for entry in record}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what, got = "The list of versions cannot be read.", _named(error)
+        what, got = "The list of versions cannot be read.", f"{type(error).__name__}: {error}"
         hint = f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}"
         raise SnapshotError(what, where=str(path), got=got, hint=hint) from error
     unlisted = sorted(there.keys() - listed.keys())
@@ -319,7 +304,3 @@ def _checked_name(name: str) -> str:
         expected = "letters, digits and . _ + = - ; no / and no leading dot"
         raise SnapshotError("This cannot be the name of a suite or a case.", got=repr(name), expected=expected)
     return name
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

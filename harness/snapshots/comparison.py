@@ -39,7 +39,7 @@ def metric_leaves(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(baseline: object, candidate: object, path: str = "") -> tuple[IdentityDifference, ...]:
-    """Return every key in which two pieces of plain data differ, as dotted paths, in order.
+    """Return every key in which two plain records differ, as dotted paths, in order.
 
     Lists of equal length are compared entry by entry. Of two lists of scalars only what the other lacks is kept; of
     other lists of different length the lengths.
@@ -124,7 +124,7 @@ def compare(
     a finding is none.
 
     Args:
-        baseline, candidate: The two snapshots.
+        baseline, candidate: The two sides.
         tolerances: How far each metric may move between environments.
         directions: Metric name → which way it is better. Any move of a metric that is not named, or has no better side,
             beyond its tolerance counts as worsened.
@@ -139,12 +139,7 @@ def compare(
     paths = [*left, *(path for path in right if path not in left)]
     seconds = candidate.provenance.get("seconds", {})
     return CaseVerdict(
-        suite=candidate.suite,
-        case=candidate.case,
-        baseline=labels[0],
-        candidate=labels[1],
-        basis=basis,
-        basis_reason=reason,
+        *(candidate.suite, candidate.case, *labels, basis, reason),
         metrics=tuple(rule.judge(path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in paths),
         identity=identity,
         seconds=float(sum(seconds.values())) if isinstance(seconds, Mapping) else 0.0,
@@ -167,8 +162,6 @@ def _basis(baseline: Snapshot, candidate: Snapshot) -> tuple[Basis, str]:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What two values of a metric are judged by."""
-
     basis: Basis
     tolerances: Tolerances
     directions: Mapping[str, Direction]

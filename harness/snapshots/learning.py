@@ -11,7 +11,7 @@ import numpy as np
 from harness.config.tolerances import Exact, Learned, Tolerances
 from harness.errors import SnapshotError
 from harness.snapshots.comparison import differences, metric_leaves
-from harness.snapshots.snapshot import Snapshot, identity_digest
+from harness.snapshots.snapshot import Snapshot, sha256
 from harness.snapshots.verdicts import is_number
 
 FALSE_ALARM = 0.01
@@ -67,7 +67,7 @@ def _check_runs(runs: Sequence[Snapshot], case: str) -> None:
             got="; ".join(wrong[:3]),
             expected="the same identity but for keys that end in `seed`",
         )
-    if len({identity_digest(run.identity) for run in runs}) < len(runs):
+    if len({sha256(run.identity) for run in runs}) < len(runs):
         raise SnapshotError("The same seed was run twice.", where=case, expected="one run per seed")
 
 

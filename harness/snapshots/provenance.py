@@ -69,7 +69,10 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         watch: What the seconds are taken from.
         modules: Those of the configured objects: with the harness itself they are the code whose digest is recorded.
     """
-    here = Path(__file__).resolve().parents[2]
+    here, versions = Path(__file__).resolve().parents[2], dict[str, str]()
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": {
@@ -79,7 +82,7 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         },
         "user_code": _user_code(tuple(modules)),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": versions,
         "platform": machine(),
         "threads": threads(),
         "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
@@ -90,14 +93,6 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
 def code_version() -> str:
     """Return the installed version of the harness."""
     return metadata.version(DISTRIBUTION)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:

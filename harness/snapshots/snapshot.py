@@ -100,11 +100,6 @@ class Snapshot:
         return {**{name: getattr(self, name) for name in _SECTIONS}, "schema_version": SCHEMA_VERSION}
 
 
-def identity_digest(identity: Mapping[str, Any]) -> str:
-    """Return the hex SHA-256 of an identity."""
-    return sha256(identity)
-
-
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot atomically."""
     write_atomically(path, snapshot.to_json().encode())
@@ -118,9 +113,8 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     Raises:
         SnapshotError: When the folder cannot be written.
     """
-    content = snapshot.to_json().encode()
     try:
-        return write_new(path, content)
+        return write_new(path, snapshot.to_json().encode())
     except OSError as error:
         what, expected = "The snapshot cannot be written.", "a folder on a file system with hard links, open to you"
         got = f"{type(error).__name__}: {error}"
@@ -147,8 +141,11 @@ def _read_text(path: Path, expected: str) -> str:
 
 
 def _record_of_text(text: str, where: str, *, strict: bool = True) -> object:
+    def refuse(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        return json.loads(text, parse_constant=_refuse_constant if strict else None)
+        return json.loads(text, parse_constant=refuse if strict else None)
     except (ValueError, RecursionError) as error:
         what = "The snapshot cannot be read."
         raise SnapshotError(what, where=where, got=str(error), expected="JSON as it was written") from error
@@ -198,10 +195,6 @@ def _check_guards(snapshot: Snapshot, record: Mapping[str, Any], text: str, wher
             expected="exactly the bytes that were written",
             hint="keep formatters and line-end conversion away from snapshots",
         )
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def sha256(content: object) -> str:

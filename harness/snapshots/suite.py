@@ -58,8 +58,6 @@ class Standard:
     """What snapshots are held to.
 
     Attributes:
-        baselines: The blessed snapshots.
-        tolerances: How far a metric may move between environments.
         directions: Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
         evidence: Tests differences, and names what of the data differs, where the store holds the runs; None looks
             nothing up.
@@ -99,12 +97,7 @@ class Standard:
 
 @dataclass(frozen=True)
 class CaseRun:
-    """What became of a case.
-
-    Attributes:
-        verdict: The verdict.
-        snapshot: What the run left; None when it failed, or when there was nothing to run.
-    """
+    """What became of a case; without a snapshot when it failed, or when there was nothing to run."""
 
     verdict: CaseVerdict
     snapshot: Snapshot | None

@@ -30,11 +30,6 @@ class Verdict(Enum):
     INCOMPARABLE = "incomparable"
 
     @property
-    def severity(self) -> int:
-        """Its position in that order."""
-        return list(Verdict).index(self)
-
-    @property
     def is_finding(self) -> bool:
         """True for everything that a person should look at."""
         return self not in (Verdict.SAME, Verdict.WITHIN_TOLERANCE)
@@ -91,7 +86,6 @@ class MetricVerdict:
 
     Attributes:
         path: Where it stands: ``overall.IC``, ``per_year.2017.IC``, ``per_window.3.rank_IC``, ``predictions``.
-        verdict: What became of it.
         baseline, candidate: The two values; None is undefined, `ABSENT` is not there at all.
         tolerance: The rule that was applied, in words.
         reason: One clause for people.
@@ -137,7 +131,6 @@ class CaseVerdict:
     """The verdict on one case.
 
     Attributes:
-        suite, case: What was compared.
         baseline, candidate: The two sides in words: a version, a file, a run.
         basis: Which rule was applied: equal bits for the same code and environment, tolerances for another.
         basis_reason: Why that rule: what is equal, or what differs.
@@ -174,7 +167,7 @@ class CaseVerdict:
             return _VERDICT_OF_PROBLEM.get(self.problem, Verdict.MISSING)
         if self.identity:
             return Verdict.INCOMPARABLE
-        return max((m.verdict for m in self.metrics), key=lambda v: v.severity, default=Verdict.SAME)
+        return max((m.verdict for m in self.metrics), key=list(Verdict).index, default=Verdict.SAME)
 
     @property
     def outcome(self) -> str:
@@ -189,7 +182,7 @@ class CaseVerdict:
     def findings(self) -> tuple[MetricVerdict, ...]:
         """The metrics that a person should look at, worst first."""
         found = [m for m in self.metrics if m.verdict.is_finding]
-        return tuple(sorted(found, key=lambda m: -m.verdict.severity))
+        return tuple(sorted(found, key=lambda m: -list(Verdict).index(m.verdict)))
 
     @property
     def exit_code(self) -> ExitCode:
@@ -202,11 +195,9 @@ class CaseVerdict:
             return _EXIT_OF_PROBLEM.get(self.problem, ExitCode.REGRESSION)
         if self.verdict is Verdict.INCOMPARABLE:
             return ExitCode.NOT_COMPARABLE
-        if self.verdict in (Verdict.WORSENED, Verdict.MISSING):
-            return ExitCode.REGRESSION
-        if self.basis is Basis.EXACT and self.verdict is not Verdict.SAME:
-            return ExitCode.REGRESSION
-        return ExitCode.FINE
+        moved = self.basis is Basis.EXACT and self.verdict is not Verdict.SAME
+        is_worse = moved or self.verdict in (Verdict.WORSENED, Verdict.MISSING)
+        return ExitCode.REGRESSION if is_worse else ExitCode.FINE
 
 
 def worst_exit_code(verdicts: Iterable[CaseVerdict]) -> ExitCode:

@@ -12,7 +12,7 @@ from harness.cli import main
 from harness.errors import ConfigError
 from harness.execution.progress import Silent
 from harness.run.experiment import run
-from harness.snapshots.snapshot import identity_digest, read_snapshot
+from harness.snapshots.snapshot import read_snapshot, sha256
 from tests.audit.market import SMALL, small
 
 
@@ -24,7 +24,7 @@ def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_dig
     stored = read_snapshot(result.folder / "snapshot.json")
     assert Verdict.from_record(stored.provenance["audit"]) == verdict
     assert stored.digest == plain.digest
-    assert identity_digest(stored.identity) == identity_digest(plain.identity)
+    assert sha256(stored.identity) == sha256(plain.identity)
     assert result.reused, "an audit is no reason to compute a result again"
 
 

@@ -91,8 +91,7 @@ class QlibBinSource:
         spans, codes = read_spans(where), self._codes()
         _refuse_twins(codes, "instruments", "folder")
         if not codes:
-            what = "None of the instruments has prices."
-            raise DataError(what, where=str(where), expected=f"folders in {features}")
+            raise DataError("None of the instruments has prices.", where=str(where), expected=f"folders in {features}")
         membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=str(where))
         fields = {field: np.full((len(codes), len(calendar)), np.nan, dtype=np.float32) for field in self.fields}
         for row, code in enumerate(codes):
@@ -141,10 +140,9 @@ class QlibBinSource:
                 expected=f"one of {', '.join(known) or 'no field at all'}",
                 hint=closest(field, known) or "leave the field out of `fields`",
             )
-        size = path.stat().st_size
+        size, expected = path.stat().st_size, "8, 12, 16 … bytes"
         if size < 8 or size % 4:
-            what, got = "A feature file is truncated.", f"{size} bytes"
-            raise DataError(what, where=str(path), got=got, expected="8, 12, 16 … bytes")
+            raise DataError("A feature file is truncated.", where=str(path), got=f"{size} bytes", expected=expected)
         values = np.fromfile(path, dtype="<f4")
         start, count = float(values[0]), values.size - 1
         if not (start >= 0 and start.is_integer() and start + count <= into.size):

@@ -229,10 +229,9 @@ class SyntheticMarket:
 
     def __post_init__(self) -> None:
         check_limits(self, "data")
-        for name, value, low, high in (
-            ("members", self.members, 1, self.instruments),
-            ("late_listings + delistings", self.late_listings + self.delistings, 0, 1),
-        ):
+        shares = self.late_listings + self.delistings
+        limits = (("members", self.members, 1, self.instruments), ("late_listings + delistings", shares, 0, 1))
+        for name, value, low, high in limits:
             if not low <= value <= high:
                 what, expected = "This market cannot be simulated.", f"{low:g} … {high:g}"
                 raise ConfigError(what, where=f"data.{name}", got=value, expected=expected)

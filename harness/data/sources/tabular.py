@@ -305,9 +305,6 @@ def _refuse(
     if rows.size:
         first = table.iloc[rows[:SHOWN]]
         times = time_texts(first["time"].to_numpy(), "s")
-        shown = [
-            f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {code}"
-            for row, time, code in zip(rows, times, first["instrument"], strict=False)
-        ]
-        what, got = f"{rows.size} row(s) {fault}.", first_of(shown)
-        raise DataError(what, where=where, got=got, expected=expected, hint=hint)
+        shown = zip(rows, times, first["instrument"], strict=False)
+        got = first_of(f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {code}" for row, time, code in shown)
+        raise DataError(f"{rows.size} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from harness.errors import DataError
 from harness.errors.redaction import redacted
 from harness.run.finished import LEADERBOARD, SNAPSHOT, FinishedRun, FinishedSweep, folders_under, read_finished
-from harness.snapshots.snapshot import Snapshot, identity_digest
+from harness.snapshots.snapshot import Snapshot, sha256
 from harness.store.artifacts import canonical_json
 
 Value = TypeVar("Value")
@@ -122,8 +122,8 @@ def _tags(snapshot: Snapshot) -> dict[str, str]:
     command = [redacted(text) for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
     tags = {
         KIND: "run",
-        "driftbench.config": identity_digest(snapshot.identity["config"]),
-        "driftbench.identity": identity_digest(snapshot.identity),
+        "driftbench.config": sha256(snapshot.identity["config"]),
+        "driftbench.identity": sha256(snapshot.identity),
         "driftbench.data": snapshot.identity["data"]["fingerprint"],
         "driftbench.code": code["digest"],
         "driftbench.version": code["version"],
