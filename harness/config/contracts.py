@@ -23,6 +23,8 @@ from harness.samples.interfaces import TRAITS as _TRAITS
 TRAITS: Mapping[type, type] = {**_TRAITS, Metric: MetricTraits}
 # How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
 _NEAR = 0.85
+# What earlier versions called a method.
+_FORMER = {"batches": "waves", "leaky_variants": "leaky_twins"}
 
 
 def is_protocol(hint: object) -> bool:
@@ -118,7 +120,8 @@ def _misspelt(owner: object, names: Iterable[str]) -> dict[str, str]:
     own = [name for name in dir(owner) if not name.startswith("_") and name not in known]
     lacking = [name for name in names if not hasattr(owner, name)]
     near = {name: difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) for name in lacking}
-    return {name: found[0] for name, found in near.items() if found}
+    former = {name: [_FORMER[name]] for name in lacking if _FORMER.get(name) in own}
+    return {name: found[0] for name, found in {**near, **former}.items() if found}
 
 
 def _wrong(value: object, name: str, where: str, expected: str) -> ConfigError:

@@ -95,8 +95,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
-# The default of a key that has none.
-REQUIRED = inspect.Parameter.empty
+# The default of a key that has none, as Hydra writes it.
+REQUIRED = "???"
 # A section in Google's style, and one in numpy's, which a user's class may have.
 _GOOGLE = re.compile(r"^(?:Args|Attributes|Parameters):\n((?:[ \t]+.*\n?|\n)*)", flags=re.MULTILINE)
 _NUMPY = re.compile(r"^(?:Attributes|Parameters)\n-{3,}\n((?:(?!^\w[\w ]*\n-{3,}$).*\n?)*)", flags=re.MULTILINE)
@@ -138,6 +138,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
             continue
         factory = fields[name].default_factory if name in fields else dataclasses.MISSING
         default = parameter.default if factory is dataclasses.MISSING else factory()
+        if default is inspect.Parameter.empty:
+            default = REQUIRED
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             default = dataclasses.asdict(default)  # as YAML gives it
         found.append(Option(name, hints.get(name, Any), default, meanings.get(name, "")))
@@ -220,9 +222,11 @@ def _keys(cls: type, node: Mapping[str, Any], path: str) -> Iterator[DescribedKe
         if inner is not None:
             yield from _keys(inner, value, key)
             continue
-        for record in filter(is_record, typing.get_args(option.hint)):  # a list of mappings of one kind
-            for own in options_of(record):
-                yield DescribedKey(f"{key}[].{own.name}", own.default, own.accepts, own.meaning)
+        for part in alternatives(option.hint):
+            # A record that could stand here, or a list of mappings of one kind.
+            for place, record in ((key, part), *((f"{key}[]", item) for item in typing.get_args(part))):
+                for own in options_of(record) if is_record(record) else ():
+                    yield DescribedKey(f"{place}.{own.name}", own.default, own.accepts, own.meaning)
 
 
 def _class_of(option: Option, value: object, key: str) -> type | None:
@@ -315,7 +319,7 @@ def _property(option: Option, classes: Mapping[str, type]) -> Schema:
     takes_text = any(part in (str, Any, object) for part in alternatives(option.hint))
     schema: Schema = {"description": option.meaning} if option.meaning else {}
     schema |= _value(option.hint, classes, () if takes_text else (_FILLED_IN,))
-    if option.default is None or isinstance(option.default, bool | int | float | str):
+    if option.default is None or (isinstance(option.default, bool | int | float | str) and option.default != REQUIRED):
         schema["default"] = option.default
     return schema
 

@@ -36,7 +36,7 @@ from harness.samples.interfaces import (
     StoredAdaptation,
     Subtask,
 )
-from harness.samples.table import Artefact, RowIndex, SampleTable, ViewLog, index_rows
+from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.artifacts import ArtifactStore, Key, canonical_json, key_of
@@ -51,7 +51,7 @@ _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
 Arrays = npt.NDArray[Any]
-Logged = tuple[Value, tuple[Artefact, ...]]
+Logged = tuple[Value, tuple[FitRecord, ...]]
 """A value, and what was read to make it."""
 
 
@@ -298,7 +298,7 @@ class Pipeline:
         adaptation, number = self.config.adaptation, itertools.count()
         if not isinstance(adaptation, DividedAdaptation):
             return []
-        return [[self._subtask(one, next(number)) for one in batch] for batch in adaptation.waves(self._history)]
+        return [[self._subtask(one, next(number)) for one in batch] for batch in adaptation.batches(self._history)]
 
     def _subtask(self, one: Subtask, at: int) -> Stage[object]:
         return Stage(
@@ -351,7 +351,7 @@ class Pipeline:
 
         def make_both() -> Logged[Value]:
             mark = self._log.mark
-            return make(), self._log.artefacts(name, since=mark)
+            return make(), self._log.fit_records(name, since=mark)
 
         if files is None:
             return Stage(name, key, make_both, local=True)
@@ -362,7 +362,7 @@ class Pipeline:
             save(folder, made[1], _VIEWS)
 
         def load_both(folder: Path) -> Logged[Value]:
-            return load_value(folder), load(folder, tuple[Artefact, ...], _VIEWS)
+            return load_value(folder), load(folder, tuple[FitRecord, ...], _VIEWS)
 
         return Stage(name, key, make_both, save_both, load_both)
 
@@ -450,7 +450,7 @@ class Pipeline:
         if not any(learned.iterdir()):
             learned.rmdir()
         fit_records = traits_of(self.adaptation, AdaptationTraits, "adaptation").artefacts
-        read = {"views": self._log.artefacts(ADAPTATION), "artefacts": fit_records}
+        read = {"views": self._log.fit_records(ADAPTATION), "artefacts": fit_records}
         _write(folder / ARTEFACTS, read)
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
         _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))

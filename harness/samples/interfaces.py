@@ -18,7 +18,7 @@ from harness.errors import DataError
 from harness.errors.limits import Threads
 from harness.execution.progress import Observer
 from harness.samples.gram import GramBlocks, NormalEquations
-from harness.samples.table import Artefact, AsOfView
+from harness.samples.table import AsOfView, FitRecord
 from harness.samples.windows import Segment, Window
 from harness.store.codec import load, save
 
@@ -270,7 +270,7 @@ class AdaptationTraits:
         leaks: Sentences on the leaks that it has by design: named by the audit.
     """
 
-    artefacts: tuple[Artefact, ...] = ()
+    artefacts: tuple[FitRecord, ...] = ()
     leaks: tuple[str, ...] = ()
 
 
@@ -324,8 +324,8 @@ class Subtask:
 class DividedAdaptation(StoredAdaptation, Protocol):
     """An adaptation whose fitting begins with subtasks that many workers can do; `fit` then finds them."""
 
-    def waves(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
-        """Return the subtasks; those of a wave need all earlier waves and not each other. Computes nothing itself."""
+    def batches(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
+        """Return the subtasks; those of a batch need all earlier batches, not each other. Computes nothing itself."""
 
 
 # Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -264,7 +264,7 @@ Mark = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Artefact:
+class FitRecord:
     """Something that was learned from data before a decision.
 
     Attributes:
@@ -278,18 +278,13 @@ class Artefact:
     reads: Reads
 
 
-def artefact_of(record: Mapping[str, Any]) -> Artefact:
-    """Return the artefact whose `dataclasses.asdict` is `record`."""
-    return Artefact(record["name"], record["decision"], Reads(**record["reads"]))
-
-
 @dataclass(eq=False)
 class ViewLog:
     """Opens views of a table and remembers them, so that it is known afterwards what they released."""
 
     table: SampleTable
     _opened: list[AsOfView] = field(default_factory=list)
-    _added: list[Artefact] = field(default_factory=list)
+    _added: list[FitRecord] = field(default_factory=list)
 
     def as_of(self, decision: int) -> AsOfView:
         """Return what is known at the close of calendar position `decision`."""
@@ -302,21 +297,21 @@ class ViewLog:
         """Where the log stands now."""
         return len(self._opened), len(self._added)
 
-    def tell(self, artefacts: Iterable[Artefact]) -> None:
+    def tell(self, records: Iterable[FitRecord]) -> None:
         """Count what was read earlier, to make a result that is now taken from the store."""
-        self._added.extend(artefacts)
+        self._added.extend(records)
 
-    def artefacts(self, name: str, since: Mark = (0, 0)) -> tuple[Artefact, ...]:
+    def fit_records(self, name: str, since: Mark = (0, 0)) -> tuple[FitRecord, ...]:
         """Return what every view has released so far, against its own decision; views of one decision are one.
 
         Args:
-            name: Of the artefacts.
+            name: Of the records.
             since: An earlier `mark`: what was opened or added before it is left out.
         """
         opened, added = since
         seen = [(view.decision, view.reads) for view in self._opened[opened:]]
-        seen += [(artefact.decision, artefact.reads) for artefact in self._added[added:]]
+        seen += [(record.decision, record.reads) for record in self._added[added:]]
         newest: dict[int, Reads] = {}
         for decision, reads in seen:
             newest[decision] = newest.get(decision, Reads()) | reads
-        return tuple(Artefact(name, decision, reads) for decision, reads in sorted(newest.items()))
+        return tuple(FitRecord(name, decision, reads) for decision, reads in sorted(newest.items()))

@@ -116,6 +116,13 @@ def test_a_misspelt_way_to_read_an_adaptation_back_is_told() -> None:
         check_object(Weighs(), Adaptation, "adaptation")
 
 
+@pytest.mark.parametrize(("former", "meant"), [("waves", "batches"), ("leaky_twins", "leaky_variants")])
+def test_a_method_by_the_name_of_an_earlier_version_is_told(former: str, meant: str) -> None:
+    own = type("Own", (), {"fit": lambda self, history: None, former: lambda self, *arguments: ()})
+    with pytest.raises(ConfigError, match=f"did you mean `{meant}`"):
+        check_object(own(), Adaptation, "adaptation")
+
+
 @pytest.mark.parametrize("name", ["depth", "rounds", "leaf", "validate", "valid_share", "alpha", "weights", "helper"])
 def test_names_of_a_models_own_are_left_alone(name: str) -> None:
     check_object(plain_with(**{name: 1}), Model, "model")

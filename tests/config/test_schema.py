@@ -25,6 +25,7 @@ from tests.config.validator import mistakes
 CONF = config_folder()
 FILES = {str(path.relative_to(CONF)): path for path in sorted(CONF.rglob("*.yaml"))}
 TARGETS = "baselines.models.Linear"
+CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression"}
 
 
 def group_of(path: Path) -> str:
@@ -139,6 +140,31 @@ def test_the_command_describes_the_keys_below_one(capsys: pytest.CaptureFixture[
 def test_the_command_describes_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--describe"]) == 0
     assert "Periods (trading days of daily" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("choice", [f"{p.parent.name}={p.stem}" for p in FILES.values() if p.parent.name in CHOICES])
+def test_the_command_describes_every_option_of_a_group(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
+    group, _, name = choice.partition("=")
+    path = CONF / group / f"{name}.yaml"
+    needs = [f"{group}.{key}=x" for key, value in read_yaml(path).items() if value == "???"]
+    data = ["data=cn_csi300"] if group == "universe" else []
+    given = [*data, f"+{choice}" if group in ("experiment", "compat") else choice, *needs]
+    below = [] if is_global(path) else [group]  # such a file changes several groups
+    assert main(["config", *given, "--json", "--describe", *below]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found
+    assert all(entry["key"].partition(".")[0] == group for entry in found) or not below
+
+
+def test_the_keys_of_what_could_stand_at_a_key_are_described_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--describe", "adaptation", "--json", "adaptation=ddgda"]) == 0
+    found = {entry["key"]: entry["value"] for entry in json.loads(capsys.readouterr().out)}
+    assert found["adaptation.segments.train"] == "???"
+    assert found["adaptation.segments.test"] is None
+    assert found["adaptation.sim_preprocess.refit"] == "???"
+    assert not any("[]" in key for key in found)
+    assert main(["config", "--describe", "adaptation", "adaptation=ddgda"]) == 0
+    assert "adaptation.segments.train" in capsys.readouterr().out
 
 
 def test_the_command_prints_a_schema(capsys: pytest.CaptureFixture[str]) -> None:

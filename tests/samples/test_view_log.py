@@ -11,7 +11,7 @@ from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.execution.progress import Silent
 from harness.run.experiment import run
-from harness.samples.table import Artefact, Reads, RowIndex, SampleTable, ViewLog
+from harness.samples.table import FitRecord, Reads, RowIndex, SampleTable, ViewLog
 
 
 def table(times: int = 20, look_ahead: int = 3) -> SampleTable:
@@ -33,9 +33,9 @@ def test_reads_are_told_per_decision_in_time_order() -> None:
     first.label(0, 4)
     again.label(2, 8)
     again.features(0, 3)
-    assert log.artefacts("adaptation") == (
-        Artefact("adaptation", 10, Reads(feature=2, label_known=10)),
-        Artefact("adaptation", 12, Reads(feature=4, label_known=-1)),
+    assert log.fit_records("adaptation") == (
+        FitRecord("adaptation", 10, Reads(feature=2, label_known=10)),
+        FitRecord("adaptation", 12, Reads(feature=4, label_known=-1)),
     )
 
 

@@ -83,7 +83,7 @@ class DDGDA(MetaTraining, ProxySettings):
     def fit(self, history: History) -> FittedDDGDA:
         return self.learning(history).fitted()
 
-    def waves(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
+    def batches(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
         return self.learning(history).subtasks()
 
     def load(self, folder: Path) -> FittedDDGDA:

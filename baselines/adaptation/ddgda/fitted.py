@@ -21,7 +21,7 @@ from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, Weig
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError, ConfigError
 from harness.samples.interfaces import TimeWeights
-from harness.samples.table import Artefact, Reads
+from harness.samples.table import FitRecord, Reads
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import canonical_json
 from harness.store.codec import from_plain
@@ -90,23 +90,23 @@ class FittedDDGDA:
         return [*notes, *(f"leak: {leak}" for leak in self.leaks)]
 
     @property
-    def artefacts(self) -> tuple[Artefact, ...]:
+    def artefacts(self) -> tuple[FitRecord, ...]:
         """Everything that was fitted, with the newest data it read, for the static audit.
 
         A feature choice and its processors come with what their views recorded; the others with the segments whose rows
         they hold.
         """
-        recorded = (artefact for regime in self.regimes for artefact in regime.learned)
+        recorded = (record for regime in self.regimes for record in regime.learned)
         return (*recorded, *self._similarities(), *self._proxies(), *self._trained())
 
-    def _similarities(self) -> Iterator[Artefact]:
+    def _similarities(self) -> Iterator[FitRecord]:
         used = [(f"meta-task {t.index}", t.decision, t.train.stop) for t in self.tasks if t.phase in USED]
         used += [(f"window {w.index}", w.decision, w.learn_stop) for w in self.windows]
         for name, decision, stop in used:
             known = self.known(decision, stop)
             yield self._record(f"similarity of {name}", decision, known.start + known.values.shape[0] - 1)
 
-    def _proxies(self) -> Iterator[Artefact]:
+    def _proxies(self) -> Iterator[FitRecord]:
         """Yield every block's proxy, against the first time from its block on at which it is judged: not masked."""
         last = self.windows[-1]
         known = self.known(last.decision, last.learn_stop)
@@ -116,7 +116,7 @@ class FittedDDGDA:
             newest = int(known.block_starts[block]) + known.step - 1
             yield self._record(f"proxy of block {block}", int(known.start + free[:, block].argmax()), newest)
 
-    def _trained(self) -> Iterator[Artefact]:
+    def _trained(self) -> Iterator[FitRecord]:
         for task in self.tasks:
             if task.phase in USED:
                 yield self._record(f"inner problem of meta-task {task.index}", task.decision, task.train.last)
@@ -124,8 +124,8 @@ class FittedDDGDA:
         if trained:
             yield self._record("weight model", self.windows[0].decision, max(trained))
 
-    def _record(self, name: str, decision: int, newest: int) -> Artefact:
-        return Artefact(name, decision, Reads(newest, newest + self.regimes[0].similarity.look_ahead))
+    def _record(self, name: str, decision: int, newest: int) -> FitRecord:
+        return FitRecord(name, decision, Reads(newest, newest + self.regimes[0].similarity.look_ahead))
 
     def save(self, folder: Path) -> None:
         """Write the fitted adaptation into an existing folder; `load_fitted` reads it.
@@ -264,5 +264,5 @@ def _regime(record: dict[str, Any], similarity: Path) -> Regime:
     return Regime(
         from_plain(Choice, record["choice"]),
         Similarity(record["start"], record["step"], record["look_ahead"], values),
-        from_plain(tuple[Artefact, ...], record["learned"]),
+        from_plain(tuple[FitRecord, ...], record["learned"]),
     )

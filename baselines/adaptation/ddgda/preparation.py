@@ -22,13 +22,13 @@ from baselines.adaptation.ddgda.similarity import (
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import Doubles, Floats, History, Stored, Subtask
 from harness.samples.preprocess import Pipeline, apply
-from harness.samples.table import Artefact, RowIndex, SampleTable
+from harness.samples.table import FitRecord, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store import codec
 from harness.store.records import describe
 
 # What similarity is measured on, and the processors that made it.
-Rows = tuple[SampleTable, tuple[Artefact, ...]]
+Rows = tuple[SampleTable, tuple[FitRecord, ...]]
 _YEAR = np.timedelta64(365, "D")
 
 
@@ -44,7 +44,7 @@ class Regime:
 
     choice: Choice
     similarity: Similarity
-    learned: tuple[Artefact, ...] = ()
+    learned: tuple[FitRecord, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Preparation:
             return ProxyData(regime, table, blocks)
 
         data = self.history.stash("proxy", self._parts, Stored(self.made, save, load))
-        learned = tuple(replace(artefact, decision=self.at) for artefact in data.regime.learned)
+        learned = tuple(replace(record, decision=self.at) for record in data.regime.learned)
         choice = replace(data.regime.choice, decision=self.at)
         return replace(data, regime=replace(data.regime, choice=choice, learned=learned))
 
@@ -147,7 +147,7 @@ class Preparation:
 
         def load(folder: Path) -> Rows:
             index, features, names, label, learned = codec.load(
-                folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[Artefact, ...]]
+                folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[FitRecord, ...]]
             )
             return SampleTable(view.calendar, (), index, features, names, label, view.look_ahead), learned
 
@@ -185,37 +185,37 @@ class Preparation:
     def _column_parts(self, k: int) -> dict[str, object]:
         return {**self._parts, "block": k}
 
-    def _chosen(self) -> tuple[Choice, Artefact]:
+    def _chosen(self) -> tuple[Choice, FitRecord]:
         """Choose the features, or find them chosen; never kept, so that whoever uses it is known to have read it."""
 
-        def make() -> tuple[Choice, Artefact]:
+        def make() -> tuple[Choice, FitRecord]:
             seen = self.history.as_of(self.decision)
             choice = choose_features(seen, self.period, self.setting, self.seed)
-            return choice, Artefact("feature choice", self.decision, seen.reads)
+            return choice, FitRecord("feature choice", self.decision, seen.reads)
 
         parts = {**self._learned_from, "rule": self.setting.choice_parts, "seed": self.seed}
-        return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, Artefact]))
+        return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, FitRecord]))
 
     def _all_features(self, pipeline: Pipeline) -> Rows:
         """Return the rows of all features as `pipeline` processes them."""
         raw = known_rows(self.history.as_of(self.last), self.period.start)
         seen = raw.as_of(self.decision)
         table = apply(raw, pipeline.fit(seen, self.period))
-        return table, (Artefact("similarity processors", self.decision, seen.reads),)
+        return table, (FitRecord("similarity processors", self.decision, seen.reads),)
 
-    def _proxy_table(self, choice: Choice) -> tuple[SampleTable, GramBlocks, Artefact]:
+    def _proxy_table(self, choice: Choice) -> tuple[SampleTable, GramBlocks, FitRecord]:
         """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what was read."""
         newest = self.history.as_of(self.last)
         raw = known_rows(newest, self.period.start, None if choice.names == newest.feature_names else choice.names)
         seen = raw.as_of(self.decision)
         data = apply(raw, self.setting.preprocess.fit(seen, self.period))
         table = standardised(data.labelled if self.flags.drop_before_scoring else data)
-        return table, self._blocks(table), Artefact("proxy processors", self.decision, seen.reads)
+        return table, self._blocks(table), FitRecord("proxy processors", self.decision, seen.reads)
 
-    def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[Artefact, ...]]:
+    def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[FitRecord, ...]]:
         """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
         start, step, setting = self.period.start, self.history.step, self.setting
-        fitted: tuple[Artefact, ...] = ()
+        fitted: tuple[FitRecord, ...] = ()
         if setting.sim_preprocess is not None:
             table, fitted = self._all_features(setting.sim_preprocess)
             blocks = self._blocks(table)

@@ -9,7 +9,7 @@ import pytest
 
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.similarity import KnownSimilarity
-from harness.samples.table import Artefact, SampleTable
+from harness.samples.table import FitRecord, SampleTable
 from harness.samples.windows import Window
 from tests.adaptation.configured import ddgda
 from tests.adaptation.streams import Stream, history_of, schedule
@@ -45,18 +45,18 @@ def fitted(table: SampleTable, windows: tuple[Window, ...]) -> FittedDDGDA:
     return ddgda(**CHOOSING).fit(history_of(table, windows, STEP))
 
 
-def late(fitted: FittedDDGDA) -> list[Artefact]:
+def late(fitted: FittedDDGDA) -> list[FitRecord]:
     return [a for a in fitted.artefacts if max(a.reads.feature, a.reads.label_known) > a.decision]
 
 
 def test_every_step_is_recorded_and_read_nothing_beyond_its_decision(fitted: FittedDDGDA) -> None:
     for kind in KINDS:
-        assert any(artefact.name.startswith(kind) for artefact in fitted.artefacts), kind
+        assert any(record.name.startswith(kind) for record in fitted.artefacts), kind
     assert late(fitted) == []
 
 
 def test_the_newest_known_label_is_what_was_read(fitted: FittedDDGDA, windows: tuple[Window, ...]) -> None:
-    by_name = {artefact.name: artefact for artefact in fitted.artefacts}
+    by_name = {record.name: record for record in fitted.artefacts}
     choice = by_name["feature choice"]
     assert choice.reads.label_known == choice.reads.feature == choice.decision
     for window in windows:
@@ -68,10 +68,10 @@ def test_the_published_profile_shows_its_late_choice_and_its_late_training(
 ) -> None:
     changes = {**CHOOSING, "segments": 0.9, "meta_1st_train_end": None}
     leaky = ddgda("ddgda_qlib", **changes).fit(history_of(table, windows, STEP))
-    assert {"feature choice", "weight model"} <= {artefact.name for artefact in late(leaky)}
+    assert {"feature choice", "weight model"} <= {record.name for record in late(leaky)}
 
 
 def test_a_proxy_that_is_judged_on_its_own_labels_is_seen(fitted: FittedDDGDA, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = property(lambda known: np.zeros(known.values.shape, dtype=bool))
     monkeypatch.setattr(KnownSimilarity, "overlap", nothing)
-    assert any(artefact.name.startswith("proxy of block") for artefact in late(fitted))
+    assert any(record.name.startswith("proxy of block") for record in late(fitted))
