@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from harness.audit.counterfactual import Counterfactuals, Splice
+from harness.audit.counterfactual import Counterfactuals
 from harness.audit.memory import changed_numbers, kept_data, numbers_of
 from harness.audit.replay import Outside, ProgressOnly, Replay
-from harness.audit.static import READS, Evidence, recorded_frontiers, static_checks
+from harness.audit.static import Evidence, recorded_frontiers, static_checks
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Level, Verdict
 from harness.config import ExperimentConfig
@@ -23,11 +22,7 @@ from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache
 from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore, MemoryCache
-from harness.store.files import scratch_folder
 
-_MEMORY = "is everything that is learned in what `fit` returns?"
-_OUTSIDE = "do fitting and predicting read nothing but their arguments?"
-_INPUTS = "are inputs left as they are?"
 _PARTS = ("adaptation", "preprocess", "model")
 
 
@@ -58,12 +53,14 @@ def audit(
         result = run(config, observer, store)
     except LookAheadError as error:
         details = ("" if value is None else str(value) for value in (error.where, error.got, error.expected))
-        refusal = Check.of("reads", READS, [Finding(error.what, *details)])
+        refusal = Check.of("reads", [Finding(error.what, *details)])
     except ValueError as error:
         if "read-only" not in str(error) and "WRITEABLE" not in str(error):
             raise
-        finding = Finding("The code changes its inputs, which are read-only.", _raised_in(error), str(error))
-        refusal = Check.of("inputs", _INPUTS, [finding])
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        where = f"{Path(frame.f_code.co_filename).name}:{line}"
+        finding = Finding("The code changes its inputs, which are read-only.", where, str(error))
+        refusal = Check.of("inputs", [finding])
     else:
         return audit_result(config, result, level, observer=observer, store=store, cuts=cuts, before=before)
     return Verdict(level, config.case_name, (refusal,))
@@ -94,21 +91,23 @@ def audit_result(
     frontiers = recorded_frontiers(evidence)
     if level is not Level.STATIC:
         outside = Outside()
-        replay = Replay(config, ProgressOnly(observer), outside)
-        with _scratch(store) as folder, outside.watching():
-            splice = cache(lambda: Splice(config, real.panel, real.table))
-            trial = Trial(evidence, replay, Counterfactuals(replay, result.windows, folder, splice), real, cuts)
+        replay = Replay(real, result.windows, ProgressOnly(observer), outside)
+        store.root.mkdir(parents=True, exist_ok=True)
+        # Beside the store, so that poisoned stages, which nobody needs again, do not stay in it.
+        scratch = TemporaryDirectory(prefix=".audit-", dir=store.root, ignore_cleanup_errors=True)
+        with scratch as folder, outside.watching():
+            trial = Trial(evidence, replay, Counterfactuals(replay, Path(folder)), cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
             if level is Level.FULL and not any(check.findings for check in checks):
                 frontiers = trial.frontiers()
         reached = [Finding(f"The code under audit reaches for {what}.") for what in outside.seen]
-        checks.append(Check.of("outside", _OUTSIDE, reached))
+        checks.append(Check.of("outside", reached))
     # Last, so that it sees what all these runs have left behind.
     kept = [finding for part in _PARTS for finding in kept_data(getattr(config, part))]
     large = {finding.where for finding in kept}
     small = () if before is None else changed_numbers(before, _numbers(config))
-    checks.append(Check.of("memory", _MEMORY, (*kept, *(one for one in small if one.where not in large))))
+    checks.append(Check.of("memory", (*kept, *(one for one in small if one.where not in large))))
     period = f"{evidence.date(predictions.start)} … {evidence.date(predictions.stop - 1)}"
     subject = f"{len(result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
     return Verdict(level, config.case_name, tuple(checks), frontiers, subject)
@@ -143,22 +142,3 @@ def run_audited(
 
 def _numbers(config: ExperimentConfig) -> dict[str, str]:
     return {where: digest for part in _PARTS for where, digest in numbers_of(getattr(config, part)).items()}
-
-
-@contextmanager
-def _scratch(store: ArtifactStore) -> Iterator[Path]:
-    """Lend a folder beside the store, so that poisoned stages, which nobody needs again, do not stay in it."""
-    store.root.mkdir(parents=True, exist_ok=True)
-    folder = scratch_folder(store.root, ".audit-")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _raised_in(error: BaseException) -> str:
-    """Return file and line where an error was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,10 @@ from harness.data.panel import Panel
 from harness.evaluation import formulas
 from harness.evaluation.predictions import Predictions
 from harness.features.engine import compute_expression
-from harness.features.expression import look_back
-from harness.features.feature_set import FeatureSet
 from harness.samples.table import SampleTable
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-
-_LONGEST = 250
 
 
 def differ(left: Floats, right: Floats) -> npt.NDArray[np.bool_]:
@@ -69,16 +66,12 @@ def shuffled(table: SampleTable, seed: int) -> SampleTable:
     return replace(table, label=label)
 
 
-@dataclass(frozen=True)
-class Chance:
+class Chance(NamedTuple):
     """A mean rank IC, its standard error, and how many of these it lies from 0."""
 
     rank_ic: float
     error: float
-
-    @property
-    def z(self) -> float:
-        return self.rank_ic / self.error
+    z: float
 
 
 def chance(predictions: Predictions) -> Chance | None:
@@ -93,12 +86,11 @@ def chance(predictions: Predictions) -> Chance | None:
     judged = ~np.isnan(daily) & (counts > 1)
     if not judged.any():
         return None
-    error = float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
-    return Chance(float(daily[judged].mean()), error)
+    mean, error = float(daily[judged].mean()), float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
+    return Chance(mean, error, mean / error)
 
 
-@dataclass(frozen=True)
-class Association:
+class Association(NamedTuple):
     """How strongly scores go with labels, against reassigning instruments at random.
 
     Attributes:
@@ -110,12 +102,6 @@ class Association:
     ic: float
     z: float
     times: int
-
-
-def memory_of(features: FeatureSet) -> int:
-    """Return how many times after the cut a feature may still show the real market; at most 250, beyond it fades."""
-    backs = [look_back(expression) for expression in features.parsed()]
-    return min(max((_LONGEST if back is None else back for back in backs), default=0), _LONGEST)
 
 
 def association(scores: Predictions, labels: Predictions, start: int) -> Association | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.replay import ProgressOnly
+from harness.audit.replay import ProgressOnly, each
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.data.source import Source
@@ -166,12 +166,10 @@ def leak_costs(
     clean = run(config, observer, store).metrics
     known = {n: clean[n] for n in (*_METRICS, *(metric.name for metric in config.evaluation.extra)) if n in clean}
     found = []
-    variants = leaky_variants(config)
-    observer.start("prices", len(variants))
     # A leaky snapshot must not lie among the honest ones.
     with tempfile.TemporaryDirectory() as runs:
         output = replace(config.output, runs=runs)
-        for leak, variant in variants.items():
+        for leak, variant in each(observer, "prices", leaky_variants(config).items()):
             gained: dict[str, float | None] = dict.fromkeys(known)
             refused = None
             try:
@@ -182,6 +180,4 @@ def leak_costs(
                 pairs = {name: (leaky.get(name), value) for name, value in known.items()}
                 gained |= {name: a - b for name, (a, b) in pairs.items() if a is not None and b is not None}
             found.append(LeakCost(leak, gained, known, refused))
-            observer.advance("prices")
-    observer.finish("prices")
     return tuple(found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ from harness.features.engine import compute_features
 from harness.run.experiment import run
 from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import RowIndex, SampleTable, index_rows
-from harness.samples.windows import Window
 from harness.store.artifacts import ArtifactStore
 
 Floats = npt.NDArray[np.float32]
@@ -133,8 +132,7 @@ def _same_past(left: Panel, right: Panel, stop: int) -> bool:
     )
 
 
-@dataclass(frozen=True, order=True)
-class Cut:
+class Cut(NamedTuple):
     """After which calendar position the future is another one, and which window is then predicted."""
 
     position: int
@@ -147,19 +145,19 @@ class Counterfactuals:
 
     Attributes:
         replay: The pipeline.
-        windows: Of the real run; the calendar is always the same.
         folder: For the stages of other panels.
-        splice: Makes tables of counterfactual data from the real one, where that is proved to be the same.
     """
 
     replay: Replay
-    windows: tuple[Window, ...]
     folder: Path
-    splice: Callable[[], Splice]
 
     @cached_property
     def _source(self) -> Source:
         return at_the_root(self.replay.config.data, LoadedOnce)
+
+    @cached_property
+    def _splice(self) -> Splice:
+        return Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
 
     def whole(self, position: int | None) -> Predictions:
         """Run everything, as `bench run` does, in an empty store, without the intervals, which no prediction needs.
@@ -187,14 +185,11 @@ class Counterfactuals:
         Returns:
             The predictions, and the leaks that the adaptation names itself.
         """
-        folder = self.folder / f"window-{cut.window}-{cut.position}"
-        try:
-            panel = poisoned(self._source, cut.position, SEED).load()
-            table = self.splice().of(panel, cut.position) if spliced else None
+        panel = poisoned(self._source, cut.position, SEED).load()
+        table = self._splice.of(panel, cut.position) if spliced else None
+        with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
             if table is None:
-                table = self.replay.table(panel, ArtifactStore(folder))
-            adaptation = self.replay.adapt(table, self.windows)
-            predictions = self.replay.predict_one(table, self.windows, cut.window, adaptation)
-            return predictions, traits_of(adaptation, AdaptationTraits).leaks
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+                table = self.replay.table(panel, ArtifactStore(Path(folder)))
+            adaptation = self.replay.adapt(table)
+            predictions = self.replay.predict_one(table, cut.window, adaptation)
+        return predictions, traits_of(adaptation, AdaptationTraits).leaks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -13,29 +13,23 @@ from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
 from harness.evaluation.predictions import Predictions
 from harness.run.rolling import learning_segments
-from harness.samples.interfaces import FittedAdaptation, FittedPreprocess
+from harness.samples.interfaces import FittedPreprocess
 from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import SampleTable
-from harness.samples.windows import Window
 
 _NO_PROCESSORS = Pipeline(features=(), label=(), refit="once")
 
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What the windows are fitted on, and what a run that was found clean predicts.
+    """What a run that was found clean has learned from.
 
     Attributes:
-        replay: The pipeline.
-        table, windows: The real samples, and the schedule.
-        adaptation: Fitted on the real samples, and held.
+        replay: The pipeline; the adaptation that is fitted on the real samples is held.
         predictions: Of the run.
     """
 
     replay: Replay
-    table: SampleTable
-    windows: Sequence[Window]
-    adaptation: FittedAdaptation
     predictions: Predictions
 
     def frontier(self, index: int) -> Frontier:
@@ -44,7 +38,8 @@ class Learned:
         Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
         (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
         """
-        window, date = self.windows[index], self.table.calendar.format
+        table = self.replay.real.table
+        window, date = self.replay.windows[index], table.calendar.format
 
         @cache
         def moves(start: int, stop: int) -> bool:
@@ -59,7 +54,7 @@ class Learned:
         # Where a sound pipeline has its borders, two probes each confirm it.
         newest = _farthest(lambda at: moves(at, decision), 0, decision, guess)
         oldest = _farthest(lambda at: moves(0, at + 1), newest, -1, window.train.start)
-        allowed = decision - self.table.look_ahead - self.replay.config.windows.embargo
+        allowed = decision - table.look_ahead - self.replay.config.windows.embargo
         return Frontier(index, date(decision), date(newest), date(oldest), allowed - newest)
 
     def perturbed(self, index: int, start: int, stop: int) -> Predictions:
@@ -68,27 +63,27 @@ class Learned:
         Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
         is known to be clean by now, so each time depends on its own samples and on what was fitted before.
         """
-        preprocess = None
+        table, preprocess = self.replay.real.table, None
         if self._fitted_once is None or start < self._fitted_once[0]:
-            table = perturbed(self.table, start, stop)
+            table = perturbed(table, start, stop)
         else:
             _, fitted, clean = self._fitted_once
             rows = clean.index.rows(start, stop)
-            changed = apply(perturbed(self.table.restricted(start, stop), start, stop), fitted)
+            changed = apply(perturbed(table.restricted(start, stop), start, stop), fitted)
             features, label = np.array(clean.features), np.array(clean.label)
             features[rows], label[rows] = changed.features, changed.label
             table, preprocess = clean.with_columns(features, clean.feature_names, label), _NO_PROCESSORS
-        return self.replay.predict_one(table, self.windows, index, self.adaptation, preprocess)
+        return self.replay.predict_one(table, index, self.replay.real.adaptation, preprocess)
 
     @cached_property
     def _fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
         """Where what they learn from ends, the processors and their table; None when each window fits its own."""
-        preprocess = self.replay.config.preprocess
-        if preprocess.refit != "once":
+        config, table, window = self.replay.config, self.replay.real.table, self.replay.windows[0]
+        if config.preprocess.refit != "once":
             return None
-        train, _ = learning_segments(self.windows[0], self.replay.config.model)
-        fitted = preprocess.fit(self.table.as_of(self.windows[0].decision), train)
-        return train.stop, fitted, apply(self.table, fitted)
+        train, _ = learning_segments(window, config.model)
+        fitted = config.preprocess.fit(table.as_of(window.decision), train)
+        return train.stop, fitted, apply(table, fitted)
 
 
 def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:

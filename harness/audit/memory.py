@@ -115,9 +115,7 @@ def _content(value: object, depth: int) -> object:
 
 
 def _holds_floats(content: object) -> bool:
-    if isinstance(content, tuple):
-        return any(_holds_floats(item) for item in content)
-    return isinstance(content, float | complex)
+    return any(map(_holds_floats, content)) if isinstance(content, tuple) else isinstance(content, float | complex)
 
 
 def _data(value: object, depth: int) -> str:

@@ -89,19 +89,14 @@ def poison(panel: Panel, cut: int, seed: int) -> Panel:
     shape = (len(panel.calendar) - start, len(panel.instruments))
     present = rng.random(shape) < _PRESENT
     bars = _bars(panel, start, shape, rng)
-    fields: dict[str, Floats] = {}
+    fields = {}
     for name, values in panel.fields.items():
         future = bars[name] if name in bars else _drawn(values[:start], name, shape, rng)
         fields[name] = np.concatenate([values[:start], np.where(present, future, np.float32(np.nan))])
     membership = np.array(panel.membership)
     membership[start:] = rng.random(shape) < _MEMBER
-    return replace(
-        panel,
-        fields=fields,
-        membership=membership,
-        benchmark=None if panel.benchmark is None else _benchmark(panel.benchmark, start, rng),
-        truth=None,
-    )
+    benchmark = None if panel.benchmark is None else _benchmark(panel.benchmark, start, rng)
+    return replace(panel, fields=fields, membership=membership, benchmark=benchmark, truth=None)
 
 
 def _bars(panel: Panel, start: int, shape: tuple[int, int], rng: np.random.Generator) -> dict[str, Floats]:

@@ -6,11 +6,11 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
@@ -23,6 +23,8 @@ from harness.samples.interfaces import FittedAdaptation, History, Preprocess
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import ArtifactStore
+
+Item = TypeVar("Item")
 
 # Raised by the interpreter itself; libraries that open files in C++ alone go unnoticed.
 _OTHERS = {"socket.connect": "the network", "subprocess.Popen": "another program", "os.system": "another program"}
@@ -123,55 +125,66 @@ class ProgressOnly:
     def notice(self, message: str) -> None: ...
 
 
+def each(observer: Observer, stage: str, items: Collection[Item]) -> Iterator[Item]:
+    """Yield the items, and tell the observer when one is done."""
+    observer.start(stage, len(items))
+    for item in items:
+        yield item
+        observer.advance(stage)
+    observer.finish(stage)
+
+
 @dataclass(frozen=True)
 class Replay:
     """Runs the stages of one configuration without keeping a window.
 
     Attributes:
-        config: The experiment.
+        real: The stages of the real panel, as the store holds them.
+        windows: The schedule.
         observer: Told about progress.
         outside: Records what the code under audit opens.
     """
 
-    config: ExperimentConfig
+    real: Pipeline
+    windows: tuple[Window, ...]
     observer: Observer
     outside: Outside
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """The experiment."""
+        return self.real.config
 
     def table(self, panel: Panel, store: ArtifactStore) -> SampleTable:
         """Return the sample table of a panel; it is kept in `store`."""
         return Pipeline(self.config, Cache(store), observer=self.observer, panel=panel).table
 
-    def adapt(self, table: SampleTable, windows: Sequence[Window]) -> FittedAdaptation:
+    def adapt(self, table: SampleTable) -> FittedAdaptation:
         """Fit the adaptation anew, on everything that a run would show it."""
         history = History(
             as_of=table.as_of,
-            windows=tuple(windows),
-            segment=Segment(windows[0].train.start, windows[-1].learn_stop),
+            windows=self.windows,
+            segment=Segment(self.windows[0].train.start, self.windows[-1].learn_stop),
             step=self.config.windows.step,
             seed=self.config.seed,
             observer=self.observer,
         )
         return cast("FittedAdaptation", Watched(self.config.adaptation, self.outside).fit(history))
 
-    def predict(self, table: SampleTable, windows: Sequence[Window], adaptation: FittedAdaptation) -> Predictions:
-        """Fit and predict windows; each result is made now, none is read from a store."""
+    def predict(self, table: SampleTable, adaptation: FittedAdaptation) -> Predictions:
+        """Fit and predict all windows; each result is made now, none is read from a store."""
         recipe = self._recipe(adaptation, self.config.preprocess)
-        return roll(table, tuple(windows), recipe, observer=self.observer).predictions
+        return roll(table, self.windows, recipe, observer=self.observer).predictions
 
     def predict_one(
-        self,
-        table: SampleTable,
-        windows: Sequence[Window],
-        index: int,
-        adaptation: FittedAdaptation,
-        preprocess: Preprocess | None = None,
+        self, table: SampleTable, index: int, adaptation: FittedAdaptation, preprocess: Preprocess | None = None
     ) -> Predictions:
         """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
-        first, wanted = windows[0], windows[index]
+        first, wanted = self.windows[0], self.windows[index]
         # Processors that are fitted once are fitted for the first window, so it comes along; its test segment is
         # stretched to close the gap, which changes nothing that is fitted.
-        stretched = replace(first, test=Segment(first.test.start, wanted.test.start)) if index else None
-        chosen = (wanted,) if stretched is None else (stretched, wanted)
+        before = () if index == 0 else (replace(first, test=Segment(first.test.start, wanted.test.start)),)
+        chosen = (*before, wanted)
         recipe = self._recipe(adaptation, preprocess or self.config.preprocess)
         scored = WalkForward(table, chosen, recipe).score(len(chosen) - 1)
         return collect(table, chosen[-1:], scored.score)

@@ -21,8 +21,6 @@ from harness.run.experiment import ExperimentResult
 from harness.run.rolling import learning_segments
 from harness.samples.table import index_rows
 
-READS = "did anything fitted read beyond its decision?"
-
 _EXACT = 1e-6  # of a recomputed mean IC: both are float64 sums over the same days
 
 
@@ -48,10 +46,10 @@ class Evidence:
 def static_checks(evidence: Evidence) -> tuple[Check, ...]:
     """Return the checks that cost nothing but reading."""
     return (
-        Check.of("reads", READS, (*_reads(evidence), *_adaptation_reads(evidence))),
-        Check.of("borders", "is every border purged by the label's own look-ahead?", _borders(evidence)),
-        Check.of("rows", "does every predicted row trade in the universe at its time?", _rows(evidence)),
-        Check.of("judgement", "are the scores judged by the label, and by it alone?", _judgement(evidence)),
+        Check.of("reads", _reads(evidence)),
+        Check.of("borders", _borders(evidence)),
+        Check.of("rows", _rows(evidence)),
+        Check.of("judgement", _judgement(evidence)),
     )
 
 
@@ -74,15 +72,11 @@ def recorded_frontiers(evidence: Evidence) -> tuple[Frontier, ...]:
 
 
 def _reads(evidence: Evidence) -> Iterator[Finding]:
-    """Hold what each window's fitting read, as its own views recorded it, against its decision."""
+    """Hold what views recorded against each window's decision, and the adaptation's first use and every decision."""
     for record in evidence.record("reads.json"):
         for part in ("preprocess", "model", "early_stopping"):
             name = part.replace("_", " ")
             yield from _late(evidence, f"The {name}", f"window {record['window']}", record["decision"], record[part])
-
-
-def _adaptation_reads(evidence: Evidence) -> Iterator[Finding]:
-    """Hold what the adaptation fitted against its first use, and its views against the decisions that there are."""
     record = evidence.record("artefacts.json")
     for fit in record["artefacts"]:
         yield from _late(evidence, "The adaptation", fit["name"], fit["decision"], fit["reads"])

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.audit.comparison import association, chance, first_difference, memory_of, shuffled
+from harness.audit.comparison import association, chance, first_difference, shuffled
 from harness.audit.counterfactual import SEED, Counterfactuals, Cut
 from harness.audit.frontier import Learned
 from harness.audit.poison import poison
-from harness.audit.replay import Replay
+from harness.audit.replay import Replay, each
 from harness.audit.static import Evidence
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
-from harness.run.pipeline import Pipeline
-from harness.samples.windows import Window
+from harness.features.expression import look_back
 
 # What code under audit may raise on data that it did not expect.
 FAILURES = (HarnessError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
@@ -27,12 +26,7 @@ FAILURES = (HarnessError, ArithmeticError, AttributeError, LookupError, OSError,
 _DEVIATIONS = 5.0
 _FEWEST_TIMES = 20
 
-_POISON = "does another future leave the predictions up to its beginning as they were?"
-_FOREIGN = "do predictions made on another future know nothing of the real one?"
-_EVALUATION = "does another future leave every series up to its beginning as it was?"
-_REPEAT = "does a second run in an empty store give the same bits?"
-_SHUFFLED = "is the rank IC zero within its error, and another, when labels are dealt at random?"
-_ADAPTATION = "does the adaptation name a leak of its own?"
+_LONGEST_MEMORY = 250  # times, beyond which what a feature still shows of the past fades
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +37,13 @@ class Trial:
         evidence: The finished run.
         replay: Its pipeline.
         counterfactuals: The same on counterfactual data.
-        real: The stages of the real panel, as the store holds them.
         cuts: How many decisions a full audit looks at, evenly spread; None for every one.
     """
 
     evidence: Evidence
     replay: Replay
     counterfactuals: Counterfactuals
-    real: Pipeline
     cuts: int | None = None
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """Those of the run."""
-        return self.evidence.result.windows
 
     def sampled(self) -> list[Check]:
         """Poison after the first decision, with every window, and after a middle one, with that window alone.
@@ -68,32 +55,25 @@ class Trial:
 
     def full(self) -> list[Check]:
         """Poison after every decision and inside the last window, repeat the run, permute the labels."""
-        last = self.windows[-1]
+        last = self.replay.windows[-1]
         inside = Cut((last.test.start + last.test.last) // 2, last.index)
-        chosen = {Cut(self.windows[at].decision, at) for at in self._chosen}
+        chosen = {Cut(self.replay.windows[at].decision, at) for at in self._chosen}
         return [*self._poisoned({self._middle, inside}, chosen), self._repeated(), self._shuffled()]
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
-        table, adaptation = self.real.table, self.real.adaptation
-        learned = Learned(self.replay, table, self.windows, adaptation, self.evidence.predictions)
-        self.replay.observer.start("frontier", len(self._chosen))
-        found = []
-        for index in self._chosen:
-            found.append(learned.frontier(index))
-            self.replay.observer.advance("frontier")
-        self.replay.observer.finish("frontier")
-        return tuple(found)
+        learned = Learned(self.replay, self.evidence.predictions)
+        return tuple(learned.frontier(index) for index in each(self.replay.observer, "frontier", self._chosen))
 
     @property
     def _middle(self) -> Cut:
-        middle = self.windows[len(self.windows) // 2]
+        middle = self.replay.windows[len(self.replay.windows) // 2]
         return Cut(middle.decision, middle.index)
 
     @property
     def _chosen(self) -> list[int]:
         """The windows that a full audit looks at."""
-        count = len(self.windows)
+        count = len(self.replay.windows)
         spread = np.linspace(0, count - 1, min(self.cuts or count, count))
         return sorted({int(at) for at in np.round(spread)})
 
@@ -102,18 +82,17 @@ class Trial:
 
         At `cuts` everything is computed on the poisoned panel; at those that are only `spliced`, all that is learned.
         """
-        first = Cut(self.windows[0].decision, 0)
+        first = Cut(self.replay.windows[0].decision, 0)
         try:
             whole = self.counterfactuals.whole(first.position)
         except FAILURES:
             # A later window may rightly fail on a strange past; whether the first one does is asked alone.
             whole = None
         asked = sorted({first} | cuts | spliced)
-        alone = [cut for cut in asked if whole is None or cut != first or len(self.windows) == 1]
+        alone = [cut for cut in asked if whole is None or cut != first or len(self.replay.windows) == 1]
         findings = [] if whole is None else self._compared(first, whole)
         named: dict[str, None] = {}
-        self.replay.observer.start("poison", len(alone))
-        for cut in alone:
+        for cut in each(self.replay.observer, "poison", alone):
             try:
                 predictions, leaks = self.counterfactuals.window(cut, spliced=cut in spliced - cuts)
             except FAILURES as error:
@@ -122,34 +101,34 @@ class Trial:
             else:
                 named |= dict.fromkeys(leaks)
                 findings += self._compared(cut, predictions)
-            self.replay.observer.advance("poison")
-        self.replay.observer.finish("poison")
         where = [self.evidence.date(cut.position) for cut in asked]
-        each = ", ".join(where) if len(where) <= 3 else f"each of {len(where)} cuts, {where[0]} … {where[-1]}"
+        places = ", ".join(where) if len(where) <= 3 else f"each of {len(where)} cuts, {where[0]} … {where[-1]}"
         return [
-            Check.of("poison", _POISON, findings, f"after {each}"),
+            Check.of("poison", findings, f"after {places}"),
             self._foreign(whole),
             self._evaluated(),
-            Check.of("adaptation", _ADAPTATION, [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in named]),
+            Check.of("adaptation", [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in named]),
         ]
 
     def _compared(self, cut: Cut, other: Predictions) -> list[Finding]:
-        start = self.windows[cut.window].test.start
+        start = self.replay.windows[cut.window].test.start
         difference = first_difference(self.evidence.predictions, other, start, cut.position + 1)
         what = "Another future moves predictions that were made before it."
         return [] if difference is None else [Finding(what, self._where(cut), difference, "the same bits")]
 
     def _foreign(self, other: Predictions | None) -> Check:
         if other is None:
-            return Check.skipped("foreign", _FOREIGN, "the whole run failed on another future")
-        start = self.windows[0].decision + 1 + memory_of(self.replay.config.features.feature_set())
+            return Check.skipped("foreign", "the whole run failed on another future")
+        backs = [look_back(expression) for expression in self.replay.config.features.feature_set().parsed()]
+        reach = max((_LONGEST_MEMORY if back is None else min(back, _LONGEST_MEMORY) for back in backs), default=0)
+        start = self.replay.windows[0].decision + 1 + reach
         found = association(other, self.evidence.predictions, start)
         if found is None or found.times < _FEWEST_TIMES:
-            return Check.skipped("foreign", _FOREIGN, "too few times lie beyond the memory of the features")
+            return Check.skipped("foreign", "too few times lie beyond the memory of the features")
         note = f"IC {found.ic:+.4f}, {found.z:+.1f} deviations, {found.times} periods"
         what = "Scores that were made without the real future agree with it."
         agrees = [Finding(what, "", note, f"within {_DEVIATIONS:g} deviations of 0")]
-        return Check.of("foreign", _FOREIGN, agrees if abs(found.z) > _DEVIATIONS else [], note)
+        return Check.of("foreign", agrees if abs(found.z) > _DEVIATIONS else [], note)
 
     def _evaluated(self) -> Check:
         """Judge the same predictions on a panel whose second half of the test range is another one."""
@@ -167,25 +146,25 @@ class Trial:
                 at, what = int(moved[0]), f"Another future moves the series `{name}`."
                 date = self.evidence.date(predictions.start + at)
                 findings.append(Finding(what, date, f"{right[at]:.6g}", f"{left[at]:.6g}"))
-        return Check.of("evaluation", _EVALUATION, findings, f"after {self.evidence.date(cut)}")
+        return Check.of("evaluation", findings, f"after {self.evidence.date(cut)}")
 
     def _repeated(self) -> Check:
         try:
             again = self.counterfactuals.whole(None)
         except FAILURES as error:
             failed = Finding("The second run fails.", "", f"{type(error).__name__}: {error}")
-            return Check.of("repeat", _REPEAT, [failed])
+            return Check.of("repeat", [failed])
         first = self.evidence.predictions
         difference = first_difference(first, again, first.start, max(first.stop, again.stop))
         what = "A second run gives other predictions."
-        return Check.of("repeat", _REPEAT, [] if difference is None else [Finding(what, "", difference)])
+        return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
 
     def _shuffled(self) -> Check:
-        table = shuffled(self.real.table, SEED)
+        table = shuffled(self.replay.real.table, SEED)
         try:
-            other = self.replay.predict(table, self.windows, self.replay.adapt(table, self.windows))
+            other = self.replay.predict(table, self.replay.adapt(table))
         except FAILURES as error:
-            return Check.skipped("shuffled", _SHUFFLED, f"it fails on dealt labels: {type(error).__name__}: {error}")
+            return Check.skipped("shuffled", f"it fails on dealt labels: {type(error).__name__}: {error}")
         findings, note, found = [], "no time can be judged", chance(other)
         if found is not None:
             note = f"rank IC {found.rank_ic:+.4f} ± {found.error:.4f}"
@@ -195,7 +174,7 @@ class Trial:
         first = self.evidence.predictions
         if first.score.size and first_difference(first, other, first.start, first.stop) is None:
             findings.append(Finding("Other labels change no prediction: what was learned is not from this run."))
-        return Check.of("shuffled", _SHUFFLED, findings, note)
+        return Check.of("shuffled", findings, note)
 
     def _where(self, cut: Cut) -> str:
         return f"window {cut.window}, after {self.evidence.date(cut.position)}"

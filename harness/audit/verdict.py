@@ -10,6 +10,23 @@ from typing import Any
 
 from harness.store.codec import from_plain
 
+# Check → what it asks.
+QUESTIONS = {
+    "reads": "did anything fitted read beyond its decision?",
+    "borders": "is every border purged by the label's own look-ahead?",
+    "rows": "does every predicted row trade in the universe at its time?",
+    "judgement": "are the scores judged by the label, and by it alone?",
+    "memory": "is everything that is learned in what `fit` returns?",
+    "poison": "does another future leave the predictions up to its beginning as they were?",
+    "foreign": "do predictions made on another future know nothing of the real one?",
+    "evaluation": "does another future leave every series up to its beginning as it was?",
+    "adaptation": "does the adaptation name a leak of its own?",
+    "outside": "do fitting and predicting read nothing but their arguments?",
+    "inputs": "are inputs left as they are?",
+    "repeat": "does a second run in an empty store give the same bits?",
+    "shuffled": "is the rank IC zero within its error, and another, when labels are dealt at random?",
+}
+
 
 class Level(StrEnum):
     """How much an audit may cost."""
@@ -63,15 +80,15 @@ class Check:
     note: str = ""
 
     @classmethod
-    def of(cls, name: str, question: str, findings: Iterable[Finding], note: str = "") -> Check:
+    def of(cls, name: str, findings: Iterable[Finding], note: str = "") -> Check:
         """Return a check that passed when there is no finding."""
         found = tuple(findings)
-        return cls(name, question, Outcome.LEAK if found else Outcome.PASSED, found, note)
+        return cls(name, QUESTIONS[name], Outcome.LEAK if found else Outcome.PASSED, found, note)
 
     @classmethod
-    def skipped(cls, name: str, question: str, why: str) -> Check:
+    def skipped(cls, name: str, why: str) -> Check:
         """Return a check that could not be made."""
-        return cls(name, question, Outcome.SKIPPED, (), why)
+        return cls(name, QUESTIONS[name], Outcome.SKIPPED, (), why)
 
 
 @dataclass(frozen=True)

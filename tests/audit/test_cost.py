@@ -10,7 +10,8 @@ import pytest
 from harness.audit import Level, audit, leak_costs
 from harness.audit.cost import leaky_variants
 from harness.config import compose_config
-from harness.samples.interfaces import Adaptation
+from harness.config.contracts import traits_of
+from harness.samples.interfaces import Adaptation, ModelTraits
 from tests.audit.market import SMALL, small
 from tests.leakage.adaptation import POINT_IN_TIME, QLIB, Oracle
 
@@ -26,6 +27,13 @@ def test_every_leak_has_a_cost_in_ic_and_return(tmp_path: Path) -> None:
     assert (found["fitted on the test period"] or 0.0) > 0.0, "to have seen the answers is worth something"
     assert not list((tmp_path / "runs").glob("*variant*"))
     assert len(list((tmp_path / "runs").iterdir())) == 1, "a leaky variant leaves no snapshot among the honest ones"
+
+
+def test_a_leaky_model_says_of_itself_what_the_honest_one_does(tmp_path: Path) -> None:
+    config = small(tmp_path, "model.include_valid=false")
+    leaky = leaky_variants(config)["fitted on the test period"].model
+    assert traits_of(leaky, ModelTraits) == traits_of(config.model, ModelTraits) == ModelTraits(include_valid=False)
+    assert (leaky.needs_valid, leaky.supports_weights) == (config.model.needs_valid, config.model.supports_weights)
 
 
 @dataclass(frozen=True)

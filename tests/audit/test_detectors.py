@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from harness.audit import Level, audit
-from harness.audit.comparison import association, chance
+from harness.audit.comparison import association, chance, differ
 from harness.audit.cost import BackwardFilled
+from harness.audit.frontier import _farthest
 from harness.audit.poison import poison, poisoned
 from harness.config import compose_config
 from harness.data.panel import Panel
@@ -99,6 +100,20 @@ def test_scores_that_know_nothing_lie_within_the_error_of_chance(predictions: Pr
     assert len(z) == 100
     assert abs(np.mean(z)) < 0.4
     assert 0.75 < np.std(z) < 1.25
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(0, 12), (11, -1)])
+def test_the_border_is_found_from_either_side_and_from_any_guess(inside: int, outside: int) -> None:
+    for border in range(12):
+        for guess in range(12):
+            step = 1 if outside > inside else -1
+            assert _farthest(lambda at, b=border, s=step: s * at <= s * b, inside, outside, guess) == border  # type: ignore[misc]
+
+
+def test_bits_differ_where_values_or_signs_do_and_every_nan_is_the_same() -> None:
+    left = np.array([1.0, 0.0, np.nan, np.nan], dtype=np.float32)
+    right = np.array([1.0, -0.0, -np.nan, 1.0], dtype=np.float32)
+    assert differ(left, right).tolist() == [False, True, False, True]
 
 
 def _scored(predictions: Predictions, score: np.ndarray) -> Predictions:
