@@ -1,4 +1,7 @@
-"""Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here."""
+"""Configuration: Hydra composes it, and it becomes typed, checked objects; a DictConfig ends here.
+
+Every mistake is a `ConfigError` that names the key, the value and what would be accepted.
+"""
 
 from harness.config.compose import Composer, compose_config, composed_yaml
 from harness.config.overrides import known_keys, last_of_each_key, parse_overrides, swept_values

@@ -24,7 +24,7 @@ from harness.config.overrides import (
     main_groups,
     parse_overrides,
     refuse_sweeps,
-    search_folders,
+    search_folder,
     unreadable,
 )
 from harness.config.records import ExperimentConfig, parse
@@ -45,15 +45,11 @@ class Composer:
 
     def __init__(self, search_path: Sequence[str | Path] = ()) -> None:
         self._given = tuple(search_path)
-        self._folders = search_folders(self._given)
+        self._folders = [search_folder(Path(folder)) for folder in self._given]
         self._trees: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, overrides: Sequence[str] = ()) -> ExperimentConfig:
-        """Return the configuration of Hydra override texts, typed and checked.
-
-        Raises:
-            ConfigError: Names the key, the value and what would be accepted.
-        """
+        """Return the configuration of Hydra override texts, as `compose_config` does."""
         composed = self.tree(overrides)
         folders = [argument for folder in self._given for argument in ("--config-dir", str(folder))]
         composed["command"] = [redacted(text) for text in (*folders, *overrides)]
@@ -114,23 +110,14 @@ class _Place:
     """What stands at a key of a tree.
 
     Attributes:
-        cls: The class whose fields are the keys; None for a mapping that takes any name.
+        is_free: Whether it is a mapping that takes any name.
+        fields: The keys of its class.
         written: The keys that the tree holds there.
     """
 
-    cls: type | None
+    is_free: bool
+    fields: dict[str, inspect.Parameter]
     written: tuple[str, ...]
-
-    @property
-    def fields(self) -> dict[str, inspect.Parameter]:
-        """The keys of the class; empty where there is none."""
-        parameters = {} if self.cls is None else dict(inspect.signature(self.cls).parameters)
-        return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-
-    @property
-    def names(self) -> list[str]:
-        """Every key that may be written here."""
-        return list(dict.fromkeys([*self.fields, *(key for key in self.written if key != TARGET)]))
 
 
 def _place_of(tree: DictConfig, path: str) -> _Place | None:
@@ -147,22 +134,19 @@ def _place_of(tree: DictConfig, path: str) -> _Place | None:
             cls = record_of(hint) if target is None else locate(target, TARGET)
         except (OmegaConfBaseException, ConfigError):
             return None  # construction says what is wrong with it
-    return _Place(cls, tuple(str(key) for key in node))
+    parameters = {} if cls is None else inspect.signature(cls).parameters
+    fields = {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return _Place(cls is None, fields, tuple(map(str, node)))
 
 
 def _refuse_not_ours(overrides: Sequence[Override]) -> None:
-    """Refuse settings of Hydra's own, and what is recorded of a configuration."""
     for override in overrides:
         key = override.key_or_group
         if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
             hint = next((text for name, text in _HYDRAS.items() if key == name or key.startswith(f"{name}.")), None)
-            raise UnknownKeyError(
-                f"`{key}` changes nothing here.",
-                where=key,
-                got=override.input_line,
-                expected="a key that `bench config` prints",
-                hint=hint or "the configuration is composed with Hydra's grammar, but Hydra does not run it",
-            )
+            what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
+            hint = hint or "the configuration is composed with Hydra's grammar, but Hydra does not run it"
+            raise UnknownKeyError(what, where=key, got=override.input_line, expected=expected, hint=hint)
 
 
 def _is_change(override: Override) -> bool:
@@ -179,16 +163,13 @@ def _changed(tree: DictConfig, change: Override) -> bool:
     place = _place_of(tree, parent)
     if place is not None and name not in (*place.written, *place.fields):
         raise _unknown_at(place, key, str(change.input_line))
-    if place is None and _is_null(tree, parent):
+    above, _, last = parent.rpartition(".")
+    around = None if place is not None else _place_of(tree, above)
+    if around is not None and last in around.written and OmegaConf.select(tree, parent) is None:
         group, value = key.partition(".")[0], str(change.input_line).partition("=")[2]
-        choices = ", ".join(group_options(group))
-        raise UnknownKeyError(
-            f"There is no configuration key `{key}`: `{parent}` is null.",
-            where=key,
-            got=change.input_line,
-            expected=f"{parent}={{{name}: {value}}}, or another choice of {group}: {choices}",
-            hint=_EVERY_KEY,
-        )
+        choices, what = ", ".join(group_options(group)), f"There is no configuration key `{key}`: `{parent}` is null."
+        expected = f"{parent}={{{name}: {value}}}, or another choice of {group}: {choices}"
+        raise UnknownKeyError(what, where=key, got=change.input_line, expected=expected, hint=_EVERY_KEY)
     try:
         OmegaConf.set_struct(tree, True)
         OmegaConf.update(tree, key, change.value(), merge=True, force_add=place is not None)
@@ -199,18 +180,10 @@ def _changed(tree: DictConfig, change: Override) -> bool:
     return True
 
 
-def _is_null(tree: DictConfig, path: str) -> bool:
-    above, _, name = path.rpartition(".")
-    place = _place_of(tree, above)
-    return place is not None and name in place.written and OmegaConf.select(tree, path) is None
-
-
 def _refuse_default(tree: DictConfig, override: Override) -> None:
     """Refuse to delete the key of a class that would then silently have its default."""
     parent, _, name = override.key_or_group.rpartition(".")
-    if not override.is_delete() or not parent:
-        return
-    place = _place_of(tree, parent)
+    place = _place_of(tree, parent) if override.is_delete() and parent else None
     if place is None or name not in place.fields:
         return
     default = place.fields[name].default
@@ -254,22 +227,19 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise _not_composed(error, overrides, search_path) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _no_yaml(error) from error
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", None)
+        what, got = "is not YAML", getattr(error, "problem", None) or getattr(error, "reason", None)
+        expected = "KEY: VALUE lines in UTF-8, nested by spaces"
+        raise _bad_file(what, place, got or _first_line(error), expected) from error
     except RecursionError as error:
-        raise ConfigError(
-            "A configuration file contains itself, or is nested without end.",
-            where="a configuration file",
-            expected="defaults and aliases (*name) that do not lead back to their own file or value",
-        ) from error
+        expected = "defaults and aliases (*name) that do not lead back to their own file or value"
+        raise _bad_file("contains itself, or is nested without end", None, None, expected) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise ConfigError(  # OmegaConf's word for a file that is a number
-            "A configuration file is no mapping.",
-            where="a configuration file",
-            got=_first_line(error),
-            expected="KEY: VALUE lines",
-        ) from error
+        # OmegaConf's word for a file that is a number.
+        raise _bad_file("is no mapping", None, _first_line(error), "KEY: VALUE lines") from error
     except ValueError as error:  # of a number in a file that has thousands of digits
         raise _not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)
@@ -279,21 +249,14 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
     return composed
 
 
-def _no_yaml(error: yaml.YAMLError | UnicodeDecodeError) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", None)
-    return ConfigError(
-        "A configuration file is not YAML.",
-        where=place or "a configuration file",
-        got=getattr(error, "problem", None) or getattr(error, "reason", None) or _first_line(error),
-        expected="KEY: VALUE lines in UTF-8, nested by spaces",
-    )
+def _bad_file(what: str, where: str | None, got: str | None, expected: str, hint: str | None = None) -> ConfigError:
+    what, where = f"A configuration file {what}.", where or "a configuration file"
+    return ConfigError(what, where=where, got=got, expected=expected, hint=hint)
 
 
 def _not_composed(error: Exception, overrides: Sequence[str], search_path: Sequence[Path]) -> ConfigError:
     """Return the error for overrides that Hydra cannot compose: a choice, a file or a key that does not exist."""
-    text = str(error)
-    cause = str(error.__cause__ or "")
+    text, cause = str(error), str(error.__cause__ or "")
     group = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if group:
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or group_options(group[1], search_path)
@@ -307,23 +270,14 @@ def _not_composed(error: Exception, overrides: Sequence[str], search_path: Seque
                 as_text = f"{key}=\"'{value}'\" makes it text" if value in options else hint
                 return _no_choice(key, value, options, ": it is no text", as_text)
     if text.startswith("In '"):
-        return ConfigError(
-            "A configuration file cannot be composed.",
-            where=text.split("'")[1],
-            got=_first_line(error),
-            expected="a defaults list of groups and choices that exist",
-            hint="`# @package _global_` must be the first line of such a file" if "@experiment" in text else None,
-        )
+        hint = "`# @package _global_` must be the first line of such a file" if "@experiment" in text else None
+        expected = "a defaults list of groups and choices that exist"
+        return _bad_file("cannot be composed", text.split("'")[1], _first_line(error), expected, hint)
     there = re.search(r"An item is already at '([^']+)'", text) or re.search(r"'([^']+)' is already", text)
     if there:
         given = next((o for o in overrides if o.startswith(f"+{there[1]}")), there[1])
-        return ConfigError(
-            f"`{there[1]}` is there already, so it cannot be added.",
-            where=there[1],
-            got=given,
-            expected=given.lstrip("+"),
-            hint=f"{given.lstrip('+')} changes it",
-        )
+        what, change = f"`{there[1]}` is there already, so it cannot be added.", given.lstrip("+")
+        return ConfigError(what, where=there[1], got=given, expected=change, hint=f"{change} changes it")
     if re.search(r"Key '([^']+)' is not in struct", cause) or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause) or re.search(r"'([^']+)'", text)
         name = full[1] if full else ""
@@ -342,9 +296,9 @@ def _no_choice(group: str, choice: str, options: Sequence[str], why: str, hint: 
 def _unknown_at(place: _Place, name: str, given: str) -> UnknownKeyError:
     """Return the error for a key that does not exist at its place; `given` is the override."""
     parent, _, own = name.rpartition(".")
-    siblings = [join_key(parent, key) for key in place.names]
-    near = closest(own, place.names)
-    if place.cls is None:
+    names = list(dict.fromkeys([*place.fields, *(key for key in place.written if key != TARGET)]))
+    siblings, near = [join_key(parent, key) for key in names], closest(own, names)
+    if place.is_free:
         adds = f"+{given.lstrip('+')} adds it, as names are free here"
         return _unknown(name, given, siblings, f"{near} {adds}" if near else adds)
     return _unknown(name, given, siblings, closest(name, siblings) or near)

@@ -1,7 +1,4 @@
-"""What a class named in the configuration must offer, may offer, and seems to have meant: told before it is used.
-
-The protocols stand in `harness.samples.interfaces`; this module holds any class to any of them.
-"""
+"""What a class named in the configuration must offer, may offer, and seems to have meant: told before it is used."""
 
 from __future__ import annotations
 
@@ -44,11 +41,7 @@ def lacking_methods(cls: type, protocol: type) -> list[str]:
 
 
 def check_object(value: object, protocol: type, where: str) -> None:
-    """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read.
-
-    Raises:
-        ConfigError: Names what is lacking, misspelt, or of the wrong kind, under the key `where`.
-    """
+    """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read."""
     required, optional = members_of(protocol), _optional(protocol)
     lacking = [name for name in required if not hasattr(value, name)]
     if lacking:
@@ -86,11 +79,12 @@ def _check_member(value: object, protocol: type, name: str, where: str) -> None:
     else:
         return
     if not is_fine:
-        raise _wrong(value, name, where, expected)
+        what, got = f"`{name}` of {_name(value)} has a value of the wrong kind.", repr(found)
+        got = "a method" if callable(found) else got
+        raise ConfigError(what, where=f"{where}.{name}", got=got, expected=expected)
 
 
 def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:
-    """Refuse a method that cannot be called with the arguments that its protocol says."""
     given = list(inspect.signature(declared).parameters)[1:]
     try:
         signature = inspect.signature(getattr(value, name))
@@ -122,13 +116,6 @@ def _misspelt(owner: object, names: Iterable[str]) -> dict[str, str]:
     near = {name: difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) for name in lacking}
     former = {name: [_FORMER[name]] for name in lacking if _FORMER.get(name) in own}
     return {name: found[0] for name, found in {**near, **former}.items() if found}
-
-
-def _wrong(value: object, name: str, where: str, expected: str) -> ConfigError:
-    found = getattr(value, name)
-    got = "a method" if callable(found) else repr(found)
-    what = f"`{name}` of {_name(value)} has a value of the wrong kind."
-    return ConfigError(what, where=f"{where}.{name}", got=got, expected=expected)
 
 
 def _name(value: object) -> str:

@@ -30,9 +30,6 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
 
     A class is imported, held to what its place takes, and only then made: `hint` is the type of that place, `owner` the
     class whose field it is; without an owner any class will do.
-
-    Raises:
-        ConfigError: Names the full key, the value, and what would be accepted.
     """
     if isinstance(node, Mapping):
         if TARGET in node:
@@ -51,11 +48,7 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
 
 
 def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
-    """Return `cls(**given)` after checking every field against the class's signature and type hints.
-
-    Raises:
-        ConfigError: Names the full key (`path` and the field), the value, and what would be accepted.
-    """
+    """Return `cls(**given)` after checking every field against the class's signature and type hints."""
     parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_POSITIONAL,)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in given:
@@ -100,12 +93,9 @@ def hints_of(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(owner, include_extras=True)
     except (NameError, TypeError) as error:
-        raise ConfigError(
-            f"The types of `{cls.__qualname__}` cannot be read.",
-            where=f"{cls.__module__}.{cls.__qualname__}",
-            got=str(error),
-            expected="annotations whose names the module knows when it runs",
-        ) from error
+        what, where = f"The types of `{cls.__qualname__}` cannot be read.", f"{cls.__module__}.{cls.__qualname__}"
+        expected = "annotations whose names the module knows when it runs"
+        raise ConfigError(what, where=where, got=str(error), expected=expected) from error
 
 
 def _typed(hint: Any, built: object, path: str) -> object:
@@ -205,12 +195,9 @@ def join_key(path: str, name: str) -> str:
 def locate(target: object, where: str) -> type:
     """Return the class that a ``_target_`` names; a mistake is an error that names `where` it stands."""
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(
-            "A `_target_` must be the dotted name of a class.",
-            where=where,
-            got=target,
-            expected="module.Class, such as baselines.models.linear.Linear",
-        )
+        what = "A `_target_` must be the dotted name of a class."
+        expected = "module.Class, such as baselines.models.linear.Linear"
+        raise ConfigError(what, where=where, got=target, expected=expected)
     module_name, name = module_of(target), target.rpartition(".")[2]
     note_code(module_name)  # before it is loaded, so that an edit in between is noticed
     try:
@@ -220,13 +207,9 @@ def locate(target: object, where: str) -> type:
         if error.name is None or not module_name.startswith(error.name):
             what = f"`{module_name}` needs the library `{error.name}`, which is not installed."
             raise ConfigError(what, where=where, got=target, hint=f"pip install {error.name}") from error
-        raise ConfigError(
-            "The module of a `_target_` cannot be found.",
-            where=where,
-            got=target,
-            expected="a module that Python can import",
-            hint="your own file must be importable: PYTHONPATH=FOLDER bench …",
-        ) from error
+        what, known = "The module of a `_target_` cannot be found.", "a module that Python can import"
+        hint = "your own file must be importable: PYTHONPATH=FOLDER bench …"
+        raise ConfigError(what, where=where, got=target, expected=known, hint=hint) from error
     except Exception as error:
         # Somebody's own file may raise anything while it is read; where it did so is what its author needs.
         line = traceback.extract_tb(error.__traceback__)[-1]
@@ -241,6 +224,6 @@ def locate(target: object, where: str) -> type:
     found = getattr(module, name, None)
     if not isinstance(found, type):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
-        what, expected = f"`{module_name}` has no class `{name}`.", ", ".join(names) or None
-        raise ConfigError(what, where=where, got=target, expected=expected, hint=closest(name, names))
+        what, known_names = f"`{module_name}` has no class `{name}`.", ", ".join(names) or None
+        raise ConfigError(what, where=where, got=target, expected=known_names, hint=closest(name, names))
     return found

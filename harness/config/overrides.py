@@ -30,13 +30,7 @@ _SHUFFLED = 43
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Return the overrides as Hydra reads them; a plain value that its grammar has no sign for is taken as text.
-
-    So are ``~/prices``, ``year=2019/part`` and words of any script, which can be read in one way only.
-
-    Raises:
-        ConfigError: Names the first that it cannot read.
-    """
+    """Return the overrides as Hydra reads them; a plain value that its grammar cannot read is text, as ``~/prices``."""
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except (HydraException, ValueError):
@@ -48,23 +42,15 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def refuse_sweeps(overrides: Sequence[Override]) -> None:
-    """Refuse several values where one is wanted.
-
-    Raises:
-        ConfigError: Names the first override that sweeps, and `-m`.
-    """
+    """Refuse several values where one is wanted."""
     for override in overrides:
         if override.is_sweep_override():
             line = str(override.input_line)
             key, value = override.get_key_element(), line.partition("=")[2]
-            raise ConfigError(
-                f"`{key}` has several values, which makes a sweep.",
-                where=key.lstrip("+~"),
-                got=line,
-                expected=f"one value, or a list {key}=[…]",
-                hint=f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is "
-                f"""{key}='"{value}"'""",
-            )
+            what, expected = f"`{key}` has several values, which makes a sweep.", f"one value, or a list {key}=[…]"
+            hint = f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is "
+            hint += f"""{key}='"{value}"'"""
+            raise ConfigError(what, where=key.lstrip("+~"), got=line, expected=expected, hint=hint)
 
 
 def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
@@ -73,15 +59,7 @@ def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
 
 
 def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:
-    """Return the values of an override that sweeps, as the text of overrides.
-
-    Args:
-        override: One for which `is_sweep_override` holds.
-        options: Group → names of its files, for `glob(…)`; empty for what is no group.
-
-    Raises:
-        ConfigError: When it cannot be listed, or has no value.
-    """
+    """Return the values of an override that sweeps, as texts; `options` gives the files of a group for `glob(…)`."""
     swept: object = override.value()
     if isinstance(swept, IntervalSweep):
         listed, search = "choice(A,B,…) or range(START,STOP,STEP)", "`bench search` tries values of an interval"
@@ -155,16 +133,8 @@ def main_groups() -> list[str]:
     return [str(group) for entry in defaults if isinstance(entry, Mapping) for group in entry]
 
 
-def search_folders(given: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return the folders of a search path, absolute; ``~`` is the home where no folder has that name.
-
-    Raises:
-        ConfigError: When one of them does not exist or is a file; names what is near.
-    """
-    return tuple(_search_folder(Path(folder)) for folder in given)
-
-
-def _search_folder(given: Path) -> Path:
+def search_folder(given: Path) -> Path:
+    """Return a folder of a search path, absolute; ``~`` is the home where no folder has that name."""
     try:
         folder = given if given.is_dir() else given.expanduser()
     except RuntimeError:
@@ -174,13 +144,10 @@ def _search_folder(given: Path) -> Path:
     above = folder.resolve().parent
     beside = sorted(p.name for p in above.iterdir() if p.is_dir()) if above.is_dir() else []
     near = closest(folder.name, beside)
-    raise ConfigError(
-        "The configuration folder is a file." if folder.exists() else "The configuration folder does not exist.",
-        where="--config-dir",
-        got=str(given),
-        expected="a folder with groups like conf/, such as FOLDER/model/mine.yaml",
-        hint=f"in {above}: {near}" if near else "`bench new model mine` writes one",
-    )
+    what = f"The configuration folder {'is a file' if folder.exists() else 'does not exist'}."
+    expected = "a folder with groups like conf/, such as FOLDER/model/mine.yaml"
+    hint = f"in {above}: {near}" if near else "`bench new model mine` writes one"
+    raise ConfigError(what, where="--config-dir", got=str(given), expected=expected, hint=hint)
 
 
 def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:

@@ -91,21 +91,16 @@ class WindowsConfig:
                 object.__setattr__(self, name, configured_span(dates, name))
         check_limits(self, "windows")
         if min(self.split) < 0 or min(self.split[0], self.split[2]) <= 0 or sum(self.split) > 1 + 1e-9:
-            raise ConfigError(
-                "The shares of train, valid and test must be positive and add up to at most 1.",
-                where="split",
-                got=list(self.split),
-                expected="such as [0.5, 0.2, 0.3]; valid may be 0",
-            )
+            what = "The shares of train, valid and test must be positive and add up to at most 1."
+            expected = "such as [0.5, 0.2, 0.3]; valid may be 0"
+            raise ConfigError(what, where="split", got=list(self.split), expected=expected)
         given = [self.train is not None, self.test is not None]
         if any(given) != all(given) or (self.valid is not None and not all(given)):
-            raise ConfigError(
-                "Train and test must both be given as dates, or neither.",
-                where="train",
-                got=f"train={self.train}, valid={self.valid}, test={self.test}",
-                expected="windows.train=[FIRST,LAST] windows.test=[FIRST,LAST], and windows.valid if it is wanted",
-                hint="leave all three null to cut the calendar by windows.split",
-            )
+            what = "Train and test must both be given as dates, or neither."
+            got = f"train={self.train}, valid={self.valid}, test={self.test}"
+            expected = "windows.train=[FIRST,LAST] windows.test=[FIRST,LAST], and windows.valid if it is wanted"
+            hint = "leave all three null to cut the calendar by windows.split"
+            raise ConfigError(what, where="train", got=got, expected=expected, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -203,13 +198,8 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         for key, name in (("suite", self.suite), ("case", self.case)):
             if name is not None and (not name or name.startswith(".") or re.search(r"[/\\\0]", name)):
-                raise ConfigError(
-                    f"The {key} is the name of a folder.",
-                    where=key,
-                    got=name,
-                    expected="letters, digits, _ and -, no path",
-                    hint="output.runs=FOLDER says where runs go",
-                )
+                what, hint = f"The {key} is the name of a folder.", "output.runs=FOLDER says where runs go"
+                raise ConfigError(what, where=key, got=name, expected="letters, digits, _ and -, no path", hint=hint)
 
     @property
     def case_name(self) -> str:
@@ -217,8 +207,7 @@ class ExperimentConfig:
         if self.case is not None:
             return self.case
         parts = [self.choices[group].replace("/", ".") for group in ("data", "model", "adaptation")]
-        horizon = self.label.look_ahead - 1
-        return ".".join([*parts, f"h{horizon}", f"s{self.windows.step}"])
+        return ".".join([*parts, f"h{self.label.look_ahead - 1}", f"s{self.windows.step}"])
 
 
 def parse(composed: DictConfig) -> ExperimentConfig:
@@ -227,20 +216,13 @@ def parse(composed: DictConfig) -> ExperimentConfig:
         missing = sorted(OmegaConf.missing_keys(composed))
         tree = None if missing else OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # a reference that leads nowhere
-        raise ConfigError(
-            "A reference in the configuration cannot be resolved.",
-            where=error.full_key or None,
-            got=str(error).strip().splitlines()[0],
-            expected="${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set",
-        ) from error
+        what, got = "A reference in the configuration cannot be resolved.", str(error).strip().splitlines()[0]
+        expected = "${KEY} of a key that exists, or ${oc.env:NAME} of a variable that is set"
+        raise ConfigError(what, where=error.full_key or None, got=got, expected=expected) from error
     if missing:
-        raise ConfigError(
-            f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}.",
-            where=missing[0],
-            got="???",
-            expected="a value for it",
-            hint=f"add {missing[0]}=VALUE to the command",
-        )
+        what = f"Mandatory key{'s' if len(missing) > 1 else ''} without a value: {', '.join(missing)}."
+        hint = f"add {missing[0]}=VALUE to the command"
+        raise ConfigError(what, where=missing[0], got="???", expected="a value for it", hint=hint)
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
@@ -258,12 +240,9 @@ def _refuse_no_json(node: object, path: str, kinds: Any = str | int | float | No
         for at, value in enumerate(node):
             _refuse_no_json(value, f"{path}[{at}]")
     elif not isinstance(node, kinds):
-        raise ConfigError(
-            "This kind of value has no place in a configuration.",
-            where=path,
-            got=f"{type(node).__name__} {node!r}",
-            expected="a number, a text, a truth value, null, or lists and mappings of these",
-        )
+        what, got = "This kind of value has no place in a configuration.", f"{type(node).__name__} {node!r}"
+        expected = "a number, a text, a truth value, null, or lists and mappings of these"
+        raise ConfigError(what, where=path, got=got, expected=expected)
 
 
 def rebuild(composed: str) -> ExperimentConfig:

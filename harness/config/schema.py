@@ -51,11 +51,7 @@ def processors() -> tuple[type[preprocess.Processor], ...]:
 
 
 def classes_of_group(group: str, search_path: Sequence[str | Path] = ()) -> dict[str, type]:
-    """Return target → class of every object that a file of the group names, those of the search path included.
-
-    Raises:
-        ConfigError: When a file is not YAML or names a class that does not exist.
-    """
+    """Return target → class of every object that a file of the group names, those of the search path included."""
     files = [p for folder in (config_folder(), *search_path) for p in sorted(Path(folder, group).glob("*.yaml"))]
     found = {target: locate(target, str(path)) for path in files for target in _targets(read_yaml(path))}
     if preprocess.Pipeline in found.values():
@@ -76,20 +72,12 @@ def is_global(path: Path) -> bool:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a file holds, references unresolved; an empty one when it holds nothing.
-
-    Raises:
-        ConfigError: When it is not YAML, or no mapping.
-    """
+    """Return the mapping that a file holds, references unresolved; an empty one when it holds nothing."""
     try:
         node = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(
-            "A configuration file is not YAML.",
-            where=str(path),
-            got=" ".join(str(error).split()),
-            expected="KEY: VALUE lines, nested by spaces",
-        ) from error
+        what, expected = "A configuration file is not YAML.", "KEY: VALUE lines, nested by spaces"
+        raise ConfigError(what, where=str(path), got=" ".join(str(error).split()), expected=expected) from error
     if not isinstance(node, Mapping):
         raise ConfigError("A configuration file is a mapping.", where=str(path), got=repr(node), expected="KEY: VALUE")
     return {str(key): value for key, value in node.items()}
@@ -104,14 +92,7 @@ _NUMPY = re.compile(r"^(?:Attributes|Parameters)\n-{3,}\n((?:(?!^\w[\w ]*\n-{3,}
 
 @dataclass(frozen=True)
 class Option:
-    """One key of a class.
-
-    Attributes:
-        name: The key.
-        hint: Its type.
-        default: What it is when nobody says; `REQUIRED` when somebody must.
-        meaning: What the class's docstring says of it; empty when it says nothing.
-    """
+    """One key of a class; its default is `REQUIRED` when it has none, `meaning` is what the class's docstring says."""
 
     name: str
     hint: Any
@@ -125,11 +106,7 @@ class Option:
 
 
 def options_of(cls: type) -> tuple[Option, ...]:
-    """Return the keys of a class, in the order of its signature; the type of what nobody has typed is `Any`.
-
-    Raises:
-        ConfigError: When the types of the class name something that does not exist.
-    """
+    """Return the keys of a class, in the order of its signature; the type of what nobody has typed is `Any`."""
     meanings, hints = _meanings(cls), hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
     found = []
@@ -169,14 +146,7 @@ def _line(text: str) -> str:
 
 @dataclass(frozen=True)
 class DescribedKey:
-    """One key of a configuration.
-
-    Attributes:
-        key: Dotted, from the root.
-        value: What it is; of an object its class, or nothing where there is one class only.
-        accepts: What it may be, in words of YAML.
-        meaning: What it does; empty when its class does not say.
-    """
+    """One dotted key of a configuration; `value` of an object is its class, or "" where there is one class only."""
 
     key: str
     value: object
@@ -185,11 +155,7 @@ class DescribedKey:
 
 
 def describe_keys(tree: Mapping[str, Any], prefix: str = "") -> tuple[DescribedKey, ...]:
-    """Return every key of a composed tree (references resolved) that is `prefix` or lies below it, in its order.
-
-    Raises:
-        ConfigError: When a ``_target_`` names no class.
-    """
+    """Return every key of a composed tree (references resolved) that is `prefix` or lies below it, in its order."""
     found = _keys(ExperimentConfig, tree, "")
     return tuple(k for k in found if not prefix or k.key == prefix or k.key.startswith(f"{prefix}."))
 
@@ -247,9 +213,8 @@ Schema = dict[str, Any]
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # What Hydra fills in: a reference to another key or to the environment, or a value that the command must give.
 _FILLED_IN: Schema = {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"}
-_HYDRA: Schema = {
-    "defaults": {"type": "array", "description": "Hydra's defaults list: the files that this one changes."}
-}
+_DEFAULTS_LIST = "Hydra's defaults list: the files that this one changes."
+_HYDRA: Schema = {"defaults": {"type": "array", "description": _DEFAULTS_LIST}}
 
 
 def group_schema(group: str, search_path: Sequence[str | Path] = ()) -> Schema:
@@ -286,8 +251,7 @@ def experiment_schema(search_path: Sequence[str | Path] = ()) -> Schema:
 
 
 def _group(group: str, classes: Mapping[str, type]) -> Schema:
-    record = GROUP_RECORDS.get(group)
-    return _by_target(classes) if record is None else _object(record, classes)
+    return _object(GROUP_RECORDS[group], classes) if group in GROUP_RECORDS else _by_target(classes)
 
 
 def _by_target(classes: Mapping[str, type]) -> Schema:
@@ -307,12 +271,8 @@ def _definitions(classes: Mapping[str, type]) -> Schema:
 
 def _object(cls: type, classes: Mapping[str, type], more: Mapping[str, Any] = MappingProxyType({})) -> Schema:
     properties = {option.name: _property(option, classes) for option in options_of(cls)}
-    return {
-        "type": "object",
-        "description": summary_of(cls),
-        "properties": {**more, **properties},
-        "additionalProperties": False,
-    }
+    schema: Schema = {"type": "object", "description": summary_of(cls), "properties": {**more, **properties}}
+    return {**schema, "additionalProperties": False}
 
 
 def _property(option: Option, classes: Mapping[str, type]) -> Schema:

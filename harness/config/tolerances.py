@@ -174,39 +174,23 @@ class SuiteFile:
 
 
 def read_yaml(path: Path, group: Literal["regression", "suites"]) -> object:
-    """Return what a file of `regression/` or `suites/` holds.
-
-    Raises:
-        ConfigError: When there is no such file, or it is not YAML.
-    """
+    """Return what a file of `regression/` or `suites/` holds."""
     what = "suite" if group == "suites" else "file of tolerances"
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except FileNotFoundError as error:
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ConfigError(
-            f"There is no such {what}.",
-            where=str(path),
-            got=path.stem,
-            expected=", ".join(names) or None,
-            hint=closest(path.stem, names),
-        ) from error
+        known, hint = ", ".join(names) or None, closest(path.stem, names)
+        text = f"There is no such {what}."
+        raise ConfigError(text, where=str(path), got=path.stem, expected=known, hint=hint) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(
-            f"The {what} cannot be read.",
-            where=str(path),
-            got=" ".join(str(error).split()),
-            expected="YAML",
-            hint=f"`bench config --schema {group}` says what it may hold",
-        ) from error
+        text, hint = f"The {what} cannot be read.", f"`bench config --schema {group}` says what it may hold"
+        got = " ".join(str(error).split())
+        raise ConfigError(text, where=str(path), got=got, expected="YAML", hint=hint) from error
 
 
 def record_from(kind: type[Record], node: object, where: str) -> Record:
-    """Return a record of plain data, every key checked as in a configuration; `where` it stands goes before the key.
-
-    Raises:
-        ConfigError: For an unknown or missing key, a wrong type or an impossible number.
-    """
+    """Return a record of plain data, every key checked as in a configuration; `where` it stands goes before the key."""
     if not isinstance(node, Mapping):
         keys = ", ".join(vars(kind)["__dataclass_fields__"])
         raise ConfigError("This must be a mapping.", where=where, got=repr(node), expected=keys)
@@ -219,20 +203,12 @@ def record_from(kind: type[Record], node: object, where: str) -> Record:
 
 
 def load_tolerances(path: Path) -> Tolerances:
-    """Read the tolerances of a YAML file.
-
-    Raises:
-        ConfigError: When there is no such file, or it holds an unknown key or an impossible number.
-    """
+    """Read the tolerances of a YAML file."""
     return parse_tolerances(read_yaml(path, "regression"), str(path))
 
 
 def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
-    """Return the tolerances of plain data, see `TolerancesFile`.
-
-    Raises:
-        ConfigError: For an unknown key or an impossible number.
-    """
+    """Return the tolerances of plain data, see `TolerancesFile`."""
     given = dict(node) if isinstance(node, Mapping) else node
     if isinstance(given, dict):
         given |= {"default": _rule(given["default"], f"{where}: default")} if "default" in given else {}
@@ -259,13 +235,7 @@ def _rule(node: object, where: str) -> object:
 
 
 def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
-    """Write tolerances as YAML that `load_tolerances` reads back equal.
-
-    Args:
-        tolerances: What to write.
-        path: The file; replaced when it is there.
-        comment: Where they come from; stands above them.
-    """
+    """Write tolerances as YAML that `load_tolerances` reads back equal, below a comment; a file there is replaced."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines.append(f"significance: {tolerances.significance!r}")
     lines.append("metrics:" if tolerances.rules else "metrics: {}")

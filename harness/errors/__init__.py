@@ -116,30 +116,21 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def shortened(text: str) -> str:
-    """Return a text for people: the middle of a line of more than 2,000 characters, and lines after the 60th, left out.
-
-    A name of ten megabytes would hide what a message says.
-    """
+    """Return a text for people: the middle of a line over 2,000 characters, and lines after the 60th, left out."""
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         hidden = len(lines) - _MOST_LINES
         lines = [*lines[: _MOST_LINES - 10], f"    … ({hidden} more lines) …", *lines[-10:]]
     kept = _LONGEST_LINE // 2 - 50
-    return "\n".join(
-        line
-        if len(line) <= _LONGEST_LINE
-        else f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
-        for line in lines
-    )
+    for at, line in enumerate(lines):
+        if len(line) > _LONGEST_LINE:
+            lines[at] = f"{line[:kept]} … ({len(line) - 2 * kept} more characters) … {line[-kept:]}"
+    return "\n".join(lines)
 
 
 @contextmanager
 def no_exit() -> Iterator[None]:
-    """Make an error of it when code of somebody else asks Python to exit: the command would end, as if all were well.
-
-    Raises:
-        RuntimeError: Instead of SystemExit and GeneratorExit, with these as its cause.
-    """
+    """Raise a RuntimeError when somebody else's code asks Python to exit: the command would end as if all were well."""
     try:
         yield
     except (SystemExit, GeneratorExit) as error:
@@ -159,13 +150,10 @@ def refused_by_the_system(error: OSError) -> HarnessError | None:
         return removed
     if error.errno not in _REFUSALS and not is_full_disk(error):
         return None
-    return HarnessError(
-        "The system refuses a file or a folder.",
-        where=error.filename or "the disk",
-        got=f"{type(error).__name__}: {error.strerror or error}",
-        expected="a place that you may write to, with space left",
-        hint="choose another one with output.runs=…, output.store=… or --out",
-    )
+    what, got = "The system refuses a file or a folder.", f"{type(error).__name__}: {error.strerror or error}"
+    expected = "a place that you may write to, with space left"
+    hint = "choose another one with output.runs=…, output.store=… or --out"
+    return HarnessError(what, where=error.filename or "the disk", got=got, expected=expected, hint=hint)
 
 
 def removed_current_folder() -> HarnessError | None:
@@ -173,10 +161,7 @@ def removed_current_folder() -> HarnessError | None:
     try:
         os.getcwd()
     except OSError:
-        return HarnessError(
-            "The current folder has been removed.",
-            where=os.environ.get("PWD", os.curdir),
-            expected="a folder that exists",
-            hint="cd to one, and run the command again",
-        )
+        what, where = "The current folder has been removed.", os.environ.get("PWD", os.curdir)
+        hint = "cd to one, and run the command again"
+        return HarnessError(what, where=where, expected="a folder that exists", hint=hint)
     return None

@@ -39,14 +39,9 @@ _ROOM = 60  # characters for which the keys of a mapping are listed
 
 
 def check_limits(record: Any, where: str) -> None:
-    """Refuse a number outside the limits of its field's type, or one that is not finite.
+    """Raise a ConfigError for a number outside the limits of its field's type, or one that is not finite.
 
-    Args:
-        record: A dataclass instance, in its ``__post_init__``.
-        where: The key of the record.
-
-    Raises:
-        ConfigError: Names the field, the value and the range.
+    Called in the ``__post_init__`` of a dataclass, whose key is `where`.
     """
     for name, hint in _hints(type(record)).items():  # type: ignore[arg-type]
         value = getattr(record, name)
@@ -89,12 +84,10 @@ def refusal(error: pydantic.ValidationError, hint: Any, where: str) -> ConfigErr
 
 def wrong_kind(where: str, value: object, expected: str) -> ConfigError:
     """Return the error for a value of another type than the key `where` takes."""
-    hint: str | None = f"if it is text, quote what YAML reads as a number or a truth value: {where}=\"'1e5'\""
-    if "text" not in expected or not isinstance(value, bool | int | float):
-        hint = None
-    return ConfigError(
-        f"`{where}` has a value of the wrong kind.", where=where, got=repr(value), expected=expected, hint=hint
-    )
+    may_be_text = "text" in expected and isinstance(value, bool | int | float)
+    hint = f"if it is text, quote what YAML reads as a number or a truth value: {where}=\"'1e5'\""
+    what, hint_or_none = f"`{where}` has a value of the wrong kind.", hint if may_be_text else None
+    return ConfigError(what, where=where, got=repr(value), expected=expected, hint=hint_or_none)
 
 
 def accepts(hint: Any) -> str:
@@ -148,11 +141,7 @@ Traits = TypeVar("Traits")
 
 
 def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
-    """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out.
-
-    Raises:
-        ConfigError: When it says something of the wrong kind.
-    """
+    """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out."""
     found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if not hasattr(value, name):
@@ -162,10 +151,7 @@ def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits
         try:
             found[name] = adapter(hint).validate_python(said, strict=strict)
         except pydantic.ValidationError as error:
-            raise ConfigError(
-                f"`{name}` of {type(value).__module__}.{type(value).__qualname__} has a value of the wrong kind.",
-                where=f"{where}.{name}",
-                got=repr(said),
-                expected=f"{accepts(hint)} ({error.errors()[0]['msg']})",
-            ) from error
+            owner, expected = type(value), f"{accepts(hint)} ({error.errors()[0]['msg']})"
+            what = f"`{name}` of {owner.__module__}.{owner.__qualname__} has a value of the wrong kind."
+            raise ConfigError(what, where=f"{where}.{name}", got=repr(said), expected=expected) from error
     return kind(**found)

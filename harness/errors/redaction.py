@@ -57,11 +57,7 @@ def without_secrets(value: object, name: str = "") -> object:
 
 
 class RedactedStream:
-    """A text stream whose writes are redacted; everything else is the inner stream's.
-
-    Args:
-        inner: Where the texts go.
-    """
+    """A text stream whose writes are redacted; everything else is the inner stream's."""
 
     def __init__(self, inner: IO[str]) -> None:
         self._inner = inner
@@ -72,7 +68,6 @@ class RedactedStream:
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """Return the inner stream's attribute."""
         return getattr(self._inner, name)
 
 
@@ -85,9 +80,8 @@ def _known() -> list[str]:
         except ValueError:
             continue
         found |= {raw, unquote(raw)}
-    found |= {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name) and _is_secret(value)}
+    others = {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name)}
+    found |= {
+        v for v in others if len(v) >= _SHORTEST_OF_OTHERS and "/" not in v[:2] and not v.replace(".", "").isdigit()
+    }
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=lambda s: (-len(s), s))
-
-
-def _is_secret(value: str) -> bool:
-    return len(value) >= _SHORTEST_OF_OTHERS and "/" not in value[:2] and not value.replace(".", "").isdigit()

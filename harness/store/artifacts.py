@@ -1,8 +1,8 @@
 """The content-addressed store: a result is found by the hash of everything that determines it.
 
-A folder per result: ``<root>/<stage>/<digest>/`` with its files and a manifest that holds the key and every file's
-SHA-256. It appears by one rename of a finished, flushed folder, so that nothing half-written is ever visible and
-concurrent writers of the same key are harmless: both hold the same content, the first rename wins.
+``<root>/<stage>/<digest>/`` holds a result's files and a manifest: the key and every file's SHA-256. It appears by one
+rename of a finished, flushed folder: nothing half-written is ever visible, and of concurrent writers the first wins.
+A store that cannot be read or written is an `ArtifactError`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,7 @@ Stamp = tuple[tuple[str, str, int, int], ...]
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a result, or whatever lies in its place: a reader sees it whole or not at all.
-
-    Raises:
-        OSError: When it cannot be removed.
-    """
+    """Remove a result, or whatever lies in its place: a reader sees it whole or not at all."""
     gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
     folder.rename(gone)
     if gone.is_dir() and not gone.is_symlink():
@@ -58,20 +54,14 @@ def canonical_json(value: object, *, indent: int | None = None) -> str:
     Raises:
         ValueError: For NaN or infinity: undefined numbers are null, decided by whoever made them.
     """
-    separators = (",", ": ") if indent is not None else (",", ":")
+    separators = (",", ":" if indent is None else ": ")
     options: dict[str, Any] = {"sort_keys": True, "ensure_ascii": False, "allow_nan": False, "separators": separators}
     return json.dumps(value, default=plain, indent=indent, **options) + "\n"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What identifies a result.
-
-    Attributes:
-        stage: Name of the stage that computes it.
-        digest: Hash over the stage and `parts`.
-        parts: Canonical JSON of everything that determines it, to be read by people; without passwords.
-    """
+    """What identifies a result; `parts` is JSON of everything that determines it, without passwords, for people."""
 
     stage: str
     digest: str
@@ -86,13 +76,10 @@ def key_of(stage: str, **parts: object) -> Key:
 
 
 class ArtifactStore:
-    """Results on disk, by key.
+    """Results on disk, by key; the folder `root` is made when the first one is written.
 
     A result is held against its checksums when this object first finds it, and again when the time or the size of one
     of its files has changed. Bits that rot on the disk in between are noticed by the next process.
-
-    Args:
-        root: Its folder; made when the first result is written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -116,13 +103,7 @@ class ArtifactStore:
         return (self.path(key) / MANIFEST).is_file()
 
     def find(self, key: Key) -> Path | None:
-        """Return the result's folder, or None when there is none or it is not whole, see `is_intact`.
-
-        A damaged result is removed, so that it is computed again.
-
-        Raises:
-            ArtifactError: When it is damaged and cannot be removed.
-        """
+        """Return the result's folder, or None when there is none; a damaged one is removed, see `is_intact`."""
         folder = self.path(key)
         self._use(key)
         with suppress(FileNotFoundError):  # removed by another process while we looked
@@ -131,7 +112,7 @@ class ArtifactStore:
         return None
 
     def _use(self, key: Key) -> None:
-        """Write down that this process uses a result, before it looks: from here on it does not go."""
+        # Written down before it looks: from here on the result does not go.
         if self._lease is None and self.root.is_dir():
             self._lease = lease_of(self.root.absolute(), os.getpid())
         if self._lease is not None:
@@ -181,7 +162,12 @@ class ArtifactStore:
             check_code_unchanged()
             with self._writing():
                 _seal(scratch, key)
-                _publish(scratch, final)
+                try:
+                    scratch.rename(final)
+                    flush(final.parent)
+                except OSError:
+                    if not is_intact(final):
+                        raise  # else another maker was first, on a file system without locks
             self._verified[final] = _stamp(final)
         return final
 
@@ -193,13 +179,11 @@ class ArtifactStore:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> HarnessError:
-        return removed_current_folder() or ArtifactError(
-            "The artifact store cannot be written.",
-            where=str(self.root),
-            got=f"{type(error).__name__}: {error}",
-            expected="a folder that you may write to, with space left",
-            hint="choose another folder with output.store=… or free some space with `bench cache gc`",
-        )
+        what, got = "The artifact store cannot be written.", f"{type(error).__name__}: {error}"
+        expected = "a folder that you may write to, with space left"
+        hint = "choose another folder with output.store=… or free some space with `bench cache gc`"
+        refusal = ArtifactError(what, where=str(self.root), got=got, expected=expected, hint=hint)
+        return removed_current_folder() or refusal
 
 
 def _seal(folder: Path, key: Key) -> None:
@@ -216,22 +200,8 @@ def _seal_of(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
 
 
-def _publish(scratch: Path, final: Path) -> None:
-    try:
-        scratch.rename(final)
-    except OSError:
-        if not is_intact(final):
-            raise
-        return  # another maker was first, on a file system without locks
-    flush(final.parent)
-
-
 def is_intact(folder: Path) -> bool:
-    """Return whether a folder is the result that its place says, whole.
-
-    Its manifest must be as it was written and name the stage and the digest under which it lies, and every file must
-    match its checksum. Anything else, whatever has become of the manifest, is damage.
-    """
+    """Return whether a result is whole: its manifest as written and of this place, every file as its checksum says."""
     try:
         found = (folder / MANIFEST).lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_MANIFEST:
@@ -262,11 +232,7 @@ Value = TypeVar("Value")
 
 
 class MemoryCache:
-    """The most recently used results of each stage, by digest; it changes how long things take, never a number.
-
-    Args:
-        most: Results kept per stage. The largest, a processed feature matrix, has the size of the raw one.
-    """
+    """The `most` recently used results of each stage, by digest; it changes how long things take, never a number."""
 
     def __init__(self, most: int = 3) -> None:
         self._most = most

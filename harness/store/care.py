@@ -1,4 +1,4 @@
-"""Look after the artifact store: what it holds, whether it is sound, what may go."""
+"""Look after the artifact store: what it holds, whether it is sound, what may go; refusals are `ArtifactError`s."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a 
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished result.
-
-    Attributes:
-        stage, digest: Its key.
-        folder: Where it lies.
-        size: Bytes of its files.
-        made: Seconds since the epoch at which it was finished.
-    """
+    """One finished result: its key, its folder, the bytes of its files, and when it was finished (since the epoch)."""
 
     stage: str
     digest: str
@@ -33,7 +26,7 @@ class Entry:
     made: float
 
     def age(self, now: float) -> float:
-        """Return its age in days."""
+        """Return its age in days; `now` counts from the epoch."""
         return (now - self.made) / _DAY
 
 
@@ -49,15 +42,7 @@ class StageSummary:
 
 
 def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, ...]:
-    """Return every finished result under `root`, by stage and digest.
-
-    Args:
-        root: The store's folder; one that does not exist holds nothing.
-        stages: Only these; None takes all.
-
-    Raises:
-        ArtifactError: When a stage is asked for that the store does not know.
-    """
+    """Return every finished result under `root`, by stage and digest; of given stages only these."""
     known = [folder.name for folder in _stages(root)]
     for stage in stages or ():
         if stage not in known:
@@ -104,7 +89,7 @@ def chosen(
         found: Results.
         older_than: Days.
         keep_bytes: What may stay in all: the oldest go until the rest fits.
-        keys: Of one experiment.
+        keys: Only these.
         now: Seconds since the epoch.
     """
     now = time.time() if now is None else now
@@ -136,11 +121,7 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
 
 
 def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Remove results, but for those that another living process uses; return what was removed.
-
-    Raises:
-        ArtifactError: When the store cannot be changed.
-    """
+    """Remove results, but for those that another living process uses; return what was removed."""
     gone, known, used = [], None, frozenset[tuple[str, str]]()
     for entry in going:
         # Asked anew before each, so that a run that begins meanwhile is heard of.
@@ -154,38 +135,24 @@ def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
 
 
 def remove(paths: Sequence[Path]) -> None:
-    """Remove results or leftovers; a reader sees each of them whole or not at all.
-
-    Raises:
-        ArtifactError: When the store cannot be changed.
-    """
+    """Remove results or leftovers; a reader sees each of them whole or not at all."""
     for path in paths:
         try:
             remove_folder(path)
         except FileNotFoundError:
             continue  # somebody else removed it
         except OSError as error:
-            raise ArtifactError(
-                "The artifact store cannot be changed.",
-                where=str(path),
-                got=f"{type(error).__name__}: {error}",
-                expected="a folder that you may write to",
-            ) from error
+            what, got = "The artifact store cannot be changed.", f"{type(error).__name__}: {error}"
+            expected = "a folder that you may write to"
+            raise ArtifactError(what, where=str(path), got=got, expected=expected) from error
 
 
 def check_unused(root: Path) -> None:
-    """Check that no other living process uses the store.
-
-    Raises:
-        ArtifactError: When one does.
-    """
+    """Check that no other living process uses the store."""
     if living_since(root) is not None:
-        raise ArtifactError(
-            "The store is in use by a running process.",
-            where=str(root),
-            expected="a store that nobody uses",
-            hint="wait until it has ended; `bench cache gc --keep-gb 0 --yes` removes what it does not use",
-        )
+        what, expected = "The store is in use by a running process.", "a store that nobody uses"
+        hint = "wait until it has ended; `bench cache gc --keep-gb 0 --yes` removes what it does not use"
+        raise ArtifactError(what, where=str(root), expected=expected, hint=hint)
 
 
 def _stages(root: Path) -> list[Path]:

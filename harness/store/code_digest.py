@@ -1,8 +1,8 @@
 """The digest of the code that computes a result: every own module that it imports, and the libraries' versions.
 
-What an import statement or ``importlib.import_module("literal")`` names is followed, wherever it stands. Of a user's
-module its strings are followed too: data files beside it that they name, and code that it finds as it runs. What no
-text of the module names (a plug-in's entry point, a file whose name is a setting) cannot be seen and does not count.
+What an import statement or ``importlib.import_module("literal")`` names is followed, of a user's module its strings
+too: data files beside it, and code that it finds as it runs. What no text of it names (a plug-in's entry point, a file
+whose name is a setting) cannot be seen and does not count.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -33,7 +34,6 @@ class _Source:
     """An own module as this process knows it.
 
     Attributes:
-        origin: Where it comes from.
         stamp: Size, time and inode of its file when it was read; None for a namespace package.
         digest: Of what Python runs, see `text_digest`.
         when_run, when_called: Modules that it imports when it is imported itself, and in all.
@@ -173,13 +173,9 @@ def _root(name: str) -> str:
         if origin is not None and (origin.file is not None or not origin.own):
             return module
         module = module.rpartition(".")[0]
-    raise ConfigError(
-        "The code of a configured object cannot be found, so its results cannot be told from those of other code.",
-        where="_target_",
-        got=name,
-        expected="a class in a file",
-        hint="write it into a module, such as my_model.py, and import it from there",
-    )
+    what = "The code of a configured object cannot be found, so its results cannot be told from those of other code."
+    hint = "write it into a module, such as my_model.py, and import it from there"
+    raise ConfigError(what, where="_target_", got=name, expected="a class in a file", hint=hint)
 
 
 def _source(origin: Origin) -> _Source:
@@ -204,14 +200,12 @@ def _source(origin: Origin) -> _Source:
         by_text = [found for source in python for found in imports_of(origin.name, is_package, source)[1]]
         by_text += _by_text(name, name if is_package else name.rpartition(".")[0], is_package, strings)
         folders = () if strings == Strings() else tuple(map(str, named_folders(file, strings)))
-    made = _KNOWN[origin.name] = _Source(
-        origin, stamp, text_digest(content), (*when_run, *by_text), (*when_called, *by_text), files, folders, spec
-    )
+    imports = (*when_run, *by_text), (*when_called, *by_text)
+    made = _KNOWN[origin.name] = _Source(origin, stamp, text_digest(content), *imports, files, folders, spec)
     return made
 
 
 def _named(file: Path, strings: Strings) -> dict[str, tuple[Path, str]]:
-    """Return the files that a module's strings name, by their way from its folder; with their digests."""
     found = ((named, _file_digest(named)) for named in (named_files(file, strings) if strings.texts else ()))
     folder = file.absolute().parent
     # What cannot be read here tells so when the module reads it.
@@ -220,11 +214,10 @@ def _named(file: Path, strings: Strings) -> dict[str, tuple[Path, str]]:
 
 def _file_digest(file: Path) -> str | None:
     """Return the SHA-256 of a file that a string names, of a large one that of its size and time; None without one."""
-    try:
+    with suppress(OSError):
         found = os.stat(file)
         return _stamped_digest(file, (found.st_size, found.st_mtime_ns, found.st_ino))
-    except OSError:
-        return None
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -233,7 +226,7 @@ def _stamped_digest(file: Path, stamp: Stamp) -> str:
 
 
 def _by_text(name: str, package: str, is_package: bool, strings: Strings) -> list[str]:
-    """Return the modules that a module may find as it runs: by a string, a computed name, or code in a string."""
+    # Found as it runs: by a string, a computed name, or code in a string.
     found = [absolute(text, package) for text in strings.modules]
     found += [f"{package}{_STAR}"] if package and strings.package else []
     for text in strings.code:
@@ -242,7 +235,6 @@ def _by_text(name: str, package: str, is_package: bool, strings: Strings) -> lis
 
 
 def _checked_spec(source: _Source) -> ModuleSpec | None:
-    """Return the specification of a module that was loaded after it was read, from the same bytes."""
     spec = _spec_of(source.origin.name)
     is_same = spec is None or _stamp(source.origin) == source.stamp
     if not is_same and text_digest(read_source(source.origin)) != source.digest:
@@ -252,20 +244,17 @@ def _checked_spec(source: _Source) -> ModuleSpec | None:
 
 
 def _is_current(source: _Source) -> bool:
-    """Return whether what is known of a module holds: it is loaded as it was, or its file is as it was."""
     name = source.origin.name
     if _KNOWN.get(name) is not source:
         return False
-    if source.loaded is not None and source.loaded is _spec_of(name):
-        return True
-    try:
-        return source.stamp == _stamp(source.origin)
-    except OSError:
-        return False
+    with suppress(OSError):
+        is_loaded = source.loaded is not None and source.loaded is _spec_of(name)
+        return is_loaded or source.stamp == _stamp(source.origin)
+    return False
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
-    """Return the specification of a loaded module; reloading a module gives it another one."""
+    # Reloading a module gives it another one.
     return getattr(sys.modules.get(name), "__spec__", None)
 
 
@@ -295,13 +284,11 @@ def _is_as_loaded(spec: ModuleSpec, stamp: Stamp | None) -> bool:
 
 
 def _changed(name: str, file: Path | None, when: str) -> ConfigError:
-    return ConfigError(
-        f"A file of the code was changed {when}: what runs is not what it says.",
-        where=str(file),
-        got=f"another content than that which was counted for {name}",
-        expected="files that stay as they are until the run has ended",
-        hint="run again; in a notebook restart the kernel, or importlib.reload the module",
-    )
+    what = f"A file of the code was changed {when}: what runs is not what it says."
+    got = f"another content than that which was counted for {name}"
+    expected = "files that stay as they are until the run has ended"
+    hint = "run again; in a notebook restart the kernel, or importlib.reload the module"
+    return ConfigError(what, where=str(file), got=got, expected=expected, hint=hint)
 
 
 def _submodules(package: str) -> list[str]:

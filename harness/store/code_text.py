@@ -120,10 +120,8 @@ class Strings:
     """The strings of a module.
 
     Attributes:
-        texts: Every string that may name a file or a folder, pieces of f-strings among them, without those of
-            statements that write.
-        modules: Strings that may name a module, where the module finds code as it runs.
-        code: Strings that may be code, where the module runs some.
+        texts: Those that may name a file or a folder, pieces of f-strings too, without those of statements that write.
+        modules, code: Those that may name a module, or be code, where the module finds code as it runs.
         package: Whether any module of its own package may be imported by a computed name.
         lists: Whether it lists what a folder holds.
     """
@@ -207,9 +205,9 @@ def named_folders(file: Path, strings: Strings) -> list[Path]:
 def named_files(file: Path, strings: Strings) -> tuple[Path, ...]:
     """Return the files that the strings of a module name, sorted.
 
-    They are sought in the module's folder, in folders below it or above it that other strings name, and by a whole
-    name in the working folder. `".json"` names every such file beside the module, `"*.json"` what it matches, and
-    where the module lists folders a folder's name stands for all that it holds.
+    They are sought in its folder, in folders below or above it that other strings name, and by a whole name in the
+    working folder. `".json"` names every such file beside the module, `"*.json"` what it matches, and where the module
+    lists folders a folder's name stands for all that it holds.
     """
     near = named_folders(file, strings)
     found: set[Path] = set()

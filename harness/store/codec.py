@@ -19,10 +19,7 @@ Value = TypeVar("Value")
 def save(folder: Path, value: object, name: str = "record") -> None:
     """Write a value into an existing folder: ``NAME.json``, and ``NAME-0.npy`` … for the arrays in it.
 
-    Args:
-        folder: Where it goes.
-        value: Frozen dataclasses, tuples, mappings of texts, plain values, datetimes and NumPy arrays, nested at will.
-        name: Tells apart several values in one folder.
+    It may nest frozen dataclasses, tuples, mappings of texts, plain values, datetimes and NumPy arrays at will.
     """
     count = 0
 
@@ -42,10 +39,8 @@ def load(folder: Path, kind: type[Value], name: str = "record", *, mapped: bool 
     """Read what `save` wrote.
 
     Args:
-        folder: Where it lies.
-        kind: The type of the value, such as a dataclass or ``dict[str, NDArray[np.float64]]``; its hints say what the
-            JSON becomes.
-        name: As given to `save`.
+        folder, name: As given to `save`.
+        kind: The type of the value; its hints say what the JSON becomes.
         mapped: Whether arrays are memory-mapped, read-only; otherwise they are read.
 
     Raises:

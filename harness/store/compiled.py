@@ -1,8 +1,7 @@
-"""How numerical kernels are compiled: in one place, cached on disk where that can be, without the interpreter lock.
+"""Compiled numerical kernels, cached on disk where that can be, without the interpreter lock.
 
-Numba keeps compiled code beside the source or in the user's cache folder. Where neither can be written (a read-only
-installation, no home) it would refuse to import the module; here a private folder for temporary files takes its place,
-or every process compiles for itself.
+Where Numba can write neither beside the source nor in the user's cache folder it would refuse to import the module;
+here a private folder for temporary files takes their place, or every process compiles for itself.
 """
 
 from __future__ import annotations
@@ -79,5 +78,5 @@ def _private_folder() -> Path | None:
 
 @cache
 def _tell(message: str) -> None:
-    """Say something once; without a handler of the caller's own, logging prints warnings on standard error."""
+    # Once; without a handler of the caller's own, logging prints warnings on standard error.
     logging.getLogger(__name__).warning("bench: %s", message)

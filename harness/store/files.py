@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -11,7 +10,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -59,7 +58,7 @@ def scratch_folder(parent: Path, prefix: str, suffix: str = "") -> Path:
     """Make an empty folder of a new name in `parent`; unlike `tempfile.mkdtemp` it is as open as the umask allows."""
     while True:
         folder = parent / f"{prefix}{secrets.token_hex(6)}{suffix}"
-        with contextlib.suppress(FileExistsError):
+        with suppress(FileExistsError):
             folder.mkdir()
             return folder
 
@@ -77,7 +76,6 @@ def flush(path: Path) -> None:
 
 
 def _written_beside(path: Path, content: bytes) -> Path:
-    """Write a hidden file beside `path` and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name[:_LONGEST_PREFIX]}-{secrets.token_hex(6)}")
     handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -92,12 +90,15 @@ def _written_beside(path: Path, content: bytes) -> Path:
     return scratch
 
 
-LONGEST = 255
-"""Bytes that a name may have on the file systems in use."""
+LONGEST = 255  # bytes that a name may have on the file systems in use
 
 _QLIB = "_qlib_"
 _DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", "LPT") for number in range(10)}
 _UNSAFE = re.compile(r'^\.|^_(?=qlib_)|[/\\:*?"<>|%\x00-\x1f\x7f]|[. ]$', re.IGNORECASE)
+
+
+def _escaped(found: re.Match[str] | str) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 def file_name(name: str) -> str:
@@ -105,12 +106,8 @@ def file_name(name: str) -> str:
     if name.upper() in _DEVICES:
         return _QLIB + name
     if name.upper().split(".")[0] in _DEVICES:
-        return f"%{ord(name[0]):02X}" + _UNSAFE.sub(_escaped, name[1:])
+        return _escaped(name) + _UNSAFE.sub(_escaped, name[1:])
     return _UNSAFE.sub(_escaped, name)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
 
 
 def name_of_file(name: str) -> str:

@@ -26,11 +26,7 @@ _OFTEN = 0.02  # seconds between two looks at a lock that somebody else holds
 
 
 class Lease:
-    """What this process uses of a store; nothing is written where nothing can be.
-
-    Args:
-        root: The store's folder; it must exist.
-    """
+    """What this process uses of a store, whose folder `root` must exist; nothing is written where nothing can be."""
 
     def __init__(self, root: Path) -> None:
         self._written: set[str] = set()
@@ -129,9 +125,6 @@ def only_maker(path: Path) -> Iterator[None]:
 
     The lock belongs to the process, so a killed holder frees it. It saves work and guards nothing: on a file system
     without locks everyone goes ahead, and the store is right all the same.
-
-    Raises:
-        OSError: When the file cannot be made.
     """
     from filelock import FileLock  # takes a while, and most commands lock nothing
 

@@ -1,9 +1,7 @@
 """Where a module comes from: the standard library, an installed distribution, or somebody's own code.
 
-The module's file decides, never its name or shape: installed is what a package manager has written down in a ``RECORD``
-as installed. All else is own code, however it is found: a folder on ``PYTHONPATH``, an editable installation, a
-namespace package, a single file, a zip archive, an extension, a file that was put among the installed ones by hand.
-Nothing is imported to find out.
+Installed is what a package manager has written down in a ``RECORD``; all else is own code, however it is found, also a
+file that was put among the installed ones by hand. Nothing is imported to find out.
 """
 
 from __future__ import annotations
@@ -31,10 +29,8 @@ _SLACK_NS = 2_000_000_000  # between a file and the RECORD that is written after
 class Distribution:
     """An installed distribution.
 
-    Attributes:
-        name, version: As its metadata folder says.
-        changed: Path and SHA-256 of every file of code that is no longer what was installed, sorted; of a distribution
-            that has no list of its files, of the modules that are imported.
+    `changed` holds path and SHA-256 of every file of code that is no longer what was installed; of a distribution
+    without a list of files, of the modules that are imported.
     """
 
     name: str
@@ -47,7 +43,6 @@ class Origin:
     """Where a module comes from.
 
     Attributes:
-        name: Its full name.
         own: Whether it is own code.
         file: Its source, extension or archive member; None for a namespace package and for what is built into Python.
         library: The distribution that installed it; None for own code and the standard library.
@@ -88,15 +83,9 @@ def origin_of(name: str, folders: Sequence[str] | None = None) -> Origin | None:
 
 
 def read_source(origin: Origin) -> bytes:
-    """Return the bytes of a module's file; nothing for a namespace package.
-
-    Raises:
-        OSError: When the file cannot be read.
-    """
-    if origin.file is None:
-        return b""
-    if origin.file.is_file():
-        return origin.file.read_bytes()
+    """Return the bytes of a module's file; nothing for a namespace package."""
+    if origin.file is None or origin.file.is_file():
+        return b"" if origin.file is None else origin.file.read_bytes()
     return bytes(origin.loader.get_data(str(origin.file)))  # a member of an archive
 
 
@@ -162,7 +151,6 @@ def _standard_folders() -> tuple[Path, ...]:
 
 
 def _library(name: str, file: Path, *, is_package: bool) -> Distribution | None:
-    """Return the distribution that installed a module's file."""
     depth = name.count(".") + is_package
     site = file.parents[depth] if depth < len(file.parents) else file.parent
     path = file.relative_to(site).as_posix()
