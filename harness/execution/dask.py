@@ -31,9 +31,6 @@ class Dask:
         address: Of the scheduler, such as ``tcp://host:8786``; None starts a cluster on this machine.
         workers: Of that local cluster; None takes one per core.
         retries: Further tries of a task whose worker dies; Dask's own.
-
-    Raises:
-        ConfigError: When Dask is not installed or the scheduler does not answer.
     """
 
     address: str | None = None
@@ -64,14 +61,9 @@ class Dask:
             own = dict(os.environ)
             settings = {"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}
             with dask.config.set(settings):
-                cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]
-                    host=_LOOPBACK,
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    silence_logs=logging.ERROR,
-                )
+                own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
+                processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+                cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
             return DaskPool(distributed.Client(cluster), cluster, self.retries, work, own)  # type: ignore[no-untyped-call]
         try:
             client = distributed.Client(self.address, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
@@ -87,15 +79,7 @@ class Dask:
 
 
 class DaskPool(Pool):
-    """A client of a scheduler.
-
-    Args:
-        client: The connection.
-        cluster: Taken down at the end when it is ours.
-        retries: Further tries of a task whose worker dies.
-        work: What a worker calls.
-        environment: Of this process, to be put back at the end; None when nothing has touched it.
-    """
+    """A client of a scheduler; takes down a `cluster` of ours, and puts back an `environment` that was changed."""
 
     def __init__(
         self, client: Any, cluster: Any, retries: int, work: Work, environment: Mapping[str, str] | None
@@ -129,17 +113,10 @@ class DaskPool(Pool):
         key = f"{task.name}-{len(self._names)}"
         self._names[key] = task.name
         needed = min(float(task.memory), self._most)
-        future = self._client.submit(
-            measured,
-            self._work,
-            task.request,
-            key=key,
-            priority=task.priority,
-            retries=self._retries,
-            pure=False,
-            resources={_MEMORY: needed} if needed > 0 else None,
-        )
-        self._under_way.add(future)
+        options = {"priority": task.priority, "retries": self._retries, "pure": False}
+        resources = {_MEMORY: needed} if needed > 0 else None
+        call = (measured, self._work, task.request)
+        self._under_way.add(self._client.submit(*call, key=key, resources=resources, **options))
 
     def wait(self) -> list[Ended]:
         first = next(self._under_way)

@@ -43,15 +43,11 @@ class Local:
     memory_gb: Positive | None = None
 
     def __post_init__(self) -> None:
-        cores = available_cores()
         check_limits(self, "executor")
-        if (self.workers or 1) * (self.threads or 1) > cores:
-            raise ConfigError(
-                "There are more threads than cores.",
-                where="executor.workers",
-                got=f"{self.workers or 1} workers × {self.threads or 1} threads",
-                expected=f"at most {cores} together",
-            )
+        cores, workers, threads = available_cores(), self.workers or 1, self.threads or 1
+        if workers * threads > cores:
+            got, most = f"{workers} workers × {threads} threads", f"at most {cores} together"
+            raise ConfigError("There are more threads than cores.", where="executor.workers", got=got, expected=most)
 
     def start(self, work: Work) -> LocalPool:
         cores = available_cores()
@@ -92,9 +88,8 @@ class LocalPool(Pool):
     Args:
         work: A function of a module, which each process calls: see `harness.execution.loop`.
         workers, threads: How many processes, and the threads of each.
-        cores: Threads of running tasks together.
+        cores, memory: Threads and bytes of running tasks together; None sets no limit.
         retries: Further tries of a task whose worker dies.
-        memory: Bytes of running tasks together; None sets no limit.
     """
 
     def __init__(
@@ -154,9 +149,8 @@ class LocalPool(Pool):
     def _started(self) -> _Worker:
         environment = {**os.environ, **thread_limits(self._threads)}
         # A session of its own keeps Ctrl-C from the worker: the main process takes the workers down.
-        process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
-        )
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
         assert process.stdin is not None
         assert process.stdout is not None
         worker = _Worker(process, process.stdin, process.stdout)
@@ -174,7 +168,7 @@ class LocalPool(Pool):
         self._ended.append(Ended(task.name, **json.loads(line)))
 
     def _lost(self, worker: _Worker) -> None:
-        """Forget a dead worker, and give its task to another one."""
+        # Forget a dead worker, and give its task to another one.
         self._selector.unregister(worker.answers)
         worker.end(kill=True)
         self._workers.remove(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -23,10 +24,8 @@ _UNNAMED = "unknown"
 def machine() -> dict[str, object]:
     """Return what of this machine can move the last bits of a number, and how many processors it has.
 
-    Returns:
-        dict: ``system``, ``machine`` (architecture), ``processor`` (model as the system names it, with family and model
-            number where it gives them), ``instruction_sets`` (those that kernels are chosen by), ``kernels`` (the
-            architectures that BLAS has chosen), ``cpus``.
+    ``processor`` is the model as the system names it, with family and model number where it gives them;
+    ``instruction_sets``: those that kernels are chosen by; ``kernels``: the architectures that BLAS has chosen.
     """
     processor, instruction_sets = _processor()
     return {
@@ -79,19 +78,11 @@ def _processor() -> tuple[str, tuple[str, ...]]:
     if _CPUINFO.is_file():
         return parse_cpuinfo(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
     if sys.platform == "darwin":
-        return _apple_processor(), ()
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            told = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout
+            return told.strip() or _UNNAMED, ()
     return platform.processor() or _UNNAMED, ()
-
-
-def _apple_processor() -> str:
-    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-    try:
-        return (
-            subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout.strip()
-            or _UNNAMED
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return platform.processor() or _UNNAMED
 
 
 def peak_memory_mb() -> float:

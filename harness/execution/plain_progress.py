@@ -163,7 +163,7 @@ class PlainObserver:
         return self._stages[-1]
 
     def _state(self) -> str:
-        """Return the stages that run, the outermost first, and the time left of it, or at least of one inside."""
+        """Name the stages that run, the outermost first, and the time left of it, or at least of one inside."""
         if not self._stages:
             return "running"
         names, now = ", ".join(stage.text for stage in self._stages), self._clock()

@@ -57,16 +57,12 @@ class TimeLeft:
         self._left[kind] = max(self._left[kind] + count, 0)
 
     def measured(self, kind: Hashable, seconds: float) -> None:
-        """Learn how long one task of a kind took."""
         self._seconds[kind].append(seconds)
 
     def seconds(self, workers: int = 1, *, alike: bool = False) -> tuple[float, bool]:
         """Return the wall time left, and whether it is only a lower bound: a kind that is left never ended so far.
 
-        Args:
-            workers: Tasks at a time.
-            alike: Whether the kinds are like enough that an unknown one counts as long as the fastest known, not as
-                nothing.
+        `alike`: the kinds are like enough that an unknown one counts as long as the fastest known, not as nothing.
         """
         known = {kind: sum(found) / len(found) for kind, found in self._seconds.items()}
         left = {kind: count for kind, count in self._left.items() if count > 0}

@@ -24,7 +24,6 @@ class Task:
         name: Tells it apart from every other task.
         request: JSON text that says what to do; a few kilobytes, never data.
         priority: Higher goes first among the tasks that are ready.
-        threads: Threads that the work uses.
         memory: Bytes that it is thought to need; 0 when nothing is known.
     """
 
@@ -40,7 +39,6 @@ class Ended:
     """How a task ended.
 
     Attributes:
-        name: Of the task.
         seconds: Wall time of the work; what the task waited for its turn is none.
         error: What went wrong; None when nothing did.
         died: The worker was lost, again and again; the work itself was not heard of.
@@ -64,12 +62,8 @@ def measured(work: Work, request: str, used: float | None = None) -> Answer:
     """
     began, used = time.perf_counter(), time.process_time() if used is None else used
     error = work(request)
-    return {
-        "error": error,
-        "seconds": time.perf_counter() - began,
-        "cpu": time.process_time() - used,
-        "memory_mb": peak_memory_mb(),
-    }
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    return {"error": error, "seconds": seconds, "cpu": cpu, "memory_mb": peak_memory_mb()}
 
 
 class Pool(Protocol):

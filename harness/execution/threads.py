@@ -83,9 +83,6 @@ def thread_limit(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-_VARIABLES = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
-
-
 def available_cores() -> int:
     """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -98,4 +95,8 @@ def thread_limits(threads: int) -> Mapping[str, str]:
     Threads that spin while they wait for each other take the cores that other workers need, and so do threads that
     start threads: parallel regions are not nested.
     """
-    return {**dict.fromkeys(_VARIABLES, str(threads)), "OMP_WAIT_POLICY": "passive", "OMP_MAX_ACTIVE_LEVELS": "1"}
+    return {
+        **dict.fromkeys((*THREAD_VARIABLES, "NUMBA_NUM_THREADS"), str(threads)),
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_MAX_ACTIVE_LEVELS": "1",
+    }

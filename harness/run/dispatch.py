@@ -41,7 +41,6 @@ class Work:
     Attributes:
         seconds, cpu: Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
         fitted: Windows among them.
-        workers: How many workers there were.
         memory_mb: The largest resident memory of a worker.
         lost: Why it must not be tried in this process: its tasks took their workers down. None when they did not.
     """
@@ -74,13 +73,10 @@ class Dispatched:
     An experiment that goes wrong is left unfinished: the serial run meets the same error and reports it.
 
     Args:
-        configs: The experiments.
-        observer: Told about every task of all experiments together.
         memory: Remembers what was found out about the experiments' data, for the serial run.
         workers: Brings up where their tasks run, and these stay up; by default the executor's, for this time alone.
 
     Attributes:
-        memory: The same.
         shared: Whether other processes use the store.
     """
 
@@ -109,11 +105,7 @@ class Dispatched:
         self._work = {id(one.pipeline.config): one.work for one in opened}
 
     def work_of(self, config: ExperimentConfig) -> Work | None:
-        """Return what was done for an experiment; None when it was finished already.
-
-        Raises:
-            WorkersLostError: When its tasks took their workers down.
-        """
+        """Return what was done for an experiment, None when it was finished already; raises `WorkersLostError`."""
         found = self._work.get(id(config))
         if found is not None and found.lost is not None:
             raise WorkersLostError(f"{config.case_name}: {found.lost}")
@@ -162,7 +154,6 @@ class _Dispatcher:
         self._done: set[str] = set()
 
     def run(self) -> None:
-        """Begin every experiment, and wait until nothing is under way."""
         workers = self._pool.workers
         for one in self._experiments:
             one.work.workers = workers
@@ -183,7 +174,6 @@ class _Dispatcher:
         return not (stage.local or name in self._done or name in self._waiting)
 
     def _go_on(self, one: _Experiment) -> None:
-        """Submit the next batch of an experiment when everything before it is there."""
         while not one.missing and not one.given_up:
             try:
                 batch = next(one.batches, None)
@@ -199,14 +189,18 @@ class _Dispatcher:
             one.missing = {name for name, _ in steps}
             for name, stage in steps:
                 if stage.name == "subtask" and stage.at == 0:
-                    self._expect(one, sum(map(len, one.pipeline.subtasks)))
+                    subtasks = sum(map(len, one.pipeline.subtasks))
+                    one.tasks, one.left["subtask"] = one.tasks + subtasks, one.left["subtask"] + subtasks
+                    self._time_left.expect(one.kind("subtask"), subtasks)
+                    self._estimate()
                 if name in self._waiting:
                     self._waiting[name].append((one, stage))
                 elif name in tasks:
                     self._waiting[name] = [(one, stage)]
                     self._pool.submit(tasks[name])
                 else:
-                    self._end(one, name, stage)
+                    one.missing.discard(name)
+                    self._tell(one, stage.name)
 
     def _task(self, one: _Experiment, stage: Stage[Any]) -> Task:
         pipeline = one.pipeline
@@ -239,13 +233,10 @@ class _Dispatcher:
             if ended.error is not None:
                 self._give_up(one)
             elif not one.given_up:
-                self._end(one, ended.name, stage)
+                one.missing.discard(ended.name)
+                self._tell(one, stage.name)
                 self._go_on(one)
         self._estimate()
-
-    def _end(self, one: _Experiment, name: str, stage: Stage[Any]) -> None:
-        one.missing.discard(name)
-        self._tell(one, stage.name)
 
     def _give_up(self, one: _Experiment) -> None:
         one.given_up = True
@@ -257,12 +248,6 @@ class _Dispatcher:
         self._time_left.expect(one.kind(stage), -1)
         self._observer.advance(_STAGE)
 
-    def _expect(self, one: _Experiment, subtasks: int) -> None:
-        one.tasks += subtasks
-        one.left["subtask"] += subtasks
-        self._time_left.expect(one.kind("subtask"), subtasks)
-        self._estimate()
-
     def _estimate(self) -> None:
         seconds, at_least = self._time_left.seconds(self._pool.workers)
         self._observer.estimate(_STAGE, sum(one.tasks for one in self._experiments), seconds, at_least=at_least)
@@ -273,7 +258,7 @@ def _name(stage: Stage[Any]) -> str:
 
 
 def _for_workers(composed: str) -> str:
-    """Return what workers build the experiment from: they track nothing, so that no password travels."""
+    # They track nothing, so that no password travels.
     return json.dumps({**json.loads(composed), "tracking": {"_target_": "harness.tracking.NoTracking"}})
 
 
@@ -284,7 +269,6 @@ class Request:
     Attributes:
         stage, at: What to make, see `Stage`.
         composed: The configuration, see `harness.config.rebuild`.
-        store: Folder of the artifact store.
         panel: Digest of the panel's key: a worker elsewhere has the store but not the source.
         result: Digest of the result's key: a worker that would come to another one runs other code.
         spent: For the result: seconds by stage that workers have spent on the experiment so far.

@@ -17,18 +17,8 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.machine import peak_memory_mb
 from harness.execution.plain_progress import PlainObserver
 from harness.execution.progress import Observer, Silent
-from harness.run.pipeline import (
-    ADAPTATION,
-    ARTEFACTS,
-    METRICS,
-    PREDICTIONS,
-    PROVENANCE,
-    READS,
-    RESOLVED,
-    SERIES,
-    Pipeline,
-    settings_of,
-)
+from harness.run import pipeline as stages
+from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import describe_windows
 from harness.run.stages import Cache
 from harness.samples.windows import Window
@@ -87,7 +77,7 @@ class ExperimentResult:
 
     def predictions(self) -> Predictions:
         """Read the predictions of all windows."""
-        return Predictions.read_parquet(self.folder / PREDICTIONS)
+        return Predictions.read_parquet(self.folder / stages.PREDICTIONS)
 
 
 def run_experiment(
@@ -154,8 +144,8 @@ def run(
         suite=config.suite,
         case=config.case_name,
         identity=_identity(pipeline, folder),
-        metrics=_record(folder / METRICS),
-        provenance={**_record(folder / PROVENANCE), "command": list(config.command)},
+        metrics=_record(folder / stages.METRICS),
+        provenance={**_record(folder / stages.PROVENANCE), "command": list(config.command)},
     )
     published, fitted = _publish(config, snapshot, folder), pipeline.watch.fitted
     cost = Cost(
@@ -176,7 +166,7 @@ def _identity(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
         "data": {"name": panel.name, "fingerprint": panel.fingerprint},
         "look_ahead": config.label.look_ahead,
         "year": {"periods": year.periods, "source": year.source},
-        "features": _record(folder / RESOLVED),
+        "features": _record(folder / stages.RESOLVED),
         "windows": describe_windows(pipeline.windows, panel.calendar),
     }
 
@@ -192,8 +182,8 @@ def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path
     user = snapshot.provenance["user_code"]
     own = "" if user is None else f"-{user['digest'][:8]}"
     target = Path(config.output.runs) / f"{config.case_name}-{sha256(snapshot.identity)[:12]}{own}"
-    learned = sorted(p.relative_to(folder) for p in (folder / ADAPTATION).rglob("*") if p.is_file())
-    for name in (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS, *map(str, learned)):
+    learned = sorted(p.relative_to(folder) for p in (folder / stages.ADAPTATION).rglob("*") if p.is_file())
+    for name in (*stages.PUBLISHED, *map(str, learned)):
         write_atomically(target / name, (folder / name).read_bytes())
     write_snapshot(snapshot, target / "snapshot.json")
     return target

@@ -29,8 +29,6 @@ class FinishedRun:
 
     Attributes:
         name: The swept values, or the case.
-        snapshot: Identity, metrics, provenance.
-        folder: Where it lies.
         given: Its series, where they are at hand already.
         regimes: (S,) volatility regime of the market at each time of the series; None when the market is not at hand.
     """
@@ -43,65 +41,50 @@ class FinishedRun:
 
     @classmethod
     def read(cls, folder: Path, name: str | None = None) -> FinishedRun:
-        """Read the folder of a run.
-
-        Raises:
-            SnapshotError: When its snapshot is missing, damaged, or of another schema.
-        """
         snapshot = read_snapshot(folder / SNAPSHOT)
         return cls(name or snapshot.case, snapshot, folder)
 
     @cached_property
     def series(self) -> DailySeries:
-        """The series behind the metrics; raises `DataError` when the folder lacks them."""
         return self.given or DailySeries.read(self.folder / SERIES)
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The resolved configuration."""
         found: Mapping[str, Any] = self.snapshot.identity["config"]
         return found
 
     @property
     def overall(self) -> Mapping[str, Any]:
-        """Metric → value; None where undefined."""
         return self.snapshot.overall
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know beside the metrics."""
         return tuple(self.snapshot.metrics.get("notes", ()))
 
     @property
     def look_ahead(self) -> int:
-        """Times after which a label is known."""
         return int(self.snapshot.identity["look_ahead"])
 
     @property
     def horizon(self) -> int:
-        """Times that the label spans."""
         return self.look_ahead - 1
 
     @property
     def seconds(self) -> float:
-        """Wall time of all its stages."""
         return float(sum(self.snapshot.provenance["seconds"].values()))
 
     @cached_property
     def audit(self) -> Mapping[str, Any] | None:
-        """The verdict of an audit, when the run carries one."""
         path = self.folder / "audit.json"
         found = _read_json(path) if path.is_file() else self.snapshot.provenance.get("audit")
         inner: Mapping[str, Any] | None = found.get("verdict", found) if found else None
         return inner
 
     def adaptation_file(self, name: str) -> Path | None:
-        """Return a file that the fitted adaptation saved, or None."""
         path = self.folder / "adaptation" / name
         return path if path.is_file() else None
 
     def predictions(self) -> Predictions:
-        """Read the predictions."""
         return Predictions.read_parquet(self.folder / "predictions.parquet")
 
     def at(self, name: str, times: Times) -> Doubles:
@@ -132,14 +115,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One cell of a finished sweep.
-
-    Attributes:
-        name: The swept values.
-        outcome: How it ended.
-        note: Why it was refused or failed.
-        folder: Where its run lies; None without a result.
-    """
+    """One cell of a finished sweep: the swept values, how it ended and why; None is the folder without a result."""
 
     name: str
     outcome: str
@@ -147,19 +123,12 @@ class SweepRow:
     folder: Path | None
 
     def read(self) -> FinishedRun:
-        """Read the run of a cell that has one."""
         return FinishedRun.read(self.folder or Path(), self.name)
 
 
 @dataclass(frozen=True)
 class FinishedSweep:
-    """A finished sweep.
-
-    Attributes:
-        folder: Where its table lies.
-        rows: Its cells; oracles are metrics of the cells already.
-        references: Names of the cells that others are held against.
-    """
+    """A finished sweep: its cells without oracles, which are metrics of the cells, and the names of the references."""
 
     folder: Path
     rows: tuple[SweepRow, ...]
@@ -167,7 +136,6 @@ class FinishedSweep:
 
     @classmethod
     def read(cls, folder: Path) -> FinishedSweep:
-        """Read the folder of a sweep; raises `DataError` when its table cannot be read."""
         board = _read_json(folder / LEADERBOARD)
         try:
             rows = tuple(
@@ -181,7 +149,6 @@ class FinishedSweep:
 
     @property
     def runs(self) -> Iterator[FinishedRun]:
-        """The cells that have a result."""
         return (row.read() for row in self.rows if row.folder is not None)
 
 
@@ -211,10 +178,9 @@ def folders_under(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _run_folder(sweep: Path, recorded: str | None) -> Path | None:
-    """Return where a run lies: beside its sweep, also where both were copied to."""
     if recorded is None:
         return None
-    beside = sweep.parent / Path(recorded).name
+    beside = sweep.parent / Path(recorded).name  # also where both were copied to
     return beside if beside.is_dir() else Path(recorded)
 
 

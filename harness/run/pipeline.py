@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,16 +26,8 @@ from harness.features.parser import parse
 from harness.run.rolling import Recipe, RollingResult, WalkForward, memory_of_fit
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
-from harness.samples.interfaces import (
-    AdaptationTraits,
-    DividedAdaptation,
-    FittedAdaptation,
-    History,
-    PreprocessTraits,
-    Stored,
-    StoredAdaptation,
-    Subtask,
-)
+from harness.samples import interfaces
+from harness.samples.interfaces import FittedAdaptation, History, Stored
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Stopwatch, provenance
@@ -47,6 +39,7 @@ from harness.store.records import describe, modules_of
 PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
 READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
 PROVENANCE = "provenance.json"
+PUBLISHED = (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS)  # beside the snapshot
 _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
@@ -114,10 +107,8 @@ class Pipeline:
     ) -> Iterator[Sequence[Stage[Any]]]:
         """Yield the stages that workers make, in batches: each needs all earlier ones, and none of its own.
 
-        What follows the adaptation is known only when that is there, and its subtasks when the table is.
-
-        Args:
-            divided: Whether the subtasks of the adaptation are worth making.
+        What follows the adaptation is known only when that is there, and its subtasks, made where they are worth it
+        (`divided`), when the table is.
         """
         yield [self.table_stage]
         if divided(self.adaptation_stage):
@@ -131,24 +122,17 @@ class Pipeline:
 
     @cached_property
     def panel_stage(self) -> Stage[Panel]:
-        """The market as the source gives it."""
-        source = self.config.data
-
-        def key() -> Key:
-            # A sweep looks at a source once: its cells are about the same files, whatever happens to them meanwhile.
-            text = canonical_json(describe(source))
-            return self._panel_key or self.cache.memory.get("source", text, lambda: panel_key_of(source))
-
-        return Stage("panel", key, source.load, save_panel, load_panel, counts_as="panel")
+        source, text = self.config.data, canonical_json(describe(self.config.data))
+        # A sweep looks at a source once: its cells are about the same files, whatever happens to them meanwhile.
+        key = partial(self.cache.memory.get, "source", text, lambda: panel_key_of(source))
+        return Stage("panel", lambda: self._panel_key or key(), source.load, save_panel, load_panel, counts_as="panel")
 
     @cached_property
     def panel(self) -> Panel:
-        """The market, memory-mapped."""
         return self._panel or self._get(self.panel_stage, "panel")
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
-        """The walk-forward schedule."""
         return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
 
     def check(self) -> None:
@@ -166,7 +150,6 @@ class Pipeline:
 
     @cached_property
     def features_stage(self) -> Stage[_Features]:
-        """Rows and raw features."""
         features = self.config.features.feature_set()
         names, expressions = list(features.names), list(features.expressions)
         key = key_of("features", **self._parts_of_rows, names=names, expressions=expressions)
@@ -180,13 +163,8 @@ class Pipeline:
 
     @cached_property
     def table_stage(self) -> Stage[SampleTable]:
-        """The raw sample table: features and label."""
         needs = (self.features_stage, self.label_stage)
-
-        def memory() -> int:
-            fields = next(iter(self.panel.fields.values()))  # (T, N) float32
-            return fields.nbytes * len(self.config.features.feature_set().names)
-
+        names = self.config.features.feature_set().names
         return Stage(
             "table",
             lambda: Key("table", "-".join(one.key.digest for one in needs), ""),
@@ -194,18 +172,13 @@ class Pipeline:
             needs=needs,
             remembered=True,
             priority=40,
-            memory=memory,
+            memory=lambda: next(iter(self.panel.fields.values())).nbytes * len(names),  # of (T, N) float32
             counts_as="features",
         )
 
     @cached_property
     def table(self) -> SampleTable:
-        """The raw sample table; the feature matrix is memory-mapped.
-
-        Raises:
-            DataError: When no row has features or no row has a label, or an expression of the user's reads a field that
-                is not there.
-        """
+        """The raw sample table, memory-mapped; raises `DataError` when no row has features or a label."""
         return self.cache.get(self.table_stage)
 
     @cached_property
@@ -245,17 +218,16 @@ class Pipeline:
         return table
 
     def _compute_features(self) -> _Features:
-        rows, features = self._rows(), self.config.features.feature_set()
+        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
+        features = self.config.features.feature_set()
         matrix = compute_features(self.panel, features, rows.offsets, rows.codes, observer=self.observer)
         return _Features(matrix.values, rows, list(matrix.names), list(matrix.dropped))
 
     def _compute_label(self) -> Arrays:
-        rows, values = self._rows(), compute_expression(self.panel, self.config.label.expression_text)  # (T, N)
+        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
+        values = compute_expression(self.panel, self.config.label.expression_text)  # (T, N)
         label = values[rows.times(0, len(self.panel.calendar)), rows.codes]
         return np.where(np.isfinite(label), label, np.float32(np.nan))
-
-    def _rows(self) -> RowIndex:
-        return index_rows(self.panel, listed=self.config.samples.rows == "listed")
 
     # Adaptation
 
@@ -270,46 +242,34 @@ class Pipeline:
             return fitted
 
         def key() -> Key:
-            return self._adaptation_key(
-                "adaptation",
-                adaptation=describe(adaptation),
-                windows=self._dates,
-                step=self.config.windows.step,
-                seed=self.config.seed,
-            )
+            asked = {"windows": self._dates, "step": self.config.windows.step, "seed": self.config.seed}
+            return self._adaptation_key("adaptation", adaptation=describe(adaptation), **asked)
 
         files = None
-        if isinstance(adaptation, StoredAdaptation):
+        if isinstance(adaptation, interfaces.StoredAdaptation):
             files = (lambda fitted, folder: fitted.save(folder)), adaptation.load
         stage = self._logged("adaptation", key, fit, files)
         return replace(stage, priority=20, memory=lambda: memory_of_fit(self.table), counts_as="adaptation")
 
     @cached_property
     def adaptation(self) -> FittedAdaptation:
-        """The fitted adaptation."""
         found, views = self._get(self.adaptation_stage, "adaptation")
         self._log.tell(views)
         return found
 
     @cached_property
     def subtasks(self) -> list[list[Stage[object]]]:
-        """What the fitting of a divided adaptation begins with, in batches."""
         # Kept from one subtask to the next: what they have in common is made once per process.
         adaptation, number = self.config.adaptation, itertools.count()
-        if not isinstance(adaptation, DividedAdaptation):
+        if not isinstance(adaptation, interfaces.DividedAdaptation):
             return []
-        return [[self._subtask(one, next(number)) for one in batch] for batch in adaptation.batches(self._history)]
 
-    def _subtask(self, one: Subtask, at: int) -> Stage[object]:
-        return Stage(
-            "subtask",
-            lambda: self._adaptation_key("subtask", parts=dict(one.parts)),
-            one.make,
-            at=at,
-            priority=25,
-            memory=lambda: memory_of_fit(self.table),
-            counts_as="adaptation",
-        )
+        def stage(one: interfaces.Subtask) -> Stage[object]:
+            key = partial(self._adaptation_key, "subtask", parts=dict(one.parts))
+            made = Stage("subtask", key, one.make, at=next(number), priority=25, counts_as="adaptation")
+            return replace(made, memory=lambda: memory_of_fit(self.table))
+
+        return [[stage(one) for one in batch] for batch in adaptation.batches(self._history)]
 
     @cached_property
     def _log(self) -> ViewLog:
@@ -335,9 +295,7 @@ class Pipeline:
             with telling(self.observer, stage.replace("_", " ")):
                 return stored.make()
 
-        def key() -> Key:
-            return self._adaptation_key(stage, parts=dict(parts))
-
+        key = partial(self._adaptation_key, stage, parts=dict(parts))
         kept = self._logged(stage, key, make, (stored.save, stored.load))
         value, views = self.cache.get(replace(kept, remembered=True))
         # What was read does not depend on who read it when.
@@ -377,30 +335,18 @@ class Pipeline:
 
     @cached_property
     def walk(self) -> WalkForward:
-        """The stages of the windows."""
-        config = self.config
+        config, table_key = self.config, self.table_stage.key.digest
+        recipe = Recipe(config.preprocess, self.adaptation, config.model, config.windows.step)
         return WalkForward(
-            self.table,
-            self.windows,
-            Recipe(config.preprocess, self.adaptation, config.model, config.windows.step),
-            cache=self.cache,
-            table_key=self.table_stage.key.digest,
-            observer=self.observer,
+            self.table, self.windows, recipe, cache=self.cache, table_key=table_key, observer=self.observer
         )
 
     @cached_property
     def result_stage(self) -> Stage[Path]:
-        """The folder of the result: everything but its snapshot."""
-
         def key() -> Key:
-            settings = settings_of(self.config)
-            return key_of(
-                "result",
-                table=self.table_stage.key.digest,
-                settings=settings,
-                windows=self._dates,
-                code=code_digest("harness.run.pipeline", *modules_of(settings)),
-            )
+            settings, table = settings_of(self.config), self.table_stage.key.digest
+            code = code_digest("harness.run.pipeline", *modules_of(settings))
+            return key_of("result", table=table, settings=settings, windows=self._dates, code=code)
 
         return Stage("result", key, self._judge, self._save_result, lambda folder: folder, priority=15)
 
@@ -417,7 +363,7 @@ class Pipeline:
         spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
-                same_unit = traits_of(config.preprocess, PreprocessTraits, "preprocess").keeps_label_unit
+                same_unit = traits_of(config.preprocess, interfaces.PreprocessTraits, "preprocess").keeps_label_unit
                 evaluation = evaluate(rolled.predictions, *asked, **spans, same_unit=same_unit)
                 truth = _truth(self.panel, rolled.predictions, config)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
@@ -449,9 +395,8 @@ class Pipeline:
         self.adaptation.save(learned)
         if not any(learned.iterdir()):
             learned.rmdir()
-        fit_records = traits_of(self.adaptation, AdaptationTraits, "adaptation").artefacts
-        read = {"views": self._log.fit_records(ADAPTATION), "artefacts": fit_records}
-        _write(folder / ARTEFACTS, read)
+        records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").artefacts
+        _write(folder / ARTEFACTS, {"views": self._log.fit_records(ADAPTATION), "artefacts": records})
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
         _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))
 

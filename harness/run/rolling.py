@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache as once
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,13 +39,7 @@ _COPIES = 2  # of the feature matrix that a fit may need: the rows with a label,
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done in every window.
-
-    Attributes:
-        preprocess, model: The configured objects.
-        adaptation: What the adaptation has learned.
-        step: Times per test segment, also the length of the shared Gram blocks.
-    """
+    """What is done in every window; `step`: times per test segment, also the length of the shared Gram blocks."""
 
     preprocess: Preprocess
     adaptation: FittedAdaptation
@@ -66,13 +60,7 @@ class WindowReads:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The predictions of one window.
-
-    Attributes:
-        score: (m,) float32, one per row of the test segment.
-        reads: What was read to make them.
-        fitted: The model, as long as it has not been stored.
-    """
+    """The predictions of one window, (m,) float32 for the rows of its test segment; `fitted` until it is stored."""
 
     score: Floats
     reads: WindowReads
@@ -81,7 +69,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class RollingResult:
-    """Predictions of all windows, and what was read and computed to make them."""
+    """Predictions of all windows, what was read to make them, and how many were `fitted`."""
 
     predictions: Predictions
     reads: tuple[WindowReads, ...]
@@ -123,11 +111,8 @@ class WalkForward:
 
     Args:
         table: Raw features and label; fitting code sees it through as-of views only.
-        windows: The walk-forward schedule.
-        recipe: What is done in each of them.
         cache: Where finished windows are kept; None keeps nothing.
         table_key: Digest that identifies `table` in the cache.
-        observer: Told about progress.
 
     Raises:
         ConfigError: When the model needs a validation segment and the windows have none.
@@ -150,15 +135,11 @@ class WalkForward:
         self._table_key = table_key
         self._weights = tuple(recipe.adaptation.time_weights(window) for window in windows)
         self._learning = tuple(learning_segments(window, recipe.model) for window in windows)
-        self._refuse_unusable()
-
-    def _refuse_unusable(self) -> None:
-        model, name = self.recipe.model, type(self.recipe.model).__name__
-        if model.needs_valid and any(window.valid is None for window in self.windows):
+        model, name = recipe.model, type(recipe.model).__name__
+        if model.needs_valid and any(window.valid is None for window in windows):
             raise RefusedError(
                 f"The model {name} stops early and needs a validation segment.",
                 where="windows.valid",
-                got=None,
                 expected="a first and a last date between train and test, or a positive middle share in windows.split",
             )
         if not model.supports_weights and any(weights is not None for weights in self._weights):
@@ -169,7 +150,6 @@ class WalkForward:
             )
 
     def run(self) -> RollingResult:
-        """Fit and predict every window in time order."""
         scored, countdown = [], Countdown(self.observer, "windows", len(self.windows))
         before = self.fitted
         for at in range(len(self.windows)):
@@ -182,27 +162,19 @@ class WalkForward:
         return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
 
     def score(self, at: int) -> Scored:
-        """Return the predictions of window number `at`."""
         return replace(self._get(self.window(at)), fitted=None)
 
     def window(self, at: int) -> Stage[Scored]:
-        """Return the stage that fits and predicts window number `at`."""
+        key, make = partial(self._window_key, at), partial(self._fit_and_predict, at)
+        files = _save_scored, files_of(Scored, mapped=False)[1]
+        threads, memory = traits_of(self.recipe.model, ModelTraits).threads, partial(memory_of_fit, self.table)
         return Stage(
-            "window",
-            lambda: self._window_key(at),
-            lambda: self._fit_and_predict(at),
-            _save_scored,
-            lambda folder: load(folder, Scored, mapped=False),
-            at=at,
-            priority=10,
-            threads=traits_of(self.recipe.model, ModelTraits).threads,
-            memory=lambda: memory_of_fit(self.table),
-            counts_as="windows",
+            "window", key, make, *files, at=at, priority=10, threads=threads, memory=memory, counts_as="windows"
         )
 
     @cached_property
     def processed(self) -> Stage[_Processed]:
-        """The stage that makes the table which all windows share when processors are fitted once."""
+        """The table which all windows share when processors are fitted once."""
         return Stage(
             "processed",
             self._processed_key,
@@ -230,7 +202,7 @@ class WalkForward:
 
     def _window_key(self, at: int) -> Key:
         weights, (train, valid) = self._weights[at], self._learning[at]
-        values = None if weights is None else {"starts": weights.starts, "values": weights.values}
+        arrays = None if weights is None else {"starts": weights.starts, "values": weights.values}
         return key_of(
             "window",
             table=self._table_key,
@@ -242,11 +214,10 @@ class WalkForward:
             valid=_positions(valid),
             test=_positions(self.windows[at].test),
             step=self.recipe.step,
-            weights=None if values is None else fingerprint_arrays(values),
+            weights=arrays and fingerprint_arrays(arrays),
         )
 
     def _fit_and_predict(self, at: int) -> Scored:
-        """Fit on what is known at the window's decision and predict its test segment."""
         window, weights, (train, valid) = self.windows[at], self._weights[at], self._learning[at]
         if self._refits:
             processed = self._process(self.table.restricted(window.train.start, window.test.stop), at)
@@ -268,7 +239,6 @@ class WalkForward:
         return Scored(score, reads, fitted)
 
     def _process(self, table: SampleTable, at: int) -> _Processed:
-        """Fit the processors on what window number `at` learns from, apply them, and say what fitting them read."""
         view = self.table.as_of(self.windows[at].decision)
         fitted = self.recipe.preprocess.fit(view, self._learning[at][0])
         return _Processed(apply(table, fitted), view.reads)

@@ -26,9 +26,7 @@ Dates = tuple[When, When]
 
 
 def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> Schedule:
-    """Return the schedule in calendar positions.
-
-    Where no dates are given, the calendar is cut by `config.split`.
+    """Return the schedule in calendar positions; where no dates are given, the calendar is cut by `config.split`.
 
     Raises:
         ConfigError: When a segment holds no time of the calendar; the key and the calendar's range are named.
@@ -40,17 +38,8 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
         _refuse_overlap(config, train, valid, test)
     else:
         train, valid, test = _cut(len(calendar), config.split)
-    return Schedule(
-        train=train,
-        valid=valid,
-        test=test,
-        step=config.step,
-        look_ahead=look_ahead,
-        kind=config.kind,
-        embargo=config.embargo,
-        purge_valid=config.purge_valid,
-        include_valid=config.include_valid,
-    )
+    same = {key: getattr(config, key) for key in ("step", "kind", "embargo", "purge_valid", "include_valid")}
+    return Schedule(train=train, valid=valid, test=test, look_ahead=look_ahead, **same)
 
 
 def resolve_windows(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> tuple[Window, ...]:
@@ -73,25 +62,20 @@ def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
     start, stop = calendar.span(*dates)
     if start >= stop:
         first, last = calendar.format(0), calendar.format(len(calendar) - 1)
-        raise ConfigError(
-            "The segment holds no time of the calendar.",
-            where=key,
-            got=_text(dates),
-            expected=f"first and last date, in order, within {first} … {last}",
-        )
+        expected = f"first and last date, in order, within {first} … {last}"
+        raise ConfigError("The segment holds no time of the calendar.", where=key, got=_text(dates), expected=expected)
     return Segment(start, stop)
 
 
 def _refuse_overlap(config: WindowsConfig, train: Segment, valid: Segment | None, test: Segment) -> None:
-    named = [("train", train), ("valid", valid), ("test", test)]
-    given = [(name, segment) for name, segment in named if segment is not None]
+    named = {"train": train, "valid": valid, "test": test}
+    given = [(name, segment) for name, segment in named.items() if segment is not None]
     for (earlier, first), (later, second) in itertools.pairwise(given):
         if second.start < first.stop:
-            dates = [f"{name} {_text(getattr(config, name))}" for name in (earlier, later)]
             raise ConfigError(
                 "Segments must follow each other without overlap.",
                 where=f"windows.{later}",
-                got=", ".join(dates),
+                got=", ".join(f"{name} {_text(getattr(config, name))}" for name in (earlier, later)),
                 expected=f"a {later} segment that starts after {_text(getattr(config, earlier)[1:])}",
             )
 
@@ -122,11 +106,6 @@ def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -
 
     `bench explain`, `bench run` and each cell of a sweep and of its ``--plan`` call it.
 
-    Args:
-        config: The experiment.
-        panel: Its market.
-        windows: Its walk-forward windows on the panel's calendar.
-
     Raises:
         HarnessError: When an expression or a metric reads a field that is not there, a window has nothing to learn from
             or to predict, the portfolio would hold everything there is, or its price, lots, limits or benchmark are
@@ -145,7 +124,7 @@ def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -
 
 
 def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:
-    """Refuse windows without rows; only the test segments behind the last row may have none: a future calendar."""
+    """Refuse windows without rows; only test segments behind the last row may have none: a future calendar."""
     offsets, shown = rows.offsets, panel.calendar.format
     busy = np.flatnonzero(np.diff(offsets))
     if not busy.size:
@@ -214,26 +193,21 @@ def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
         )
 
 
-def _smaller_portfolio(members: int) -> str:
-    """Return the overrides that hold the best fifth and replace a tenth of it, as the built-in ones do with 250."""
-    if members < 2:
-        return "evaluation=signal judges forecasts without a portfolio"
-    fifth = max(members // 5, 1)
-    return f"a fifth of them: evaluation.portfolio.topk={fifth} evaluation.portfolio.n_drop={max(fifth // 10, 1)}"
-
-
 def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
     hint = "evaluation=signal judges forecasts without a portfolio"
     _refuse_no_price(panel, panel.price_field, slice(max(start - 1, 0), stop), "evaluation.portfolio", hint)
     market = market_of(panel, start, stop, portfolio)
     members = int((panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0).sum())
     if portfolio.topk >= members:
+        # The built-in portfolios hold the best fifth of 250 and replace a tenth of it.
+        fifth = max(members // 5, 1)
+        smaller = f"evaluation.portfolio.topk={fifth} evaluation.portfolio.n_drop={max(fifth // 10, 1)}"
         raise ConfigError(
             "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range.",
             where="evaluation.portfolio.topk",
             got=portfolio.topk,
             expected=f"less than {members}, the members that have a price in the test range",
-            hint=_smaller_portfolio(members),
+            hint=hint if members < 2 else f"a fifth of them: {smaller}",
         )
     if portfolio.limit_threshold is not None:
         check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere

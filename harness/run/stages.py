@@ -57,7 +57,6 @@ class Stage(Generic[Value]):
 
     @cached_property
     def key(self) -> Key:
-        """What identifies the value."""
         return self.identify()
 
 

@@ -38,7 +38,6 @@ class Outcome(StrEnum):
 
     @classmethod
     def of(cls, error: HarnessError) -> Outcome:
-        """Return how a cell ends that meets an error."""
         return cls.REFUSED if error.is_rule else cls.MISTAKEN
 
 
@@ -49,9 +48,8 @@ class Cell:
     Attributes:
         chosen: Swept key → value, without the keys that do not apply here.
         overrides: The complete overrides.
-        config: The checked configuration; None when it is refused.
-        refusal: Why it cannot be run.
-        outcome: How it ends when it cannot.
+        config: None when it is refused, for the reason `refusal`.
+        outcome: How it ends when it cannot run.
     """
 
     chosen: dict[str, str]
@@ -62,7 +60,6 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The swept values as text."""
         return " ".join(f"{key}={value}" for key, value in self.chosen.items()) or "the only cell"
 
 
@@ -71,10 +68,8 @@ class CellResult:
     """How one cell ended.
 
     Attributes:
-        cell, outcome: Which one, and how.
         result: What it leaves behind; None unless it is done.
-        reason: Why it was refused or failed.
-        trace: The traceback of a failure.
+        reason, trace: Why it was refused or failed, and the traceback of a failure.
         seconds: Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
     """
 
@@ -87,7 +82,6 @@ class CellResult:
 
     @property
     def seconds_here(self) -> float:
-        """Wall time in this process."""
         return self.seconds - ((self.result and self.result.seconds_elsewhere) or 0.0)
 
 
@@ -104,7 +98,15 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     compose = Composer(search_path)
     swept = {o.get_key_element(): swept_values(o, compose.options) for o in parsed if o.is_sweep_override()}
-    _refuse_too_many(list(swept.values()))
+    count = math.prod(map(len, swept.values()))
+    if count > _MOST_CELLS:
+        raise ConfigError(
+            "This sweep has more cells than can be run.",
+            where="-m",
+            got=f"{' × '.join(str(len(values)) for values in swept.values())} = {count:,} cells",
+            expected=f"at most {_MOST_CELLS:,}",
+            hint="`bench search` tries some of many combinations",
+        )
     cells: dict[object, Cell] = {}
     unused: dict[str, UnknownKeyError] = {}
     used: set[str] = set()
@@ -139,7 +141,6 @@ def run_sweep(
 
     Args:
         cells: What `plan_sweep` returned.
-        run_cell: Runs one configuration.
         tell: Hears of every cell as soon as it has ended.
     """
     ended = []
@@ -180,18 +181,6 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return ended(Outcome.FAILED, reason=reason, trace=trace)
 
 
-def _refuse_too_many(swept: Sequence[Sequence[str]]) -> None:
-    cells = math.prod(len(values) for values in swept)
-    if cells > _MOST_CELLS:
-        raise ConfigError(
-            "This sweep has more cells than can be run.",
-            where="-m",
-            got=f"{' × '.join(str(len(values)) for values in swept)} = {cells:,} cells",
-            expected=f"at most {_MOST_CELLS:,}",
-            hint="`bench search` tries some of many combinations",
-        )
-
-
 def plain_key(element: str) -> str:
     """Return the key of an override without Hydra's ``+`` or ``~``."""
     return element.lstrip("+~")
@@ -205,7 +194,6 @@ def compose_cell(
     Args:
         fixed: Key → override line of what is the same in every combination.
         chosen: Key, with Hydra's ``+`` → value.
-        compose: Makes configurations.
     """
     lines = {**fixed, **{plain_key(key): f"{key}={value}" for key, value in chosen.items()}}
     chosen = {plain_key(key): value for key, value in chosen.items()}
@@ -231,7 +219,6 @@ class CellPlan:
     """One cell.
 
     Attributes:
-        cell: Which one.
         refusal: Why it will not run; None when nothing is known against it.
         windows: How many it walks; 0 when it is refused.
         stored: How many of them are in the store; None when that cannot be told before the adaptation is fitted.
@@ -249,12 +236,7 @@ class CellPlan:
 
 @dataclass(frozen=True, eq=False)
 class SweepPlan:
-    """All cells, and the stages below them.
-
-    Attributes:
-        cells: In order.
-        stages: Stage → (how many different ones the cells need, how many of them are in the store).
-    """
+    """All cells in order, and stage → (how many different ones they need, how many of them are in the store)."""
 
     cells: tuple[CellPlan, ...]
     stages: dict[str, tuple[int, int]]

@@ -44,16 +44,13 @@ class RowStatistics:
     """What is known of one cell.
 
     Attributes:
-        name: The cell.
         reference: The cell of its scenario that it is held against; itself where it is one.
         why_not_comparable: Why it is held against nothing; None for the reference and what can be compared with it.
         differences: Metric → difference to the reference; empty for the reference.
-        confidence_p: The smallest size at which the confidence set leaves it out; None when it is not in the
-            comparison.
+        confidence_p: The smallest size at which the confidence set leaves it out; None when it is not compared.
         in_confidence_set: Whether it may be the best, at 10 %.
         deflated_sharpe: Of its excess return against the best of all cells by chance; None without a portfolio.
-        years, regimes: Mean of the series behind the ordering metric per year and per volatility regime, with HAC
-            t-values.
+        years, regimes: Mean of the series behind the ordering metric per year and volatility regime, with HAC t-values.
     """
 
     name: str
@@ -76,8 +73,7 @@ class SweepStatistics:
         references: The cells that the others are held against, one per scenario.
         rows: One per cell that has run, in their order.
         trials: Cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried.
-        overfitting: Probability that the best of the comparable portfolios was picked by luck; None without two of
-            them.
+        overfitting: Probability that the best comparable portfolio was picked by luck; None with fewer than two.
         notes: What could not be computed, and why.
     """
 
@@ -90,15 +86,12 @@ class SweepStatistics:
 
     @property
     def reference(self) -> str:
-        """The reference of the first scenario."""
         return self.references[0]
 
     def row(self, name: str) -> RowStatistics | None:
-        """Return the statistics of a cell, or None when it did not run."""
         return next((row for row in self.rows if row.name == name), None)
 
     def record(self) -> dict[str, Any]:
-        """Return everything as plain data; what is undefined is None."""
         plain: dict[str, Any] = _plain(asdict(self))
         return {"reference": self.reference, **plain, "metric": self.metric.name}
 
@@ -151,10 +144,12 @@ def csv_values(
 
 def caption(statistics: SweepStatistics) -> str:
     """Return what the marks mean, what trying many cells is worth, and what could not be computed."""
-    lines = [
-        f"{SIGNS['better']} {SIGNS['worse']} better, worse than {_references(statistics)}: HAC test and paired "
-        f"bootstrap both reject at {LEVEL:.0%}",
-    ]
+    # One that has nothing beside it is not among the cells that others are held against.
+    used = {row.reference for row in statistics.rows if row.differences}
+    names = [name for name in statistics.references if name in used] or [statistics.reference]
+    held = names[0] if len(names) == 1 else f"the reference of its data, label and test range ({'; '.join(names)})"
+    marks = f"{SIGNS['better']} {SIGNS['worse']} better, worse than {held}"
+    lines = [f"{marks}: HAC test and paired bootstrap both reject at {LEVEL:.0%}"]
     if any(row.in_confidence_set is not None for row in statistics.rows):
         what = f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST} by {statistics.metric.heading}"
         lines.append(f"{what}: model confidence set at {1 - SIZE:.0%}")
@@ -174,15 +169,7 @@ def caption(statistics: SweepStatistics) -> str:
     return "\n".join([*lines, *statistics.notes])
 
 
-def _references(statistics: SweepStatistics) -> str:
-    """Return the cells that others are held against; one that has nothing beside it is not among them."""
-    used = {row.reference for row in statistics.rows if row.differences}
-    names = [name for name in statistics.references if name in used] or [statistics.reference]
-    return names[0] if len(names) == 1 else f"the reference of its data, label and test range ({'; '.join(names)})"
-
-
 def _grouped(pairs: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:
-    """Return what is said → the cells that it is said of, in order."""
     found: dict[str, list[str]] = {}
     for text, name in pairs:
         if text is not None:

@@ -15,23 +15,10 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
+from harness.evaluation.significance import paired, sharpe
 from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.evaluation.significance.hac import is_constant, why_untested
-from harness.evaluation.significance.paired import (
-    SubPeriod,
-    calendar_years,
-    paired_differences,
-    paired_question,
-    subperiod_stability,
-    volatility_regimes,
-)
-from harness.evaluation.significance.sharpe import (
-    BacktestOverfitting,
-    DeflatedSharpe,
-    deflated_sharpe_ratio,
-    probability_of_backtest_overfitting,
-)
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import CellResult
@@ -72,7 +59,7 @@ def market_regimes(panel: Panel) -> Regimes:
         counted = np.asarray(panel.membership[1:]) & np.isfinite(changes)
         total, count = np.where(counted, changes, 0.0).sum(axis=1), counted.sum(axis=1)
         changes = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
-    return panel.calendar.times, volatility_regimes(np.concatenate([[np.nan], changes]))
+    return panel.calendar.times, paired.volatility_regimes(np.concatenate([[np.nan], changes]))
 
 
 def regimes_at(regimes: Regimes | None, times: Times) -> npt.NDArray[np.str_] | None:
@@ -105,9 +92,7 @@ def by_scenario(candidates: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 def references(candidates: Sequence[FinishedRun], asked: Sequence[str] = ()) -> tuple[FinishedRun, ...]:
     """Return the reference of each scenario, in the order of the cells but for those asked for, which come first.
 
-    Args:
-        candidates: The cells that have run, in the order of the sweep.
-        asked: Names of cells that shall be references, the most wanted first.
+    `asked`: names of cells that shall be references, the most wanted first.
     """
     found = [reference_of(members, asked) for members in by_scenario(candidates)]
     order = {name: at for at, name in reversed(list(enumerate(asked)))}
@@ -118,13 +103,9 @@ def reference_of(members: Sequence[FinishedRun], asked: Sequence[str] = ()) -> F
     """Return the reference of one scenario: the first asked for, or plain rolling retrain, or the first cell."""
     named = {member.name: member for member in reversed(members)}
     wanted = [named[name] for name in asked if name in named]
-    plain = [member for member in members if _is_plain(member)]
+    adaptations = [(one, one.snapshot.identity.get("config", {}).get("adaptation") or {}) for one in members]
+    plain = [one for one, it in adaptations if str(it.get("_target_", "")).rpartition(".")[2] == _PLAIN]
     return (wanted or plain or list(members))[0]
-
-
-def _is_plain(candidate: FinishedRun) -> bool:
-    adaptation = candidate.snapshot.identity.get("config", {}).get("adaptation") or {}
-    return str(adaptation.get("_target_", "")).rpartition(".")[2] == _PLAIN
 
 
 _STAGE = "statistics"
@@ -194,7 +175,7 @@ def _row(
     reason: str | None,
     differences: dict[str, Difference],
     confidence: ModelConfidenceSet | None,
-    deflated: dict[str, DeflatedSharpe],
+    deflated: dict[str, sharpe.DeflatedSharpe],
 ) -> RowStatistics:
     name, regimes = candidate.name, candidate.regimes
     p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
@@ -206,7 +187,7 @@ def _row(
         confidence_p=p_values.get(name),
         in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
         deflated_sharpe=deflated.get(name),
-        years=_stability(candidate, metric, calendar_years(candidate.series.times)),
+        years=_stability(candidate, metric, paired.calendar_years(candidate.series.times)),
         regimes=() if regimes is None else _stability(candidate, metric, regimes),
     )
 
@@ -221,12 +202,10 @@ def statistics_of(
     done = [ended.result for ended in results if ended.result is not None]
     if len(done) < 2 or done[0].config.evaluation.significance is None:
         return None
-    candidates = candidates_of(results)
-    bootstrap = done[0].config.evaluation.significance
+    candidates, bootstrap = candidates_of(results), done[0].config.evaluation.significance
     has_run = reference is None or reference in {c.name for c in candidates}
-    found = sweep_statistics(
-        candidates, metric=metric, reference=reference if has_run else None, bootstrap=bootstrap, observer=observer
-    )
+    asked = reference if has_run else None
+    found = sweep_statistics(candidates, metric=metric, reference=asked, bootstrap=bootstrap, observer=observer)
     if found is None or has_run:
         return found
     return replace(found, notes=(f"{reference} did not run: {found.reference} stands in for it", *found.notes))
@@ -244,8 +223,8 @@ def differences_to(
         if metric.statistic not in ("mean", "ir") or any(series not in c.series.values for c in (reference, candidate)):
             continue
         sides = (candidate.at(series, times), reference.at(series, times))
-        questions[name] = paired_question(*sides, metric.statistic, look_ahead=overlap_of(identity, metric))
-    answers = paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
+        questions[name] = paired.paired_question(*sides, metric.statistic, look_ahead=overlap_of(identity, metric))
+    answers = paired.paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
     found = {}
     for name, tested in zip(questions, answers, strict=True):
         p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
@@ -264,19 +243,10 @@ def _verdict(direction: str, difference: float, p_hac: float | None, p_bootstrap
 
 
 def check_reference(name: str | None, names: Sequence[str]) -> None:
-    """Refuse a reference that is the name of no cell.
-
-    Raises:
-        ConfigError: Names the cells that there are.
-    """
+    """Refuse a reference that is the name of no cell, and name the cells that there are: `ConfigError`."""
     if name is not None and name not in names:
-        raise ConfigError(
-            "No cell has this name.",
-            where="--reference",
-            got=name,
-            expected="; ".join(names),
-            hint=closest(name, names),
-        )
+        known, hint = "; ".join(names), closest(name, names)
+        raise ConfigError("No cell has this name.", where="--reference", got=name, expected=known, hint=hint)
 
 
 def _confidence_set(
@@ -304,22 +274,22 @@ def _confidence_set(
     return found
 
 
-def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, DeflatedSharpe]:
+def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, sharpe.DeflatedSharpe]:
     returns = {c.name: c.series.values[_RETURNS] for c in candidates if _RETURNS in c.series.values}
-    sharpes = np.array([_sharpe(r) for r in returns.values()])
+
+    def ratio(returns: Doubles) -> float:
+        defined = returns[~np.isnan(returns)]
+        if defined.size < 2 or is_constant(defined, float(np.abs(defined).max())):
+            return float("nan")
+        return float(defined.mean() / defined.std(ddof=1))
+
+    sharpes = np.array([ratio(r) for r in returns.values()])
     if np.isfinite(sharpes).sum() < 2:
         return {}
-    return {name: deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
+    return {name: sharpe.deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
 
 
-def _sharpe(returns: Doubles) -> float:
-    defined = returns[~np.isnan(returns)]
-    if defined.size < 2 or is_constant(defined, float(np.abs(defined).max())):
-        return float("nan")
-    return float(defined.mean() / defined.std(ddof=1))
-
-
-def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> BacktestOverfitting | None:
+def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> sharpe.BacktestOverfitting | None:
     having = [c for c in compared if _RETURNS in c.series.values]
     if len(having) < 2:
         return None
@@ -329,11 +299,11 @@ def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> BacktestO
     if defined < 2 * _BLOCKS:
         notes.append(f"no probability of overfitting: {defined} periods are too few for {_BLOCKS} blocks")
         return None
-    return probability_of_backtest_overfitting(returns, _BLOCKS)
+    return sharpe.probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
-def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[SubPeriod, ...]:
+def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[paired.SubPeriod, ...]:
     if metric.series not in candidate.series.values:
         return ()
     overlap = overlap_of(candidate.snapshot.identity, metric)
-    return subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)
+    return paired.subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)

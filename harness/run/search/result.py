@@ -29,10 +29,9 @@ from harness.store.records import TARGET
 
 @dataclass(frozen=True)
 class ValidationPeriod:
-    """Where a search judges.
+    """Where a search judges: the schedule of every trial, in dates.
 
     Attributes:
-        windows: The schedule of every trial, in dates.
         last: The last time that a trial's data hold, as ISO text: the one before `decision`.
         decision: The first decision of the final test range, which no trial reaches.
     """
@@ -59,7 +58,6 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     Step, kind, embargo and purge are the configured ones.
 
     Args:
-        config: The configured schedule; without dates its split is resolved on the calendar.
         calendar: Of the whole panel.
         look_ahead: A label at s is known at s + look_ahead.
 
@@ -91,10 +89,7 @@ def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str)
 
 
 def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any]:
-    """Return `node`, the configuration of `source`, without anything after `last`.
-
-    A source that transforms another one is cut at its root.
-    """
+    """Cut a source at its root: nothing after `last`, whatever transforms it."""
     names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
     for name in names:
         inner = getattr(source, name)
@@ -105,13 +100,11 @@ def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any
 
 
 def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
-    """Return train, valid and test moved back by one segment."""
     train, valid = final.train, final.valid
     if valid is None:
         raise ConfigError(
             "A search judges on the validation period, and there is none.",
             where="windows.valid",
-            got=None,
             expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
         )
     # The last label that is judged is known one time before the final test range is first decided on.
@@ -175,7 +168,6 @@ class SearchRequest:
                 raise ConfigError("A search needs a trial.", where=name, got=number, expected="≥ 1")
 
     def asked(self, direction: Direction) -> dict[str, object]:
-        """Return how the space is searched."""
         return {"metric": self.metric, "direction": direction, "seed": self.seed, "batch": self.batch}
 
 
@@ -203,7 +195,6 @@ class TrialResult:
 
     @property
     def name(self) -> str:
-        """The chosen values as text."""
         return " ".join(f"{key}={value}" for key, value in self.chosen.items())
 
 
@@ -212,7 +203,6 @@ class SearchResult:
     """A search, finished or interrupted.
 
     Attributes:
-        request: What was asked for.
         direction: Which way the metric is better.
         period: Where the trials were judged.
         trials: In the order of the search.
@@ -235,7 +225,6 @@ class SearchResult:
 
     @property
     def best(self) -> TrialResult | None:
-        """The best trial; None when no trial has a value."""
         first = next(iter(self.ranked), None)
         return first if first is not None and first.value is not None else None
 
@@ -248,19 +237,16 @@ class SearchResult:
         return shlex.join(["bench", "run", *folders, *self.best.overrides])
 
     def to_json(self) -> str:
-        """Return canonical JSON, equal for equal searches."""
-        return canonical_json(
-            {
-                **self.request.asked(self.direction),
-                "period": asdict(self.period.windows),
-                "judged": self.period.judged,
-                "final_test_begins": self.period.decision,
-                "trials": [asdict(trial) for trial in self.ranked],
-                "best": None if self.best is None else self.best.number,
-                "command": self.command,
-            },
-            indent=1,
-        )
+        record = {
+            **self.request.asked(self.direction),
+            "period": asdict(self.period.windows),
+            "judged": self.period.judged,
+            "final_test_begins": self.period.decision,
+            "trials": [asdict(trial) for trial in self.ranked],
+            "best": None if self.best is None else self.best.number,
+            "command": self.command,
+        }
+        return canonical_json(record, indent=1)
 
 
 # Where trials run and what becomes of them: no number depends on it.
@@ -272,13 +258,9 @@ def identity_of(
 ) -> dict[str, str]:
     """Return digests of everything that decides the trials of a search but their number.
 
-    Args:
-        fingerprint: Of the data that the trials see.
-
-    Returns:
-        dict: ``question``, the space and the metric, and how they are asked for; ``settings``, the configuration that
-            the trials have in common, files outside this project included; ``data``, up to the end of the validation
-            period; ``code``, of everything that a trial may run, and of the search.
+    ``question``: the space, the metric, and how they are asked for; ``settings``: the configuration that trials have in
+    common, files outside this project included; ``data``: the `fingerprint` of what trials see; ``code``: of all that
+    a trial may run, and of the search.
     """
     overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
     common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]

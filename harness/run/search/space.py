@@ -43,7 +43,7 @@ def _choice(values: Sequence[str]) -> Dimension:
 
 
 def _whole(low: int, high: int, step: int, *, log: bool) -> Dimension:
-    """Return whole numbers from `low` to `high`, both included."""
+    """Whole numbers, both ends included."""
     return Dimension(str(low), lambda trial, name: str(trial.suggest_int(name, low, high, step=step, log=log)))
 
 
@@ -69,7 +69,6 @@ class Space:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules of everything that a trial may consist of, sorted."""
         found = set(modules_of(*(cell.config and settings_of(cell.config) for cell in self.cells)))
         for key, dimension in self.dimensions.items():
             if key.endswith(f".{TARGET}"):

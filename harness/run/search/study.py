@@ -28,13 +28,7 @@ _NUMBER = "number"
 
 @dataclass(frozen=True, eq=False)
 class Asked(Generic[Value]):
-    """A trial that has begun.
-
-    Attributes:
-        number: 0, 1, … in the order of the search.
-        trial: Optuna's.
-        value: What the search makes of it.
-    """
+    """A trial that has begun: its number in the order of the search, Optuna's trial, what the search makes of it."""
 
     number: int
     trial: Trial
@@ -45,12 +39,8 @@ class Asked(Generic[Value]):
 class SeededStudy:
     """A study whose next trial depends on the seed, the batches before its own, and its place in the batch only.
 
-    It holds finished trials alone: one that is under way lives in this process and dies with it.
-
-    Attributes:
-        study: Optuna's.
-        seed: Of the sampler.
-        batch: Trials that are asked for together: none of them knows how another one ends.
+    It holds finished trials alone: one that is under way lives in this process and dies with it. None of the trials of
+    a batch knows how another one ends.
     """
 
     study: Study
@@ -58,12 +48,7 @@ class SeededStudy:
     batch: int
 
     def ask(self, suggest: Callable[[Trial], Value], most: int) -> list[Asked[Value]]:
-        """Begin what is left of the current batch.
-
-        Args:
-            suggest: Draws a trial's values.
-            most: Trials of the whole search.
-        """
+        """Begin what is left of the current batch of at most `most` trials in all; `suggest` draws their values."""
         finished = self.finished()
         begin = len(finished) // self.batch * self.batch
         # A copy as it was before the batch: its finished trials are asked for again and are as they were then.
@@ -103,9 +88,7 @@ def open_study(
     """Open the study of this name, in memory or in a SQLite file.
 
     Args:
-        name: Of the study.
         asked: What identifies it, written down in it.
-        direction, seed, batch: Which way is better, the sampler's seed, and how many trials are asked for together.
         storage: The file; None: memory.
 
     Yields:
@@ -121,8 +104,9 @@ def open_study(
         with _opening(optuna, storage):
             if storage is not None:
                 storage.parent.mkdir(parents=True, exist_ok=True)
-            file = None if storage is None else f"sqlite:///{storage.resolve()}"
-            kept = optuna.storages.InMemoryStorage() if file is None else optuna.storages.RDBStorage(file)
+                kept = optuna.storages.RDBStorage(f"sqlite:///{storage.resolve()}")
+            else:
+                kept = optuna.storages.InMemoryStorage()
             study = optuna.create_study(study_name=name, direction=direction, storage=kept, load_if_exists=True)
             for key, value in asked.items():
                 study.set_user_attr(key, value)
@@ -177,7 +161,6 @@ def direction_of(metric: str, config: ExperimentConfig) -> Direction:
         raise ConfigError(
             f"Nothing says which way `{metric}` is better.",
             where="--direction",
-            got=None,
             expected="minimize or maximize",
         )
     return "minimize" if directions[metric] == "lower" else "maximize"
@@ -186,10 +169,5 @@ def direction_of(metric: str, config: ExperimentConfig) -> Direction:
 def unknown_metric(metric: str, known: Collection[str]) -> ConfigError:
     """Return the error for a metric that a run does not have."""
     portfolio = "evaluation=portfolio has the metrics of a portfolio" if metric in METRICS else None
-    return ConfigError(
-        "A run has no such metric.",
-        where="--metric",
-        got=metric,
-        expected=", ".join(known),
-        hint=portfolio or closest(metric, known),
-    )
+    names, hint = ", ".join(known), portfolio or closest(metric, known)
+    return ConfigError("A run has no such metric.", where="--metric", got=metric, expected=names, hint=hint)

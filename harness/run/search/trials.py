@@ -17,18 +17,8 @@ from harness.execution.progress import Countdown, Observer, Silent
 from harness.run.dispatch import Dispatched, StartWorkers, workers_of
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
-from harness.run.search.result import (
-    RECORD,
-    SearchRequest,
-    SearchResult,
-    TrialResult,
-    ValidationPeriod,
-    changes_of,
-    digest_of,
-    identity_of,
-    on_validation,
-    validation_period,
-)
+from harness.run.search import result as records
+from harness.run.search.result import SearchRequest, SearchResult, TrialResult, ValidationPeriod
 from harness.run.search.space import Space, read_space
 from harness.run.search.study import SeededStudy, direction_of, open_study, unknown_metric
 from harness.run.sweep import Cell, CellResult, Outcome, run_sweep
@@ -48,8 +38,6 @@ class Judge:
         reference: A trial's configuration, on its own schedule.
         calendar: Of the whole panel.
         fingerprint: Of the data that every trial sees.
-        period: Where they are judged.
-        observer: Told about progress.
         memory: Keeps large stages from one trial to the next.
     """
 
@@ -62,17 +50,12 @@ class Judge:
 
     @classmethod
     def of(cls, space: Space, observer: Observer) -> Judge:
-        """Look at the data, and find the period in them.
-
-        Raises:
-            ConfigError: When there is no validation period, or the calendar before its end depends on what comes after
-                it.
-        """
+        """Look at the data, and find the period in them; refuse a past that depends on where the data end."""
         config = space.reference.config
         assert config is not None
         calendar = Pipeline(config, observer=observer).panel.calendar
-        period = validation_period(config.windows, calendar, config.label.look_ahead)
-        seen = Pipeline(on_validation(config, period, config.output.runs), observer=observer).panel
+        period = records.validation_period(config.windows, calendar, config.label.look_ahead)
+        seen = Pipeline(records.on_validation(config, period, config.output.runs), observer=observer).panel
         if not np.array_equal(seen.calendar.times, calendar.times[: len(seen.calendar)]):
             raise ConfigError(
                 "The data that end before the final test range have another calendar than the whole.",
@@ -82,11 +65,7 @@ class Judge:
         return cls(config, calendar, seen.fingerprint, period, observer)
 
     def run(self, cells: Sequence[Cell], workers: StartWorkers, folder: Path) -> Iterator[CellResult]:
-        """Run trials, those of workers all at once, and yield how each of them ended, in order.
-
-        Raises:
-            DataError: When the data have changed since the search began.
-        """
+        """Run trials, those of workers all at once, and yield in order how each ended; refuse data that changed."""
         moved = [self._moved(cell, folder) for cell in cells]
         configs = [cell.config for cell in moved if cell.config is not None]
         dispatched = Dispatched(configs, self.observer, self.memory, workers)
@@ -108,13 +87,12 @@ class Judge:
             yield ended
 
     def _moved(self, cell: Cell, folder: Path) -> Cell:
-        """Return the cell on the validation period, or refused."""
         if cell.config is None:
             return cell
         try:
-            period = validation_period(cell.config.windows, self.calendar, cell.config.label.look_ahead)
+            period = records.validation_period(cell.config.windows, self.calendar, cell.config.label.look_ahead)
             self._refuse_another_question(cell.config, period)
-            return replace(cell, config=on_validation(cell.config, period, str(folder)))
+            return replace(cell, config=records.on_validation(cell.config, period, str(folder)))
         except HarnessError as error:
             return replace(cell, config=None, refusal=str(error), outcome=Outcome.of(error))
 
@@ -137,11 +115,7 @@ class Judge:
 
 
 def judged(number: int, ended: CellResult, metric: str) -> TrialResult:
-    """Return how a trial ended, with its metric.
-
-    Raises:
-        ConfigError: When a run has no such metric.
-    """
+    """Return how a trial ended, with its metric; raises `ConfigError` when a run has no such metric."""
     cell = ended.cell
     trial = TrialResult(number, cell.chosen, cell.overrides, ended.outcome, None, ended.reason, None)
     if ended.result is None:
@@ -176,13 +150,13 @@ def search(
     space = read_space(request.overrides, search_path=request.search_path)
     judge = Judge.of(space, observer)
     direction = request.direction or direction_of(request.metric, judge.reference)
-    identity = identity_of(request, direction, space, judge.period, judge.fingerprint)
+    identity = records.identity_of(request, direction, space, judge.period, judge.fingerprint)
     # The same search goes on, another begins anew.
-    name = f"search-{digest_of(identity)[:12]}"
+    name = f"search-{records.digest_of(identity)[:12]}"
     folder = Path(judge.reference.output.runs) / name
     options = (direction, request.seed, request.batch, request.storage)
     with open_study(name, identity, *options) as (study, others):
-        changes = changes_of(identity, others)
+        changes = records.changes_of(identity, others)
         if not study.finished() and changes is not None:
             observer.notice(
                 f"{changes} changed since this search was last run: a new study begins, and the trials of the old one "
@@ -192,14 +166,12 @@ def search(
         interrupted = going.interrupted()
         going.countdown.finish()
     result = SearchResult(request, direction, judge.period, tuple(going.trials), folder, interrupted)
-    write_atomically(folder / RECORD, result.to_json().encode())
+    write_atomically(folder / records.RECORD, result.to_json().encode())
     return result
 
 
 @dataclass(eq=False)
 class _Search:
-    """A search on its way."""
-
     request: SearchRequest
     space: Space
     judge: Judge
