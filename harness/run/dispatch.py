@@ -91,18 +91,14 @@ class Dispatched:
         self._work: dict[int, Work] = {}
         if configs and not isinstance(configs[0].executor, Serial):
             self.shared = True
+            opened = [one for config in configs if (one := _opened(config, self.memory, observer)) is not None]
             with ExitStack() as stack:
-                self._dispatch(configs, observer, workers or workers_of(configs[0].executor, stack))
-
-    def _dispatch(self, configs: Sequence[ExperimentConfig], observer: Observer, workers: StartWorkers) -> None:
-        opened = [one for config in configs if (one := _opened(config, self.memory, observer)) is not None]
-        pool = workers() if opened else None
-        if pool is None:
-            return
-        observer.start(_STAGE, sum(one.tasks for one in opened))
-        _Dispatcher(pool, observer, opened).run()
-        observer.finish(_STAGE)
-        self._work = {id(one.pipeline.config): one.work for one in opened}
+                pool = (workers or workers_of(configs[0].executor, stack))() if opened else None
+                if pool is not None:
+                    observer.start(_STAGE, sum(one.tasks for one in opened))
+                    _Dispatcher(pool, observer, opened).run()
+                    observer.finish(_STAGE)
+                    self._work = {id(one.pipeline.config): one.work for one in opened}
 
     def work_of(self, config: ExperimentConfig) -> Work | None:
         """Return what was done for an experiment, None when it was finished already; raises `WorkersLostError`."""

@@ -106,11 +106,11 @@ class FinishedRun:
     def why_not_comparable(self, other: FinishedRun) -> str | None:
         """Return why a metric of this run cannot be held against that of another, or None."""
         own, others = self.scenario, other.scenario
-        differs = [what for what in own if own[what] != others[what]]
-        if not np.intersect1d(self.series.times, other.series.times).size:
-            differs = [what for what in differs if what != _RANGE]
-            return f"another {' and another '.join(differs)}" if differs else "no test time in common"
-        return f"another {' and another '.join(differs)}" if differs else None
+        meet = np.intersect1d(self.series.times, other.series.times).size > 0
+        differs = [what for what in own if own[what] != others[what] and (meet or what != _RANGE)]
+        if differs:
+            return f"another {' and another '.join(differs)}"
+        return None if meet else "no test time in common"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache as once
 from functools import cached_property, partial
@@ -175,19 +174,9 @@ class WalkForward:
     @cached_property
     def processed(self) -> Stage[_Processed]:
         """The table which all windows share when processors are fitted once."""
-        return Stage(
-            "processed",
-            self._processed_key,
-            lambda: self._process(self.table, 0),
-            self._save_processed,
-            self._load_processed,
-            remembered=True,
-            only_shared=True,
-            local=self._refits,
-            priority=30,
-            memory=lambda: memory_of_fit(self.table),
-            counts_as="windows",
-        )
+        make, files = partial(self._process, self.table, 0), (self._save_processed, self._load_processed)
+        stage = Stage("processed", self._processed_key, make, *files, remembered=True, only_shared=True, priority=30)
+        return replace(stage, local=self._refits, memory=lambda: memory_of_fit(self.table), counts_as="windows")
 
     def _get(self, stage: Stage[Value]) -> Value:
         return stage.make() if self.cache is None else self.cache.get(stage)
@@ -227,13 +216,16 @@ class WalkForward:
         table = processed.table
         view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         tested = table.features[table.index.rows(window.test.start, window.test.stop)]
-        with _in_window(window), thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
-            fitted = self.recipe.model.fit(
-                LearnSet(view, train, weights, blocks), None if valid is None else LearnSet(valid_view, valid, weights)
-            )
-            check_object(fitted, FittedModel, "model.fit")
-            where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
-            score = _scores(fitted.predict(tested), len(tested), where)
+        stop_on = None if valid is None else LearnSet(valid_view, valid, weights)
+        try:
+            with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
+                fitted = self.recipe.model.fit(LearnSet(view, train, weights, blocks), stop_on)
+                check_object(fitted, FittedModel, "model.fit")
+                where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
+                score = _scores(fitted.predict(tested), len(tested), where)
+        except Exception as error:  # somebody's own model may raise anything; it goes on as it is
+            error.add_note(f"in window {window.index}, while the model was fitted or predicted")
+            raise
         self.fitted += 1
         reads = WindowReads(window.index, window.decision, processed.reads, view.reads, valid_view.reads)
         return Scored(score, reads, fitted)
@@ -278,15 +270,11 @@ class WalkForward:
         origin, step = self._learning[-1][0].stop, self.recipe.step
         parts = (table.features, table.label, table.index.offsets)
 
-        def blocks() -> GramBlocks:
-            def kept() -> Mapping[Period, Doubles]:
-                taken: Doubles = self._get(sums)
-                return dict(zip(periods(), taken, strict=True))
+        is_shared = self.cache is not None and self.cache.shared
 
-            is_shared = self.cache is not None and self.cache.shared
-            return GramBlocks(
-                *parts, step=step, origin=origin, observer=self.observer, kept=kept if is_shared else None
-            )
+        def kept() -> Mapping[Period, Doubles]:
+            taken: Doubles = self._get(sums)
+            return dict(zip(periods(), taken, strict=True))
 
         @once
         def periods() -> list[Period]:
@@ -298,13 +286,14 @@ class WalkForward:
 
         def key() -> Key:
             processed = self.processed.key.digest
-            if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
+            if not is_shared:  # in memory alone, experiments of other weights share them
                 return Key("gram", f"{processed} {step} {origin}", "")
             return key_of("gram", processed=processed, code=self._code, periods=[list(p) for p in periods()])
 
-        plain = GramBlocks(*parts, step=step, origin=origin, observer=self.observer)
+        blocks = partial(GramBlocks, *parts, step=step, origin=origin, observer=self.observer)
+        plain = blocks()
         sums: Stage[Doubles] = Stage("gram", key, lambda: plain.sums(periods()), *files_of(np.ndarray))
-        return Stage("gram", lambda: sums.key, blocks, remembered=True)
+        return Stage("gram", lambda: sums.key, lambda: blocks(kept=kept if is_shared else None), remembered=True)
 
 
 def roll(
@@ -347,23 +336,8 @@ def _positions(segment: Segment | None) -> list[int] | None:
     return None if segment is None else [segment.start, segment.stop]
 
 
-@contextmanager
-def _in_window(window: Window) -> Iterator[None]:
-    """Let the traceback of a model that fails say in which window it did."""
-    try:
-        yield
-    except Exception as error:  # somebody's own model may raise anything; it goes on as it is
-        error.add_note(f"in window {window.index}, while the model was fitted or predicted")
-        raise
-
-
 def _scores(predicted: object, rows: int, where: str) -> Floats:
-    """Return (n,) float32 what a model predicts, or refuse what is no forecast of each of the n rows.
-
-    Raises:
-        DataError: When it has another shape, is no number, or is infinite in float32; NaN is no forecast of a row, and
-            allowed.
-    """
+    """Return (n,) float32 what a model predicts; refuse another shape, no number, infinite in float32; NaN may be."""
     expected = f"({rows},) finite numbers, NaN for no forecast"
     given = np.asarray(predicted)
     try:
@@ -377,11 +351,8 @@ def _scores(predicted: object, rows: int, where: str) -> Floats:
         )
     with np.errstate(over="ignore"):
         scores = np.ascontiguousarray(real, dtype=np.float32)
-    if np.isinf(scores).any():
-        raise DataError(
-            "The model predicts infinite values.",
-            where=where,
-            got=f"{int(np.isinf(scores).sum())} of {rows}, the first at row {int(np.isinf(scores).argmax())}",
-            expected=expected,
-        )
+    infinite = np.isinf(scores)
+    if infinite.any():
+        what = f"{int(infinite.sum())} of {rows}, the first at row {int(infinite.argmax())}"
+        raise DataError("The model predicts infinite values.", where=where, got=what, expected=expected)
     return scores
