@@ -266,7 +266,7 @@ class Pipeline:
 
         def stage(one: interfaces.Subtask) -> Stage[object]:
             key = partial(self._adaptation_key, "subtask", parts=dict(one.parts))
-            made = Stage("subtask", key, one.make, at=next(number), priority=25, counts_as="adaptation")
+            made: Stage[object] = Stage("subtask", key, one.make, at=next(number), priority=25, counts_as="adaptation")
             return replace(made, memory=lambda: memory_of_fit(self.table))
 
         return [[stage(one) for one in batch] for batch in adaptation.batches(self._history)]
