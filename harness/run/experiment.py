@@ -97,13 +97,8 @@ def run_experiment(
     """
     config = compose_config(overrides, search_path=search_path)
     if config.audit != "none":
-        raise ConfigError(
-            "run_experiment does not audit.",
-            where="audit",
-            got=config.audit,
-            expected="none",
-            hint="harness.audit.run_audited(compose_config(overrides), Silent()) does",
-        )
+        hint = "harness.audit.run_audited(compose_config(overrides), Silent()) does"
+        raise ConfigError("run_experiment does not audit.", where="audit", got=config.audit, expected="none", hint=hint)
     if isinstance(observer, PlainObserver):  # writes on its own while one long fit tells nothing
         with observer:
             return run(config, observer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import shlex
@@ -22,6 +21,7 @@ from harness.run.search.space import Space
 from harness.run.search.study import Direction
 from harness.run.sweep import Outcome
 from harness.samples.windows import Schedule, Segment, walk_forward
+from harness.snapshots.snapshot import sha256
 from harness.store.artifacts import canonical_json
 from harness.store.code_digest import code_digest
 from harness.store.records import TARGET
@@ -265,8 +265,8 @@ def identity_of(
     overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
     common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]
     return {
-        "question": digest_of({**request.asked(direction), "overrides": overrides}),
-        "settings": digest_of({"cells": common, "period": asdict(period.windows)}),
+        "question": sha256({**request.asked(direction), "overrides": overrides}),
+        "settings": sha256({"cells": common, "period": asdict(period.windows)}),
         "data": fingerprint,
         "code": code_digest("harness.run.search", "harness.run.pipeline", *space.modules),
     }
@@ -279,8 +279,3 @@ def changes_of(identity: Mapping[str, str], others: Iterable[Mapping[str, str]])
     changed = [[words for name, words in told.items() if other.get(name) != identity[name]] for other in same]
     changed.sort(key=len)  # of several, the one that is closest to this one
     return " and ".join(changed[0]) or None if changed else None
-
-
-def digest_of(value: object) -> str:
-    """Return the hex SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

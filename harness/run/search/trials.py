@@ -22,6 +22,7 @@ from harness.run.search.result import SearchRequest, SearchResult, TrialResult, 
 from harness.run.search.space import Space, read_space
 from harness.run.search.study import SeededStudy, direction_of, open_study, unknown_metric
 from harness.run.sweep import Cell, CellResult, Outcome, run_sweep
+from harness.snapshots.snapshot import sha256
 from harness.store.artifacts import MemoryCache
 from harness.store.codec import from_plain
 from harness.store.files import write_atomically
@@ -152,7 +153,7 @@ def search(
     direction = request.direction or direction_of(request.metric, judge.reference)
     identity = records.identity_of(request, direction, space, judge.period, judge.fingerprint)
     # The same search goes on, another begins anew.
-    name = f"search-{records.digest_of(identity)[:12]}"
+    name = f"search-{sha256(identity)[:12]}"
     folder = Path(judge.reference.output.runs) / name
     options = (direction, request.seed, request.batch, request.storage)
     with open_study(name, identity, *options) as (study, others):
