@@ -45,8 +45,8 @@ class GradualForgetting:
         kind, given = f"{self.kind.capitalize()} forgetting", getattr(self, other)
         if getattr(self, needed) is None:
             expected = "a number in (0, 1]" if self.kind == "linear" else "a positive number of periods"
-            where = f"adaptation.{needed}"
-            raise ConfigError(f"{kind} needs `{needed}`.", where=where, got=None, expected=expected)
+            text, where = f"{kind} needs `{needed}`.", f"adaptation.{needed}"
+            raise ConfigError(text, where=where, got=None, expected=expected)
         if given is not None:
             where = f"adaptation.{other}"
             raise ConfigError(f"{kind} does not know `{other}`.", where=where, got=given, expected="null")
@@ -57,13 +57,7 @@ class GradualForgetting:
 
 @dataclass(frozen=True)
 class Decay:
-    """A decay on a grid of blocks.
-
-    Attributes:
-        rule: The shape.
-        start: Calendar position where block 0 begins.
-        step: Times per block.
-    """
+    """A decay on a grid of blocks of `step` times, the first at calendar position `start`."""
 
     rule: GradualForgetting
     start: int

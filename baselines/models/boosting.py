@@ -47,13 +47,7 @@ class Library:
 
 
 class FittedTrees(ABC):
-    """Trees up to the best round; the value is the library's own format, from which they are read back exactly.
-
-    Args:
-        content: The model in that format.
-        feature_names: The F features, in column order.
-        threads: For prediction.
-    """
+    """Trees up to the best round; `content` is the library's own format, from which they are read back exactly."""
 
     file: ClassVar[str]
     dtype: ClassVar[type[np.floating[Any]]] = np.float64
@@ -72,8 +66,7 @@ class FittedTrees(ABC):
 
     @property
     @abstractmethod
-    def rounds(self) -> int:
-        """Number of trees."""
+    def rounds(self) -> int: ...
 
     def predict(self, features: Floats) -> npt.NDArray[np.floating[Any]]:
         check_width(features, self.feature_names)
@@ -119,12 +112,8 @@ class Boosting(StopsEarly, ABC):
         for key, value in self.extra.items():
             name = self._main_name(key)
             if name in owned:
-                raise ConfigError(
-                    f"`extra.{key}` would be a second place for the same parameter.",
-                    where=f"model.extra.{key}",
-                    got=value,
-                    expected=f"nothing here: {owned[name]}",
-                )
+                text, where = f"`extra.{key}` would be a second place for the same parameter.", f"model.extra.{key}"
+                raise ConfigError(text, where=where, got=value, expected=f"nothing here: {owned[name]}")
             if name in seen:
                 got = f"{seen[name]} and {key}"
                 raise ConfigError("Two keys of `extra` name the same parameter.", where="model.extra", got=got)
@@ -136,7 +125,6 @@ class Boosting(StopsEarly, ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the library is given."""
         given = {name: getattr(self, own) for name, own in self.library.given.items()}
         given |= {self.library.objective: self.library.losses[self.loss], **self.library.constants, **self.extra}
         return {name: value for name, value in given.items() if value is not None}

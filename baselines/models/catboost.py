@@ -100,12 +100,8 @@ class CatBoost(Boosting):
     def _check_pair(self, name: str, other: str, used: bool) -> None:
         value = getattr(self, name)
         if used == (value is None):
-            raise ConfigError(
-                f"`{name}` does not fit `{other}`.",
-                where=f"model.{name}",
-                got=value,
-                expected=f"{'a number' if used else 'null'} with {other}={getattr(self, other)}",
-            )
+            expected = f"{'a number' if used else 'null'} with {other}={getattr(self, other)}"
+            raise ConfigError(f"`{name}` does not fit `{other}`.", where=f"model.{name}", got=value, expected=expected)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -40,12 +40,9 @@ class Rows:
         if rows.label.size == 0:
             raise DataError("A learning period has no row with a label.", where=where)
         if not np.isfinite(rows.label).all():
-            raise DataError(
-                f"{np.count_nonzero(~np.isfinite(rows.label))} label(s) are infinite or not a number.",
-                where=where,
-                expected="finite labels",
-                hint="a price of 0 makes an infinite return",
-            )
+            text = f"{np.count_nonzero(~np.isfinite(rows.label))} label(s) are infinite or not a number."
+            hint = "a price of 0 makes an infinite return"
+            raise DataError(text, where=where, expected="finite labels", hint=hint)
         if rows.weights is not None and not rows.weights.any():
             raise DataError("All time weights are 0, so no row counts.", where=where)
         return rows
@@ -72,83 +69,47 @@ class StopsEarly:
     def __post_init__(self) -> None:
         check_limits(self, "model")
         if self.include_valid and self.needs_valid:
-            raise ConfigError(
-                "A segment that stops the training early cannot be trained on.",
-                where="model.include_valid",
-                got=True,
-                expected="false, or model.early_stopping_rounds=null",
-            )
+            text = "A segment that stops the training early cannot be trained on."
+            expected = "false, or model.early_stopping_rounds=null"
+            raise ConfigError(text, where="model.include_valid", got=True, expected=expected)
 
     @property
     def needs_valid(self) -> bool:
         return self.early_stopping_rounds is not None
 
     def learning_rows(self, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
-        """Return the rows to fit on and, when it stops early, the rows to stop on.
-
-        Raises:
-            ConfigError: When it stops early and there is no validation segment.
-            DataError: When a period has no usable row.
-        """
+        """Return the rows to fit on and, when it stops early, the rows to stop on."""
         if not self.needs_valid:
             return Rows.of(train, "train"), None
         if valid is None:
-            raise RefusedError(
-                f"{type(self).__name__} stops early and needs a validation segment.",
-                where="windows.valid",
-                got=None,
-                expected="a validation segment, or model.early_stopping_rounds=null",
-            )
+            text = f"{type(self).__name__} stops early and needs a validation segment."
+            expected = "a validation segment, or model.early_stopping_rounds=null"
+            raise RefusedError(text, where="windows.valid", got=None, expected=expected)
         return Rows.of(train, "train"), Rows.of(valid, "valid")
 
 
 def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
-    """Refuse (m, F') features when the model was fitted on F others.
-
-    Raises:
-        DataError: When F' ≠ F.
-    """
+    """Refuse (m, F') features by a `DataError` when the model was fitted on F others."""
     if features.ndim != 2 or features.shape[1] != len(feature_names):
-        raise DataError(
-            "A model must predict from the features it was fitted on.",
-            got=f"features of shape {features.shape}",
-            expected=f"{len(feature_names)} columns: {', '.join(feature_names[:5])} …",
-        )
+        text, got = "A model must predict from the features it was fitted on.", f"features of shape {features.shape}"
+        expected = f"{len(feature_names)} columns: {', '.join(feature_names[:5])} …"
+        raise DataError(text, got=got, expected=expected)
 
 
 def refuse_undefined(sums: Doubles, feature_names: tuple[str, ...], model: str, *, where: str, hint: str) -> None:
-    """Refuse features that are missing or infinite somewhere, by name.
-
-    Args:
-        sums: (F,) over the rows, not finite where a value is not.
-        feature_names, model, where, hint: For the error.
-
-    Raises:
-        DataError: When there are any.
-    """
+    """Refuse, by a `DataError` with their names, features whose (F,) sums over the rows are not finite."""
     bad = [feature_names[at] for at in np.flatnonzero(~np.isfinite(sums))]
     if bad:
-        raise DataError(
-            f"{len(bad)} feature(s) hold missing or infinite values, which a {model} cannot use.",
-            where=where,
-            got=", ".join(bad[:8]) + (" …" if len(bad) > 8 else ""),
-            hint=hint,
-        )
+        text = f"{len(bad)} feature(s) hold missing or infinite values, which a {model} cannot use."
+        raise DataError(text, where=where, got=", ".join(bad[:8]) + (" …" if len(bad) > 8 else ""), hint=hint)
 
 
 def import_extra(library: str) -> ModuleType:
-    """Return an optional library, which the extra of the same name brings.
-
-    Raises:
-        ConfigError: When it is not installed.
-    """
+    """Return an optional library, which the extra of the same name brings; a `ConfigError` without it."""
     try:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != library:
             raise
-        raise ConfigError(
-            f"This model needs the library `{library}`, which is not installed.",
-            where="model._target_",
-            hint=f"pip install driftbench[{library}]",
-        ) from error
+        text = f"This model needs the library `{library}`, which is not installed."
+        raise ConfigError(text, where="model._target_", hint=f"pip install driftbench[{library}]") from error

@@ -92,12 +92,8 @@ class LightGBM(Boosting):
     def _main_name(self, key: str) -> str:
         known = _canonical_names()
         if key not in known:
-            raise ConfigError(
-                f"LightGBM has no parameter `{key}`.",
-                where=f"model.extra.{key}",
-                got=self.extra[key],
-                hint=closest(key, known),
-            )
+            text, where = f"LightGBM has no parameter `{key}`.", f"model.extra.{key}"
+            raise ConfigError(text, where=where, got=self.extra[key], hint=closest(key, known))
         return known[key]
 
     def _grow(self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...]) -> bytes:

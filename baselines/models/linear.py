@@ -84,25 +84,14 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class FittedLinear:
-    """Coefficients, with the rank and condition of the system they solve.
-
-    Attributes:
-        feature_names: The F features, in the order of the coefficients.
-        solution: θ (F,) float64, intercept, rank and condition.
-    """
+    """Coefficients in the order of the features, with the rank and condition of the system they solve."""
 
     feature_names: tuple[str, ...]
     solution: Solution
 
     def predict(self, features: Floats) -> Floats:
-        """Return (m,) float32 predictions for (m, F) float32 features.
-
-        Each is summed in float64, feature after feature, so that it depends on its own row alone: neither the number of
-        rows nor of threads changes a bit.
-
-        Raises:
-            DataError: When the number of features is another than at fitting.
-        """
+        # Each is summed in float64, feature after feature, so that it depends on its own row alone: neither the number
+        # of rows nor of threads changes a bit.
         check_width(features, self.feature_names)
         return _predict(np.ascontiguousarray(features), self.solution.theta, self.solution.intercept)
 
@@ -132,12 +121,9 @@ def _lasso(matrix: Doubles, target: Doubles, alpha: float) -> Doubles:
         try:
             model.fit(matrix, target)
         except ConvergenceWarning as error:
-            raise DataError(
-                f"The lasso did not converge in {_LASSO_SWEEPS} sweeps.",
-                where="model.alpha",
-                got=alpha,
-                hint="a larger alpha, or model.estimator=ridge",
-            ) from error
+            text = f"The lasso did not converge in {_LASSO_SWEEPS} sweeps."
+            hint = "a larger alpha, or model.estimator=ridge"
+            raise DataError(text, where="model.alpha", got=alpha, hint=hint) from error
     theta: Doubles = np.asarray(model.coef_, dtype=np.float64)
     return theta
 

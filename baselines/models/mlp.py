@@ -101,9 +101,7 @@ class FittedMLP:
     """A trained network. It predicts on the CPU, wherever it was trained, so that a reloaded one gives the same bits.
 
     Attributes:
-        model: What it was trained by.
         network: The trained parameters, on the CPU.
-        feature_names: The F features, in column order.
     """
 
     model: MLP
@@ -157,11 +155,7 @@ def isolated_torch(seed: int, threads: int, device: torch.device) -> Iterator[No
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that ``cpu``, ``cuda`` or ``auto`` means here.
-
-    Raises:
-        ConfigError: For ``cuda`` without a GPU that torch can use.
-    """
+    """Return the device that ``cpu``, ``cuda`` or ``auto`` means here."""
     import torch
 
     found = torch.cuda.is_available()
@@ -182,11 +176,7 @@ def build_network(hidden_sizes: tuple[int, ...], activation: str, dropout: float
 
 
 def train_network(model: MLP, train: Rows, valid: Rows | None, device: torch.device) -> torch.nn.Sequential:
-    """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`.
-
-    Raises:
-        ConfigError: When the loss overflows.
-    """
+    """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`."""
     import torch
 
     width = train.features.shape[1]
@@ -235,7 +225,6 @@ def scores(network: torch.nn.Sequential, features: Floats) -> Floats:
 def _epoch(
     model: MLP, network: torch.nn.Sequential, optimizer: torch.optim.Optimizer, rows: Rows, order: npt.NDArray[np.int64]
 ) -> None:
-    """Update the network once per batch, rows in the given order."""
     import torch
 
     device = next(network.parameters()).device

@@ -104,11 +104,8 @@ class XGBoost(Boosting):
             infinite = np.isinf(rows.features).any(axis=0)
             if not infinite.any():
                 raise
-            raise DataError(
-                "XGBoost cannot use infinite features.",
-                got=", ".join(np.array(feature_names)[infinite]),
-                hint="clip them, or make them missing, in preprocess",
-            ) from error
+            text, got = "XGBoost cannot use infinite features.", ", ".join(np.array(feature_names)[infinite])
+            raise DataError(text, got=got, hint="clip them, or make them missing, in preprocess") from error
 
     def _check_known(self, data: Any) -> None:
         """XGBoost ignores a parameter that it does not know; its own record of a configured booster tells."""
@@ -116,12 +113,8 @@ class XGBoost(Boosting):
         known = _keys(json.loads(booster.save_config()))
         for key in self.extra:
             if key not in known:
-                raise ConfigError(
-                    f"XGBoost has no parameter `{key}`, or not with these others.",
-                    where=f"model.extra.{key}",
-                    got=self.extra[key],
-                    hint=closest(key, sorted(known)),
-                )
+                text, where = f"XGBoost has no parameter `{key}`, or not with these others.", f"model.extra.{key}"
+                raise ConfigError(text, where=where, got=self.extra[key], hint=closest(key, sorted(known)))
 
 
 def _keys(node: object) -> set[str]:

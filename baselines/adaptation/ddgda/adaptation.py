@@ -12,19 +12,10 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from baselines.adaptation.ddgda import meta_task
 from baselines.adaptation.ddgda.fitted import FittedDDGDA, load_fitted, named_leaks
 from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_task import (
-    POINT_IN_TIME,
-    QLIB,
-    USED,
-    Flags,
-    MetaRanges,
-    MetaTask,
-    Span,
-    assign_phases,
-    candidate_tasks,
-)
+from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, Flags, MetaRanges, MetaTask, Span
 from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, preparations
 from baselines.adaptation.ddgda.proxy import ProxySettings
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
@@ -35,7 +26,7 @@ from harness.errors.limits import Count, check_limits
 from harness.samples.interfaces import Adaptation, History, Subtask
 from harness.samples.table import AsOfView
 
-FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": QLIB}
+FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": meta_task.QLIB}
 _ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
 
 
@@ -70,21 +61,17 @@ class DDGDA(MetaTraining, ProxySettings):
         if isinstance(segments, str | int):
             segments = configured_date(segments, "adaptation.segments")
         if isinstance(segments, float) and not 0 < segments < 1:
-            raise ConfigError(
-                "`segments` cannot be used.",
-                where="adaptation.segments",
-                got=segments,
-                expected="a share between 0 and 1, a date, ranges, or null",
-            )
+            text, expected = "`segments` cannot be used.", "a share between 0 and 1, a date, ranges, or null"
+            raise ConfigError(text, where="adaptation.segments", got=segments, expected=expected)
         object.__setattr__(self, "segments", segments)
         first = configured_date(self.meta_1st_train_end, "adaptation.meta_1st_train_end")
         object.__setattr__(self, "meta_1st_train_end", first)
 
     def fit(self, history: History) -> FittedDDGDA:
-        return self.learning(history).fitted()
+        return Learning(self, FLAGS[self.profile], history).fitted()
 
     def batches(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
-        return self.learning(history).subtasks()
+        return Learning(self, FLAGS[self.profile], history).subtasks()
 
     def load(self, folder: Path) -> FittedDDGDA:
         return load_fitted(folder)
@@ -106,18 +93,12 @@ class DDGDA(MetaTraining, ProxySettings):
             "DDG-DA: similarity to times not yet known": LeakyDDGDA(self, flags, "early"),
         }
 
-    def learning(self, history: History) -> Learning:
-        return Learning(self, FLAGS[self.profile], history)
-
 
 @dataclass(frozen=True, eq=False)
 class Learning:
     """How a DDG-DA learns from a history, as a pipeline: meta-tasks, proxy data, inner problems, meta-training.
 
     Attributes:
-        setting: The parameters.
-        flags: What is done as in qlib.
-        history: The past.
         similarity: The kind of similarity that is used; anything but `Similarity` is a leak.
     """
 
@@ -130,28 +111,21 @@ class Learning:
         if importlib.util.find_spec("torch") is None:
             text, hint = "DDG-DA needs torch, which is not installed.", "pip install 'driftbench[torch]'"
             raise ConfigError(text, where="adaptation", hint=hint)
-        calendar, first = self.first_view.calendar, self.history.windows[0]
-        prepared = [self._seen(preparation.stashed()) for preparation in self.preparations]
-        problems = meta_problems(self.tasks, prepared, self.rule, self.setting.loss_skip_thresh)
+        calendar, windows = self.first_view.calendar, self.history.windows
+        prepared, setting, flags = [self._seen(p.stashed()) for p in self.preparations], self.setting, self.flags
+        rule = WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
+        problems = meta_problems(self.tasks, prepared, rule, setting.loss_skip_thresh)
         model, scores = self.train(problems)
-        fitted = FittedDDGDA(
-            model=model,
-            rule=self.rule,
-            regimes=tuple(data.regime for data in prepared),
-            tasks=problems.tasks,
-            history=scores,
-            windows=self.history.windows,
-            calendar=calendar,
-            leaks=named_leaks(self.flags, problems.tasks, first, calendar, self.span.look_ahead),
-        )
+        regimes = tuple(data.regime for data in prepared)
+        leaks = named_leaks(flags, problems.tasks, windows[0], calendar, self.span.look_ahead)
+        fitted = FittedDDGDA(model, rule, regimes, problems.tasks, scores, windows, calendar, leaks)
         for note in fitted.notes():
             self.history.observer.notice(f"DDG-DA: {note}")
         return fitted
 
     def subtasks(self) -> tuple[tuple[Subtask, ...], ...]:
-        """Return what workers can make before; ridge proxies are solved in a second, there is nothing to share out."""
         if self.setting.sim_task_model == "linear":
-            return ()
+            return ()  # solved in a second: there is nothing to share out
         rows, columns = zip(*(preparation.subtasks for preparation in self.preparations), strict=True)
         return rows, tuple(itertools.chain.from_iterable(columns))
 
@@ -171,23 +145,16 @@ class Learning:
 
     @cached_property
     def tasks(self) -> tuple[MetaTask, ...]:
-        calendar = self.first_view.calendar
-        return assign_phases(candidate_tasks(self.span), self.setting.segments, self.span, calendar, self.flags)
+        candidates, calendar = meta_task.candidate_tasks(self.span), self.first_view.calendar
+        return meta_task.assign_phases(candidates, self.setting.segments, self.span, calendar, self.flags)
 
     @property
     def preparations(self) -> tuple[Preparation, ...]:
         """How proxy data come about, per feature choice: for every meta-task that is used and every window."""
-        newest = len(self.first_view.calendar) - 1
-        used = [task for task in self.tasks if task.phase in USED]
+        newest, used = len(self.first_view.calendar) - 1, (t for t in self.tasks if t.phase in meta_task.USED)
         judged = [(task.decision, min(task.test.last + self.span.look_ahead, newest)) for task in used]
-        decisions = [window.decision for window in self.history.windows]
-        served = [*judged, *zip(decisions, decisions, strict=True)]
+        served = [*judged, *((window.decision, window.decision) for window in self.history.windows)]
         return preparations(served, self.setting, self.flags, self.history)
-
-    @property
-    def rule(self) -> WeightRule:
-        setting, flags = self.setting, self.flags
-        return WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
 
     def train(self, problems: MetaProblems) -> tuple[WeightModel, tuple[MetaScore, ...]]:
         # torch is imported here only, so that everything but DDG-DA runs without it.
@@ -208,8 +175,6 @@ class LeakyDDGDA:
     """DDG-DA with a leak, never for results; it cannot be read back from the store, and so is fitted in every run.
 
     Attributes:
-        honest: What it is a leaky variant of.
-        flags: What is done as in qlib.
         similarity: ``honest``; ``unmasked``: cells that share labels with their block count; ``early``: a step and a
             look-ahead of similarity from after the decision is known.
     """
@@ -239,6 +204,6 @@ class _Early(Similarity):
 
 class _EarlyKnown(KnownSimilarity):
     def until(self, stop: int) -> KnownSimilarity:
-        """Return rows of later times too, to the blocks that end by `stop`."""
+        # Rows of later times too, to the blocks that end by `stop`.
         known, rows = (stop - self.start) // self.step, stop - self.start + self.step + self.look_ahead
         return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, :known])

@@ -34,13 +34,9 @@ class FittedDDGDA:
     """The fitted adaptation.
 
     Attributes:
-        model: The trained weight model.
-        rule: From similarity to time weights.
         regimes: In time order; a window uses the newest whose choice was made by its decision.
         tasks: Every meta-task with its use, or why it was left out.
-        history: Loss and rank IC before training and after every epoch, by phase.
         windows: The windows it was fitted for; their weights are saved.
-        calendar: To name positions.
         leaks: What was learned from data not known at its decision; empty in the leak-free variant.
     """
 
@@ -57,24 +53,19 @@ class FittedDDGDA:
         known = self.known(window.decision, window.learn_stop)
         needed = self.rule.hist_step_n * known.step
         if known.values.shape[0] < needed:
-            raise ConfigError(
-                f"Window {window.index} has too little history for the weight model.",
-                where="adaptation.hist_step_n",
-                got=f"{known.values.shape[0]} periods of similarity",
-                expected=f"at least {needed}",
-            )
+            text = f"Window {window.index} has too little history for the weight model."
+            got, expected = f"{known.values.shape[0]} periods of similarity", f"at least {needed}"
+            raise ConfigError(text, where="adaptation.hist_step_n", got=got, expected=expected)
         starts, values = known.block_starts, self.model.weights(self.rule.meta_input(known))
         if self.rule.plain_tail:
             starts, values = np.append(starts, starts[-1] + known.step), np.append(values, 1.0)
         return TimeWeights(starts, values)
 
     def known(self, decision: int, stop: int) -> KnownSimilarity:
-        """Return the similarity that is known at `decision`, of times before `stop`, by the features chosen by then."""
         made = (regime for regime in self.regimes if regime.choice.decision <= decision)
         return max(made, key=lambda regime: regime.choice.decision).similarity.as_of(decision).until(stop)
 
     def notes(self) -> list[str]:
-        """Return what a user should know: tasks left out, undefined similarities, leaks."""
         notes = []
         for phase, count in Counter(task.phase for task in self.tasks).items():
             if phase not in USED:
@@ -91,11 +82,8 @@ class FittedDDGDA:
 
     @property
     def artefacts(self) -> tuple[FitRecord, ...]:
-        """Everything that was fitted, with the newest data it read, for the static audit.
-
-        A feature choice and its processors come with what their views recorded; the others with the segments whose rows
-        they hold.
-        """
+        # A feature choice and its processors come with what their views recorded, the others with the segments whose
+        # rows they hold.
         recorded = (record for regime in self.regimes for record in regime.learned)
         return (*recorded, *self._similarities(), *self._proxies(), *self._trained())
 
@@ -107,7 +95,7 @@ class FittedDDGDA:
             yield self._record(f"similarity of {name}", decision, known.start + known.values.shape[0] - 1)
 
     def _proxies(self) -> Iterator[FitRecord]:
-        """Yield every block's proxy, against the first time from its block on at which it is judged: not masked."""
+        # Every block's proxy, against the first time from its block on at which it is judged: not masked.
         last = self.windows[-1]
         known = self.known(last.decision, last.learn_stop)
         rows = np.arange(known.values.shape[0])[:, None]
@@ -136,7 +124,10 @@ class FittedDDGDA:
         ``calendar.npy``, ``record.json`` (the rest).
         """
         pq.write_table(_weights(self), folder / "weights.parquet")
-        pq.write_table(_meta_training(self.history), folder / "meta_training.parquet")
+        kinds = {"stage": pa.string(), "epoch": pa.int64(), "phase": pa.string()}
+        schema = pa.schema({**kinds, "loss": pa.float64(), "rank_ic": pa.float64()})
+        scores = pa.Table.from_pylist([asdict(score) for score in self.history], schema=schema)
+        pq.write_table(scores, folder / "meta_training.parquet")
         pq.write_table(_meta_tasks(self), folder / "meta_tasks.parquet")
         np.save(folder / "calendar.npy", self.calendar.times.astype(np.int64), allow_pickle=False)
         for at, regime in enumerate(self.regimes):
@@ -144,7 +135,13 @@ class FittedDDGDA:
         record = {
             "schema_version": SCHEMA_VERSION,
             "rule": self.rule,
-            "eras": [_regime_record(regime) for regime in self.regimes],
+            "eras": [
+                {
+                    **{"choice": r.choice, "learned": r.learned, "undefined": r.similarity.undefined},
+                    **{name: getattr(r.similarity, name) for name in ("start", "step", "look_ahead")},
+                }
+                for r in self.regimes
+            ],
             "windows": self.windows,
             "leaks": self.leaks,
             "notes": self.notes(),
@@ -161,18 +158,13 @@ def load_fitted(folder: Path) -> FittedDDGDA:
         ArtifactError: When a file is missing or of another schema.
     """
     try:
-        record, model = (
-            json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("record", "weight_model")
-        )
+        texts = ((folder / f"{name}.json").read_text(encoding="utf-8") for name in ("record", "weight_model"))
+        record, model = map(json.loads, texts)
     except FileNotFoundError as error:
         raise ArtifactError("A file of a fitted DDG-DA is missing.", where=error.filename) from error
     if record["schema_version"] != SCHEMA_VERSION:
-        raise ArtifactError(
-            "This fitted DDG-DA has another schema.",
-            where=folder / "record.json",
-            got=record["schema_version"],
-            expected=SCHEMA_VERSION,
-        )
+        text, got = "This fitted DDG-DA has another schema.", record["schema_version"]
+        raise ArtifactError(text, where=folder / "record.json", got=got, expected=SCHEMA_VERSION)
     scores = pq.read_table(folder / "meta_training.parquet").to_pylist()
     return FittedDDGDA(
         model=from_plain(WeightModel, {**model, "coefficients": np.array(model["coefficients"])}),
@@ -192,7 +184,7 @@ def named_leaks(
     """Return one sentence for everything that is learned from the future of a decision."""
     used = [task for task in tasks if task.phase in USED]
     trained = [task for task in tasks if task.phase is Phase.META_TRAIN]
-    leaks = []
+    leaks, begins = [], calendar.format(first.decision)
     if flags.learn_choice_late:
         leaks.append(
             f"features are chosen and processors fitted on data up to {calendar.format(first.train.last)}, "
@@ -202,14 +194,12 @@ def named_leaks(
         leaks.append("the per-time z-score counts only instruments that will have a label")
     inside = [calendar.format(task.test.start) for task in trained if task.test.stop > first.decision]
     if inside:
-        leaks.append(
-            f"{len(inside)} meta-training task(s) lie in the final test period, which begins "
-            f"{calendar.format(first.decision)}: {', '.join(inside)}"
-        )
+        text = f"{len(inside)} meta-training task(s) lie in the final test period, which begins {begins}"
+        leaks.append(f"{text}: {', '.join(inside)}")
     elif trained and trained[-1].test.last + look_ahead > first.decision:
         leaks.append(
             f"meta-training is judged on labels of times up to {calendar.format(trained[-1].test.last)}, which are not "
-            f"all known at the first decision on {calendar.format(first.decision)}"
+            f"all known at the first decision on {begins}"
         )
     return tuple(leaks)
 
@@ -230,20 +220,10 @@ def _weights(fitted: FittedDDGDA) -> pa.Table:
     )
 
 
-def _meta_training(history: tuple[MetaScore, ...]) -> pa.Table:
-    kinds = {"stage": pa.string(), "epoch": pa.int64(), "phase": pa.string()}
-    schema = pa.schema({**kinds, "loss": pa.float64(), "rank_ic": pa.float64()})
-    return pa.Table.from_pylist([asdict(score) for score in history], schema=schema)
-
-
 def _meta_tasks(fitted: FittedDDGDA) -> pa.Table:
     tasks, times = fitted.tasks, fitted.calendar.times
-    bounds = {
-        "train_start": [t.train.start for t in tasks],
-        "train_last": [t.train.last for t in tasks],
-        "test_start": [t.test.start for t in tasks],
-        "test_last": [t.test.last for t in tasks],
-    }
+    places = [(part, end) for part in ("train", "test") for end in ("start", "last")]
+    bounds = {f"{part}_{end}": [getattr(getattr(t, part), end) for t in tasks] for part, end in places}
     named = {f"{name}_time": times[positions] for name, positions in bounds.items()}
     return pa.table({"task": [t.index for t in tasks], "phase": [str(t.phase) for t in tasks], **bounds, **named})
 
@@ -251,12 +231,6 @@ def _meta_tasks(fitted: FittedDDGDA) -> pa.Table:
 def _task(row: dict[str, Any]) -> MetaTask:
     train, test = (Segment(row[f"{name}_start"], row[f"{name}_last"] + 1) for name in ("train", "test"))
     return MetaTask(row["task"], train, test, Phase(row["phase"]))
-
-
-def _regime_record(regime: Regime) -> dict[str, object]:
-    found = regime.similarity
-    sizes = {"start": found.start, "step": found.step, "look_ahead": found.look_ahead, "undefined": found.undefined}
-    return {"choice": regime.choice, "learned": regime.learned, **sizes}
 
 
 def _regime(record: dict[str, Any], similarity: Path) -> Regime:

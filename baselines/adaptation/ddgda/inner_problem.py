@@ -26,8 +26,7 @@ class Judgement:
     """The test segment of a meta-task; D of its times have enough instruments. All float64 but the rows.
 
     Attributes:
-        covariance: (D, p, p) XᵀX of each time, centred.
-        moment: (D, p) Xᵀy of each time, centred.
+        covariance, moment: (D, p, p) XᵀX and (D, p) Xᵀy of each time, centred.
         label_norm: (D,) root of the centred yᵀy.
         count: (D,) rows.
         pooled: Uncentred statistics of all rows, for the mean squared error.
@@ -52,11 +51,9 @@ class InnerProblem:
     """θ(w) = (Σ_k w_k G_k + w_K G_tail + αI)⁻¹ (Σ_k w_k m_k + w_K m_tail), and how it is judged.
 
     Attributes:
-        task: Where it lies on the calendar.
         meta: (H, K) input of the weight model, K blocks.
         gram, moment: (K, p, p) and (K, p) float64 of the blocks; shared by all tasks, not copied.
         tail_gram, tail_moment: (p, p) and (p,) of the rows after the last block, which weigh like the last block.
-        test: Statistics of the test segment.
     """
 
     task: MetaTask
@@ -70,12 +67,7 @@ class InnerProblem:
 
 @dataclass(frozen=True, eq=False)
 class MetaProblems:
-    """The inner problems of meta-training.
-
-    Attributes:
-        tasks: All meta-tasks; those that cannot be judged are marked.
-        by_phase: Problems in time order, meta-train first.
-    """
+    """All meta-tasks, those that cannot be judged marked, and the inner problems in time order, meta-train first."""
 
     tasks: tuple[MetaTask, ...]
     by_phase: dict[str, tuple[InnerProblem, ...]]
@@ -87,9 +79,8 @@ def meta_problems(
     """Return the inner problem of every task that is used.
 
     Args:
-        tasks: With their phases.
+        tasks, rule: With their phases; from similarity to meta input.
         prepared: Proxy data per feature choice; a task takes the newest choice made by its decision.
-        rule: From similarity to meta input.
         skip_below: Times with fewer labelled instruments are not judged.
 
     Raises:
@@ -109,17 +100,12 @@ def meta_problems(
                 problems.append(problem)
     by_phase = {str(phase): tuple(p for p in problems if p.task.phase is phase) for phase in USED}
     if not by_phase[Phase.META_TRAIN]:
-        raise ConfigError(
-            "No meta-train task can be judged.",
-            where="adaptation.loss_skip_thresh",
-            got=skip_below,
-            expected="at most the number of labelled instruments at a time",
-        )
+        text, expected = "No meta-train task can be judged.", "at most the number of labelled instruments at a time"
+        raise ConfigError(text, where="adaptation.loss_skip_thresh", got=skip_below, expected=expected)
     return MetaProblems(tuple(marked), by_phase)
 
 
-def _block_sums(data: ProxyData) -> tuple[Doubles, Doubles]:
-    """Return (K, p, p) and (K, p) of the whole blocks, contiguous; held once for every task."""
+def _block_sums(data: ProxyData) -> tuple[Doubles, Doubles]:  # of the whole blocks, held once for every task
     found = data.regime.similarity
     first = int(np.searchsorted(data.blocks.bounds, found.start))
     whole = slice(first, first + found.values.shape[0] // found.step)
@@ -141,7 +127,6 @@ def _problem(
 
 
 def _judgement(view: AsOfView, task: MetaTask, skip_below: int) -> Judgement | None:
-    """Return the statistics of every judged time of a task's test segment; None when no time can be judged."""
     start, stop = task.test.start, min(task.test.stop, view.label_stop)
     if stop <= start:
         return None

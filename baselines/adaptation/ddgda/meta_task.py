@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
@@ -82,13 +82,7 @@ class MetaRanges:
 
 @dataclass(frozen=True)
 class MetaTask:
-    """One inner problem: learn on `train`, be judged on `test`.
-
-    Attributes:
-        index: 0, 1, … in time order.
-        train, test: The newest label of `train` is known when `test` begins.
-        phase: Its use.
-    """
+    """One inner problem: learn on `train`, be judged on `test`; the newest label of `train` is known when it begins."""
 
     index: int
     train: Segment
@@ -128,13 +122,10 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
     for index, at in enumerate(range(span.first_test, span.stop, span.step)):
         train_stop = at - span.look_ahead + 1
         if train_stop <= span.start:
-            raise RefusedError(
-                "The first meta-task has nothing to learn from.",
-                where="adaptation.meta_1st_train_end",
-                got=f"{at - span.start} periods before its test segment",
-                expected=f"more than the look-ahead of {span.look_ahead} periods",
-                hint="a later date, or null for the earliest one with enough history",
-            )
+            where, got = "adaptation.meta_1st_train_end", f"{at - span.start} periods before its test segment"
+            expected = f"more than the look-ahead of {span.look_ahead} periods"
+            text, hint = "nothing to learn from", "a later date, or null for the earliest one with enough history"
+            raise RefusedError(f"The first meta-task has {text}.", where=where, got=got, expected=expected, hint=hint)
         test = Segment(at, min(at + span.step, span.stop))
         tasks.append(MetaTask(index, Segment(span.start, train_stop), test))
     return tuple(tasks)
@@ -143,28 +134,30 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
 def assign_phases(
     tasks: Sequence[MetaTask], segments: float | str | MetaRanges | None, span: Span, calendar: Calendar, flags: Flags
 ) -> tuple[MetaTask, ...]:
-    """Return the tasks with their phases.
+    """Return the tasks of `candidate_tasks` with their phases.
 
     Args:
-        tasks: From `candidate_tasks`.
         segments: Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a
             month or year means its beginning), explicit ranges, or None for the first final decision. A share is
             resolved to a date before any task is left out.
-        span, calendar, flags: The experiment.
+        tasks, span, calendar, flags: The experiment.
 
     Raises:
         ConfigError: When a meta-train task would be judged on the final test period; the tasks are listed.
     """
     counted = [task for task in tasks if len(task.train) >= span.history or not flags.count_survivors]
     ranges = _resolve(segments, counted, span, calendar)
-    chosen = [replace(task, phase=_phase(task, ranges)) for task in tasks]
+    chosen = []
+    for task in tasks:
+        inside = (p for p, (start, stop) in ranges.items() if start <= task.test.start and task.test.stop <= stop)
+        chosen.append(replace(task, phase=next(inside, Phase.OUTSIDE)))
     if not flags.count_survivors:
         _refuse_overlap(chosen, span, calendar)
         border = min([*(t.decision for t in chosen if t.phase is Phase.META_TEST), span.final])
         chosen = _purged(chosen, Phase.META_TRAIN, border, span)
     if not flags.judge_in_test:
-        inside = [t.phase is Phase.META_TEST and t.test.stop > span.final for t in chosen]
-        chosen = [replace(t, phase=Phase.IN_TEST) if i else t for t, i in zip(chosen, inside, strict=True)]
+        late = [t.phase is Phase.META_TEST and t.test.stop > span.final for t in chosen]
+        chosen = [replace(t, phase=Phase.IN_TEST) if is_late else t for t, is_late in zip(chosen, late, strict=True)]
         chosen = _purged(chosen, Phase.META_TEST, span.final, span)
     short = [replace(t, phase=Phase.SHORT_HISTORY) if len(t.train) < span.history else t for t in chosen]
     if not any(t.phase is Phase.META_TRAIN for t in short):
@@ -181,11 +174,6 @@ def _purged(tasks: Sequence[MetaTask], phase: Phase, border: int, span: Span) ->
     """Return the tasks, those of `phase` marked whose labels are not all known at the border."""
     late = [t.phase is phase and t.test.last + span.look_ahead > border for t in tasks]
     return [replace(t, phase=Phase.PURGED) if is_late else t for t, is_late in zip(tasks, late, strict=True)]
-
-
-def _phase(task: MetaTask, ranges: Mapping[Phase, tuple[int, int]]) -> Phase:
-    inside = (p for p, (start, stop) in ranges.items() if start <= task.test.start and task.test.stop <= stop)
-    return next(inside, Phase.OUTSIDE)
 
 
 def _resolve(

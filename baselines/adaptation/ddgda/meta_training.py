@@ -70,23 +70,16 @@ def solve(problem: InnerProblem, weights: Tensor, alpha: float) -> Tensor:
     penalty = alpha * torch.eye(width, dtype=torch.float64)
     theta, info = torch.linalg.solve_ex(gram + penalty, moment)
     if info:
-        raise ConfigError(
-            "An inner problem has no unique solution: some proxy features are linearly dependent.",
-            where="adaptation.alpha",
-            got=alpha,
-            expected="a positive ridge penalty",
-        )
+        text = "An inner problem has no unique solution: some proxy features are linearly dependent."
+        raise ConfigError(text, where="adaptation.alpha", got=alpha, expected="a positive ridge penalty")
     solution: Tensor = theta
     return solution
 
 
 def ic_loss(test: Judgement, theta: Tensor, *, shrink: bool) -> Tensor:
-    """Return minus the mean correlation over the judged times whose predictions vary; 0 when none do.
+    """Return minus the mean correlation over the judged times whose predictions by θ (p,) vary; 0 when none do.
 
-    Args:
-        test: The judged times.
-        theta: (p,).
-        shrink: Multiply each correlation by (n − 1)/n, as qlib does.
+    With `shrink` each correlation is multiplied by (n − 1)/n, as in qlib.
     """
     count = _shared(test.count)
     square = (_shared(test.covariance) @ theta) @ theta
@@ -125,9 +118,7 @@ def train(
     Args:
         phases: Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
         start: The state before training.
-        setting: The rule.
-        observer: Hears about every epoch.
-        shrink: See `ic_loss`.
+        setting, observer, shrink: The rule; hears about every epoch; see `ic_loss`.
 
     Raises:
         ConfigError: When an inner problem has no unique solution: a singular Gram matrix and no penalty.

@@ -8,17 +8,11 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from baselines.adaptation.ddgda import similarity as similarities
 from baselines.adaptation.ddgda.meta_task import Flags
 from baselines.adaptation.ddgda.proxy import Choice, ProxySettings, choose_features, known_rows, standardised
-from baselines.adaptation.ddgda.similarity import (
-    BlockProxies,
-    Similarity,
-    gbdt_similarity,
-    linear_similarity,
-    whole_blocks,
-)
+from baselines.adaptation.ddgda.similarity import BlockProxies, Similarity
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import Doubles, Floats, History, Stored, Subtask
 from harness.samples.preprocess import Pipeline, apply
@@ -34,13 +28,7 @@ _YEAR = np.timedelta64(365, "D")
 
 @dataclass(frozen=True, eq=False)
 class Regime:
-    """What one feature choice gives.
-
-    Attributes:
-        choice: The features.
-        similarity: Measured with them.
-        learned: The choice and the processors, with what their views recorded.
-    """
+    """What one feature choice gives; `learned` are it and the processors, with what their views recorded."""
 
     choice: Choice
     similarity: Similarity
@@ -52,7 +40,6 @@ class ProxyData:
     """A regime with its rows.
 
     Attributes:
-        regime: The choice and its similarity.
         table: The rows of the chosen features, z-scored at every time; labels not known when it was made are NaN.
         blocks: Gram blocks of the table.
     """
@@ -73,7 +60,6 @@ class Preparation:
         decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`. Block 0
             begins with `period`.
         last: The newest position whose rows are needed.
-        setting, flags: The parameters, and what is done as in qlib.
         history: The past. Its stash holds what experiments that differ in other settings share,
             and the parts of a LightGBM similarity that any process can make.
     """
@@ -103,13 +89,10 @@ class Preparation:
         return replace(data, regime=replace(data.regime, choice=choice, learned=learned))
 
     def made(self) -> ProxyData:
-        """Return the proxy data, computed."""
         choice, chosen = self._chosen()
         if choice.used < len(choice.names):
-            self.history.observer.notice(
-                f"DDG-DA: the feature choice used only {choice.used} of {len(choice.names)} features; "
-                "the others fill up the number in the table's order"
-            )
+            used = f"DDG-DA: the feature choice used only {choice.used} of {len(choice.names)} features"
+            self.history.observer.notice(f"{used}; the others fill up the number in the table's order")
         table, blocks, fitted = self._proxy_table(choice)
         if self.setting.sim_task_model == "gbdt" and self.history.shared:
             columns = [self.column(k) for k in range(len(self.columns))]
@@ -122,13 +105,13 @@ class Preparation:
     @property
     def subtasks(self) -> tuple[Subtask, tuple[Subtask, ...]]:
         """What workers can make before `made`: the rows on which similarity is measured, then every block's column."""
-        columns = (Subtask(self._column_parts(k), partial(self.column, k)) for k in range(len(self.columns)))
+        columns = (Subtask({**self._parts, "block": k}, partial(self.column, k)) for k in range(len(self.columns)))
         return Subtask({**self._parts, "block": None}, lambda: self.rows), tuple(columns)
 
     @property
     def columns(self) -> tuple[Segment, ...]:
         """The blocks, one column of the similarity each."""
-        return whole_blocks(self.period.start, self.history.as_of(self.last).label_stop, self.history.step)
+        return similarities.whole_blocks(self.period.start, self.history.as_of(self.last).label_stop, self.history.step)
 
     @cached_property
     def rows(self) -> Rows:
@@ -157,9 +140,8 @@ class Preparation:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.rows
-
         stored = Stored.record(lambda: self._proxies.judge(self._proxies.predict(k)), np.ndarray)
-        return self.history.stash("similarity_column", self._column_parts(k), stored)
+        return self.history.stash("similarity_column", {**self._parts, "block": k}, stored)
 
     @cached_property
     def _proxies(self) -> BlockProxies:
@@ -182,9 +164,6 @@ class Preparation:
     def _learned_from(self) -> dict[str, object]:
         return {"decision": self.decision, "period": [self.period.start, self.period.stop]}
 
-    def _column_parts(self, k: int) -> dict[str, object]:
-        return {**self._parts, "block": k}
-
     def _chosen(self) -> tuple[Choice, FitRecord]:
         """Choose the features, or find them chosen; never kept, so that whoever uses it is known to have read it."""
 
@@ -197,7 +176,6 @@ class Preparation:
         return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, FitRecord]))
 
     def _all_features(self, pipeline: Pipeline) -> Rows:
-        """Return the rows of all features as `pipeline` processes them."""
         raw = known_rows(self.history.as_of(self.last), self.period.start)
         seen = raw.as_of(self.decision)
         table = apply(raw, pipeline.fit(seen, self.period))
@@ -221,9 +199,9 @@ class Preparation:
             blocks = self._blocks(table)
         view = table.as_of(self.last)
         if setting.sim_task_model == "linear":
-            return linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha), fitted
+            return similarities.linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha), fitted
         observer = self.history.observer
-        return gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=observer), fitted
+        return similarities.gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=observer), fitted
 
     def _blocks(self, table: SampleTable) -> GramBlocks:
         offsets = table.index.offsets
@@ -235,13 +213,15 @@ def preparations(
 ) -> tuple[Preparation, ...]:
     """Return one preparation per feature choice, in time order.
 
-    Args:
-        served: (decision, last position whose data it needs) of every meta-task and window.
-        setting, flags, history: As in `Preparation`.
+    `served` is the decision of every meta-task and window, with the last position whose data it needs.
     """
     first = history.windows[0]
     view = history.as_of(first.decision)
-    decisions = _refreshes(sorted(d for d, _ in served), view.calendar.times, setting.refresh_years)
+    times, years = view.calendar.times, setting.refresh_years
+    decisions: list[int] = []
+    for at in sorted(d for d, _ in served):  # the first, and each that is so many years after the last choice
+        if not decisions or (years is not None and times[at] - times[decisions[-1]] >= years * _YEAR):
+            decisions.append(at)
     found = []
     for at, until in zip(decisions, [*decisions[1:], len(view.calendar)], strict=True):
         decision, period = at, Segment(first.train.start, at - view.look_ahead + 1)
@@ -250,12 +230,3 @@ def preparations(
         last = max(needed for made, needed in served if at <= made < until)
         found.append(Preparation(at, decision, period, last, setting, flags, history))
     return tuple(found)
-
-
-def _refreshes(decisions: list[int], times: npt.NDArray[np.datetime64], years: int | None) -> list[int]:
-    """Return the decisions at which features are chosen: the first, and each that is `years` after the last choice."""
-    chosen = decisions[:1]
-    for at in decisions[1:]:
-        if years is not None and times[at] - times[chosen[-1]] >= years * _YEAR:
-            chosen.append(at)
-    return chosen

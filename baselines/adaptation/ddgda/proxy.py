@@ -151,35 +151,26 @@ def important_features(
 
 
 def known_rows(view: AsOfView, start: int, names: Sequence[str] | None = None) -> SampleTable:
-    """Return everything that `view` knows from position `start` on, as a table of its own.
+    """Return everything that `view` knows from position `start` on, as a table that ends at its decision.
 
-    Args:
-        view: The table ends at its decision; labels that have not matured are NaN.
-        start: Times before it have no rows.
-        names: The columns to keep, in this order; None keeps all without a copy.
-
-    Raises:
-        DataError: When a name is not a feature.
+    Labels that have not matured are NaN. `names` are the columns to keep, in this order; None keeps all without a copy.
     """
     stop = view.feature_stop
     features = view.features(start, stop)
     if names is not None:
-        features = features[:, _columns(view.feature_names, names)]
+        for name in names:
+            if name not in view.feature_names:
+                text, hint = "A proxy feature does not exist.", closest(name, view.feature_names)
+                raise DataError(text, where="adaptation.fea_names", got=name, hint=hint)
+        features = features[:, [view.feature_names.index(name) for name in names]]
     label = np.full(features.shape[0], np.nan, dtype=np.float32)
     known = view.label(start, max(view.label_stop, start))
     label[: known.size] = known
     offsets = np.zeros(len(view.calendar) + 1, dtype=np.int64)
     offsets[start : stop + 1] = view.offsets(start, stop)
     offsets[stop + 1 :] = features.shape[0]
-    return SampleTable(
-        calendar=view.calendar,
-        instruments=(),
-        index=RowIndex(offsets, np.array(view.codes(start, stop))),
-        features=features,
-        feature_names=tuple(view.feature_names if names is None else names),
-        label=label,
-        look_ahead=view.look_ahead,
-    )
+    index, kept = RowIndex(offsets, np.array(view.codes(start, stop))), view.feature_names if names is None else names
+    return SampleTable(view.calendar, (), index, features, tuple(kept), label, view.look_ahead)
 
 
 def standardised(table: SampleTable) -> SampleTable:
@@ -188,11 +179,3 @@ def standardised(table: SampleTable) -> SampleTable:
     So does a feature that is constant at a time.
     """
     return apply(table, _PER_TIME.fit(table.as_of(0), Segment(0, 1)))
-
-
-def _columns(known: tuple[str, ...], names: Sequence[str]) -> list[int]:
-    for name in names:
-        if name not in known:
-            text, hint = "A proxy feature does not exist.", closest(name, known)
-            raise DataError(text, where="adaptation.fea_names", got=name, hint=hint)
-    return [known.index(name) for name in names]

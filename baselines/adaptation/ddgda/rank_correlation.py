@@ -27,7 +27,6 @@ class LabelRanks:
     """Average ranks of the labels within each time; computed once for all predictions.
 
     Attributes:
-        offsets: (T + 1,) int64 row offsets.
         centred: (n,) float64, rank minus the mean rank of its time.
         norm: (T,) float64, root of the sum of squares of `centred`; 0 where all labels of a time are equal.
     """

@@ -47,11 +47,9 @@ class KnownSimilarity:
         """
         rows = stop - self.start
         if rows > self.values.shape[0]:
-            raise LookAheadError(
-                "This similarity is not known at the decision time.",
-                got=f"rows up to position {stop - 1}",
-                expected=f"rows up to position {self.start + self.values.shape[0] - 1}",
-            )
+            text, newest = "This similarity is not known at the decision time.", self.start + self.values.shape[0] - 1
+            got, expected = (f"rows up to position {last}" for last in (stop - 1, newest))
+            raise LookAheadError(text, got=got, expected=expected)
         return KnownSimilarity(self.start, self.step, self.look_ahead, self.values[:rows, : rows // self.step])
 
     @property
@@ -86,7 +84,6 @@ class Similarity:
 
     @property
     def undefined(self) -> int:
-        """Number of undefined cells."""
         return int(np.isnan(self.values).sum())
 
 
@@ -111,14 +108,7 @@ def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: i
 
 
 class BlockProxies:
-    """One LightGBM proxy per block, scored at every known time.
-
-    Args:
-        view: Processed rows; those with a label are scored.
-        start: First position of block 0.
-        step: Times per block.
-        parameters, seed: Of every proxy.
-    """
+    """One LightGBM proxy per block of `step` times from `start`, scored at every known time of the processed rows."""
 
     def __init__(self, view: AsOfView, start: int, step: int, parameters: GbdtParameters, seed: int) -> None:
         stop = view.label_stop
@@ -137,7 +127,6 @@ class BlockProxies:
         return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
 
     def judge(self, prediction: Floats) -> Doubles:
-        """Return the rank IC of predictions at every time, (times,) float64."""
         return rank_ic(prediction, self._ranks)
 
 
@@ -162,17 +151,9 @@ def gbdt_similarity(
 
 
 def whole_blocks(start: int, stop: int, step: int) -> tuple[Segment, ...]:
-    """Return the blocks of `step` times from `start` that end by `stop`.
-
-    Raises:
-        ConfigError: When there is none.
-    """
+    """Return the blocks of `step` times from `start` that end by `stop`; a `ConfigError` when there is none."""
     whole = start + (stop - start) // step * step
     if whole <= start:
-        raise ConfigError(
-            "The history is shorter than one block.",
-            where="windows.step",
-            got=f"{max(stop - start, 0)} periods with a known label",
-            expected=f"at least {step}",
-        )
+        text, got = "The history is shorter than one block.", f"{max(stop - start, 0)} periods with a known label"
+        raise ConfigError(text, where="windows.step", got=got, expected=f"at least {step}")
     return split_blocks(start, whole, step)

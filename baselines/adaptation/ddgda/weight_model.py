@@ -23,8 +23,7 @@ class WeightRule:
 
     Attributes:
         hist_step_n: History steps H.
-        fill_method: What a masked cell takes: ``max`` the largest value of its time, ``maxseg`` the largest of the
-            means, over the block's masked times, of the blocks known at all of them, ``zero`` nothing.
+        fill_method: What a masked cell takes, as in `DDGDA`.
         undefined_is_best: Treat an undefined cell like a masked one, as qlib does; otherwise it is neutral: the mean of
             its time.
         plain_tail: Rows after the last block weigh 1 instead of like the last block.
@@ -105,11 +104,7 @@ class MetaTraining:
 
 @dataclass(frozen=True)
 class WeightShape:
-    """How a score u becomes a weight, for a bound c = `clip_weight`.
-
-    ``tanh``: c to the power tanh(u), so between 1/c and c. ``clamp``: eᵘ cut to [1/c, c]. ``sigmoid``: logistic(u)
-    scaled to a mean of 1, whatever c. With `clip_weight` None: eᵘ.
-    """
+    """How a score u becomes a weight: see `MetaTraining`."""
 
     method: ClipMethod
     clip_weight: float | None
@@ -136,17 +131,13 @@ class WeightModel:
         score = self.coefficients @ meta + self.bias
         score = (score - score.mean()) * self.scale
         bound = self.shape.clip_weight
-        weights: Doubles
-        if bound is None:
-            weights = np.exp(score)
-        elif self.shape.method == "tanh":
-            weights = np.exp(np.tanh(score) * np.log(bound))
-        elif self.shape.method == "clamp":
-            weights = np.clip(np.exp(score), 1.0 / bound, bound)
-        else:
-            logistic = 0.5 * (1.0 + np.tanh(0.5 * score))
-            weights = logistic / logistic.mean()
-        return weights
+        if bound is None or self.shape.method == "clamp":
+            weights: Doubles = np.exp(score)
+            return weights if bound is None else np.clip(weights, 1.0 / bound, bound)
+        if self.shape.method == "tanh":
+            return np.asarray(np.exp(np.tanh(score) * np.log(bound)))
+        logistic = 0.5 * (1.0 + np.tanh(0.5 * score))
+        return np.asarray(logistic / logistic.mean())
 
 
 @dataclass(frozen=True)
