@@ -175,7 +175,7 @@ def unpurged_tasks(patch: pytest.MonkeyPatch) -> None:
     def unpurged(span: Span) -> tuple[MetaTask, ...]:
         return tuple(replace(t, train=Segment(t.train.start, t.test.start)) for t in tasks(span))
 
-    patch.setattr(ddgda, "candidate_tasks", unpurged)
+    patch.setattr(meta_task, "candidate_tasks", unpurged)
 
 
 def trained_in_test(patch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def trained_in_test(patch: pytest.MonkeyPatch) -> None:
             for t in found
         )
 
-    patch.setattr(ddgda, "assign_phases", everything)
+    patch.setattr(meta_task, "assign_phases", everything)
 
 
 def unpurged_training(patch: pytest.MonkeyPatch) -> None:
