@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from harness.samples.interfaces import LearnSet
+
 SEEN: list[np.ndarray] = []
 
 
@@ -18,7 +20,7 @@ class Fitted:
 
     theta: np.ndarray
 
-    def predict(self, features):
+    def predict(self, features: np.ndarray) -> np.ndarray:
         """Return (m,) predictions for (m, F) float32 features."""
         return (np.nan_to_num(features) * self.theta).sum(axis=1)
 
@@ -34,7 +36,7 @@ class Leaky:
     needs_valid: ClassVar[bool] = False
     supports_weights: ClassVar[bool] = False
 
-    def fit(self, train, valid):
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> Fitted:
         """Fit on this window's rows and on those of all earlier calls, in whichever order these came."""
         SEEN.append(np.nan_to_num(train.features) * train.label[:, None])
         return Fitted(np.concatenate(SEEN).mean(axis=0))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def main(rows_file: str, parameters_file: str) -> None:
     handler = DataHandlerLP.from_df(frame)
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        recorder = {"class": "MLflowExpManager", "module_path": "qlib.workflow.expm"}
+        recorder: dict[str, Any] = {"class": "MLflowExpManager", "module_path": "qlib.workflow.expm"}
         recorder["kwargs"] = {"uri": f"sqlite:///{folder}/runs.db", "default_exp_name": "windows"}
         qlib.init(provider_uri=folder, region="cn", exp_manager=recorder)
         with R.start(experiment_name="windows"):

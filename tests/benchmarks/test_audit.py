@@ -30,4 +30,4 @@ def test_the_main_job_and_its_audits(benchmark: BenchmarkFixture, tmp_path: Path
         else:
             assert audit_result(finished, result, Level(what)).clean
 
-    benchmark.pedantic(once, rounds=3)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(once, rounds=3)

@@ -58,7 +58,7 @@ def test_alpha158_by_the_peer(benchmark: Any, tmp_path: Path) -> None:
     if PEER not in os.environ:
         pytest.skip(f"{PEER} does not name a Python that has pyqlib")
     panel = market()
-    arrays = {name: values for name, values in panel.fields.items() if name != "factor"}
+    arrays: dict[str, Any] = {name: values for name, values in panel.fields.items() if name != "factor"}
     np.savez(tmp_path / "market.npz", calendar=panel.calendar.times, instruments=np.array(panel.instruments), **arrays)
     features = Alpha158().feature_set()
     (tmp_path / "features.json").write_text(json.dumps(dict(zip(features.names, features.expressions, strict=True))))

@@ -33,9 +33,9 @@ def test_csi300_from_parquet_to_snapshot_with_an_empty_store(
     def fresh() -> tuple[tuple[Path], dict[str, object]]:
         return (tmp_path_factory.mktemp("cold"),), {}
 
-    benchmark.pedantic(run_in, setup=fresh, rounds=3, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(run_in, setup=fresh, rounds=3, warmup_rounds=1)
 
 
 def test_csi300_when_nothing_has_changed(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     run_in(tmp_path)
-    benchmark.pedantic(run_in, args=(tmp_path,), rounds=5)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(run_in, args=(tmp_path,), rounds=5)

@@ -41,9 +41,7 @@ def test_all_intervals_of_one_run(benchmark: BenchmarkFixture, count: int) -> No
         *(question(series, "drawdown", 1) for series in returns[:2]),
     ]
     hac_mean(labelled[0])
-    found = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: bootstrap_intervals(questions, Bootstrap()), rounds=5, warmup_rounds=1
-    )
+    found = benchmark.pedantic(lambda: bootstrap_intervals(questions, Bootstrap()), rounds=5, warmup_rounds=1)
     assert all(interval.low < interval.high for interval in found)
 
 

@@ -57,6 +57,7 @@ def test_24_linear_cells_beside_their_first_ddgda_cell(benchmark: BenchmarkFixtu
     assert sweep(tmp_path / "one", *first) == 1
     one = time.perf_counter() - began
     assert benchmark.pedantic(sweep, args=(tmp_path / "all",), rounds=1) == CELLS
+    assert benchmark.stats is not None
     benchmark.extra_info.update({"first_cell": one, "ratio": benchmark.stats.stats.max / one})
 
 
@@ -95,4 +96,5 @@ def test_two_hundred_tasks_that_do_nothing(benchmark: BenchmarkFixture, tmp_path
 
         run_all()
         assert benchmark.pedantic(run_all, rounds=3) == TASKS
+    assert benchmark.stats is not None
     benchmark.extra_info["per_task"] = benchmark.stats.stats.median / TASKS

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -337,9 +337,7 @@ class TestDiff:
         assert "the panel of the baseline and the candidate is not in the store" in unknown
         store = ArtifactStore(Path(".bench/store"))
         for made in (small, large):
-            store.get_or_make(
-                key_of("panel", which=made.fingerprint), lambda folder, made=made: save_panel(made, folder)
-            )
+            store.get_or_make(key_of("panel", which=made.fingerprint), partial(save_panel, made))
         assert "1 instruments only in the candidate: C" in out_of(capsys, "diff", "a@v2", "a@v3", code=3)
         assert "1 instruments only in the candidate: C" in str(record_of(capsys, "diff", "a@v2", "a@v3", code=3))
 
@@ -398,7 +396,7 @@ class TestNightly:
     def test_a_crash_is_one_case_and_leaves_its_traceback(
         self, blessed: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def crash(config: ExperimentConfig, observer: Observer, **_: object) -> Ran:
+        def crash(config: ExperimentConfig, observer: Observer, **_: object) -> tuple[Ran, None]:
             if config.case_name == "a":
                 raise ZeroDivisionError("a bug of the model")
             return blessed.run(config, observer)

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -45,7 +46,7 @@ class Spread:
 def rendered(made: Table, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), emoji=False, highlight=False)
     show(console, made)
-    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 values = st.floats(-1e6, 1e6).map(lambda value: f"{value:.4f}")
@@ -92,7 +93,7 @@ def test_prose_is_wrapped_at_its_spaces_or_becomes_a_paragraph(width: int) -> No
 
 def test_short_names_stand_beside_every_block_and_long_ones_have_numbers() -> None:
     long = TableCell("model.alpha=0.01 adaptation=rolling_retrain", mark="may be the best")
-    rows = [(TableCell("oracle"), *["0.1"] * 9), (long, *["0.2"] * 9)]
+    rows: list[list[TableCell | str]] = [[TableCell("oracle"), *["0.1"] * 9], [long, *["0.2"] * 9]]
     lines = rendered(table("", NINE, rows), 80).splitlines()
     assert sum(line.split()[:1] == ["oracle"] for line in lines) == 2
     assert sum(line.split()[:2] == ["●", "1"] for line in lines) == 2
@@ -158,7 +159,12 @@ def test_what_a_command_prints_is_whole_on_every_terminal(
 ) -> None:
     shown: list[Table] = []
     texts = terminal._texts
-    monkeypatch.setattr(terminal, "_texts", lambda out, made, row: (shown.append(made), texts(out, made, row))[1])
+
+    def noting(out: Any, made: Table, row: Any) -> Any:
+        shown.append(made)
+        return texts(out, made, row)
+
+    monkeypatch.setattr(terminal, "_texts", noting)
     main(COMMANDS[command]())
     monkeypatch.undo()
     assert shown

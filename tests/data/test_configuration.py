@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from harness.config.instantiate import build
 from harness.data.source import Source
@@ -16,9 +16,10 @@ NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
 
 
 def _source(name):
-    root = node = OmegaConf.load(CONF / f"{name}.yaml")
+    root = OmegaConf.load(CONF / f"{name}.yaml")
+    assert isinstance(root, DictConfig)
     # A file may set other groups too, such as the schedule that suits its dates; then the source stands under `data`.
-    node = node.get("data", node)
+    node = root.get("data", root)
     for key in OmegaConf.missing_keys(root):
         OmegaConf.update(root, key, "given")
     return build(OmegaConf.to_container(node, resolve=True), "data")

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def archive(tmp_path_factory) -> bytes:
 
 
 def _source(server, tmp_path, name="data.tar.gz", **options) -> DownloadSource:
-    given = {"fields": FIELDS, "benchmark": "SH000300", "timeout": 5.0} | options
+    given: dict[str, Any] = {"fields": FIELDS, "benchmark": "SH000300", "timeout": 5.0} | options
     return DownloadSource(url=f"{server.address}/{name}", folder=str(tmp_path / "data"), **given)
 
 

@@ -7,6 +7,7 @@ import gzip
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -507,8 +508,10 @@ def test_what_is_left_at_its_default_moves_no_identity(tmp_path):
     from harness.store.records import describe
 
     made = source(tmp_path)
-    assert set(describe(made)) == {
+    described: Any = describe(made)
+    assert set(described) == {
         *("_target_", "path", "columns", "price_field", "membership", "unknown_members", "benchmark"),
         *("benchmark_instrument", "calendar", "root", "name"),
     }
-    assert "sort" in describe(replace(made, sort=False))
+    described = describe(replace(made, sort=False))
+    assert "sort" in described

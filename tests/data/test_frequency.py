@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ DAYS = pd.bdate_range(START, periods=300)
 HOURS = pd.date_range(START, periods=2000, freq="h")
 
 
-def found(times: object) -> Frequency:
+def found(times: Any) -> Frequency:
     return frequency_of(Calendar(pd.DatetimeIndex(times).to_numpy()))
 
 

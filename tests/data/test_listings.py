@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.data.panel import last_seen
@@ -9,7 +11,7 @@ NAN = np.nan
 
 
 def _draw(seed=0, **changed):
-    options = {"late": 10, "delisted": 5, "suspension": (0.002, 5.0)} | changed
+    options: dict[str, Any] = {"late": 10, "delisted": 5, "suspension": (0.002, 5.0)} | changed
     return draw_listings((1000, 100), rng=np.random.default_rng(seed), **options)
 
 

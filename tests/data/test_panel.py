@@ -16,7 +16,7 @@ def test_arrays_and_the_mapping_of_fields_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         panel.fields["close"][0, 0] = 1.0
     with pytest.raises(TypeError):
-        panel.fields["close"] = panel.fields["open"]
+        panel.fields["close"] = panel.fields["open"]  # type: ignore[index]
 
 
 def test_traded_means_that_there_is_a_price():
@@ -69,6 +69,7 @@ def _changed(name: str) -> Panel:
         case "benchmark":
             return replace(panel, benchmark=Benchmark("SH000300", np.zeros(6, dtype=np.float32)))
         case "benchmark name":
+            assert panel.benchmark is not None
             return replace(panel, benchmark=Benchmark("SH000905", panel.benchmark.close))
         case "no benchmark":
             return replace(panel, benchmark=None)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.data.panel import Panel, Truth
 from harness.data.source import Source
 from harness.data.sources.synthetic import SyntheticMarket
 from harness.data.validation import check_panel, validate
@@ -30,6 +31,11 @@ DRIFTS = ("none", "gradual", "recurring", "abrupt")
 @pytest.fixture(scope="module")
 def panel():
     return SyntheticMarket().load()
+
+
+def _truth(panel: Panel) -> Truth:
+    assert panel.truth is not None
+    return panel.truth
 
 
 def _label(panel):
@@ -84,7 +90,7 @@ def test_bars_contain_their_prices(panel):
 
 def test_changing_one_option_does_not_reshuffle_the_rest():
     base, drifted = SMALL.load(), replace(SMALL, drift="abrupt").load()
-    np.testing.assert_array_equal(base.truth.exposures, drifted.truth.exposures)
+    np.testing.assert_array_equal(_truth(base).exposures, _truth(drifted).exposures)
     np.testing.assert_array_equal(base.traded, drifted.traded)
     np.testing.assert_array_equal(base.fields["factor"], drifted.fields["factor"])
     assert not np.array_equal(base.fields["close"], drifted.fields["close"], equal_nan=True)
@@ -111,7 +117,7 @@ def test_returns_follow_the_law_that_the_truth_states(panel):
     # What is left of a step's return after the truth, on those who did trade, must not be explained by the truth.
     close = panel.fields["close"].astype(np.float64)
     moves = close[1:] / close[:-1] - 1
-    expected = panel.truth.expected_return(1, 1)[:-1]
+    expected = _truth(panel).expected_return(1, 1)[:-1]
     rows = np.isfinite(moves)
     centred = np.where(rows, moves - np.nanmean(np.where(rows, moves, np.nan), axis=1, keepdims=True), 0)
     slope = (expected * centred)[rows].sum() / (expected**2)[rows].sum()
@@ -130,7 +136,7 @@ def test_the_truth_is_the_conditional_expectation_of_the_horizon(drift):
         close = panel.fields["close"].astype(np.float64)
         steps = np.cumsum(close[1:] / close[:-1] - 1, axis=0)
         realised = steps[21:] - steps[1:-20]  # steps t+3 … t+22 seen from position t+1
-        expected = panel.truth.expected_return(2, 21)[1 : 1 + realised.shape[0]]
+        expected = _truth(panel).expected_return(2, 21)[1 : 1 + realised.shape[0]]
         top += float((expected * realised).sum())
         bottom += float((expected**2).sum())
     assert top / bottom == pytest.approx(1.0, abs=0.08)
@@ -139,17 +145,17 @@ def test_the_truth_is_the_conditional_expectation_of_the_horizon(drift):
 @pytest.mark.parametrize("drift", DRIFTS)
 def test_an_oracle_reaches_a_realistic_ic(drift):
     panel = SyntheticMarket(drift=drift).load()
-    ic = _daily_ic(panel.truth.expected_return(2, 21), _label(panel), panel.membership).mean()
+    ic = _daily_ic(_truth(panel).expected_return(2, 21), _label(panel), panel.membership).mean()
     assert 0.08 < ic < 0.22
 
 
 def test_the_oracle_ic_grows_with_the_signal_and_is_nothing_without_one():
     weak = SyntheticMarket(signal=0.02).load()
     strong = SyntheticMarket(signal=0.1).load()
-    reached = [_daily_ic(p.truth.expected_return(2, 21), _label(p), p.membership).mean() for p in (weak, strong)]
+    reached = [_daily_ic(_truth(p).expected_return(2, 21), _label(p), p.membership).mean() for p in (weak, strong)]
     assert reached[1] > 2 * reached[0]
     none = replace(SMALL, signal=0.0).load()
-    assert not none.truth.expected_return(1, 20).any()
+    assert not _truth(none).expected_return(1, 20).any()
 
 
 def test_bars_show_the_characteristics_with_little_noise(panel):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from harness.errors import ConfigError, DataError
 from tests.data.small_panel import small_panel
 
 COLUMNS = {"time": "day", "instrument": "ticker", "close": "last"}
-ROWS = {
+ROWS: dict[str, Any] = {
     "day": np.array(["2020-01-01", "2020-01-01", "2020-01-02"], dtype="datetime64[D]"),
     "ticker": ["A", "B", "B"],
     "last": [1.0, 2.0, 3.0],

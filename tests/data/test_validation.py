@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,4 +127,5 @@ def test_the_description_counts_samples_not_cells():
     assert told["missing"] == {"close": 0.0, "high": 0.0, "low": 0.0, "open": 0.0, "volume": 0.0}
     assert told["benchmark"] == "SH000300"
     assert told["fingerprint"] == small_panel().fingerprint
-    assert describe(small_panel(hourly=True))["periods_per_year"] > 1000
+    hourly: dict[str, Any] = describe(small_panel(hourly=True))
+    assert hourly["periods_per_year"] > 1000

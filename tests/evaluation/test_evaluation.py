@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -85,8 +87,8 @@ class TestSignal:
         assert result.per_year[1]["IC"] == pytest.approx(result.series["IC"][37:].mean(), rel=1e-12)
 
     def test_returns_are_annualised_by_the_horizon(self):
-        daily = evaluate_signal(signal(market()), SIGNAL, horizon=1).overall
-        monthly = evaluate_signal(signal(market()), SIGNAL, horizon=20).overall
+        daily: Mapping[str, Any] = evaluate_signal(signal(market()), SIGNAL, horizon=1).overall
+        monthly: Mapping[str, Any] = evaluate_signal(signal(market()), SIGNAL, horizon=20).overall
         for name in ("long_short_return", "long_average_return"):
             assert daily[name] == pytest.approx(20 * monthly[name])
         assert daily["IC"] == monthly["IC"]
@@ -119,7 +121,7 @@ class TestPortfolio:
     def test_it_reports_the_risk_of_the_excess_return(self):
         panel = market()
         account = backtest(panel, signal(panel), STRATEGY)
-        overall = evaluate_portfolio(account, 238).overall
+        overall: Mapping[str, Any] = evaluate_portfolio(account, 238).overall
         risk = risk_analysis(account.excess_with_cost, 238)
         assert overall["excess_return"] == risk.annualized_return
         assert overall["information_ratio"] == risk.information_ratio
@@ -147,7 +149,8 @@ class TestTogether:
     def test_signal_and_portfolio_stand_in_the_same_records(self):
         panel = market()
         result = evaluate(signal(panel), panel, Both(), horizon=20)
-        for record in (result.overall, *result.per_window, *result.per_year):
+        records: tuple[Mapping[str, Any], ...] = (result.overall, *result.per_window, *result.per_year)
+        for record in records:
             assert {"IC", "turnover", "excess_return", "portfolio_turnover"} <= set(record)
         assert [r["window"] for r in result.per_window] == [0, 1, 2]
 

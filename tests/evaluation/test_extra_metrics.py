@@ -11,7 +11,7 @@ import pytest
 from harness.config import EvaluationConfig, compose_config
 from harness.errors import ConfigError, DataError
 from harness.evaluation.evaluate import evaluate_extra
-from harness.evaluation.metrics import METRICS, SignalEvaluation
+from harness.evaluation.metrics import METRICS, Direction, SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.store.records import describe
 from tests.evaluation.test_evaluation import market, signal
@@ -22,7 +22,7 @@ class Spread:
     """Largest score minus the smallest."""
 
     name: str = "spread"
-    direction: str = "higher"
+    direction: Direction = "higher"
     factor: float = 1.0
 
     def compute(self, predictions: Predictions) -> Any:

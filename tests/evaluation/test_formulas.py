@@ -42,7 +42,7 @@ def complete(score: Floats, label: Floats, start: int, stop: int) -> tuple[Float
 
 
 def varies(values: Floats) -> bool:
-    return values.size > 1 and np.ptp(values) > 0
+    return values.size > 1 and bool(np.ptp(values) > 0)
 
 
 class TestCorrelation:

@@ -83,6 +83,7 @@ def test_the_label_s_overlap_counts_where_values_share_labels_and_nowhere_else()
     assert (found["IC"]["low"], found["IC"]["block_length"]) == (ic.low, ic.block_length)
     assert ic.block_length >= 9
     excess = bootstrap_interval(evaluation.series["excess_return"], bootstrap=automatic, look_ahead=1)
+    assert evaluation.periods_per_year is not None
     assert found["excess_return"]["low"] == pytest.approx(excess.low * evaluation.periods_per_year)
 
 

@@ -51,7 +51,7 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
     def printed(table: object) -> str:
         console = Console(width=400, file=io.StringIO())
         show(console, table)  # type: ignore[arg-type]
-        return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+        return console.file.getvalue()  # type: ignore[attr-defined]
 
     board = leaderboard([CellResult(plan_sweep([])[0], Outcome.DONE, result)])
     cell = FinishedRun("linear", result.snapshot)

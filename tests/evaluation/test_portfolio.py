@@ -185,7 +185,7 @@ class TestExchange:
         volume = np.ones((TIMES, NAMES), dtype=np.float32)
         volume[:, :6], volume[:, 6:9] = 0.0, np.nan
         panel = replace(panel, fields={**panel.fields, "volume": volume})
-        held = backtest(panel, scores(panel, 1), STRATEGY).shares.any(axis=0)
+        held = np.asarray(backtest(panel, scores(panel, 1), STRATEGY).shares.any(axis=0))
         assert not held[:9].any()
         assert held[9:].all()
 
@@ -285,6 +285,7 @@ class TestLookAhead:
         for name, values in panel.fields.items():
             fields[name] = values.copy()
             fields[name][cut + 1 :] = rng.uniform(1.0, 99.0, values[cut + 1 :].shape)
+        assert panel.benchmark is not None
         index = panel.benchmark.close.copy()
         index[cut + 1 :] = 1.0
         poisoned = replace(panel, fields=fields, benchmark=Benchmark("INDEX", index))
@@ -330,6 +331,7 @@ class TestInvariance:
 class TestBenchmark:
     def test_the_index_return_is_its_change(self):
         panel, result = followed(0, STRATEGY)
+        assert panel.benchmark is not None
         level = panel.benchmark.close.astype(np.float64)
         np.testing.assert_allclose(result.benchmark, level[START:] / level[START - 1 : -1] - 1.0, rtol=1e-12)
 
@@ -441,4 +443,4 @@ class TestRisk:
 
     def test_an_unknown_mode_is_refused(self):
         with pytest.raises(ConfigError, match="cannot be summarised"):
-            risk_analysis(self.RETURNS, 252, mode="log")
+            risk_analysis(self.RETURNS, 252, mode="log")  # type: ignore[arg-type]

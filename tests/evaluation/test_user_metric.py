@@ -106,8 +106,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         told("bless", "mine.yaml", "--reason", "a first look", *given)
         told("nightly", "mine.yaml", *given)
         files = ("results/leaderboard.md", "nightly/report.md", "report.html")
-        texts = (Path(file).read_text(encoding="utf-8") for file in files)
-        yield Places(printed, sweep, *texts, again)
+        board, night, report = (Path(file).read_text(encoding="utf-8") for file in files)
+        yield Places(printed, sweep, board, night, report, again)
 
 
 def test_it_stands_in_every_place(places: Places) -> None:

@@ -67,7 +67,10 @@ def test_intervals_are_in_the_same_unit() -> None:
     bootstrap = Bootstrap(repetitions=49, block_length=6.0)
     for name, interval in intervals(found, Both(), bootstrap, horizon=5, look_ahead=6).items():
         if name in ANNUALISED:
-            assert (interval["low"] + interval["high"]) / 2 == pytest.approx(found.overall[name], abs=1e-9)
+            low, high = interval["low"], interval["high"]
+            assert low is not None
+            assert high is not None
+            assert (low + high) / 2 == pytest.approx(found.overall[name], abs=1e-9)
 
 
 def test_qlibs_238_days_are_those_of_an_exchange_and_elsewhere_a_note_says_they_are_not_taken() -> None:
@@ -87,6 +90,6 @@ def test_an_error_metric_needs_scores_in_the_unit_of_the_label() -> None:
     for same_unit in (True, False):
         found = evaluate(predictions, panel, Both(), horizon=5, same_unit=same_unit)
         assert (found.overall["MSE"] is not None) is same_unit
-        assert np.isnan(found.series["MSE"]).all() is not same_unit
+        assert bool(np.isnan(found.series["MSE"]).all()) is not same_unit
     assert Pipeline((), (DropnaLabel(),), "once").keeps_label_unit
     assert not Pipeline((), (DropnaLabel(), CSRankNorm()), "once").keeps_label_unit

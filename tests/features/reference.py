@@ -7,6 +7,7 @@ window 0 expands. Values that are not finite are missing in windows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 Apply = Callable[[np.ndarray], float]
 
 
-def over(x: pd.Series, window: int) -> pd.core.window.rolling.RollingAndExpandingMixin:
+def over(x: pd.Series, window: int) -> Any:
     x = x.where(np.isfinite(x))
     return x.rolling(window, min_periods=1) if window else x.expanding(min_periods=1)
 
@@ -132,7 +133,7 @@ def quantile(x: pd.Series, window: int, level: float) -> pd.Series:
     return over(x, window).quantile(level)
 
 
-ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Abs({0})": np.abs,
     "Sign({0})": np.sign,
     "Log({0})": np.log,

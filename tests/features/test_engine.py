@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 from harness.errors import DataError
-from harness.features import engine
+from harness.execution.progress import Silent
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
 from harness.features.graph import build_plan
@@ -26,7 +27,7 @@ SMALL = Expressions(
 ).feature_set()
 
 
-class Recorder:
+class Recorder(Silent):
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
 
@@ -161,7 +162,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     offsets, codes = all_rows(panel)
     results = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(engine.numba.config, "NUMBA_NUM_THREADS", threads)
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         results.append(compute_features(panel, SMALL, offsets, codes).values)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])

@@ -13,8 +13,8 @@ from harness.features.expression import OPERATORS
 from tests.features import reference
 from tests.features.panels import first_times, make_panel, random_fields
 
-WINDOWS = {"Skew": (3, 7, 20, 0), "Kurt": (4, 7, 20, 0), "Ref": (1, 5, 0, -3, 500), "Delta": (1, 5, 0, -3)}
-WINDOWS |= {"EMA": (1, 5, 2.5, 0.3, 0)}
+WINDOWS: dict[str, tuple[float, ...]] = {"EMA": (1, 5, 2.5, 0.3, 0), "Ref": (1, 5, 0, -3, 500), "Delta": (1, 5, 0, -3)}
+WINDOWS |= {"Skew": (3, 7, 20, 0), "Kurt": (4, 7, 20, 0)}
 SERIES = ("$close", "$tied", "$flat", "$volume/Ref($volume, 1)")
 
 

@@ -151,6 +151,7 @@ def test_a_sweep_is_a_parent_run_whose_children_carry_a_step_for_every_window(ru
 
         client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("driftbench")
+        assert experiment is not None
         found = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in found if run.data.tags["driftbench.kind"] == "sweep"]
     cells = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]

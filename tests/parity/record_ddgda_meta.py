@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def tasks(oracle: Path, values: pd.DataFrame, calendar: pd.DatetimeIndex) -> lis
     proxy = pd.read_parquet(oracle / "ddgda_linear_csi100" / "proxy_fea_label.parquet")
     features = proxy.drop(columns=["datetime", "instrument", "label", LEFT_OUT]).to_numpy(np.float32)
     label = proxy["label"].to_numpy(np.float32)
-    days = calendar.get_indexer(proxy["datetime"])
+    days = calendar.get_indexer(pd.DatetimeIndex(proxy["datetime"]))
     keys = list(zip(days.tolist(), proxy["instrument"].tolist(), strict=True))
     first = int(calendar.searchsorted(pd.Timestamp("2011-01-01")))
     made = []
@@ -74,7 +75,7 @@ def tasks(oracle: Path, values: pd.DataFrame, calendar: pd.DatetimeIndex) -> lis
         info = meta_info(values, calendar[at - TRUNC])
         learned = np.searchsorted(days, at - TRUNC, side="right")
         tested = slice(*np.searchsorted(days, [at, at + STEP]))
-        starts = calendar.get_indexer([start for start, _ in info.columns])
+        starts = calendar.get_indexer(pd.DatetimeIndex([period[0] for period in info.columns]))
         belongs = np.searchsorted(starts, days[:learned], side="right") - 1
         made.append(
             {
@@ -96,7 +97,7 @@ def predicted(net: PredNet, task: dict[str, Any], *, unweighted: bool = False) -
     return net(features, label, task["profile"], belong, task["test"][0], ignore_weight=unweighted)[0]
 
 
-def epoch(net: PredNet, members: list[dict[str, Any]], optimiser: Any = None, *, unweighted: bool = False) -> float:
+def epoch(net: PredNet, members: Iterable[dict[str, Any]], optimiser: Any = None, *, unweighted: bool = False) -> float:
     losses = []
     with torch.set_grad_enabled(optimiser is not None):
         for task in members:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from harness.errors import DataError, LookAheadError
+from harness.execution.progress import Silent
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import CHUNK, SPAN, GramBlocks, NormalEquations
 
@@ -171,7 +172,7 @@ class TestBlocks:
     def test_the_observer_hears_of_every_block_once(self) -> None:
         heard: list[str] = []
 
-        class Listener:
+        class Listener(Silent):
             def start(self, stage: str, total: int) -> None:
                 heard.append(f"{stage} {total}")
 
@@ -189,7 +190,7 @@ class TestBlocks:
     def test_weights_that_change_within_blocks_sum_each_row_once_for_all_windows(self) -> None:
         summed: list[int] = []
 
-        class Listener:
+        class Listener(Silent):
             def start(self, stage: str, total: int) -> None:
                 summed.append(total)
 

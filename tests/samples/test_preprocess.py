@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 from harness.config.instantiate import build
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, DataError, LookAheadError
-from harness.samples.interfaces import FittedPreprocess
 from harness.samples.preprocess import (
     CSRankNorm,
     CSZFillna,
@@ -26,6 +25,7 @@ from harness.samples.preprocess import (
     DropnaLabel,
     Fillna,
     FilterCol,
+    FittedPipeline,
     MinMaxNorm,
     Pipeline,
     ProcessInf,
@@ -81,7 +81,7 @@ def make_table(seed: int = 0, counts: npt.NDArray[np.int64] | None = None) -> Sa
     )
 
 
-def fitted(table: SampleTable, *features: Processor, label: tuple[Processor, ...] = ()) -> FittedPreprocess:
+def fitted(table: SampleTable, *features: Processor, label: tuple[Processor, ...] = ()) -> FittedPipeline:
     return Pipeline(features, label, "once").fit(table.as_of(TIMES - 1), FIT)
 
 

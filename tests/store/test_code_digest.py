@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,7 +290,7 @@ def test_a_file_that_is_swapped_after_it_was_counted_and_before_it_is_loaded_end
 
 def test_a_file_that_is_swapped_after_it_was_loaded_changes_nothing_until_it_is_loaded_again(project: Path) -> None:
     write(project, my_model="class Model: sign = 1\n")
-    loaded = locate("my_model.Model", "model")
+    loaded: Any = locate("my_model.Model", "model")
     before = code_digest("my_model")
     check_code_unchanged()
     write(project, my_model="class Model: sign = -11\n")

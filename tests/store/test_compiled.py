@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_every_kernel_is_compiled_by_the_one_function() -> None:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the source that nobody may write to."""
     folder = tmp_path_factory.mktemp("installed")
     for name in ("harness", "baselines", "conf"):

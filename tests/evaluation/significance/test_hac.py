@@ -12,10 +12,10 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance.hac import HacTest, cosine_basis, hac_mean
+from harness.evaluation.significance.hac import HacTest, Method, cosine_basis, hac_mean
 from tests.evaluation.significance.series import Doubles, autoregressive
 
-METHODS = ("cosine", "newey_west", "harvey")
+METHODS: tuple[Method, ...] = ("cosine", "newey_west", "harvey")
 
 
 def a_series(seed: int = 0, count: int = 300, persistence: float = 0.6) -> Doubles:
@@ -68,7 +68,7 @@ def test_scaling_a_series_moves_no_t_value(seed: int, factor: float, sign: int) 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_shifting_a_series_moves_no_standard_error(method: str) -> None:
+def test_shifting_a_series_moves_no_standard_error(method: Method) -> None:
     series = a_series(4)
     plain, shifted = hac_mean(series, method=method), hac_mean(series + 3.0, method=method)
     assert shifted.standard_error == pytest.approx(plain.standard_error, rel=1e-9)
@@ -76,7 +76,7 @@ def test_shifting_a_series_moves_no_standard_error(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_undefined_values_are_dropped_and_counted(method: str) -> None:
+def test_undefined_values_are_dropped_and_counted(method: Method) -> None:
     series = a_series(5)
     holes = np.insert(series, [0, 10, 10, 200, 300], np.nan)
     test, full = hac_mean(holes, method=method), hac_mean(series, method=method)
@@ -86,7 +86,7 @@ def test_undefined_values_are_dropped_and_counted(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3])
-def test_a_constant_has_no_t_value(method: str, value: float) -> None:
+def test_a_constant_has_no_t_value(method: Method, value: float) -> None:
     test = hac_mean(np.full(50, value), method=method)
     assert test.estimate == pytest.approx(value)
     assert test.standard_error == 0.0
@@ -107,7 +107,7 @@ def test_a_series_too_short_for_its_overlap_is_not_tested(count: int, look_ahead
 def test_only_what_can_be_tested_is_accepted() -> None:
     series = a_series(7)
     with pytest.raises(ConfigError, match="Unknown method") as unknown:
-        hac_mean(series, method="newey-west")
+        hac_mean(series, method="newey-west")  # type: ignore[arg-type]
     assert unknown.value.hint == "did you mean `newey_west`?"
     with pytest.raises(ConfigError, match="Lags belong to Newey–West"):
         hac_mean(series, lags=3)

@@ -53,7 +53,7 @@ def test_the_choice_among_noise_is_worth_a_coin() -> None:
         probability_of_backtest_overfitting(generator.standard_normal((240, 20)), blocks=8).probability
         for _ in range(60)
     ]
-    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(60))
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * float(np.std(found)) / math.sqrt(60))
     assert np.std(found) / math.sqrt(60) < 0.05
 
 

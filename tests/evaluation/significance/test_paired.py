@@ -12,7 +12,7 @@ from scipy import stats
 from harness.errors import DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.significance.bootstrap import Bootstrap
-from harness.evaluation.significance.hac import hac_mean
+from harness.evaluation.significance.hac import Method, hac_mean
 from harness.evaluation.significance.paired import diebold_mariano, paired_difference
 from tests.evaluation.significance.series import (
     LOOK_AHEAD,
@@ -65,7 +65,7 @@ def test_two_signals_that_know_nothing_are_told_apart_as_rarely_as_promised() ->
 
 
 @pytest.mark.parametrize("method", ["newey_west", "harvey"])
-def test_the_usual_corrections_would_tell_them_apart_far_more_often(method: str) -> None:
+def test_the_usual_corrections_would_tell_them_apart_far_more_often(method: Method) -> None:
     # the experiment above can fail: this is what it would find without fixed-smoothing critical values
     def rejected(first: Doubles, second: Doubles, lags: int | None) -> bool:
         return diebold_mariano(first, second, look_ahead=LOOK_AHEAD, method=method, lags=lags).p_value <= 0.05
