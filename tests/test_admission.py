@@ -55,7 +55,7 @@ class Holder:
 
 
 class Untyped:
-    def __init__(self, inner, other=None):  # type: ignore[no-untyped-def]
+    def __init__(self, inner, other=None):
         self.inner = inner
 
 

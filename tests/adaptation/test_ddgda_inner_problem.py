@@ -97,7 +97,7 @@ def test_times_with_too_few_instruments_are_not_judged() -> None:
 def test_predictions_without_spread_cost_nothing_and_push_nowhere(small: Case) -> None:
     theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     loss = ic_loss(small.first.test, theta, shrink=False)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert loss.item() == 0.0
     assert theta.grad is not None
     assert not theta.grad.any()

@@ -230,10 +230,10 @@ def test_a_metric_that_needs_fields_is_given_them_and_one_that_needs_none_is_not
     class Needy(Distance):
         needs = ("volume",)
 
-        def compute(self, predictions: Any, fields: Any) -> Any: ...
+        def compute(self, predictions: Any, fields: Any) -> Any: ...  # type: ignore[override]
 
     class Expectant(Distance):
-        def compute(self, predictions: Any, fields: Any) -> Any: ...
+        def compute(self, predictions: Any, fields: Any) -> Any: ...  # type: ignore[override]
 
     check_object(Needy(), Metric, "evaluation.extra[0]")
     with pytest.raises(ConfigError, match="takes other arguments"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["mistakes"]
@@ -20,7 +20,7 @@ _TYPES: Mapping[str, Any] = {
 }
 _KNOWN = {"$schema", "$defs", "$ref", "title", "description", "default", "examples", "type", "enum", "const", "pattern"}
 _KNOWN |= {"anyOf", "allOf", "if", "then", "properties", "required", "additionalProperties"}
-_BOUNDS = {
+_BOUNDS: Mapping[str, Callable[[Any, Any], Any]] = {
     "minimum": operator.ge,
     "exclusiveMinimum": operator.gt,
     "maximum": operator.le,

@@ -37,7 +37,7 @@ def test_a_mistake_is_told_clearly_and_leaves_nothing_behind(
     mistake.prepare(tmp_path)
     before = files(tmp_path)
     try:
-        code = main(list(mistake.command))
+        code: str | int | None = main(list(mistake.command))
     except SystemExit as stopped:  # argparse leaves this way
         code = stopped.code
     shown = capsys.readouterr()

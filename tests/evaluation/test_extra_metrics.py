@@ -73,7 +73,7 @@ def test_the_standard_configuration_has_none() -> None:
         (Spread("IC"), "evaluation.extra[0].name"),
         (Spread("my metric"), "evaluation.extra[0].name"),
         (Spread("window"), "evaluation.extra[0].name"),
-        (Spread(direction="up"), "evaluation.extra[0].direction"),
+        (Spread(direction="up"), "evaluation.extra[0].direction"),  # type: ignore[arg-type]
         (SignalEvaluation(), "evaluation.extra[0]"),
     ],
 )

@@ -109,7 +109,7 @@ def test_a_bug_in_somebodys_adaptation_stops_no_other_cell(tmp_path: Path, capsy
 
 @pytest.mark.filterwarnings("default")
 def test_a_dask_worker_that_says_how_much_memory_it_has_takes_no_more_tasks_than_fit(tmp_path: Path) -> None:
-    cluster = LocalCluster(n_workers=1, threads_per_worker=2, resources={"MEMORY": 1e9}, dashboard_address=None)  # type: ignore[no-untyped-call]
+    cluster = LocalCluster(n_workers=1, threads_per_worker=2, resources={"MEMORY": 1e9}, dashboard_address=None)
     needs = {"0": 0.6e9, "1": 0.6e9, "2": 5e9}  # the last one more than there is: alone, not never
     given = [task(name, tmp_path, seconds=0.2, memory=int(memory)) for name, memory in needs.items()]
     with cluster, Dask(address=cluster.scheduler_address).start(tasks.work) as found:
@@ -216,7 +216,7 @@ def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_p
         assert all(address.startswith("tcp://127.0.0.1:") for address in addresses), "others could run code here"
         for one in queue:
             found.submit(one)
-        waited = {}
+        waited: dict[str, float] = {}
         while len(waited) < len(queue):
             waited |= {one.name: one.seconds for one in found.wait()}
         assert min(waited.values()) >= 0.2

@@ -98,7 +98,7 @@ def _correlation(x: pd.Series, y: pd.Series, window: int) -> pd.Series:
     return result.mask(_no_spread(x, window) | _no_spread(y, window))
 
 
-ROLLING: dict[str, Callable[[pd.Series, int], pd.Series]] = {
+ROLLING: dict[str, Callable[..., pd.Series]] = {
     "Ref": _shift,
     "Delta": lambda x, by: x - _shift(x, by),
     "Mean": lambda x, w: over(x, w).mean(),

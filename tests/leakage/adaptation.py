@@ -16,6 +16,7 @@ import baselines.adaptation.ddgda.meta_task as meta_task
 import baselines.adaptation.ddgda.preparation as preparation
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_task import MetaTask, Phase, Span
+from baselines.adaptation.ddgda.proxy import choose_features
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from harness.audit.cost import ProcessorsOfAllTimes, whole_table
 from harness.samples.interfaces import History, TimeWeights
@@ -109,13 +110,12 @@ def oracle(how: str) -> Change:
 
 
 def late_choice(patch: pytest.MonkeyPatch) -> None:
-    choose = preparation.choose_features
-
     def on_everything(view: AsOfView, period: Segment, setting: Any, seed: int) -> Any:
         table = whole_table(view)
         newest = len(table.calendar) - 1
         stop = newest - table.look_ahead + 1
-        return replace(choose(table.as_of(newest), Segment(period.start, stop), setting, seed), decision=view.decision)
+        known = choose_features(table.as_of(newest), Segment(period.start, stop), setting, seed)
+        return replace(known, decision=view.decision)
 
     patch.setattr(preparation, "choose_features", on_everything)
 
@@ -161,10 +161,10 @@ def unmasked(patch: pytest.MonkeyPatch) -> None:
 
 def short_mask(patch: pytest.MonkeyPatch) -> None:
     """Only the block's own times are masked, not those whose labels reach into it."""
-    full = KnownSimilarity.overlap.fget
+    full = vars(KnownSimilarity)["overlap"].fget
 
     def own(known: KnownSimilarity) -> Any:
-        return full(replace(known, look_ahead=1))  # type: ignore[misc]
+        return full(replace(known, look_ahead=1))
 
     patch.setattr(KnownSimilarity, "overlap", property(own))
 

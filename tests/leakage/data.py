@@ -39,7 +39,8 @@ def adjusted_forwards(panel: Panel) -> Panel:
 
     def share(values: Floats) -> Floats:
         last = values[-1 - np.isfinite(values[::-1]).argmax(axis=0), np.arange(values.shape[1])]
-        return values / np.where(np.isfinite(last), last, 1.0).astype(np.float32)
+        scale: Floats = np.where(np.isfinite(last), last, 1.0).astype(np.float32)
+        return values / scale
 
     prices = [name for name in panel.fields if name not in ("volume", "factor")]
     return replace(panel, fields={**panel.fields, **{name: share(panel.fields[name]) for name in prices}})

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pytest
 import harness.run.pipeline
 from harness.audit.cost import FitOnTest, ProcessorsOfAllTimes, whole_table
 from harness.config import ExperimentConfig
+from harness.run.schedule import resolve_windows
 from harness.samples.interfaces import FittedPreprocess, LearnSet, Preprocess
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
@@ -251,7 +252,7 @@ class Processing:
 
     inner: Preprocess
     how: str
-    refit: str = "once"
+    refit: Literal["once", "per_window"] = "once"
 
     def fit(self, view: AsOfView, segment: Segment) -> Any:
         table = whole_table(view)
@@ -285,7 +286,7 @@ class Applied:
         return self.inner.feature_names
 
     def features(self, features: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        made = self.inner.features(features, offsets)
+        made: npt.NDArray[Any] = self.inner.features(features, offsets)
         if self.how == "scaled by everything it is applied to":
             made = made / np.std(made, axis=0)
         elif self.how == "averaged with the next row":
@@ -325,10 +326,8 @@ def windows(change: Callable[[Window, int], Window]) -> Callable[[pytest.MonkeyP
     """Return a patch of the schedule; `change` gets each window and the look-ahead."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        resolve = harness.run.pipeline.resolve_windows
-
         def changed(config: Any, calendar: Any, look_ahead: int) -> tuple[Window, ...]:
-            return tuple(change(window, look_ahead) for window in resolve(config, calendar, look_ahead))
+            return tuple(change(window, look_ahead) for window in resolve_windows(config, calendar, look_ahead))
 
         monkeypatch.setattr(harness.run.pipeline, "resolve_windows", changed)
 

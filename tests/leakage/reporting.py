@@ -15,8 +15,11 @@ import harness.evaluation.evaluate
 import harness.run.pipeline
 import harness.run.rolling
 from harness.data.panel import Panel
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Silent
+from harness.features.engine import compute_features
 from harness.run.experiment import run
 from harness.store.artifacts import Key, key_of
 from tests.audit.market import small
@@ -70,7 +73,6 @@ def judging(change: Callable[[Any], Any]) -> Patch:
     """Return a patch of what the evaluation reports."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        evaluate = harness.run.pipeline.evaluate
         monkeypatch.setattr(harness.run.pipeline, "evaluate", lambda *given, **named: change(evaluate(*given, **named)))
 
     return patch
@@ -85,7 +87,6 @@ def trading(change: Callable[[Panel], Panel]) -> Patch:
     """Return a patch of the market that the portfolio trades in."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        backtest = harness.evaluation.evaluate.backtest
         monkeypatch.setattr(
             harness.evaluation.evaluate,
             "backtest",
@@ -139,11 +140,10 @@ def ran(*overrides: str) -> Callable[[Path], None]:
 
 def left_by_a_leaking_engine(folder: Path) -> None:
     """Fill the store with features that are what they will be a time later, under the key of the honest ones."""
-    compute = harness.run.pipeline.compute_features
 
     def early(panel: Panel, *given: Any, **named: Any) -> Any:
         fields = {k: np.concatenate([v[1:], v[-1:]]) for k, v in panel.fields.items()}
-        return compute(replace(panel, fields=fields), *given, **named)
+        return compute_features(replace(panel, fields=fields), *given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(harness.run.pipeline, "compute_features", early)

@@ -84,7 +84,7 @@ def from_yaml(name: str, **changes: object) -> object:
     node = OmegaConf.create({"seed": 43, "model": OmegaConf.load(CONF / f"{name}.yaml")})
     record = OmegaConf.to_container(node.model, resolve=True)
     assert isinstance(record, dict)
-    return build({**{key: value for key, value in record.items() if key != "defaults"}, **changes})
+    return build({str(key): value for key, value in record.items() if key != "defaults"} | changes)
 
 
 def global_states() -> tuple[object, bytes]:

@@ -20,6 +20,7 @@ from harness.errors import SnapshotError
 from harness.evaluation import evaluate as evaluation
 from harness.evaluation import formulas as metrics
 from harness.evaluation.metrics import directions_of
+from harness.evaluation.portfolio.backtest import backtest
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.comparison import compare, metric_leaves
 from harness.snapshots.snapshot import Snapshot
@@ -135,10 +136,8 @@ def test_a_regression_planted_in_the_code_of_a_metric_is_caught_and_named(
 def test_a_regression_planted_in_the_costs_is_caught_and_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = evaluation.backtest
-
     def expensive(panel: Any, predictions: Any, strategy: Any) -> Any:
-        return original(panel, predictions, replace(strategy, close_cost=0.02))
+        return backtest(panel, predictions, replace(strategy, close_cost=0.02))
 
     shutil.rmtree(folder / "store" / "result", ignore_errors=True)
     capsys.readouterr()

@@ -10,7 +10,6 @@ import pytest
 
 from harness.evaluation.metrics import METRICS
 from harness.report.table import (
-    SIGNS,
     Table,
     TableCell,
     best_of,
@@ -22,6 +21,7 @@ from harness.report.table import (
     to_latex,
     to_markdown,
 )
+from harness.run.sweep_columns import SIGNS
 
 RECORDS = (METRICS["IC"], METRICS["max_drawdown"])
 SKEWED = {"low": -0.4, "high": -0.1}

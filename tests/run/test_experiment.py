@@ -169,7 +169,7 @@ def test_poisoning_the_future_of_the_prices_moves_no_earlier_prediction(tmp_path
     assert not np.array_equal(clean["score"].to_numpy(), dirty["score"].to_numpy())
 
 
-def _predictions(folder: Path, panel, fields, membership):  # type: ignore[no-untyped-def]
+def _predictions(folder: Path, panel, fields, membership):
     from dataclasses import replace
 
     from harness.data.convert import convert

@@ -90,7 +90,7 @@ class Weights:
     def save(self, folder: Path) -> None: ...
 
 
-def recipe(refit: Literal["once", "per_window"] = "once", **changes: object) -> Recipe:
+def recipe(refit: Literal["once", "per_window"] = "once", **changes: Any) -> Recipe:
     pipeline = Pipeline(features=(RobustZScoreNorm(), Fillna()), label=(CSRankNorm(),), refit=refit)
     return replace(Recipe(pipeline, Weights(), MeanByFeature(), step=20), **changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,8 +44,9 @@ def test_no_share_for_valid_means_none() -> None:
 
 @pytest.mark.parametrize("key", ["train", "valid", "test"])
 def test_a_segment_off_the_calendar_names_its_key_and_the_range(key: str) -> None:
+    change: dict[str, Any] = {key: ("1990-01-01", "1990-12-31")}
     with pytest.raises(ConfigError) as caught:
-        resolve_schedule(replace(BY_DATE, **{key: ("1990-01-01", "1990-12-31")}), CALENDAR, look_ahead=21)
+        resolve_schedule(replace(BY_DATE, **change), CALENDAR, look_ahead=21)
     assert caught.value.where == f"windows.{key}"
     assert "2016-01-01 … 2017-12-31" in str(caught.value)
 
@@ -68,7 +70,7 @@ def test_windows_are_described_by_their_first_and_last_dates() -> None:
         ({"train": None}, "train"),
     ],
 )
-def test_an_impossible_schedule_is_refused(change: dict[str, object], where: str) -> None:
+def test_an_impossible_schedule_is_refused(change: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         replace(BY_DATE, **change)
     assert caught.value.where == where
@@ -87,6 +89,7 @@ def test_an_impossible_schedule_is_refused(change: dict[str, object], where: str
 def test_segments_mean_the_same_however_their_dates_are_written(given, kept) -> None:
     config = replace(BY_SPLIT, train=("2015", "2015"), test=given)
     assert config.test == kept
+    assert config.test is not None
     assert CALENDAR.span(*config.test) == (0, len(CALENDAR))
 
 

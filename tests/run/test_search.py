@@ -173,10 +173,16 @@ def test_a_study_that_stops_in_the_middle_of_a_batch_goes_on_to_the_same_trials(
 def test_workers_run_a_batch_and_no_bit_depends_on_them(
     executor: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, asked = [ALPHA, "windows.step=choice(20,40)"], {"trials": 4, "batch": 2}
+    space = [ALPHA, "windows.step=choice(20,40)"]
+    asked: dict[str, Any] = {"trials": 4, "batch": 2}
     ups: list[object] = []
     start = Local.start
-    monkeypatch.setattr(Local, "start", lambda self, work: ups.append(self) or start(self, work))
+
+    def noting(self: Local, work: Any) -> Any:
+        ups.append(self)
+        return start(self, work)
+
+    monkeypatch.setattr(Local, "start", noting)
     for name, more in (("one", []), ("several", executor)):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
@@ -411,7 +417,7 @@ def test_trials_that_are_judged_on_something_else_are_refused() -> None:
 def test_configured_dates_are_moved_back_by_one_segment() -> None:
     times = np.arange("2020-01-01", "2021-01-01", dtype="datetime64[D]")
     calendar = Calendar(times.astype("datetime64[ns]"))
-    dates = [("2020-01-01", "2020-06-08"), ("2020-06-09", "2020-07-18"), ("2020-07-19", "2020-12-31")]
+    dates = (("2020-01-01", "2020-06-08"), ("2020-06-09", "2020-07-18"), ("2020-07-19", "2020-12-31"))
     config = WindowsConfig(Kind.SLIDING, 10, *dates, split=(0.5, 0.2, 0.3), embargo=2, purge_valid=True)
     period = validation_period(config, calendar, look_ahead=6)
     assert period.windows.train == ("2020-01-01", "2020-05-07")  # 128 of 160 days

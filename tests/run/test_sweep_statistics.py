@@ -135,11 +135,11 @@ def test_portfolios_that_are_run_differently_are_compared() -> None:
 def test_metrics_of_ones_own_are_compared_the_way_they_are_better() -> None:
     own = {"evaluation": {"signal": {"lag": 1}, "extra": [{"name": "my_loss", "direction": "lower"}]}}
     config = {**IDENTITY["config"], **own}
-    pair = [
+    base, higher = (
         replace(made, given=DailySeries(DAYS, {"my_loss": made.series.values["IC"]}))
         for made in (cell("base", 0.0, 1, config=config), cell("higher", 0.02, 3, config=config))
-    ]
-    assert {name: d.verdict for name, d in differences_to(*pair, QUICK).items()} == {"my_loss": "worse"}
+    )
+    assert {name: d.verdict for name, d in differences_to(base, higher, QUICK).items()} == {"my_loss": "worse"}
 
 
 def plain(name: str, *, of: str = "RollingRetrain", **change: Any) -> FinishedRun:
@@ -156,7 +156,7 @@ def test_the_reference_is_the_one_asked_for_or_the_first_plain_retrain_or_the_fi
 
 
 def test_another_market_label_or_test_range_has_a_reference_of_its_own() -> None:
-    data = {"data": {"fingerprint": "f1"}}
+    data: dict[str, Any] = {"data": {"fingerprint": "f1"}}
     cells = [
         *CELLS,
         cell("other", 0.0, 2, **data),
@@ -258,11 +258,11 @@ def test_two_seeds_of_nothing_are_rarely_told_apart() -> None:
     told = 0
     for _ in range(60):
         pair = autoregressive(rng, (2, DAYS.size), 0.8)
-        cells = [
+        first, second = (
             FinishedRun(str(i), BASE.snapshot, given=DailySeries(DAYS, {"rank_IC": 0.02 * noise}))
             for i, noise in enumerate(pair)
-        ]
-        told += differences_to(*cells, QUICK)["rank_IC"].verdict != "same"
+        )
+        told += differences_to(first, second, QUICK)["rank_IC"].verdict != "same"
     assert told <= 9  # 5 % are promised; ten or more of 60 have a probability below 0.1 %
 
 
