@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Ge
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from harness.config.instantiate import build_record
 from harness.errors import ConfigError, closest
