@@ -144,15 +144,13 @@ class GramBlocks:
 
     def _check(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self._stop:
-            raise LookAheadError(
-                "These blocks are closed to the period.", got=f"[{start}, {stop})", expected=f"within [0, {self._stop})"
-            )
+            got, expected = f"[{start}, {stop})", f"within [0, {self._stop})"
+            raise LookAheadError("These blocks are closed to the period.", got=got, expected=expected)
 
     def _terms(self, start: int, stop: int, weights: Doubles) -> list[tuple[Period, float | Doubles]]:
-        """Cut [start, stop) at the block borders, and a block whose weight changes once where it changes.
+        """Return each part of [start, stop) that counts, with its weight: one, or one per time where it changes often.
 
-        Returns:
-            Each part that counts, with its weight: one, or where it changes more than once, one per time.
+        Cut at the block borders, and a block whose weight changes once where it changes.
         """
         borders = [start, *self._bounds[(self._bounds > start) & (self._bounds < stop)].tolist(), stop]
         terms: list[tuple[Period, float | Doubles]] = []
@@ -172,7 +170,6 @@ class GramBlocks:
         return _sums_in_order(self._features[rows], self._label[rows], weights)
 
     def _ensure(self, periods: Sequence[Period]) -> None:
-        """Compute the unweighted sums of the periods that are not there yet."""
         while self._kept and any(period not in self._sums for period in periods):
             self._sums.update(self._kept.pop()())
         missing = [period for period in periods if period not in self._sums]
@@ -187,13 +184,12 @@ class GramBlocks:
 
 def _sums_of_rows(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
     """Return (p + 2, p + 2) float64 ZᵀWZ of (m, p) rows, shared among threads; rows without a label do not count."""
-    spans = [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]
 
     def task(rows: slice) -> Doubles:
         return _sums_in_order(features[rows], label[rows], None if weights is None else weights[rows])
 
     total = np.zeros((features.shape[1] + 2, features.shape[1] + 2))
-    for part in in_order(task, spans):
+    for part in in_order(task, [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]):
         total += part
     return total
 
@@ -229,8 +225,7 @@ class Solution:
     """A solved least-squares problem, and how well posed it was.
 
     Attributes:
-        theta: (p,) float64 coefficients.
-        intercept: 0 when none was fitted.
+        theta, intercept: (p,) float64 coefficients, and 0 when no intercept was fitted.
         rank: Directions above `RANK_CUTOFF`; below p the features are linearly dependent.
         condition: Largest over smallest eigenvalue of the system that was solved, scaled to a unit diagonal: ridge term
             included, dropped directions not.
@@ -247,11 +242,8 @@ class NormalEquations:
     """Weighted sufficient statistics of a least-squares problem; p features, all float64.
 
     Attributes:
-        gram: (p, p) XᵀWX.
-        moment: (p,) XᵀWy.
-        feature_sum: (p,) XᵀW1.
-        label_sum, label_square: 1ᵀWy and yᵀWy.
-        weight_sum: 1ᵀW1.
+        gram, moment, feature_sum: (p, p) XᵀWX, (p,) XᵀWy and (p,) XᵀW1.
+        label_sum, label_square, weight_sum: 1ᵀWy, yᵀWy and 1ᵀW1.
         count: Rows with a label.
     """
 
@@ -272,15 +264,8 @@ class NormalEquations:
     def from_sums(cls, sums: Doubles, count: int) -> NormalEquations:
         """Return the statistics held in ZᵀWZ of Z = [X, y, 1], (p + 2, p + 2)."""
         p = sums.shape[0] - 2
-        return cls(
-            gram=sums[:p, :p].copy(),
-            moment=sums[:p, p].copy(),
-            feature_sum=sums[:p, p + 1].copy(),
-            label_sum=float(sums[p, p + 1]),
-            label_square=float(sums[p, p]),
-            weight_sum=float(sums[p + 1, p + 1]),
-            count=count,
-        )
+        columns = (sums[:p, :p].copy(), sums[:p, p].copy(), sums[:p, p + 1].copy())
+        return cls(*columns, float(sums[p, p + 1]), float(sums[p, p]), float(sums[p + 1, p + 1]), count)
 
     def centred(self) -> tuple[Doubles, Doubles]:
         """Return gram (p, p) and moment (p,) of features and label with their weighted means taken off.
@@ -387,7 +372,6 @@ class _Spectrum:
 
     @property
     def determined(self) -> npt.NDArray[np.bool_]:
-        """(p,) bool: directions that the rows determine."""
         above: npt.NDArray[np.bool_] = self.values > RANK_CUTOFF * self.values[-1]
         return above
 

@@ -44,8 +44,8 @@ class TimeWeights:
         if not has_shape or (np.diff(self.starts) <= 0).any():
             raise DataError("Time weights need one value per block, blocks in time order.", where="TimeWeights")
         if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
-            what = "A time weight must be finite and not negative."
-            raise DataError(what, where="TimeWeights", got=self.values.min())
+            got = self.values.min()
+            raise DataError("A time weight must be finite and not negative.", where="TimeWeights", got=got)
         self.starts.setflags(write=False)
         self.values.setflags(write=False)
 
@@ -109,10 +109,10 @@ class LearnSet:
 
         From the shared blocks when there are any, from the rows themselves otherwise; equal to rounding error.
         """
-        start, stop = self.segment.start, self.segment.stop
-        per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
         if self.gram_blocks is None:
             return NormalEquations.from_rows(self.features, self.label, self.weights)
+        start, stop = self.segment.start, self.segment.stop
+        per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
         self.view.release(start, stop)
         return self.gram_blocks.weighted(start, stop, per_time)
 

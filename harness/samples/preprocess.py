@@ -118,13 +118,7 @@ class Pipeline:
 
 @dataclass(frozen=True, eq=False)
 class FittedPipeline:
-    """A pipeline with what it has learned.
-
-    Attributes:
-        pipeline: The processors.
-        input_names: Names of the raw features, F of them.
-        feature_states, label_state: What each processor has learned.
-    """
+    """A pipeline with what each of its processors has learned, and the names of the F raw features."""
 
     pipeline: Pipeline
     input_names: tuple[str, ...]
@@ -138,9 +132,8 @@ class FittedPipeline:
 
     def features(self, features: Floats, offsets: Offsets) -> Floats:
         if features.shape[1] != len(self.input_names):
-            raise DataError(
-                "The processors were fitted on other features.", got=features.shape[1], expected=len(self.input_names)
-            )
+            what, expected = "The processors were fitted on other features.", len(self.input_names)
+            raise DataError(what, got=features.shape[1], expected=expected)
         if not self.pipeline.features:
             return features
         return _run(self.pipeline.features, self.feature_states, features, offsets, self.input_names)
@@ -200,7 +193,6 @@ def _run(
 
 
 def _columns(chain: tuple[Processor, ...], names: tuple[str, ...]) -> tuple[list[Offsets | None], tuple[str, ...]]:
-    """Return which columns each processor keeps, None for all, and the names of those that the last one leaves."""
     kept = []
     for processor in chain:
         columns = processor.columns(names)
@@ -228,8 +220,7 @@ class _AtEachTime(Processor):
                     self._transform_rows(values[start:stop])
 
     @abstractmethod
-    def _transform_rows(self, values: Floats) -> None:
-        """Change the rows of one time in place."""
+    def _transform_rows(self, values: Floats) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -246,7 +237,9 @@ class CSZScoreNorm(_AtEachTime):
     def _transform_rows(self, values: Floats) -> None:
         if self.method == "robust":
             for column in values.T:
-                _robust_zscore(column)
+                column -= np.float32(median(column))
+                spread = np.float32(median(np.abs(column)) * 1.4826)
+                column[:] = np.clip(column / spread, np.float32(-3.0), np.float32(3.0)) if spread > 0 else np.nan
             return
         present = _sums(~np.isnan(values))
         centred = values - _sums(values) / present  # (m, F) float64
@@ -285,16 +278,6 @@ def _replace_by_mean(values: Floats, where: Booleans) -> None:
 def _sums(values: npt.NDArray[Any]) -> Doubles:
     """Return (1, F) float64 sums over the rows of one time, missing values left out."""
     return np.add.reduceat(np.where(np.isnan(values), 0.0, values).astype(np.float64, copy=False), [0], axis=0)
-
-
-def _robust_zscore(column: Floats) -> None:
-    column -= np.float32(median(column))
-    spread = np.float32(median(np.abs(column)) * 1.4826)
-    if spread > 0:
-        column /= spread
-        np.clip(column, np.float32(-3.0), np.float32(3.0), out=column)
-    else:
-        column[:] = np.nan
 
 
 @dataclass(frozen=True)
@@ -422,8 +405,7 @@ class _Scaling(Processor):
     learns: ClassVar[bool] = True
 
     @abstractmethod
-    def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
-        """Return centre and scale of each column."""
+    def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]: ...
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
         """Return `centre` and `scale`, (F,) float64; NaN for a column without any value, 0 and 1 for a constant one."""
@@ -462,9 +444,9 @@ def _standardise(values: Floats, centre: Doubles, scale: Doubles | Floats) -> No
 def _require_finite(statistic: Doubles, names: tuple[str, ...]) -> None:
     infinite = [name for name, value in zip(names, statistic, strict=True) if np.isinf(value)]
     if infinite:
-        raise DataError(
-            f"{len(infinite)} column(s) hold infinite values, which leave nothing to normalise by.",
-            where="preprocess",
-            got=", ".join(infinite[:8]) + (" …" if len(infinite) > 8 else ""),
-            hint="put ProcessInf before this processor",
+        what = f"{len(infinite)} column(s) hold infinite values, which leave nothing to normalise by."
+        got, hint = (
+            ", ".join(infinite[:8]) + (" …" if len(infinite) > 8 else ""),
+            "put ProcessInf before this processor",
         )
+        raise DataError(what, where="preprocess", got=got, hint=hint)

@@ -46,10 +46,8 @@ class RowIndex:
 def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
     """Return the rows of a panel: in the universe at that time and with a price.
 
-    Args:
-        panel: The market data.
-        listed: Count a suspended instrument as a row too, from its first to its last price, as qlib does. Only for
-            parity: it knows at a suspension that trading will resume.
+    `listed` counts a suspended instrument as a row too, from its first to its last price, as qlib does. Only for
+    parity: it knows at a suspension that trading will resume.
     """
     present = panel.traded
     if listed:
@@ -57,8 +55,7 @@ def index_rows(panel: Panel, *, listed: bool = False) -> RowIndex:
         present = seen & np.logical_or.accumulate(present[::-1], axis=0)[::-1]
     times, codes = np.nonzero(present & panel.membership)
     counts = np.bincount(times, minlength=len(panel.calendar))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return RowIndex(offsets=offsets, codes=codes.astype(np.int32))
+    return RowIndex(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), codes.astype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +64,7 @@ class SampleTable:
 
     Attributes:
         calendar, instruments: What positions and codes stand for.
-        index: The rows.
         features: (n, F) float32, C-contiguous; may be memory-mapped.
-        feature_names: The F names.
         label: (n,) float32, NaN where it cannot be computed.
         look_ahead: A label at position s is known at s + look_ahead.
 
@@ -88,11 +83,9 @@ class SampleTable:
     def __post_init__(self) -> None:
         offsets = self.index.offsets
         if offsets.shape != (len(self.calendar) + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise DataError(
-                "The row offsets must start at 0, never step back, and number one more than the periods.",
-                where="SampleTable.index.offsets",
-                got=f"{offsets.size} offsets for {len(self.calendar)} periods",
-            )
+            what = "The row offsets must start at 0, never step back, and number one more than the periods."
+            got = f"{offsets.size} offsets for {len(self.calendar)} periods"
+            raise DataError(what, where="SampleTable.index.offsets", got=got)
         n = int(offsets[-1])
         shapes = (self.index.codes.shape, self.features.shape, self.label.shape)
         if shapes != ((n,), (n, len(self.feature_names)), (n,)):
@@ -160,7 +153,6 @@ class AsOfView:
 
     Attributes:
         decision: The calendar position at whose close the decision is made.
-        reads: The newest times released so far.
 
     Raises:
         LookAheadError: When the decision is not on the calendar, or something is asked for that is not known then.
@@ -240,27 +232,21 @@ class AsOfView:
         if not 0 <= start <= stop:
             raise LookAheadError(f"Not a period of {what}.", got=f"[{start}, {stop})", expected="0 ≤ start ≤ stop")
         if self._period is not None and not self._period[0] <= start <= stop <= self._period[1]:
-            raise LookAheadError(
-                "This view was opened for one period only.",
-                got=f"{what} of positions [{start}, {stop})",
-                expected=f"positions within [{self._period[0]}, {self._period[1]})",
-            )
+            got, expected = f"{what} of positions [{start}, {stop})", "positions within [{}, {})".format(*self._period)
+            raise LookAheadError("This view was opened for one period only.", got=got, expected=expected)
         if stop > limit:
-            newest = self.calendar.format(min(stop - 1, len(self.calendar) - 1))
+            asked = self.calendar.format(min(stop - 1, len(self.calendar) - 1))
             allowed = self.calendar.format(limit - 1) if limit > 0 else "none yet"
             raise LookAheadError(
                 f"These {what} are not known at the decision time {self.calendar.format(self.decision)}.",
-                got=f"{what} up to {newest} (position {stop - 1})",
+                got=f"{what} up to {asked} (position {stop - 1})",
                 expected=f"{what} up to {allowed} (position {limit - 1})",
                 hint=f"a label matures {self.look_ahead} positions after its time" if what == "labels" else None,
             )
         if stop > start:
-            is_label = what == "labels"
-            released = Reads(label_known=stop - 1 + self.look_ahead) if is_label else Reads(feature=stop - 1)
+            newest = stop - 1
+            released = Reads(-1, newest + self.look_ahead) if what == "labels" else Reads(newest)
             object.__setattr__(self, "reads", self.reads | released)
-
-
-Mark = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -268,9 +254,7 @@ class FitRecord:
     """Something that was learned from data before a decision.
 
     Attributes:
-        name: What it is, such as ``feature choice``.
         decision: The earliest calendar position at which it is used: it must have read nothing newer.
-        reads: The newest data that it read.
     """
 
     name: str
@@ -293,7 +277,7 @@ class ViewLog:
         return view
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> tuple[int, int]:
         """Where the log stands now."""
         return len(self._opened), len(self._added)
 
@@ -301,17 +285,9 @@ class ViewLog:
         """Count what was read earlier, to make a result that is now taken from the store."""
         self._added.extend(records)
 
-    def fit_records(self, name: str, since: Mark = (0, 0)) -> tuple[FitRecord, ...]:
-        """Return what every view has released so far, against its own decision; views of one decision are one.
-
-        Args:
-            name: Of the records.
-            since: An earlier `mark`: what was opened or added before it is left out.
-        """
-        opened, added = since
-        seen = [(view.decision, view.reads) for view in self._opened[opened:]]
-        seen += [(record.decision, record.reads) for record in self._added[added:]]
+    def fit_records(self, name: str, since: tuple[int, int] = (0, 0)) -> tuple[FitRecord, ...]:
+        """Return what every view has released since an earlier `mark`, against its decision; one for each decision."""
         newest: dict[int, Reads] = {}
-        for decision, reads in seen:
-            newest[decision] = newest.get(decision, Reads()) | reads
+        for seen in (*self._opened[since[0] :], *self._added[since[1] :]):
+            newest[seen.decision] = newest.get(seen.decision, Reads()) | seen.reads
         return tuple(FitRecord(name, decision, reads) for decision, reads in sorted(newest.items()))

@@ -42,7 +42,6 @@ class Window:
     """One walk-forward step.
 
     Attributes:
-        index: 0, 1, … in time order.
         train, valid: Learning segments; every label in them is known at `decision`.
         test: The predicted segment; its predictions are made with what is known at `decision` and each time's own
             features.
