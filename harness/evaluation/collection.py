@@ -28,8 +28,6 @@ class WindowPredictions:
 
     Attributes:
         model: The name to group by.
-        window: The window's index.
-        predictions: Its test rows.
         tags: Anything else to filter by, such as ``{"seed": "43"}``.
     """
 
@@ -48,24 +46,17 @@ def collect(
 ) -> dict[Key, Predictions]:
     """Return the parts that pass every filter, by (model, window) in sorted order.
 
-    Args:
-        parts: What to choose from.
-        models, windows: Keep only these; None keeps all.
-        where: Keep only what it is true for.
-
     Raises:
         DataError: When a model or window that was asked for is not there, or two parts that pass share a key.
     """
     parts = list(parts)
-    asked: tuple[tuple[str, Collection[Any] | None, set[Any]], ...] = (
-        ("model", models, {p.model for p in parts}),
-        ("window", windows, {p.window for p in parts}),
-    )
-    for what, wanted, known in asked:
-        for name in wanted or ():
+    wanted: tuple[tuple[str, Collection[Any] | None], ...] = (("model", models), ("window", windows))
+    for what, asked in wanted:
+        known = {getattr(part, what) for part in parts}
+        for name in asked or ():
             if name not in known:
-                there, hint = ", ".join(map(str, sorted(known))), closest(str(name), map(str, known))
-                expected = there or "nothing was collected"
+                expected = ", ".join(map(str, sorted(known))) or "nothing was collected"
+                hint = closest(str(name), map(str, known))
                 raise DataError(f"There is no such {what}.", where="collect", got=name, expected=expected, hint=hint)
     found: dict[Key, Predictions] = {}
     for part in parts:
@@ -74,12 +65,8 @@ def collect(
             continue
         key = (part.model, part.window)
         if key in found:
-            raise DataError(
-                "Two parts have the same model and window.",
-                where="collect",
-                got=f"{part.model}, window {part.window}",
-                hint="narrow the choice with where=, for instance by a tag",
-            )
+            got, hint = f"{part.model}, window {part.window}", "narrow the choice with where=, for instance by a tag"
+            raise DataError("Two parts have the same model and window.", where="collect", got=got, hint=hint)
         found[key] = part.predictions
     return dict(sorted(found.items()))
 
@@ -165,12 +152,9 @@ def _refuse_other_labels(known: npt.NDArray[np.float32], predictions: Prediction
     if other.size:
         row = int(other[0])
         name, at = predictions.instruments[predictions.codes[row]], int(predictions.row_times[row])
-        raise DataError(
-            f"The models carry different labels for {other.size} row(s), so they were not asked the same question.",
-            where=f"{name} at {predictions.calendar.format(at)}",
-            got=f"{known[row]} and {predictions.label[row]}",
-            expected="models of the same label",
-        )
+        what = f"The models carry different labels for {other.size} row(s), so they were not asked the same question."
+        where, got = f"{name} at {predictions.calendar.format(at)}", f"{known[row]} and {predictions.label[row]}"
+        raise DataError(what, where=where, got=got, expected="models of the same label")
 
 
 def _arranged(

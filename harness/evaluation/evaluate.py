@@ -18,17 +18,9 @@ from harness.data.calendar import Calendar, frequency_of
 from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.errors.limits import traits_of
-from harness.evaluation import formulas
+from harness.evaluation import formulas, metrics
 from harness.evaluation.formulas import Doubles
-from harness.evaluation.metrics import (
-    METRICS,
-    Metric,
-    MetricRecord,
-    MetricTraits,
-    SignalEvaluation,
-    check_needs,
-    metrics_of,
-)
+from harness.evaluation.metrics import METRICS, Metric, MetricRecord, MetricTraits, SignalEvaluation
 from harness.evaluation.notes import signal_notes
 from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
@@ -57,13 +49,7 @@ class Criteria(Protocol):
 
 @dataclass(frozen=True)
 class Year:
-    """A year in times of a calendar.
-
-    Attributes:
-        periods: Times in a year, at least 1.
-        source: Where the number comes from, such as ``weekly, by the calendar``.
-        note: What was asked for and cannot be; None when there is nothing to say.
-    """
+    """A year in times of a calendar, where the number comes from, and what was asked for and cannot be."""
 
     periods: int
     source: str
@@ -74,9 +60,7 @@ def year_of(calendar: Calendar, configured: int | None, rules: Rules) -> Year:
     """Return the times in a year: the configured number, or that of the calendar.
 
     By qlib's rules a daily calendar of five weekdays has 238; those rules say nothing of other calendars, so that these
-    keep their own number, with a note.
-
-    `configured` is ``evaluation.signal.periods_per_year``, `rules` is ``evaluation.rules``.
+    keep their own number, with a note. `configured` is ``evaluation.signal.periods_per_year``.
     """
     frequency = frequency_of(calendar)
     name, periods = frequency.name, frequency.periods_per_year
@@ -212,8 +196,8 @@ def evaluate_signal(
             return None if horizon is None else formulas.annualise(values, periods, horizon)
         return formulas.ir(values) if metric.statistic == "ir" else formulas.mean(values)
 
-    metrics = [metric for metric in METRICS.values() if metric.series in found]
-    return replace(_summarised(predictions, series, value, metrics), periods_per_year=periods)
+    summary = _summarised(predictions, series, value, [m for m in METRICS.values() if m.series in found])
+    return replace(summary, periods_per_year=periods)
 
 
 def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evaluation:
@@ -253,9 +237,9 @@ def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: P
         ConfigError: When a metric needs a field that the panel has not.
         DataError: When a metric does not return one finite or undefined number per test time.
     """
-    check_needs(extra, () if panel is None else panel.fields)
+    metrics.check_needs(extra, () if panel is None else panel.fields)
     series = {metric.name: _computed(metric, predictions, panel) for metric in extra}
-    own = [metric for name, metric in metrics_of(extra).items() if name in series]
+    own = [metric for name, metric in metrics.metrics_of(extra).items() if name in series]
     return _summarised(predictions, series, lambda metric, at: formulas.mean(series[metric.series][at]), own)
 
 
@@ -280,28 +264,23 @@ def _summarised(
     of: Predictions,
     series: dict[str, Doubles],
     value: Callable[[MetricRecord, slice], Number],
-    metrics: Iterable[MetricRecord],
+    wanted: Iterable[MetricRecord],
 ) -> Evaluation:
     """Return the values of metrics, NaN or None where undefined, over all times, per window and per year."""
 
     def summary(at: slice) -> dict[str, Number]:
-        values = {metric.name: value(metric, at) for metric in metrics}
+        values = {metric.name: value(metric, at) for metric in wanted}
         return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}
 
     times, shown = of.times, of.calendar.format
     years = times.astype("datetime64[Y]").astype(np.int64) + 1970
     first = np.flatnonzero(np.append(True, np.diff(years) != 0)[: times.size])
-    windows = enumerate(_slices(of.window_starts - of.start, times.size))
-    return Evaluation(
-        overall=summary(slice(0, times.size)),
-        per_window=tuple(
-            {"window": i, "start": shown(of.start + at.start), "stop": shown(of.start + at.stop - 1), **summary(at)}
-            for i, at in windows
-        ),
-        per_year=tuple({"year": int(years[at.start]), **summary(at)} for at in _slices(first, times.size)),
-        times=times,
-        series=MappingProxyType(series),
+    per_window = tuple(
+        {"window": i, "start": shown(of.start + at.start), "stop": shown(of.start + at.stop - 1), **summary(at)}
+        for i, at in enumerate(_slices(of.window_starts - of.start, times.size))
     )
+    per_year = tuple({"year": int(years[at.start]), **summary(at)} for at in _slices(first, times.size))
+    return Evaluation(summary(slice(0, times.size)), per_window, per_year, times, MappingProxyType(series))
 
 
 def _slices(starts: npt.NDArray[np.int64], size: int) -> list[slice]:

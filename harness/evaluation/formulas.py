@@ -24,8 +24,7 @@ def ic(score: Values, label: Values, offsets: Offsets) -> Doubles:
 
     NaN where fewer than two pairs exist or one side does not vary (qlib ``calc_ic``).
     """
-    score, label, offsets = _pairs(score, label, offsets)
-    return correlation(score, label, offsets)
+    return correlation(*_pairs(score, label, offsets))
 
 
 def rank_ic(score: Values, label: Values, offsets: Offsets) -> Doubles:
@@ -68,14 +67,14 @@ def long_short_return(score: Values, label: Values, offsets: Offsets, quantile: 
     """
     _check_quantile(quantile)
     keep = ~np.isnan(score)
-    score, label, offsets = score[keep], label[keep], _offsets_of(offsets, keep)
+    score, label, offsets = score[keep], label[keep], offsets_among(offsets, keep)
 
     def side(ascending: Values) -> Doubles:
         chosen = _first_share(ascending, offsets, quantile) & ~np.isnan(label)
-        return _group_mean(label[chosen], _offsets_of(offsets, chosen))
+        return _group_mean(label[chosen], offsets_among(offsets, chosen))
 
     result = (side(-score) - side(score)) / 2.0
-    result[_constant(score, offsets)] = np.nan
+    result[~times_that_vary(score, offsets)] = np.nan
     return result
 
 
@@ -87,11 +86,11 @@ def top_turnover(score: Values, codes: Codes, offsets: Offsets, quantile: float 
     """
     _check_quantile(quantile)
     keep = ~np.isnan(score)
-    score, codes, offsets = score[keep], codes[keep], _offsets_of(offsets, keep)
+    score, codes, offsets = score[keep], codes[keep], offsets_among(offsets, keep)
     top = _first_share(-score, offsets, quantile)
     held = np.zeros((offsets.size - 1, int(codes.max(initial=-1)) + 1), dtype=np.bool_)  # (S, N)
     held[_times(offsets)[top], codes[top]] = True
-    held[_constant(score, offsets)] = False
+    held[~times_that_vary(score, offsets)] = False
     size = held.sum(axis=1)
     kept = (held[lag:] & held[:-lag]).sum(axis=1)
     turnover = np.full(size.size, np.nan)
@@ -170,10 +169,11 @@ def annualise(series: Doubles, periods_per_year: int, horizon: int) -> float:
 
 def _pairs(x: Values, y: Values, offsets: Offsets) -> tuple[Values, Values, Offsets]:
     both = ~(np.isnan(x) | np.isnan(y))
-    return (x, y, offsets) if both.all() else (x[both], y[both], _offsets_of(offsets, both))
+    return (x, y, offsets) if both.all() else (x[both], y[both], offsets_among(offsets, both))
 
 
-def _offsets_of(offsets: Offsets, keep: npt.NDArray[np.bool_]) -> Offsets:
+def offsets_among(offsets: Offsets, keep: npt.NDArray[np.bool_]) -> Offsets:
+    """Return the (S + 1,) offsets of the rows to keep."""
     return np.concatenate([[0], np.cumsum(keep)])[offsets].astype(np.int64)
 
 
@@ -209,7 +209,6 @@ def _deviations(values: Values, offsets: Offsets) -> Doubles:
 
 
 def _order_within(values: Values, offsets: Offsets) -> npt.NDArray[np.int64]:
-    """Return (n,) rows sorted by value within each time; of equal values the earlier row first."""
     counts = np.diff(offsets)
     filled = np.arange(int(counts.max(initial=0))) < counts[:, None]
     padded: npt.NDArray[Any] = np.full(filled.shape, np.nan, dtype=values.dtype)  # NaN sorts behind everything
@@ -238,13 +237,12 @@ def _first_share(values: Values, offsets: Offsets, quantile: float) -> npt.NDArr
     return chosen
 
 
-def _constant(values: Values, offsets: Offsets) -> npt.NDArray[np.bool_]:
-    """Return (S,) bool, whether a time has rows and all its values are equal."""
+def times_that_vary(values: Values, offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Return (S,) bool, whether a time has two values that differ."""
     times = _times(offsets)
     varied = np.zeros(offsets.size - 1, dtype=np.bool_)
     varied[times[1:][(values[1:] != values[:-1]) & (times[1:] == times[:-1])]] = True
-    found: npt.NDArray[np.bool_] = ~varied & (np.diff(offsets) > 0)
-    return found
+    return varied
 
 
 def _check_quantile(quantile: float) -> None:

@@ -27,22 +27,14 @@ def intervals(
 ) -> dict[str, dict[str, float | None]]:
     """Return the interval of every overall metric that follows from a series.
 
-    Means and ratios have the symmetric studentised interval of `bootstrap_interval`,
-    drawdowns the percentiles of resampled paths. Compounded returns are resampled as logarithms; their information
-    ratio, a geometric mean over a standard deviation of logarithms, has no interval.
-
-    Args:
-        evaluation: Metrics and series.
-        criteria: What the predictions were judged by.
-        bootstrap: How to resample.
-        horizon: Times that the label's return spans; None when the label is not a return.
-        look_ahead: Of the label.
-        observer: Told of the stage ``significance``, which takes seconds over tens of thousands of times.
+    Means and ratios have the symmetric studentised interval of `bootstrap_interval`, drawdowns the percentiles of
+    resampled paths. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a
+    standard deviation of logarithms, has no interval. The observer is told of the stage ``significance``.
 
     Returns:
         dict: Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true
-            mean of zero, two-sided, from `hac_mean`. Undefined numbers are None: of a
-            series into which fewer than five look-aheads fit, and of one that is nearly constant.
+            mean of zero, two-sided, from `hac_mean`. Undefined numbers are None: of a series into which fewer than five
+            look-aheads fit, and of one that is nearly constant.
     """
     known = metrics_of(criteria.extra).values()
     metrics = [m for m in known if m.name in evaluation.overall and m.series in evaluation.series]
@@ -56,8 +48,7 @@ def intervals(
     for metric, answer in zip(metrics, bootstrap_intervals(questions, bootstrap, observer), strict=True):
         interval = answer.scaled(metric.factor(evaluation.periods_per_year, horizon))
         if compounding and metric.compounds:
-            bounds = (math.nan if metric.statistic == "ir" else math.expm1(b) for b in (interval.low, interval.high))
-            low, high = bounds
+            low, high = (math.nan if metric.statistic == "ir" else math.expm1(b) for b in (interval.low, interval.high))
             interval = replace(interval, low=low, high=high)
         record = {name: getattr(interval, name) for name in ("low", "high", "level", "block_length")}
         if metric.name in _TESTED:

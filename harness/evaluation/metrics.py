@@ -123,8 +123,7 @@ def _metric(name: str, heading: str, direction: Direction, **how: Any) -> Metric
     return MetricRecord(name, heading, direction, **{"series": name, **how})
 
 
-def _count(name: str, heading: str, direction: Direction = "none") -> MetricRecord:
-    return _metric(name, heading, direction, statistic="count", unit="count")
+_COUNT = {"statistic": "count", "unit": "count"}
 
 
 def _return(name: str, heading: str, direction: Direction, **how: Any) -> MetricRecord:
@@ -154,10 +153,8 @@ METRICS: Mapping[str, MetricRecord] = MappingProxyType(
             *_excess("", "", column=True),
             _metric("long_average_return", "long average", "none", scale="horizon"),
             _metric("MSE", "MSE", "lower", digits=None),
-            _count("days", "days"),
-            _count("rows", "rows"),
-            _count("labelled_rows", "labelled rows"),
-            _count("undefined_days", "undefined days", "lower"),
+            *(_metric(name, name.replace("_", " "), "none", **_COUNT) for name in ("days", "rows", "labelled_rows")),
+            _metric("undefined_days", "undefined days", "lower", **_COUNT),
             *_excess("_without_cost", " without cost"),
             _return("portfolio_return", "portfolio return", "higher"),
             _return("benchmark_return", "benchmark return", "none"),
@@ -211,10 +208,8 @@ class MetricTraits:
 def metrics_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, MetricRecord]:
     """Return name → record of every metric: ours, then the users', in the order in which they are configured.
 
-    A user's metric is the mean of its series, whose values depend on each other like the labels.
-
-    Args:
-        sources: Identities of snapshots, or ``evaluation.extra`` of configurations.
+    A user's metric is the mean of its series, whose values depend on each other like the labels. `sources` are
+    identities of snapshots, or ``evaluation.extra`` of configurations.
     """
     found = dict(METRICS)
     for source in sources:
@@ -253,10 +248,8 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
     """Refuse, naming the entry, what is no metric, has no field for its name or direction, or a name that is taken."""
     taken = {*METRICS, *_OTHER_NAMES}
     for at, metric in enumerate(extra):
-        where = f"evaluation.extra[{at}]"
-        described = describe(metric)
-        fields = described if isinstance(described, dict) else {}
-        lacking = [name for name in ("name", "direction") if name not in fields]
+        where, fields = f"evaluation.extra[{at}]", describe(metric)
+        lacking = [n for n in ("name", "direction") if not isinstance(fields, dict) or n not in fields]
         lacking += [] if "compute" in dir(metric) else ["compute"]
         if lacking:
             raise ConfigError(
@@ -267,12 +260,9 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
                 hint="`bench new metric NAME` writes one",
             )
         if not metric.name.isidentifier() or metric.name in taken:
-            raise ConfigError(
-                "A metric needs a name of its own.",
-                where=f"{where}.name",
-                got=metric.name,
-                expected=f"letters, digits and _, and none of {', '.join(sorted(taken))}",
-            )
+            what, expected = "A metric needs a name of its own.", "letters, digits and _, and none of "
+            expected += ", ".join(sorted(taken))
+            raise ConfigError(what, where=f"{where}.name", got=metric.name, expected=expected)
         if metric.direction not in get_args(Direction):
             expected = " | ".join(get_args(Direction))
             raise ConfigError("Unknown direction.", where=f"{where}.direction", got=metric.direction, expected=expected)
@@ -286,10 +276,6 @@ def check_needs(extra: tuple[Metric, ...], fields: Iterable[str]) -> None:
     for at, metric in enumerate(extra):
         for name in traits_of(metric, MetricTraits, f"evaluation.extra[{at}]").needs:
             if name not in known:
-                raise ConfigError(
-                    f"The metric `{metric.name}` needs the field `{name}`, and the panel has none of that name.",
-                    where=f"evaluation.extra[{at}]",
-                    got=", ".join(known),
-                    expected=f"a field `{name}`",
-                    hint=closest(name, known),
-                )
+                what = f"The metric `{metric.name}` needs the field `{name}`, and the panel has none of that name."
+                where, expected, hint = f"evaluation.extra[{at}]", f"a field `{name}`", closest(name, known)
+                raise ConfigError(what, where=where, got=", ".join(known), expected=expected, hint=hint)

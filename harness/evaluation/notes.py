@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from harness.evaluation.formulas import offsets_among, times_that_vary
 from harness.evaluation.predictions import Predictions
-
-Flags = npt.NDArray[np.bool_]
 
 
 def signal_notes(predictions: Predictions, look_ahead: int) -> tuple[str, ...]:
@@ -36,21 +35,21 @@ def signal_notes(predictions: Predictions, look_ahead: int) -> tuple[str, ...]:
 
 
 def _undefined(predictions: Predictions, look_ahead: int) -> list[str]:
-    """Say at how many of the test times that have rows scores and labels cannot be correlated, by the reason."""
     score, label, offsets = predictions.score, predictions.label, predictions.offsets
     pairs = ~(np.isnan(score) | np.isnan(label))
-    counted = np.diff(np.concatenate([[0], np.cumsum(pairs)])[offsets])
-    has_rows, labelled = np.diff(offsets) > 0, _any(~np.isnan(label), offsets)
-    at = np.arange(predictions.start, predictions.stop)
-    early = ~labelled & (at + look_ahead >= len(predictions.calendar))
-    asked = has_rows & ~early
-    enough = counted >= 2
+
+    def count(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.diff(offsets_among(offsets, rows))
+
+    labelled, at = count(~np.isnan(label)) > 0, np.arange(predictions.start, predictions.stop)
+    asked = (np.diff(offsets) > 0) & (labelled | (at + look_ahead < len(predictions.calendar)))
+    enough, paired = asked & (count(pairs) >= 2), offsets_among(offsets, pairs)
     reasons = {
         "no label is known": asked & ~labelled,
         "fewer than two instruments have a score and a label": asked & labelled & ~enough,
-        "all instruments have the same score": asked & enough & _flat(score, pairs, offsets),
-        "all instruments have the same label": asked & enough & _flat(label, pairs, offsets),
-        "a score is infinite": asked & enough & _any(np.isinf(score), offsets),
+        "all instruments have the same score": enough & ~times_that_vary(score[pairs], paired),
+        "all instruments have the same label": enough & ~times_that_vary(label[pairs], paired),
+        "a score is infinite": enough & (count(np.isinf(score)) > 0),
     }
     found = {reason: int(times.sum()) for reason, times in reasons.items() if times.any()}
     if not found:
@@ -76,19 +75,3 @@ def _constant(predictions: Predictions) -> list[str]:
         "regularisation (for lightgbm smaller model.lambda_l1, "
         "model.lambda_l2 and model.extra.min_data_in_leaf) or give it more rows or other features"
     ]
-
-
-def _any(flags: Flags, offsets: npt.NDArray[np.int64]) -> Flags:
-    """Return (S,) bool: does any row of each time have the flag."""
-    found: Flags = np.diff(np.concatenate([[0], np.cumsum(flags)])[offsets]) > 0
-    return found
-
-
-def _flat(values: npt.NDArray[np.float32], keep: Flags, offsets: npt.NDArray[np.int64]) -> Flags:
-    """Return (S,) bool: are all kept values of each time equal."""
-    kept = values[keep]
-    times = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))[keep]
-    moves = np.append((kept[1:] != kept[:-1]) & (times[1:] == times[:-1]), np.False_)[: kept.size]
-    varied = np.zeros(offsets.size - 1, dtype=np.bool_)
-    varied[times[moves]] = True
-    return ~varied

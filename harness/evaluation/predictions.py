@@ -120,16 +120,10 @@ class Predictions:
             raise DataError(f"{again.size} prediction(s) occur twice.", where=where, got=got, expected=expected)
         start = int(times[0])
         columns = {c: frame[c].to_numpy()[order] for c in ("score", "label", "window") if c in frame.columns}
-        return cls(
-            calendar=calendar,
-            instruments=tuple(instruments),
-            start=start,
-            offsets=offsets_of(times - start),
-            codes=codes.astype(np.int32),
-            score=columns["score"].astype(np.float32),
-            label=columns.get("label", np.full(order.size, np.nan)).astype(np.float32),
-            window_starts=_window_starts(columns.get("window"), times),
-        )
+        label = columns.get("label", np.full(order.size, np.nan)).astype(np.float32)
+        score, starts = columns["score"].astype(np.float32), _window_starts(columns.get("window"), times)
+        offsets = offsets_of(times - start)
+        return cls(calendar, tuple(instruments), start, offsets, codes.astype(np.int32), score, label, starts)
 
     def write_parquet(self, path: Path) -> None:
         """Write everything into one Parquet file that can be read alone; equal predictions give equal bytes.
@@ -149,11 +143,7 @@ class Predictions:
 
     @classmethod
     def read_parquet(cls, path: Path) -> Predictions:
-        """Read what `write_parquet` wrote.
-
-        Raises:
-            DataError: When the file is missing, is not Parquet, or holds something else.
-        """
+        """Read what `write_parquet` wrote; raises a `DataError` when the file is missing or something else."""
         table = read_table(path, "predictions")
         raw = (table.schema.metadata or {}).get(_METADATA)
         context: dict[str, Any] = {} if raw is None else json.loads(raw)
@@ -168,19 +158,12 @@ class Predictions:
         start, stop = context["start"], context["stop"]
         calendar = Calendar(np.frombuffer(base64.b64decode(context["calendar"]), dtype="<i8").astype("datetime64[ns]"))
         times = np.searchsorted(calendar.times, table["datetime"].to_numpy().astype("datetime64[ns]"))
-        names = table["instrument"].combine_chunks()
-        # The dictionary's own order need not be that of the instruments.
+        names = table["instrument"].combine_chunks()  # their dictionary need not have the order of the instruments
         column = np.searchsorted(np.array(context["instruments"], dtype=np.str_), names.dictionary.to_pylist() or [""])
-        return cls(
-            calendar=calendar,
-            instruments=tuple(context["instruments"]),
-            start=start,
-            offsets=offsets_of(times - start, stop - start),
-            codes=column[names.indices.to_numpy()].astype(np.int32),
-            score=np.array(table["score"].to_numpy()),
-            label=np.array(table["label"].to_numpy()),
-            window_starts=np.array(context["window_starts"], dtype=np.int64),
-        )
+        codes = column[names.indices.to_numpy()].astype(np.int32)
+        score, label = np.array(table["score"].to_numpy()), np.array(table["label"].to_numpy())
+        offsets, starts = offsets_of(times - start, stop - start), np.array(context["window_starts"], dtype=np.int64)
+        return cls(calendar, tuple(context["instruments"]), start, offsets, codes, score, label, starts)
 
     def _table(self) -> pa.Table:
         instruments = pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.instruments, pa.string()))
