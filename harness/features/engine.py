@@ -53,10 +53,7 @@ class FeatureMatrix:
 
 
 def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
-    """Refuse expressions that somebody has written himself and that read a field which the panel does not have.
-
-    Args:
-        asked_for: Where an expression stands in the configuration → the expression.
+    """Refuse expressions, by where they stand in the configuration, that read a field which the panel does not have.
 
     Raises:
         DataError: Names the first such expression, the field, and the fields that there are.
@@ -85,7 +82,6 @@ def compute_features(
     """Compute all features at all rows.
 
     Args:
-        panel: The market; T times, N instruments.
         features: The F features; none looks ahead.
         offsets: (T + 1,) rows ``offsets[t] … offsets[t + 1]`` belong to time t; n = ``offsets[T]``.
         codes: (n,) the instrument's column in the panel.
@@ -170,7 +166,6 @@ class _Market:
 
 
 def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market, Plan]:
-    """Return what the expressions read, masks included, and how to compute them."""
     times, instruments = len(panel.calendar), len(panel.instruments)
     fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
     plan = build_plan(expressions, frozenset(name for name, values in fields.items() if values is None))
@@ -188,29 +183,21 @@ def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market
 
 
 def _field(panel: Panel, name: str) -> Floats | None:
-    """Return a field of the panel, or None when it is NaN everywhere."""
     values = panel.fields.get(name)
-    if values is not None:
-        return None if np.isnan(values).all() else values
-    if name in MARKET_FIELDS:
-        return None
-    raise _absent(panel, name, f"panel `{panel.name}`", f"${name}")
+    if values is None and name not in MARKET_FIELDS:
+        raise _absent(panel, name, f"panel `{panel.name}`", f"${name}")
+    return None if values is None or np.isnan(values).all() else values
 
 
 def _absent(panel: Panel, field: str, where: str, got: str, hint: str | None = None) -> DataError:
-    return DataError(
-        f"The panel has no field `${field}`.",
-        where=where,
-        got=got,
-        expected=f"one of {', '.join(f'${name}' for name in panel.fields)}",
-        hint=hint or closest(field, panel.fields) or "a source reads further fields where its configuration names them",
-    )
+    expected = f"one of {', '.join(f'${name}' for name in panel.fields)}"
+    hint = hint or closest(field, panel.fields) or "a source reads further fields where its configuration names them"
+    return DataError(f"The panel has no field `${field}`.", where=where, got=got, expected=expected, hint=hint)
 
 
 def _position(panel: Panel, code: str) -> int:
-    if code in panel.instruments:
-        return panel.instruments.index(code)
     alike = [instrument for instrument in panel.instruments if instrument.upper() == code.upper()]
+    alike = [code] if code in alike else alike
     if len(alike) == 1:
         return panel.instruments.index(alike[0])
     what, expected, hint = f"The panel has no instrument `{code}`, which `Mask` reads.", None, None
@@ -223,16 +210,11 @@ def _position(panel: Panel, code: str) -> int:
 
 
 def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:
-    """Return a flat buffer for (n, computed) values: the beginning of `out`, or new memory."""
     if out is None:
         return np.empty(n * computed, dtype=np.float32)
     if out.shape != (n, features) or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise DataError(
-            "The buffer for features does not fit.",
-            where="out",
-            got=f"{out.dtype} {out.shape}",
-            expected=f"C-contiguous float32 {(n, features)}",
-        )
+        got, expected = f"{out.dtype} {out.shape}", f"C-contiguous float32 {(n, features)}"
+        raise DataError("The buffer for features does not fit.", where="out", got=got, expected=expected)
     return np.asarray(out).reshape(-1)[: n * computed]
 
 
@@ -272,9 +254,7 @@ class _Worker:
     """One thread's memory: arrays are used again and again, for one chunk after the other."""
 
     def __init__(self, nodes: Sequence[Node], steps: Steps, outputs: Sequence[int], market: _Market) -> None:
-        self._nodes = nodes
-        self._steps = steps
-        self._market = market
+        self._nodes, self._steps, self._market = nodes, steps, market
         self._columns: dict[int, list[int]] = {}
         together: dict[int, tuple[Positions, list[int]]] = {}  # outputs that begin together, by the identity of starts
         for column, node in enumerate(outputs):
@@ -285,7 +265,6 @@ class _Worker:
         self._free: dict[np.dtype[np.generic], list[Array]] = {}
 
     def run(self, chunk: slice) -> Floats:
-        """Return the (F, instruments, T) outputs; valid until the next call."""
         instruments = chunk.stop - chunk.start
         if self._block.shape[1] != instruments:
             self._free.clear()

@@ -34,10 +34,7 @@ class Operator:
     """One operator.
 
     Attributes:
-        name: As written in an expression.
-        series: How many series it takes, before its parameters.
-        parameters: The meaning of each trailing argument.
-        reads: Which times it reads.
+        series: How many series it takes, before its parameters, the trailing arguments.
         gives_condition: Its result is true or false, never missing.
         needs_condition: It takes only conditions.
         allows_numbers: A number may stand in place of some, but not all, of its series.
@@ -92,11 +89,10 @@ INFIX: Mapping[str, str] = MappingProxyType(
 )
 
 _SYMBOLS = {name: symbol for symbol, name in INFIX.items()}
-_LARGEST_PLAIN = 1e15
 
 
 def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < _LARGEST_PLAIN else repr(value)
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 @dataclass(frozen=True)
@@ -164,13 +160,12 @@ def is_condition(expression: Expression) -> bool:
     """Return True when every value is true or false; NumPy's rules for booleans decide, as they do in qlib."""
     if not isinstance(expression, Call):
         return False
-    if OPERATORS[expression.operator].gives_condition:
+    operator, series = expression.operator, expression.series
+    if OPERATORS[operator].gives_condition:
         return True
-    if expression.operator == "If":
-        return all(map(is_condition, expression.series[1:]))
-    return expression.operator in ("Add", "Mul", "Greater", "Less", "Abs", "Mask") and all(
-        map(is_condition, expression.series)
-    )
+    if operator not in ("Add", "Mul", "Greater", "Less", "Abs", "Mask", "If"):
+        return False
+    return all(map(is_condition, series[1:] if operator == "If" else series))
 
 
 def fields_of(*expressions: Expression) -> frozenset[str]:

@@ -27,8 +27,6 @@ _BAR = {
     "KSFT": "(2*$close-$high-$low)/$open",
     "KSFT2": f"(2*$close-$high-$low)/($high-$low+{_TINY})",
 }
-_PRICES = ("open", "high", "low", "vwap")
-
 _TURNOVER = "Abs($close/Ref($close, 1)-1)*$volume"
 
 
@@ -39,9 +37,6 @@ def _strength(series: str) -> tuple[str, str, str]:
     move = f"(Sum(Abs({series}-Ref({series}, 1)), {{d}})+{_TINY})"
     return f"{gain}/{move}", f"{loss}/{move}", f"({gain}-{loss})/{move}"
 
-
-_SUMP, _SUMN, _SUMD = _strength("$close")
-_VSUMP, _VSUMN, _VSUMD = _strength("$volume")
 
 _ROLLING = {
     "ROC": "Ref($close, {d})/$close",
@@ -64,15 +59,11 @@ _ROLLING = {
     "CNTP": "Mean($close>Ref($close, 1), {d})",
     "CNTN": "Mean($close<Ref($close, 1), {d})",
     "CNTD": "Mean($close>Ref($close, 1), {d})-Mean($close<Ref($close, 1), {d})",
-    "SUMP": _SUMP,
-    "SUMN": _SUMN,
-    "SUMD": _SUMD,
+    **dict(zip(("SUMP", "SUMN", "SUMD"), _strength("$close"), strict=True)),
     "VMA": f"Mean($volume, {{d}})/($volume+{_TINY})",
     "VSTD": f"Std($volume, {{d}})/($volume+{_TINY})",
     "WVMA": f"Std({_TURNOVER}, {{d}})/(Mean({_TURNOVER}, {{d}})+{_TINY})",
-    "VSUMP": _VSUMP,
-    "VSUMN": _VSUMN,
-    "VSUMD": _VSUMD,
+    **dict(zip(("VSUMP", "VSUMN", "VSUMD"), _strength("$volume"), strict=True)),
 }
 # Divisor of each raw value in Alpha360.
 _SCALED = {**dict.fromkeys(("close", "open", "high", "low", "vwap"), "$close"), "volume": f"($volume+{_TINY})"}
@@ -82,7 +73,7 @@ _SCALED = {**dict.fromkeys(("close", "open", "high", "low", "vwap"), "$close"), 
 ALPHA158: Mapping[str, str] = MappingProxyType(
     {
         **_BAR,
-        **{f"{price.upper()}0": f"${price}/$close" for price in _PRICES},
+        **{f"{price.upper()}0": f"${price}/$close" for price in ("open", "high", "low", "vwap")},
         **{f"{name}{d}": text.format(d=d) for name, text in _ROLLING.items() for d in _WINDOWS},
     }
 )
@@ -101,8 +92,7 @@ class FeatureSet:
     """F features, in the order of the matrix's columns.
 
     Attributes:
-        names: The F names, all different.
-        expressions: Their expressions, in the language of `harness.features.expression`.
+        names, expressions: F different names and their expressions, see `harness.features.expression`.
         own: The names that a user has written himself: a panel that lacks one of their fields is refused. The others
             belong to a preset, which reads whatever a market may have; they are dropped there.
 
@@ -117,24 +107,21 @@ class FeatureSet:
 
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.expressions):
-            raise ConfigError(
-                "A feature set needs at least one feature, and an expression for each name.",
-                where="features",
-                got=f"{len(self.names)} name(s), {len(self.expressions)} expression(s)",
-            )
+            what = "A feature set needs at least one feature, and an expression for each name."
+            got = f"{len(self.names)} name(s), {len(self.expressions)} expression(s)"
+            raise ConfigError(what, where="features", got=got)
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ConfigError("Feature names must be unique.", where="features", got=", ".join(repeated))
         for name, expression in zip(self.names, self.parsed(), strict=True):
             ahead = look_ahead(expression)
             if ahead > 0:
-                raise LookAheadError(
+                what, hint = (
                     f"Feature `{name}` reads {ahead} period(s) ahead.",
-                    where=f"features: {name}",
-                    got=str(expression),
-                    expected="an expression that reads nothing later than its own time",
-                    hint="a negative shift belongs into the label",
+                    "a negative shift belongs into the label",
                 )
+                where, expected = f"features: {name}", "an expression that reads nothing later than its own time"
+                raise LookAheadError(what, where=where, got=str(expression), expected=expected, hint=hint)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -160,22 +147,14 @@ class _Family:
         family = type(self).__name__
         for name in self.exclude:
             if name not in self.templates:
-                raise ConfigError(
-                    f"{family} has no feature `{name}` to exclude.",
-                    where="features.exclude",
-                    got=name,
-                    expected=f"names such as {', '.join(list(self.templates)[:5])}",
-                    hint=closest(name, self.templates),
-                )
+                what, hint = f"{family} has no feature `{name}` to exclude.", closest(name, self.templates)
+                expected = f"names such as {', '.join(list(self.templates)[:5])}"
+                raise ConfigError(what, where="features.exclude", got=name, expected=expected, hint=hint)
         kept = {name: text for name, text in self.templates.items() if name not in self.exclude}
         for name in self.add:
             if name in kept:
-                raise ConfigError(
-                    f"{family} already has a feature `{name}`.",
-                    where="features.add",
-                    got=name,
-                    hint="exclude it first, or choose another name",
-                )
+                what, hint = f"{family} already has a feature `{name}`.", "exclude it first, or choose another name"
+                raise ConfigError(what, where="features.add", got=name, hint=hint)
         features = {**kept, **self.add}
         return FeatureSet(tuple(features), tuple(features.values()), frozenset(self.add))
 

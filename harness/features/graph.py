@@ -53,8 +53,7 @@ class Plan:
     """What to compute, in order.
 
     Attributes:
-        nodes: All nodes; inputs come before what reads them.
-        outputs: The node of each expression.
+        nodes, outputs: All nodes, inputs before what reads them, and the node of each expression.
         hopeless: For each expression: is it NaN everywhere whatever the other data, because a field is; such are not
             computed.
         steps: The needed nodes, in order.
@@ -174,7 +173,6 @@ class _Lowering:
         self._positions: dict[Node, int] = {}
 
     def add(self, expressions: tuple[Expression, ...]) -> tuple[int, ...]:
-        """Add whatever computes the expressions, and return the node of each."""
         lowered: dict[Expression, int | Number] = {}
         for part in walk(*expressions):
             if isinstance(part, Call):

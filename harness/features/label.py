@@ -41,20 +41,17 @@ class ForwardReturn:
         check_limits(self, "label")
         ahead = self.look_ahead
         if ahead < 1:
-            raise ConfigError(
-                "The label does not look ahead, so there is nothing to predict.",
-                where="label.expression",
-                got=self.expression_text,
-                expected="an expression that reads a later time than its own",
-                hint="a negative shift reads the future: `Ref($close, -1)`",
-            )
+            what, got = "The label does not look ahead, so there is nothing to predict.", self.expression_text
+            expected = "an expression that reads a later time than its own"
+            hint = "a negative shift reads the future: `Ref($close, -1)`"
+            raise ConfigError(what, where="label.expression", got=got, expected=expected, hint=hint)
         if self.horizon is not None and ahead != self.horizon + 1:
-            raise ConfigError(
+            what, expected = (
                 "The label's horizon and its expression disagree.",
-                where="label",
-                got=f"horizon {self.horizon}, but `{self.expression_text}` looks {ahead} ahead (horizon {ahead - 1})",
-                expected=f"horizon: {ahead - 1}, or horizon: null",
+                f"horizon: {ahead - 1}, or horizon: null",
             )
+            got = f"horizon {self.horizon}, but `{self.expression_text}` looks {ahead} ahead (horizon {ahead - 1})"
+            raise ConfigError(what, where="label", got=got, expected=expected)
 
     @property
     def expression_text(self) -> str:

@@ -14,17 +14,8 @@ from functools import lru_cache
 from typing import NoReturn
 
 from harness.errors import ConfigError, closest
-from harness.features.expression import (
-    INFIX,
-    OPERATORS,
-    Call,
-    Expression,
-    Field,
-    Number,
-    Operator,
-    Parameter,
-    is_condition,
-)
+from harness.features import expression as language
+from harness.features.expression import INFIX, OPERATORS, Call, Expression, Number, Operator, Parameter
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -46,7 +37,6 @@ _SHALLOWER = "name a part of it as a feature of its own; group long sums in pare
 _OPERAND = "a field like `$close`, a number, an operator, or `(`"
 _SHOWN = 1_600  # characters of an expression that a message shows; of a longer one, those around the column
 _MARGIN = 60
-
 
 _Operand = tuple[Expression, int]  # with its column
 
@@ -164,7 +154,7 @@ class _Parser:
         if kind == "number":
             return Number(self._finite(float(word), column))
         if kind == "field":
-            return Field(word[1:])
+            return language.Field(word[1:])
         if kind == "code":
             self._fail("An instrument's code stands where a series is needed.", column, hint="a field begins with `$`")
         if word in OPERATORS:
@@ -206,7 +196,7 @@ class _Parser:
             self._fail(f"`{operator.name}` needs at least one series.", first, expected=operator.usage)
         if operator.name == "If" and isinstance(series[0], Number):
             self._fail("The condition of `If` is a number.", first, expected="such as `$close > $open`")
-        if operator.name == "Sub" and all(map(is_condition, series)):
+        if operator.name == "Sub" and all(map(language.is_condition, series)):
             self._fail("Conditions cannot be subtracted.", column, hint="`If(condition, 1, 0)` makes numbers of them")
         return Call(operator.name, series, parameters)
 
@@ -214,7 +204,7 @@ class _Parser:
         if isinstance(value, Number) and (operator is None or not operator.allows_numbers):
             what = f"`{operator.name}` needs a series, not a number." if operator else "A number is not a series."
             self._fail(what, column, expected=operator.usage if operator else "an expression that reads a field")
-        if operator is not None and operator.needs_condition and not is_condition(value):
+        if operator is not None and operator.needs_condition and not language.is_condition(value):
             hint = "comparisons need their own parentheses beside `&` and `|`: `($close > $open) & ($volume > 0)`"
             self._fail(f"`{operator.name}` needs a condition here.", column, hint=hint)
         return value

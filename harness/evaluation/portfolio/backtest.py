@@ -16,10 +16,10 @@ from harness.evaluation.predictions import Predictions
 
 Doubles = npt.NDArray[np.float64]
 
-# Below this value an order counts as not filled and costs nothing, as in qlib's exchange.
-_NOTHING = 1e-5
-# Raw shares that may lack to a lot, as in qlib's exchange, so that a rounding error does not cost a whole one.
-_LOT_TOLERANCE = 0.1
+_NOTHING = 1e-5  # below this value an order counts as not filled and costs nothing, as in qlib's exchange
+_LOT_TOLERANCE = (
+    0.1  # raw shares that may lack to a lot, as in qlib, so that a rounding error does not cost a whole one
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,9 @@ class PortfolioResult:
 
     Attributes:
         predictions: What was followed; its times and instruments are the rows and columns.
-        config: The strategy.
         returns: (S,) float64 return since the time before, without costs.
         cost, turnover: (S,) float64, paid costs and traded value, each as a share of the value of the time before.
-        benchmark: (S,) float64 return of the benchmark.
+        benchmark: (S,) float64 return.
         value, cash: (S,) float64, the account at the close: cash plus holdings and what is left of written-down ones,
             and cash.
         shares: (S, N) float64 adjusted shares held at the close; without written-down ones.
@@ -110,18 +109,10 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     before = np.append(config.account, value[:-1])
     before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
     traded[market.stop :] = cost[market.stop :] = np.nan
-    return PortfolioResult(
-        predictions=predictions,
-        config=config,
-        returns=(value - before + cost) / before,
-        cost=cost / before,
-        turnover=traded / before,
-        benchmark=market.benchmark,
-        value=value,
-        cash=cash,
-        shares=shares,
-        notes=(*market.notes, *_notes(account, score, before, market, predictions)),
-    )
+    returns = (value - before + cost) / before
+    notes = (*market.notes, *_notes(account, score, before, market, predictions))
+    series = (returns, cost / before, traded / before, market.benchmark, value, cash)
+    return PortfolioResult(predictions, config, *series, shares, notes)
 
 
 class _Account:
@@ -139,7 +130,6 @@ class _Account:
         self.returned = 0
 
     def open(self, market: Market, s: int) -> None:
-        """Begin a time: nothing traded yet; what was written down and trades again is sold."""
         self.cost = self.traded = 0.0
         for column in np.flatnonzero((self.claims > 0) & market.can_sell[s]).tolist():
             self.shares[column] = self.claims[column]
@@ -150,7 +140,6 @@ class _Account:
             self.shares[column] = 0.0  # its costs exceed what there is: written down as before
 
     def trade(self, market: Market, s: int, score: Doubles) -> None:
-        """Sell, then buy, by the scores of the time before."""
         config = self.config
         held = self.shares > 0
         if self.written_down:  # one position per instrument: nothing is bought beside what waits to be sold
@@ -168,7 +157,6 @@ class _Account:
             self._buy(column, float(market.deal[s, column]), budget, factor)
 
     def close(self, market: Market, s: int) -> None:
-        """End a time: write down what has had no price for long, and value the holdings at their last close."""
         close, patience = market.close[s], self.config.patience
         if patience is not None:
             for column in np.flatnonzero((self.shares > 0) & (market.absent[s] >= patience)).tolist():
@@ -206,8 +194,7 @@ class _Account:
         cost = max(worth * rate, least)
         # Rounding may ask for a hair more than the cash that the amount was made of.
         self._book(worth, cost, -min(worth + cost, self.cash))
-        self.shares[column] = amount
-        self.price[column] = price
+        self.shares[column], self.price[column] = amount, price
 
     def _whole_lots(self, amount: float, factor: float | None, tolerance: float) -> float:
         if self.config.trade_unit is None or factor is None:
@@ -259,7 +246,6 @@ class Risk:
 
     Attributes:
         mean, std: Per period; std with ddof 1.
-        annualized_return: Return per year.
         information_ratio: mean / std · √periods.
         max_drawdown: Largest fall from an earlier peak, ≤ 0; the start does not count as a peak.
     """
@@ -287,18 +273,16 @@ def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"
     if returns.size == 0:
         return Risk(nan, nan, nan, nan, nan)
     steps: Doubles = returns if mode == "sum" else np.log1p(returns)
+    level: Doubles = np.cumsum(returns) if mode == "sum" else (1.0 + returns).cumprod()
     if mode == "sum":
         mean = float(returns.mean())
         annualized = mean * periods
-        level: Doubles = np.cumsum(returns)
         drawdown = float((level - np.maximum.accumulate(level)).min())
     else:
-        level = (1.0 + returns).cumprod()
         mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
         annualized = float(level[-1] ** (periods / returns.size) - 1.0)
         drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
     std = float(steps.std(ddof=1)) if returns.size > 1 else nan
-    # What differs by rounding alone does not vary.
-    varies = std > _ROUNDING * float(np.abs(steps).max())
+    varies = std > _ROUNDING * float(np.abs(steps).max())  # what differs by rounding alone does not
     ratio = mean / std * periods**0.5 if varies else nan
     return Risk(mean, std, annualized, ratio, drawdown)

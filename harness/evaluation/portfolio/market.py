@@ -22,8 +22,7 @@ class Market:
     """The exchange during S times; N instruments.
 
     Attributes:
-        close: (S, N) float64, NaN while suspended.
-        deal: (S, N) float64, the price of orders, NaN while suspended.
+        close, deal: (S, N) float64, that and the price of orders, NaN while suspended.
         can_buy, can_sell: (S, N) bool, false while suspended or at a limit.
         factor: (S, N) float64, raw shares per adjusted share; None when any amount may be traded.
         benchmark: (S,) float64 return since the time before; NaN from `stop` on.
@@ -83,17 +82,10 @@ def market_of(panel: Panel, start: int, stop: int, config: TopkDropout) -> Marke
     can_buy, can_sell = _accepted(panel, close[span], before[span], span, config)
     benchmark = np.full(stop - start, np.nan)
     benchmark[:end] = _benchmark(panel, close, before, slice(start, start + end), config, notes)
-    return Market(
-        close=close[span],
-        deal=_deal(panel, close[span], span, config, notes),
-        can_buy=can_buy,
-        can_sell=can_sell,
-        factor=None if config.trade_unit is None else _factor(panel, close[span], span),
-        benchmark=benchmark,
-        absent=(at - last_price)[span],
-        stop=end,
-        notes=tuple(notes),
-    )
+    deal = _deal(panel, close[span], span, config, notes)
+    factor = None if config.trade_unit is None else _factor(panel, close[span], span)
+    absent = (at - last_price)[span]
+    return Market(close[span], deal, can_buy, can_sell, factor, benchmark, absent, end, tuple(notes))
 
 
 def _deal(panel: Panel, close: Doubles, span: slice, config: TopkDropout, notes: list[str]) -> Doubles:
@@ -105,8 +97,7 @@ def _deal(panel: Panel, close: Doubles, span: slice, config: TopkDropout, notes:
             f"{int(lacking.sum()):,} of {int(traded.sum()):,} traded rows of members lack the deal price "
             f"`{config.deal_price}`; orders are filled at the close there"
         )
-    # A missing deal price is replaced by the close, as qlib's exchange does.
-    deal = np.where(known, deal, close)
+    deal = np.where(known, deal, close)  # as qlib's exchange does
     deal[np.isnan(close)] = np.nan
     return deal
 
@@ -129,13 +120,8 @@ def _accepted(panel: Panel, close: Doubles, before: Doubles, span: slice, config
 def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
     hint = "trade any amount with evaluation.portfolio.trade_unit=null"
     if "factor" not in panel.fields:
-        raise DataError(
-            "Lots need the adjustment factor, and the panel has none.",
-            where="panel.fields",
-            got=", ".join(panel.fields),
-            expected="a field `factor`",
-            hint=hint,
-        )
+        what, got = "Lots need the adjustment factor, and the panel has none.", ", ".join(panel.fields)
+        raise DataError(what, where="panel.fields", got=got, expected="a field `factor`", hint=hint)
     factor: Doubles = panel.fields["factor"][span].astype(np.float64)
     # Who is bought at a time had a score, as a member, at the time before.
     scored = np.zeros_like(panel.membership)
@@ -152,7 +138,6 @@ def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
 def _benchmark(
     panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout, notes: list[str]
 ) -> Doubles:
-    """Return (S,) the benchmark's return."""
     if config.benchmark == "index":
         return _index(panel, span, notes)
     if config.benchmark == "cash":
@@ -264,7 +249,6 @@ def check_change(panel: Panel, start: int, stop: int) -> None:
 
 
 def _unit(given: Doubles, moved: Doubles, before: Doubles) -> str | None:
-    """Return the unit that the given changes are in, when it is another than a ratio and can be told."""
     if given.size < _FEWEST:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -18,8 +18,7 @@ Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-# Two months of daily data. Longer suspensions occur, and are no loss for good: what trades again is sold at its price.
-_PATIENCE = 40
+_PATIENCE = 40  # two months of daily data; longer suspensions are no loss for good: what trades again is sold
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,6 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
     Args:
         score: (N,) float64, NaN where there is no score.
         held: (N,) bool, `stuck` ones too.
-        topk, n_drop: See `TopkDropout`.
         stuck: (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
 
     Returns:

@@ -64,59 +64,42 @@ def smooth_difference(left: Doubles, right: Doubles, statistic: str) -> SmoothSt
         return first.value(means[..., :split]) - second.value(means[..., split:])
 
     def gradient(means: Doubles) -> Doubles:
-        parts = (first.gradient(means[..., :split]), -second.gradient(means[..., split:]))
-        return np.concatenate(parts, axis=-1)
+        return np.concatenate((first.gradient(means[..., :split]), -second.gradient(means[..., split:])), axis=-1)
 
     moments = np.concatenate((first.moments, second.moments), axis=1)
     return SmoothStatistic(moments, value, gradient, first.influence - second.influence, magnitude)
 
 
 def _mean(series: Doubles) -> SmoothStatistic:
-    return SmoothStatistic(
-        moments=np.ascontiguousarray(series[:, None]),
-        value=lambda means: means[..., 0],
-        gradient=np.ones_like,
-        influence=series,
-        magnitude=hac.largest(series),
-    )
+    moments = np.ascontiguousarray(series[:, None])
+    return SmoothStatistic(moments, lambda means: means[..., 0], np.ones_like, series, hac.largest(series))
 
 
 def _ir(series: Doubles) -> SmoothStatistic:
     # Squares of deviations, not of values: a series far from zero would lose its variance to rounding.
     count = max(series.size, 1)
-    centre = series.sum() / count
+    centre, bessel = series.sum() / count, np.sqrt((count - 1) / count)
     deviations = series - centre
-    bessel = np.sqrt((count - 1) / count)
-
     own = float(np.square(deviations).mean()) if series.size else 0.0
 
     def deviation(means: Doubles) -> Doubles:
-        variance = means[..., 1] - means[..., 0] ** 2
-        # What is left of a variance that is this small is a rounding error.
-        result: Doubles = np.sqrt(np.where(variance > hac.ROUNDING * own, variance, np.nan))
-        return result
+        variance = means[..., 1] - means[..., 0] ** 2  # what is left of a very small one is a rounding error
+        return np.asarray(np.sqrt(np.where(variance > hac.ROUNDING * own, variance, np.nan)))
 
     def value(means: Doubles) -> Doubles:
-        ratio: Doubles = bessel * (centre + means[..., 0]) / deviation(means)
-        return ratio
+        return np.asarray(bessel * (centre + means[..., 0]) / deviation(means))
 
     def gradient(means: Doubles) -> Doubles:
         mean, std = centre + means[..., 0], deviation(means)
         first = 1.0 / std + mean * means[..., 0] / std**3
-        slopes: Doubles = bessel * np.stack((first, -mean / (2.0 * std**3)), axis=-1)
-        return slopes
+        return np.asarray(bessel * np.stack((first, -mean / (2.0 * std**3)), axis=-1))
 
     influence = np.full(series.size, np.nan)
     if not hac.is_constant(series, hac.largest(series)):
         std = deviations.std()
         influence = bessel * (deviations / std - centre / (2.0 * std**3) * (deviations**2 - std**2))
-    return SmoothStatistic(
-        moments=np.stack((deviations, deviations**2), axis=1),
-        value=value,
-        gradient=gradient,
-        influence=influence,
-        magnitude=hac.largest(influence),
-    )
+    moments = np.stack((deviations, deviations**2), axis=1)
+    return SmoothStatistic(moments, value, gradient, influence, hac.largest(influence))
 
 
 STAGE = "significance"
@@ -190,9 +173,9 @@ class Interval:
 
     def scaled(self, factor: float) -> Interval:
         """Return the interval of a multiple, such as an annualised mean."""
-        bounds = sorted((self.low * factor, self.high * factor))
+        low, high = sorted((self.low * factor, self.high * factor))
         error = self.standard_error * abs(factor)
-        return replace(self, estimate=self.estimate * factor, low=bounds[0], high=bounds[1], standard_error=error)
+        return replace(self, estimate=self.estimate * factor, low=low, high=high, standard_error=error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +250,6 @@ def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, l
 
 
 def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Falls | None]:
-    """Return what is known of an interval before its series is resampled, and what is needed of the resamples."""
     nan, subject, look_ahead = float("nan"), asked.subject, asked.look_ahead
     if isinstance(subject, SmoothStatistic):
         estimate, values, magnitude = subject.estimate(), subject.influence, subject.magnitude

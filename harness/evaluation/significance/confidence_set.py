@@ -27,11 +27,8 @@ def _studentised_elimination(
 ) -> Elimination:
     """Eliminate by the largest pairwise t-value T_R, each resample divided by its own standard errors.
 
-    Args:
-        relative: (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant.
-        moving: The columns that vary.
-        block_length, look_ahead: Of the stationary bootstrap, and of the label behind the losses.
-        bootstrap: Its repetitions and seed.
+    `relative` holds (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant; `moving`
+    are the columns that vary.
     """
     relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
     degrees = int(np.median([hac.cosine_degrees(relative[:, m], look_ahead) for m in moving]))
@@ -145,8 +142,8 @@ def model_confidence_set(
         bootstrap: How to resample; its level plays no part.
         look_ahead: Of the label behind the losses: the shortest mean block.
         method: ``studentised``: largest pairwise t-value with the cosine estimator, in the series and in each resample,
-            as in `bootstrap_interval`. As published, by `arch`: ``R``, the largest
-            pairwise difference; ``max``, the largest difference to the mean.
+            as in `bootstrap_interval`. As published, by `arch`: ``R``, the largest pairwise difference; ``max``, the
+            largest difference to the mean.
 
     Raises:
         ConfigError: When the size is impossible.
@@ -163,7 +160,6 @@ def model_confidence_set(
             "(S, M) losses, M ≥ 1 different names",
         )
         raise DataError("Every column of losses needs its own name.", where=where, got=got, expected=expected)
-    bootstrap = bootstrap or Bootstrap()
     (defined,) = hac.defined_rows("model_confidence_set", losses)
     count, dropped = defined.shape[0], losses.shape[0] - defined.shape[0]
     if not hac.is_long_enough(count, look_ahead):
@@ -172,7 +168,7 @@ def model_confidence_set(
     means = defined.mean(axis=0)
     leader = _leaders(defined, means)
     tested = np.flatnonzero(leader == np.arange(leader.size))
-    order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap, look_ahead, method)
+    order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap or Bootstrap(), look_ahead, method)
     p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
     rank = {model: place for place, model in enumerate(p_of)}
     rounding = hac.ROUNDING * hac.largest(defined)
@@ -180,15 +176,9 @@ def model_confidence_set(
     p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
     ranks = [-1 if dominated[m] else rank[int(lead)] for m, lead in enumerate(leader)]
     final = sorted(range(len(names)), key=lambda m: (ranks[m], -means[m], m))
-    return ModelConfidenceSet(
-        names=tuple(names[m] for m in final),
-        p_values=tuple(p_values[m] for m in final),
-        included=tuple(names[m] for m in final if p_values[m] > size),
-        size=size,
-        block_length=block_length,
-        count=count,
-        dropped=dropped,
-    )
+    included = tuple(names[m] for m in final if p_values[m] > size)
+    ordered = tuple(names[m] for m in final), tuple(p_values[m] for m in final)
+    return ModelConfidenceSet(*ordered, included, size, block_length, count, dropped)
 
 
 def _eliminate(
@@ -201,10 +191,8 @@ def _eliminate(
     moving = [m for m, column in enumerate(relative.T) if not hac.is_constant(column, hac.largest(losses))]
     block_length = bootstrap.block_length_of(relative[:, moving], look_ahead)
     if method == "studentised":
-        order, p_values = _studentised_elimination(relative, moving, block_length, look_ahead, bootstrap)
-    else:
-        order, p_values = _peer_elimination(losses, block_length, bootstrap, method)
-    return order, p_values, block_length
+        return *_studentised_elimination(relative, moving, block_length, look_ahead, bootstrap), block_length
+    return *_peer_elimination(losses, block_length, bootstrap, method), block_length
 
 
 def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:

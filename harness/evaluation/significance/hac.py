@@ -79,9 +79,8 @@ def check_look_ahead(look_ahead: int, where: str) -> None:
 def check_choice(what: str, where: str, got: str, known: tuple[str, ...]) -> None:
     """Refuse a name that is none of those known."""
     if got not in known:
-        raise ConfigError(
-            f"Unknown {what}.", where=where, got=got, expected=" | ".join(known), hint=closest(got, known)
-        )
+        hint, expected = closest(got, known), " | ".join(known)
+        raise ConfigError(f"Unknown {what}.", where=where, got=got, expected=expected, hint=hint)
 
 
 BIAS = 0.05
@@ -106,8 +105,7 @@ def long_run_variance(series: Doubles, degrees: int) -> float:
 def cosine_basis(count: int, degrees: int) -> Doubles:
     """Return (T, ν) float64, the orthonormal cosines j = 1 … ν, each orthogonal to a constant."""
     angles = np.pi / count * np.outer(np.arange(count) + 0.5, np.arange(1, degrees + 1))
-    basis: Doubles = np.sqrt(2.0 / count) * np.cos(angles)
-    return basis
+    return np.asarray(np.sqrt(2.0 / count) * np.cos(angles))
 
 
 def cosine_degrees(series: Doubles, look_ahead: int) -> int:
@@ -208,10 +206,10 @@ def mean_test(
     if not varies(values, magnitude):
         error = 0.0 if is_constant(values, magnitude) else nan
         return HacTest(estimate, error, nan, nan, 0, count, dropped)
-    if method != "cosine":
-        error = _newey_west_error(values, look_ahead, method, lags)
-        return hac_test(estimate, error, count - 1, count, dropped)
-    degrees, error = cosine_error(values, look_ahead)
+    if method == "cosine":
+        degrees, error = cosine_error(values, look_ahead)
+    else:
+        degrees, error = count - 1, _newey_west_error(values, look_ahead, method, lags)
     return hac_test(estimate, error, degrees, count, dropped)
 
 

@@ -54,14 +54,8 @@ def diebold_mariano(
     """
     hac.check_options(method, lags, look_ahead)
     left, right = hac.defined_rows("diebold_mariano", series, reference)
-    return hac.mean_test(
-        left - right,
-        series.size - left.size,
-        look_ahead=look_ahead,
-        method=method,
-        lags=lags,
-        magnitude=max(hac.largest(left), hac.largest(right)),
-    )
+    magnitude, dropped = max(hac.largest(left), hac.largest(right)), series.size - left.size
+    return hac.mean_test(left - right, dropped, look_ahead=look_ahead, method=method, lags=lags, magnitude=magnitude)
 
 
 def paired_difference(

@@ -66,15 +66,7 @@ def automatic_block_length(series: Doubles, minimum: int) -> float:
 
 
 class Resamples:
-    """What is kept of the resamples of a series; the resamples themselves are never stored.
-
-    Args:
-        series: (…, T) values.
-        block_length: Mean length of the blocks.
-
-    Attributes:
-        count: T.
-    """
+    """What is kept of the resamples of (…, T) series by blocks of that mean length; those are never stored."""
 
     def __init__(self, series: Doubles, block_length: float) -> None:
         self.count = series.shape[-1]
@@ -150,14 +142,9 @@ class Falls(Resamples):
 def resample(
     wanted: Sequence[Resamples], *, repetitions: int, seed: int, advance: Callable[[], None] = lambda: None
 ) -> None:
-    """Resample every series R times; what is wanted of it is kept in place.
+    """Resample every series R times; what is wanted of it is kept in place. `advance` is called after each batch.
 
     The bits depend on a series, its block length and the seed alone, not on what else is wanted.
-
-    Args:
-        wanted: What to keep of which series.
-        repetitions, seed: R, and what the draws follow from.
-        advance: Called after each of the `batches_of` work.
     """
     for one in wanted:
         one.prepare(repetitions)
@@ -165,10 +152,8 @@ def resample(
         generator, batch = np.random.default_rng(seed), _batch(count)
         for first in range(0, repetitions, batch):
             shape = (min(batch, repetitions - first), count)
-            starts, uniforms = (
-                generator.integers(count, size=shape, dtype=np.int32),
-                generator.random(shape, np.float32),
-            )
+            starts = generator.integers(count, size=shape, dtype=np.int32)
+            uniforms = generator.random(shape, np.float32)
             for one in wanted:
                 if one.count == count:
                     one.add(slice(first, first + len(starts)), starts, uniforms)

@@ -53,12 +53,10 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     (sharpes,) = defined_rows("deflated_sharpe_ratio", trial_sharpes)
     trials = sharpes.size if trials is None else trials
     if sharpes.size < 2 or trials < sharpes.size:
-        raise ConfigError(
-            "Chance is measured by the spread over the trials.",
-            where="deflated_sharpe_ratio.trials",
-            got=f"{sharpes.size} defined Sharpe ratios, {trials} trials",
-            expected="at least two Sharpe ratios, and as many trials",
-        )
+        what, where = "Chance is measured by the spread over the trials.", "deflated_sharpe_ratio.trials"
+        got = f"{sharpes.size} defined Sharpe ratios, {trials} trials"
+        expected = "at least two Sharpe ratios, and as many trials"
+        raise ConfigError(what, where=where, got=got, expected=expected)
     threshold = expected_maximum_sharpe(trials, float(sharpes.var(ddof=1)))
     count, dropped, nan = values.size, returns.size - values.size, float("nan")
     if not is_long_enough(count, 1) or not varies(values, largest(values)):
@@ -168,22 +166,15 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
     inside, outside = _sharpes(defined, sample)  # (C, M)
     best = inside.argmax(axis=1)
     own_inside, own_outside = (np.take_along_axis(a, best[:, None], axis=1)[:, 0] for a in (inside, outside))
-    lower = (outside < own_outside[:, None]).sum(axis=1)
     equal = (outside == own_outside[:, None]).sum(axis=1)
-    rank = lower + (equal + 1) / 2.0
+    rank = (outside < own_outside[:, None]).sum(axis=1) + (equal + 1) / 2.0
     usable = np.isfinite(own_inside) & np.isfinite(own_outside)
     x, y, slope = own_inside[usable], own_outside[usable], float("nan")
     if x.size > 1 and np.ptp(x) > 0:
         slope = float(((x - x.mean()) * (y - y.mean())).sum() / np.square(x - x.mean()).sum())
-    return BacktestOverfitting(
-        probability=float((rank <= (returns.shape[1] + 1) / 2.0).mean()),
-        loss_probability=float((own_outside < 0.0).mean()),
-        degradation=slope,
-        splits=len(chosen),
-        strategies=returns.shape[1],
-        count=defined.shape[0],
-        dropped=returns.shape[0] - defined.shape[0],
-    )
+    shares = float((rank <= (returns.shape[1] + 1) / 2.0).mean()), float((own_outside < 0.0).mean())
+    dropped = returns.shape[0] - defined.shape[0]
+    return BacktestOverfitting(*shares, slope, len(chosen), returns.shape[1], defined.shape[0], dropped)
 
 
 def _sharpes(returns: Doubles, sample: Doubles) -> tuple[Doubles, Doubles]:
