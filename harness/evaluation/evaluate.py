@@ -275,11 +275,13 @@ def _summarised(
     times, shown = of.times, of.calendar.format
     years = times.astype("datetime64[Y]").astype(np.int64) + 1970
     first = np.flatnonzero(np.append(True, np.diff(years) != 0)[: times.size])
-    per_window = tuple(
+    per_window: tuple[Record, ...] = tuple(
         {"window": i, "start": shown(of.start + at.start), "stop": shown(of.start + at.stop - 1), **summary(at)}
         for i, at in enumerate(_slices(of.window_starts - of.start, times.size))
     )
-    per_year = tuple({"year": int(years[at.start]), **summary(at)} for at in _slices(first, times.size))
+    per_year: tuple[Record, ...] = tuple(
+        {"year": int(years[at.start]), **summary(at)} for at in _slices(first, times.size)
+    )
     return Evaluation(summary(slice(0, times.size)), per_window, per_year, times, MappingProxyType(series))
 
 

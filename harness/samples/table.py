@@ -288,6 +288,7 @@ class ViewLog:
     def fit_records(self, name: str, since: tuple[int, int] = (0, 0)) -> tuple[FitRecord, ...]:
         """Return what every view has released since an earlier `mark`, against its decision; one for each decision."""
         newest: dict[int, Reads] = {}
-        for seen in (*self._opened[since[0] :], *self._added[since[1] :]):
+        released: list[AsOfView | FitRecord] = [*self._opened[since[0] :], *self._added[since[1] :]]
+        for seen in released:
             newest[seen.decision] = newest.get(seen.decision, Reads()) | seen.reads
         return tuple(FitRecord(name, decision, reads) for decision, reads in sorted(newest.items()))
