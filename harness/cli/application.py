@@ -97,7 +97,6 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _function(command: Command, status: ErrorConsole) -> Callable[..., int]:
-    """Import what a command does."""
     module, name = command.function.split(":")
     if not command.is_long:
         return getattr(importlib.import_module(f"harness.cli.{module}"), name)  # type: ignore[no-any-return]
@@ -168,7 +167,7 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
             parser = groups[""].add_parser(group, help=_GROUPS[group])
             groups[group] = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
         if asked in (None, command.name.split()[0]):
-            description = f"{command.text}\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
+            description = f"{command.text.rstrip()}\n\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
             leaf = groups[group].add_parser(name, help=command.summary, description=description)
             leaf.formatter_class = as_written
             _add_options(leaf, command)
@@ -179,7 +178,6 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
 
 
 def _add_options(leaf: argparse.ArgumentParser, command: Command) -> None:
-    """Add what a command takes."""
     for names, settings in command.options:
         leaf.add_argument(*names, **settings)
     for exclusive in filter(None, (command.exclusive, LOUDNESS)):

@@ -21,15 +21,10 @@ _STYLES = {Outcome.PASSED: "green", Outcome.LEAK: "bold red", Outcome.SKIPPED: "
 
 
 def audit_configuration(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Audit one configuration, print the verdict, and say with the exit code whether there is a leak."""
     config, level = config_of(arguments), Level(arguments.level)
     if arguments.cuts is not None and (arguments.cuts < 1 or level is not Level.FULL):
-        raise ConfigError(
-            "Decisions are chosen for a full audit.",
-            where="--cuts",
-            got=f"{arguments.cuts} with --level {level}",
-            expected="at least 1, with --level full",
-        )
+        what, got = "Decisions are chosen for a full audit.", f"{arguments.cuts} with --level {level}"
+        raise ConfigError(what, where="--cuts", got=got, expected="at least 1, with --level full")
     began = time.perf_counter()
     with progress(err) as observer:
         verdict = audit(config, level, observer, cuts=arguments.cuts)
@@ -48,7 +43,6 @@ def audit_configuration(arguments: Namespace, out: OutputConsole, err: ErrorCons
 
 
 def verdict_table(verdict: Verdict) -> Table:
-    """Return one row per check, with what it found."""
     rows = []
     for check in verdict.checks:
         lines = [check.question, *([f"({check.note})"] if check.note else [])]
@@ -63,7 +57,6 @@ def verdict_table(verdict: Verdict) -> Table:
 
 
 def frontier_table(frontiers: Sequence[Frontier]) -> Table:
-    """Return one row per window: which learning times move its predictions."""
     rows = []
     for at in frontiers:
         unused = "–" if at.waste is None else f"{max(at.waste, 0)} periods"
@@ -73,7 +66,6 @@ def frontier_table(frontiers: Sequence[Frontier]) -> Table:
 
 
 def cost_table(costs: Sequence[LeakCost], known: Mapping[str, MetricRecord]) -> Table:
-    """Return one row per leaky variant: what it gains over the clean run."""
     metrics = [known[name] for name in costs[0].gained]
     rows = [("none: the clean run", *(metric.text(costs[0].clean[metric.name]) for metric in metrics))]
     for cost in costs:

@@ -21,25 +21,22 @@ from harness.store.locks import in_use
 
 
 def status(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print what the store holds."""
     root, found = _found(arguments, err)
     lines = summary(found)
     if arguments.json:
         out.write_json({"store": str(root), "stages": [asdict(line) for line in lines]})
         return 0
-    rows = []
-    for line in lines:
-        ages = (f"{line.oldest:.1f} days", f"{line.newest:.1f} days")
-        rows.append((line.stage, f"{line.results:,}", _bytes(line.size), *ages))
+    rows = [
+        (at.stage, f"{at.results:,}", _bytes(at.size), f"{at.oldest:.1f} days", f"{at.newest:.1f} days") for at in lines
+    ]
     rows.append(("all", f"{len(found):,}", _size(found), "", ""))
     show(out, table(str(root), ("stage", *numbers("results", "size", "oldest", "newest")), rows))
     return 0
 
 
 def verify(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Hold every file against its checksum."""
     root, found = _found(arguments, err)
-    broken = []
+    broken: list[Entry] = []
     with progress(err) as observer:
         observer.start("verify", len(found))
         for entry, is_damaged in damaged(found):
@@ -58,7 +55,6 @@ def verify(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def collect(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Remove what meets every condition."""
     for name, value in (("--older-than", arguments.older_than), ("--keep-gb", arguments.keep_gb)):
         if value is not None and not 0 <= value < math.inf:
             raise ConfigError("A limit is a number from 0 on.", where=name, got=value, expected="a number ≥ 0")
@@ -78,16 +74,11 @@ def collect(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def reset(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Remove every result."""
     other = next((override for override in arguments.overrides if not override.startswith("output.")), None)
     if other is not None:
-        raise ConfigError(
-            "A reset removes the whole store, not what one experiment uses.",
-            where="bench cache reset",
-            got=other,
-            expected="no override, or output.store=FOLDER",
-            hint=f"bench cache gc {other} removes what that experiment uses",
-        )
+        what, hint = "A reset removes the whole store, not what one experiment uses.", f"bench cache gc {other} removes"
+        where, expected = "bench cache reset", "no override, or output.store=FOLDER"
+        raise ConfigError(what, where=where, got=other, expected=expected, hint=f"{hint} what that experiment uses")
     root = _root(config_of(arguments))
     found = entries(root)
     if arguments.yes:
@@ -98,14 +89,12 @@ def reset(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def _say(arguments: Namespace, out: OutputConsole, what: str, notes: list[str], going: object) -> None:
-    """Print what was removed, or would be."""
     ask = [] if arguments.yes or not going else ["add --yes to do it"]
     for line in (f"{'removed' if arguments.yes else 'would remove'} {what}", *notes, *ask):
         out.write(line)
 
 
 def _found(arguments: Namespace, err: ErrorConsole) -> tuple[Path, tuple[Entry, ...]]:
-    """Return the store's folder and the results that the command is about."""
     config = config_of(arguments)
     root = _root(config)
     found = entries(root, arguments.stage)
@@ -129,6 +118,5 @@ def _size(found: tuple[Entry, ...]) -> str:
 
 
 def _bytes(size: float) -> str:
-    units = ("B", "kB", "MB", "GB")
-    power = next((at for at in range(len(units)) if size < 1000 ** (at + 1)), len(units) - 1)
-    return f"{size / 1000**power:,.{1 if power else 0}f} {units[power]}"
+    power = next((at for at in range(3) if size < 1000 ** (at + 1)), 3)
+    return f"{size / 1000**power:,.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB')[power]}"

@@ -21,7 +21,6 @@ _HEADLINE = (METRICS["IC"], METRICS["rank_IC"])
 
 
 def print_verdicts(out: Console, verdicts: Sequence[CaseVerdict], *, all_metrics: bool = False) -> None:
-    """Print one row per case, then what every case that is not the same has to say."""
     show(out, verdicts_table(verdicts))
     for verdict in verdicts:
         if not all_metrics and verdict.verdict is Verdict.SAME:

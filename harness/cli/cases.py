@@ -40,11 +40,7 @@ class Selection:
 
 
 def select(arguments: Namespace) -> Selection:
-    """Return what the targets of a command mean.
-
-    Raises:
-        HarnessError: When there are none, or one of them names nothing.
-    """
+    """Return what the targets of a command mean; raises `HarnessError` when there are none, or one names nothing."""
     chosen: dict[str, tuple[Suite, set[str] | None]] = {}
     recorded, overrides = [], []
     for text in arguments.targets:
@@ -60,12 +56,9 @@ def select(arguments: Namespace) -> Selection:
             cases = chosen.get(suite.name, (suite, set()))[1]
             chosen[suite.name] = (suite, None if case is None or cases is None else {*cases, case})
     if not chosen and not recorded:
-        raise ConfigError(
-            "Nothing is chosen.",
-            where="TARGET",
-            expected="a suite, a case, a run's folder or its snapshot.json",
-            hint=f"there are the suites {', '.join(suite_names(arguments.config_dir))}",
-        )
+        expected = "a suite, a case, a run's folder or its snapshot.json"
+        hint = f"there are the suites {', '.join(suite_names(arguments.config_dir))}"
+        raise ConfigError("Nothing is chosen.", where="TARGET", expected=expected, hint=hint)
     suites = []
     for suite, cases in chosen.values():
         meant = tuple(case for case in suite.cases if cases is None or case.case in cases)
@@ -87,13 +80,10 @@ def _named(target: str, search_path: Sequence[str | Path]) -> tuple[Suite, str |
     if len(found) == 1:
         return found[0], case_name
     known = [f"{suite.name}/{case.case}" for suite in suites for case in suite.cases]
-    raise ConfigError(
-        "Several suites have a case of this name." if found else "There is no such suite, case or run.",
-        where="TARGET",
-        got=target,
-        expected=", ".join([*names, *([f"{suite.name}/{case_name}" for suite in found] or known)]),
-        hint=None if found else closest(target, [*names, *known, *(name.partition("/")[2] for name in known)]),
-    )
+    what = "Several suites have a case of this name." if found else "There is no such suite, case or run."
+    expected = ", ".join([*names, *([f"{suite.name}/{case_name}" for suite in found] or known)])
+    hint = None if found else closest(target, [*names, *known, *(name.partition("/")[2] for name in known)])
+    raise ConfigError(what, where="TARGET", got=target, expected=expected, hint=hint)
 
 
 def _renamed(selection: Selection, name: str) -> Selection:
@@ -109,9 +99,7 @@ def _renamed(selection: Selection, name: str) -> Selection:
 
 
 def standard_for(arguments: Namespace, regression: str, overrides: Sequence[str]) -> Standard:
-    """Return what is compared with: baselines, tolerances, and the store that explains differences."""
-    where = [override for override in overrides if override.startswith("output")]
-    search_path = arguments.config_dir
+    where, search_path = [text for text in overrides if text.startswith("output")], arguments.config_dir
     store = Path(compose_config(where, search_path=search_path).output.store)
     tolerances = arguments.regression or regression
     return standard_of(Path(arguments.results), tolerances, store=store, search_path=search_path)
@@ -143,7 +131,6 @@ class CaseRunner:
         self.folders: list[Path] = []
 
     def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
-        """Run one case."""
         began = time.perf_counter()
         try:
             config = compose_config([*overrides, *self._overrides], search_path=self._search_path)

@@ -44,14 +44,12 @@ complete -o default -F _bench bench
 
 
 def completion(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print the script."""
     head = "autoload -U +X bashcompinit && bashcompinit\n" if arguments.shell == "zsh" else ""
     out.write_document(head + script(arguments.shell))
     return 0
 
 
 def script(shell: str) -> str:
-    """Return the script for all commands and the configuration tree."""
     words: dict[str, set[str]] = {"": {"--help", "--version"}}
     overridable = {f"{name}=" for name in (*group_choices(), *known_keys())}
     for command in COMMANDS:

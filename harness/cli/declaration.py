@@ -24,12 +24,10 @@ def option(names: str, meaning: str, default: Any = None, **settings: Any) -> Op
 
 
 def flag(names: str, meaning: str, **settings: Any) -> Option:
-    """Return an option without a value."""
     return tuple(names.split()), {"help": meaning, "action": "store_true", **settings}
 
 
 def config_dir(holds: str) -> Option:
-    """Return the option that adds a folder to the search path of configurations."""
     return option("--config-dir FOLDER", f"a folder with your own {holds}", [], action="append")
 
 

@@ -25,8 +25,7 @@ examples:
   bench run audit=sampled                                    and audits it: see `bench audit --help`
 
 A cell of a sweep that a rule refuses (too little history, weights that the model cannot use) is reported and spoils
-nothing, unless all are refused.
-""",
+nothing, unless all are refused.""",
         "0 fine, 1 a leak or a failed cell, 2 a mistake in the command, the data or a cell, or no cell that is not "
         f"refused, {INTERRUPTED}",
         (
@@ -68,8 +67,7 @@ examples:
   bench search data=cn_csi300 model=lightgbm 'model.num_leaves=int(interval(15,255))' \\
       'model.learning_rate=tag(log,interval(0.01,0.3))' --trials 30 --storage search.db
   bench search executor=local 'model.alpha=tag(log,interval(0.001,1000))' --trials 24 --batch 4
-  bench search evaluation=portfolio 'windows.step=choice(20,40,60)' --metric information_ratio --trials 6
-""",
+  bench search evaluation=portfolio 'windows.step=choice(20,40,60)' --metric information_ratio --trials 6""",
         "0 a best trial is found, 1 a trial crashed, 2 a mistake in the command or the data, or no trial has a value, "
         "130 interrupted, 143 by SIGTERM, 129 by SIGHUP (the finished trials are printed)",
         (
@@ -97,8 +95,7 @@ what `bench run` would refuse for its data or its evaluation.
 
 examples:
   bench explain data=cn_csi300 windows.step=20
-  bench explain label.horizon=5 windows=sliding
-""",
+  bench explain label.horizon=5 windows=sliding""",
         f"{FINE} or the data",
         (*CONFIGURED, JSON),
     ),
@@ -117,8 +114,7 @@ examples:
   bench config model=lightgbm windows.step=40         the composed configuration, as YAML
   bench config --describe model model=lightgbm        each key below `model`: value, what it accepts, what it means
   bench config --schema model                         for FOLDER/model/NAME.yaml
-  bench config --schema                               for files that change several groups, such as experiments
-""",
+  bench config --schema                               for files that change several groups, such as experiments""",
         "0 printed, 2 a mistake in the command or the configuration",
         (*CONFIGURED, flag("--json", "print the configuration or the description as JSON")),
         (
@@ -146,8 +142,7 @@ examples:
   bench audit data=cn_csi300 model=lightgbm
   bench audit model=my_model --config-dir my_conf --level full
   bench audit adaptation=ddgda --level full --cuts 12      12 decisions, where every one would take too long
-  bench audit --price                          also what six well-known leaks would add, and the adaptation's own
-""",
+  bench audit --price                          also what six well-known leaks would add, and the adaptation's own""",
         "0 no leak, 1 a leak, 2 a mistake in the command or the data",
         (
             *CONFIGURED,
@@ -168,8 +163,7 @@ Print what a panel holds: fields, dates, instruments, members a day, missing val
 
 examples:
   bench data info data=cn_csi300
-  bench data info data=tabular data.path=my.parquet --json
-""",
+  bench data info data=tabular data.path=my.parquet --json""",
         f"{FINE} or the data",
         (*CONFIGURED, JSON),
     ),
@@ -182,8 +176,7 @@ Check a panel. What breaks its contract is an error (exit code 2); what merely l
 
 examples:
   bench data validate data=cn_csi300
-  bench data validate data=qlib_bin data.path=qlib_data/cn_data
-""",
+  bench data validate data=qlib_bin data.path=qlib_data/cn_data""",
         f"{FINE} or the data",
         (*CONFIGURED, JSON),
     ),
@@ -196,8 +189,7 @@ Write a panel as long Parquet with a membership file, or in qlib's directory for
 
 examples:
   bench data convert data=cn_csi300 --to qlib_bin --out qlib_data --universe csi300
-  bench data convert data=qlib_bin data.path=qlib_data --to long --out my_panel
-""",
+  bench data convert data=qlib_bin data.path=qlib_data --to long --out my_panel""",
         f"{FINE} or the data",
         (
             *CONFIGURED,
@@ -215,8 +207,7 @@ Print what the artifact store holds: results, size and age by stage. With overri
 
 examples:
   bench cache status
-  bench cache status data=cn_csi300 model=lightgbm --json
-""",
+  bench cache status data=cn_csi300 model=lightgbm --json""",
         FINE,
         (*CONFIGURED, STAGE, JSON),
     ),
@@ -229,8 +220,7 @@ Hold every file of the store against its checksum. A damaged result is listed; i
 
 examples:
   bench cache verify
-  bench cache verify --stage window --remove
-""",
+  bench cache verify --stage window --remove""",
         "0 all sound, 1 something is damaged, 2 a mistake in the command",
         (*CONFIGURED, flag("--remove", "remove what is damaged"), STAGE, JSON),
     ),
@@ -247,8 +237,7 @@ examples:
   bench cache gc --older-than 30 --yes
   bench cache gc --keep-gb 20 --yes
   bench cache gc --stage window --stage processed --yes
-  bench cache gc data=cn_csi300 model=lightgbm --yes            what this experiment uses
-""",
+  bench cache gc data=cn_csi300 model=lightgbm --yes            what this experiment uses""",
         FINE,
         (
             *CONFIGURED,
@@ -267,8 +256,7 @@ Remove the whole store, unless a running process uses it. Runs and blessed snaps
 
 examples:
   bench cache reset --yes
-  bench cache reset output.store=/scratch/store --yes
-""",
+  bench cache reset output.store=/scratch/store --yes""",
         FINE,
         (*CONFIGURED, DO_IT),
     ),

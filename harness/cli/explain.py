@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.cli import tables
 from harness.cli.application import OTHER_FOLDERS, group_choices
-from harness.cli.progress import Progressing, progress
+from harness.cli.progress import progress
 from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.cli.terminal import show
 from harness.config import ExperimentConfig, compose_config, composed_yaml
@@ -27,19 +27,17 @@ _SEVERAL = ("experiment", "compat")  # their files change several groups
 
 
 def config_of(arguments: Namespace) -> ExperimentConfig:
-    """Return the checked configuration of a command."""
     return compose_config(arguments.overrides, search_path=arguments.config_dir)
 
 
-def _panel_of(config: ExperimentConfig, observer: Progressing) -> Panel:
-    return Pipeline(config, observer=observer).panel
+def _with_panel(arguments: Namespace, err: ErrorConsole) -> tuple[ExperimentConfig, Panel]:
+    config = config_of(arguments)
+    with progress(err) as observer:
+        return config, Pipeline(config, observer=observer).panel
 
 
 def explain(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print the windows of a configuration: dates, purge, rows."""
-    config = config_of(arguments)
-    with progress(err) as observer:
-        panel = _panel_of(config, observer)
+    config, panel = _with_panel(arguments, err)
     look_ahead = config.label.look_ahead
     windows = resolve_windows(config.windows, panel.calendar, look_ahead)
     rows = check(config, panel, windows)
@@ -48,17 +46,14 @@ def explain(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
         return 0
     show(out, tables.windows_table(windows, panel.calendar, rows))
     out.write(tables.windows_summary(config, look_ahead))
-    criteria = config.evaluation
-    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
+    year = year_of(panel.calendar, config.evaluation.signal.periods_per_year, config.evaluation.rules)
     out.write(f"a year    {year.periods:,} periods ({year.source})")
     return 0
 
 
 def config(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print the configuration, the meaning of its keys, or a schema."""
     if arguments.schema is not None:
-        schema = _schema(arguments.schema, arguments.config_dir)
-        out.write(json.dumps(schema, indent=1, ensure_ascii=False))
+        out.write(json.dumps(_schema(arguments.schema, arguments.config_dir), indent=1, ensure_ascii=False))
         return 0
     if arguments.describe is None and not arguments.json:
         out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
@@ -85,32 +80,23 @@ def _described(key: DescribedKey) -> tuple[str, ...]:
 def _schema(group: str, search_path: list[str]) -> dict[str, object]:
     known = (*group_choices(), *OTHER_FOLDERS)
     if group not in known:
-        raise ConfigError(
-            f"There is no configuration group `{group}`.",
-            where="--schema",
-            got=group,
-            expected=", ".join(known),
-            hint=closest(group, known) or "without GROUP: files that change several groups",
-        )
+        what, expected = f"There is no configuration group `{group}`.", ", ".join(known)
+        hint = closest(group, known) or "without GROUP: files that change several groups"
+        raise ConfigError(what, where="--schema", got=group, expected=expected, hint=hint)
     return experiment_schema(search_path) if group in _SEVERAL else group_schema(group, search_path)
 
 
 def _unknown_key(key: str, known: list[str]) -> UnknownKeyError:
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
-    return UnknownKeyError(
+    what, expected = (
         f"There is no configuration key `{key}`.",
-        where="--describe",
-        got=key,
-        expected=", ".join(siblings or [k for k in known if "." not in k]),
-        hint=closest(key, known),
+        ", ".join(siblings or [k for k in known if "." not in k]),
     )
+    return UnknownKeyError(what, where="--describe", got=key, expected=expected, hint=closest(key, known))
 
 
 def data_info(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print what the panel holds."""
-    config = config_of(arguments)
-    with progress(err) as observer:
-        record = describe(_panel_of(config, observer))
+    record = describe(_with_panel(arguments, err)[1])
     if arguments.json:
         out.write_json(record)
     else:
@@ -132,11 +118,8 @@ def data_validate(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -
 
 
 def data_convert(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Write the panel in another format."""
-    config = config_of(arguments)
-    with progress(err) as observer:
-        panel = _panel_of(config, observer)
-        with telling(observer, "convert"):
-            convert(panel, Path(arguments.out), arguments.to, universe=arguments.universe)
+    _, panel = _with_panel(arguments, err)
+    with progress(err) as observer, telling(observer, "convert"):
+        convert(panel, Path(arguments.out), arguments.to, universe=arguments.universe)
     out.write(f"written to {arguments.out}")
     return 0

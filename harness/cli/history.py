@@ -35,7 +35,6 @@ def _finish(arguments: Namespace, out: OutputConsole, records: Sequence[object],
 
 
 def log(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Print the history of the cases that are meant; a damaged one is reported and the others follow."""
     if arguments.runs:
         return _log_runs(arguments, out)
     baselines = Baselines(Path(arguments.results))
@@ -59,7 +58,6 @@ def log(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def _log_runs(arguments: Namespace, out: OutputConsole) -> int:
-    """Print the runs of the cases that are meant, the newest first; a damaged one is reported and the others follow."""
     folder = Path(arguments.runs_folder)
     found: dict[tuple[str, str], list[tuple[Path, Snapshot]]] = {}
     is_damaged = False
@@ -89,8 +87,7 @@ def _version_record(version: Version, change: str) -> dict[str, object]:
 
 
 def _snapshot_record(snapshot: Snapshot) -> dict[str, object]:
-    overall = snapshot.metrics.get("overall")
-    return {"digest": snapshot.digest, "overall": overall, "provenance": snapshot.provenance}
+    return {"digest": snapshot.digest, "overall": snapshot.metrics.get("overall"), "provenance": snapshot.provenance}
 
 
 def _meant(known: Sequence[tuple[str, str]], targets: Sequence[str], where: Path) -> list[tuple[str, str]]:
@@ -99,13 +96,9 @@ def _meant(known: Sequence[tuple[str, str]], targets: Sequence[str], where: Path
         found = [pair for pair in known if target in (*pair, "/".join(pair))]
         if not found:
             cases = ["/".join(pair) for pair in known]
-            raise SnapshotError(
-                "Nothing here has this name.",
-                where=str(where),
-                got=target,
-                expected=", ".join(sorted(cases)) or "nothing yet",
-                hint=closest(target, sorted({*cases, *(name for pair in known for name in pair)})),
-            )
+            what, expected = "Nothing here has this name.", ", ".join(sorted(cases)) or "nothing yet"
+            hint = closest(target, sorted({*cases, *(name for pair in known for name in pair)}))
+            raise SnapshotError(what, where=str(where), got=target, expected=expected, hint=hint)
         chosen += [pair for pair in found if pair not in chosen]
     return chosen
 
@@ -126,7 +119,6 @@ def _changes(versions: Sequence[Version]) -> list[str]:
 
 
 def diff(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Compare two snapshots and return the exit code of the verdict."""
     overrides = [] if arguments.store is None else [f"output.store='{arguments.store}'"]
     baselines = Baselines(Path(arguments.results))
     old, new = baselines.resolve(arguments.baseline), baselines.resolve(arguments.candidate)
@@ -140,7 +132,6 @@ def diff(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def migrate(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Migrate every file; one that cannot be is reported and the others are."""
     records, folders, is_damaged = [], set(), False
     for path in _files(arguments.paths):
         try:

@@ -14,22 +14,20 @@ from harness.store.files import write_atomically
 
 
 def push(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Send runs and sweeps to MLflow that it does not hold yet, and say whether everything is there now."""
     from harness.integrations.tracking import Mlflow, all_folders
 
     sink = Mlflow(arguments.uri or os.environ.get("MLFLOW_TRACKING_URI") or None, arguments.experiment)
     sink.check()
     folders = [Path(folder) for folder in arguments.folders]
-    absent = next((folder for folder in folders if not folder.is_dir()), None)
-    if absent is not None:
+    for absent in (folder for folder in folders if not folder.is_dir()):
         raise DataError("There is no such folder.", where="FOLDER", got=str(absent), expected="a run's or a sweep's")
     folders = folders or all_folders(Path("runs"))
     with progress(err) as observer:
         done = sink.push(folders, folders[0].resolve().parent, observer)
         for folder, reason in done.missed.items():
             observer.notice(f"{folder}: {reason}")
+    missed = {str(folder): reason for folder, reason in done.missed.items()}
     if arguments.json:
-        missed = {str(folder): reason for folder, reason in done.missed.items()}
         out.write_json({"sent": done.sent, "present": done.present, "missed": missed})
     else:
         out.write(f"{done.sent} sent, {done.present} there already, {len(done.missed)} missed")
@@ -37,19 +35,15 @@ def push(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def new(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Write a skeleton, and say what to do with it."""
     from harness.integrations.skeletons import write_skeleton
 
     written = write_skeleton(arguments.kind, arguments.name, Path(arguments.folder))
-    for path in written.files:
-        out.write(f"written   {path}")
-    out.write(f"test      python -m pytest {written.test}")
-    out.write(f"run       {written.command}")
+    lines = [f"written   {path}" for path in written.files]
+    out.write("\n".join([*lines, f"test      python -m pytest {written.test}", f"run       {written.command}"]))
     return 0
 
 
 def convert_qlib(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Translate a workflow file of qlib, then print or write the experiment."""
     from harness.integrations.qlib_workflow import check_composes, read_workflow, translate
 
     given = {k: v for k, v in (("horizon", arguments.horizon), ("step", arguments.step)) if v is not None}
@@ -67,13 +61,8 @@ def convert_qlib(arguments: Namespace, out: OutputConsole, err: ErrorConsole) ->
         return 0
     path = Path(arguments.out)
     if path.exists():
-        raise ConfigError(
-            "The file is there already, and stays as it is.",
-            where="--out",
-            got=str(path),
-            expected="a name that is not taken",
-            hint="remove it, or choose another",
-        )
+        what, expected = "The file is there already, and stays as it is.", "a name that is not taken"
+        raise ConfigError(what, where="--out", got=str(path), expected=expected, hint="remove it, or choose another")
     write_atomically(path, found.to_yaml().encode())
     out.write(f"written   {path}")
     if path.parent.name == "experiment":

@@ -6,17 +6,8 @@ import time
 from types import TracebackType
 from typing import Protocol
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from harness.cli.streams import ErrorConsole
@@ -51,10 +42,10 @@ def progress(console: Console) -> Progressing:
     return PlainObserver(write, verbose=verbosity > 0, began=began)
 
 
-class _TimeLeftColumn(TimeRemainingColumn):
+class _TimeLeftColumn(bars.TimeRemainingColumn):
     """The estimate that somebody made, counted down, or else rich's own, which takes all units to be alike."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         if task.fields.get("left") is None:
             return super().render(task)
         seconds, estimated, at_least = task.fields["left"]
@@ -66,9 +57,10 @@ class _Bars:
     """Stages as bars, one below the other."""
 
     def __init__(self, console: Console, verbose: bool) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _TimeLeftColumn())
-        self._progress = Progress(TextColumn("{task.description:<14}"), *columns, console=console, transient=True)
-        self._running: list[tuple[str, TaskID, float]] = []
+        columns = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), _TimeLeftColumn())
+        name = bars.TextColumn("{task.description:<14}")
+        self._progress = bars.Progress(name, *columns, console=console, transient=True)
+        self._running: list[tuple[str, bars.TaskID, float]] = []
         self._verbose = verbose
 
     def __enter__(self) -> _Bars:
@@ -101,7 +93,7 @@ class _Bars:
     def _line(self, text: str, style: str) -> None:
         self._progress.console.print(text, style=style, markup=False, soft_wrap=True)
 
-    def _find(self, stage: str) -> tuple[str, TaskID, float]:
+    def _find(self, stage: str) -> tuple[str, bars.TaskID, float]:
         """Return a running stage. What began after it has ended, if only by an error that nobody reported."""
         while self._running[-1][0] != stage:
             self._progress.remove_task(self._running.pop()[1])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _STORE = Path(".bench") / "store"
 _PREFIX = "pytest"
 _LONGEST = 120
-_PLAIN = re.compile(r"[A-Za-z0-9_-]")
+_REFUSED = re.compile(r"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile("=([0-9A-F]+)_")
 
 
@@ -51,24 +51,22 @@ class BenchHooks:
         """
 
 
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:  # noqa: D103
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(BenchHooks)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:  # noqa: D103
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench", "metric snapshots")
     group.addoption("--bench-bless", action="store_true", help="bless every snapshot that is new or has moved")
     group.addoption("--bench-bless-new", action="store_true", help="bless snapshots that have no baseline, no others")
     group.addoption("--bench-reason", metavar="TEXT", default="pytest --bench-bless", help="why, kept in the snapshot")
-    group.addoption(
-        "--bench-suite", metavar="NAME", action="append", default=[], help="run a suite: a name, or a YAML file"
-    )
+    suite = "run a suite: a name, or a YAML file"
+    group.addoption("--bench-suite", metavar="NAME", action="append", default=[], help=suite)
     group.addoption("--bench-results", metavar="FOLDER", help="folder of the baselines (default: ini bench_results)")
     parser.addini("bench_results", "folder of the baselines, relative to the rootdir", default="results")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the session's ledger; a suite without paths runs alone."""
     given = config.getoption("--bench-results")
     root = config.invocation_params.dir / given if given else config.rootpath / config.getini("bench_results")
     bless_all, bless_new = config.getoption("--bench-bless"), config.getoption("--bench-bless-new")
@@ -91,14 +89,12 @@ def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
 def metric_snapshot(request: pytest.FixtureRequest) -> Iterator[MetricSnapshot]:
     """Hold numbers to their blessed baseline: ``metric_snapshot.check(result)``."""
     ledger, node = request.config.stash[_LEDGER], request.node.nodeid
-    snapshot = MetricSnapshot(ledger, node)
-    yield snapshot
+    yield (snapshot := MetricSnapshot(ledger, node))
     if not snapshot.checked and node in ledger.passed:
         pytest.fail("The test asks for metric_snapshot and never calls metric_snapshot.check(…).", pytrace=False)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Note which tests there are, selected or not."""
     item.config.stash[_LEDGER].collected.add(item.nodeid)
 
 
@@ -121,7 +117,6 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note which tests passed: what these did not ask for is unused."""
     report = yield
     if report.when == "call" and report.passed:
         item.config.stash[_LEDGER].passed.add(item.nodeid)
@@ -130,7 +125,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail when a baseline is unused."""
     ledger = session.config.stash[_LEDGER]
     ledger.find_unused(session.config)
     if ledger.unused and exitstatus == pytest.ExitCode.OK:
@@ -138,17 +132,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what was blessed, what moved without failing, and what is unused."""
     ledger = config.stash[_LEDGER]
-    for title, lines in (
-        ("blessed metric snapshots", ledger.blessed),
-        ("metric snapshots that moved", ledger.moved),
-        ("unused metric snapshots", ledger.unused),
-    ):
+    titles = ("blessed metric snapshots", "metric snapshots that moved", "unused metric snapshots")
+    for title, lines in zip(titles, (ledger.blessed, ledger.moved, ledger.unused), strict=True):
         if lines:
             terminalreporter.section(title)
-            for line in lines:
-                terminalreporter.line(line)
+            terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 @dataclass
@@ -156,10 +145,7 @@ class _Ledger:
     """What happened to the snapshots of a session.
 
     Attributes:
-        root: The folder of the baselines.
-        bless_all, bless_new: What may be written.
-        reason: Why.
-        collected, passed: Node ids of the tests that exist, and of those that passed.
+        collected, passed: Node ids.
         used: (suite, case) of every snapshot that was asked for.
         blessed, moved, unused: Lines for the terminal.
     """
@@ -184,9 +170,8 @@ class _Ledger:
 
         self.used.add((verdict.suite, verdict.case))
         is_new = verdict.problem is Problem.NO_BASELINE
-        wanted = is_new if self.bless_new and not self.bless_all else self.bless_all
-        blessable = is_new or (verdict.problem is None and verdict.verdict is not Verdict.SAME)
-        if snapshot is not None and wanted and blessable:
+        has_moved = verdict.problem is None and verdict.verdict is not Verdict.SAME
+        if snapshot is not None and ((is_new and self.bless_new) or (self.bless_all and (is_new or has_moved))):
             version = Baselines(self.root).bless(snapshot, self.reason)
             first = f"{snapshot.suite}/{snapshot.case}: new, {len(metric_leaves(snapshot.metrics))} metrics"
             self.blessed.append(f"v{version.number} of {first if verdict.problem else summary(verdict)}")
@@ -236,7 +221,6 @@ class MetricSnapshot:
 
     @property
     def checked(self) -> bool:
-        """Whether the test has called `check`."""
         return bool(self._cases)
 
     def check(
@@ -274,8 +258,7 @@ class MetricSnapshot:
         try:
             snapshot = self._snapshot(result, case, identity)
             standard = standard_of(self._ledger.root, tolerances, directions=directions, store=_STORE)
-            verdict = standard.judge(snapshot)
-            self._ledger.settle(verdict, snapshot)
+            self._ledger.settle(verdict := standard.judge(snapshot), snapshot)
         except HarnessError as error:
             pytest.fail(str(error), pytrace=False)
         return verdict
@@ -311,7 +294,7 @@ def names_of(node: str) -> tuple[str, str]:
 
 
 def _escape(text: str) -> str:
-    return "".join(c if _PLAIN.fullmatch(c) else f"={ord(c):X}_" for c in text)
+    return _REFUSED.sub(lambda found: f"={ord(found[0]):X}_", text)
 
 
 def _plain(value: Any) -> Any:
@@ -347,23 +330,18 @@ class _CaseItem(pytest.Item):
 
     def __init__(self, *, case: Case | None, suite: Suite, standard: Standard, **options: Any) -> None:
         super().__init__(**options)
-        self.case = case
-        self.suite = suite
-        self.standard = standard
+        self.case, self.suite, self.standard = case, suite, standard
 
     def runtest(self) -> None:
         __tracebackhide__ = True
         from harness.snapshots.suite import CaseRun, run_case
         from harness.snapshots.verdicts import Problem
 
-        def run(overrides: tuple[str, ...]) -> Result:
-            result: Result = self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
-            return result
+        def run(overrides: tuple[str, ...]) -> Any:
+            return self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
 
-        if self.case is None:
-            ran = CaseRun.without(self.suite.name, self.name, Problem.ORPHANED)
-        else:
-            ran = run_case(self.suite, self.case, run, self.standard)
+        orphaned = CaseRun.without(self.suite.name, self.name, Problem.ORPHANED)
+        ran = orphaned if self.case is None else run_case(self.suite, self.case, run, self.standard)
         if ran.verdict.problem is Problem.SKIPPED:
             pytest.skip(ran.verdict.detail)
         self.config.stash[_LEDGER].settle(ran.verdict, ran.snapshot)

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from harness.cli.declaration import (
-    EVERY_METRIC,
-    FOLDERS,
-    JSON,
-    REFERENCE,
-    RESULTS,
-    SELECTION,
-    VERDICTS,
-    VERDICTS_AS_JSON,
-    Command,
-    config_dir,
-    flag,
-    option,
-)
+from harness.cli import declaration as shared
+from harness.cli.declaration import Command, config_dir, flag, option
 
 RESULT_COMMANDS = (
     Command(
@@ -36,13 +24,12 @@ examples:
   bench check smoke/linear --all
   bench check runs/my-run-0123456789ab --as mine/linear
   bench check smoke --json --junit verdicts.xml
-  bench check smoke --learn seeds=5        tolerances from the spread over five seeds
-""",
-        VERDICTS,
+  bench check smoke --learn seeds=5        tolerances from the spread over five seeds""",
+        shared.VERDICTS,
         (
-            *SELECTION,
-            EVERY_METRIC,
-            VERDICTS_AS_JSON,
+            *shared.SELECTION,
+            shared.EVERY_METRIC,
+            shared.VERDICTS_AS_JSON,
             option("--junit FILE", "write the verdicts as JUnit XML"),
             option("--learn seeds=K", "run each case under K seeds and write learned tolerances"),
             option("--out FILE", "with --learn: where to write them (default: conf/regression/learned-SUITE.yaml)"),
@@ -64,15 +51,14 @@ examples:
   bench bless smoke --reason "purge one day longer: labels are known a day later"
   bench bless smoke --new-only --reason "a case for sliding windows"
   bench bless runs/my-run-0123456789ab --as mine/linear --reason "what the paper reports"
-  bench bless smoke --dry-run
-""",
-        VERDICTS,
+  bench bless smoke --dry-run""",
+        shared.VERDICTS,
         (
-            *SELECTION,
+            *shared.SELECTION,
             option("--reason TEXT", "one sentence: what changed, and why; kept in the snapshot"),
             flag("--new-only", "only cases that have no baseline yet"),
             flag("--dry-run", "show the differences and write nothing"),
-            EVERY_METRIC,
+            shared.EVERY_METRIC,
             flag("--json", "print what was done as JSON instead of tables"),
         ),
     ),
@@ -88,15 +74,14 @@ examples:
   bench log                    every case
   bench log smoke/linear       one case
   bench log smoke --json
-  bench log --runs default/linear    what lies in runs/: by which code, yours too, and with which numbers
-""",
+  bench log --runs default/linear    what lies in runs/: by which code, yours too, and with which numbers""",
         "0 fine, 2 a mistake of the user or a damaged baseline",
         (
             option("targets TARGET", "suites or cases (default: all)", nargs="*"),
-            RESULTS,
+            shared.RESULTS,
             flag("--runs", "the runs of the cases instead of their baselines"),
             option("--runs-folder FOLDER", "with --runs: where they lie", "runs"),
-            JSON,
+            shared.JSON,
         ),
     ),
     Command(
@@ -110,18 +95,17 @@ and dates. Numbers are shown all the same, and called not comparable.
 
 examples:
   bench diff smoke/linear@v1 smoke/linear@v2
-  bench diff smoke/linear runs/my-run-0123456789ab --all
-""",
-        VERDICTS,
+  bench diff smoke/linear runs/my-run-0123456789ab --all""",
+        shared.VERDICTS,
         (
             option("baseline A", "CASE, SUITE/CASE, either with @vN, a run's folder, or a file"),
             option("candidate B", "the other one"),
-            RESULTS,
+            shared.RESULTS,
             option("--regression NAME", "tolerances: a name or a path ending in .yaml", "default"),
             config_dir("regression/"),
             option("--store FOLDER", "the artifact store (default: output.store)"),
-            EVERY_METRIC,
-            VERDICTS_AS_JSON,
+            shared.EVERY_METRIC,
+            shared.VERDICTS_AS_JSON,
         ),
     ),
     Command(
@@ -137,10 +121,9 @@ was skipped is not fine.
 examples:
   bench nightly suite=smoke
   bench nightly suite=full --out nights/today
-  BENCH_DATA=my_data bench nightly suite=full --json
-""",
-        VERDICTS,
-        (*SELECTION, option("--out FOLDER", "where to write", "nightly"), VERDICTS_AS_JSON),
+  BENCH_DATA=my_data bench nightly suite=full --json""",
+        shared.VERDICTS,
+        (*shared.SELECTION, option("--out FOLDER", "where to write", "nightly"), shared.VERDICTS_AS_JSON),
     ),
     Command(
         "migrate",
@@ -153,10 +136,9 @@ of baselines without a list of its versions gets one.
 
 examples:
   bench migrate results
-  bench migrate runs/my-run-0123456789ab/snapshot.json
-""",
+  bench migrate runs/my-run-0123456789ab/snapshot.json""",
         "0 fine, 2 a file that is no snapshot, was edited, or is of an unknown version",
-        (option("paths PATH", "a snapshot, or a folder with snapshots at any depth", nargs="+"), JSON),
+        (option("paths PATH", "a snapshot, or a folder with snapshots at any depth", nargs="+"), shared.JSON),
     ),
     Command(
         "report",
@@ -175,16 +157,16 @@ examples:
 """,
         "0 written, 2 a mistake in the command or a folder without results",
         (
-            FOLDERS,
+            shared.FOLDERS,
             option("--out FILE", "the file to write", "report.html"),
-            REFERENCE,
+            shared.REFERENCE,
             option("--title", "the heading", "driftbench report"),
         ),
     ),
     Command(
         "leaderboard",
         "print or export the table of sweeps and runs",
-        "leaderboard:leaderboard",
+        "report:leaderboard",
         """\
 Print the leaderboard of sweeps and runs, the best first, each metric with its interval, ▲ ▼ where it is better or worse
 than the reference; or export it. Numbers in CSV and JSON have full precision.
@@ -195,13 +177,12 @@ examples:
   bench leaderboard
   bench leaderboard runs/sweep-0123456789ab --sort-by IC --reference "adaptation=rolling_retrain"
   bench leaderboard --format latex --out table.tex
-  bench leaderboard --json
-""",
+  bench leaderboard --json""",
         "0 fine, 2 a mistake in the command or a folder without results",
         (
-            FOLDERS,
+            shared.FOLDERS,
             option("--sort-by METRIC", "orders the rows", "rank_IC"),
-            REFERENCE,
+            shared.REFERENCE,
             option("--format", "what to write", "table", choices=("table", "markdown", "latex", "csv", "json")),
             flag("--json", "the same as --format json", action="store_const", const="json", dest="format"),
             option("--out FILE", "write the export into a file instead of printing it"),
@@ -219,17 +200,16 @@ Without a folder it takes every sweep under `runs`, and every run that belongs t
 
 examples:
   bench track push
-  bench track push runs/sweep-0123456789ab --uri http://127.0.0.1:5000 --experiment drift
-""",
+  bench track push runs/sweep-0123456789ab --uri http://127.0.0.1:5000 --experiment drift""",
         "0 everything is there, 1 something could not be sent, 2 a mistake in the command or the folders",
         (
-            FOLDERS,
+            shared.FOLDERS,
             option(
                 "--uri",
                 "of the server or database (default: MLFLOW_TRACKING_URI, or the file mlflow.db beside the runs)",
             ),
             option("--experiment NAME", "MLflow's experiment", "driftbench"),
-            JSON,
+            shared.JSON,
         ),
     ),
     Command(
@@ -243,8 +223,7 @@ a test that passes. Then change what it does.
 examples:
   bench new model my_model
   bench new data my_data --folder research
-  bench new metric my_metric
-""",
+  bench new metric my_metric""",
         "0 written, 2 a name that cannot be used or is taken",
         (
             option("kind", "what to write", choices=("model", "adaptation", "data", "metric")),
@@ -264,8 +243,7 @@ examples:
   bench convert-qlib workflow_config_linear_Alpha158.yaml
   bench convert-qlib workflow.yaml --horizon 20 --step 20 --out my_conf/experiment/from_qlib.yaml
   bench convert-qlib workflow.yaml --as-is               one fit and the file's own label, as qrun runs it
-  bench run --config-dir my_conf experiment=from_qlib
-""",
+  bench run --config-dir my_conf experiment=from_qlib""",
         "0 translated, 2 a file that is no workflow, or something without a counterpart",
         (
             option("workflow FILE", "qlib's YAML file"),
@@ -286,8 +264,7 @@ Print a script that completes commands, options, configuration groups, their cho
 examples:
   source <(bench completion bash)                             in this shell
   bench completion bash > ~/.local/share/bash-completion/completions/bench
-  source <(bench completion zsh)                              after compinit, in ~/.zshrc
-""",
+  source <(bench completion zsh)                              after compinit, in ~/.zshrc""",
         "0 printed, 2 another shell",
         (option("shell", "which shell", choices=("bash", "zsh")),),
     ),

@@ -24,7 +24,7 @@ from harness.execution.progress import TimeLeft, telling
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.report.table import Table, TableCell, numbers, prose, table
 from harness.run import search as searching
-from harness.run.dispatch import Dispatched, Work
+from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
 from harness.run.sweep import Cell, CellResult, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
 from harness.run.sweep_columns import caption
@@ -38,7 +38,6 @@ _INTERRUPTED = 130
 
 
 def run(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Run one experiment, print its table and where the snapshot lies."""
     meter = Meter()
     if arguments.cfg:
         out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
@@ -60,13 +59,12 @@ def run(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
         out.write(tables.result_summary(result))
         if verdict is not None:
             out.write(f"audit     {verdict.summary}")
-        if verdict is not None and not is_clean:
-            show(out, verdict_table(verdict))
+            if not is_clean:
+                show(out, verdict_table(verdict))
     return 0 if is_clean else 1
 
 
 def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: Meter) -> int:
-    """Run every cell of a sweep, print one table, and say with the exit code whether anything failed."""
     with progress(err) as observer, telling(observer, "configuration"):
         cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     configs, metric = [cell.config for cell in cells if cell.config is not None], arguments.sort_by
@@ -110,9 +108,8 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
         show(out, board.table())
         if statistics is not None:
             out.write(caption(statistics))
-        out.write(f"cost      {tables.cost_text(meter.cost(results))}")
-        for line in (f"table     {folder / 'leaderboard.csv'}", *tables.sweep_notes(ended)):
-            out.write(line)
+        cost = f"cost      {tables.cost_text(meter.cost(results))}"
+        out.write("\n".join([cost, f"table     {folder / 'leaderboard.csv'}", *tables.sweep_notes(ended)]))
     has_leak = any(result.snapshot.leak is not None for result in results)
     return 1 if has_leak else exit_code(cell.outcome for cell in ended)
 
@@ -124,23 +121,14 @@ def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOn
     def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
         done = dispatched.work_of(config)
         result, verdict = run_audited(config, observer, memory=dispatched.memory, shared=dispatched.shared)
-        return result if done is None else _with_work_of(done, result), verdict
+        if done is None:
+            return result, verdict
+        own, memory = result.cost, max(result.cost.memory_mb, done.memory_mb)
+        cost = replace(own, cpu=own.cpu + done.cpu, worker_cpu=done.cpu, workers=done.workers, memory_mb=memory)
+        cost = replace(cost, stored=max(own.stored - done.fitted, 0))
+        return replace(result, reused=False, seconds_elsewhere=done.seconds, cost=cost), verdict
 
     return run_one
-
-
-def _with_work_of(done: Work, result: ExperimentResult) -> ExperimentResult:
-    """Return a result that workers have prepared, with what that took."""
-    own = result.cost
-    cost = replace(
-        own,
-        cpu=own.cpu + done.cpu,
-        worker_cpu=done.cpu,
-        stored=max(own.stored - done.fitted, 0),
-        workers=done.workers,
-        memory_mb=max(own.memory_mb, done.memory_mb),
-    )
-    return replace(result, reused=False, seconds_elsewhere=done.seconds, cost=cost)
 
 
 @dataclass(frozen=True)
@@ -151,7 +139,6 @@ class Meter:
     used: float = field(default_factory=time.process_time)
 
     def cost(self, results: Sequence[ExperimentResult]) -> Cost:
-        """Return what some results have taken together, workers included."""
         costs = [result.cost for result in results]
         elsewhere = sum(cost.worker_cpu for cost in costs)
         return Cost(
@@ -179,7 +166,6 @@ class CellProgress:
         observer.start(_CELLS, self._count)
 
     def ended(self, now: CellResult) -> None:
-        """Take note of a cell that has ended."""
         cell, result = now.cell, now.result
         if now.reason is not None:
             self._observer.notice(f"{cell.name}: {now.outcome}: {now.reason}")
@@ -197,13 +183,11 @@ class CellProgress:
 
 
 def _kind(cell: Cell) -> tuple[str, ...]:
-    """Return what decides how long a cell takes, roughly."""
     choices = {} if cell.config is None else cell.config.choices
     return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
 
 
 def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Search, print the trials, and say with the exit code how it ended."""
     request = searching.SearchRequest(
         overrides=tuple(arguments.overrides),
         trials=arguments.trials,
@@ -226,9 +210,10 @@ def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     else:
         first, last = found.period.judged
         show(out, _trials_table(found))
-        out.write(f"judged    {first} … {last}; the final test range begins on {found.period.decision}")
-        out.write(f"record    {found.folder / 'search.json'}")
-        out.write(f"test it   {found.command or 'no trial has a value'}")
+        out.write(
+            f"judged    {first} … {last}; the final test range begins on {found.period.decision}\n"
+            f"record    {found.folder / 'search.json'}\ntest it   {found.command or 'no trial has a value'}"
+        )
     if found.interrupted:
         err.write("bench: interrupted; finished trials are kept, run the same command to resume.", "yellow")
         return _INTERRUPTED

@@ -48,8 +48,6 @@ def _plain(sign: str) -> str:
 
 
 def _replacing(by: Callable[[str], str]) -> Callable[[UnicodeError], tuple[str, int]]:
-    """Return an error handler for `codecs`."""
-
     def handle(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
             raise error
@@ -111,7 +109,6 @@ class _StreamConsole(Console):
         self.print(text, style=style, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
-        """Be silent from now on."""
         self.quiet = True
         _silence(self.file)
 
@@ -128,7 +125,6 @@ class OutputConsole(_StreamConsole):
         self.print(text, soft_wrap=True, end="")
 
     def write_json(self, record: object) -> None:
-        """Print plain data as canonical JSON."""
         from harness.store.artifacts import canonical_json
 
         self.write_document(canonical_json(record, indent=1))
@@ -147,22 +143,13 @@ class ErrorConsole(_StreamConsole):
 
     def __init__(self, verbosity: int = 0) -> None:
         super().__init__(sys.stderr, stderr=True, quiet=verbosity < 0)
-        self.verbosity = verbosity
-        self.began = time.monotonic()
+        self.verbosity, self.began = verbosity, time.monotonic()
 
 
 def write_file(path: Path, text: str, option: str) -> None:
-    """Write a file that an option names, atomically.
-
-    Raises:
-        ConfigError: When it cannot be written.
-    """
+    """Write a file that an option names, atomically; raises `ConfigError` when that cannot be done."""
     try:
         write_atomically(path, text.encode())
     except OSError as error:
-        raise ConfigError(
-            "The file cannot be written.",
-            where=option,
-            got=f"{path}: {type(error).__name__}",
-            expected="a file in a folder that you may write to",
-        ) from error
+        what, got = "The file cannot be written.", f"{path}: {type(error).__name__}"
+        raise ConfigError(what, where=option, got=got, expected="a file in a folder that you may write to") from error

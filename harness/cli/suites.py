@@ -27,7 +27,6 @@ from harness.store.files import file_name
 
 
 def check(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Run the cases, print the verdicts, and return the worst exit code."""
     selection = select(arguments)
     if arguments.learn is not None:
         return _learn(selection, arguments, out, err)
@@ -93,13 +92,11 @@ class _Blessing:
     version: Version | None = None
 
     def line(self) -> str:
-        verdict = self.run.verdict
+        verdict, version = self.run.verdict, self.version
         name = f"{verdict.suite}/{verdict.case}"
         if verdict.problem is Problem.LEAK:
             return f"refused    {name}: {verdict.detail}"
-        if self.version is not None:
-            return f"blessed    {name} v{self.version.number}: {self.version.path}"
-        return f"{self.action:<10} {name}"
+        return f"{self.action:<10} {name}" + (f" v{version.number}: {version.path}" if version is not None else "")
 
     def record(self) -> dict[str, object]:
         number, path = (None, None) if self.version is None else (self.version.number, str(self.version.path))
@@ -119,13 +116,11 @@ def bless(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     done = [_bless(run, Baselines(Path(arguments.results)), arguments) for run in runs]
     if arguments.json:
         out.write_json([blessing.record() for blessing in done])
-    else:
-        for blessing in done:
-            out.write(blessing.line())
-    if not arguments.dry_run and any(blessing.action in _STANDS for blessing in done):
-        page = refresh(Path(arguments.results))
-        if page is not None:
-            err.write(f"written    {page}")
+    for blessing in () if arguments.json else done:
+        out.write(blessing.line())
+    stands = not arguments.dry_run and any(blessing.action in _STANDS for blessing in done)
+    if stands and (page := refresh(Path(arguments.results))) is not None:
+        err.write(f"written    {page}")
     return int(worst_exit_code([run.verdict for run in runs if run.verdict.problem in _IN_THE_WAY]))
 
 
@@ -144,7 +139,6 @@ def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> _Blessin
 
 
 def nightly(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    """Run, judge, write, and return the worst exit code."""
     selection = select(arguments)
     if selection.recorded or not selection.suites:
         what, got = "A night runs suites.", " ".join(arguments.targets)
@@ -183,7 +177,6 @@ def nightly(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 
 
 def _write_page(folders: list[Path], path: Path, *, title: str) -> tuple[Path, ...]:
-    """Write the runs as one HTML page, where there are any and the libraries for it are installed."""
     found = [folder for folder in folders if folder.is_dir()]
     if not found or any(importlib.util.find_spec(name) is None for name in ("jinja2", "plotly")):
         return ()

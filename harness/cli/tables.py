@@ -52,7 +52,6 @@ def plan_tables(plan: SweepPlan) -> tuple[Table, Table]:
 
 
 def result_summary(result: ExperimentResult) -> str:
-    """Return what was predicted, how long it took, and where the snapshot lies."""
     calendar = result.snapshot.identity["windows"]
     period = f"{calendar[0]['test'][0]} … {calendar[-1]['test'][1]}, {result.metrics['rows']:,} predictions"
     return (
@@ -66,7 +65,6 @@ def result_summary(result: ExperimentResult) -> str:
 
 
 def cost_text(cost: Cost) -> str:
-    """Return what a run or a sweep has taken this time: time, processors, what it found, memory."""
     workers = "" if cost.workers == 0 else f" on {cost.workers} worker{'s' * (cost.workers > 1)}"
     stored = f"{cost.stored:,} of {cost.windows:,} windows from the store"
     memory = f"peak memory {round(cost.memory_mb):,} MB"
@@ -74,7 +72,6 @@ def cost_text(cost: Cost) -> str:
 
 
 def sweep_notes(ended: Sequence[CellResult]) -> list[str]:
-    """Return every note of the cells once, in the order of the cells, with the cells that it is of."""
     done = ((cell.cell.name, cell.result.notes) for cell in ended if cell.result is not None)
     return [f"note      {line}" for line in cell_notes(done)]
 
@@ -99,7 +96,6 @@ def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex)
 
 
 def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
-    """Return why the purge is as long as it is."""
     return (
         f"label     {config.label.expression_text}\n"
         f"purge     a label is known {look_ahead} periods after its own, so learning ends {look_ahead} periods before "
@@ -108,13 +104,11 @@ def windows_summary(config: ExperimentConfig, look_ahead: int) -> str:
 
 
 def record_table(title: str, record: Mapping[str, object]) -> Table:
-    """Return a record as name and value."""
     rows = ((name.replace("_", " "), _plain(value)) for name, value in record.items())
     return table(title, ("", *prose("")), rows)
 
 
 def findings_table(found: Sequence[object]) -> Table:
-    """Return what looks odd, one row per kind."""
     if not found:
         return table("nothing looks odd", (), ())
     name, *others = (field.replace("_", " ") for field in vars(found[0]))
@@ -122,7 +116,6 @@ def findings_table(found: Sequence[object]) -> Table:
 
 
 def _year(result: ExperimentResult) -> str:
-    """Return by what returns and ratios per year are annualised."""
     year = result.snapshot.identity["year"]
     return f"a year    {year['periods']:,} periods ({year['source']})\n"
 

@@ -139,7 +139,6 @@ class _Layout:
         return wide
 
     def natural(self, at: Sequence[int]) -> list[int]:
-        """Return the width of the names and of some columns where nothing is wrapped."""
         least = [_NUMBER_WIDTH if column.numeric else 0 for column in self.columns]
         return [max(least[i], cell_len(self.heads[i]), *(_width(row[i]) for row in self.rows)) for i in (0, *at)]
 
@@ -165,7 +164,6 @@ class _Layout:
         return blocks
 
     def block(self, at: Sequence[int], box: Box) -> rich.table.Table:
-        """Return some columns of the table, beside the names of its rows."""
         table = rich.table.Table(box=box, padding=(0, 1))
         for i, wide in zip((0, *at), self.widths(at) or self.natural(at), strict=True):
             column = self.columns[i]

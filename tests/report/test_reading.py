@@ -133,7 +133,7 @@ def test_notes_of_the_cells_are_below_every_table(
     small = Report((noted(first, "3 days <are> undefined", "both"), noted(second, "both")), ())
     lines = [f"{first.name}: 3 days <are> undefined", "all 2 cells: both"]
     assert cell_notes((cell.name, cell.notes) for cell in small.cells) == lines
-    monkeypatch.setattr("harness.cli.leaderboard.read_cells", lambda *_, **__: small)
+    monkeypatch.setattr("harness.cli.report.read_cells", lambda *_, **__: small)
     assert main(["leaderboard", "x"]) == 0
     assert [f"note      {line}" for line in lines] == [
         line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("note ")

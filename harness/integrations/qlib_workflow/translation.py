@@ -16,37 +16,21 @@ from harness.errors import ConfigError, closest
 from harness.integrations.qlib_workflow.workflow import Node
 
 
-def _same(names: str) -> dict[str, str]:
-    return {name: name for name in names.split()}
+def _keys(names: str) -> dict[str, str]:
+    return {theirs: ours or theirs for theirs, _, ours in (name.partition("=") for name in names.split())}
 
 
+_BOOSTED = "learning_rate max_depth subsample num_boost_round early_stopping_rounds seed "
 # qlib's class → our choice, and keyword → key.
 _MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "LinearModel": ("linear", _same("estimator alpha fit_intercept include_valid")),
+    "LinearModel": ("linear", _keys("estimator alpha fit_intercept include_valid")),
     "LGBModel": (
         "lightgbm",
-        {
-            **_same("loss learning_rate num_leaves max_depth colsample_bytree subsample lambda_l1 lambda_l2"),
-            **_same("num_boost_round early_stopping_rounds seed"),
-            "num_threads": "threads",
-        },
+        _keys(_BOOSTED + "loss num_leaves colsample_bytree lambda_l1 lambda_l2 num_threads=threads"),
     ),
-    "XGBModel": (
-        "xgboost",
-        {
-            **_same("max_depth colsample_bytree subsample num_boost_round early_stopping_rounds learning_rate seed"),
-            **{"eta": "learning_rate", "nthread": "threads"},
-        },
-    ),
-    "CatBoostModel": (
-        "catboost",
-        {
-            **_same("learning_rate max_depth num_leaves grow_policy subsample"),
-            **_same("num_boost_round early_stopping_rounds seed"),
-            "thread_count": "threads",
-        },
-    ),
-    "DNNModelPytorch": ("mlp", _same("loss lr optimizer batch_size weight_decay seed")),
+    "XGBModel": ("xgboost", _keys(_BOOSTED + "colsample_bytree eta=learning_rate nthread=threads")),
+    "CatBoostModel": ("catboost", _keys(_BOOSTED + "num_leaves grow_policy thread_count=threads")),
+    "DNNModelPytorch": ("mlp", _keys("loss lr optimizer batch_size weight_decay seed")),
 }
 _DROPPED: Mapping[str, str] = {
     "eval_metric": "our models stop early on their own loss",
@@ -63,19 +47,15 @@ _DROPPED: Mapping[str, str] = {
 }
 _HAS_EXTRA = ("lightgbm", "xgboost", "catboost")
 _UNLIKE = {"DropnaProcessor": "rows with missing features are learned from here: put Fillna or CSZFillna before"}
-_PROCESSORS = (
-    *("CSRankNorm", "CSZFillna", "ProcessInf", "TanhProcess", "DropnaLabel", "ZScoreNorm", "MinMaxNorm"),
-    *("CSZScoreNorm", "Fillna", "RobustZScoreNorm", "DropCol", "FilterCol"),
-)
+_PROCESSORS = """CSRankNorm CSZFillna ProcessInf TanhProcess DropnaLabel ZScoreNorm MinMaxNorm CSZScoreNorm Fillna
+    RobustZScoreNorm DropCol FilterCol""".split()
 _FEATURES = {"Alpha158": "alpha158", "Alpha360": "alpha360"}
 # What qlib's handlers do when the workflow names no processors: before predicting, and before learning.
 _LEARN = ["DropnaLabel", {"class": "CSZScoreNorm", "kwargs": {"fields_group": "label"}}]
 _USUAL = {"Alpha158": ([], _LEARN), "Alpha360": (["ProcessInf", "ZScoreNorm", "Fillna"], _LEARN)}
 _FIT = ("fit_start_time", "fit_end_time")
-_OF_HANDLER = (
-    *("instruments", "start_time", "end_time", *_FIT, "label", "process_type"),
-    *("infer_processors", "learn_processors"),
-)
+_OF_HANDLER = """instruments start_time end_time fit_start_time fit_end_time label process_type infer_processors
+    learn_processors""".split()
 _MARKET = "csi500"  # what qlib's handlers take when nobody says
 _LABEL = "Ref($close, -2)/Ref($close, -1) - 1"  # of qlib's handlers when the workflow names none
 _ONE_FIT = 1_000_000  # a step as long as the test segment can be
@@ -99,7 +79,6 @@ class Translation:
 
     Attributes:
         overrides: Configuration group → choice.
-        settings: The keys of the experiment.
         notes: What of the workflow has no counterpart, with the reason.
         source: Name of the workflow file.
     """
@@ -110,13 +89,11 @@ class Translation:
     source: str
 
     def to_yaml(self) -> str:
-        """Return the experiment file, its notes as comments."""
         lines = ["# @package _global_", f"# Translated from qlib's {self.source} by `bench convert-qlib`."]
         lines += [f"# Not carried over: {' '.join(note.split())}" for note in self.notes]
-        settings = _escaped(self.settings)
-        defaults = [f"  - override /{group}: {choice}" for group, choice in self.overrides.items()]
-        body = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
-        return "\n".join([*lines, "defaults:", *defaults, "  - _self_", "", body])
+        lines += ["defaults:", *(f"  - override /{group}: {choice}" for group, choice in self.overrides.items())]
+        options = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
+        return "\n".join([*lines, "  - _self_", "", yaml.safe_dump(_escaped(self.settings), **options)])
 
 
 def _escaped(node: Any) -> Any:
@@ -154,8 +131,7 @@ def translate(
         what = "There is no counterpart of this handler."
         raise handler.error(what, "class", features, ", ".join(_FEATURES), hint)
     model, model_settings = _model(task)
-    sections = ("qlib_init", "market", "benchmark", "data_handler_config", "port_analysis_config", "task")
-    workflow.note_others(sections)
+    workflow.note_others("qlib_init market benchmark data_handler_config port_analysis_config task".split())
     workflow.child("qlib_init").note_others(("provider_uri", "region"))
     _note_task(task)
     label = _label(handler.maybe("kwargs"), horizon, as_is)
@@ -197,17 +173,11 @@ def check_composes(found: Translation) -> None:
         try:
             compose_config(["experiment=converted"], search_path=[scratch])
         except ConfigError as error:
-            raise ConfigError(
-                f"The workflow cannot be taken as it is: {error.what}",
-                where=f"{found.source}, as {error.where}",
-                got=error.got,
-                expected=error.expected,
-                hint=error.hint,
-            ) from error
+            what, where = f"The workflow cannot be taken as it is: {error.what}", f"{found.source}, as {error.where}"
+            raise ConfigError(what, where=where, got=error.got, expected=error.expected, hint=error.hint) from error
 
 
 def _model(task: Node) -> tuple[str, dict[str, Any]]:
-    """Return our choice of model and its keys."""
     model, kwargs = task.child("model"), task.child("model").maybe("kwargs")
     name = model.class_name()
     if name not in _MODELS:
@@ -215,8 +185,7 @@ def _model(task: Node) -> tuple[str, dict[str, Any]]:
         raise model.error("There is no counterpart of this model.", "class", name, ", ".join(_MODELS), hint)
     choice, keys = _MODELS[name]
     model.note_others(("class", "module_path", "kwargs"))
-    settings: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
+    settings, extra = dict[str, Any](), dict[str, Any]()
     for key, value in kwargs.content.items():
         if isinstance(value, list | Mapping) and key != "pt_model_kwargs":
             raise kwargs.error(f"`{key}` has one value here.", str(key), value, "a number or a text")
@@ -269,7 +238,6 @@ def _label(kwargs: Node, horizon: int, as_is: bool) -> dict[str, Any]:
 
 
 def _note_task(task: Node) -> None:
-    """Note what of the task is not read: another kind of dataset, and options of the records."""
     dataset = task.child("dataset")
     task.note_others(("model", "dataset", "record"))
     kind = dataset.content.get("class", "DatasetH")
@@ -287,13 +255,11 @@ def _note_task(task: Node) -> None:
 
 
 def _note_dates(handler: Node, workflow: Node) -> None:
-    """Note all dates that no window needs, together."""
     nodes = (handler.maybe("kwargs"), workflow.maybe("port_analysis_config").maybe("backtest"))
     keys = ((node, key) for node in nodes for key in ("start_time", "end_time") if key in node.content)
     given = ", ".join(f"{node.place(key)}={node.content[key]}" for node, key in keys)
     if given:
-        why = "the whole folder is read, and the portfolio is held over the test segment"
-        workflow.notes.append(f"{given}: {why}")
+        workflow.notes.append(f"{given}: the whole folder is read, and the portfolio is held over the test segment")
 
 
 def _preprocess(kwargs: Node, usual: tuple[list[Any], list[Any]], train: list[str]) -> dict[str, Any]:
@@ -341,7 +307,6 @@ def _note_fit(kwargs: Node, place: str, given: dict[str, Any], train: list[str])
 
 
 def _portfolio(workflow: Node) -> dict[str, Any] | None:
-    """Return the keys of ``evaluation.portfolio``; None where the workflow has none, or another strategy."""
     analysis = workflow.maybe("port_analysis_config")
     if not analysis.content:
         return None
@@ -375,11 +340,10 @@ def _exchange(init: Node, backtest: Node) -> dict[str, Any]:
     for key in _OF_EXCHANGE:
         places = [node for node in (inner, backtest) if key in node.content]
         if len(places) == 2 and inner.content[key] != backtest.content[key]:
-            what = f"`{key}` stands in two places with two values."
             got = f"{backtest.content[key]} and, in exchange_kwargs, {inner.content[key]}"
-            raise backtest.error(what, key, got, "one of them")
-        for node in places[:1]:
-            found[key] = _exchange_value(node, key)
+            raise backtest.error(f"`{key}` stands in two places with two values.", key, got, "one of them")
+        if places:
+            found[key] = _exchange_value(places[0], key)
     # As qlib does: null is the region's.
     return {**found, **{k: region[k] for k in ("limit_threshold", "deal_price") if found[k] is None}}
 

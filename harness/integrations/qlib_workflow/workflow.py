@@ -27,9 +27,7 @@ class Node:
     """A mapping of the file and where it stands.
 
     Attributes:
-        content: Key → value.
         path: Dotted place in the file.
-        file: The file's name, for errors.
         marks: How everything is written, for the whole file.
         notes: What has no counterpart, with the reason; one list for the whole file.
     """
@@ -41,7 +39,6 @@ class Node:
     notes: list[str] = field(default_factory=list, repr=False)
 
     def maybe(self, key: str) -> Node:
-        """Return a mapping inside, empty when there is none."""
         found = self.content.get(key)
         return replace(self, content=found if isinstance(found, Mapping) else {}, path=self.place(key))
 
@@ -68,11 +65,7 @@ class Node:
         return [str(date) for date in found]
 
     def code(self, key: str) -> str | None:
-        """Return a name inside as it is written, so that ``000300`` keeps its zeros; None for null.
-
-        Raises:
-            ConfigError: When it is a list or a mapping.
-        """
+        """Return a name inside as it is written, so that ``000300`` keeps its zeros; None for null."""
         found = self.content.get(key)
         if isinstance(found, Mapping | list):
             expected = "the name of a market (a file of instruments/), or one code"
@@ -87,7 +80,6 @@ class Node:
         return self.text("class") + ("" if module.partition(".")[0] == "qlib" else f" of {module}")
 
     def error(self, what: str, key: str, got: object, expected: object, hint: str | None = None) -> ConfigError:
-        """Return an error about a key, with its place and line."""
         place = inner = self.place(key)
         while inner and inner not in self.marks:
             inner = inner.rpartition(".")[0]
@@ -95,17 +87,14 @@ class Node:
         return ConfigError(what, where=f"{self.file}{line}: {place}", got=got, expected=expected, hint=hint)
 
     def note_others(self, known: Collection[str], why: str = "no counterpart") -> None:
-        """Note every key that is not among those known."""
         for key, value in self.content.items():
             if key not in known:
                 self.note(str(key), value, why)
 
     def note(self, key: str, value: object, why: str) -> None:
-        """Note what has no counterpart."""
         self.notes.append(f"{self.place(key)}={_short(value)}: {why}")
 
     def place(self, key: str) -> str:
-        """Return the dotted place of a key."""
         return f"{self.path}.{key}" if self.path else key
 
 
@@ -134,13 +123,9 @@ def read_workflow(path: Path) -> Node:
         raise ConfigError(unreadable, where=str(path), got=got, expected="a YAML mapping", hint=_IS_IT)
     template = _TEMPLATE.search(text)
     if template is not None:
-        raise ConfigError(
-            "The workflow is a template.",
-            where=f"{path.name}, line {text.count(chr(10), 0, template.start()) + 1}",
-            got=template[0],
-            expected="a file whose values stand in it",
-            hint="put the values in first, as qrun does from the environment",
-        )
+        what, where = "The workflow is a template.", f"{path.name}, line {text.count(chr(10), 0, template.start()) + 1}"
+        expected, hint = "a file whose values stand in it", "put the values in first, as qrun does from the environment"
+        raise ConfigError(what, where=where, got=template[0], expected=expected, hint=hint)
     return Node(content, "", path.name, marks)
 
 
@@ -162,12 +147,9 @@ def _marks(root: yaml.Node, file: Path) -> _Marks:
     def walk(node: yaml.Node, path: str, above: tuple[int, ...]) -> None:
         line, inner = node.start_mark.line + 1, (*above, id(node))
         if id(node) in above or len(found) > _MOST_VALUES:
-            raise ConfigError(
-                "The aliases of the workflow unfold without end.",
-                where=f"{file.name}, line {line}: {path}",
-                got="an alias inside itself" if id(node) in above else f"more than {_MOST_VALUES} values",
-                expected="a workflow of qlib",
-            )
+            what, where = "The aliases of the workflow unfold without end.", f"{file.name}, line {line}: {path}"
+            got = "an alias inside itself" if id(node) in above else f"more than {_MOST_VALUES} values"
+            raise ConfigError(what, where=where, got=got, expected="a workflow of qlib")
         is_text = isinstance(node, yaml.ScalarNode) and node.tag != _NULL
         found.setdefault(path, (line, node.value if is_text else None))
         if isinstance(node, yaml.SequenceNode):

@@ -21,7 +21,6 @@ class Skeleton:
     """What was written.
 
     Attributes:
-        source, test: The Python files.
         configurations: The YAML files, the one that names the class first.
         command: Runs it.
     """
@@ -33,7 +32,6 @@ class Skeleton:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them."""
         return (self.source, *self.configurations, self.test)
 
 
@@ -43,7 +41,7 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
     Args:
         kind: One of `KINDS`.
         name: Name of the module, and of the choice in its configuration group.
-        folder: Where; made when it is not there.
+        folder: Made when it is not there.
 
     Raises:
         ConfigError: When the name is no module name, hides another module, or a file is there already.
@@ -56,12 +54,8 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
     wanted = {source: f"{kind}.py.txt", **configurations, test: f"test_{kind}.py.txt"}
     there = next((target for target in wanted if target.exists()), None)
     if there is not None:
-        raise ConfigError(
-            "The file is there already, and stays as it is.",
-            where=str(there),
-            expected="a name that is not taken",
-            hint="choose another NAME or another --folder",
-        )
+        what, hint = "The file is there already, and stays as it is.", "choose another NAME or another --folder"
+        raise ConfigError(what, where=str(there), expected="a name that is not taken", hint=hint)
     title = "".join(part.capitalize() for part in name.split("_"))
     for target, template in wanted.items():
         text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
@@ -75,17 +69,10 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
 
 def _check(name: str, folder: Path) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or not name.isascii():
-        raise ConfigError(
-            "This cannot be the name of a module.",
-            where="NAME",
-            got=name,
-            expected="small letters, digits and _, beginning with a letter, such as my_model",
-        )
+        expected = "small letters, digits and _, beginning with a letter, such as my_model"
+        raise ConfigError("This cannot be the name of a module.", where="NAME", got=name, expected=expected)
     found = importlib.util.find_spec(name)
     if found is not None and (found.origin is None or Path(found.origin).parent != folder.resolve()):
-        raise ConfigError(
-            "A module of this name exists, and one of the two would hide the other.",
-            where="NAME",
-            got=f"{name}, which is {found.origin or 'a folder'}",
-            expected="a name of your own, such as my_model",
-        )
+        what, got = "A module of this name exists, and one of the two would hide the other.", found.origin or "a folder"
+        expected = "a name of your own, such as my_model"
+        raise ConfigError(what, where="NAME", got=f"{name}, which is {got}", expected=expected)

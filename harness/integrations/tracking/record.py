@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 MARKER = "tracked.json"
 # A run is found again by these three.
 KIND, SNAPSHOT_TAG, SWEEP_TAG = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
-LONGEST_NAME, _LONGEST_VALUE, _LONGEST_TAG = 250, 500, 5000
+_LONGEST_NAME, _LONGEST_VALUE, _LONGEST_TAG = 250, 500, 5000
 _REFUSED = re.compile(r"[^\w\-. :/]", flags=re.ASCII)
 _OUTCOMES = ("done", "refused", "mistaken", "failed")
 
@@ -71,7 +71,7 @@ def read_tracked(folder: Path) -> Record:
     outcomes = [row.outcome for row in finished.rows]
     return Record(
         folder,
-        name=folder.name,
+        name=shortened(folder.name, _LONGEST_NAME),
         digest=hashlib.sha256(content.encode()).hexdigest(),
         ended=max((cell.ended for cell in cells), default=0),
         seconds=sum(cell.seconds for cell in cells),
@@ -92,12 +92,8 @@ def all_folders(root: Path) -> list[Path]:
     cells = {row.folder.resolve() for row in rows if row.folder is not None}
     found = [*sweeps, *(run for run in runs if run.resolve() not in cells)]
     if not found:
-        raise DataError(
-            "There is nothing to send.",
-            where=str(root),
-            expected=f"folders with {LEADERBOARD} or {SNAPSHOT}",
-            hint="run something first: bench run tracking=mlflow",
-        )
+        expected, hint = f"folders with {LEADERBOARD} or {SNAPSHOT}", "run something first: bench run tracking=mlflow"
+        raise DataError("There is nothing to send.", where=str(root), expected=expected, hint=hint)
     return found
 
 
@@ -106,7 +102,7 @@ def _run(run: FinishedRun) -> Record:
     plain = {"suite": snapshot.suite, "case": snapshot.case, "look_ahead": identity["look_ahead"]}
     return Record(
         run.folder,
-        name=run.name,
+        name=shortened(run.name, _LONGEST_NAME),
         digest=snapshot.digest,
         ended=round(datetime.fromisoformat(snapshot.provenance["created"]).timestamp() * 1000),
         seconds=run.seconds,
@@ -143,10 +139,10 @@ def _points(snapshot: Snapshot) -> Iterator[tuple[str, float, int]]:
         **{f"{name}/{end}": interval[end] for name, interval, end in bounds},
         **{f"oracle/{name}": value for name, value in (snapshot.metrics["oracle"] or {}).items()},
     }
-    windows = [
+    windows = (
         ({f"window/{name}": value for name, value in window.items() if name != "window"}, int(window["window"]))
         for window in snapshot.metrics["per_window"]
-    ]
+    )
     for values, step in ((once, 0), *windows):
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         for name, value in accepted(numbers).items():
@@ -156,9 +152,8 @@ def _points(snapshot: Snapshot) -> Iterator[tuple[str, float, int]]:
 def _flat(node: object, path: str = "") -> dict[str, str]:
     """Return a described configuration as dotted key → text; an object's class stands under the object's own key."""
     if not isinstance(node, Mapping):
-        return {
-            path: shortened(node if isinstance(node, str) else json.dumps(node, ensure_ascii=False), _LONGEST_VALUE)
-        }
+        text = node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
+        return {path: shortened(text, _LONGEST_VALUE)}
     found: dict[str, str] = {}
     for key, value in node.items():
         inner = path if key == "_target_" and path else ".".join(filter(None, (path, str(key))))
@@ -179,11 +174,11 @@ def accepted(values: Mapping[str, Value]) -> dict[str, Value]:
     """
     found: dict[str, Any] = {}
     for name, value in values.items():
-        safe = _REFUSED.sub("_", name)[:LONGEST_NAME]
+        safe = _REFUSED.sub("_", name)[:_LONGEST_NAME]
         if safe != posixpath.normpath(safe) or safe.startswith(("/", "..")) or safe == ".":
             safe = safe.replace("/", "_").replace("..", "__").replace(".", "_") or "_"
         number, free = 2, safe
         while free in found:
-            free, number = f"{safe[: LONGEST_NAME - 8]}_{number}", number + 1
+            free, number = f"{safe[: _LONGEST_NAME - 8]}_{number}", number + 1
         found[free] = value
     return found

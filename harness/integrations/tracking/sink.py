@@ -25,15 +25,7 @@ from harness.errors import ConfigError, HarnessError
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
-from harness.integrations.tracking.record import (
-    LONGEST_NAME,
-    MARKER,
-    SNAPSHOT_TAG,
-    SWEEP_TAG,
-    Record,
-    read_tracked,
-    shortened,
-)
+from harness.integrations.tracking.record import MARKER, SNAPSHOT_TAG, SWEEP_TAG, Record, read_tracked
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.locks import only_maker
@@ -53,7 +45,6 @@ class Server:
     """Where runs are found and made.
 
     Attributes:
-        uri, experiment: The server and MLflow's experiment on it.
         timeout: Seconds per request.
         files: The folder of the runs; a database keeps its files there.
         sent, present: Runs that were sent now; that were there already.
@@ -153,8 +144,8 @@ class Server:
         tags = {**record.tags, SNAPSHOT_TAG: record.digest, SWEEP_TAG: sweep or "-"}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
-        began, name = record.ended - round(record.seconds * 1000), shortened(record.name, LONGEST_NAME)
-        return self._client.create_run(self._experiment_id, start_time=began, tags=tags, run_name=name)
+        began = record.ended - round(record.seconds * 1000)
+        return self._client.create_run(self._experiment_id, start_time=began, tags=tags, run_name=record.name)
 
     def _fill(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
@@ -230,10 +221,17 @@ class Mlflow:
     timeout: Annotated[int, Ge(1), Le(86_400)] = 10
 
     def __post_init__(self) -> None:
-        """Check what can be checked without a server."""
         check_limits(self, "tracking")
-        if self.uri is not None:
-            _check_uri(self.uri)
+        try:
+            scheme = urlsplit("sqlite:" if self.uri is None else self.uri).scheme.partition("+")[0]
+        except ValueError:
+            scheme = ""
+        if scheme not in _SCHEMES and self.uri != "databricks":
+            what, hint = "MLflow has no store for this address.", "null takes the file mlflow.db in output.runs"
+            expected = (
+                f"SCHEME://… with {', '.join(_SCHEMES)}, such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db"
+            )
+            raise ConfigError(what, where="uri", got=self.uri, expected=expected, hint=hint)
         if not self.experiment.strip():
             what, got = "An experiment needs a name.", repr(self.experiment)
             raise ConfigError(what, where="experiment", got=got, expected="such as driftbench")
@@ -245,13 +243,12 @@ class Mlflow:
             ConfigError: When MLflow is not installed.
         """
         if importlib.util.find_spec("mlflow") is None:
-            raise ConfigError(
+            what, expected = (
                 "Tracking needs the library `mlflow`, which is not installed.",
-                where="tracking",
-                got="mlflow",
-                expected="none, or an installed mlflow",
-                hint="pip install 'driftbench[mlflow]'",
+                "none, or an installed mlflow",
             )
+            hint = "pip install 'driftbench[mlflow]'"
+            raise ConfigError(what, where="tracking", got="mlflow", expected=expected, hint=hint)
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""
@@ -287,18 +284,3 @@ class Mlflow:
                     observer.advance("tracking")
         observer.finish("tracking", f"{server.sent} sent, {server.present} there already")
         return server
-
-
-def _check_uri(uri: str) -> None:
-    try:
-        scheme = urlsplit(uri).scheme.partition("+")[0]
-    except ValueError:
-        scheme = ""
-    if scheme not in _SCHEMES and uri != "databricks":
-        raise ConfigError(
-            "MLflow has no store for this address.",
-            where="uri",
-            got=uri,
-            expected=f"SCHEME://… with {', '.join(_SCHEMES)}, such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db",
-            hint="null takes the file mlflow.db in output.runs",
-        )
