@@ -28,7 +28,6 @@ class Spans:
     """When which instrument is a member; m spans, several per instrument allowed.
 
     Attributes:
-        codes: m instrument codes.
         first, last: (m,) ``datetime64[ns]``, both included; a last *day* reaches to its end.
     """
 

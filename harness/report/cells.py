@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,10 +91,13 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
             asked += finished.references
         else:
             found.setdefault(finished.folder.resolve(), finished)
-    cells = _with_different_names(found.values())
+    named: dict[str, FinishedRun] = {}
+    for run in found.values():
+        name = run.name if run.name not in named else f"{run.name} ({run.folder.name[-12:]})"
+        named[name] = replace(run, name=name)
+    cells, names = list(named.values()), list(named)
     if not cells:
         raise DataError("No cell has a result.", where=", ".join(map(str, folders)), got=f"{len(missing)} without one")
-    names = [cell.name for cell in cells]
     if reference is not None and reference not in names:
         raise DataError(
             "No cell has the name of the reference.",
@@ -107,14 +110,6 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
     others = sorted(cells, key=lambda cell: rank_of(METRICS[METRIC], cell.overall.get(METRIC)))
     ordered = (bases[0], *(cell for cell in others if cell is not bases[0]))
     return Report(ordered, tuple(missing), tuple(base.name for base in bases))
-
-
-def _with_different_names(cells: Iterable[FinishedRun]) -> list[FinishedRun]:
-    found: dict[str, FinishedRun] = {}
-    for cell in cells:
-        name = cell.name if cell.name not in found else f"{cell.name} ({cell.folder.name[-12:]})"
-        found[name] = replace(cell, name=name)
-    return list(found.values())
 
 
 def compare(report: Report) -> SweepStatistics | None:

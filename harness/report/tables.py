@@ -177,6 +177,7 @@ def provenance(cell: FinishedRun) -> list[tuple[str, str]]:
     """Return where a row comes from as name and value; the command comes first."""
     record, data = cell.snapshot.provenance, cell.snapshot.identity["data"]
     code = record["code"]
+    machine = {k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in record["platform"].items()}
     commit = f"commit {code.get('commit') or 'unknown'}{' with changes' if code.get('dirty') else ''}"
     return [
         ("command", command(cell) or "not recorded: the run is older than this field"),
@@ -186,7 +187,7 @@ def provenance(cell: FinishedRun) -> list[tuple[str, str]]:
         ("code", f"{code.get('version')}, {commit}"),
         *_user_code(record.get("user_code") or {}),
         ("made", f"{record['created']}, {cell.seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
-        ("machine", ", ".join(f"{k.replace('_', ' ')} {_words(v)}" for k, v in record["platform"].items())),
+        ("machine", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())),
         ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
     ]
 
@@ -198,10 +199,6 @@ def _user_code(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         for found in record.get("repositories", ())
     )
     return [("own code", ", ".join([*record["modules"], f"digest {record['digest']}", *commits]))] if record else []
-
-
-def _words(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def command(cell: FinishedRun) -> str | None:

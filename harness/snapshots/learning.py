@@ -61,12 +61,9 @@ def _check_runs(runs: Sequence[Snapshot], case: str) -> None:
     found = [d for other in runs[1:] for d in differences(runs[0].identity, other.identity)]
     wrong = [str(d) for d in found if not d.path.rpartition(".")[2].endswith("seed")]
     if wrong:
-        raise SnapshotError(
-            "The runs differ in more than their seeds, so their spread says nothing about chance.",
-            where=case,
-            got="; ".join(wrong[:3]),
-            expected="the same identity but for keys that end in `seed`",
-        )
+        what = "The runs differ in more than their seeds, so their spread says nothing about chance."
+        expected = "the same identity but for keys that end in `seed`"
+        raise SnapshotError(what, where=case, got="; ".join(wrong[:3]), expected=expected)
     if len({sha256(run.identity) for run in runs}) < len(runs):
         raise SnapshotError("The same seed was run twice.", where=case, expected="one run per seed")
 
