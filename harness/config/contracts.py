@@ -20,8 +20,8 @@ from harness.samples.interfaces import TRAITS as _TRAITS
 TRAITS: Mapping[type, type] = {**_TRAITS, Metric: MetricTraits}
 # How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
 _NEAR = 0.85
-# What earlier versions called a method.
-_FORMER = {"batches": "waves", "leaky_variants": "leaky_twins"}
+# What earlier versions called a member.
+_FORMER = {"batches": "waves", "leaky_variants": "leaky_twins", "fit_records": "artefacts"}
 
 
 def is_protocol(hint: object) -> bool:

@@ -241,12 +241,12 @@ def _evaluate(plan: Plan, market: _Market, sink: Sink) -> Iterator[slice]:
         return chunk
 
     with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
-        futures = [pool.submit(work, chunk) for chunk in chunks]
+        pending = [pool.submit(work, chunk) for chunk in chunks]
         try:
-            for done in as_completed(futures):
+            for done in as_completed(pending):
                 yield done.result()
         finally:
-            for future in futures:  # after an error or an interrupt there is nothing to wait for
+            for future in pending:  # after an error or an interrupt there is nothing to wait for
                 future.cancel()
 
 

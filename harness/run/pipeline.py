@@ -284,11 +284,11 @@ class Pipeline:
             step=self.config.windows.step,
             seed=self.config.seed,
             observer=self.observer,
-            stash=self._stash,
+            cached=self._cached,
             shared=self.cache.shared,
         )
 
-    def _stash(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+    def _cached(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
         """Keep an intermediate result of the adaptation by what determines it: data, parts and code."""
 
         def make() -> Value:
@@ -395,7 +395,7 @@ class Pipeline:
         self.adaptation.save(learned)
         if not any(learned.iterdir()):
             learned.rmdir()
-        records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").artefacts
+        records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").fit_records
         _write(folder / ARTEFACTS, {"views": self._log.fit_records(ADAPTATION), "artefacts": records})
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
         _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))

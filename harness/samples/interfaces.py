@@ -224,14 +224,14 @@ class Stored(Generic[Value]):
         return cls(make, lambda value, folder: save(folder, value), lambda folder: load(folder, kind, mapped=mapped))
 
 
-class Stash(Protocol):
+class StageCache(Protocol):
     """Where an adaptation keeps intermediate results for experiments that differ in other settings only."""
 
     def __call__(self, stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
         """Return the result of `stage` that JSON-able `parts` determine, besides the data and the adaptation's code."""
 
 
-def no_stash(stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
+def not_cached(stage: str, parts: Mapping[str, object], stored: Stored[Value]) -> Value:
     """Compute it and keep nothing."""
     return stored.make()
 
@@ -247,7 +247,7 @@ class History:
         step: Times per test segment.
         seed: For whatever is random.
         observer: Receives progress events.
-        stash: Keeps intermediate results; by default nothing is kept.
+        cached: Keeps intermediate results; by default nothing is kept.
         shared: Several processes work on this history: what one has stashed the others find.
     """
 
@@ -257,7 +257,7 @@ class History:
     step: int
     seed: int
     observer: Observer
-    stash: Stash = no_stash
+    cached: StageCache = not_cached
     shared: bool = False
 
 
@@ -266,11 +266,11 @@ class AdaptationTraits:
     """What a fitted adaptation may say of itself beyond `FittedAdaptation`.
 
     Attributes:
-        artefacts: Everything that was fitted, with the newest data it read: checked by the static audit.
+        fit_records: Everything that was fitted, with the newest data it read: checked by the static audit.
         leaks: Sentences on the leaks that it has by design: named by the audit.
     """
 
-    artefacts: tuple[FitRecord, ...] = ()
+    fit_records: tuple[FitRecord, ...] = ()
     leaks: tuple[str, ...] = ()
 
 
@@ -309,7 +309,7 @@ class LeakyVariants(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Subtask:
-    """A part of an adaptation's work that can be done anywhere: its result goes to the history's stash.
+    """A part of an adaptation's work that can be done anywhere: its result goes to the history's cache.
 
     Attributes:
         parts: JSON-able: what determines it, besides the data and the adaptation's code.

@@ -127,19 +127,19 @@ def fault_of_file(file: str) -> str | None:
     return f"has {length} bytes, more than {LONGEST}" if length > LONGEST else None
 
 
-def file_twins(names: Iterable[str]) -> list[tuple[str, str]]:
+def equal_files(names: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs of names whose files are one file on some system.
 
     macOS and Windows ignore the case of file names, and macOS how an accent is composed.
     """
     seen: dict[str, str] = {}
-    twins = []
+    equal = []
     for name in names:
         folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", file_name(name)).casefold())
         if folded in seen:
-            twins.append((seen[folded], name))
+            equal.append((seen[folded], name))
         seen.setdefault(folded, name)
-    return twins
+    return equal
 
 
 def config_folder() -> Path:

@@ -46,17 +46,17 @@ def fitted(table: SampleTable, windows: tuple[Window, ...]) -> FittedDDGDA:
 
 
 def late(fitted: FittedDDGDA) -> list[FitRecord]:
-    return [a for a in fitted.artefacts if max(a.reads.feature, a.reads.label_known) > a.decision]
+    return [a for a in fitted.fit_records if max(a.reads.feature, a.reads.label_known) > a.decision]
 
 
 def test_every_step_is_recorded_and_read_nothing_beyond_its_decision(fitted: FittedDDGDA) -> None:
     for kind in KINDS:
-        assert any(record.name.startswith(kind) for record in fitted.artefacts), kind
+        assert any(record.name.startswith(kind) for record in fitted.fit_records), kind
     assert late(fitted) == []
 
 
 def test_the_newest_known_label_is_what_was_read(fitted: FittedDDGDA, windows: tuple[Window, ...]) -> None:
-    by_name = {record.name: record for record in fitted.artefacts}
+    by_name = {record.name: record for record in fitted.fit_records}
     choice = by_name["feature choice"]
     assert choice.reads.label_known == choice.reads.feature == choice.decision
     for window in windows:

@@ -18,7 +18,7 @@ from harness.data.panel import Benchmark, Panel, load_panel, save_panel
 from harness.data.sources.qlib_bin import QlibBinSource
 from harness.data.sources.tabular import TabularSource
 from harness.errors import DataError
-from harness.store.files import file_twins
+from harness.store.files import equal_files
 from tests.data.odd_codes import ODD, codes
 from tests.data.small_panel import small_panel
 
@@ -58,7 +58,7 @@ def test_odd_codes_survive_both_formats_byte_for_byte(tmp_path, form, hourly):
 def test_whatever_codes_a_panel_has_both_formats_keep_or_refuse_them(tmp_path_factory, form, names):
     panel = _panel(names, hourly=len(names) % 2 == 0)
     folder = tmp_path_factory.mktemp("codes")
-    if form == "qlib_bin" and file_twins(names):
+    if form == "qlib_bin" and equal_files(names):
         with pytest.raises(DataError, match="would share a folder"):
             convert(panel, folder / "out", form, universe="some")
         assert list(folder.iterdir()) == []

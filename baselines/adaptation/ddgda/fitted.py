@@ -81,7 +81,7 @@ class FittedDDGDA:
         return [*notes, *(f"leak: {leak}" for leak in self.leaks)]
 
     @property
-    def artefacts(self) -> tuple[FitRecord, ...]:
+    def fit_records(self) -> tuple[FitRecord, ...]:
         # A feature choice and its processors come with what their views recorded, the others with the segments whose
         # rows they hold.
         recorded = (record for regime in self.regimes for record in regime.learned)

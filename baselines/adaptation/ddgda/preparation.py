@@ -60,7 +60,7 @@ class Preparation:
         decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`. Block 0
             begins with `period`.
         last: The newest position whose rows are needed.
-        history: The past. Its stash holds what experiments that differ in other settings share,
+        history: The past. Its cache holds what experiments that differ in other settings share,
             and the parts of a LightGBM similarity that any process can make.
     """
 
@@ -83,7 +83,7 @@ class Preparation:
             table, blocks, _ = self._proxy_table(regime.choice)
             return ProxyData(regime, table, blocks)
 
-        data = self.history.stash("proxy", self._parts, Stored(self.made, save, load))
+        data = self.history.cached("proxy", self._parts, Stored(self.made, save, load))
         learned = tuple(replace(record, decision=self.at) for record in data.regime.learned)
         choice = replace(data.regime.choice, decision=self.at)
         return replace(data, regime=replace(data.regime, choice=choice, learned=learned))
@@ -115,7 +115,7 @@ class Preparation:
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows on which similarity is measured, memory-mapped where the stash has them."""
+        """The rows on which similarity is measured, memory-mapped where the cache has them."""
 
         def make() -> Rows:
             if self.setting.sim_preprocess is not None:
@@ -134,14 +134,14 @@ class Preparation:
             )
             return SampleTable(view.calendar, (), index, features, names, label, view.look_ahead), learned
 
-        return self.history.stash("similarity_rows", self._parts, Stored(make, save, load))
+        return self.history.cached("similarity_rows", self._parts, Stored(make, save, load))
 
     def column(self, k: int) -> Doubles:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.rows
         stored = Stored.record(lambda: self._proxies.judge(self._proxies.predict(k)), np.ndarray)
-        return self.history.stash("similarity_column", {**self._parts, "block": k}, stored)
+        return self.history.cached("similarity_column", {**self._parts, "block": k}, stored)
 
     @cached_property
     def _proxies(self) -> BlockProxies:
@@ -173,7 +173,7 @@ class Preparation:
             return choice, FitRecord("feature choice", self.decision, seen.reads)
 
         parts = {**self._learned_from, "rule": self.setting.choice_parts, "seed": self.seed}
-        return self.history.stash("feature_choice", parts, Stored.record(make, tuple[Choice, FitRecord]))
+        return self.history.cached("feature_choice", parts, Stored.record(make, tuple[Choice, FitRecord]))
 
     def _all_features(self, pipeline: Pipeline) -> Rows:
         raw = known_rows(self.history.as_of(self.last), self.period.start)

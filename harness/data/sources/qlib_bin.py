@@ -27,7 +27,7 @@ from harness.data.source import existing_file
 from harness.data.text_files import SHOWN, write_lines
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
-from harness.store.files import LONGEST, fault_of_file, file_name, file_twins, name_of_file, new_folder
+from harness.store.files import LONGEST, equal_files, fault_of_file, file_name, name_of_file, new_folder
 from harness.store.fingerprint import fingerprint_file
 
 ALL = "all"
@@ -89,7 +89,7 @@ class QlibBinSource:
         calendar, features = read_calendar(self._calendar_path()), self._features()
         where = self._spans_path(self.universe)
         spans, codes = read_spans(where), self._codes()
-        _refuse_twins(codes, "instruments", "folder")
+        _refuse_equal_files(codes, "instruments", "folder")
         if not codes:
             raise DataError("None of the instruments has prices.", where=str(where), expected=f"folders in {features}")
         membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=str(where))
@@ -231,8 +231,8 @@ def _check_names(panel: Panel, freq: str) -> None:
     own = [] if panel.benchmark is None else [panel.benchmark.name]
     codes = [*panel.instruments, *own]
     check_codes(own, where="benchmark")
-    _refuse_twins(codes, "instruments", "folder")
-    _refuse_twins(list(panel.fields), "fields", "file")
+    _refuse_equal_files(codes, "instruments", "folder")
+    _refuse_equal_files(list(panel.fields), "fields", "file")
     files = [*((code, file_name(code).lower()) for code in codes), *((n, _bin_name(n, freq)) for n in panel.fields)]
     faults = [f"{name[:40]} {fault}" for name, file in files if (fault := fault_of_file(file)) is not None]
     if faults:
@@ -245,13 +245,13 @@ def _check_names(panel: Panel, freq: str) -> None:
         )
 
 
-def _refuse_twins(names: Sequence[str], kind: str, place: str) -> None:
-    twins = [f"{a} and {b}" for a, b in file_twins(names)]
-    if twins:
+def _refuse_equal_files(names: Sequence[str], kind: str, place: str) -> None:
+    equal = [f"{a} and {b}" for a, b in equal_files(names)]
+    if equal:
         raise DataError(
             f"Two {kind} would share a {place}, for its name is lower case.",
             where="features",
-            got=", ".join(twins[:SHOWN]),
+            got=", ".join(equal[:SHOWN]),
             expected="names that differ in more than case and the composition of accents, the benchmark's too",
             hint="rename one of them, or use --to long, which keeps every name",
         )

@@ -101,8 +101,8 @@ def draw_premia(
         period = time_scale * portable(np.geomspace(1.5, 4.0, factors))
         phase = rng.uniform(0.0, 2.0 * np.pi, factors)
         angle = 2.0 * np.pi * np.arange(times + steps)[:, None] / period + phase
-        wave = np.sqrt(2.0) * portable(np.sin(angle))
-        state, ahead = wave[:times], wave[np.arange(times)[:, None] + np.arange(1, steps + 1)]
+        cycle = np.sqrt(2.0) * portable(np.sin(angle))
+        state, ahead = cycle[:times], cycle[np.arange(times)[:, None] + np.arange(1, steps + 1)]
     else:
         if drift == "gradual":
             kept = _decay(time_scale)

@@ -180,7 +180,7 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
 def _sharpes(returns: Doubles, sample: Doubles) -> tuple[Doubles, Doubles]:
     """Return the (C, M) Sharpe ratios in and out of every sample, from sums per block."""
     count, blocks = returns.shape[0], sample.shape[1]
-    borders = np.array([piece[0] for piece in np.array_split(np.arange(count), blocks)])
+    borders = np.array([part[0] for part in np.array_split(np.arange(count), blocks)])
     lengths = np.diff(np.append(borders, count)).astype(np.float64)
     # The ratio does not depend on the scale, and sums of squares keep their digits near one.
     centre, scale = returns.mean(axis=0), returns.std(axis=0)

@@ -109,8 +109,8 @@ def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
     return values
 
 
-def _similarity(cell: FinishedRun, values: Doubles, era: dict[str, Any]) -> Variant:
-    step, start = int(era["step"]), int(era["start"])
+def _similarity(cell: FinishedRun, values: Doubles, regime: dict[str, Any]) -> Variant:
+    step, start = int(regime["step"]), int(regime["start"])
     whole = values[: values.shape[0] // step * step].reshape(-1, step, values.shape[1])
     count, sums = (~np.isnan(whole)).sum(axis=1), np.nan_to_num(whole).sum(axis=1)
     squares = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
