@@ -89,8 +89,7 @@ class Baselines:
             raise SnapshotError(what, where=name, got=snapshot.leak, expected="a clean audit", hint=hint)
         moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         while True:
-            past = self._chain(snapshot.suite, snapshot.case)
-            _check_list(self._folder(snapshot.suite, snapshot.case), past, blessing=True)
+            past = self._checked(snapshot.suite, snapshot.case, blessing=True)
             number = past[-1].number + 1 if past else 1
             if past and only_new:
                 what = "The case has a baseline already."
@@ -127,9 +126,7 @@ class Baselines:
         Raises:
             SnapshotError: When a version was edited, renamed, put there by hand, or is missing, the newest included.
         """
-        versions = self._chain(suite, case)
-        _check_list(self._folder(suite, case), versions, blessing=False)
-        return versions
+        return self._checked(suite, case, blessing=False)
 
     def list_versions(self, suite: str, case: str) -> None:
         """Write the list of a case's versions anew.
@@ -146,6 +143,16 @@ class Baselines:
             what = "The list of versions cannot be written; the version itself was."
             got, hint = f"{type(error).__name__}: {error}", f"bench migrate {folder} writes it"
             raise SnapshotError(what, where=str(folder / _LIST), got=got, hint=hint) from error
+
+    def _checked(self, suite: str, case: str, *, blessing: bool) -> tuple[Version, ...]:
+        """Return the versions, held to a list that did not change while they were read."""
+        folder = self._folder(suite, case)
+        while True:
+            listed = _content(folder / _LIST)
+            versions = self._chain(suite, case)
+            if _content(folder / _LIST) == listed:
+                _check_list(folder, versions, listed, blessing=blessing)
+                return versions
 
     def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
         folder = self._folder(suite, case)
@@ -234,20 +241,30 @@ def _check_chain(
         )
 
 
-def _check_list(folder: Path, versions: tuple[Version, ...], *, blessing: bool) -> None:
-    """Check that every listed version is there.
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        what, got = "The list of versions cannot be read.", f"{type(error).__name__}: {error}"
+        raise SnapshotError(what, where=str(path), got=got, hint=_RESTORE) from error
+
+
+def _check_list(folder: Path, versions: tuple[Version, ...], content: bytes | None, *, blessing: bool) -> None:
+    """Check that every version is there that the list's content names.
 
     One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
     """
     path, restore = folder / _LIST, "restore it from version control"
-    if not path.is_file():
+    if content is None:
         if any((version.snapshot.blessing or {}).get("listed") for version in versions):
             hint = f"{restore}; if it was never there, bench migrate {folder} writes it"
             raise SnapshotError("The list of versions is missing.", where=str(path), hint=hint)
         return
     there = {version.number: version.snapshot.digest for version in versions}
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(content)
         if not isinstance(record, list):
             raise TypeError("it holds no list")
         listed = {int(entry["version"]): str(entry["digest"]) for entry in record}

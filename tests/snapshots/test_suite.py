@@ -173,7 +173,7 @@ def test_there_is_a_smoke_suite() -> None:
         ("regression: default\ncases: []", "A suite has cases"),
         ("cases: [{case: a}]", "lacks `regression`"),
         ("regression: default\ncases: [a]", r"cases\[0\]"),
-        ("regression: default\ncases: [{case: a}, b]", "must be a mapping"),
+        ("regression: default\ncases: [{case: a}, b]", r"cases\[1\]` has a value of the wrong kind"),
         ("regression: default\ncases: [{case: 1}]", r"cases\[0\].case` has a value of the wrong kind"),
         ("regression: default\ncases: [{case: a, override: [x]}]", "did you mean `overrides`"),
         ("regression: default\ncases: [{case: a, overrides: x}]", "list of text"),

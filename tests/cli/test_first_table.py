@@ -10,7 +10,7 @@ from harness.run.pipeline import settings_of
 from harness.run.sweep import plan_sweep
 from harness.store.records import describe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALLER = {
     **{"windows.split": [0.64, 0.2, 0.16], "data.instruments": 80, "data.members": 60, "data.days": 1000},
     **{"model.num_boost_round": 20, "adaptation.choice_gbdt.rounds": 20},

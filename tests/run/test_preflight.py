@@ -93,7 +93,7 @@ FAULTS = [
     (["evaluation.portfolio.topk=50", "evaluation.portfolio.n_drop=5"], "topk reaches the number of instruments"),
     (["evaluation.portfolio.deal_price=vwap"], "The panel has no such price"),
     (["label.price=$vwap"], "vwap"),
-    (["evaluation.extra=[{_target_: tests.test_preflight.Traded, needs: [amount]}]"], "needs the field `amount`"),
+    (["evaluation.extra=[{_target_: tests.run.test_preflight.Traded, needs: [amount]}]"], "needs the field `amount`"),
 ]
 
 
