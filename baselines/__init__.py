@@ -38,12 +38,12 @@ FORMER_MODULES: Mapping[str, str] = {
     "baselines.adaptation.ddgda.meta_split": "baselines.adaptation",
     **{module: name.rpartition(".")[0] for name, module in PUBLIC_NAMES.items()},
 }
-_PLACES: Mapping[str, str] = {name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()}
-__all__ = sorted(_PLACES)
+PLACES: Mapping[str, str] = {name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()}
+__all__ = sorted(PLACES)
 
 
 def __getattr__(name: str) -> Any:
     """Import a class only when it is asked for: each needs another library."""
-    if name not in _PLACES:
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    return getattr(importlib.import_module(PLACES[name]), name)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.samples.interfaces import LearnSet
+from harness import LearnSet
 
 SEEN: list[np.ndarray] = []
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.errors import ConfigError
-from harness.samples.interfaces import History, TimeWeights
-from harness.samples.windows import Window
+from harness import ConfigError, History, TimeWeights, Window
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.data.calendar import Calendar
-from harness.data.panel import Panel
-from harness.data.source import existing_file
-from harness.store.fingerprint import fingerprint_file
+from harness import Calendar, Panel, existing_file, fingerprint_file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.evaluation.predictions import Predictions
+from harness import Predictions
 
 
 @dataclass(frozen=True)

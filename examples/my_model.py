@@ -11,8 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import ConfigError
-from harness.samples.interfaces import LearnSet
+from harness import ConfigError, LearnSet
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 from my_adaptation import MyAdaptation
 
-from harness import run_experiment
-from harness.run.experiment import ExperimentResult
-from harness.samples.windows import Segment, Window
+from harness import ExperimentResult, Segment, Window, run_experiment
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 WINDOW = Window(index=0, train=Segment(0, 100), valid=None, test=Segment(121, 141))

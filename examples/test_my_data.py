@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from my_data import MyData
 
-from harness import run_experiment
-from harness.errors import DataError
+from harness import DataError, run_experiment
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 from my_metric import MyMetric
 
-from harness import run_experiment
-from harness.data.calendar import Calendar
-from harness.evaluation.predictions import Predictions
+from harness import Calendar, Predictions, run_experiment
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
 

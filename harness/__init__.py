@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.config.records import SamplesConfig as SamplesConfig, WindowsConfig as WindowsConfig
     from harness.data.calendar import Calendar as Calendar
     from harness.data.panel import Benchmark as Benchmark, Panel as Panel
-    from harness.data.source import Source as Source
+    from harness.data.source import Source as Source, existing_file as existing_file
     from harness.data.sources.download import DownloadSource as DownloadSource
     from harness.data.sources.qlib_bin import QlibBinSource as QlibBinSource
     from harness.data.sources.synthetic import SyntheticMarket as SyntheticMarket
@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.preprocess import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
     from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
     from harness.samples.windows import Segment as Segment, Window as Window
+    from harness.store.fingerprint import fingerprint_file as fingerprint_file
 
 # Where the classes are that configurations and snapshots name: public module → module that holds them → their names.
 _CLASSES: Mapping[str, Mapping[str, str]] = {
@@ -115,6 +116,7 @@ _EXPORTS: Mapping[str, str] = {
     ),
     "harness.samples.table": "AsOfView SampleTable",
     "harness.samples.windows": "Segment Window",
+    "harness.store.fingerprint": "fingerprint_file",
     "harness.samples.preprocess": "Processor",
     "harness.evaluation.predictions": "Predictions",
     "harness.evaluation.metrics": "Metric",
@@ -123,22 +125,22 @@ _EXPORTS: Mapping[str, str] = {
     "harness.evaluation.significance.paired": "paired_difference",
     "harness.data.calendar": "Calendar",
     "harness.data.panel": "Benchmark Panel",
-    "harness.data.source": "Source",
+    "harness.data.source": "Source existing_file",
     "harness.errors": "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError",
     "harness.report.page": "write_report",
 }
-_PLACES: Mapping[str, str] = {
+PLACES: Mapping[str, str] = {
     **{name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()},
     **{name: module for module, names in _EXPORTS.items() for name in names.split()},
 }
-__all__ = sorted(_PLACES)
+__all__ = sorted(PLACES)
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that a lower floor can be imported alone and fast."""
-    if name not in _PLACES:
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    return getattr(importlib.import_module(PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

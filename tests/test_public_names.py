@@ -102,4 +102,4 @@ def test_type_checkers_are_shown_what_is_exported(root: ModuleType) -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert shown == set(root._PLACES.items())
+    assert shown == set(root.PLACES.items())

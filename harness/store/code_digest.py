@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import sys
 import time
 from contextlib import suppress
@@ -22,8 +23,10 @@ from harness.errors import ConfigError
 from harness.store.code_text import Strings, absolute, imports_of, named_files, named_folders, strings_of, text_digest
 from harness.store.fingerprint import fingerprint_file
 from harness.store.module_origin import Distribution, Origin, origin_of, read_source
+from harness.store.records import exported_from
 
 _BEGAN_NS = time.time_ns()
+_EXPORTED = re.compile(rb"\b(?:harness|baselines)\.\w+")
 _STAR = ".*"
 _LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
 Stamp = tuple[int, int, int]
@@ -148,6 +151,10 @@ def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distrib
         if name.endswith(_STAR):
             waiting += [(found, True) for found in _submodules(name.removesuffix(_STAR))]
             continue
+        exported = exported_from(name)
+        if exported is not None:  # `from harness import X` imports what holds X only when it runs
+            waiting.append((exported, is_called))
+            continue
         origin = origin_of(name) or origin_of(name, tuple(folders))
         if origin is None:
             unknown.append((name, is_called))
@@ -198,6 +205,7 @@ def _source(origin: Origin) -> _Source:
         files = _named(file, strings)
         python = [place.read_bytes() for place, _ in files.values() if place.suffix == ".py"]
         by_text = [found for source in python for found in imports_of(origin.name, is_package, source)[1]]
+        by_text += [found.decode() for found in _EXPORTED.findall(content)]  # `import harness`, then `harness.X`
         by_text += _by_text(name, name if is_package else name.rpartition(".")[0], is_package, strings)
         folders = () if strings == Strings() else tuple(map(str, named_folders(file, strings)))
     imports = (*when_run, *by_text), (*when_called, *by_text)

@@ -153,6 +153,21 @@ def test_editing_a_file_that_is_not_reached_changes_nothing(project: Path) -> No
     assert code_digest("my_model") == before
 
 
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("from harness import paired_difference\n", "harness.evaluation.significance.paired"),
+        ("from baselines import Linear\n", "baselines.models.linear"),
+        ("import harness\ndef f():\n return harness.Alpha158()\n", "harness.features.feature_set"),
+    ],
+)
+def test_what_an_exported_name_stands_for_counts(project: Path, text: str, holds: str) -> None:
+    write(project, my_model=text)
+    found = own_modules("my_model")
+    assert {"harness", "baselines"} & set(found)
+    assert holds in found
+
+
 def test_a_package_around_a_module_counts_for_what_it_runs_but_not_for_its_functions() -> None:
     found = own_modules("harness.samples.table")
     assert {"harness", "harness.samples.table", "harness.data.panel", "harness.data.calendar", "harness.errors"} <= set(
