@@ -108,7 +108,7 @@ class Server:
         try:
             if run.info.status != "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
-            self._fill(run_id, record)
+            self._log_record(run_id, record)
             for cell in record.cells:
                 self.send(cell, record.digest, run_id)
         except BaseException as error:
@@ -147,7 +147,7 @@ class Server:
         began = record.ended - round(record.seconds * 1000)
         return self._client.create_run(self._experiment_id, start_time=began, tags=tags, run_name=record.name)
 
-    def _fill(self, run_id: str, record: Record) -> None:
+    def _log_record(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
 
         metrics = [Metric(name, value, record.ended, step) for name, value, step in record.points]
