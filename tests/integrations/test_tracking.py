@@ -94,11 +94,11 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
     shutil.copytree(run_folder, copy)
     (copy / "tracked.json").unlink(missing_ok=True)
     sink = Mlflow(f"sqlite:///{tmp_path / 'half.db'}")
-    fill = Server._fill
+    log_record = Server._log_record
 
     def broken(error: type[BaseException]) -> Any:
         def half(self: Server, run_id: str, record: Record) -> None:
-            fill(self, run_id, replace(record, folder=tmp_path / "nothing"))
+            log_record(self, run_id, replace(record, folder=tmp_path / "nothing"))
             raise error("in the middle")
 
         return half
@@ -108,7 +108,7 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
             return [status for (status,) in database.execute("select status from runs")]
 
     for error, status in ((ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")):
-        monkeypatch.setattr(Server, "_fill", broken(error))
+        monkeypatch.setattr(Server, "_log_record", broken(error))
         if error is ValueError:
             assert copy in sink.push([copy], tmp_path, Silent()).missed
         else:
@@ -116,7 +116,7 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
                 sink.push([copy], tmp_path, Silent())
         assert statuses() == [status]
         assert not (copy / "tracked.json").exists()
-    monkeypatch.setattr(Server, "_fill", fill)
+    monkeypatch.setattr(Server, "_log_record", log_record)
     assert sink.push([copy], tmp_path, Silent()).sent == 1
     assert statuses() == ["FINISHED"]
 
