@@ -114,6 +114,11 @@ class Tolerances:
     default: Tolerance = Exact()
     significance: float = 0.05
 
+    @property
+    def demand_equal_bits(self) -> bool:
+        """Whether nothing may move anywhere, digests and intervals included."""
+        return isinstance(self.default, Exact) and all(isinstance(rule, Exact) for _, rule in self.rules)
+
     def of(self, path: str) -> Tolerance:
         """Return the rule of the metric at `path`."""
         texts = (path, *path.split("."))

@@ -134,6 +134,8 @@ def compare(
     """
     identity = differences(with_public_names(baseline.identity), with_public_names(candidate.identity))
     basis, reason = _basis(baseline, candidate) if not identity else (Basis.NONE, "the identities differ")
+    if basis is Basis.TOLERANCE and tolerances.demand_equal_bits:
+        basis, reason = Basis.EXACT, "the tolerances demand equal bits"
     rule = _Rule(basis, tolerances, directions, difference_test)
     left, right = metric_leaves(baseline.metrics), metric_leaves(candidate.metrics)
     paths = [*left, *(path for path in right if path not in left)]

@@ -203,6 +203,14 @@ class TestVerdicts:
 
 
 class TestBasis:
+    @pytest.mark.parametrize("path", ["predictions", "overall.IC"])
+    def test_exact_tolerances_demand_equal_bits_of_any_code_on_any_machine(self, path: str) -> None:
+        value = "bb" * 32 if path == "predictions" else METRICS["overall"]["IC"] + 1e-16 + 1e-12
+        verdict = check(changed(path, value, ELSEWHERE), load_tolerances(CONF / "exact.yaml"))
+        assert (verdict.basis, verdict.exit_code) == (Basis.EXACT, ExitCode.REGRESSION)
+        assert verdict.basis_reason == "the tolerances demand equal bits"
+        assert [finding.path for finding in verdict.findings] == [path]
+
     def test_the_same_code_and_environment_is_held_to_equal_bits(self) -> None:
         verdict = check(changed("predictions", "bb" * 32, PROVENANCE))
         assert verdict.basis is Basis.EXACT
