@@ -112,6 +112,10 @@ class DownloadSource:
             archive, unpacked = Path(scratch) / "archive", Path(scratch) / "unpacked"
             self._retrieve(archive)
             digest = fingerprint_file(archive)
+            if self.sha256 not in (None, digest):
+                hint = "the file at the address has changed: check it, then update `data.sha256`"
+                expected = f"SHA-256 {self.sha256}"
+                raise self._refused("The download has another checksum; nothing was kept", digest, expected, hint)
             self._unpack(archive, unpacked)
             root = self._root_of(unpacked)
             with new_folder(folder) as staging:
@@ -145,17 +149,12 @@ class DownloadSource:
         return digest
 
     def _retrieve(self, archive: Path) -> None:
-        """Write what the address sends, checked; progress is drawn on a terminal's standard error only."""
+        """Write what the address sends; progress is drawn on a terminal's standard error only."""
         take = self._budget("The download is larger than is allowed; nothing was kept", "the address is")
-        known = None if self.sha256 is None else f"sha256:{self.sha256}"
         try:
             with archive.open("wb") as file, _bar() as bar:
                 meter = _Meter(file, take, bar, PurePosixPath(self.url).name)
                 pooch.HTTPDownloader(progressbar=meter, chunk_size=_BATCH, timeout=self.timeout)(self.url, meter, None)
-            if known is not None and not pooch.hashes.hash_matches(archive, known):
-                hint = "the file at the address has changed: check it, then update `data.sha256`"
-                what, got = "The download has another checksum; nothing was kept", pooch.file_hash(archive)
-                raise self._refused(what, got, f"SHA-256 {self.sha256}", hint)
         except requests.RequestException as error:
             if error.response is not None:
                 error.response.close()
@@ -253,15 +252,23 @@ class _Meter:
     def flush(self) -> None:
         self._file.flush()
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "total" and isinstance(value, int):  # what the server announces
-            self._bar.update(self._task, total=value or None)
-        super().__setattr__(name, value)
+    @property
+    def total(self) -> int:
+        """What the server announces, in bytes; 0 where it does not."""
+        return int(self._bar.tasks[self._task].total or 0)
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._bar.update(self._task, total=size or None)
 
     def update(self, size: int) -> None:
         """Count nothing: pooch rounds up to whole batches."""
 
-    reset = close = lambda self: None
+    def reset(self) -> None:
+        """Keep what was counted."""
+
+    def close(self) -> None:
+        """Leave the bar to who opened it."""
 
 
 def _zipped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
