@@ -27,12 +27,10 @@ if TYPE_CHECKING:  # isort: off
     from harness.evaluation.metrics import Metric as Metric, SignalEvaluation as SignalEvaluation
     from harness.evaluation.portfolio.topk_dropout import TopkDropout as TopkDropout
     from harness.evaluation.predictions import Predictions as Predictions
-    from harness.evaluation.significance.bootstrap import (
-        Bootstrap as Bootstrap,
-        bootstrap_interval as bootstrap_interval,
-    )
+    from harness.evaluation.significance.bootstrap import Bootstrap as Bootstrap
+    from harness.evaluation.significance.bootstrap import bootstrap_interval as bootstrap_interval
+    from harness.evaluation.significance.bootstrap import paired_difference as paired_difference
     from harness.evaluation.significance.confidence_set import model_confidence_set as model_confidence_set
-    from harness.evaluation.significance.paired import paired_difference as paired_difference
     from harness.execution.dask import Dask as Dask
     from harness.execution.local import Local as Local
     from harness.execution.plain_progress import PlainObserver as PlainObserver
@@ -120,9 +118,8 @@ _EXPORTS: Mapping[str, str] = {
     "harness.samples.preprocess": "Processor",
     "harness.evaluation.predictions": "Predictions",
     "harness.evaluation.metrics": "Metric",
-    "harness.evaluation.significance.bootstrap": "bootstrap_interval",
+    "harness.evaluation.significance.bootstrap": "bootstrap_interval paired_difference",
     "harness.evaluation.significance.confidence_set": "model_confidence_set",
-    "harness.evaluation.significance.paired": "paired_difference",
     "harness.data.calendar": "Calendar",
     "harness.data.panel": "Benchmark Panel",
     "harness.data.source": "Source existing_file",

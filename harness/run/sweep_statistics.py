@@ -15,8 +15,8 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
-from harness.evaluation.significance import paired, sharpe
-from harness.evaluation.significance.bootstrap import Bootstrap
+from harness.evaluation.significance import sharpe, stability
+from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, bootstrap_intervals, question
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.evaluation.significance.hac import is_constant, why_untested
 from harness.execution.progress import Observer, Silent
@@ -59,7 +59,7 @@ def market_regimes(panel: Panel) -> Regimes:
         counted = np.asarray(panel.membership[1:]) & np.isfinite(changes)
         total, count = np.where(counted, changes, 0.0).sum(axis=1), counted.sum(axis=1)
         changes = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
-    return panel.calendar.times, paired.volatility_regimes(np.concatenate([[np.nan], changes]))
+    return panel.calendar.times, stability.volatility_regimes(np.concatenate([[np.nan], changes]))
 
 
 def regimes_at(regimes: Regimes | None, times: Times) -> npt.NDArray[np.str_] | None:
@@ -187,7 +187,7 @@ def _row(
         confidence_p=p_values.get(name),
         in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
         deflated_sharpe=deflated.get(name),
-        years=_stability(candidate, metric, paired.calendar_years(candidate.series.times)),
+        years=_stability(candidate, metric, stability.calendar_years(candidate.series.times)),
         regimes=() if regimes is None else _stability(candidate, metric, regimes),
     )
 
@@ -222,15 +222,15 @@ def differences_to(
         series = metric.series
         if metric.statistic not in ("mean", "ir") or any(series not in c.series.values for c in (reference, candidate)):
             continue
-        sides = (candidate.at(series, times), reference.at(series, times))
-        questions[name] = paired.paired_question(*sides, metric.statistic, look_ahead=overlap_of(identity, metric))
-    answers = paired.paired_differences(tuple(questions.values()), bootstrap or Bootstrap())
+        ours, base, overlap = candidate.at(series, times), reference.at(series, times), overlap_of(identity, metric)
+        questions[name] = question(ours, metric.statistic, overlap, base)
+    answers = bootstrap_intervals(tuple(questions.values()), bootstrap or Bootstrap())
     found = {}
-    for name, tested in zip(questions, answers, strict=True):
-        p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
-        verdict = _verdict(metrics[name].direction, tested.estimate, p_hac, p_bootstrap)
-        bounds = finite(tested.bootstrap.low), finite(tested.bootstrap.high)
-        found[name] = Difference(tested.estimate, *bounds, p_hac, p_bootstrap, verdict, int(times.size))
+    for name, interval in zip(questions, answers, strict=True):
+        p_hac, p_bootstrap = finite(PairedDifference(interval).hac.p_value), finite(interval.p_value)
+        verdict = _verdict(metrics[name].direction, interval.estimate, p_hac, p_bootstrap)
+        bounds = finite(interval.low), finite(interval.high)
+        found[name] = Difference(interval.estimate, *bounds, p_hac, p_bootstrap, verdict, int(times.size))
     return found
 
 
@@ -302,8 +302,10 @@ def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> sharpe.Ba
     return sharpe.probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
-def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[paired.SubPeriod, ...]:
+def _stability(
+    candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]
+) -> tuple[stability.SubPeriod, ...]:
     if metric.series not in candidate.series.values:
         return ()
     overlap = overlap_of(candidate.snapshot.identity, metric)
-    return paired.subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)
+    return stability.subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)

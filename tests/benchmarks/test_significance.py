@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_interval, bootstrap_intervals, question
+from harness.evaluation.significance.bootstrap import (
+    Bootstrap,
+    bootstrap_interval,
+    bootstrap_intervals,
+    paired_difference,
+    question,
+)
 from harness.evaluation.significance.confidence_set import model_confidence_set
 from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.paired import paired_difference
 from harness.evaluation.significance.sharpe import probability_of_backtest_overfitting
 from tests.evaluation.significance.series import LOOK_AHEAD, autoregressive, overlapping
 

@@ -156,7 +156,7 @@ def test_editing_a_file_that_is_not_reached_changes_nothing(project: Path) -> No
 @pytest.mark.parametrize(
     ("text", "holds"),
     [
-        ("from harness import paired_difference\n", "harness.evaluation.significance.paired"),
+        ("from harness import paired_difference\n", "harness.evaluation.significance.bootstrap"),
         ("from baselines import Linear\n", "baselines.models.linear"),
         ("import harness\ndef f():\n return harness.Alpha158()\n", "harness.features.feature_set"),
     ],

@@ -1,4 +1,4 @@
-"""Intervals by the stationary bootstrap."""
+"""Intervals by the stationary bootstrap, of a statistic and of its difference to a reference."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
 from harness.evaluation.significance import hac
-from harness.evaluation.significance.hac import Doubles
-from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, batches_of, resample
-from harness.execution.progress import Observer, Silent
-
-_STATISTICS = ("mean", "ir")
+from harness.evaluation.significance.hac import Doubles, HacTest
+from harness.evaluation.significance.resampling import (
+    Falls,
+    Moments,
+    automatic_block_length,
+    largest_fall,
+    resample,
+)
+from harness.execution.progress import Observer
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +52,8 @@ class SmoothStatistic:
 
 def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
     """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN."""
-    hac.check_choice("statistic", "statistic", statistic, _STATISTICS)
-    return _mean(series) if statistic == "mean" else _ir(series)
+    hac.check_choice("statistic", statistic, _STATISTICS)
+    return _STATISTICS[statistic](series)
 
 
 def smooth_difference(left: Doubles, right: Doubles, statistic: str) -> SmoothStatistic:
@@ -102,7 +106,7 @@ def _ir(series: Doubles) -> SmoothStatistic:
     return SmoothStatistic(moments, value, gradient, influence, hac.largest(influence))
 
 
-STAGE = "significance"
+_STATISTICS = {"mean": _mean, "ir": _ir}
 _WIDEST = 3.0  # an interval that reaches over more than three times the range of the values says nothing
 _STILL = 1e-9  # a resample does not vary when its standard error is that share of the series' own
 
@@ -178,6 +182,33 @@ class Interval:
         return replace(self, estimate=self.estimate * factor, low=low, high=high, standard_error=error)
 
 
+@dataclass(frozen=True)
+class PairedDifference:
+    """A difference to a reference, tested in two ways that should agree.
+
+    Attributes:
+        bootstrap: The t-value against its paired bootstrap distribution, with the interval.
+    """
+
+    bootstrap: Interval
+
+    @property
+    def estimate(self) -> float:
+        """Statistic of the series minus that of the reference."""
+        return self.bootstrap.estimate
+
+    @property
+    def hac(self) -> HacTest:
+        """The same t-value against Student's t: Diebold–Mariano by the cosine estimator; of the IR, its linearisation.
+
+        Fixed-smoothing critical values are what Coroneo & Iacone (2020, "Comparing predictive accuracy in small samples
+        using fixed-smoothing asymptotics") advise.
+        """
+        known = self.bootstrap
+        degrees = 0 if math.isnan(known.low) else known.degrees
+        return hac.hac_test(known.estimate, known.standard_error, degrees, known.count, known.dropped)
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """A statistic of a series, whose interval is wanted.
@@ -193,11 +224,18 @@ class Question:
     look_ahead: int
 
 
-def question(series: Doubles, statistic: str, look_ahead: int) -> Question:
-    """Return what `bootstrap_intervals` answers for a (S,) series: ``mean``, ``ir`` or ``drawdown``."""
-    hac.check_look_ahead(look_ahead, "look_ahead")
-    (values,) = hac.defined_rows("series", series)
-    subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
+def question(series: Doubles, statistic: str, look_ahead: int, reference: Doubles | None = None) -> Question:
+    """Return what `bootstrap_intervals` answers for a (S,) series: ``mean``, ``ir`` or ``drawdown``.
+
+    With a reference of the same times: the ``mean`` or ``ir`` of the series minus that of the reference.
+    """
+    hac.check_look_ahead(look_ahead)
+    values, *others = hac.defined_rows("series", series, *(() if reference is None else (reference,)))
+    subject: SmoothStatistic | Doubles
+    if others:
+        subject = smooth_difference(values, others[0], statistic)
+    else:
+        subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
     return Question(subject, series.size - values.size, look_ahead)
 
 
@@ -206,15 +244,12 @@ def bootstrap_intervals(
 ) -> tuple[Interval, ...]:
     """Return the interval of each question; series of equal length are resampled together, which costs far less.
 
-    Every interval has the bits that it has alone, as `bootstrap_interval` or `drawdown_interval`. The observer is told
-    of the stage ``significance``.
+    Every interval has the bits that it has alone, as `bootstrap_interval`. The observer is told of the stage
+    ``significance``.
     """
-    observer = observer or Silent()
     plans = [_plan(one, bootstrap) for one in questions]
     wanted = [resamples for _, resamples in plans if resamples is not None]
-    observer.start(STAGE, batches_of(wanted, bootstrap.repetitions))
-    resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, advance=lambda: observer.advance(STAGE))
-    observer.finish(STAGE)
+    resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, observer=observer)
     return tuple(_interval(asked, *plan, bootstrap) for asked, plan in zip(questions, plans, strict=True))
 
 
@@ -233,45 +268,56 @@ def bootstrap_interval(
     shortest mean block. The interval contains the estimate. A series of equal values has the point as interval of its
     mean, and no IR. Where nearly all values are equal, or the resamples are, nothing is known of the uncertainty: the
     bounds are NaN.
+
+    ``drawdown`` is the largest fall of summed returns (`harness.evaluation.portfolio.backtest.risk_analysis`, mode
+    ``sum``). It is no smooth function of means: the bounds, ≤ 0, are percentiles of resampled paths, which say what
+    other orders of the same days would have brought, and the estimate can lie outside. It has no standard error and no
+    p-value.
     """
     (found,) = bootstrap_intervals([question(series, statistic, look_ahead)], bootstrap or Bootstrap())
     return found
 
 
-def drawdown_interval(returns: Doubles, *, bootstrap: Bootstrap | None = None, look_ahead: int = 1) -> Interval:
-    """Return a percentile interval for the largest drawdown of summed returns, (S,) per time, NaN where undefined.
+def paired_difference(
+    series: Doubles,
+    reference: Doubles,
+    statistic: str = "mean",
+    *,
+    bootstrap: Bootstrap | None = None,
+    look_ahead: int = 1,
+) -> PairedDifference:
+    """Test a difference to a reference, day by day: what moves both alike cancels.
 
-    A drawdown is no smooth function of means: resampled paths say what other orders of the same days would have
-    brought, and the estimate can lie outside. There is no standard error and no p-value. The bounds are ≤ 0, of the
-    order of `harness.evaluation.portfolio.backtest.risk_analysis` in mode ``sum``; the rest is as in
-    `bootstrap_interval`.
+    The statistic is ``mean``, or ``ir``: the difference of the two ratios. Series that differ by a constant have it as
+    difference, with standard error 0 and no p-value; those that differ at a few times only, or whose resamples do not
+    vary, have neither interval nor p-value.
     """
-    return bootstrap_interval(returns, "drawdown", bootstrap=bootstrap, look_ahead=look_ahead)
+    asked = question(series, statistic, look_ahead, reference)
+    (found,) = bootstrap_intervals([asked], bootstrap or Bootstrap())
+    return PairedDifference(found)
 
 
 def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Falls | None]:
-    nan, subject, look_ahead = float("nan"), asked.subject, asked.look_ahead
+    """Return what is known of the interval without resamples, and the resamples that say the rest."""
+    nan, subject, look_ahead = math.nan, asked.subject, asked.look_ahead
     if isinstance(subject, SmoothStatistic):
         estimate, values, magnitude = subject.estimate(), subject.influence, subject.magnitude
     else:
-        level = np.cumsum(subject)
-        estimate = float((level - np.maximum.accumulate(level)).min()) if subject.size else nan
+        estimate = float(largest_fall(subject)) if subject.size else nan
         values, magnitude = subject, hac.largest(subject)
-    count = values.size
-    known = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, count, asked.dropped)
-    if math.isnan(estimate) or not hac.is_long_enough(count, look_ahead):
-        return known, None
-    if isinstance(subject, SmoothStatistic) and hac.is_constant(values, magnitude):
+    degrees, error = hac.standard_error(values, magnitude, look_ahead)
+    known = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, values.size, asked.dropped)
+    if degrees:
+        block_length = bootstrap.block_length_of(values, look_ahead)
+        known = replace(known, block_length=block_length)
+        if not isinstance(subject, SmoothStatistic):
+            return known, Falls(values, block_length)
+        known = replace(known, standard_error=error, degrees=degrees)
+        return known, Moments(subject.moments, degrees, block_length)
+    if isinstance(subject, SmoothStatistic) and error == 0.0:
         bound = estimate if float(np.ptp(values)) == 0.0 else nan
-        return replace(known, low=bound, high=bound, standard_error=0.0), None
-    if not hac.varies(values, magnitude):
-        return known, None
-    block_length = bootstrap.block_length_of(values, look_ahead)
-    if not isinstance(subject, SmoothStatistic):
-        return replace(known, block_length=block_length), Falls(values, block_length)
-    degrees, error = hac.cosine_error(values, look_ahead)
-    known = replace(known, standard_error=error, degrees=degrees, block_length=block_length)
-    return known, Moments(subject.moments, degrees, block_length)
+        known = replace(known, low=bound, high=bound, standard_error=error)
+    return known, None
 
 
 def _interval(asked: Question, known: Interval, resamples: Moments | Falls | None, bootstrap: Bootstrap) -> Interval:

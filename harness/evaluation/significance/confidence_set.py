@@ -149,9 +149,9 @@ def model_confidence_set(
         ConfigError: When the size is impossible.
         DataError: When shapes and names do not fit, or names repeat.
     """
-    hac.check_look_ahead(look_ahead, "model_confidence_set.look_ahead")
+    hac.check_look_ahead(look_ahead)
     where = "model_confidence_set"
-    hac.check_choice("method", f"{where}.method", method, get_args(Method))
+    hac.check_choice("method", method, get_args(Method))
     if not 0.0 < size < 1.0:
         raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
     if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):

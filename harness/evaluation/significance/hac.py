@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -33,19 +35,21 @@ def defined_rows(where: str, *series: npt.NDArray[Any]) -> tuple[Doubles, ...]:
     return tuple(np.ascontiguousarray(values[keep], dtype=np.float64) for values in series)
 
 
+def _needed(look_ahead: int) -> int:
+    return max(SHORTEST, SPANS * look_ahead)
+
+
 def is_long_enough(count: int, look_ahead: int) -> bool:
     """Whether `count` values of that overlap carry any information on their long-run variance."""
-    return count >= max(SHORTEST, SPANS * look_ahead)
+    return count >= _needed(look_ahead)
 
 
 def why_untested(count: int, look_ahead: int) -> str:
     """Return in words why `count` values of that overlap have neither interval nor t-value."""
     if is_long_enough(count, look_ahead):
         return "nearly all values are equal"
-    if look_ahead == 1:
-        return f"{count} defined values are fewer than {SHORTEST}"
-    needed = max(SHORTEST, SPANS * look_ahead)
-    return f"{count} defined values are fewer than {needed}, {SPANS} times the look-ahead of {look_ahead}"
+    why = "" if look_ahead == 1 else f", {SPANS} times the look-ahead of {look_ahead}"
+    return f"{count} defined values are fewer than {_needed(look_ahead)}{why}"
 
 
 def is_constant(values: Doubles, magnitude: float) -> bool:
@@ -70,28 +74,22 @@ def largest(values: Doubles) -> float:
     return float(np.abs(values).max(initial=0.0))
 
 
-def check_look_ahead(look_ahead: int, where: str) -> None:
+def check_look_ahead(look_ahead: int) -> None:
     """Refuse a look-ahead below one, the value of series that do not overlap."""
     if look_ahead < 1:
-        raise ConfigError("A look-ahead is at least one time.", where=where, got=look_ahead, expected="≥ 1")
+        raise ConfigError("A look-ahead is at least one time.", where="look_ahead", got=look_ahead, expected="≥ 1")
 
 
-def check_choice(what: str, where: str, got: str, known: tuple[str, ...]) -> None:
+def check_choice(what: str, got: str, known: Collection[str]) -> None:
     """Refuse a name that is none of those known."""
     if got not in known:
         hint, expected = closest(got, known), " | ".join(known)
-        raise ConfigError(f"Unknown {what}.", where=where, got=got, expected=expected, hint=hint)
+        raise ConfigError(f"Unknown {what}.", where=what, got=got, expected=expected, hint=hint)
 
 
 BIAS = 0.05
 FEWEST, MOST = 2, 48  # beyond 48 degrees of freedom the critical value falls by less than 3 %
 _QUIET_LAGS = 5
-
-
-def cosine_error(series: Doubles, look_ahead: int) -> tuple[int, float]:
-    """Return ν and the standard error of the mean of a (T,) series that varies: the root of Σ_j Λ_j² / (ν T)."""
-    degrees = cosine_degrees(series, look_ahead)
-    return degrees, float(np.sqrt(long_run_variance(series, degrees) / series.size))
 
 
 def long_run_variance(series: Doubles, degrees: int) -> float:
@@ -183,52 +181,42 @@ def hac_mean(series: Doubles, *, look_ahead: int = 1, method: Method = "cosine",
     Raises:
         ConfigError: When lags are negative or given to ``cosine``.
     """
-    check_options(method, lags, look_ahead)
-    (values,) = defined_rows("hac_mean", series)
-    return mean_test(values, series.size - values.size, look_ahead=look_ahead, method=method, lags=lags)
-
-
-def mean_test(
-    values: Doubles,
-    dropped: int,
-    *,
-    look_ahead: int,
-    method: Method,
-    lags: int | None = None,
-    magnitude: float | None = None,
-) -> HacTest:
-    """Test the mean of defined values; `magnitude` is that of the numbers they are differences of."""
-    count, nan = values.size, float("nan")
-    estimate = float(values.mean()) if count else nan
-    if not is_long_enough(count, look_ahead):
-        return HacTest(estimate, nan, nan, nan, 0, count, dropped)
-    magnitude = largest(values) if magnitude is None else magnitude
-    if not varies(values, magnitude):
-        error = 0.0 if is_constant(values, magnitude) else nan
-        return HacTest(estimate, error, nan, nan, 0, count, dropped)
-    if method == "cosine":
-        degrees, error = cosine_error(values, look_ahead)
-    else:
-        degrees, error = count - 1, _newey_west_error(values, look_ahead, method, lags)
-    return hac_test(estimate, error, degrees, count, dropped)
-
-
-def hac_test(estimate: float, error: float, degrees: int, count: int, dropped: int) -> HacTest:
-    """Return the test of an estimate with its standard error against Student's t."""
-    from scipy.special import stdtr  # not needed to import the harness
-
-    t_value = estimate / error
-    p_value = float(2.0 * stdtr(degrees, -abs(t_value)))
-    return HacTest(estimate, error, t_value, p_value, degrees, count, dropped)
-
-
-def check_options(method: str, lags: int | None, look_ahead: int) -> None:
-    """Refuse what `mean_test` cannot do."""
-    check_look_ahead(look_ahead, "look_ahead")
-    check_choice("method", "method", method, get_args(Method))
+    check_look_ahead(look_ahead)
+    check_choice("method", method, get_args(Method))
     if lags is not None and (method == "cosine" or lags < 0):
         what, got = "Lags belong to Newey–West and are not negative.", f"{lags} with method {method}"
         raise ConfigError(what, where="lags", got=got, expected="≥ 0, method newey_west or harvey")
+    (values,) = defined_rows("hac_mean", series)
+    estimate = float(values.mean()) if values.size else math.nan
+    degrees, error = standard_error(values, largest(values), look_ahead, method, lags)
+    return hac_test(estimate, error, degrees, values.size, series.size - values.size)
+
+
+def hac_test(estimate: float, error: float, degrees: int, count: int, dropped: int) -> HacTest:
+    """Return the test of an estimate with its standard error against Student's t; untested with 0 degrees."""
+    from scipy.special import stdtr  # not needed to import the harness
+
+    t_value = estimate / error if degrees else math.nan
+    return HacTest(estimate, error, t_value, float(2.0 * stdtr(degrees, -abs(t_value))), degrees, count, dropped)
+
+
+def standard_error(
+    values: Doubles, magnitude: float, look_ahead: int, method: Method = "cosine", lags: int | None = None
+) -> tuple[int, float]:
+    """Return Student's degrees, 0 where the mean of (T,) values cannot be tested, and its standard error.
+
+    With the cosine estimator the error is the root of Σ_j Λ_j² / (ν T). `magnitude` is that of the numbers that the
+    values are differences of, by which rounding errors are told from variation.
+    """
+    count = values.size
+    if not is_long_enough(count, look_ahead):
+        return 0, math.nan
+    if not varies(values, magnitude):
+        return 0, 0.0 if is_constant(values, magnitude) else math.nan
+    if method != "cosine":
+        return count - 1, _newey_west_error(values, look_ahead, method, lags)
+    degrees = cosine_degrees(values, look_ahead)
+    return degrees, float(np.sqrt(long_run_variance(values, degrees) / count))
 
 
 def _newey_west_error(values: Doubles, look_ahead: int, method: Method, lags: int | None) -> float:

@@ -5,15 +5,17 @@ Series of equal length share their draws, which are made once for all of them; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.evaluation.significance.hac import Doubles
+from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
 from harness.store.compiled import compiled
 
+_STAGE = "significance"
 _NODES = 12
 _HALF_PHASE = 0.49
 _DRAWS_AT_ONCE = 1 << 20
@@ -126,8 +128,7 @@ class Falls(Resamples):
     """The largest fall of resampled paths of (T,) returns.
 
     Attributes:
-        falls: (R,) float64, from an earlier peak of the summed returns, ≤ 0; NaN where all returns of a resample are
-            equal.
+        falls: (R,) float64, see `largest_fall`; NaN where all returns of a resample are equal.
     """
 
     falls: Doubles
@@ -136,16 +137,25 @@ class Falls(Resamples):
         self.falls = np.empty(repetitions)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
-        _fall(self._twice, starts, uniforms, self._leave, self.falls[rows])
+        paths = np.empty((len(starts), 1, self.count))
+        _walk(self._twice[None], starts, uniforms, self._leave, paths)
+        self.falls[rows] = np.where(np.ptp(paths[:, 0], axis=1) > 0.0, largest_fall(paths[:, 0]), np.nan)
 
 
-def resample(
-    wanted: Sequence[Resamples], *, repetitions: int, seed: int, advance: Callable[[], None] = lambda: None
-) -> None:
-    """Resample every series R times; what is wanted of it is kept in place. `advance` is called after each batch.
+def largest_fall(returns: Doubles) -> Doubles:
+    """Return (…) float64, the largest fall of summed (…, T) returns from an earlier peak, ≤ 0."""
+    level = np.cumsum(returns, axis=-1)
+    return np.asarray((level - np.maximum.accumulate(level, axis=-1)).min(axis=-1))
 
-    The bits depend on a series, its block length and the seed alone, not on what else is wanted.
+
+def resample(wanted: Sequence[Resamples], *, repetitions: int, seed: int, observer: Observer | None = None) -> None:
+    """Resample every series R times; what is wanted of it is kept in place.
+
+    The bits depend on a series, its block length and the seed alone, not on what else is wanted. The observer is told
+    of the stage ``significance``.
     """
+    observer = observer or Silent()
+    observer.start(_STAGE, sum(-(-repetitions // _batch(one.count)) for one in wanted))
     for one in wanted:
         one.prepare(repetitions)
     for count in sorted({one.count for one in wanted}):
@@ -157,12 +167,8 @@ def resample(
             for one in wanted:
                 if one.count == count:
                     one.add(slice(first, first + len(starts)), starts, uniforms)
-                    advance()
-
-
-def batches_of(wanted: Sequence[Resamples], repetitions: int) -> int:
-    """Return how often `resample` calls `advance`."""
-    return sum(-(-repetitions // _batch(one.count)) for one in wanted)
+                    observer.advance(_STAGE)
+    observer.finish(_STAGE)
 
 
 def _batch(count: int) -> int:
@@ -186,24 +192,3 @@ def _walk(
         for k in range(twice.shape[0]):
             for t in range(count):
                 paths[r, k, t] = twice[k, rows[t]]
-
-
-@compiled()
-def _fall(
-    twice: Doubles, starts: _Starts, uniforms: _Uniforms, leave: np.float32, falls: Doubles
-) -> None:  # pragma: no cover
-    """Write the largest fall of each resample of returns, given as (2T,), into `falls` (r,)."""
-    count = starts.shape[1]
-    for r in range(starts.shape[0]):
-        begin = np.int32(starts[r, 0])
-        level = twice[begin]
-        peak = least = most = level
-        fall = 0.0
-        for t in range(1, count):
-            begin += np.int32(uniforms[r, t] < leave) * (np.int32(starts[r, t] - t) - begin)
-            value = twice[np.uint32(begin + t)]
-            least, most = min(least, value), max(most, value)
-            level += value
-            peak = max(peak, level)
-            fall = min(fall, level - peak)
-        falls[r] = fall if most > least else np.nan

@@ -19,7 +19,6 @@ from harness.evaluation.portfolio.backtest import risk_analysis
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     bootstrap_interval,
-    drawdown_interval,
     smooth_difference,
     smooth_statistic,
 )
@@ -184,7 +183,7 @@ def test_seeds_reproduce_bits() -> None:
     series = a_series(8)
     assert bootstrap_interval(series, "ir") == bootstrap_interval(series.copy(), "ir", bootstrap=Bootstrap(seed=0))
     assert bootstrap_interval(series).low != bootstrap_interval(series, bootstrap=Bootstrap(seed=1)).low
-    once, again = drawdown_interval(series), drawdown_interval(series)
+    once, again = bootstrap_interval(series, "drawdown"), bootstrap_interval(series, "drawdown")
     assert (once.low, once.high) == (again.low, again.high)
 
 
@@ -241,12 +240,12 @@ def test_a_scaled_interval_is_that_of_the_multiple() -> None:
 
 def test_a_drawdown_interval_surrounds_what_reordered_days_bring() -> None:
     returns = np.random.default_rng(14).standard_normal(500) * 0.01
-    interval = drawdown_interval(returns)
+    interval = bootstrap_interval(returns, "drawdown")
     assert interval.estimate == pytest.approx(risk_analysis(returns, 252).max_drawdown, rel=1e-12)
     assert interval.low < interval.high <= 0.0
     assert interval.low < interval.estimate < interval.high
-    assert math.isnan(drawdown_interval(returns[:5]).low)
-    assert math.isnan(drawdown_interval(np.array([])).estimate)
+    assert math.isnan(bootstrap_interval(returns[:5], "drawdown").low)
+    assert math.isnan(bootstrap_interval(np.array([]), "drawdown").estimate)
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from harness.evaluation.significance.bootstrap import Bootstrap, Interval, bootstrap_interval, drawdown_interval
+from harness.evaluation.significance.bootstrap import Bootstrap, Interval, bootstrap_interval, paired_difference
 from harness.evaluation.significance.confidence_set import model_confidence_set
 from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.paired import diebold_mariano, paired_difference
 from harness.evaluation.significance.sharpe import deflated_sharpe_ratio, probability_of_backtest_overfitting
 from tests.evaluation.significance.series import Doubles
 
@@ -82,14 +81,14 @@ def test_series_that_differ_hardly_ever_are_not_tested(kind: str, statistic: str
 def test_a_nearly_constant_series_has_no_t_value(kind: str) -> None:
     series = nearly_constant(kind, 250)
     other = np.random.default_rng(1).standard_normal(250)
-    for test in (hac_mean(series, look_ahead=2), diebold_mariano(other + series, other, look_ahead=2)):
+    for test in (hac_mean(series, look_ahead=2), paired_difference(other + series, other, look_ahead=2).hac):
         assert math.isnan(test.t_value)
         assert math.isnan(test.p_value)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_drawdown_interval_comes_from_a_handful_of_losses(kind: str) -> None:
-    interval = drawdown_interval(nearly_constant(kind, 250) - (0.0 if kind == "rounding errors" else 0.5))
+    interval = bootstrap_interval(nearly_constant(kind, 250) - (0.0 if kind == "rounding errors" else 0.5), "drawdown")
     if kind == "float32 noise and one odd value":  # every resample varies, by what the noise brings
         assert interval.low >= 2 * -0.5 * 5
     else:
@@ -143,7 +142,8 @@ def test_equal_strategies_deflate_nothing_and_flat_ones_have_no_sharpe_ratio() -
 
 def test_series_of_nan_and_single_values_have_no_interval() -> None:
     for series in (np.full(100, np.nan), np.array([]), np.array([0.3])):
-        for interval in (bootstrap_interval(series), bootstrap_interval(series, "ir"), drawdown_interval(series)):
+        for statistic in ("mean", "ir", "drawdown"):
+            interval = bootstrap_interval(series, statistic)
             assert math.isnan(interval.low)
             assert math.isnan(interval.p_value)
     assert bootstrap_interval(np.full(100, np.nan)).dropped == 100

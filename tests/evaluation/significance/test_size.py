@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_interval
+from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_interval, paired_difference
 from harness.evaluation.significance.hac import SPANS, hac_mean
-from harness.evaluation.significance.paired import paired_difference
 from harness.run.experiment import run_experiment
 from tests.evaluation.significance.series import (
     LOOK_AHEAD,

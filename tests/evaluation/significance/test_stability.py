@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.paired import calendar_years, subperiod_stability, volatility_regimes
+from harness.evaluation.significance.stability import calendar_years, subperiod_stability, volatility_regimes
 from tests.evaluation.significance.series import autoregressive
 
 
