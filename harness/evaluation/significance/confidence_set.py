@@ -22,16 +22,12 @@ _AT_ONCE = 1 << 20
 _STILL = 1e-18  # a resampled difference does not vary when its variance is that share of the series' own
 
 
-def _studentised_elimination(
-    relative: Doubles, moving: list[int], block_length: float, look_ahead: int, bootstrap: Bootstrap
-) -> Elimination:
+def _studentised_elimination(relative: Doubles, degrees: int, block_length: float, bootstrap: Bootstrap) -> Elimination:
     """Eliminate by the largest pairwise t-value T_R, each resample divided by its own standard errors.
 
-    `relative` holds (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant; `moving`
-    are the columns that vary.
+    `relative` holds (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant.
     """
     relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
-    degrees = int(np.median([hac.cosine_degrees(relative[:, m], look_ahead) for m in moving]))
     centre = relative.mean(axis=0)
     own = np.einsum("tm,tj->mj", relative - centre, hac.cosine_basis(len(relative), degrees))
     variance = _pairwise_variance(own[None], len(relative))[0]
@@ -81,9 +77,7 @@ def _ratios(difference: Doubles, variance: Doubles, least: Doubles) -> Doubles:
 
 
 def _one_by_one(observed: Doubles, resampled: Doubles) -> Elimination:
-    left = np.arange(len(observed))
-    order: list[int] = []
-    p_values: list[float] = []
+    left, order, p_values = np.arange(len(observed)), list[int](), list[float]()
     while left.size > 1:
         inner = observed[np.ix_(left, left)]
         reached = resampled[:, left[:, None], left].max(axis=(1, 2))
@@ -154,13 +148,10 @@ def model_confidence_set(
     hac.check_choice("method", method, get_args(Method))
     if not 0.0 < size < 1.0:
         raise ConfigError("The size is a probability.", where=f"{where}.size", got=size, expected="0 < size < 1")
-    if losses.ndim != 2 or losses.shape[1] != len(names) or not names or len(set(names)) != len(names):
-        got, expected = (
-            f"losses {losses.shape}, {len(set(names))} different names",
-            "(S, M) losses, M ≥ 1 different names",
-        )
+    if losses.ndim != 2 or not losses.shape[1] == len(names) == len(set(names)) > 0:
+        got, expected = f"losses {losses.shape}, {len(set(names))} different names", "(S, M ≥ 1) losses, M names"
         raise DataError("Every column of losses needs its own name.", where=where, got=got, expected=expected)
-    (defined,) = hac.defined_rows("model_confidence_set", losses)
+    (defined,) = hac.defined_rows(where, losses)
     count, dropped = defined.shape[0], losses.shape[0] - defined.shape[0]
     if not hac.is_long_enough(count, look_ahead):
         unknown = (float("nan"),) * len(names)
@@ -169,21 +160,16 @@ def model_confidence_set(
     leader = _leaders(defined, means)
     tested = np.flatnonzero(leader == np.arange(leader.size))
     order, tested_p, block_length = _eliminate(defined[:, tested], bootstrap or Bootstrap(), look_ahead, method)
-    p_of = dict(zip(tested[order].tolist(), tested_p, strict=True))
-    rank = {model: place for place, model in enumerate(p_of)}
-    rounding = hac.ROUNDING * hac.largest(defined)
-    dominated = [bool(means[m] - means[lead] > rounding) for m, lead in enumerate(leader)]
-    p_values = [0.0 if dominated[m] else p_of[int(lead)] for m, lead in enumerate(leader)]
-    ranks = [-1 if dominated[m] else rank[int(lead)] for m, lead in enumerate(leader)]
-    final = sorted(range(len(names)), key=lambda m: (ranks[m], -means[m], m))
-    included = tuple(names[m] for m in final if p_values[m] > size)
-    ordered = tuple(names[m] for m in final), tuple(p_values[m] for m in final)
-    return ModelConfidenceSet(*ordered, included, size, block_length, count, dropped)
+    places = dict(zip(tested[order].tolist(), enumerate(tested_p), strict=True))  # column → place and p-value
+    dominated = means - means[leader] > hac.ROUNDING * hac.largest(defined)
+    found = [(-1, 0.0) if dominated[m] else places[int(lead)] for m, lead in enumerate(leader)]
+    final = sorted(range(len(names)), key=lambda m: (found[m][0], -means[m], m))
+    ordered, p_values = tuple(names[m] for m in final), tuple(found[m][1] for m in final)
+    included = tuple(name for name, p_value in zip(ordered, p_values, strict=True) if p_value > size)
+    return ModelConfidenceSet(ordered, p_values, included, size, block_length, count, dropped)
 
 
-def _eliminate(
-    losses: Doubles, bootstrap: Bootstrap, look_ahead: int, method: Method
-) -> tuple[npt.NDArray[np.int64], list[float], float]:
+def _eliminate(losses: Doubles, bootstrap: Bootstrap, look_ahead: int, method: Method) -> tuple[*Elimination, float]:
     """Return the columns in order of elimination, their p-values and the block length."""
     if losses.shape[1] == 1:
         return np.zeros(1, dtype=np.int64), [1.0], 0.0
@@ -191,19 +177,17 @@ def _eliminate(
     moving = [m for m, column in enumerate(relative.T) if not hac.is_constant(column, hac.largest(losses))]
     block_length = bootstrap.block_length_of(relative[:, moving], look_ahead)
     if method == "studentised":
-        return *_studentised_elimination(relative, moving, block_length, look_ahead, bootstrap), block_length
+        degrees = int(np.median([hac.cosine_degrees(relative[:, m], look_ahead) for m in moving]))
+        return *_studentised_elimination(relative, degrees, block_length, bootstrap), block_length
     return *_peer_elimination(losses, block_length, bootstrap, method), block_length
 
 
 def _leaders(losses: Doubles, means: Doubles) -> npt.NDArray[np.int64]:
     """Return (M,) the best column among those that differ by a constant only, the first of equals."""
-    leader = np.full(means.size, -1, dtype=np.int64)
-    by_mean = np.argsort(means, kind="stable")
-    magnitude = hac.largest(losses)
-    for place, best in enumerate(by_mean):
-        if leader[best] >= 0:
-            continue
-        for other in by_mean[place:]:
-            if leader[other] < 0 and hac.is_constant(losses[:, other] - losses[:, best], magnitude):
-                leader[other] = best
+    leader, by_mean, magnitude = np.full(means.size, -1), np.argsort(means, kind="stable"), hac.largest(losses)
+    for best in by_mean:
+        if leader[best] < 0:
+            for other in by_mean[leader[by_mean] < 0]:
+                if hac.is_constant(losses[:, other] - losses[:, best], magnitude):
+                    leader[other] = best
     return leader

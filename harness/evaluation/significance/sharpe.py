@@ -53,10 +53,12 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     (sharpes,) = defined_rows("deflated_sharpe_ratio", trial_sharpes)
     trials = sharpes.size if trials is None else trials
     if sharpes.size < 2 or trials < sharpes.size:
-        what, where = "Chance is measured by the spread over the trials.", "deflated_sharpe_ratio.trials"
-        got = f"{sharpes.size} defined Sharpe ratios, {trials} trials"
-        expected = "at least two Sharpe ratios, and as many trials"
-        raise ConfigError(what, where=where, got=got, expected=expected)
+        what, got = (
+            "Chance is measured by the spread over the trials.",
+            f"{sharpes.size} Sharpe ratios, {trials} trials",
+        )
+        expected = "at least two defined Sharpe ratios, and as many trials"
+        raise ConfigError(what, where="deflated_sharpe_ratio.trials", got=got, expected=expected)
     threshold = expected_maximum_sharpe(trials, float(sharpes.var(ddof=1)))
     count, dropped, nan = values.size, returns.size - values.size, float("nan")
     if not is_long_enough(count, 1) or not varies(values, largest(values)):
@@ -64,8 +66,7 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     sharpe = float(values.mean() / values.std(ddof=1))
     standard = (values - values.mean()) / values.std()
     skewness, kurtosis = float((standard**3).mean()), float((standard**4).mean())
-    spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2  # 0 for some series of two values
-    probability = probabilistic_sharpe_ratio(sharpe, threshold, count, skewness, kurtosis) if spread > 0.0 else nan
+    probability = probabilistic_sharpe_ratio(sharpe, threshold, count, skewness, kurtosis)
     return DeflatedSharpe(probability, sharpe, threshold, skewness, kurtosis, trials, count, dropped)
 
 
@@ -92,19 +93,12 @@ def probabilistic_sharpe_ratio(
 ) -> float:
     """Return the probability that the true Sharpe ratio exceeds a threshold (Bailey & López de Prado 2012).
 
-    Φ((SR − SR₀) √(T − 1) / √(1 − γ₃ SR + (γ₄ − 1)/4 SR²)), every ratio per period.
-
-    Raises:
-        ConfigError: When there are fewer than two returns or no distribution has such moments.
+    Φ((SR − SR₀) √(T − 1) / √(1 − γ₃ SR + (γ₄ − 1)/4 SR²)), every ratio per period; NaN of fewer than two returns, and
+    where the root is of no positive number: for some series of two values, and moments that no distribution has.
     """
     variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if count < 2 or not variance > 0.0:
-        raise ConfigError(
-            "Impossible moments.",
-            where="probabilistic_sharpe_ratio",
-            got=f"{count} returns, skewness {skewness}, kurtosis {kurtosis}",
-            expected="at least two returns, kurtosis > 1 + skewness²",
-        )
+        return math.nan
     return NormalDist().cdf((sharpe - threshold) * math.sqrt(count - 1) / math.sqrt(variance))
 
 
@@ -154,12 +148,8 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
         raise DataError(what, where=where, got=returns.shape, expected=expected)
     (defined,) = defined_rows(where, returns)
     if blocks % 2 or not 2 <= blocks <= 20 or defined.shape[0] < 2 * blocks:
-        raise ConfigError(
-            "The times cannot be cut this way.",
-            where=f"{where}.blocks",
-            got=f"{blocks} blocks of {defined.shape[0]} periods",
-            expected="an even number from 2 to 20, at least two periods in each",
-        )
+        got, expected = f"{blocks} blocks of {len(defined)} periods", "an even number from 2 to 20, each with two periods"
+        raise ConfigError("The times cannot be cut this way.", where=f"{where}.blocks", got=got, expected=expected)
     chosen = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
     sample = np.zeros((len(chosen), blocks))  # (C, blocks)
     np.put_along_axis(sample, chosen, 1.0, axis=1)

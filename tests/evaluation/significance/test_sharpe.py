@@ -92,5 +92,4 @@ def test_impossible_trials_are_refused() -> None:
         expected_maximum_sharpe(0, 1.0)
     with pytest.raises(ConfigError, match="Impossible trials"):
         expected_maximum_sharpe(3, math.nan)
-    with pytest.raises(ConfigError, match="Impossible moments"):
-        probabilistic_sharpe_ratio(1.0, 0.0, 100, skewness=5.0, kurtosis=1.0)
+    assert math.isnan(probabilistic_sharpe_ratio(1.0, 0.0, 100, skewness=5.0, kurtosis=1.0))
