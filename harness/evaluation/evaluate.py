@@ -1,13 +1,13 @@
-"""Judge predictions: the signal, the portfolio that follows it, and metrics of the user's."""
+"""Judge predictions: the signal, the portfolio that follows it, metrics of the user's, and how sure each number is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,20 @@ from harness.data.calendar import Calendar, frequency_of
 from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.errors.limits import traits_of
-from harness.evaluation import formulas, metrics
-from harness.evaluation.formulas import Doubles
-from harness.evaluation.metrics import METRICS, Metric, MetricRecord, MetricTraits, SignalEvaluation
-from harness.evaluation.notes import signal_notes
-from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
+from harness.evaluation import formulas
+from harness.evaluation.formulas import Doubles, offsets_among, times_that_vary
+from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, SignalEvaluation, check_needs, metrics_of
+from harness.evaluation.portfolio.backtest import backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions, read_table
+from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_intervals, question
+from harness.evaluation.significance.hac import hac_mean
+from harness.evaluation.significance.stability import calendar_years
+from harness.execution.progress import Observer
 
 Number = float | int | None
 Record = dict[str, float | int | str | None]
+_TESTED = ("IC", "rank_IC")
 _QLIB_DAYS = 238  # qlib's portfolio analysis: the trading days of a Chinese year
 
 
@@ -125,51 +129,94 @@ def evaluate(
 ) -> Evaluation:
     """Judge predictions by all that `criteria` ask for; everything takes a year to have the same number of times.
 
+    *Signal.* Returns are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days, not
+    of one. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before, across the border of windows
+    too.
+
+    *Portfolio.* Returns beyond the benchmark, after costs (and before, ``…_without_cost``). ``excess_return``,
+    ``information_ratio`` and ``max_drawdown`` are the last three columns of qlib's benchmark tables; returns and cost
+    are per year, ``portfolio_turnover`` is per time. Times without a return, behind the last price, count in nothing.
+
+    *A user's own metrics.* The mean of each series.
+
     Args:
         predictions: Scores and raw labels of the test range.
-        panel: The market of the portfolio.
+        panel: The market of the portfolio, and the fields that metrics need.
         criteria: How to judge.
-        horizon: Times that the label's return spans; None when the label is not a return.
+        horizon: Times that the label's return spans; None when the label is not a return: its returns are undefined.
         look_ahead: A label at s is known at s + look_ahead.
-        same_unit: Scores are in the unit of the raw label, see `evaluate_signal`.
+        same_unit: Scores are in the unit of the raw label; False where models learn a processed one, such as its rank:
+            an error metric (``MSE``) is undefined.
+
+    Raises:
+        ConfigError: When a metric needs a field that the panel has not.
+        DataError: When a metric does not return one finite or undefined number per test time.
     """
     year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
-    config = replace(criteria.signal, periods_per_year=year.periods)
-    parts = [evaluate_signal(predictions, config, horizon, same_unit=same_unit)]
+    check_needs(criteria.extra, panel.fields)
+    series = _signal_series(predictions, criteria.signal, same_unit)
     notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead)]
     if criteria.portfolio is not None:
-        parts.append(evaluate_portfolio(backtest(panel, predictions, criteria.portfolio), year.periods))
-    if criteria.extra:
-        parts.append(evaluate_extra(predictions, criteria.extra, panel))
+        account = backtest(panel, predictions, criteria.portfolio)
+        series |= account.series
+        notes += account.notes
+    series |= {metric.name: _computed(metric, predictions, panel) for metric in criteria.extra}
+    found = {**series, **_counts(predictions, series["IC"])}
+    known = [metric for metric in metrics_of(criteria.extra).values() if metric.series in found]
+
+    accumulate = "sum" if criteria.portfolio is None else criteria.portfolio.accumulate
+
+    def summary(at: slice) -> dict[str, Number]:
+        values = {metric.name: _value(metric, found, at, year.periods, horizon, accumulate) for metric in known}
+        return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}
+
+    times, years, shown = predictions.times, calendar_years(predictions.times), predictions.calendar.format
+    start, size = predictions.start, predictions.times.size
+    windows = enumerate(_slices(predictions.window_starts - start, size))
+    first = np.flatnonzero(np.append(True, np.diff(years) != 0)[:size])
     return Evaluation(
-        overall=_union(part.overall for part in parts),
-        per_window=tuple(map(_union, zip(*(part.per_window for part in parts), strict=True))),
-        per_year=tuple(map(_union, zip(*(part.per_year for part in parts), strict=True))),
-        times=parts[0].times,
-        series=_union(part.series for part in parts),
+        overall=summary(slice(0, size)),
+        per_window=tuple(
+            {"window": i, "start": shown(start + at.start), "stop": shown(start + at.stop - 1), **summary(at)}
+            for i, at in windows
+        ),
+        per_year=tuple({"year": int(years[at.start]), **summary(at)} for at in _slices(first, size)),
+        times=times,
+        series=series,
         periods_per_year=year.periods,
-        notes=(*notes, *(note for part in parts for note in part.notes)),
+        notes=tuple(notes),
     )
 
 
-def evaluate_signal(
-    predictions: Predictions, config: SignalEvaluation, horizon: int | None, *, same_unit: bool = True
-) -> Evaluation:
-    """Judge the scores against the raw labels.
+def _value(
+    metric: MetricRecord,
+    series: Mapping[str, npt.NDArray[Any]],
+    at: slice,
+    periods: int,
+    horizon: int | None,
+    accumulate: Literal["sum", "product"],
+) -> Number:
+    values = series[metric.series][at]
+    if metric.statistic == "count":
+        return int(values.sum())
+    if metric.compounds:
+        risk = risk_analysis(values[~np.isnan(series["portfolio_return"][at])], periods, accumulate)
+        of = {"mean": risk.annualized_return, "ir": risk.information_ratio, "drawdown": risk.max_drawdown}
+        return of[metric.statistic]
+    if metric.scale == "horizon":
+        return None if horizon is None else formulas.annualise(values, periods, horizon)
+    if metric.statistic == "ir":
+        return formulas.ir(values)
+    return formulas.mean(values) * (periods if metric.scale == "year" else 1)
 
-    Returns are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days, not of one.
-    Without a horizon they are undefined. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before,
-    across the border of windows too. An error metric (``MSE``) is undefined where scores are in another unit than
-    labels.
 
-    Args:
-        predictions: Scores and raw labels.
-        config: How to judge.
-        horizon: See `evaluate`.
-        same_unit: Scores are in the unit of the raw label; False where models learn a processed one, such as its rank.
-    """
+def _slices(starts: npt.NDArray[np.int64], size: int) -> list[slice]:
+    return [slice(a, b) for a, b in pairwise([*starts.tolist(), size]) if a < b]
+
+
+def _signal_series(predictions: Predictions, config: SignalEvaluation, same_unit: bool) -> dict[str, Doubles]:
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
-    series: dict[str, Doubles] = {
+    return {
         "IC": formulas.ic(score, label, offsets),
         "rank_IC": formulas.rank_ic(score, label, offsets),
         "long_short_return": formulas.long_short_return(score, label, offsets, config.quantile),
@@ -178,69 +225,16 @@ def evaluate_signal(
         "autocorrelation": formulas.score_autocorrelation(score, codes, offsets, config.lag),
         "MSE": formulas.mse(score, label, offsets) if same_unit else np.full(offsets.size - 1, np.nan),
     }
-    labelled = np.concatenate([[0], np.cumsum(~(np.isnan(label) | np.isnan(score)))])
-    counts = {
-        "days": np.ones(offsets.size - 1),
+
+
+def _counts(predictions: Predictions, ic: Doubles) -> dict[str, npt.NDArray[np.generic]]:
+    offsets, labelled = predictions.offsets, ~(np.isnan(predictions.label) | np.isnan(predictions.score))
+    return {
+        "days": np.ones(ic.size),
         "rows": np.diff(offsets),
-        "labelled_rows": np.diff(labelled[offsets]),
-        "undefined_days": np.isnan(series["IC"]),
+        "labelled_rows": np.diff(offsets_among(offsets, labelled)),
+        "undefined_days": np.isnan(ic),
     }
-    found = {**series, **counts}
-    periods = config.periods_per_year or frequency_of(predictions.calendar).periods_per_year
-
-    def value(metric: MetricRecord, at: slice) -> Number:
-        values = found[metric.series][at]
-        if metric.statistic == "count":
-            return int(values.sum())
-        if metric.scale == "horizon":
-            return None if horizon is None else formulas.annualise(values, periods, horizon)
-        return formulas.ir(values) if metric.statistic == "ir" else formulas.mean(values)
-
-    summary = _summarised(predictions, series, value, [m for m in METRICS.values() if m.series in found])
-    return replace(summary, periods_per_year=periods)
-
-
-def evaluate_portfolio(result: PortfolioResult, periods_per_year: int) -> Evaluation:
-    """Judge a portfolio by its returns beyond the benchmark, after costs (and before, ``…_without_cost``).
-
-    ``excess_return``, ``information_ratio`` and ``max_drawdown`` are the last three columns of qlib's benchmark tables;
-    returns and cost are per year, ``portfolio_turnover`` is per time. Times without a return, behind the last price,
-    count in nothing.
-    """
-    series: dict[str, Doubles] = {
-        "portfolio_return": result.returns - result.cost,
-        "benchmark_return": result.benchmark,
-        "excess_return": result.excess_with_cost,
-        "excess_return_without_cost": result.excess_without_cost,
-        "portfolio_cost": result.cost,
-        "portfolio_turnover": result.turnover,
-        "portfolio_value": result.value,
-    }
-    known = ~np.isnan(series["portfolio_return"])
-
-    def value(metric: MetricRecord, at: slice) -> Number:
-        values = series[metric.series][at][known[at]]
-        if not metric.compounds:
-            return formulas.mean(values) * (periods_per_year if metric.scale == "year" else 1)
-        risk = risk_analysis(values, periods_per_year, result.config.accumulate)
-        of = {"mean": risk.annualized_return, "ir": risk.information_ratio, "drawdown": risk.max_drawdown}
-        return of[metric.statistic]
-
-    found = _summarised(result.predictions, series, value, [m for m in METRICS.values() if m.series in series])
-    return replace(found, periods_per_year=periods_per_year, notes=result.notes)
-
-
-def evaluate_extra(predictions: Predictions, extra: tuple[Metric, ...], panel: Panel | None = None) -> Evaluation:
-    """Judge predictions by a user's own metrics: the mean of each series, overall, per window and per year.
-
-    Raises:
-        ConfigError: When a metric needs a field that the panel has not.
-        DataError: When a metric does not return one finite or undefined number per test time.
-    """
-    metrics.check_needs(extra, () if panel is None else panel.fields)
-    series = {metric.name: _computed(metric, predictions, panel) for metric in extra}
-    own = [metric for name, metric in metrics.metrics_of(extra).items() if name in series]
-    return _summarised(predictions, series, lambda metric, at: formulas.mean(series[metric.series][at]), own)
 
 
 def _computed(metric: Metric, predictions: Predictions, panel: Panel | None) -> Doubles:
@@ -260,35 +254,100 @@ def _computed(metric: Metric, predictions: Predictions, panel: Panel | None) -> 
     return values.astype(np.float64)
 
 
-def _summarised(
-    of: Predictions,
-    series: dict[str, Doubles],
-    value: Callable[[MetricRecord, slice], Number],
-    wanted: Iterable[MetricRecord],
-) -> Evaluation:
-    """Return the values of metrics, NaN or None where undefined, over all times, per window and per year."""
+def intervals(
+    evaluation: Evaluation,
+    criteria: Criteria,
+    bootstrap: Bootstrap,
+    *,
+    horizon: int | None,
+    look_ahead: int,
+    observer: Observer | None = None,
+) -> dict[str, dict[str, float | None]]:
+    """Return the interval of every overall metric that follows from a series.
 
-    def summary(at: slice) -> dict[str, Number]:
-        values = {metric.name: value(metric, at) for metric in wanted}
-        return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}
+    Means and ratios have the symmetric studentised interval of `bootstrap_interval`, drawdowns the percentiles of
+    resampled paths. Compounded returns are resampled as logarithms; their information ratio, a geometric mean over a
+    standard deviation of logarithms, has no interval. The observer is told of the stage ``significance``.
 
-    times, shown = of.times, of.calendar.format
-    years = times.astype("datetime64[Y]").astype(np.int64) + 1970
-    first = np.flatnonzero(np.append(True, np.diff(years) != 0)[: times.size])
-    per_window: tuple[Record, ...] = tuple(
-        {"window": i, "start": shown(of.start + at.start), "stop": shown(of.start + at.stop - 1), **summary(at)}
-        for i, at in enumerate(_slices(of.window_starts - of.start, times.size))
-    )
-    per_year: tuple[Record, ...] = tuple(
-        {"year": int(years[at.start]), **summary(at)} for at in _slices(first, times.size)
-    )
-    return Evaluation(summary(slice(0, times.size)), per_window, per_year, times, MappingProxyType(series))
+    Returns:
+        dict: Metric → ``low``, ``high``, ``level``, ``block_length``; for IC and rank IC also ``t`` and ``p`` of a true
+            mean of zero, two-sided, from `hac_mean`. Undefined numbers are None: of a series into which fewer than five
+            look-aheads fit, and of one that is nearly constant.
+    """
+    known = metrics_of(criteria.extra).values()
+    metrics = [m for m in known if m.name in evaluation.overall and m.series in evaluation.series]
+    compounding = criteria.portfolio is not None and criteria.portfolio.accumulate == "product"
+    questions = []
+    for metric in metrics:
+        series, overlap = evaluation.series[metric.series], metric.overlap_at(look_ahead, criteria.signal.lag)
+        values = np.log1p(series) if compounding and metric.compounds else series
+        questions.append(question(values, metric.statistic, overlap))
+    found: dict[str, dict[str, float | None]] = {}
+    for metric, answer in zip(metrics, bootstrap_intervals(questions, bootstrap, observer), strict=True):
+        interval = answer.scaled(metric.factor(evaluation.periods_per_year, horizon))
+        if compounding and metric.compounds:
+            low, high = (math.nan if metric.statistic == "ir" else math.expm1(b) for b in (interval.low, interval.high))
+            interval = replace(interval, low=low, high=high)
+        record = {name: getattr(interval, name) for name in ("low", "high", "level", "block_length")}
+        if metric.name in _TESTED:
+            test = hac_mean(evaluation.series[metric.series], look_ahead=look_ahead)
+            record |= {"t": test.t_value, "p": test.p_value}
+        found[metric.name] = {name: value if math.isfinite(value) else None for name, value in record.items()}
+    return found
 
 
-def _slices(starts: npt.NDArray[np.int64], size: int) -> list[slice]:
-    stops = np.append(starts[1:], size)
-    return [slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True) if a < b]
+def signal_notes(predictions: Predictions, look_ahead: int) -> Iterator[str]:
+    """Yield what a reader must know beside a signal's metrics: what is missing, undefined or constant, with counts.
+
+    Times whose labels are not known yet, within `look_ahead` of the end of the calendar, need no note.
+    """
+    score, offsets, start = predictions.score, predictions.offsets, predictions.start
+    counts, shown = np.diff(offsets), predictions.calendar.format
+    empty, busy = np.flatnonzero(counts == 0), np.flatnonzero(counts)
+    if empty.size:
+        last = f"; the last row is of {shown(start + int(busy[-1]))}" if busy.size else ""
+        yield (
+            f"{empty.size} of {counts.size} test periods have no row, first {shown(start + int(empty[0]))}{last}: "
+            "nobody in the universe has a price there, and no metric counts them"
+        )
+    if lacking := int(np.isnan(score).sum()):
+        yield (
+            f"{lacking:,} of {score.size:,} predictions are missing (NaN): metrics leave them out, and a portfolio "
+            "sells what has no score first; see what the model returns"
+        )
+    asked, reasons = _undefined(predictions, look_ahead)
+    if total := int(np.logical_or.reduce(list(reasons.values())).sum()):
+        why = ", ".join(f"{reason} at {times.sum()}" for reason, times in reasons.items() if times.any())
+        yield (
+            f"IC and rank IC are undefined at {total} of {asked} test periods ({why}), and those do not count in them; "
+            "metrics across instruments need at least two with different scores and labels"
+        )
+    borders = np.append(predictions.window_starts, predictions.stop) - start
+    spans = [score[offsets[a] : offsets[b]] for a, b in pairwise(borders.tolist())]
+    if constant := [at for at, span in enumerate(spans) if span.size > 1 and bool((span == span[0]).all())]:
+        yield (
+            f"the model forecasts one number in {len(constant)} of {len(spans)} windows (first: window {constant[0]}, "
+            f"from {shown(int(predictions.window_starts[constant[0]]))}): it learned nothing, or its features are "
+            "missing there; loosen its regularisation (for lightgbm smaller model.lambda_l1, model.lambda_l2 and "
+            "model.extra.min_data_in_leaf) or give it more rows or other features"
+        )
 
 
-def _union(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: value for record in records for name, value in record.items()}
+def _undefined(predictions: Predictions, look_ahead: int) -> tuple[int, dict[str, npt.NDArray[np.bool_]]]:
+    """Return at how many times an IC is asked for, and reason → (S,) bool, where it is undefined."""
+    score, label, offsets = predictions.score, predictions.label, predictions.offsets
+    pairs = ~(np.isnan(score) | np.isnan(label))
+
+    def count(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.diff(offsets_among(offsets, rows))
+
+    labelled, at = count(~np.isnan(label)) > 0, np.arange(predictions.start, predictions.stop)
+    asked = (np.diff(offsets) > 0) & (labelled | (at + look_ahead < len(predictions.calendar)))
+    enough, paired = asked & (count(pairs) >= 2), offsets_among(offsets, pairs)
+    return int(asked.sum()), {
+        "no label is known": asked & ~labelled,
+        "fewer than two instruments have a score and a label": asked & labelled & ~enough,
+        "all instruments have the same score": enough & ~times_that_vary(score[pairs], paired),
+        "all instruments have the same label": enough & ~times_that_vary(label[pairs], paired),
+        "a score is infinite": enough & (count(np.isinf(score)) > 0),
+    }

@@ -17,8 +17,7 @@ from harness.config.contracts import check_object, traits_of
 from harness.data.panel import Panel, load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
-from harness.evaluation.evaluate import Evaluation, evaluate
-from harness.evaluation.intervals import intervals
+from harness.evaluation.evaluate import Evaluation, evaluate, intervals
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, compute_features

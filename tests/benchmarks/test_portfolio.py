@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.config import EvaluationConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.evaluation.evaluate import evaluate_signal
+from harness.evaluation.evaluate import evaluate
 from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
@@ -55,6 +56,7 @@ def test_backtest_of_four_years(benchmark):
 
 
 def test_signal_metrics_of_four_years(benchmark):
-    predictions = _predictions(_market())
-    evaluation = benchmark(evaluate_signal, predictions, SignalEvaluation(), 20)
+    panel = _market()
+    criteria = EvaluationConfig(SignalEvaluation(), portfolio=None)
+    evaluation = benchmark(evaluate, _predictions(panel), panel, criteria, horizon=20)
     assert evaluation.overall["undefined_days"] == 0

@@ -13,14 +13,14 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate, evaluate_portfolio, evaluate_signal, read_series
+from harness.evaluation.evaluate import Evaluation, evaluate, read_series
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
 from harness.evaluation.portfolio.backtest import backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions
 
 TIMES, NAMES, START = 60, 20, 10
-SIGNAL = SignalEvaluation()
+SIGNAL, QLIB_YEAR = SignalEvaluation(), SignalEvaluation(periods_per_year=238)
 STRATEGY = TopkDropout(topk=5, n_drop=1, trade_unit=None, benchmark="universe")
 
 
@@ -62,10 +62,15 @@ def signal(panel: Panel, *, last_labels: int = TIMES) -> Predictions:
     )
 
 
+def judged(predictions: Predictions, horizon: int | None = 20) -> Evaluation:
+    """Return the evaluation of the signal alone."""
+    return evaluate(predictions, market(), Both(portfolio=None), horizon=horizon)
+
+
 class TestSignal:
     def test_overall_summarises_the_series(self):
         predictions = signal(market())
-        result = evaluate_signal(predictions, SIGNAL, horizon=20)
+        result = judged(predictions)
         ic = metrics.ic(predictions.score, predictions.label, predictions.offsets)
         np.testing.assert_array_equal(result.series["IC"], ic)
         assert result.overall["IC"] == metrics.mean(ic)
@@ -74,7 +79,7 @@ class TestSignal:
         assert result.overall["rows"] == result.overall["labelled_rows"] == predictions.score.size
 
     def test_windows_partition_the_days(self):
-        result = evaluate_signal(signal(market()), SIGNAL, horizon=20)
+        result = judged(signal(market()))
         assert [r["window"] for r in result.per_window] == [0, 1, 2]
         assert [r["days"] for r in result.per_window] == [20, 20, 10]
         assert result.per_window[0]["start"] == "2019-11-25"
@@ -82,25 +87,25 @@ class TestSignal:
         assert result.per_window[1]["IC"] == pytest.approx(result.series["IC"][20:40].mean(), rel=1e-12)
 
     def test_years_partition_the_days(self):
-        result = evaluate_signal(signal(market()), SIGNAL, horizon=20)
+        result = judged(signal(market()))
         assert [(r["year"], r["days"]) for r in result.per_year] == [(2019, 37), (2020, 13)]
         assert result.per_year[1]["IC"] == pytest.approx(result.series["IC"][37:].mean(), rel=1e-12)
 
     def test_returns_are_annualised_by_the_horizon(self):
-        daily: Mapping[str, Any] = evaluate_signal(signal(market()), SIGNAL, horizon=1).overall
-        monthly: Mapping[str, Any] = evaluate_signal(signal(market()), SIGNAL, horizon=20).overall
+        daily: Mapping[str, Any] = judged(signal(market()), 1).overall
+        monthly: Mapping[str, Any] = judged(signal(market())).overall
         for name in ("long_short_return", "long_average_return"):
             assert daily[name] == pytest.approx(20 * monthly[name])
         assert daily["IC"] == monthly["IC"]
 
     def test_the_return_of_a_label_that_is_none_is_undefined(self):
-        overall = evaluate_signal(signal(market()), SIGNAL, horizon=None).overall
+        overall = judged(signal(market()), None).overall
         assert overall["long_short_return"] is None
         assert overall["IC"] is not None
 
     def test_what_is_undefined_is_null_and_counted_and_stays(self):
         predictions = signal(market(), last_labels=50)
-        result = evaluate_signal(predictions, SIGNAL, horizon=20)
+        result = judged(predictions)
         assert result.per_window[2]["IC"] is None
         assert result.per_window[2]["ICIR"] is None
         assert result.per_window[2]["undefined_days"] == 10
@@ -121,8 +126,8 @@ class TestPortfolio:
     def test_it_reports_the_risk_of_the_excess_return(self):
         panel = market()
         account = backtest(panel, signal(panel), STRATEGY)
-        overall: Mapping[str, Any] = evaluate_portfolio(account, 238).overall
-        risk = risk_analysis(account.excess_with_cost, 238)
+        overall: Mapping[str, Any] = evaluate(signal(panel), panel, Both(QLIB_YEAR), horizon=20).overall
+        risk = risk_analysis(account.series["excess_return"], 238)
         assert overall["excess_return"] == risk.annualized_return
         assert overall["information_ratio"] == risk.information_ratio
         assert overall["max_drawdown"] == risk.max_drawdown
@@ -132,15 +137,17 @@ class TestPortfolio:
 
     def test_compounding_is_an_option_of_the_strategy(self):
         panel = market()
-        account = backtest(panel, signal(panel), replace(STRATEGY, accumulate="product"))
+        compounding = replace(STRATEGY, accumulate="product")
+        account = backtest(panel, signal(panel), compounding)
         growth = np.prod(1.0 + account.returns - account.cost)
-        overall = evaluate_portfolio(account, 50).overall
+        overall = evaluate(
+            signal(panel), panel, Both(SignalEvaluation(periods_per_year=50), compounding), horizon=20
+        ).overall
         assert overall["portfolio_return"] == pytest.approx(growth - 1.0)
 
     def test_the_series_give_back_the_value(self):
         panel = market()
-        account = backtest(panel, signal(panel), STRATEGY)
-        series = evaluate_portfolio(account, 238).series
+        series = backtest(panel, signal(panel), STRATEGY).series
         growth = np.cumprod(1.0 + series["portfolio_return"])
         np.testing.assert_allclose(series["portfolio_value"], STRATEGY.account * growth, rtol=1e-12)
 
@@ -167,7 +174,7 @@ class TestTogether:
 
 class TestSeries:
     def test_what_is_written_is_read_back_exactly(self, tmp_path):
-        result = evaluate_signal(signal(market(), last_labels=40), SIGNAL, 20)
+        result = judged(signal(market(), last_labels=40))
         result.write_series(tmp_path / "series.parquet")
         times, series = read_series(tmp_path / "series.parquet")
         np.testing.assert_array_equal(times, result.times)
@@ -177,7 +184,7 @@ class TestSeries:
 
     def test_equal_series_give_equal_bytes(self, tmp_path):
         for name in ("one", "two"):
-            evaluate_signal(signal(market()), SIGNAL, 20).write_series(tmp_path / name)
+            judged(signal(market())).write_series(tmp_path / name)
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
     def test_an_unreadable_file_is_named(self, tmp_path):
@@ -187,7 +194,7 @@ class TestSeries:
         assert "series.parquet" in str(caught.value)
 
     def test_a_table_without_times_is_refused(self, tmp_path):
-        result = evaluate_signal(signal(market()), SIGNAL, 20)
+        result = judged(signal(market()))
         result.write_series(tmp_path / "series.parquet")
         table = pq.read_table(tmp_path / "series.parquet").drop_columns(["datetime"])
         pq.write_table(table, tmp_path / "series.parquet")

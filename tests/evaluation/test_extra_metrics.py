@@ -10,7 +10,7 @@ import pytest
 
 from harness.config import EvaluationConfig, compose_config
 from harness.errors import ConfigError, DataError
-from harness.evaluation.evaluate import evaluate_extra
+from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.evaluation.metrics import METRICS, Direction, SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.store.records import describe
@@ -44,9 +44,13 @@ def criteria(*extra: Any) -> EvaluationConfig:
     return EvaluationConfig(SignalEvaluation(), None, None, tuple(extra))
 
 
+def judged(predictions: Predictions, *extra: Any) -> Evaluation:
+    return evaluate(predictions, market(), criteria(*extra), horizon=20)
+
+
 def test_it_is_the_mean_of_its_series_overall_per_window_and_per_year() -> None:
     predictions = signal(market())
-    found = evaluate_extra(predictions, (Spread(), Spread("twice", factor=2.0)))
+    found = judged(predictions, Spread(), Spread("twice", factor=2.0))
     series = Spread().compute(predictions)
     assert found.overall["spread"] == pytest.approx(series.mean())
     assert found.overall["twice"] == pytest.approx(2 * series.mean())
@@ -92,7 +96,7 @@ def test_a_name_occurs_once() -> None:
 def test_anything_but_one_number_per_time_is_refused(what: Any) -> None:
     predictions = signal(market())
     with pytest.raises(DataError, match="something else than a series"):
-        evaluate_extra(predictions, (Returning(what=what),))
+        judged(predictions, Returning(what=what))
 
 
 def test_an_infinite_value_is_refused() -> None:
@@ -100,7 +104,7 @@ def test_an_infinite_value_is_refused() -> None:
     values = np.zeros(predictions.times.size)
     values[3] = np.inf
     with pytest.raises(DataError, match="something else than a series"):
-        evaluate_extra(predictions, (Returning(what=values),))
+        judged(predictions, Returning(what=values))
 
 
 def test_no_name_of_the_harness_is_free() -> None:

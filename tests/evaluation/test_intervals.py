@@ -14,7 +14,7 @@ import pytest
 from harness.cli.tables import result_summary
 from harness.config import compose_config
 from harness.evaluation.evaluate import Evaluation, evaluate
-from harness.evaluation.intervals import intervals as intervals_of
+from harness.evaluation.evaluate import intervals as intervals_of
 from harness.evaluation.metrics import METRICS
 from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_interval
 from harness.evaluation.significance.hac import hac_mean

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.evaluation.evaluate import evaluate
-from harness.evaluation.notes import signal_notes
+from harness.evaluation.evaluate import evaluate, signal_notes
 from harness.evaluation.predictions import Predictions
 from harness.store.artifacts import canonical_json
 from tests.evaluation.test_evaluation import NAMES, START, TIMES, Both, market, signal
@@ -29,13 +28,13 @@ def tables() -> tuple[Any, Any]:
 
 
 def test_what_can_be_judged_everywhere_needs_no_note() -> None:
-    assert signal_notes(signal(market()), 3) == ()
+    assert list(signal_notes(signal(market()), 3)) == []
 
 
 def test_labels_that_are_not_known_yet_need_no_note_and_others_do() -> None:
     _, label = tables()
     label[-3:] = np.nan
-    assert signal_notes(predicted(label=label), 3) == ()
+    assert list(signal_notes(predicted(label=label), 3)) == []
     label[10] = np.nan
     (note,) = signal_notes(predicted(label=label), 3)
     assert note.startswith("IC and rank IC are undefined at 1 of 47 test periods (no label is known at 1)")
@@ -61,7 +60,7 @@ def test_each_reason_is_counted() -> None:
     score, label = tables()
     score[0], label[1], score[2, 1:] = 1.0, 0.0, np.nan
     score[3, 4] = np.inf
-    notes = signal_notes(predicted(score, label), 3)
+    notes = list(signal_notes(predicted(score, label), 3))
     assert f"{NAMES - 1} of 1,000 predictions are missing (NaN)" in notes[0]
     for reason in ("the same score at 1", "the same label at 1", "fewer than two instruments", "infinite at 1"):
         assert reason in notes[1]

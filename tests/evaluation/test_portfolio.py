@@ -137,7 +137,7 @@ class TestAccount:
     def test_without_costs_nothing_is_paid(self, seed, config):
         _, result = followed(seed, replace(config, open_cost=0.0, close_cost=0.0, min_cost=0.0))
         assert not result.cost.any()
-        np.testing.assert_array_equal(result.excess_with_cost, result.excess_without_cost)
+        np.testing.assert_array_equal(result.series["excess_return"], result.series["excess_return_without_cost"])
 
     def test_every_order_costs_at_least_the_minimum(self):
         config = replace(STRATEGY, account=1e4, min_cost=7.0)
@@ -347,7 +347,7 @@ class TestBenchmark:
 
     def test_cash_earns_nothing(self):
         _, result = followed(0, replace(STRATEGY, benchmark="cash"))
-        np.testing.assert_array_equal(result.excess_without_cost, result.returns)
+        np.testing.assert_array_equal(result.series["excess_return_without_cost"], result.returns)
 
     def test_a_missing_index_is_refused(self):
         panel = replace(market(0), benchmark=None)

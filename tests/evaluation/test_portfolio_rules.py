@@ -13,11 +13,12 @@ import pytest
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
-from harness.evaluation.evaluate import evaluate_portfolio
+from harness.evaluation.evaluate import evaluate
 from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.portfolio.market import check_change, market_of
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
+from tests.evaluation.test_evaluation import Both
 
 FREE = TopkDropout(
     topk=2,
@@ -286,10 +287,13 @@ class TestMissing:
         close, score = walk()
         long_close, long_score = (np.vstack([v, np.full((40, 6), np.nan)]) for v in (close, score))
         config = replace(FREE, benchmark="universe")
-        short, long = followed(close, score, config), followed(long_close, long_score, config)
+        long = followed(long_close, long_score, config)
         assert np.isnan(long.returns[79:]).all()
         assert np.isnan(long.benchmark[79:]).all()
-        ours, theirs = (evaluate_portfolio(r, 252).overall for r in (long, short))
+        ours, theirs = (
+            evaluate(scored(panel, scores), panel, Both(portfolio=config), horizon=None).overall
+            for panel, scores in ((panel_of(long_close), long_score), (panel_of(close), score))
+        )
         for name in ("excess_return", "information_ratio", "portfolio_return", "portfolio_turnover", "portfolio_cost"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-12)
 

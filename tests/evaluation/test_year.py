@@ -12,8 +12,7 @@ from harness.config import compose_config
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import evaluate, evaluate_signal, year_of
-from harness.evaluation.intervals import intervals
+from harness.evaluation.evaluate import evaluate, intervals, year_of
 from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.evaluation.significance.bootstrap import Bootstrap
@@ -48,9 +47,9 @@ def test_returns_and_ratios_are_annualised_by_the_calendar(freq: str, periods: i
 
 
 def test_a_weekly_label_of_five_weeks_is_annualised_by_weeks() -> None:
-    _, predictions = on("W-FRI")
+    panel, predictions = on("W-FRI")
     series = metrics.long_short_return(predictions.score, predictions.label, predictions.offsets)
-    found = evaluate_signal(predictions, SignalEvaluation(), horizon=5).overall["long_short_return"]
+    found = evaluate(predictions, panel, Both(), horizon=5).overall["long_short_return"]
     assert found == pytest.approx(series.mean() * 52 / 5)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.config import EvaluationConfig
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import Evaluation, evaluate_signal
+from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
-from tests.parity.oracle import ORACLE, read_json, requires_oracle
+from tests.parity.oracle import ORACLE, oracle_panel, read_json, requires_oracle
 from tests.parity.rolling_retrain import recorded_predictions
 
 pytestmark = requires_oracle
@@ -27,7 +28,8 @@ def predictions() -> Predictions:
 
 @pytest.fixture(scope="module")
 def evaluation(predictions: Predictions) -> Evaluation:
-    return evaluate_signal(predictions, SignalEvaluation(periods_per_year=QLIB_PERIODS), HORIZON)
+    criteria = EvaluationConfig(SignalEvaluation(periods_per_year=QLIB_PERIODS), portfolio=None)
+    return evaluate(predictions, oracle_panel(), criteria, horizon=HORIZON)
 
 
 @pytest.mark.parametrize(("ours", "file", "column"), [("IC", "ic.parquet", "ic"), ("rank_IC", "ric.parquet", "ric")])

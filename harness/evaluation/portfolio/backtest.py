@@ -57,14 +57,17 @@ class PortfolioResult:
         return self.predictions.times
 
     @property
-    def excess_without_cost(self) -> Doubles:
-        """(S,) float64 return beyond the benchmark, before costs."""
-        return self.returns - self.benchmark
-
-    @property
-    def excess_with_cost(self) -> Doubles:
-        """(S,) float64 return beyond the benchmark, after costs."""
-        return self.returns - self.benchmark - self.cost
+    def series(self) -> dict[str, Doubles]:
+        """Name → (S,) float64, what the metrics of a portfolio follow from; excess is beyond the benchmark."""
+        return {
+            "portfolio_return": self.returns - self.cost,
+            "benchmark_return": self.benchmark,
+            "excess_return": self.returns - self.benchmark - self.cost,
+            "excess_return_without_cost": self.returns - self.benchmark,
+            "portfolio_cost": self.cost,
+            "portfolio_turnover": self.turnover,
+            "portfolio_value": self.value,
+        }
 
     def positions(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the holdings as a long table: columns ``datetime``, ``instrument``, ``shares``, in row order."""
