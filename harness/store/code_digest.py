@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pkgutil
 import platform
 import re
 import sys
@@ -20,14 +21,13 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.store.code_text import Strings, absolute, imports_of, named_files, named_folders, strings_of, text_digest
+from harness.store.code_text import STAR, Strings, imports_of, named_places, strings_of, text_digest
 from harness.store.fingerprint import fingerprint_file
-from harness.store.module_origin import Distribution, Origin, origin_of, read_source
+from harness.store.module_origin import Library, Origin, origin_of, read_source
 from harness.store.records import exported_from
 
 _BEGAN_NS = time.time_ns()
 _EXPORTED = re.compile(rb"\b(?:harness|baselines)\.\w+")
-_STAR = ".*"
 _LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
 Stamp = tuple[int, int, int]
 
@@ -57,7 +57,7 @@ class _Source:
 
 # A module that is loaded keeps the bytes that it was loaded from, whatever happens to its file afterwards.
 _KNOWN: dict[str, _Source] = {}
-_REACHED: dict[tuple[tuple[str, ...], ...], tuple[dict[str, _Source], set[Distribution]]] = {}
+_REACHED: dict[tuple[tuple[str, ...], ...], tuple[dict[str, _Source], set[Library]]] = {}
 
 
 def code_digest(*modules: str) -> str:
@@ -77,15 +77,9 @@ def code_digest(*modules: str) -> str:
         digest.update(f"{name}\0{source.digest}\0".encode())
         for file, (_, content) in sorted(source.files.items()):
             digest.update(f"{name}: {file}\0{content}\0".encode())
-    for library in sorted(libraries, key=lambda found: (found.name, found.version, found.changed)):
-        digest.update(f"{library.name}=={library.version} {library.changed}\0".encode())
+    for name, version, changed in sorted(libraries):
+        digest.update(f"{name}=={version} {changed}\0".encode())
     return digest.hexdigest()
-
-
-def own_modules(*modules: str) -> dict[str, Path]:
-    """Return name → file of every own module that `modules` import, directly or not, themselves included."""
-    own, _ = _closure(modules)
-    return {name: source.origin.file for name, source in own.items() if source.origin.file is not None}
 
 
 def user_code(*modules: str) -> dict[str, tuple[Path, str]]:
@@ -121,7 +115,7 @@ def check_code_unchanged() -> None:
                 raise _changed(file.name, file, "while the run was going on")
 
 
-def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
+def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Library]]:
     """Return the own modules and the libraries that `modules` reach; followed again when one of the files is new."""
     question = (modules, tuple(sys.path))
     known = _REACHED.get(question)
@@ -130,45 +124,37 @@ def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribu
     return known
 
 
-def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Distribution]]:
+def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Library]]:
     own: dict[str, _Source] = {}
-    libraries: set[Distribution] = set()
+    libraries: set[Library] = set()
     waiting = [(_root(name), True) for name in modules]
     done: set[tuple[str, bool]] = set()
     folders: dict[str, None] = {}
-    unknown: list[tuple[str, bool]] = []
-    while waiting or (unknown and folders):
+    unknown: list[tuple[str, bool]] = []  # optional libraries that are not installed, and names inside modules
+    while waiting:
+        name, is_called = each = waiting.pop()
+        if not done.isdisjoint({each, (name, True)}):
+            pass  # followed already
+        elif name.endswith(STAR):
+            waiting += [(found, True) for found in _submodules(name.removesuffix(STAR))]
+        elif (exported := exported_from(name)) is not None:
+            waiting.append((exported, is_called))  # `from harness import X` imports what holds X only when it runs
+        elif (origin := origin_of(name) or origin_of(name, tuple(folders))) is None:
+            unknown.append(each)
+        else:
+            libraries |= set() if origin.library is None else {origin.library}
+            if origin.own:
+                own[name] = source = _source(origin)
+                folders |= dict.fromkeys(source.folders)
+                parent = name.rpartition(".")[0]
+                # Importing a module runs its packages first, but calls nothing in them.
+                waiting += [(parent, False)] if parent else []
+                waiting += [(found, True) for found in (source.when_called if is_called else source.when_run)]
+        done.add(each)
         if not waiting:  # what is not on the path may lie where a module of the user's will have put it there
-            waiting = [(name, is_called) for name, is_called in unknown if origin_of(name, tuple(folders))]
-            unknown.clear()
+            waiting = [each for each in unknown if folders and origin_of(each[0], tuple(folders))]
+            unknown = [each for each in unknown if each not in waiting]
             done -= set(waiting)
-            if not waiting:
-                break
-        name, is_called = waiting.pop()
-        if (name, is_called) in done or (name, True) in done:
-            continue
-        done.add((name, is_called))
-        if name.endswith(_STAR):
-            waiting += [(found, True) for found in _submodules(name.removesuffix(_STAR))]
-            continue
-        exported = exported_from(name)
-        if exported is not None:  # `from harness import X` imports what holds X only when it runs
-            waiting.append((exported, is_called))
-            continue
-        origin = origin_of(name) or origin_of(name, tuple(folders))
-        if origin is None:
-            unknown.append((name, is_called))
-            continue  # an optional library that is not installed, or a name inside a module
-        if origin.library is not None:
-            libraries.add(origin.library)
-        if not origin.own:
-            continue
-        # Importing a module runs its packages first, but calls nothing in them.
-        parent = name.rpartition(".")[0]
-        waiting += [(parent, False)] if parent else []
-        own[name] = source = _source(origin)
-        folders |= dict.fromkeys(source.folders)
-        waiting += [(found, True) for found in (source.when_called if is_called else source.when_run)]
     return own, libraries
 
 
@@ -194,30 +180,33 @@ def _source(origin: Origin) -> _Source:
         _checked_spec(known)
     if known is None and spec is not None and not _is_as_loaded(spec, stamp):
         raise _changed(origin.name, origin.file, "after it was imported")
-    content, file, is_package = read_source(origin), origin.file, origin.search is not None
-    name = origin.name if spec is None else spec.name  # a module that is run is called __main__
-    when_run, when_called = imports_of(name, is_package, content)
-    by_text: list[str] = []
+    content, file = read_source(origin), origin.file
+    # A module that is run is called __main__.
+    named = (origin.name if spec is None else spec.name, origin.search is not None)
     files: dict[str, tuple[Path, str]] = {}
+    by_text: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     if file is not None and not origin.ours and file.suffix == ".py" and file.is_file():
-        strings = strings_of(content)
-        files = _named(file, strings)
-        python = [place.read_bytes() for place, _ in files.values() if place.suffix == ".py"]
-        by_text = [found for source in python for found in imports_of(origin.name, is_package, source)[1]]
-        by_text += [found.decode() for found in _EXPORTED.findall(content)]  # `import harness`, then `harness.X`
-        by_text += _by_text(name, name if is_package else name.rpartition(".")[0], is_package, strings)
-        folders = () if strings == Strings() else tuple(map(str, named_folders(file, strings)))
-    imports = (*when_run, *by_text), (*when_called, *by_text)
-    made = _KNOWN[origin.name] = _Source(origin, stamp, text_digest(content), *imports, files, folders, spec)
+        files, by_text, folders = _by_text(file, *named, content)
+    when_run, when_called = ((*found, *by_text) for found in imports_of(*named, content))
+    made = _Source(origin, stamp, text_digest(content), when_run, when_called, files, folders, spec)
+    _KNOWN[origin.name] = made
     return made
 
 
-def _named(file: Path, strings: Strings) -> dict[str, tuple[Path, str]]:
-    found = ((named, _file_digest(named)) for named in (named_files(file, strings) if strings.texts else ()))
-    folder = file.absolute().parent
+def _by_text(
+    file: Path, name: str, is_package: bool, content: bytes
+) -> tuple[dict[str, tuple[Path, str]], tuple[str, ...], tuple[str, ...]]:
+    """Return the files, the modules and the folders that the strings of a user's module name, see `_Source`."""
+    strings = strings_of(name, is_package, content)
+    folders, places = named_places(file, strings)
     # What cannot be read here tells so when the module reads it.
-    return {Path(os.path.relpath(at, folder)).as_posix(): (at, read) for at, read in found if read is not None}
+    read = [(place, digest) for place in places if (digest := _file_digest(place)) is not None]
+    files = {Path(os.path.relpath(place, folders[0])).as_posix(): (place, digest) for place, digest in read}
+    python = [place.read_bytes() for place, _ in read if place.suffix == ".py"]
+    modules = [found for source in python for found in imports_of(name, is_package, source)[1]]
+    modules += [found.decode() for found in _EXPORTED.findall(content)]  # `import harness`, then `harness.X`
+    return files, (*modules, *strings.modules), () if strings == Strings() else tuple(map(str, folders))
 
 
 def _file_digest(file: Path) -> str | None:
@@ -231,15 +220,6 @@ def _file_digest(file: Path) -> str | None:
 @lru_cache(maxsize=4096)
 def _stamped_digest(file: Path, stamp: Stamp) -> str:
     return hashlib.sha256(repr(stamp[:2]).encode()).hexdigest() if stamp[0] > _LARGE else fingerprint_file(file)
-
-
-def _by_text(name: str, package: str, is_package: bool, strings: Strings) -> list[str]:
-    # Found as it runs: by a string, a computed name, or code in a string.
-    found = [absolute(text, package) for text in strings.modules]
-    found += [f"{package}{_STAR}"] if package and strings.package else []
-    for text in strings.code:
-        found += imports_of(name, is_package, text.encode(errors="replace"))[1]
-    return [each for each in found if not each.startswith(".")]
 
 
 def _checked_spec(source: _Source) -> ModuleSpec | None:
@@ -304,11 +284,4 @@ def _submodules(package: str) -> list[str]:
     origin = origin_of(package)
     if origin is None or not origin.own or origin.ours:
         return []
-    found = {
-        entry.name.partition(".")[0]
-        for place in origin.search or ()
-        if os.path.isdir(place)
-        for entry in os.scandir(place)
-        if entry.name.endswith(".py") or (entry.is_dir() and entry.name.isidentifier())
-    }
-    return [f"{package}.{name}" for name in sorted(found - {"__init__", "__pycache__"})]
+    return [f"{package}.{found.name}" for found in pkgutil.iter_modules(origin.search or ())]

@@ -16,6 +16,7 @@ _LISTS = ("glob", "rglob", "iterdir", "listdir", "scandir", "walk", "iter_module
 _WRITES = ("write_text", "write_bytes", "touch", "unlink", "mkdir", "makedirs", "remove", "FileHandler")
 _MODES = frozenset(mode + kind for mode in ("a", "w", "x", "a+", "w+") for kind in ("", "b", "t"))
 _NOT_READ = (".log", ".pyc", ".tmp", ".lock")
+STAR = ".*"  # ends a name that stands for every module of a package
 _LONGEST = 200
 _ANCESTORS = 3  # `Path(__file__).parents[2]`
 _HIDDEN = (".", "__pycache__")
@@ -121,20 +122,17 @@ class Strings:
 
     Attributes:
         texts: Those that may name a file or a folder, pieces of f-strings too, without those of statements that write.
-        modules, code: Those that may name a module, or be code, where the module finds code as it runs.
-        package: Whether any module of its own package may be imported by a computed name.
+        modules: Names that they may import as the module runs; ``PACKAGE.*`` where it computes a name.
         lists: Whether it lists what a folder holds.
     """
 
     texts: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
-    package: bool = False
     lists: bool = False
 
 
 @lru_cache(maxsize=1024)
-def strings_of(source: bytes) -> Strings:
+def strings_of(name: str, is_package: bool, source: bytes) -> Strings:
     """Return the strings of a module's source; none of one that is no Python."""
     tree = _parsed(source)
     if tree is None:
@@ -142,16 +140,15 @@ def strings_of(source: bytes) -> Strings:
     used = {_name(node) for node in ast.walk(tree)}
     statements = [(scope, _parts(node)) for node, scope in _statements(tree)]
     written = _written(statements)
-    finds = not used.isdisjoint(_FINDS_CODE)
-    every = sorted({text for _, parts in statements for text in _texts(parts)})
     read = {text for scope, parts in statements if _is_read(scope, parts, written) for text in _texts(parts)}
-    return Strings(
-        texts=tuple(text for text in sorted(read) if len(text) <= _LONGEST and not {"\n", "\0"} & set(text)),
-        modules=tuple(text for text in every if finds and text.lstrip(".").replace(".", "").isidentifier()),
-        code=tuple(text for text in every if finds and "import" in text),
-        package=not used.isdisjoint(_IMPORTS),
-        lists=not used.isdisjoint(_LISTS),
-    )
+    texts = tuple(text for text in sorted(read) if len(text) <= _LONGEST and not {"\n", "\0"} & set(text))
+    package = name if is_package else name.rpartition(".")[0]
+    modules = [f"{package}{STAR}"] if package and not used.isdisjoint(_IMPORTS) else []
+    every = {text for _, parts in statements for text in _texts(parts)} if not used.isdisjoint(_FINDS_CODE) else ()
+    for text in sorted(every):
+        modules += [absolute(text, package)] if text.lstrip(".").replace(".", "").isidentifier() else []
+        modules += imports_of(name, is_package, text.encode(errors="replace"))[1] if "import" in text else ()
+    return Strings(texts, tuple(each for each in modules if not each.startswith(".")), not used.isdisjoint(_LISTS))
 
 
 def _parts(node: ast.stmt) -> Parts:
@@ -187,8 +184,13 @@ def _is_read(scope: int, parts: Parts, written: set[tuple[int, str]]) -> bool:
     return not _writes(parts) and not any((scope, name) in written for name in stored)
 
 
-def named_folders(file: Path, strings: Strings) -> list[Path]:
-    """Return the folders that a module's strings name in its own folder or above it, its own first."""
+def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the files that the strings of a module name: its own folder first, the files sorted.
+
+    Folders are sought in its own and above it, files in all of these and by a whole name in the working folder.
+    `".json"` names every such file beside the module, `"*.json"` what it matches, and where the module lists folders a
+    folder's name stands for all that it holds.
+    """
     above = file.absolute().parents[1 : 1 + _ANCESTORS]
     near = [file.absolute().parent]
     for folder in (*near, *above):
@@ -199,26 +201,11 @@ def named_folders(file: Path, strings: Strings) -> list[Path]:
             new = [path for path in below if path not in near and not path.name.startswith(_HIDDEN)]
             waiting += new
             near += new
-    return near
-
-
-def named_files(file: Path, strings: Strings) -> tuple[Path, ...]:
-    """Return the files that the strings of a module name, sorted.
-
-    They are sought in its folder, in folders below or above it that other strings name, and by a whole name in the
-    working folder. `".json"` names every such file beside the module, `"*.json"` what it matches, and where the module
-    lists folders a folder's name stands for all that it holds.
-    """
-    near = named_folders(file, strings)
-    found: set[Path] = set()
-    for folder in (*near, *file.absolute().parents[1 : 1 + _ANCESTORS], Path.cwd()):
-        found |= {folder / text for text in strings.texts if _is(Path.is_file, folder / text)}
-    for folder in near:
-        found |= set(_matching(folder, strings.texts))
-    for folder in near[1:] if strings.lists else ():
-        found |= set(_held(folder))
+    found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts if _is(Path.is_file, at / text)}
+    found |= {path for folder in near for path in _matching(folder, strings.texts)}
+    found |= {path for folder in near[1:] if strings.lists for path in _held(folder)}
     kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ}
-    return tuple(sorted(kept - {file.absolute()}))
+    return near, sorted(kept - {file.absolute()})
 
 
 def _matching(folder: Path, texts: Iterable[str]) -> Iterator[Path]:

@@ -7,11 +7,13 @@ file that was put among the installed ones by hand. Nothing is imported to find 
 from __future__ import annotations
 
 import base64
+import csv
 import os
 import sys
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -21,21 +23,16 @@ from harness.store.fingerprint import fingerprint_file
 
 _OURS = ("harness", "baselines")
 _CODE = (".py", ".so", ".pyd", ".dylib", ".dll")
+_STDLIB = Path(sysconfig.get_path("stdlib"))
+_ARCHIVE = _STDLIB.with_name(f"python{sys.version_info[0]}{sys.version_info[1]}.zip")
+_STANDARD = (_STDLIB, Path(sysconfig.get_path("platstdlib")), _ARCHIVE)
 _SITES = ("site-packages", "dist-packages")
 _SLACK_NS = 2_000_000_000  # between a file and the RECORD that is written after it, on coarse clocks
 
 
-@dataclass(frozen=True)
-class Distribution:
-    """An installed distribution.
-
-    `changed` holds path and SHA-256 of every file of code that is no longer what was installed; of a distribution
-    without a list of files, of the modules that are imported.
-    """
-
-    name: str
-    version: str
-    changed: tuple[tuple[str, str], ...] = ()
+# Name and version of an installed distribution, then path and SHA-256 of every file of code that is no longer what was
+# installed; of a distribution without a list of files, of the modules that are imported.
+Library = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Origin:
     name: str
     own: bool
     file: Path | None = None
-    library: Distribution | None = None
+    library: Library | None = None
     search: tuple[str, ...] | None = None
     loader: Any = field(default=None, repr=False, compare=False)
 
@@ -97,7 +94,17 @@ def _one(name: str, search: Sequence[str] | None) -> Origin | None:
         return None if file is None else Origin(name, own=True, file=Path(file))
     places = getattr(loaded, "__path__", spec.submodule_search_locations)
     places = None if places is None else tuple(map(str, places))
-    return _origin(name, spec.origin, spec.has_location, places, spec.loader)
+    if spec.origin is None or (not spec.has_location and spec.origin in ("namespace", "built-in", "frozen")):
+        # A namespace package holds no code; what lies below is asked for itself.
+        return Origin(name, own=places is not None and spec.origin in (None, "namespace"), search=places)
+    file = Path(spec.origin)
+    if name.partition(".")[0] not in _OURS:
+        if not set(file.parts) & set(_SITES) and any(map(file.is_relative_to, _STANDARD)):
+            return Origin(name, own=False, file=file)
+        library = _library(name, file, is_package=places is not None)
+        if library is not None:
+            return Origin(name, own=False, file=file, library=library)
+    return Origin(name, own=True, file=file, search=places, loader=spec.loader)
 
 
 def _spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
@@ -122,105 +129,67 @@ def _namespace(name: str, search: Sequence[str]) -> ModuleSpec:
 
 
 @lru_cache(maxsize=8192)
-def _origin(
-    name: str, origin: str | None, has_location: bool, search: tuple[str, ...] | None, loader: object
-) -> Origin:
-    if origin is None or (not has_location and origin in ("namespace", "built-in", "frozen")):
-        # A namespace package holds no code; what lies below is asked for itself.
-        is_namespace = search is not None and origin in (None, "namespace")
-        return Origin(name, own=is_namespace, search=search)
-    file = Path(origin)
-    if name.partition(".")[0] not in _OURS:
-        if _is_standard(file):
-            return Origin(name, own=False, file=file)
-        library = _library(name, file, is_package=search is not None)
-        if library is not None:
-            return Origin(name, own=False, file=file, library=library)
-    return Origin(name, own=True, file=file, search=search, loader=loader)
-
-
-def _is_standard(file: Path) -> bool:
-    return not set(file.parts) & set(_SITES) and any(file.is_relative_to(folder) for folder in _standard_folders())
-
-
-@cache
-def _standard_folders() -> tuple[Path, ...]:
-    folders = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")}
-    archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
-    return tuple(sorted({*folders, *(folder.parent / archive for folder in folders)}))
-
-
-def _library(name: str, file: Path, *, is_package: bool) -> Distribution | None:
+def _library(name: str, file: Path, *, is_package: bool) -> Library | None:
     depth = name.count(".") + is_package
     site = file.parents[depth] if depth < len(file.parents) else file.parent
-    path = file.relative_to(site).as_posix()
-    top = name.partition(".")[0]
+    path, top = file.relative_to(site).as_posix(), _plain(name.partition(".")[0])
     # The likely ones first.
-    for metadata, _ in sorted(_metadata_folders(site), key=lambda folder: folder[1] != _plain(top)):
-        if f"\n{path},".encode() in _record(metadata):
-            found, is_listed = _checked(metadata)
-            if is_listed:
-                return found
-            return replace(found, changed=((path, fingerprint_file(metadata.parent / path)),))
-    # The metadata that an editable installation leaves beside its source lists nothing as installed.
-    return _unlisted(site, path, top) if site.name in _SITES else None
+    for metadata in sorted(_metadata_folders(site), key=lambda folder: _plain(folder.stem.partition("-")[0]) != top):
+        if _holds(metadata, path, top):
+            distribution, _, version = metadata.stem.partition("-")
+            changed = _changed(metadata)
+            changed = ((path, fingerprint_file(file)),) if changed is None else changed
+            return distribution, version.partition("-py")[0], changed
+    return None
 
 
 @cache
-def _metadata_folders(site: Path) -> tuple[tuple[Path, str], ...]:
-    folders = sorted(site.glob("*.dist-info")) if site.is_dir() else []
-    return tuple((folder, _plain(folder.name.partition("-")[0])) for folder in folders)
+def _metadata_folders(site: Path) -> tuple[Path, ...]:
+    return tuple(sorted((*site.glob("*.dist-info"), *site.glob("*.egg-info"))))
+
+
+def _holds(metadata: Path, path: str, top: str) -> bool:
+    """Return whether a distribution lists a file, or has no such list, as on Linux, and names the module."""
+    record = _record(metadata)
+    if record or metadata.parent.name not in _SITES:  # beside its source an editable one lists nothing as installed
+        return f"\n{path},".encode() in record
+    names = metadata / "top_level.txt"
+    tops = names.read_text(encoding="utf-8", errors="replace").split() if names.is_file() else []
+    return top in map(_plain, (*tops, metadata.stem.partition("-")[0]))
 
 
 @cache
 def _record(metadata: Path) -> bytes:
-    try:
+    with suppress(OSError):
         return b"\n" + (metadata / "RECORD").read_bytes().replace(b"\r\n", b"\n")
-    except OSError:
-        return b""
+    return b""
 
 
 @cache
-def _checked(metadata: Path) -> tuple[Distribution, bool]:
-    """Return a distribution with what has changed since it was installed, and whether the RECORD gives checksums.
+def _changed(metadata: Path) -> tuple[tuple[str, str], ...] | None:
+    """Return path and SHA-256 of what has changed since a distribution was installed; None without checksums.
 
     A file of the recorded size that is no newer than its RECORD is taken as it is: reading all libraries would take
     longer than the run.
     """
-    name, _, version = metadata.name.removesuffix(".dist-info").partition("-")
+    rows = csv.reader(_record(metadata).decode("utf-8", "replace").splitlines())
+    listed = [row for row in rows if len(row) == 3 and row[1] and row[0].endswith(_CODE)]
+    if not listed:
+        return None
     installed = (metadata / "RECORD").stat().st_mtime_ns + _SLACK_NS
-    changed, is_listed = [], False
-    for line in _record(metadata).decode("utf-8", "replace").splitlines():
-        path, _, rest = line.rpartition(",")
-        path, _, checksum = path.rpartition(",")
-        path = path.strip('"')
-        if not checksum or not path.endswith(_CODE):
-            continue
-        is_listed = True
+    changed = []
+    for path, checksum, size in listed:
         file = os.path.join(metadata.parent, path)
         try:
             found = os.stat(file)
         except OSError:
             changed.append((path, "missing"))
             continue
-        if found.st_mtime_ns > installed or str(found.st_size) != rest:
+        if found.st_mtime_ns > installed or str(found.st_size) != size:
             digest = fingerprint_file(Path(file))
             if checksum != f"sha256={base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b'=').decode()}":
                 changed.append((path, digest))
-    return Distribution(name, version, tuple(sorted(changed))), is_listed
-
-
-def _unlisted(site: Path, path: str, top: str) -> Distribution | None:
-    """Return the distribution of an installation that keeps no list of files, such as a Linux distribution's."""
-    for metadata in sorted((*site.glob("*.egg-info"), *site.glob("*.dist-info"))):
-        if (metadata / "RECORD").is_file():
-            continue
-        name, _, version = metadata.stem.partition("-")
-        names = metadata / "top_level.txt"
-        tops = names.read_text(encoding="utf-8", errors="replace").split() if names.is_file() else []
-        if top in tops or _plain(name) == _plain(top):
-            return Distribution(name, version.partition("-py")[0], ((path, fingerprint_file(site / path)),))
-    return None
+    return tuple(sorted(changed))
 
 
 def _plain(name: str) -> str:

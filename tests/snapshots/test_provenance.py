@@ -50,7 +50,7 @@ def forget() -> None:
         del sys.modules[name]
     for known in (code_digest._KNOWN, code_digest._REACHED):
         known.clear()
-    module_origin._origin.cache_clear()
+    module_origin._library.cache_clear()
 
 
 def run(project: Path, sign: int) -> ExperimentResult:

@@ -98,4 +98,4 @@ def test_a_named_file_that_changes_while_a_run_goes_on_ends_it(project: Path) ->
 
 
 def test_strings_of_what_is_no_python_are_none() -> None:
-    assert strings_of(b"\x00(").texts == ()
+    assert strings_of("m", False, b"\x00(").texts == ()
