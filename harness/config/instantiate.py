@@ -10,7 +10,7 @@ import importlib
 import inspect
 import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Never
 
 import pydantic
@@ -26,30 +26,41 @@ _OURS = ("harness", "baselines")
 
 
 def build(node: object, path: str = "", hint: Any = Any, owner: type | None = None) -> object:
-    """Return `node` with every mapping that has a ``_target_`` replaced by an instance of the class it names.
+    """Return plain data as the type `hint` has it, a mapping with a ``_target_`` as an object of that class.
 
-    A class is imported, held to what its place takes, and only then made: `hint` is the type of that place, `owner` the
-    class whose field it is; without an owner any class will do.
+    A class is imported, held to what its place takes, and only then made: `owner` is the class whose field it is;
+    without one any class will do.
     """
     if isinstance(node, Mapping):
+        given = {str(k): v for k, v in node.items() if k != TARGET}
+        cls = record_of(hint, given)
         if TARGET in node:
-            rest = {str(k): v for k, v in node.items() if k != TARGET}
             cls = locate(node[TARGET], join_key(path, TARGET))
             _admit(cls, hint, owner, join_key(path, TARGET))
-            return build_record(cls, rest, path)
-        record = record_of(hint)
-        if record is not None:
-            return build_record(record, {str(k): v for k, v in node.items()}, path)
+        if cls is not None:
+            made = build_record(cls, given, path)
+            for protocol in filter(is_protocol, kinds(hint)):
+                check_object(made, protocol, path)
+            return made
         inner = _inner(hint, Mapping)
-        return {str(k): build(v, join_key(path, str(k)), inner, owner) for k, v in node.items()}
-    if isinstance(node, list | tuple):
-        return tuple(build(v, f"{path}[{i}]", _inner(hint, Sequence, i), owner) for i, v in enumerate(node))
-    return node
+        if _takes_objects(inner) or _names_objects(node):
+            return {k: build(v, join_key(path, k), inner, owner) for k, v in given.items()}
+    elif isinstance(node, list | tuple):
+        places = [(f"{path}[{i}]", _inner(hint, Sequence, i)) for i in range(len(node))]
+        if _names_objects(node) or any(_takes_objects(inner) for _, inner in places):
+            return tuple(build(v, key, inner, owner) for v, (key, inner) in zip(node, places, strict=True))
+    is_misplaced = isinstance(node, bool) and bool not in kinds(hint) and hint not in (Any, object)
+    if is_misplaced or all(map(_is_object, kinds(hint))):
+        raise wrong_kind(path, node, accepts(hint))
+    try:
+        return adapter(hint).validate_python(_plain(node))
+    except pydantic.ValidationError as error:
+        raise refusal(error, hint, path) from error
 
 
 def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     """Return `cls(**given)` after checking every field against the class's signature and type hints."""
-    parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_POSITIONAL,)}
+    parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_POSITIONAL}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in given:
         if name not in parameters and not open_ended:
@@ -63,8 +74,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
         key = join_key(path, missing[0])
         raise ConfigError(f"The configuration lacks `{key}`.", where=key, expected=", ".join(missing))
     hints = hints_of(cls)
-    places = {n: (hints.get(n, Any), join_key(path, n)) for n in given}
-    values = {n: _typed(hint, build(given[n], key, hint, cls), key) for n, (hint, key) in places.items()}
+    values = {n: build(value, join_key(path, n), hints.get(n, Any), cls) for n, value in given.items()}
     try:
         with no_exit():
             made = cls(**values)
@@ -96,27 +106,6 @@ def hints_of(cls: type) -> dict[str, Any]:
         what, where = f"The types of `{cls.__qualname__}` cannot be read.", f"{cls.__module__}.{cls.__qualname__}"
         expected = "annotations whose names the module knows when it runs"
         raise ConfigError(what, where=where, got=str(error), expected=expected) from error
-
-
-def _typed(hint: Any, built: object, path: str) -> object:
-    """Return a built value as its type has it; what stands beside objects is held to its own type."""
-    if isinstance(built, tuple):
-        inner = [_inner(hint, Sequence, i) for i in range(len(built))]
-        if _holds_objects(built) or any(map(_takes_objects, inner)):
-            return tuple(_typed(part, v, f"{path}[{i}]") for i, (part, v) in enumerate(zip(inner, built, strict=True)))
-    elif isinstance(built, Mapping) and (_holds_objects(built) or _takes_objects(_inner(hint, Mapping))):
-        return {k: _typed(_inner(hint, Mapping), v, join_key(path, k)) for k, v in built.items()}
-    if _holds_objects(built):
-        for protocol in filter(is_protocol, kinds(hint)):
-            check_object(built, protocol, path)
-        return built
-    is_misplaced = isinstance(built, bool) and bool not in kinds(hint) and hint not in (Any, object)
-    if is_misplaced or all(map(_takes_objects, kinds(hint))):
-        raise wrong_kind(path, built, accepts(hint))
-    try:
-        return adapter(hint).validate_python(built)
-    except pydantic.ValidationError as error:
-        raise refusal(error, hint, path) from error
 
 
 def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
@@ -158,21 +147,30 @@ def _package(cls: type) -> str:
 
 
 def _takes_objects(hint: Any) -> bool:
-    return any(is_record(kind) or is_protocol(kind) for kind in kinds(hint))
+    return any(_is_object(kind) or any(map(_takes_objects, typing.get_args(kind))) for kind in kinds(hint))
 
 
-def _holds_objects(value: object) -> bool:
-    if isinstance(value, tuple):
-        return any(_holds_objects(v) for v in value)
-    if isinstance(value, Mapping):
-        return any(_holds_objects(v) for v in value.values())
-    return not (value is None or isinstance(value, bool | int | float | str))
+def _is_object(kind: Any) -> bool:
+    return is_record(kind) or is_protocol(kind)
 
 
-def record_of(hint: Any) -> type | None:
-    """Return the dataclass that a mapping without a ``_target_`` makes for a type; None where there is not just one."""
+def _names_objects(node: object) -> bool:
+    inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    return (isinstance(node, Mapping) and TARGET in node) or any(map(_names_objects, inner))
+
+
+def _plain(node: object) -> object:
+    """Return plain data with lists as tuples, and texts as the names in mappings."""
+    if isinstance(node, Mapping):
+        return {str(k): _plain(v) for k, v in node.items()}
+    return tuple(map(_plain, node)) if isinstance(node, list | tuple) else node
+
+
+def record_of(hint: Any, keys: Container[str] = ()) -> type | None:
+    """Return the dataclass that a mapping without a ``_target_`` makes: the only one, or one with some of `keys`."""
     records = [kind for kind in kinds(hint) if is_record(kind)]
-    return records[0] if len(records) == 1 else None
+    fitting = [kind for kind in records if len(records) == 1 or any(f.name in keys for f in dataclasses.fields(kind))]
+    return fitting[0] if fitting else None
 
 
 def _inner(hint: Any, kind: type, at: int = 0) -> Any:

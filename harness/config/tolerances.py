@@ -129,7 +129,6 @@ class Tolerances:
 
 
 Rule = Literal["exact"] | Absolute | Relative | Learned
-_RULES: Mapping[str, type] = {"absolute": Absolute, "relative": Relative, "learned": Learned}
 
 
 @dataclass(frozen=True)
@@ -214,29 +213,13 @@ def load_tolerances(path: Path) -> Tolerances:
 
 def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
     """Return the tolerances of plain data, see `TolerancesFile`."""
-    given = dict(node) if isinstance(node, Mapping) else node
-    if isinstance(given, dict):
-        given |= {"default": _rule(given["default"], f"{where}: default")} if "default" in given else {}
-        if isinstance(metrics := given.get("metrics"), Mapping):
-            given["metrics"] = {str(name): _rule(rule, f"{where}: metrics.{name}") for name, rule in metrics.items()}
-    file = record_from(TolerancesFile, given, where)
+    file = record_from(TolerancesFile, node, where)
     rules = tuple((name, _tolerance(rule)) for name, rule in file.metrics.items())
     return Tolerances(rules, _tolerance(file.default), file.significance)
 
 
 def _tolerance(rule: Rule) -> Tolerance:
     return Exact() if rule == "exact" else rule
-
-
-def _rule(node: object, where: str) -> object:
-    """Return a rule by the key that says its kind."""
-    kind = next((_RULES[key] for key in _RULES if isinstance(node, Mapping) and key in node), None)
-    if kind is not None:
-        return record_from(kind, node, where)
-    if node != "exact":
-        kinds = "exact, {absolute: NUMBER}, {relative: NUMBER} or {learned: SPREAD, factor: NUMBER}"
-        raise ConfigError("This is not a tolerance.", where=where, got=repr(node), expected=kinds)
-    return node
 
 
 def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:

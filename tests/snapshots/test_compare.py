@@ -365,10 +365,10 @@ class TestTolerances:
             ({"default": "exact", "metrics": []}, "mapping of name"),
             ({"metrics": {}}, "lacks `default`"),
             ({"default": "exact", "metric": {}}, "did you mean `metrics`"),
-            ({"default": "exakt"}, "not a tolerance"),
-            ({"default": {"absolut": 1}}, "not a tolerance"),
-            ({"default": {"absolute": 1, "relative": 1}}, "no configuration key `relative`"),
-            ({"default": {"learned": 1}}, "lacks `factor`"),
+            ({"default": "exakt"}, "`default` has a value of the wrong kind"),
+            ({"default": {"absolut": 1}}, r"wrong kind[\s\S]*exact, or {absolute}"),
+            ({"default": {"absolute": 1, "relative": 1}}, "no configuration key `default.relative`"),
+            ({"default": {"learned": 1}}, "lacks `default.factor`"),
             ({"default": {"absolute": -1}}, "out of range"),
             ({"default": {"absolute": float("nan")}}, "out of range"),
             ({"default": {"absolute": float("inf")}}, "out of range"),
@@ -376,7 +376,7 @@ class TestTolerances:
             ({"default": {"absolute": "much"}}, "wrong kind"),
             ({"default": {"relative": 1.5}}, "out of range"),
             ({"default": "exact", "significance": 2}, "out of range"),
-            ({"default": "exact", "metrics": {"IC": None}}, "not a tolerance"),
+            ({"default": "exact", "metrics": {"IC": None}}, "`metrics.IC` has a value of the wrong kind"),
         ],
     )
     def test_a_mistake_is_named(self, node: object, message: str) -> None:
