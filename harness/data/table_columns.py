@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,20 +22,22 @@ from harness.data.text_files import SHOWN, first_of
 from harness.errors import ConfigError, DataError
 
 Integers = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Time formats that count from 1970-01-01 00:00 UTC → nanoseconds of each unit."""
 
 _WHOLE = r"^-?[0-9]+$"
 _BLANKS = r" '’\x{a0}\x{202f}"
 # Numbers by their decimal mark: digits with an exponent, or in groups of three by the other mark or by blanks.
-_GROUPED = rf"[0-9]{{1,3}}(?:[{_BLANKS}][0-9]{{3}})+|[0-9]{{1,3}}(?:%s[0-9]{{3}})+"
+# No group begins with zero: 0.123 has a decimal point.
+_GROUPED = rf"[0-9]{{1,3}}(?:[{_BLANKS}][0-9]{{3}})+|[1-9][0-9]{{0,2}}(?:%s[0-9]{{3}})+"
 _NUMBER = {
     mark: rf"^[-+]?(?:(?:{_GROUPED % other})(?:{own}[0-9]*)?|(?:[0-9]+{own}?[0-9]*|{own}[0-9]+)(?:[eE][-+]?[0-9]+)?)$"
     for mark, own, other in ((".", r"\.", ","), (",", ",", r"\."))
 }
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
 _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
-_NO_TIME = np.iinfo(np.int64).min  # as NumPy counts NaT
+_COUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
 _ZONED = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(.*)")
@@ -70,9 +73,8 @@ class Column:
         """Return the distinct values, those that a category declares too, and (n,) the index of each row's."""
         values = self.values.cast(pa.large_string()) if pa.types.is_string_view(self.values.type) else self.values
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        encoded = encoded.unify_dictionaries()
-        indices = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
-        return encoded.chunk(0).dictionary.to_pylist(), indices
+        encoded = encoded.unify_dictionaries().combine_chunks()
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
     def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
@@ -97,11 +99,14 @@ class Column:
             )
 
 
-def instruments_of(column: Column) -> tuple[Integers, tuple[str, ...], Integers]:
+Texts = Mapping[Column, pa.ChunkedArray]
+
+
+def instruments_of(column: Column) -> tuple[pd.Categorical[str], Integers]:
     """Return the instruments of a column of text, whole numbers, or categories of either; numbers as their digits.
 
     Returns:
-        (n,) index of each row's code; the N codes that occur, sorted; (N,) the place of each in the order of the
+        The code of each row, its categories the codes that occur, sorted; (n,) where it stands in the order of the
         column's own type: whole numbers by size, categories as they are declared, text as the codes.
 
     Raises:
@@ -112,18 +117,15 @@ def instruments_of(column: Column) -> tuple[Integers, tuple[str, ...], Integers]
         raise column.wrong_type([], "text, or whole numbers", hint)
     column.refuse_empty()
     values, indices = column.distinct()
-    texts = [str(value) for value in values]
-    used = np.flatnonzero(np.bincount(indices, minlength=len(texts)))
-    check_codes([texts[at] for at in used.tolist()], where=str(column.path))  # first: NumPy drops zero bytes at an end
-    names, inverse = np.unique(np.array(texts, dtype=np.str_)[used], return_inverse=True)
-    code = np.zeros(len(texts), dtype=np.int64)
-    code[used] = inverse
-    ranks = np.arange(names.size)
+    used, rows = np.unique(indices, return_inverse=True)  # a category may declare codes that no row has
+    texts = [str(values[at]) for at in used.tolist()]
+    check_codes(texts, where=str(column.path))
+    codes = pd.Categorical(texts).take(rows)
     if pa.types.is_dictionary(column.values.type):
-        ranks[inverse] = used
-    elif all(re.fullmatch(_WHOLE, name) for name in names):
-        ranks[sorted(range(names.size), key=lambda at: (int(names[at]), at))] = np.arange(names.size)
-    return code[indices], tuple(names.tolist()), ranks
+        return codes, indices
+    if all(re.fullmatch(_WHOLE, text) for text in texts):
+        return codes, np.unique(np.array(list(map(int, texts)), dtype=object), return_inverse=True)[1][rows]
+    return codes, codes.codes.astype(np.int64)
 
 
 def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArray[np.float32]]:
@@ -134,22 +136,67 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
     Raises:
         DataError: With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
     """
-    texts = [column for column in columns if column.holds_text]
-    cleaned = {column.name: _cleaned(column) for column in texts}
-    read = None if decimal == "," else _plain_numbers(cleaned)
+    texts = {column: _cleaned(column) for column in columns if column.holds_text}
+    read = None if decimal == "," else _plain_numbers(texts)
     if read is None:
-        mark = decimal or _decimal(texts, cleaned)
-        read = {column.name: _parsed(column, cleaned[column.name], mark) for column in texts}
-    return [_numbers(column, read.get(column.name)) for column in columns]
+        read = _marked_numbers(texts, decimal)
+    return [_numbers(column, read.get(column)) for column in columns]
 
 
-def _plain_numbers(cleaned: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray] | None:
+def _cleaned(column: Column) -> pa.ChunkedArray:
+    """Return text without blanks at its ends, and null where it stands for nothing."""
+    text = pc.utf8_trim_whitespace(column.values.cast(pa.large_string()))
+    nothing = _NOTHING if column.is_text else _NOTHING[:2]
+    return pc.if_else(pc.is_in(pc.utf8_lower(text), nothing.cast(pa.large_string())), pa.scalar(None, text.type), text)
+
+
+def _plain_numbers(texts: Texts) -> dict[Column, pa.ChunkedArray] | None:
     """Return text as numbers where all of it is finite numbers with a decimal point and no other mark, else None."""
     try:
-        read = {name: text.cast(pa.float64()) for name, text in cleaned.items()}
+        read = {column: text.cast(pa.float64()) for column, text in texts.items()}
     except pa.ArrowInvalid:
         return None
     return read if all(pc.all(pc.is_finite(values)).as_py() is not False for values in read.values()) else None
+
+
+def _marked_numbers(texts: Texts, decimal: str | None) -> dict[Column, pa.ChunkedArray]:
+    """Return text as numbers; the mark that is not the decimal one, blanks and apostrophes group thousands."""
+    fits = {
+        mark: {column: _matches(text, pattern, empty=True) for column, text in texts.items()}
+        for mark, pattern in _NUMBER.items()
+    }
+    for column in texts:
+        is_number = fits[decimal][column] if decimal else fits["."][column] | fits[","][column]
+        if not is_number.all():
+            hint = "an empty cell means: no value" if column.is_text else None
+            raise column.wrong_type(np.flatnonzero(~is_number).tolist(), "finite numbers", hint)
+    mark = decimal or _decimal(texts, fits)
+    grouping = rf"^\+|[{_BLANKS}{'.' if mark == ',' else ','}]"
+    plain = {column: pc.replace_substring_regex(text, grouping, "") for column, text in texts.items()}
+    return {column: pc.replace_substring(text, mark, ".").cast(pa.float64()) for column, text in plain.items()}
+
+
+def _decimal(texts: Texts, fits: Mapping[str, Mapping[Column, Bools]]) -> str:
+    """Return the decimal mark with which all text is numbers; a point where none has a comma."""
+    possible = [mark for mark, found in fits.items() if all(is_number.all() for is_number in found.values())]
+    commas = {column: _matches(text, ",") for column, text in texts.items()}
+    if len(possible) == 1 or (possible and not any(found.any() for found in commas.values())):
+        return possible[0]
+    # What could be read with either mark, or else what needs the one and what needs the other.
+    doubtful = [commas] if possible else [{c: ~found for c, found in fits[mark].items()} for mark in ",."]
+    first = [next((c, int(bad.argmax())) for c, bad in those.items() if bad.any()) for those in doubtful]
+    raise DataError(
+        "Points and commas in the numbers can be read in two ways.",
+        where=str(first[0][0].path),
+        got="".join(f"\n    {c.spot(at)}, {c.name}: {c.values[at].as_py()!r}" for c, at in first),
+        expected="one decimal mark in the whole file",
+        hint='data.csv.decimal="," reads 1.234,5 and data.csv.decimal="." reads 1,234.5',
+    )
+
+
+def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> Bools:
+    found: Bools = pc.fill_null(pc.match_substring_regex(text, pattern), empty).to_numpy()
+    return found
 
 
 def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.float32]:
@@ -160,56 +207,6 @@ def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.flo
         raise column.wrong_type([], "numbers")
     numbers = (values.cast(kind) if read is None else read).cast(pa.float32(), safe=False)
     return np.asarray(numbers.to_numpy(), dtype=np.float32)
-
-
-def _cleaned(column: Column) -> pa.ChunkedArray:
-    """Return text without blanks at its ends, and null where it stands for nothing."""
-    text = pc.utf8_trim_whitespace(column.values.cast(pa.large_string()))
-    nothing = _NOTHING if column.is_text else _NOTHING[:2]
-    return pc.if_else(pc.is_in(pc.utf8_lower(text), nothing.cast(pa.large_string())), pa.scalar(None, text.type), text)
-
-
-def _decimal(columns: Sequence[Column], cleaned: Mapping[str, pa.ChunkedArray]) -> str:
-    """Return the decimal mark that all numbers agree on; a point where nothing says otherwise."""
-    first: dict[str, tuple[Column, int]] = {}  # of the values that say point, comma, or could be read either way
-    for column in columns:
-        text = cleaned[column.name]
-        point, comma = (_matches(text, _NUMBER[mark]) for mark in ".,")
-        has_comma, leads_zero = _matches(text, ","), _matches(text, "^[-+]?0[0-9]*[.,]")  # no group begins with zero
-        for what, found in (
-            ("point", point & ~has_comma & leads_zero | point & ~comma),
-            ("comma", comma & has_comma & leads_zero | comma & ~point),
-            ("doubtful", point & comma & has_comma & ~leads_zero),
-        ):
-            if what not in first and found.any():
-                first[what] = column, int(found.argmax())
-    if "comma" in first and "point" not in first:
-        return ","
-    if "comma" not in first and ("point" in first or "doubtful" not in first):
-        return "."
-    shown = [first[what] for what in ("point", "comma", "doubtful") if what in first]
-    raise DataError(
-        "Points and commas in the numbers can be read in two ways.",
-        where=str(columns[0].path),
-        got="".join(f"\n    {c.spot(at)}, {c.name}: {c.values[at].as_py()!r}" for c, at in shown),
-        expected="one decimal mark in the whole file",
-        hint='data.csv.decimal="," reads 1.234,5 and data.csv.decimal="." reads 1,234.5',
-    )
-
-
-def _parsed(column: Column, text: pa.ChunkedArray, mark: str) -> pa.ChunkedArray:
-    """Return text as numbers whose decimal mark is `mark`; the other mark, blanks and apostrophes group thousands."""
-    bad = np.flatnonzero(~_matches(text, _NUMBER[mark], empty=True))
-    if bad.size:
-        hint = "an empty cell means: no value" if column.is_text else None
-        raise column.wrong_type(bad.tolist(), "finite numbers", hint)
-    text = pc.replace_substring_regex(text, rf"^\+|[{_BLANKS}{'.' if mark == ',' else ','}]", "")
-    return pc.replace_substring(text, mark, ".").cast(pa.float64())
-
-
-def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = pc.fill_null(pc.match_substring_regex(text, pattern), empty).to_numpy()
-    return found
 
 
 def check_times(time_format: str | None, timezone: str | None) -> None:
@@ -223,8 +220,8 @@ def check_times(time_format: str | None, timezone: str | None) -> None:
         raise ConfigError(what, where="data.timezone", got=timezone, expected=expected) from error
 
 
-def times_of(column: Column, time_format: str | None, timezone: str | None) -> Integers:
-    """Return (n,) int64 nanoseconds since 1970, on the clock of the data.
+def times_of(column: Column, time_format: str | None, timezone: str | None) -> npt.NDArray[np.datetime64]:
+    """Return (n,) ``datetime64[ns]``, on the clock of the data.
 
     Args:
         column: Of dates, timestamps, text or numbers.
@@ -246,17 +243,17 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> I
     given, indices = column.distinct()
     whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in given)
     texts = [value.strip() if isinstance(value, str) else repr(value) for value in whole]
-    if time_format in EPOCHS:
-        known = _epochs(texts, EPOCHS[str(time_format)], timezone)
-    else:
-        zoned = "%z" in (time_format or "")
-        if time_format is None:
-            zoned = any(_ZONED.fullmatch(text) and ":" in text for text in texts)
+    zoned = "%z" in (time_format or "")
+    if time_format is None:
+        zoned = any(_ZONED.fullmatch(text) and ":" in text for text in texts)
+    if time_format not in EPOCHS:
         _check_zone(column, "UTC" if zoned else None, timezone)
-        is_plain = time_format is None and not zoned
-        known = _nanoseconds(moments_of(texts)[0]) if is_plain else _formatted(texts, time_format, timezone)
-    times: Integers = known[indices]
-    bad = np.flatnonzero(times == _NO_TIME)
+    if time_format is None and not zoned:
+        known = moments_of(texts)[0]
+    else:
+        known = _formatted(texts, time_format or "ISO8601", timezone)
+    times: npt.NDArray[np.datetime64] = known[indices]
+    bad = np.flatnonzero(np.isnat(times))
     if bad.size:
         expected = f"times like {time_format}" if time_format else "dates such as 2019-03-01, or with a clock time"
         raise column.wrong_type(bad.tolist(), expected, _format_hint([texts[at] for at in indices[bad]]))
@@ -272,12 +269,9 @@ def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
     """Refuse times with a `zone` without the `timezone` on whose clock they are read, and the other way round."""
     name = column.name
     if zone is None and timezone is not None:
-        raise ConfigError(
-            "A time zone is given, but the times have none.",
-            where="data.timezone",
-            got=f"{timezone} for `{name}`, as in {column.values[0].as_py()!s}",
-            expected="null: times without a zone are taken as they are",
-        )
+        what, expected = "A time zone is given, but the times have none.", "null: times are taken as they are"
+        got = f"{timezone} for `{name}`, as in {column.values[0].as_py()!s}"
+        raise ConfigError(what, where="data.timezone", got=got, expected=expected)
     if zone is not None and timezone is None:
         clock = zone if "/" in zone else "UTC"
         hint = (
@@ -288,55 +282,38 @@ def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
         raise column.wrong_type([], "dates or times without a time zone", hint)
 
 
-def _nanoseconds(moments: Any) -> Integers:
-    return np.asarray(moments).astype("M8[ns]").astype(np.int64)
-
-
-def _on_clock(moments: pd.Series, timezone: str | None) -> Integers:
-    return _nanoseconds(moments.dt.tz_convert(timezone).dt.tz_localize(None).to_numpy())
-
-
-def _stamps(column: Column, time_format: str | None, timezone: str | None) -> Integers:
+def _stamps(column: Column, time_format: str | None, timezone: str | None) -> npt.NDArray[np.datetime64]:
     kind = column.kind
     if time_format is not None:
-        raise ConfigError(
-            "A time format is given for a column that holds times already.",
-            where="data.time_format",
-            got=f"{time_format} for `{column.name}` of type {kind}",
-            expected="null",
-        )
+        what, got = "A time format is given for a column that holds times already.", f"`{column.name}` of type {kind}"
+        raise ConfigError(what, where="data.time_format", got=f"{time_format} for {got}", expected="null")
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     _check_zone(column, zone, timezone)
     try:
         values = column.values.cast(kind)
         if zone is not None:
             values = pc.local_timestamp(values.cast(pa.timestamp(kind.unit, timezone)))
-        return _nanoseconds(values.cast(pa.timestamp("ns")).to_numpy())
+        return np.asarray(values.cast(pa.timestamp("ns")).to_numpy())
     except pa.ArrowInvalid as error:
         what = f"Column `{column.name}` holds a time that does not fit."
         raise DataError(what, where=str(column.path), got=str(error), expected="1678 … 2262") from error
 
 
-def _epochs(texts: Sequence[str], per: int, timezone: str | None) -> Integers:
-    stamps = np.full(len(texts), _NO_TIME, dtype=np.int64)
-    for at, text in enumerate(texts):
-        if re.fullmatch(r"-?[0-9]+", text) and abs(int(text) * per) < 2**63:
-            stamps[at] = int(text) * per
-        elif re.fullmatch(r"-?[0-9]+\.[0-9]+", text) and abs(float(text) * per) < 2**63:
-            stamps[at] = round(float(text) * 10**6) * (per // 10**6) if per >= 10**6 else round(float(text) * per)
-    if timezone is None:
-        return stamps
-    return _on_clock(pd.Series(stamps.astype("M8[ns]")).dt.tz_localize("UTC"), timezone)
-
-
-def _formatted(texts: Sequence[str], time_format: str | None, timezone: str | None) -> Integers:
+def _formatted(texts: Sequence[str], time_format: str, timezone: str | None) -> npt.NDArray[np.datetime64]:
+    """Return each text by a format, or as what it counts since 1970; NaT where it is neither."""
+    given: list[Any] = list(texts)
+    per = EPOCHS.get(time_format)
+    if per is not None:
+        counts = (Decimal(text) * per if _COUNT.fullmatch(text) else Decimal("inf") for text in texts)
+        given = [np.datetime64(round(count) if abs(count) < 2**63 else "NaT", "ns") for count in counts]
     read: Callable[..., pd.Series] = pd.to_datetime
-    given, form = pd.Series(list(texts), dtype=object), time_format or "ISO8601"
+    form = None if per is not None else time_format
     try:
-        moments = read(given, format=form, errors="coerce", utc=timezone is not None)
+        moments = read(pd.Series(given), format=form, errors="coerce", utc=timezone is not None)
     except ValueError as error:  # what cannot be read is coerced: it is the format itself
         raise _no_time_format(time_format, str(error)) from error
-    return _nanoseconds(moments.to_numpy()) if timezone is None else _on_clock(moments, timezone)
+    local = moments if timezone is None else moments.dt.tz_convert(timezone).dt.tz_localize(None)
+    return local.to_numpy().astype("M8[ns]")
 
 
 def _format_hint(texts: Sequence[str]) -> str:
@@ -349,9 +326,8 @@ def _format_hint(texts: Sequence[str]) -> str:
         return "data.time_format=… says how they are written, such as %d/%m/%Y or %d-%b-%Y %H:%M"
     mark, year = parts[0][1], "%Y" if len(parts[0][3]) == 4 else "%y"
     clock = {0: "", 6: " %H:%M", 9: " %H:%M:%S"}.get(len(parts[0][4]), " …")
-    first, second = f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}"
-    if any(int(part[0]) > 12 for part in parts):
-        return f"data.time_format='{first}'"
-    if any(int(part[2]) > 12 for part in parts):
-        return f"data.time_format='{second}'"
-    return f"data.time_format='{first}' or '{second}': only you know whether day or month comes first"
+    forms = {0: f"%d{mark}%m{mark}{year}{clock}", 2: f"%m{mark}%d{mark}{year}{clock}"}
+    sure = [form for at, form in forms.items() if any(int(part[at]) > 12 for part in parts)]
+    if sure:
+        return f"data.time_format='{sure[0]}'"
+    return f"data.time_format='{forms[0]}' or '{forms[2]}': only you know whether day or month comes first"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from harness.data.calendar import Calendar, read_calendar
 from harness.data.codes import check_codes
 from harness.data.dates import time_texts
 from harness.data.membership import UnknownMembers, mask_of, read_spans
-from harness.data.panel import Benchmark, Floats, Panel
+from harness.data.panel import Benchmark, Panel
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
 from harness.data.table_files import TablePart, fingerprint_parts, parts_of, read_columns
@@ -29,7 +29,6 @@ from harness.errors import ConfigError, DataError, closest
 from harness.store.records import LATER
 
 Layout = Literal["long", "wide", "per_instrument"]
-Integers = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 _TABLE = (
     "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
@@ -39,6 +38,7 @@ _FILES = {
     "calendar": "a text file with one time per line",
 }
 _KEYS = ("time", "instrument")
+_OWN_NAME = "(name of the file)"
 _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
 
 
@@ -101,46 +101,32 @@ class TabularSource:
         self._check_columns()
         check_times(self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
-            raise ConfigError(
-                "A benchmark needs both its file and its instrument.",
-                where="data.benchmark | data.benchmark_instrument",
-                got=f"{self.benchmark} | {self.benchmark_instrument}",
-                expected="both, or null for both",
-            )
+            what, where = "A benchmark needs both its file and its instrument.", "data.benchmark, benchmark_instrument"
+            got = f"{self.benchmark} and {self.benchmark_instrument}"
+            raise ConfigError(what, where=where, got=got, expected="both, or null for both")
 
     def _check_columns(self) -> None:
-        columns, where = self.columns, "data.columns"
-        needed = {"long": (*_KEYS, self.price_field), "wide": ("time",)}.get(self.layout, ("time", self.price_field))
+        columns, where, given = self.columns, "data.columns", ", ".join(self.columns) or "nothing"
+        needed, idle, accepted = {
+            "long": ((*_KEYS, self.price_field), [], "time, instrument, the price field, and any other field"),
+            "wide": (("time",), [name for name in columns if name != "time"], "the time only"),
+            "per_instrument": (("time", self.price_field), ["instrument"], "time, the price field, any other field"),
+        }[self.layout]
         lacking = next((key for key in needed if key not in columns), None)
         if lacking is not None:
-            raise ConfigError(
-                "The column mapping lacks a name.",
-                where=where,
-                got=f"{', '.join(columns) or 'nothing'}; no `{lacking}`",
-                expected="time, instrument, the price field, and any other field",
-                hint=closest(lacking, columns),
-            )
-        idle = {"long": (), "wide": [name for name in columns if name != "time"]}.get(self.layout, ["instrument"])
+            what, got = "The column mapping lacks a name.", f"{given}; no `{lacking}`"
+            raise ConfigError(what, where=where, got=got, expected=accepted, hint=closest(lacking, columns))
         unread = [name for name in columns if name in idle]
         if unread:
-            each = "each other column is an instrument of the price field"
-            raise ConfigError(
-                f"In the layout `{self.layout}` no column holds {', '.join(f'`{name}`' for name in unread)}.",
-                where=where,
-                got=", ".join(columns),
-                expected=f"the time only: {each}"
-                if self.layout == "wide"
-                else "time and fields: each file is an instrument",
-                hint=f"data={self.layout} is a configuration for it; '~data.columns.{unread[0]}' removes a column",
-            )
+            what = f"In the layout `{self.layout}` no column holds {', '.join(f'`{name}`' for name in unread)}."
+            hint = f"data={self.layout} is a configuration for it; '~data.columns.{unread[0]}' removes a column"
+            raise ConfigError(what, where=where, got=given, expected=accepted, hint=hint)
         mapped = list(columns.values())
         if any(mapped.count(columns[key]) > 1 for key in needed if key in _KEYS):
-            raise ConfigError(
-                "A column that holds the time or the instrument is mapped twice.",
-                where=where,
-                got=", ".join(f"{name}: {other}" for name, other in columns.items()),
-                expected="one column for the time, another for the instrument, others for fields",
-            )
+            what = "A column that holds the time or the instrument is mapped twice."
+            got = ", ".join(f"{name}: {other}" for name, other in columns.items())
+            expected = "one column for the time, another for the instrument, others for fields"
+            raise ConfigError(what, where=where, got=got, expected=expected)
 
     def inputs(self) -> dict[str, str]:
         return {key: fingerprint_parts(parts) for key, parts in self._files().items()}
@@ -191,67 +177,53 @@ class TabularSource:
         own = table[table["instrument"] == code]
         if own.empty:
             known = list(table["instrument"].cat.categories)
-            raise DataError(
-                "The benchmark file lacks the benchmark.",
-                where="data.benchmark_instrument",
-                got=code,
-                expected=f"one of {', '.join(known[:8])}",
-                hint=closest(code, known),
-            )
+            what, expected = "The benchmark file lacks the benchmark.", f"one of {', '.join(known[:8])}"
+            where, hint = "data.benchmark_instrument", closest(code, known)
+            raise DataError(what, where=where, got=code, expected=expected, hint=hint)
         at = calendar.positions_of(own["time"].to_numpy())
         level = np.full(len(calendar), np.nan, dtype=np.float32)
         level[at[at >= 0]] = own[self.price_field][at >= 0]
         return Benchmark(name=code, close=level)
 
     def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return the rows of all files, sorted by time, then instrument, each key once.
+        """Return the rows of all files, each key once.
 
         The columns are time (``datetime64[ns]``, on the clock of the data), instrument (categories: the codes that
         occur, sorted) and the fields (float32, NaN where empty).
         """
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
-        instruments = union_categoricals([table["instrument"] for table in tables], sort_categories=True)
-        rest = [table.drop(columns="instrument") for table in tables]
-        table = pd.concat(rest, ignore_index=True).assign(instrument=instruments)
-        times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
-        if _out_of_order(times, codes).any():
-            table = table.take(np.lexsort((codes, times)))
-        _refuse(
-            table,
-            table.duplicated(list(_KEYS)).to_numpy(),
-            "have a time and an instrument that another row has too",
-            where=str(Path(os.path.commonpath([part.path for part in parts]))),
-            expected="each time and instrument once",
-            hint=self._repeated_hour
-            or "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])",
-        )
+        instruments = union_categoricals([table.pop("instrument") for table in tables], sort_categories=True)
+        table = pd.concat(tables).assign(instrument=instruments)
+        where, expected = os.path.commonpath([part.path for part in parts]), "each time and instrument once"
+        hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
+        fault = "have a time and an instrument that another row has too"
+        _refuse(table, table.duplicated(list(_KEYS)), fault, where, expected, self._repeated_hour or hint)
         return table
 
     def _long(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
-        if self.layout != "long":
-            check_codes([part.stem], where=str(part.path))
+        if self.layout == "per_instrument":  # its name is a column, as the name of a folder can be
+            check_codes([part.stem], where=str(part.path))  # first: a name that is no text cannot be opened
+            part = replace(part, values={**part.values, _OWN_NAME: part.stem})
+            columns = {**columns, "instrument": _OWN_NAME}
         read = read_columns(part, columns, self.csv)
-        found = instruments_of(read[columns["instrument"]]) if self.layout == "long" else None
+        instruments, order = instruments_of(read[columns["instrument"]])
         times = times_of(read[columns["time"]], self.time_format, self.timezone)
-        nothing = np.zeros(times.size, dtype=np.int64)
-        codes, instruments, ranks = found or (nothing, (part.stem,), nothing)
-        table = _frame(times, codes, instruments, {})
-        if found and not self.sort:
+        table = pd.DataFrame({"time": times, "instrument": instruments})
+        if self.layout == "long" and not self.sort:
             keys, repeated = [columns[key] for key in _KEYS], self._repeated_hour
             hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
-            hint = f"{repeated}; {hint}" if repeated else hint
-            backward, own = _out_of_order(times, codes), _out_of_order(times, ranks[codes])
+            backward, own = _out_of_order(times, instruments.codes), _out_of_order(times, order)
             for bad, fault in (
                 (backward if own.any() else own, "step back: they are not sorted by time, then instrument"),
-                (table.duplicated(list(_KEYS)).to_numpy(), "repeat the key of the row before"),
+                (table.duplicated(list(_KEYS)), "repeat the key of the row before"),
             ):
                 expected = "rows sorted by time, then instrument, each key once"
-                _refuse(table, bad, fault, where=str(part.path), expected=expected, hint=hint, spot="row {}: ")
+                _refuse(table, bad, fault, str(part.path), expected, f"{repeated}; {hint}" if repeated else hint)
         names = [name for name in columns if name not in _KEYS]
         distinct = list(dict.fromkeys(columns[name] for name in names))
         values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
-        return _frame(times, codes, instruments, {name: values[columns[name]] for name in names})
+        return table.assign(**{name: values[columns[name]] for name in names})
 
     def _wide(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
         time, where = columns["time"], str(part.path)
@@ -263,19 +235,18 @@ class TabularSource:
             raise DataError(what, where=where, got=f"`{time}`", expected=expected)
         levels = [name for name in names if _LEVELS.fullmatch(name)]  # pandas writes heads of several levels as tuples
         if levels:
-            raise DataError(
-                "The heads have several levels.",
-                where=where,
-                got=", ".join(levels[:4]) + (", …" if len(levels) > 4 else ""),
-                expected="the code of an instrument above each column",
-                hint='in pandas: frame["Close"] keeps one field; frame.stack("Ticker").reset_index() makes a long '
-                "table, for data=tabular",
+            what, got = "The heads have several levels.", ", ".join(levels[:4]) + (", …" if len(levels) > 4 else "")
+            hint = (
+                'in pandas: frame["Close"] keeps one field; frame.stack("Ticker").reset_index() makes a long '
+                "table, for data=tabular"
             )
+            raise DataError(what, where=where, got=got, expected="the code of an instrument above each", hint=hint)
         heads = pa.chunked_array([pa.array(names, pa.string())])
-        codes, instruments, _ = instruments_of(Column("the heads", heads, part.path, lambda at: f"column {at + 1}"))
+        codes, _ = instruments_of(Column("the heads", heads, part.path, lambda at: f"column {at + 1}"))
         values = np.stack(numbers_of([read[name] for name in names], self.csv.decimal), axis=1)
-        fields = {self.price_field: values.reshape(-1)}
-        return _frame(np.repeat(times, len(names)), np.tile(codes, times.size), instruments, fields)
+        at, column = np.indices(values.shape).reshape(2, -1)
+        rows = {"time": times[at], "instrument": codes.take(column), self.price_field: values.reshape(-1)}
+        return pd.DataFrame(rows, index=at)
 
     @property
     def _repeated_hour(self) -> str | None:
@@ -285,26 +256,18 @@ class TabularSource:
         return f"when the clocks of {self.timezone} go back an hour repeats: data.timezone=UTC has none that does"
 
 
-def _frame(times: Integers, codes: Integers, names: Sequence[str], fields: Mapping[str, Floats]) -> pd.DataFrame:
-    instruments = pd.Categorical.from_codes(codes, categories=pd.Index(names))
-    return pd.DataFrame({"time": times.astype("M8[ns]"), "instrument": instruments, **fields})
-
-
-def _out_of_order(times: npt.NDArray[Any], codes: npt.NDArray[Any]) -> Bools:
+def _out_of_order(times: npt.NDArray[np.datetime64], codes: npt.NDArray[np.integer[Any]]) -> Bools:
     """Return (n,) whether a row belongs before the one that stands before it."""
-    step, move = (np.diff(values.view(np.int64), prepend=values[:1].view(np.int64)) for values in (times, codes))
+    step, move = np.diff(times, prepend=times[:1]).astype(np.int64), np.diff(codes, prepend=codes[:1])
     backward: Bools = (step < 0) | ((step == 0) & (move < 0))
     return backward
 
 
-def _refuse(
-    table: pd.DataFrame, bad: Bools, fault: str, *, where: str, expected: str, hint: str, spot: str = ""
-) -> None:
-    """Refuse the `bad` rows; `spot` says how each of the first ones is numbered."""
-    rows = np.flatnonzero(bad)
-    if rows.size:
-        first = table.iloc[rows[:SHOWN]]
-        times = time_texts(first["time"].to_numpy(), "s")
-        shown = zip(rows, times, first["instrument"], strict=False)
-        got = first_of(f"{spot.format(row)}{time.removesuffix(' 00:00:00')} {code}" for row, time, code in shown)
-        raise DataError(f"{rows.size} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
+def _refuse(table: pd.DataFrame, bad: Bools | pd.Series, fault: str, where: str, expected: str, hint: str) -> None:
+    """Refuse the bad rows of a table, whose index says where each stands in its file."""
+    if bad.any():
+        first = table[bad][:SHOWN]
+        times = [time.removesuffix(" 00:00:00") for time in time_texts(first["time"].to_numpy(), "s")]
+        shown = zip(first.index, times, first["instrument"], strict=True)
+        got = first_of(f"row {at}: {time} {code}" for at, time, code in shown)
+        raise DataError(f"{bad.sum()} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
