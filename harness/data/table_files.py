@@ -98,19 +98,20 @@ def read_columns(
     Raises:
         DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice.
     """
-    opened = _open(part.path, csv, list(columns.values()))
-    present = opened.heads if isinstance(opened, CsvFile) else opened.schema_arrow.names
+    wanted = list(columns.values())
+    file = CsvFile.recognised(part.path, csv, wanted) if _suffix(part.path) in _CSV else _parquet(part.path)
+    is_csv = isinstance(file, CsvFile)
+    present = file.heads if isinstance(file, CsvFile) else file.schema_arrow.names
     if others:
-        rest = [name for name in present if name not in ("", *columns.values()) and not _is_index(name)]
+        rest = [name for name in present if name not in ("", *wanted) and not _is_index(name)]
         columns = {**columns, **{f"column {name}": name for name in rest}}
-    is_csv = isinstance(opened, CsvFile)
-    if isinstance(opened, CsvFile):
-        spot, at = opened.spot, _positions(columns, present, part, f", {opened.described}")
-        table = opened.read(at)
+    if isinstance(file, CsvFile):
+        at = _positions(columns, present, part, f", {file.described}")
+        table, spot = file.read(at), file.spot
     else:
-        spot, at = "row {}".format, _positions(columns, present, part, "")
+        at, spot = _positions(columns, present, part, ""), "row {}".format
         try:  # columns are chosen by name: of a name that occurs twice both would come
-            table = opened.read(columns=list(at)) if len(set(present)) == len(present) else opened.read()
+            table = file.read(columns=list(at)) if len(set(present)) == len(present) else file.read()
         except (pa.ArrowException, OSError) as error:
             raise unreadable(part.path, error, _KINDS) from error
     if table.num_rows == 0:
@@ -123,77 +124,61 @@ def read_columns(
             read[name] = Column(name, table.column(place[name]), part.path, spot, is_csv)
         else:
             value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
-            read[name] = Column(name, value, part.path, "row {}".format, is_text=True)
+            read[name] = Column(name, value, part.path, spot, is_text=True)
     return read
 
 
-def _open(path: Path, csv: CsvFormat, wanted: Sequence[str]) -> CsvFile | pq.ParquetFile:
-    suffix, hint = _suffix(path), None
-    if suffix in _CSV:
-        return CsvFile.recognised(path, csv, wanted)
-    if suffix in _PARQUET and path.suffix.lower() not in _COMPRESSED:
-        try:
-            return pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
-            is_other = path.stat().st_size > 0 and path.read_bytes()[:4] != b"PAR1"
-            hint = "it does not begin as Parquet does: give a CSV file the extension .csv" if is_other else None
-            raise unreadable(path, error, _KINDS, hint) from error
-    if suffix in _SHEETS:
-        hint = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{Path(path.name).stem}.parquet", index=False)'
-    elif suffix in _PARQUET:
-        hint = "Parquet is compressed inside; unpack the file"
-    what, expected = "This kind of file is not known.", f"{_KINDS}, {_ALSO}"
-    raise DataError(what, where=str(path), got=path.suffix or path.name, expected=expected, hint=hint)
+def _parquet(path: Path) -> pq.ParquetFile:
+    suffix = _suffix(path)
+    if suffix not in _PARQUET or path.suffix.lower() in _COMPRESSED:
+        sheet = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{path.stem}.parquet", index=False)'
+        hint = sheet if suffix in _SHEETS else "Parquet is compressed inside; unpack it" if suffix in _PARQUET else None
+        what, got = "This kind of file is not known.", path.suffix or path.name
+        raise DataError(what, where=str(path), got=got, expected=f"{_KINDS}, {_ALSO}", hint=hint)
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        is_other = path.stat().st_size > 0 and path.read_bytes()[:4] != b"PAR1"
+        hint = "it does not begin as Parquet does: give a CSV file the extension .csv" if is_other else None
+        raise unreadable(path, error, _KINDS, hint) from error
 
 
 def _positions(columns: Mapping[str, str], present: Sequence[str], part: TablePart, how: str) -> dict[str, int]:
-    times = Counter(present) + Counter(part.values.keys())
+    times, where = Counter(present) + Counter(part.values.keys()), str(part.path)
     missing = {name: column for name, column in columns.items() if column not in times}
     if missing:
+        what = "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns."
+        got = f"no column {', '.join(f'`{column}`' for column in missing.values())}"
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
-        raise DataError(
-            "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns.",
-            where=str(part.path),
-            got=f"no column {', '.join(f'`{column}`' for column in missing.values())}",
-            expected=f"columns of the file: {', '.join(shown)}{how}",
-            hint="; ".join(_remedy(name, column, present, len(missing) > 1) for name, column in missing.items()),
-        )
+        hint = "; ".join(_remedy(name, column, present) for name, column in missing.items())
+        raise DataError(what, where=where, got=got, expected=f"columns of the file: {', '.join(shown)}{how}", hint=hint)
     wanted = dict.fromkeys(columns.values())
     twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
     if twice:
-        raise DataError(
-            "A column name occurs more than once in the file.",
-            where=str(part.path),
-            got=", ".join(twice),
-            expected="each column that is read once",
-            hint="rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]",
-        )
+        what, expected = "A column name occurs more than once in the file.", "each column that is read once"
+        hint = "rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]"
+        raise DataError(what, where=where, got=", ".join(twice), expected=expected, hint=hint)
     place = {name: at for at, name in enumerate(present)}
     return {name: place[name] for name in wanted if name not in part.values}
 
 
-def _remedy(name: str, column: str, present: Sequence[str], is_one_of_many: bool) -> str:
+def _remedy(name: str, column: str, present: Sequence[str]) -> str:
     """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out."""
     folded = [other for other in present if other.casefold() == column.casefold()]
     near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
     if near is not None:
-        return f"{column}: {near}" if is_one_of_many else near
+        return f"{column}: {near}"
     if name not in _USUAL:
         return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
     usual = [other for other in present if other.casefold() in _USUAL[name]]
-    unnamed = [other for other in present if name == "time" and (other == "" or _is_index(other))]
-    if usual or unnamed:
-        found = (usual or unnamed)[0]
-        return f"data.columns.{name}={found}" if found else f"data.columns.{name}='' for the column without a name"
-    if name == "time":
-        return "data.columns.time=COLUMN names the column of the times"
+    usual += [other for other in present if name == "time" and (other == "" or _is_index(other))]
+    if usual:
+        return f"data.columns.{name}={usual[0] or repr('')}"
     each = "data=per_instrument reads a file per instrument"
-    if {other.casefold() for other in present} >= _BARS:
+    if name == "instrument" and {other.casefold() for other in present} >= _BARS:
         return f"no column names the instrument: {each}, which is called like it"
-    return (
-        "data.columns.instrument=COLUMN names the column of the instruments; where there is none, "
-        f"{each} and data=wide a column per instrument"
-    )
+    layouts = "" if name == "time" else f"; where there is none, {each} and data=wide a column per instrument"
+    return f"data.columns.{name}=COLUMN names the column of the {name}s{layouts}"
 
 
 def _is_index(name: str) -> bool:

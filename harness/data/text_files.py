@@ -51,13 +51,8 @@ def read_lines(path: Path, *, expected: str) -> list[tuple[int, str]]:
             raise ValueError(f"{encoding.upper()}, by its first bytes")
         text = "".join(_decoded(io.BytesIO(content), encoding))
     except ValueError as error:
-        raise DataError(
-            "The file is not text in UTF-8.",
-            where=str(path),
-            got=str(error),
-            expected=f"{expected}, in UTF-8",
-            hint=f"save it as UTF-8, for example: iconv -f ENCODING -t UTF-8 {path.name}",
-        ) from error
+        what, hint = "The file is not text in UTF-8.", f"as in iconv -f ENCODING -t UTF-8 {path.name}"
+        raise DataError(what, where=str(path), got=str(error), expected=f"{expected}, in UTF-8", hint=hint) from error
     return [(at, line) for at, line in enumerate(_LINE_END.split(text), start=1) if line.strip()]
 
 
@@ -137,28 +132,22 @@ class CsvFile:
             for _ in _decoded(_opened(path), encoding):
                 pass  # the whole file once: a column of codes must not hold half a character
             with _text(path, encoding) as lines:
-                found = ((at, line) for at, line in enumerate(lines) if line.strip() and not line.startswith("#"))
-                skipped, head = next(found, (0, ""))
+                rest = ((at, line) for at, line in enumerate(lines) if line.strip() and not line.startswith("#"))
+                skipped, head = next(rest, (0, ""))
         except (pa.ArrowException, OSError, EOFError) as error:
             raise unreadable(path, error, "a CSV file") from error
         except ValueError as error:
             other = "utf-16-le" if str(error) == _ZEROS else "cp1252" if given.encoding is None else "utf-8"
-            raise DataError(
-                "The file is written in another encoding.",
-                where=str(path),
-                got=str(error),
-                expected="UTF-8, UTF-16 with its mark, or what data.csv.encoding says",
-                hint=f"data.csv.encoding={other}, or whichever the program that wrote it uses (cp1252 and latin-1 are "
-                "common in western Europe, gbk in China)",
-            ) from error
+            what, expected = "The file is in another encoding.", "UTF-8, UTF-16 with its mark, or data.csv.encoding"
+            hint = f"data.csv.encoding={other}, or what the program that wrote it uses, such as latin-1 or gbk"
+            raise DataError(what, where=str(path), got=str(error), expected=expected, hint=hint) from error
         if not head:
             what = "The file cannot be read: it has no line of column names."
             raise DataError(what, where=str(path), expected="a CSV file")
-        heads = {}
-        for delimiter in _DELIMITERS if given.delimiter is None else [given.delimiter]:
-            heads[delimiter] = tuple(map(str.strip, next(csv.reader([head], delimiter=delimiter), [])))
-        best = max(heads, key=lambda delimiter: (len(set(wanted) & set(heads[delimiter])), len(heads[delimiter])))
-        return cls(path, best, encoding, skipped, heads[best])
+        delimiters = _DELIMITERS if given.delimiter is None else [given.delimiter]
+        found = [(cut, tuple(map(str.strip, next(csv.reader([head], delimiter=cut), [])))) for cut in delimiters]
+        best, heads = max(found, key=lambda cut: (len(set(wanted) & set(cut[1])), len(cut[1])))
+        return cls(path, best, encoding, skipped, heads)
 
     def read(self, columns: Mapping[str, int]) -> pa.Table:
         """Return some columns of the file (name → position) as text; an empty cell is null.
@@ -190,16 +179,15 @@ class CsvFile:
 
     def spot(self, row: int) -> str:
         """Return the line (from 1) on which a row (from 0) begins; the file is read again, for messages only."""
+        before = 0
         with _text(self.path, self.encoding) as lines:
-            for _ in range(self.skipped + 1):
-                next(lines)
-            reader, seen, before = csv.reader(lines, delimiter=self.delimiter), -1, 0
+            reader = csv.reader(islice(lines, self.skipped + 1, None), delimiter=self.delimiter)
             for cells in reader:
-                seen += bool(cells)
-                if seen == row:
-                    return f"line {self.skipped + before + 2}"
+                row -= bool(cells)  # an empty line is no row
+                if row < 0:
+                    break
                 before = reader.line_num
-        return f"line {self.skipped + row + 2}"
+        return f"line {self.skipped + before + 2}"
 
 
 def _marked(content: bytes) -> str:
@@ -216,15 +204,13 @@ def _text(path: Path, encoding: str) -> io.TextIOWrapper:
 
 def _decoded(stream: Any, encoding: str) -> Iterator[str]:
     """Yield a file's text batch by batch; raises ValueError, which says what is no text and on which line it stands."""
-    decoder, lines, batch = codecs.getincrementaldecoder(encoding)(), 1, b"\n"
-    while batch:
-        batch = stream.read(_BATCH)
-        if encoding in ("utf-8", "utf-8-sig") and b"\0" in batch:
-            raise ValueError(_ZEROS)
-        try:
-            text = decoder.decode(batch, final=not batch)
-        except UnicodeDecodeError as error:
-            bad, line = error.object[error.start : error.end], lines + error.object[: error.start].count(b"\n")
-            raise ValueError(f"the bytes {bad.hex(' ')} on line {line}, which are not {encoding}") from error
-        lines += text.count("\n") or text.count("\r")
-        yield text
+    lines = 1
+    try:
+        for text in codecs.iterdecode(iter(lambda: stream.read(_BATCH), b""), encoding):
+            if encoding.startswith("utf-8") and "\0" in text:
+                raise ValueError(_ZEROS)
+            lines += text.count("\n") or text.count("\r")
+            yield text
+    except UnicodeDecodeError as error:
+        bad, line = error.object[error.start : error.end], lines + error.object[: error.start].count(b"\n")
+        raise ValueError(f"the bytes {bad.hex(' ')} on line {line}, which are not {encoding}") from error
