@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 from typing import IO, Annotated
 
 import pooch
@@ -151,10 +152,23 @@ class DownloadSource:
     def _retrieve(self, archive: Path) -> None:
         """Write what the address sends; progress is drawn on a terminal's standard error only."""
         take = self._budget("The download is larger than is allowed; nothing was kept", "the address is")
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        task = bar.add_task(PurePosixPath(self.url).name, total=None)
+
+        def announced(response: requests.Response, **_: object) -> None:
+            bar.update(task, total=int(response.headers.get("content-length", 0)) or None)
+
+        def write(batch: bytes) -> None:
+            take(len(batch))
+            file.write(batch)
+            bar.advance(task, len(batch))
+
+        fetch = pooch.HTTPDownloader(chunk_size=_BATCH, timeout=self.timeout, hooks={"response": announced})
         try:
-            with archive.open("wb") as file, _bar() as bar:
-                meter = _Meter(file, take, bar, PurePosixPath(self.url).name)
-                pooch.HTTPDownloader(progressbar=meter, chunk_size=_BATCH, timeout=self.timeout)(self.url, meter, None)
+            with archive.open("wb") as file, bar:
+                fetch(self.url, SimpleNamespace(write=write, flush=file.flush), None)
         except requests.RequestException as error:
             if error.response is not None:
                 error.response.close()
@@ -193,33 +207,23 @@ class DownloadSource:
         into.mkdir()
         take = self._budget("The archive unpacks to more than is allowed. Nothing was kept", "it is")
         try:
-            for name, content in (_zipped if start.startswith(_ZIP) else _taped)(archive):
-                target = self._place(name, into, content is not None)
+            for name, stream in (_zipped if start.startswith(_ZIP) else _taped)(archive):
+                if stream is None or _leads_outside(name):
+                    what = "There is an unsafe entry in the archive. Nothing was kept"
+                    raise self._refused(what, name[:200], "regular files below the archive's own folder, no links")
+                target = into / PurePosixPath(name)
+                if target.exists():
+                    what = "An entry is there twice in the archive. Nothing was kept"
+                    raise self._refused(what, name, "each file once")
                 take(_LEAST)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists():
-                    raise self._refused(
-                        "An entry is there twice in the archive. Nothing was kept", name, "each file once"
-                    )
                 with target.open("xb") as file:
-                    for batch in content or ():
+                    while batch := stream.read(_BATCH):
                         take(len(batch))
                         file.write(batch)
         except _DAMAGE as error:
             what, got = "The archive cannot be unpacked; it may be truncated. Nothing was kept", type(error).__name__
             raise self._refused(what, f"{got}: {error}", _KINDS) from error
-
-    def _place(self, name: str, into: Path, is_file: bool) -> Path:
-        """Return where an entry goes; refuses what leads out of the folder, or is a link or a device."""
-        relative, windows = PurePosixPath(name), PureWindowsPath(name)
-        outside = relative.is_absolute() or windows.drive or windows.root or ".." in windows.parts
-        is_outside = outside or "\\" in name or "\0" in name or not relative.parts
-        if is_outside or not is_file:
-            expected = (
-                "regular files below the archive's own folder" if is_file else "regular files, no links or devices"
-            )
-            raise self._refused("There is an unsafe entry in the archive. Nothing was kept", name[:200], expected)
-        return into / relative
 
     def _root_of(self, unpacked: Path) -> Path:
         """Return the folder in what was unpacked that is in qlib's format."""
@@ -232,46 +236,14 @@ class DownloadSource:
         raise self._refused("The archive holds no data in qlib's format. Nothing was kept", got, expected)
 
 
-def _bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+def _leads_outside(name: str) -> bool:
+    """Return whether some system would put an entry elsewhere than below the folder that it is unpacked into."""
+    windows = PureWindowsPath(name)
+    is_rooted = PurePosixPath(name).is_absolute() or windows.drive or windows.root
+    return bool(is_rooted or ".." in windows.parts or set(name) & {"\\", "\0"} or not PurePosixPath(name).parts)
 
 
-class _Meter:
-    """The file that pooch writes and the bar that it tells of, as one: what is written is counted and drawn."""
-
-    def __init__(self, file: IO[bytes], take: Callable[[int], None], bar: Progress, name: str) -> None:
-        self._file, self._take, self._bar, self._task = file, take, bar, bar.add_task(name, total=None)
-
-    def write(self, batch: bytes) -> None:
-        self._take(len(batch))
-        self._file.write(batch)
-        self._bar.advance(self._task, len(batch))
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    @property
-    def total(self) -> int:
-        """What the server announces, in bytes; 0 where it does not."""
-        return int(self._bar.tasks[self._task].total or 0)
-
-    @total.setter
-    def total(self, size: int) -> None:
-        self._bar.update(self._task, total=size or None)
-
-    def update(self, size: int) -> None:
-        """Count nothing: pooch rounds up to whole batches."""
-
-    def reset(self) -> None:
-        """Keep what was counted."""
-
-    def close(self) -> None:
-        """Leave the bar to who opened it."""
-
-
-def _zipped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+def _zipped(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Yield the name and the content of each entry that is no folder; no content of what is no file."""
     with zipfile.ZipFile(archive) as bundle:
         for entry in bundle.infolist():
@@ -279,25 +251,19 @@ def _zipped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
                 yield entry.filename, None
             elif not entry.is_dir():
                 with bundle.open(entry) as stream:
-                    yield entry.filename, _batches(stream)
+                    yield entry.filename, stream
 
 
-def _taped(archive: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+def _taped(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Yield as `_zipped` does."""
     with tarfile.open(archive) as tape:
         for member in tape:
-            stream = tape.extractfile(member) if member.isreg() else None
             if not member.isdir():
-                yield member.name, None if stream is None else _batches(stream)
+                yield member.name, tape.extractfile(member) if member.isreg() else None
         # Python takes a tar without its closing block for complete; and a checksum may stand after it.
         file: IO[bytes] = tape.fileobj  # type: ignore[assignment]
         file.seek(tape.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("the closing block is missing")
-        for _ in _batches(file):
+        while file.read(_BATCH):
             pass
-
-
-def _batches(stream: IO[bytes]) -> Iterator[bytes]:
-    while batch := stream.read(_BATCH):
-        yield batch
