@@ -33,12 +33,9 @@ def convert(panel: Panel, folder: Path, form: Format, *, universe: str, freq: st
     """
     taken = "calendar" if form == "long" else ALL
     if not universe or universe != file_name(universe) or universe.lower() == taken:
-        raise DataError(
-            "The universe cannot be called that: it is the name of a text file.",
-            where="--universe",
-            got=repr(universe),
-            expected=f"a plain name such as csi300, and not {taken}, which is another file",
-        )
+        what = "The universe cannot be called that: it is the name of a text file."
+        expected = f"a plain name such as csi300, and not {taken}, which is another file"
+        raise DataError(what, where="--universe", got=repr(universe), expected=expected)
     if form == "long":
         write_long(panel, folder, universe=universe)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.calendar import frequency_of
+from harness.data.calendar import Calendar, frequency_of
 from harness.data.panel import Benchmark, Panel, last_seen
 from harness.data.text_files import SHOWN, first_of
 from harness.errors import DataError
@@ -64,35 +64,27 @@ def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
     if not panel.traded.any():
         raise DataError("There is not a single price.", where=where, got=f"no value in `{panel.price_field}`")
     if not (panel.traded & panel.membership).any():
-        raise DataError(
-            "Membership and prices do not overlap: no member ever has a price.",
-            where=where,
-            got=f"{int(panel.membership.sum())} memberships and {int(panel.traded.sum())} prices",
-            expected="at least one time at which a member has a price",
-        )
+        what, expected = "Membership and prices do not overlap: no member ever has a price.", "a time at which one has"
+        got = f"{int(panel.membership.sum())} memberships and {int(panel.traded.sum())} prices"
+        raise DataError(what, where=where, got=got, expected=expected)
     if panel.benchmark is not None:
-        _check_benchmark(panel, panel.benchmark, where, any_sign)
+        _check_benchmark(panel.benchmark, panel.calendar, where, any_sign)
     return panel
 
 
-def _check_benchmark(panel: Panel, benchmark: Benchmark, where: str, any_sign: bool) -> None:
+def _check_benchmark(benchmark: Benchmark, calendar: Calendar, where: str, any_sign: bool) -> None:
     level = benchmark.close
     if np.isnan(level).all():
-        raise DataError(
-            "The benchmark and the panel do not overlap.",
-            where=where,
-            got=f"no level of {benchmark.name} within {panel.calendar.reach}",
-            hint="both need the same times: a day at 15:00 is not the same as that day without a time",
-        )
+        what, got = "The benchmark and the panel do not overlap.", f"no level of {benchmark.name} in {calendar.reach}"
+        hint = "both need the same times: a day at 15:00 is not the same as that day without a time"
+        raise DataError(what, where=where, got=got, hint=hint)
     bad = np.flatnonzero(np.isinf(level) | ((level <= 0) & (not any_sign)))
     if bad.size:
-        raise DataError(
-            f"{bad.size} level(s) of the benchmark {benchmark.name} are not positive numbers.",
-            where=where,
-            got=first_of(f"{panel.calendar.format(int(at))} {level[at]:g}" for at in bad),
-            expected="levels such as 3012.5, and no row where there is none",
-            hint="a missing level is left out, not 0; returns become levels in pandas: 100 * (1 + returns).cumprod()",
-        )
+        what = f"{bad.size} level(s) of the benchmark {benchmark.name} are not positive numbers."
+        got = first_of(f"{calendar.format(int(at))} {level[at]:g}" for at in bad)
+        expected = "levels such as 3012.5, and no row, rather than 0, where there is none"
+        hint = "returns become levels in pandas: 100 * (1 + returns).cumprod()"
+        raise DataError(what, where=where, got=got, expected=expected, hint=hint)
 
 
 def validate(panel: Panel) -> list[Finding]:

@@ -32,6 +32,7 @@ from harness.store.fingerprint import fingerprint_file
 
 ALL = "all"
 """The instruments file that names everything with a price."""
+_LONG = "use --to long, which keeps every name"
 _FREQ = re.compile(r"day|\d+min|week|month")
 
 
@@ -73,26 +74,26 @@ class QlibBinSource:
             raise ConfigError("Unknown frequency.", where="data.freq", got=self.freq, expected="day, 60min, 30min, …")
 
     def inputs(self) -> dict[str, str]:
-        features, listed = self._features(), hashlib.sha256()
+        features, listed = self._below("features"), hashlib.sha256()
         names = [(code, field) for code in self._codes() for field in self.fields]
         names += [] if self.benchmark is None else [(self.benchmark, self.price_field)]
         for code, field in names:
             path = _folder(features, code) / _bin_name(field, self.freq)
             digest = fingerprint_file(path) if path.is_file() else "absent"
             listed.update(f"{path.relative_to(features)}\0{digest}\n".encode())
-        files = {"calendar": self._calendar_path(), "universe": self._spans_path(self.universe)}
+        files = {"calendar": self._calendar(), "universe": self._spans(self.universe)}
         if self.instruments is not None:
-            files["instruments"] = self._spans_path(self.instruments)
+            files["instruments"] = self._spans(self.instruments)
         return {key: fingerprint_file(path) for key, path in files.items()} | {"features": listed.hexdigest()}
 
     def load(self) -> Panel:
-        calendar, features = read_calendar(self._calendar_path()), self._features()
-        where = self._spans_path(self.universe)
-        spans, codes = read_spans(where), self._codes()
+        calendar, features = read_calendar(self._calendar()), self._below("features")
+        where = str(self._spans(self.universe))
+        spans, codes = read_spans(Path(where)), self._codes()
         _refuse_equal_files(codes, "instruments", "folder")
         if not codes:
-            raise DataError("None of the instruments has prices.", where=str(where), expected=f"folders in {features}")
-        membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=str(where))
+            raise DataError("None of the instruments has prices.", where=where, expected=f"folders in {features}")
+        membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=where)
         fields = {field: np.full((len(codes), len(calendar)), np.nan, dtype=np.float32) for field in self.fields}
         for row, code in enumerate(codes):
             folder = _folder(features, code)
@@ -100,33 +101,24 @@ class QlibBinSource:
             expected = covered[self.price_field]
             for field, got in covered.items():
                 if got != expected:
-                    raise DataError(
-                        "The fields of an instrument cover different times; a file may be truncated.",
-                        where=str(folder / _bin_name(field, self.freq)),
-                        got=f"positions [{got.start}, {got.stop})",
-                        expected=f"[{expected.start}, {expected.stop}) as `{self.price_field}` does",
-                        hint=f"write the folder again, or leave `{field}` out of `fields`",
-                    )
+                    what = "The fields of an instrument cover different times; a file may be truncated."
+                    place, hint = folder / _bin_name(field, self.freq), f"leave `{field}` out of `fields`"
+                    found, wanted = (f"positions [{those.start}, {those.stop})" for those in (got, expected))
+                    raise DataError(what, where=place, got=found, expected=wanted, hint=hint)
         dense = {field: np.ascontiguousarray(values.T) for field, values in fields.items()}
-        benchmark = self._benchmark(len(calendar))
+        benchmark = self._benchmark(features, len(calendar)) if self.benchmark is not None else None
         panel = Panel(calendar, codes, dense, membership, benchmark, None, self.price_field, self.name)
         return check_panel(panel, where=self.path)
 
-    def _benchmark(self, times: int) -> Benchmark | None:
-        if self.benchmark is None:
-            return None
-        folder = _folder(self._features(), self.benchmark)
+    def _benchmark(self, features: Path, times: int) -> Benchmark:
+        name, level = str(self.benchmark), np.full(times, np.nan, dtype=np.float32)
+        folder = _folder(features, name)
         if not folder.is_dir():
-            raise DataError(
-                "The benchmark has no prices.",
-                where="data.benchmark",
-                got=self.benchmark,
-                expected=f"a code whose folder is in {folder.parent}",
-                hint="data.benchmark=null reads the folder without an index",
-            )
-        level = np.full(times, np.nan, dtype=np.float32)
-        self._read(folder, self.benchmark, self.price_field, level)
-        return Benchmark(name=self.benchmark, close=level)
+            what, expected = "The benchmark has no prices.", f"a code whose folder is in {features}"
+            hint = "data.benchmark=null reads the folder without an index"
+            raise DataError(what, where="data.benchmark", got=name, expected=expected, hint=hint)
+        self._read(folder, name, self.price_field, level)
+        return Benchmark(name=name, close=level)
 
     def _read(self, folder: Path, code: str, field: str, into: Floats) -> range:
         """Copy one file into its (T,) place and return the positions that it covers."""
@@ -134,47 +126,39 @@ class QlibBinSource:
         if not path.is_file():
             ending = f".{self.freq}.bin"
             known = sorted(name_of_file(e.name.removesuffix(ending)) for e in folder.glob(f"*{ending}"))
-            raise DataError(
-                f"Instrument {code} lacks the field `{field}`.",
-                where=str(path),
-                expected=f"one of {', '.join(known) or 'no field at all'}",
-                hint=closest(field, known) or "leave the field out of `fields`",
-            )
+            what, expected = f"Instrument {code} lacks the field `{field}`.", f"one of {', '.join(known) or 'no field'}"
+            hint = closest(field, known) or "leave the field out of `fields`"
+            raise DataError(what, where=path, expected=expected, hint=hint)
         size, expected = path.stat().st_size, "8, 12, 16 … bytes"
         if size < 8 or size % 4:
-            raise DataError("A feature file is truncated.", where=str(path), got=f"{size} bytes", expected=expected)
+            raise DataError("A feature file is truncated.", where=path, got=f"{size} bytes", expected=expected)
         values = np.fromfile(path, dtype="<f4")
         start, count = float(values[0]), values.size - 1
         if not (start >= 0 and start.is_integer() and start + count <= into.size):
-            raise DataError(
-                "A feature file does not fit the calendar.",
-                where=str(path),
-                got=f"{count} values from position {start:g} on",
-                expected=f"positions within 0 … {into.size - 1}",
-                hint="the calendar and the features are of different versions, or the file is damaged",
-            )
+            what, expected = "A feature file does not fit the calendar.", f"positions within 0 … {into.size - 1}"
+            hint = "the calendar and the features are of different versions, or the file is damaged"
+            got = f"{count} values from position {start:g} on"
+            raise DataError(what, where=path, got=got, expected=expected, hint=hint)
         into[int(start) : int(start) + count] = values[1:]
         return range(int(start), int(start) + count)
 
     def _codes(self) -> tuple[str, ...]:
-        spans, features = read_spans(self._spans_path(self.instruments or self.universe)), self._features()
+        spans, features = read_spans(self._spans(self.instruments or self.universe)), self._below("features")
         return tuple(code for code in spans.instruments if _folder(features, code).is_dir())
 
-    def _root(self) -> Path:
+    def _calendar(self) -> Path:
+        return self._below("calendars", self.freq, "data.freq")
+
+    def _spans(self, universe: str) -> Path:
+        return self._below("instruments", file_name(universe.lower()), "data.universe")
+
+    def _below(self, folder: str, name: str | None = None, key: str = "data.path") -> Path:
+        """Return a folder of the dataset, or a text file in it; `key` is what chose it."""
         expected = "a folder that holds calendars/, instruments/ and features/"
-        return existing_file(self.path, key="data.path", expected=expected, kind="folder")
-
-    def _features(self) -> Path:
-        path, expected = str(self._root() / "features"), "features/<code>/<field>.bin"
-        return existing_file(path, key="data.path", expected=expected, kind="folder")
-
-    def _spans_path(self, universe: str) -> Path:
-        path = self._root() / "instruments" / f"{file_name(universe.lower())}.txt"
-        return existing_file(str(path), key="data.universe", expected="an instruments file of this name")
-
-    def _calendar_path(self) -> Path:
-        path = self._root() / "calendars" / f"{self.freq}.txt"
-        return existing_file(str(path), key="data.freq", expected="a calendar of this frequency")
+        path = existing_file(self.path, key="data.path", expected=expected, kind="folder") / folder
+        if name is None:
+            return existing_file(str(path), key=key, expected=expected, kind="folder")
+        return existing_file(str(path / f"{name}.txt"), key=key, expected=f"a file of this name in {folder}/")
 
 
 def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "day") -> None:
@@ -236,22 +220,13 @@ def _check_names(panel: Panel, freq: str) -> None:
     files = [*((code, file_name(code).lower()) for code in codes), *((n, _bin_name(n, freq)) for n in panel.fields)]
     faults = [f"{name[:40]} {fault}" for name, file in files if (fault := fault_of_file(file)) is not None]
     if faults:
-        raise DataError(
-            f"{len(faults)} name(s) cannot be those of files.",
-            where="features",
-            got="; ".join(faults[:SHOWN]),
-            expected=f"at most {LONGEST} bytes, in the encoding of this locale",
-            hint="use --to long, which keeps every name",
-        )
+        what, expected = f"{len(faults)} name(s) cannot be those of files.", f"at most {LONGEST} bytes, in this locale"
+        raise DataError(what, where="features", got="; ".join(faults[:SHOWN]), expected=expected, hint=_LONG)
 
 
 def _refuse_equal_files(names: Sequence[str], kind: str, place: str) -> None:
     equal = [f"{a} and {b}" for a, b in equal_files(names)]
     if equal:
-        raise DataError(
-            f"Two {kind} would share a {place}, for its name is lower case.",
-            where="features",
-            got=", ".join(equal[:SHOWN]),
-            expected="names that differ in more than case and the composition of accents, the benchmark's too",
-            hint="rename one of them, or use --to long, which keeps every name",
-        )
+        what, got = f"Two {kind} would share a {place}, for its name is lower case.", ", ".join(equal[:SHOWN])
+        expected = "names that differ in more than case and the composition of accents, the benchmark's too"
+        raise DataError(what, where="features", got=got, expected=expected, hint=f"rename one of them, or {_LONG}")
