@@ -55,80 +55,53 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.windows import Segment as Segment, Window as Window
     from harness.store.fingerprint import fingerprint_file as fingerprint_file
 
-# Where the classes are that configurations and snapshots name: public module → module that holds them → their names.
-_CLASSES: Mapping[str, Mapping[str, str]] = {
-    "harness.config": {"harness.config.records": "EvaluationConfig OutputConfig SamplesConfig WindowsConfig"},
-    "harness.data": {
-        "harness.data.sources.download": "DownloadSource",
-        "harness.data.sources.qlib_bin": "QlibBinSource",
-        "harness.data.sources.synthetic": "SyntheticMarket",
-        "harness.data.sources.tabular": "TabularSource",
-    },
-    "harness.features": {
-        "harness.features.feature_set": "Alpha158 Alpha360 Expressions",
-        "harness.features.label": "ForwardReturn",
-    },
-    "harness.preprocess": {
-        "harness.samples.preprocess": (
-            "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna TanhProcess DropnaLabel DropCol FilterCol"
-            " RobustZScoreNorm ZScoreNorm MinMaxNorm Pipeline"
-        ),
-    },
-    "harness.evaluation": {"harness.evaluation.metrics": "SignalEvaluation"},
-    "harness.portfolio": {"harness.evaluation.portfolio.topk_dropout": "TopkDropout"},
-    "harness.significance": {"harness.evaluation.significance.bootstrap": "Bootstrap"},
-    "harness.execution": {
-        "harness.execution.dask": "Dask",
-        "harness.execution.local": "Local",
-        "harness.execution.task": "Serial",
-    },
-    "harness.tracking": {"harness.integrations.tracking.sink": "Mlflow NoTracking"},
-}
+# Module → its public module, if configurations and snapshots name its classes so; what is exported of it.
+_EXPORTS: tuple[tuple[str, str | None, str], ...] = (
+    ("harness.config.records", "harness.config", "EvaluationConfig OutputConfig SamplesConfig WindowsConfig"),
+    ("harness.data.sources.download", "harness.data", "DownloadSource"),
+    ("harness.data.sources.qlib_bin", "harness.data", "QlibBinSource"),
+    ("harness.data.sources.synthetic", "harness.data", "SyntheticMarket"),
+    ("harness.data.sources.tabular", "harness.data", "TabularSource"),
+    ("harness.data.calendar", None, "Calendar"),
+    ("harness.data.panel", None, "Benchmark Panel"),
+    ("harness.data.source", None, "Source existing_file"),
+    ("harness.errors", None, "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError"),
+    ("harness.evaluation.metrics", "harness.evaluation", "SignalEvaluation"),
+    ("harness.evaluation.metrics", None, "Metric"),
+    ("harness.evaluation.portfolio.topk_dropout", "harness.portfolio", "TopkDropout"),
+    ("harness.evaluation.predictions", None, "Predictions"),
+    ("harness.evaluation.significance.bootstrap", "harness.significance", "Bootstrap"),
+    ("harness.evaluation.significance.bootstrap", None, "bootstrap_interval paired_difference"),
+    ("harness.evaluation.significance.confidence_set", None, "model_confidence_set"),
+    ("harness.execution.dask", "harness.execution", "Dask"),
+    ("harness.execution.local", "harness.execution", "Local"),
+    ("harness.execution.task", "harness.execution", "Serial"),
+    ("harness.execution.plain_progress", None, "PlainObserver"),
+    ("harness.features.feature_set", "harness.features", "Alpha158 Alpha360 Expressions"),
+    ("harness.features.label", "harness.features", "ForwardReturn"),
+    ("harness.integrations.tracking.sink", "harness.tracking", "Mlflow NoTracking"),
+    ("harness.report.page", None, "write_report"),
+    ("harness.run.experiment", None, "ExperimentResult run_experiment"),
+    ("harness.samples.interfaces", None, "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet"),
+    ("harness.samples.interfaces", None, "Model Preprocess TimeWeights"),
+    ("harness.samples.preprocess", "harness.preprocess", "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna"),
+    ("harness.samples.preprocess", "harness.preprocess", "TanhProcess DropnaLabel DropCol FilterCol MinMaxNorm"),
+    ("harness.samples.preprocess", "harness.preprocess", "RobustZScoreNorm ZScoreNorm Pipeline"),
+    ("harness.samples.preprocess", None, "Processor"),
+    ("harness.samples.table", None, "AsOfView SampleTable"),
+    ("harness.samples.windows", None, "Segment Window"),
+    ("harness.store.fingerprint", None, "fingerprint_file"),
+)
+PLACES: Mapping[str, str] = {name: module for module, _, names in _EXPORTS for name in names.split()}
 PUBLIC_NAMES: Mapping[str, str] = {
-    f"{public}.{name}": module
-    for public, held in _CLASSES.items()
-    for module, names in held.items()
-    for name in names.split()
+    f"{public}.{name}": module for module, public, names in _EXPORTS if public for name in names.split()
 }
 # What earlier versions recorded as the module of such a class → its public module.
 FORMER_MODULES: Mapping[str, str] = {
-    f"{public}.{module}": public
-    for public, modules in {
-        "harness.data": "download qlib_bin synthetic tabular",
-        "harness.features": "feature_set label",
-        "harness.preprocess": "cross_section elementwise fitted_norms pipeline",
-        "harness.evaluation": "signal",
-        "harness.portfolio": "topk_dropout",
-        "harness.significance": "bootstrap",
-        "harness.execution": "dask local serial",
-        "harness.tracking": "sink",
-    }.items()
-    for module in modules.split()
-}
-# What else is public: module → names.
-_EXPORTS: Mapping[str, str] = {
-    "harness.run.experiment": "ExperimentResult run_experiment",
-    "harness.execution.plain_progress": "PlainObserver",
-    "harness.samples.interfaces": (
-        "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet Model Preprocess TimeWeights"
-    ),
-    "harness.samples.table": "AsOfView SampleTable",
-    "harness.samples.windows": "Segment Window",
-    "harness.store.fingerprint": "fingerprint_file",
-    "harness.samples.preprocess": "Processor",
-    "harness.evaluation.predictions": "Predictions",
-    "harness.evaluation.metrics": "Metric",
-    "harness.evaluation.significance.bootstrap": "bootstrap_interval paired_difference",
-    "harness.evaluation.significance.confidence_set": "model_confidence_set",
-    "harness.data.calendar": "Calendar",
-    "harness.data.panel": "Benchmark Panel",
-    "harness.data.source": "Source existing_file",
-    "harness.errors": "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError",
-    "harness.report.page": "write_report",
-}
-PLACES: Mapping[str, str] = {
-    **{name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()},
-    **{name: module for module, names in _EXPORTS.items() for name in names.split()},
+    **{f"{public}.{module.rpartition('.')[2]}": public for module, public, _ in _EXPORTS if public},
+    **{f"harness.preprocess.{name}": "harness.preprocess" for name in ("cross_section", "elementwise")},
+    **{f"harness.preprocess.{name}": "harness.preprocess" for name in ("fitted_norms", "pipeline")},
+    **{"harness.evaluation.signal": "harness.evaluation", "harness.execution.serial": "harness.execution"},
 }
 __all__ = sorted(PLACES)
 
