@@ -19,7 +19,7 @@ side. The year always comes first and has four digits. Time zones are refused: t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
@@ -93,14 +93,19 @@ def period_of(when: When) -> Period:
     parts = next((found.groupdict() for form in _FORMS if (found := form.fullmatch(text))), None)
     if parts is None or isinstance(when, bool) or (parts.get("hour") is not None and parts["day"] is None):
         raise _refused(when, _hint(text))
-    year, month, day = int(parts["year"]), parts["month"], parts["day"]
+    month, day, fraction = parts["month"], parts["day"], (parts.get("fraction") or "").rstrip("0")
     try:
-        date(year, int(month or 1), int(day or 1))
+        hour, minute, second = (int(parts.get(name) or 0) for name in ("hour", "minute", "second"))
+        moment = datetime(int(parts["year"]), int(month or 1), int(day or 1), hour, minute, second)
     except ValueError as error:
-        raise _refused(when, f"there is no such day: {error}") from error
-    iso = "-".join([f"{year:04}", *(f"{int(part):02}" for part in (month, day) if part is not None)])
+        raise _refused(when, f"there is no such day, or no such time of day: {error}") from error
     if parts.get("hour") is not None:
-        return _instant(iso, parts, when)
+        iso = moment.isoformat(timespec="seconds" if second or fraction else "minutes")
+        instant = _bounded(np.datetime64(iso))
+        if _EARLIEST < instant < _LATEST:
+            instant += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
+        return Period(instant, instant, "instant", f"{iso}.{fraction}" if fraction else iso)
+    iso = moment.date().isoformat()[: 4 if month is None else 7 if day is None else 10]
     start = np.datetime64(iso)  # in a unit of years, months or days
     after = _bounded(start + 1)
     last = after - NANOSECOND if _EARLIEST < after < _LATEST else after
@@ -165,18 +170,6 @@ def configured_span(ends: tuple[When, When], key: str) -> tuple[str | None, str 
         what = "The last date lies before the first."
         raise ConfigError(what, where=key, got=f"{first} … {last}", expected="[FIRST,LAST], in order")
     return first, last
-
-
-def _instant(day: str, parts: Mapping[str, str | None], given: When) -> Period:
-    hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
-    if hour > 23 or minute > 59 or second > 59:
-        raise _refused(given, "there is no such time of day: it goes from 00:00:00 to 23:59:59.999999999")
-    fraction = (parts["fraction"] or "").rstrip("0")
-    text = f"{day}T{hour:02}:{minute:02}" + (f":{second:02}" if second or fraction else "")
-    moment = _bounded(np.datetime64(text))
-    if _EARLIEST < moment < _LATEST:
-        moment += np.timedelta64(int(fraction.ljust(9, "0")), "ns")
-    return Period(moment, moment, "instant", f"{text}.{fraction}" if fraction else text)
 
 
 def _bounded(moment: np.datetime64) -> np.datetime64:

@@ -115,8 +115,7 @@ class DownloadSource:
             digest = fingerprint_file(archive)
             if self.sha256 not in (None, digest):
                 hint = "the file at the address has changed: check it, then update `data.sha256`"
-                expected = f"SHA-256 {self.sha256}"
-                raise self._refused("The download has another checksum; nothing was kept", digest, expected, hint)
+                raise self._refused("The download has another checksum", digest, f"SHA-256 {self.sha256}", hint)
             self._unpack(archive, unpacked)
             root = self._root_of(unpacked)
             with new_folder(folder) as staging:
@@ -132,26 +131,18 @@ class DownloadSource:
             receipt = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
             url, digest = str(receipt["url"]), str(receipt["sha256"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                "The download folder was not written by a download.",
-                where="data.folder",
-                got=str(folder),
-                expected=f"no such folder yet, or one that holds {_RECEIPT}",
-                hint="choose another folder, or read it with `data=qlib_bin`",
-            ) from error
+            what, where = "The download folder was not written by a download.", "data.folder"
+            expected, hint = f"none yet, or one with {_RECEIPT}", "choose another one, or read it with data=qlib_bin"
+            raise DataError(what, where=where, got=folder, expected=expected, hint=hint) from error
         if redacted(url) != redacted(self.url) or self.sha256 not in (None, digest):
-            raise DataError(
-                "The download folder holds something else.",
-                where=str(folder),
-                got=f"{url} with SHA-256 {digest}",
-                expected=f"{self.url} with SHA-256 {self.sha256 or '(any)'}",
-                hint="remove the folder to fetch it again, or choose another one",
-            )
+            got, expected = f"{url} with SHA-256 {digest}", f"{self.url} with SHA-256 {self.sha256 or '(any)'}"
+            what, hint = "The download folder holds something else.", "remove it to fetch it again, or choose another"
+            raise DataError(what, where=folder, got=got, expected=expected, hint=hint)
         return digest
 
     def _retrieve(self, archive: Path) -> None:
         """Write what the address sends; progress is drawn on a terminal's standard error only."""
-        take = self._budget("The download is larger than is allowed; nothing was kept", "the address is")
+        take = self._budget("The download is larger than is allowed", "the address is")
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
@@ -172,13 +163,13 @@ class DownloadSource:
         except requests.RequestException as error:
             if error.response is not None:
                 error.response.close()
-            what, got = "The download failed; nothing was kept", f"{type(error).__name__}: {error}"
+            what, got = "The download failed", f"{type(error).__name__}: {error}"
             expected = "an archive in qlib's format, sent within data.timeout"
             hint = "check the address and the connection, then run again"
             raise self._refused(what, got, expected, hint) from error
 
     def _refused(self, what: str, got: str | None, expected: str, hint: str | None = None) -> DataError:
-        return DataError(f"{what}.", where=self.url, got=got, expected=expected, hint=hint)
+        return DataError(f"{what}. Nothing was kept.", where=self.url, got=got, expected=expected, hint=hint)
 
     def _budget(self, what: str, checked: str) -> Callable[[int], None]:
         """Return what counts bytes, and refuses to go beyond the limit."""
@@ -198,23 +189,21 @@ class DownloadSource:
         with archive.open("rb") as file:
             start = file.read(512)
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
-            what = "The server sent a web page instead of an archive; it cannot be unpacked. Nothing was kept"
+            what = "The server sent a web page instead of an archive; it cannot be unpacked"
             hint = "open the address in a browser: it may have moved, or ask for a login"
             raise self._refused(what, start[:80].decode("ascii", "replace").strip(), _KINDS, hint)
         if not start:
-            what = "The archive is empty and cannot be unpacked. Nothing was kept"
-            raise self._refused(what, "0 bytes", _KINDS)
+            raise self._refused("The archive is empty and cannot be unpacked", "0 bytes", _KINDS)
         into.mkdir()
-        take = self._budget("The archive unpacks to more than is allowed. Nothing was kept", "it is")
+        take = self._budget("The archive unpacks to more than is allowed", "it is")
         try:
             for name, stream in (_zipped if start.startswith(_ZIP) else _taped)(archive):
                 if stream is None or _leads_outside(name):
-                    what = "There is an unsafe entry in the archive. Nothing was kept"
-                    raise self._refused(what, name[:200], "regular files below the archive's own folder, no links")
+                    expected = "regular files below the archive's own folder, no links"
+                    raise self._refused("There is an unsafe entry in the archive", name[:200], expected)
                 target = into / PurePosixPath(name)
                 if target.exists():
-                    what = "An entry is there twice in the archive. Nothing was kept"
-                    raise self._refused(what, name, "each file once")
+                    raise self._refused("An entry is there twice in the archive", name, "each file once")
                 take(_LEAST)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
@@ -222,7 +211,7 @@ class DownloadSource:
                         take(len(batch))
                         file.write(batch)
         except _DAMAGE as error:
-            what, got = "The archive cannot be unpacked; it may be truncated. Nothing was kept", type(error).__name__
+            what, got = "The archive cannot be unpacked; it may be truncated", type(error).__name__
             raise self._refused(what, f"{got}: {error}", _KINDS) from error
 
     def _root_of(self, unpacked: Path) -> Path:
@@ -233,7 +222,7 @@ class DownloadSource:
                 return root
         got = f"top level: {', '.join(sorted(path.name for path in unpacked.iterdir())[:8]) or 'empty'}"
         expected = f"a folder that holds {', '.join(sorted(_DIRECTORIES))}"
-        raise self._refused("The archive holds no data in qlib's format. Nothing was kept", got, expected)
+        raise self._refused("The archive holds no data in qlib's format", got, expected)
 
 
 def _leads_outside(name: str) -> bool:

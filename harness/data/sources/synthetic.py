@@ -11,7 +11,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Le, Lt
 
 from harness.data.calendar import Calendar
-from harness.data.dates import ACCEPTED, configured_date, date_text, period_of
+from harness.data.dates import ACCEPTED, configured_date, period_of
 from harness.data.membership import covered
 from harness.data.panel import Benchmark, Panel, Truth, last_seen
 from harness.errors import ConfigError
@@ -235,8 +235,8 @@ class SyntheticMarket:
             if not low <= value <= high:
                 what, expected = "This market cannot be simulated.", f"{low:g} … {high:g}"
                 raise ConfigError(what, where=f"data.{name}", got=value, expected=expected)
+        object.__setattr__(self, "start", configured_date(self.start, "data.start"))
         self._calendar()
-        object.__setattr__(self, "start", date_text(self.start))
 
     def inputs(self) -> dict[str, str]:
         return {}
@@ -278,17 +278,11 @@ class SyntheticMarket:
         )
 
     def _calendar(self) -> Calendar:
-        start = period_of(configured_date(self.start, "data.start"))
-        if start.extent == "open":
-            raise ConfigError("The market begins on a day.", where="data.start", got=self.start, expected=ACCEPTED)
+        start = period_of(self.start)
         days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
-        if not period_of(days[-1]).is_one_time:
-            raise ConfigError(
-                "The market would not end before 2262.",
-                where="data.start | data.days",
-                got=f"{self.days} business days from {self.start}",
-                expected="an earlier start, or fewer days",
-            )
+        if start.extent == "open" or not period_of(days[-1]).is_one_time:
+            what, got = "The market begins on a day, and must end before 2262.", f"{self.days} days from {self.start}"
+            raise ConfigError(what, where="data.start | data.days", got=got, expected=ACCEPTED)
         return Calendar(days)
 
     def _exposures(self, rng: np.random.Generator) -> Doubles:
