@@ -295,6 +295,9 @@ class _Worker:
     def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
         node = self._nodes[position]
         starts = self._market.starts[position][chunk]
+        if out.dtype == np.float64:  # kernels leave alone what lies before the beginning
+            for i, start in enumerate(starts):
+                out[i, :start] = np.nan
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
             source = self._market.fields[node.parameters[0]]

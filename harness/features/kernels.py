@@ -2,7 +2,7 @@
 
 Conventions shared by all of them:
 
-- float64 in, float64 out; before ``starts[row]``, the instrument's first time, a row is not read and its output is NaN.
+- float64 in, float64 out; before ``starts[row]``, the instrument's first time, a row is neither read nor written.
 - A window of w covers the w times up to t, fewer near the start (qlib: ``min_periods=1``); 0 is passed as the number of
   times, an expanding window. Values that are not finite are missing, as pandas has it in rolling windows.
 - A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
@@ -14,6 +14,8 @@ Conventions shared by all of them:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 Pair = tuple[Doubles, Doubles]
+Span = tuple[int, int, int]
 
 SUM, MEAN, VAR, STD, MAD, SKEW, KURT = range(7)
 SLOPE, RSQUARE, RESI = range(3)
@@ -37,6 +40,22 @@ compiled = _compiled(error_model="numpy")  # a division by zero gives infinity o
 
 
 @compiled
+def _blocks(starts: Positions, times: int) -> Iterator[tuple[int, Span]]:
+    """Yield each row's blocks of times, as (first time of the row, begin, end)."""
+    for row in range(starts.size):
+        for begin in range(starts[row], times, _BLOCK):
+            yield row, (starts[row], begin, min(begin + _BLOCK, times))
+
+
+@compiled
+def _lags(span: Span, window: int) -> Iterator[tuple[int, int]]:
+    """Yield each lag within the window, and the first time of the block that has a value so long ago."""
+    start, begin, end = span
+    for lag in range(min(window, end - start)):
+        yield lag, max(begin, start + lag)
+
+
+@compiled
 def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
     """Write the last finite value at or before each time: a reference near the values of any window that ends there.
 
@@ -45,7 +64,6 @@ def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
     rows, times = x.shape
     for row in range(rows):
         last = np.nan
-        out[row, : starts[row]] = np.nan
         for t in range(starts[row], times):
             value = x[row, t]
             if value - value == 0.0:
@@ -60,64 +78,52 @@ def moments(x: Doubles, reference: Doubles, starts: Positions, window: int, kind
     Follows pandas' rolling ``sum mean var std skew kurt`` (ddof 1, bias-corrected) and qlib's ``Mad``. Variances are
     taken about the reference; what needs higher moments, about the mean in a second pass.
     """
-    rows, times = x.shape
     sums = np.empty((5, _BLOCK))  # count, gaps from the reference or mean, then second, third and fourth powers
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            sums[:] = 0.0
-            _sum_gaps(x[row], reference[row], (start, begin, end), window, kind, sums)
-            if kind > STD:
-                for j in range(end - begin):
-                    sums[1, j] = reference[row, begin + j] + sums[1, j] / sums[0, j]
-                _sum_powers(x[row], (start, begin, end), window, kind, sums)
+    for row, span in _blocks(starts, out.shape[1]):
+        _, begin, end = span
+        sums[:] = 0.0
+        _sum_gaps(x[row], reference[row], span, window, kind, sums)
+        if kind > STD:
             for j in range(end - begin):
-                about, n, total = reference[row, begin + j], sums[0, j], sums[1, j]
-                if kind == SUM:
-                    out[row, begin + j] = total + n * about if n > 0.0 else np.nan
-                elif kind == MEAN:
-                    out[row, begin + j] = about + total / n
-                elif kind <= STD:
-                    variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
-                    out[row, begin + j] = variance if kind == VAR else np.sqrt(variance)
-                else:
-                    out[row, begin + j] = _central(kind, n, sums[2, j], sums[3, j], sums[4, j])
+                sums[1, j] = reference[row, begin + j] + sums[1, j] / sums[0, j]
+            _sum_powers(x[row], span, window, kind, sums)
+        for j in range(end - begin):
+            about, n, total = reference[row, begin + j], sums[0, j], sums[1, j]
+            if kind == SUM:
+                out[row, begin + j] = total + n * about if n > 0.0 else np.nan
+            elif kind == MEAN:
+                out[row, begin + j] = about + total / n
+            elif kind <= STD:
+                variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
+                out[row, begin + j] = variance if kind == VAR else np.sqrt(variance)
+            else:
+                out[row, begin + j] = _central(kind, n, sums[2, j], sums[3, j], sums[4, j])
 
 
 @compiled
 def _sum_gaps(
-    x: Doubles, reference: Doubles, span: tuple[int, int, int], window: int, kind: int, sums: Doubles
+    x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles
 ) -> None:
     """Add the number of values and their gaps from the reference to rows 0 and 1 of `sums`, squared gaps to row 2."""
-    start, begin, end = span
+    _, begin, end = span
     squared = kind == VAR or kind == STD
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
+    for lag, low in _lags(span, window):
         past, origin = x[low - lag : end - lag], reference[low:end]
         count, total, second = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
-        if squared:
-            for j in range(end - low):
-                gap = past[j] - origin[j]
-                finite = gap - gap == 0.0
-                count[j] += 1.0 if finite else 0.0
-                total[j] += gap if finite else 0.0
+        for j in range(end - low):
+            gap = past[j] - origin[j]
+            finite = gap - gap == 0.0
+            count[j] += 1.0 if finite else 0.0
+            total[j] += gap if finite else 0.0
+            if squared:
                 second[j] += gap * gap if finite else 0.0
-        else:
-            for j in range(end - low):
-                gap = past[j] - origin[j]
-                finite = gap - gap == 0.0
-                count[j] += 1.0 if finite else 0.0
-                total[j] += gap if finite else 0.0
 
 
 @compiled
-def _sum_powers(x: Doubles, span: tuple[int, int, int], window: int, kind: int, sums: Doubles) -> None:
+def _sum_powers(x: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
     """Add powers of deviations from the mean (row 1 of `sums`) to rows 2 … 4; absolute deviations for `MAD`."""
-    start, begin, end = span
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
+    _, begin, end = span
+    for lag, low in _lags(span, window):
         past, mean = x[low - lag : end - lag], sums[1, low - begin :]
         second, third, fourth = sums[2, low - begin :], sums[3, low - begin :], sums[4, low - begin :]
         for j in range(end - low):
@@ -157,7 +163,6 @@ def weighted_mean(x: Doubles, starts: Positions, window: int, out: Doubles) -> N
     rows, times = x.shape
     for row in range(rows):
         start = starts[row]
-        out[row, :start] = np.nan
         for t in range(start, times):
             length = min(window, t - start + 1)
             total, count = 0.0, 0
@@ -178,7 +183,6 @@ def exponential_mean(x: Doubles, starts: Positions, alpha: float, out: Doubles) 
     """
     rows, times = x.shape
     for row in range(rows):
-        out[row, : starts[row]] = np.nan
         mean, weight = np.nan, 0.0
         for t in range(starts[row], times):
             weight *= 1.0 - alpha
@@ -198,7 +202,6 @@ def exponential_mean_expanding(x: Doubles, starts: Positions, out: Doubles) -> N
     rows, times = x.shape
     for row in range(rows):
         start = starts[row]
-        out[row, :start] = np.nan
         known = False
         for t in range(start, times):
             fade = 1.0 - 2.0 / (2.0 + t - start)
@@ -221,31 +224,27 @@ def trend(
     Missing values are left out, the others keep their times; qlib's ``Slope Rsquare Resi``. `how` is (window, kind,
     guarded); `spread` is the window's standard deviation: if guarded, at most 2e-5 makes R² undefined.
     """
-    rows, times = x.shape
     window, kind, guarded = how
-    clock = np.arange(float(times))  # about now: minus the lag
+    clock = np.arange(float(x.shape[1]))  # about now: minus the lag
     sums = np.empty((6, _BLOCK))
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            sums[:] = 0.0
-            _sum_products((x[row], clock), (reference[row], clock), (start, begin, end), window, sums)
-            for j in range(end - begin):
-                t, n = begin + j, sums[0, j]
-                now, gap = sums[2, j] / n, sums[1, j] / n
-                mixed = sums[5, j] - now * sums[1, j]
-                slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
-                if kind == SLOPE:
-                    out[row, t] = slope
-                elif kind == RESI:
-                    newest = x[row, t] - reference[row, t]
-                    out[row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
-                elif guarded and spread[row, t] <= _NO_SPREAD:
-                    out[row, t] = np.nan
-                else:
-                    out[row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
+    for row, span in _blocks(starts, out.shape[1]):
+        _, begin, end = span
+        sums[:] = 0.0
+        _sum_products((x[row], clock), (reference[row], clock), span, window, sums)
+        for j in range(end - begin):
+            t, n = begin + j, sums[0, j]
+            now, gap = sums[2, j] / n, sums[1, j] / n
+            mixed = sums[5, j] - now * sums[1, j]
+            slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
+            if kind == SLOPE:
+                out[row, t] = slope
+            elif kind == RESI:
+                newest = x[row, t] - reference[row, t]
+                out[row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
+            elif guarded and spread[row, t] <= _NO_SPREAD:
+                out[row, t] = np.nan
+            else:
+                out[row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
 
 
 @compiled
@@ -258,38 +257,33 @@ def comovement(
     guarded); `spreads` are the standard deviations of either series alone: if guarded, at most 2e-5 makes a correlation
     undefined, as in qlib's ``Corr``.
     """
-    rows, times = series[0].shape
     window, kind, guarded = how
     sums = np.empty((6, _BLOCK))
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            sums[:] = 0.0
-            xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
-            _sum_products(xy, about, (start, begin, end), window, sums)
-            for j in range(end - begin):
-                t, n = begin + j, sums[0, j]
-                gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
-                product = sums[5, j] - gap_x * sums[2, j]
-                if not n > 1.0:
-                    out[row, t] = np.nan
-                elif kind == COV:
-                    out[row, t] = product / (n - 1.0)
-                elif guarded and (spreads[0][row, t] <= _NO_SPREAD or spreads[1][row, t] <= _NO_SPREAD):
-                    out[row, t] = np.nan
-                else:
-                    square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
-                    out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
+    for row, span in _blocks(starts, out.shape[1]):
+        _, begin, end = span
+        sums[:] = 0.0
+        xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
+        _sum_products(xy, about, span, window, sums)
+        for j in range(end - begin):
+            t, n = begin + j, sums[0, j]
+            gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
+            product = sums[5, j] - gap_x * sums[2, j]
+            if not n > 1.0:
+                out[row, t] = np.nan
+            elif kind == COV:
+                out[row, t] = product / (n - 1.0)
+            elif guarded and (spreads[0][row, t] <= _NO_SPREAD or spreads[1][row, t] <= _NO_SPREAD):
+                out[row, t] = np.nan
+            else:
+                square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
+                out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
 
 
 @compiled
-def _sum_products(series: Pair, references: Pair, span: tuple[int, int, int], window: int, sums: Doubles) -> None:
+def _sum_products(series: Pair, references: Pair, span: Span, window: int, sums: Doubles) -> None:
     """Add up over the joint values: count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps."""
-    start, begin, end = span
-    for lag in range(min(window, end - start)):
-        low = max(begin, start + lag)
+    _, begin, end = span
+    for lag, low in _lags(span, window):
         past_x, origin_x = series[0][low - lag : end - lag], references[0][low:end]
         past_y, origin_y = series[1][low - lag : end - lag], references[1][low:end]
         count, total_x, total_y = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
@@ -309,22 +303,17 @@ def _sum_products(series: Pair, references: Pair, span: tuple[int, int, int], wi
 @compiled
 def extreme(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
     """Write the largest (`sign` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
-    rows, times = x.shape
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            out[row, begin:end] = -np.inf
-            for lag in range(min(window, end - start)):
-                low = max(begin, start + lag)
-                past, best = x[row, low - lag : end - lag], out[row, low:end]
-                for j in range(end - low):
-                    value = sign * past[j]
-                    better = (value > best[j]) & (value - value == 0.0)
-                    best[j] = value if better else best[j]
-            for t in range(begin, end):
-                out[row, t] = sign * out[row, t] if out[row, t] > -np.inf else np.nan
+    for row, span in _blocks(starts, out.shape[1]):
+        _, begin, end = span
+        out[row, begin:end] = -np.inf
+        for lag, low in _lags(span, window):
+            past, best = x[row, low - lag : end - lag], out[row, low:end]
+            for j in range(end - low):
+                value = sign * past[j]
+                better = (value > best[j]) & (value - value == 0.0)
+                best[j] = value if better else best[j]
+        for t in range(begin, end):
+            out[row, t] = sign * out[row, t] if out[row, t] > -np.inf else np.nan
 
 
 @compiled
@@ -334,58 +323,46 @@ def extreme_position(x: Doubles, starts: Positions, window: int, sign: float, ou
     As in qlib's ``IdxMax`` and ``IdxMin``, which apply NumPy's ``argmax``: a window with a missing value gives the
     place of its oldest missing value, and a window without any value gives NaN.
     """
-    rows, times = x.shape
     best, place, known = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            longest = min(window, end - start)
-            best[:], place[:], known[:] = -np.inf, 0.0, 0.0
-            for back in range(longest):
-                lag = longest - 1 - back
-                low = max(begin, start + lag)
-                past = x[row, low - lag : end - lag]
-                top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
-                step = float(lag)
-                for j in range(end - low):
-                    value = sign * past[j]
-                    finite = value - value == 0.0
-                    value = value if finite else np.inf
-                    better = value > top[j]
-                    top[j] = value if better else top[j]
-                    where[j] = step if better else where[j]
-                    any_known[j] = 1.0 if finite else any_known[j]
-            for j in range(end - begin):
-                length = min(window, begin + j - start + 1)
-                out[row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
+    for row, span in _blocks(starts, out.shape[1]):
+        start, begin, end = span
+        best[:], place[:], known[:] = -np.inf, 0.0, 0.0
+        for lag, low in _lags(span, window):
+            past = x[row, low - lag : end - lag]
+            top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
+            step = float(lag)
+            for j in range(end - low):
+                value = sign * past[j]
+                finite = value - value == 0.0
+                value = value if finite else np.inf
+                better = value >= top[j]
+                top[j] = value if better else top[j]
+                where[j] = step if better else where[j]
+                any_known[j] = 1.0 if finite else any_known[j]
+        for j in range(end - begin):
+            length = min(window, begin + j - start + 1)
+            out[row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
 
 
 @compiled
 def rank(x: Doubles, starts: Positions, window: int, out: Doubles) -> None:
     """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
-    rows, times = x.shape
     count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
-    for row in range(rows):
-        start = starts[row]
-        out[row, :start] = np.nan
-        for begin in range(start, times, _BLOCK):
-            end = min(begin + _BLOCK, times)
-            count[:], less[:], equal[:] = 0.0, 0.0, 0.0
-            for lag in range(min(window, end - start)):
-                low = max(begin, start + lag)
-                past, newest = x[row, low - lag : end - lag], x[row, low:end]
-                counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
-                for j in range(end - low):
-                    finite = past[j] - past[j] == 0.0
-                    counted[j] += 1.0 if finite else 0.0
-                    below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
-                    same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
-            for j in range(end - begin):
-                newest_value = x[row, begin + j]
-                finite = newest_value - newest_value == 0.0
-                out[row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
+    for row, span in _blocks(starts, out.shape[1]):
+        _, begin, end = span
+        count[:], less[:], equal[:] = 0.0, 0.0, 0.0
+        for lag, low in _lags(span, window):
+            past, newest = x[row, low - lag : end - lag], x[row, low:end]
+            counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
+            for j in range(end - low):
+                finite = past[j] - past[j] == 0.0
+                counted[j] += 1.0 if finite else 0.0
+                below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
+                same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
+        for j in range(end - begin):
+            newest_value = x[row, begin + j]
+            finite = newest_value - newest_value == 0.0
+            out[row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
 
 
 @compiled
@@ -398,7 +375,6 @@ def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doub
     ordered = np.empty(min(window, times) + 1)
     for row in range(rows):
         start = starts[row]
-        out[row, :start] = np.nan
         count = 0
         for t in range(start, times):
             leaving = x[row, t - window] if t - start >= window else np.nan
@@ -418,14 +394,7 @@ def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doub
 def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> int:
     """Take one value out of a sorted array and put another in, either of which may be missing; return the new count."""
     if leaving - leaving == 0.0:
-        at, stop = 0, count
-        while at < stop:
-            middle = (at + stop) // 2
-            if ordered[middle] < leaving:
-                at = middle + 1
-            else:
-                stop = middle
-        last = count - 1
+        at, last = np.searchsorted(ordered[:count], leaving), count - 1
     else:
         at, last = count, count
     if not entering - entering == 0.0:
