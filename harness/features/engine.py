@@ -8,8 +8,8 @@ in the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,7 +23,7 @@ from harness.execution.progress import Observer, Silent
 from harness.features import kernels
 from harness.features.expression import Expression, Number, fields_of
 from harness.features.feature_set import FeatureSet
-from harness.features.graph import CHOICE, FIELD, MASK, Node, Plan, Steps, build_plan, first_times
+from harness.features.graph import CHOICE, FIELD, MASK, Node, Steps, first_times, lower, schedule
 from harness.features.kernels import Floats, Positions
 from harness.features.parser import parse
 
@@ -94,12 +94,12 @@ def compute_features(
             or when every feature is NaN everywhere.
     """
     n = int(offsets[-1])
-    market, plan = _prepare(panel, features.parsed())
-    computed = tuple(name for name, nothing in zip(features.names, plan.hopeless, strict=True) if not nothing)
+    graph = _Graph(panel, features.parsed())
+    computed = tuple(name for name, nothing in zip(features.names, graph.hopeless, strict=True) if not nothing)
     flat = _buffer(out, n, len(features), len(computed))
     values = flat.reshape(n, len(computed))
-    rows = np.full((market.instruments, market.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
-    rows[codes, np.repeat(np.arange(market.times), np.diff(offsets))] = np.arange(n)
+    rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
+    rows[codes, np.repeat(np.arange(graph.times), np.diff(offsets))] = np.arange(n)
     known = np.zeros(len(computed), dtype=np.bool_)
 
     def sink(chunk: slice, block: Floats) -> None:
@@ -108,8 +108,8 @@ def compute_features(
         known[seen] = True
 
     observer = observer or Silent()
-    observer.start(STAGE, market.instruments)
-    for chunk in _evaluate(plan, market, sink):
+    observer.start(STAGE, graph.instruments)
+    for chunk in _evaluate(graph, sink):
         observer.advance(STAGE, chunk.stop - chunk.start)
     names = tuple(name for name, is_known in zip(computed, known, strict=True) if is_known)
     dropped = tuple(name for name in features.names if name not in set(names))
@@ -136,57 +136,50 @@ def compute_expression(panel: Panel, text: str) -> Floats:
         ConfigError: When the text is not an expression.
         DataError: When it reads a field that the panel does not have.
     """
-    market, plan = _prepare(panel, (parse(text),))
-    values = np.full((market.times, market.instruments), np.nan, dtype=np.float32)
+    graph = _Graph(panel, (parse(text),))
+    values = np.full((graph.times, graph.instruments), np.nan, dtype=np.float32)
 
     def sink(chunk: slice, block: Floats) -> None:
         values[:, chunk] = block[0].T
 
-    if not plan.hopeless[0]:
-        for _ in _evaluate(plan, market, sink):
+    if not graph.hopeless[0]:
+        for _ in _evaluate(graph, sink):
             pass
     return values
 
 
-@dataclass(frozen=True, eq=False)
-class _Market:
-    """What a plan reads; T times, N instruments.
+class _Graph:
+    """The nodes of some expressions and what they read of a panel; T times, N instruments.
 
     Attributes:
-        fields: name → (T, N) float32; None for a field that is NaN everywhere.
-        starts: For each node of the plan (N,) int64, where the series of each instrument begins: `first_times`.
-        masked: node → (T,) series of one instrument, for the plan's masks.
+        fields: name → (T, N) float32.
+        nodes, outputs: See `lower`.
+        starts: For each node (N,) int64, where the series of each instrument begins: `first_times`.
+        hopeless: For each output: does no series of it begin, whatever the arithmetic; such are not computed.
+        masked: Mask → (T,) series of one instrument.
     """
 
-    fields: Mapping[str, Floats | None]
-    instruments: int
-    times: int
-    starts: Sequence[Positions]
-    masked: dict[int, Array] = field(default_factory=dict)
+    def __init__(self, panel: Panel, expressions: tuple[Expression, ...]) -> None:
+        self.times, self.instruments = len(panel.calendar), len(panel.instruments)
+        self.fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
+        self.nodes, self.outputs = lower(expressions)
+        present = {name: ~np.isnan(values) for name, values in self.fields.items()}
+        begins = {name: np.where(p.any(axis=0), p.argmax(axis=0), self.times) for name, p in present.items()}
+        self.starts = first_times(self.nodes, begins, lambda code: _position(panel, code))
+        self.hopeless = tuple(bool((self.starts[node] >= self.times).all()) for node in self.outputs)
+        self.masked: dict[int, Array] = {}
+        for mask, node in enumerate(self.nodes):
+            if node.kernel == MASK:  # an inner one comes before the outer
+                at = _position(panel, node.parameters[0])
+                results = _Worker(self, schedule(self.nodes, node.sources), ()).results(slice(at, at + 1))
+                (self.masked[mask],) = [values[0].copy() for at, values in results if at == node.sources[0]]
 
 
-def _prepare(panel: Panel, expressions: tuple[Expression, ...]) -> tuple[_Market, Plan]:
-    times, instruments = len(panel.calendar), len(panel.instruments)
-    fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
-    plan = build_plan(expressions, frozenset(name for name, values in fields.items() if values is None))
-    begins = {}
-    for name, values in fields.items():
-        present = np.zeros((times, instruments), dtype=np.bool_) if values is None else ~np.isnan(values)
-        begins[name] = np.where(present.any(axis=0), present.argmax(axis=0), times).astype(np.int64)
-    starts = first_times(plan.nodes, begins, lambda code: _position(panel, code))
-    market = _Market(fields, instruments, times, starts)
-    for mask, steps in plan.masks.items():
-        (source,), at = plan.nodes[mask].sources, _position(panel, plan.nodes[mask].parameters[0])
-        results = _Worker(plan.nodes, steps, (), market).results(slice(at, at + 1))
-        (market.masked[mask],) = [values[0].copy() for node, values in results if node == source]
-    return market, plan
-
-
-def _field(panel: Panel, name: str) -> Floats | None:
-    values = panel.fields.get(name)
-    if values is None and name not in MARKET_FIELDS:
+def _field(panel: Panel, name: str) -> Floats:
+    if name not in panel.fields and name not in MARKET_FIELDS:
         raise _absent(panel, name, f"panel `{panel.name}`", f"${name}")
-    return None if values is None or np.isnan(values).all() else values
+    nowhere = np.broadcast_to(np.float32(np.nan), (len(panel.calendar), len(panel.instruments)))
+    return panel.fields.get(name, nowhere)
 
 
 def _absent(panel: Panel, field: str, where: str, got: str, hint: str | None = None) -> DataError:
@@ -197,15 +190,13 @@ def _absent(panel: Panel, field: str, where: str, got: str, hint: str | None = N
 
 def _position(panel: Panel, code: str) -> int:
     alike = [instrument for instrument in panel.instruments if instrument.upper() == code.upper()]
-    alike = [code] if code in alike else alike
-    if len(alike) == 1:
-        return panel.instruments.index(alike[0])
-    what, expected, hint = f"The panel has no instrument `{code}`, which `Mask` reads.", None, None
+    if code in alike or len(alike) == 1:
+        return panel.instruments.index(code if code in alike else alike[0])
+    what, expected = f"The panel has no instrument `{code}`, which `Mask` reads.", None
+    hint = closest(code.upper(), [instrument.upper() for instrument in panel.instruments])
     if alike:
         what = f"`Mask` reads `{code}`, and the panel has {len(alike)} instruments that differ from it in case alone."
-        expected = f"one of {', '.join(alike)}, as it is written there"
-    else:
-        hint = closest(code.upper(), [instrument.upper() for instrument in panel.instruments])
+        expected, hint = f"one of {', '.join(alike)}, as it is written there", None
     raise DataError(what, where=f"panel `{panel.name}`", got=code, expected=expected, hint=hint)
 
 
@@ -218,19 +209,20 @@ def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:
     return np.asarray(out).reshape(-1)[: n * computed]
 
 
-def _evaluate(plan: Plan, market: _Market, sink: Sink) -> Iterator[slice]:
-    """Compute the plan's outputs for all instruments, and yield each group when it is done.
+def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
+    """Compute the outputs for all instruments, and yield each group when it is done.
 
     `sink` receives a group and its (F, instruments, T) float32 values, F being the outputs that are not hopeless; NaN
     before the output's series begins. It is called from several threads, and must not keep the array.
     """
-    outputs = tuple(node for node, nothing in zip(plan.outputs, plan.hopeless, strict=True) if not nothing)
-    size, total = max(1, _VALUES_PER_CHUNK // market.times), market.instruments
+    outputs = [node for node, nothing in zip(graph.outputs, graph.hopeless, strict=True) if not nothing]
+    steps = schedule(graph.nodes, outputs)
+    size, total = max(1, _VALUES_PER_CHUNK // graph.times), graph.instruments
     chunks = [slice(first, min(first + size, total)) for first in range(0, total, size)]
     threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # the CPUs of this process
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for _ in range(threads):
-        idle.put(_Worker(plan.nodes, plan.steps, outputs, market))
+        idle.put(_Worker(graph, steps, outputs))
 
     def work(chunk: slice) -> slice:
         worker = idle.get()
@@ -241,26 +233,17 @@ def _evaluate(plan: Plan, market: _Market, sink: Sink) -> Iterator[slice]:
         return chunk
 
     with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
-        pending = [pool.submit(work, chunk) for chunk in chunks]
-        try:
-            for done in as_completed(pending):
-                yield done.result()
-        finally:
-            for future in pending:  # after an error or an interrupt there is nothing to wait for
-                future.cancel()
+        yield from pool.map(work, chunks)
 
 
 class _Worker:
     """One thread's memory: arrays are used again and again, for one chunk after the other."""
 
-    def __init__(self, nodes: Sequence[Node], steps: Steps, outputs: Sequence[int], market: _Market) -> None:
-        self._nodes, self._steps, self._market = nodes, steps, market
+    def __init__(self, graph: _Graph, steps: Steps, outputs: Sequence[int]) -> None:
+        self._graph, self._steps = graph, steps
         self._columns: dict[int, list[int]] = {}
-        together: dict[int, tuple[Positions, list[int]]] = {}  # outputs that begin together, by the identity of starts
         for column, node in enumerate(outputs):
             self._columns.setdefault(node, []).append(column)
-            together.setdefault(id(market.starts[node]), (market.starts[node], []))[1].append(column)
-        self._beginnings = [(starts, _columns(columns)) for starts, columns in together.values()]
         self._block = np.empty((len(outputs), 0, 0), dtype=np.float32)
         self._free: dict[np.dtype[np.generic], list[Array]] = {}
 
@@ -268,22 +251,20 @@ class _Worker:
         instruments = chunk.stop - chunk.start
         if self._block.shape[1] != instruments:
             self._free.clear()
-            self._block = np.empty((len(self._block), instruments, self._market.times), dtype=np.float32)
+            self._block = np.empty((len(self._block), instruments, self._graph.times), dtype=np.float32)
         for node, values in self.results(chunk):
             for column in self._columns.get(node, ()):
                 self._block[column] = values
-        for starts, columns in self._beginnings:
-            for i, start in enumerate(starts[chunk]):
-                self._block[columns, i, :start] = np.nan
+                kernels.blank(self._block[column], self._graph.starts[node][chunk])
         return self._block
 
     def results(self, chunk: slice) -> Iterator[tuple[int, Array]]:
         """Yield each node and its (instruments, T) values, valid until the next is asked for."""
-        shape = (chunk.stop - chunk.start, self._market.times)
+        shape = (chunk.stop - chunk.start, self._graph.times)
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
             for node, dying in self._steps:
-                dtype = self._nodes[node].dtype
+                dtype = self._graph.nodes[node].dtype
                 free = self._free.setdefault(dtype, [])
                 out = values[node] = free.pop() if free else np.empty(shape, dtype=dtype)
                 self._compute(node, values, chunk, out)
@@ -293,24 +274,17 @@ class _Worker:
                     self._free[freed.dtype].append(freed)
 
     def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
-        node = self._nodes[position]
-        starts = self._market.starts[position][chunk]
-        if out.dtype == np.float64:  # kernels leave alone what lies before the beginning
-            for i, start in enumerate(starts):
-                out[i, :start] = np.nan
+        node, starts = self._graph.nodes[position], self._graph.starts[position][chunk]
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
-            source = self._market.fields[node.parameters[0]]
-            out[...] = np.nan if source is None else source[:, chunk].T
+            out[...] = self._graph.fields[node.parameters[0]][:, chunk].T
         elif node.kernel == MASK:
-            out[...] = self._market.masked[position]
+            out[...] = self._graph.masked[position]
         elif node.kernel == CHOICE:
             self._choose(node, inputs, chunk, out)
-        elif node.kernel in _ROLLING:  # a window of 0, and whatever is longer than the calendar, mean everything
-            window = int(min(node.parameters[0] or self._market.times, self._market.times))
-            _ROLLING[node.kernel](*inputs, starts, window, *node.parameters[1:], out)
-        elif node.kernel in _OTHERS:
-            _OTHERS[node.kernel](*inputs, starts, *node.parameters, out)
+        elif node.kernel in _KERNELS:
+            kernels.blank(out, starts)
+            _KERNELS[node.kernel](*inputs, starts, *node.parameters, out)
         else:
             getattr(np, node.kernel)(*inputs, out=out)
 
@@ -324,13 +298,7 @@ class _Worker:
         # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
         for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
             if not isinstance(branch, Number):
-                for i, start in enumerate(self._market.starts[branch][chunk]):
-                    out[i, :start][chosen[i, :start]] = np.nan
-
-
-def _columns(columns: list[int]) -> slice | list[int]:
-    """Return neighbouring columns as a slice, which is written to without a copy of indices."""
-    return slice(columns[0], columns[-1] + 1) if len(columns) == columns[-1] - columns[0] + 1 else columns
+                out[chosen & (np.arange(self._graph.times) < self._graph.starts[branch][chunk, None])] = np.nan
 
 
 def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
@@ -340,38 +308,29 @@ def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
         out[:, : times + by], out[:, times + by :] = x[:, -by:], np.nan
         return
     out[:, by:] = x[:, : times - by]
-    for row, start in enumerate(starts):  # nothing is known before the series begins, not even a condition
-        out[row, : start + by] = np.nan
+    kernels.blank(out, starts + by)  # nothing is known before the series begins, not even a condition
 
 
 def _first(x: Any, starts: Positions, by: int, out: Any) -> None:
     out[...] = x[np.arange(len(starts)), np.minimum(starts, out.shape[1] - 1)][:, None]
 
 
-def _exponential_mean(x: Any, starts: Positions, decay: float, out: Any) -> None:
-    if decay == 0:
-        kernels.exponential_mean_expanding(x, starts, out)
-    else:
-        kernels.exponential_mean(x, starts, float(decay if decay < 1 else 2.0 / (decay + 1.0)), out)
-
-
-_OTHERS: Mapping[str, Callable[..., None]] = {
+_KERNELS: Mapping[str, Callable[..., None]] = {
     "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
     "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
-    "carry": kernels.carry,
     "shift": _shift,
     "first": _first,
-    "exponential_mean": _exponential_mean,
-}
-_ROLLING: Mapping[str, Callable[..., None]] = {
+    "carry": kernels.carry,
     "moments": kernels.moments,
-    "trend": lambda x, about, spread, starts, *how: kernels.trend(x, about, spread, starts, how[:-1], how[-1]),
-    "comovement": lambda x, y, about_x, about_y, spread_x, spread_y, starts, *how: kernels.comovement(
-        (x, y), (about_x, about_y), (spread_x, spread_y), starts, how[:-1], how[-1]
+    "trend": kernels.trend,
+    "comovement": lambda x, y, about_x, about_y, spread_x, spread_y, *rest: kernels.comovement(
+        (x, y), (about_x, about_y), (spread_x, spread_y), *rest
     ),
     "extreme": kernels.extreme,
     "extreme_position": kernels.extreme_position,
     "quantile": kernels.quantile,
     "rank": kernels.rank,
     "weighted_mean": kernels.weighted_mean,
+    "exponential_mean": kernels.exponential_mean,
+    "exponential_mean_expanding": kernels.exponential_mean_expanding,
 }

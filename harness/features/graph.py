@@ -1,4 +1,4 @@
-"""The graph of a computation: nodes that many expressions share, in order, each knowing which results die with it."""
+"""The graph of a computation: nodes that many expressions share, in order, and which results die with each."""
 
 from __future__ import annotations
 
@@ -37,58 +37,15 @@ class Node:
         """The nodes among the inputs."""
         return tuple(i for i in self.inputs if not isinstance(i, Number))
 
-    def deciding(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return the `inputs` that decide where it begins; a constant branch is there once its condition is."""
-        if self.kernel != CHOICE:
-            return list(inputs)
-        branches = {0 if isinstance(i, Number) else at for at, i in enumerate(self.inputs) if at > 0}
-        return [inputs[at] for at in sorted(branches)]
-
 
 Steps = tuple[tuple[int, tuple[int, ...]], ...]  # each node to compute, and the nodes that nobody needs afterwards
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to compute, in order.
-
-    Attributes:
-        nodes, outputs: All nodes, inputs before what reads them, and the node of each expression.
-        hopeless: For each expression: is it NaN everywhere whatever the other data, because a field is; such are not
-            computed.
-        steps: The needed nodes, in order.
-        masks: Each `MASK` node → what to compute first, of one instrument; inner ones come before what reads them.
-    """
-
-    nodes: tuple[Node, ...]
-    outputs: tuple[int, ...]
-    hopeless: tuple[bool, ...]
-    steps: Steps
-    masks: Mapping[int, Steps]
-
-
-def build_plan(expressions: Iterable[Expression], empty_fields: frozenset[str] = frozenset()) -> Plan:
-    """Return the plan that computes all `expressions`; `empty_fields` are those known to be NaN everywhere."""
+def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+    """Return the nodes that compute `expressions`, inputs before what reads them, and the node of each expression."""
     lowering = _Lowering()
     outputs = lowering.add(tuple(expressions))
-    nodes = tuple(lowering.nodes)
-    empty: list[bool] = []
-    for node in nodes:
-        inputs = [not isinstance(i, Number) and empty[i] for i in node.inputs]
-        if node.kernel == FIELD:
-            empty.append(node.parameters[0] in empty_fields)
-        else:
-            empty.append((all if node.kernel == CHOICE else any)(node.deciding(inputs)))
-    hopeless = tuple(empty[node] for node in outputs)
-    steps = _schedule(nodes, [node for node in outputs if not empty[node]])
-    masks: dict[int, Steps] = {}
-    stack = [node for node, _ in steps]
-    while stack:
-        at = stack.pop()
-        if nodes[at].kernel == MASK and at not in masks:
-            masks[at] = _schedule(nodes, nodes[at].sources)
-            stack.extend(node for node, _ in masks[at])
-    return Plan(nodes, outputs, hopeless, steps, dict(sorted(masks.items())))
+    return tuple(lowering.nodes), outputs
 
 
 def first_times(
@@ -105,26 +62,26 @@ def first_times(
         position: Finds an instrument's column by its code, for masks.
 
     Returns:
-        One (N,) array per node. Nodes that begin together share one array.
+        One (N,) array per node.
     """
-    known: dict[bytes, Positions] = {}
     begins: list[Positions] = []
     for node in nodes:
         if node.kernel == FIELD:
-            first = fields[node.parameters[0]]
+            begins.append(fields[node.parameters[0]])
         elif node.kernel == MASK:
             source = begins[node.sources[0]]
-            first = np.full_like(source, source[position(node.parameters[0])])
+            begins.append(np.full_like(source, source[position(node.parameters[0])]))
+        elif node.kernel == CHOICE:  # a constant branch is there once its condition is
+            branches = [node.sources[0] if isinstance(i, Number) else i for i in node.inputs[1:]]
+            begins.append(np.minimum.reduce([begins[i] for i in branches]))
         else:
-            inputs = node.deciding([None if isinstance(i, Number) else begins[i] for i in node.inputs])
-            combine = np.minimum if node.kernel == CHOICE else np.maximum
-            first = combine.reduce([begin for begin in inputs if begin is not None])
-        begins.append(known.setdefault(first.tobytes(), first))
+            begins.append(np.maximum.reduce([begins[i] for i in node.sources]))
     return tuple(begins)
 
 
-def _schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
-    reads = [() if node.kernel == MASK else node.sources for node in nodes]  # a mask reads another instrument's
+def schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
+    """Return the nodes that `outputs` need, in order; of a mask, whose source is another instrument's, nothing more."""
+    reads = [() if node.kernel == MASK else node.sources for node in nodes]
     needed: set[int] = set()
     stack = list(outputs)
     while stack:
@@ -156,12 +113,13 @@ _MOMENTS = {
 }
 _TRENDS = {"Slope": kernels.SLOPE, "Rsquare": kernels.RSQUARE, "Resi": kernels.RESI}
 _COMOVEMENTS = {"Cov": kernels.COV, "Corr": kernels.CORR}
+_EVERYTHING = 1 << 32  # a window longer than any calendar
 # Operator → kernel of one series and its parameters after the window.
 _PLAIN: dict[str, tuple[str, tuple[float, ...]]] = {
     **{"Max": ("extreme", (1.0,)), "Min": ("extreme", (-1.0,))},
     **{"IdxMax": ("extreme_position", (1.0,)), "IdxMin": ("extreme_position", (-1.0,))},
     **{"Quantile": ("quantile", ()), "Med": ("quantile", (kernels.MEDIAN,)), "Rank": ("rank", ())},
-    **{"WMA": ("weighted_mean", ()), "EMA": ("exponential_mean", ())},
+    "WMA": ("weighted_mean", ()),
 }
 
 
@@ -231,19 +189,22 @@ class _Lowering:
         return earlier if call.operator == "Ref" else self._add("subtract", (source, earlier), (), dtype)
 
     def _rolling(self, call: Call, sources: list[int]) -> int:
-        operator, window = call.operator, call.parameters[0]
+        operator, given = call.operator, float(call.parameters[0])
         series = tuple(self._cast(source, _DOUBLE) for source in sources)
-        is_guarded = operator in ("Rsquare", "Corr") and window != 0  # qlib guards windows, but not expanding ones
+        if operator == "EMA":
+            return self._exponential(series[0], given)
+        window = int(min(given or _EVERYTHING, _EVERYTHING))
+        is_guarded = operator in ("Rsquare", "Corr") and given != 0  # qlib guards windows, but not expanding ones
         spreads = tuple(self._moment(s, window, kernels.STD) for s in series) if is_guarded else None
         if operator in _COMOVEMENTS:
             x, y = series
             joint = (self._add("paired", (x, y)), self._add("paired", (y, x)))
             inputs = (*joint, *map(self._carry, joint), *(spreads or joint))
-            return self._add("comovement", inputs, (window, _COMOVEMENTS[operator], is_guarded))
+            return self._add("comovement", inputs, ((window, _COMOVEMENTS[operator], is_guarded),))
         (source,) = series
         if operator in _TRENDS:
             inputs = (source, self._carry(source), *(spreads or series))
-            return self._add("trend", inputs, (window, _TRENDS[operator], is_guarded))
+            return self._add("trend", inputs, ((window, _TRENDS[operator], is_guarded),))
         if operator == "Count":
             source = self._cast(self._add("equal", (source, source), (), _BOOL), _DOUBLE)
         if operator in _MOMENTS:
@@ -251,7 +212,12 @@ class _Lowering:
         kernel, more = _PLAIN[operator]
         return self._add(kernel, (source,), (window, *map(float, call.parameters[1:]), *more))
 
-    def _moment(self, source: int, window: Any, kind: int) -> int:
+    def _exponential(self, source: int, decay: float) -> int:
+        if decay == 0:
+            return self._add("exponential_mean_expanding", (source,))
+        return self._add("exponential_mean", (source,), (decay if decay < 1 else 2.0 / (decay + 1.0),))
+
+    def _moment(self, source: int, window: int, kind: int) -> int:
         return self._add("moments", (source, self._carry(source)), (window, kind))
 
     def _carry(self, source: int) -> int:

@@ -3,8 +3,8 @@
 Conventions shared by all of them:
 
 - float64 in, float64 out; before ``starts[row]``, the instrument's first time, a row is neither read nor written.
-- A window of w covers the w times up to t, fewer near the start (qlib: ``min_periods=1``); 0 is passed as the number of
-  times, an expanding window. Values that are not finite are missing, as pandas has it in rolling windows.
+- A window of w covers the w times up to t, fewer near the start (qlib: ``min_periods=1``); an expanding one is longer
+  than any calendar. Values that are not finite are missing, as pandas has it in rolling windows.
 - A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
   window, so neither a missing nor a huge value long ago can leave a trace, and equal windows give equal bits.
 - The loop over times is inside the loop over the window, where neighbouring results can be computed at once.
@@ -56,6 +56,13 @@ def _lags(span: Span, window: int) -> Iterator[tuple[int, int]]:
 
 
 @compiled
+def blank(values: Doubles, starts: Positions) -> None:
+    """Make each row NaN before its start; float32 or float64."""
+    for row in range(starts.size):
+        values[row, : starts[row]] = np.nan
+
+
+@compiled
 def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
     """Write the last finite value at or before each time: a reference near the values of any window that ends there.
 
@@ -101,9 +108,7 @@ def moments(x: Doubles, reference: Doubles, starts: Positions, window: int, kind
 
 
 @compiled
-def _sum_gaps(
-    x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles
-) -> None:
+def _sum_gaps(x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
     """Add the number of values and their gaps from the reference to rows 0 and 1 of `sums`, squared gaps to row 2."""
     _, begin, end = span
     squared = kind == VAR or kind == STD
@@ -394,7 +399,7 @@ def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doub
 def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> int:
     """Take one value out of a sorted array and put another in, either of which may be missing; return the new count."""
     if leaving - leaving == 0.0:
-        at, last = np.searchsorted(ordered[:count], leaving), count - 1
+        at, last = int(np.searchsorted(ordered[:count], leaving)), count - 1
     else:
         at, last = count, count
     if not entering - entering == 0.0:

@@ -13,7 +13,7 @@ from harness.errors import DataError
 from harness.execution.progress import Silent
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
-from harness.features.graph import build_plan
+from harness.features.graph import lower, schedule
 from harness.features.parser import parse
 from tests.features.panels import all_rows, make_panel, random_fields
 
@@ -184,17 +184,16 @@ def test_an_instrument_that_was_never_listed_has_no_values() -> None:
 
 
 def test_equal_subexpressions_are_computed_once() -> None:
-    shared = build_plan([parse("Std($close, 20)/$close"), parse("Std( $close,20 )*2"), parse("$close>Ref($close,1)")])
-    kernels = [node.kernel for node in shared.nodes]
+    shared, _ = lower([parse("Std($close, 20)/$close"), parse("Std( $close,20 )*2"), parse("$close>Ref($close,1)")])
+    kernels = [node.kernel for node in shared]
     assert kernels.count("moments") == kernels.count("field") == 1
-    whole = build_plan(Alpha158().feature_set().parsed())
-    assert len(whole.steps) < 450  # 158 features of about seven operators each
+    whole, _ = lower(Alpha158().feature_set().parsed())
+    assert len(whole) < 450  # 158 features of about seven operators each
 
 
 def test_intermediate_results_are_freed_after_their_last_use() -> None:
-    plan = build_plan(Alpha158().feature_set().parsed())
     alive, most = 0, 0
-    for _, dying in plan.steps:
+    for _, dying in schedule(*lower(Alpha158().feature_set().parsed())):
         alive += 1
         most = max(most, alive)
         alive -= len(dying)
