@@ -53,10 +53,8 @@ def deflated_sharpe_ratio(returns: Doubles, trial_sharpes: Doubles, trials: int 
     (sharpes,) = defined_rows("deflated_sharpe_ratio", trial_sharpes)
     trials = sharpes.size if trials is None else trials
     if sharpes.size < 2 or trials < sharpes.size:
-        what, got = (
-            "Chance is measured by the spread over the trials.",
-            f"{sharpes.size} Sharpe ratios, {trials} trials",
-        )
+        what = "Chance is measured by the spread over the trials."
+        got = f"{sharpes.size} Sharpe ratios, {trials} trials"
         expected = "at least two defined Sharpe ratios, and as many trials"
         raise ConfigError(what, where="deflated_sharpe_ratio.trials", got=got, expected=expected)
     threshold = expected_maximum_sharpe(trials, float(sharpes.var(ddof=1)))
@@ -148,7 +146,8 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
         raise DataError(what, where=where, got=returns.shape, expected=expected)
     (defined,) = defined_rows(where, returns)
     if blocks % 2 or not 2 <= blocks <= 20 or defined.shape[0] < 2 * blocks:
-        got, expected = f"{blocks} blocks of {len(defined)} periods", "an even number from 2 to 20, each with two periods"
+        got = f"{blocks} blocks of {len(defined)} periods"
+        expected = "an even number from 2 to 20, at least two periods in each"
         raise ConfigError("The times cannot be cut this way.", where=f"{where}.blocks", got=got, expected=expected)
     chosen = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
     sample = np.zeros((len(chosen), blocks))  # (C, blocks)
