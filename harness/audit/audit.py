@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.audit.counterfactual import Counterfactuals
 from harness.audit.memory import changed_numbers, kept_data, numbers_of
-from harness.audit.replay import Outside, ProgressOnly, Replay
-from harness.audit.static import Evidence, recorded_frontiers, static_checks
+from harness.audit.replay import ProgressOnly, Replay
+from harness.audit.static import recorded_frontiers, static_checks
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Level, Verdict
 from harness.config import ExperimentConfig
@@ -84,31 +83,26 @@ def audit_result(
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
-    real = Pipeline(config, Cache(store), observer=observer)
-    predictions = result.predictions()
-    evidence = Evidence(result, real.panel, predictions)
-    checks = list(static_checks(evidence))
-    frontiers = recorded_frontiers(evidence)
+    replay = Replay(result, Pipeline(config, Cache(store), observer=observer), ProgressOnly(observer))
+    checks, frontiers, predictions = list(static_checks(replay)), recorded_frontiers(replay), replay.predictions
     if level is not Level.STATIC:
-        outside = Outside()
-        replay = Replay(real, result.windows, ProgressOnly(observer), outside)
         store.root.mkdir(parents=True, exist_ok=True)
         # Beside the store, so that poisoned stages, which nobody needs again, do not stay in it.
         scratch = TemporaryDirectory(prefix=".audit-", dir=store.root, ignore_cleanup_errors=True)
-        with scratch as folder, outside.watching():
-            trial = Trial(evidence, replay, Counterfactuals(replay, Path(folder)), cuts)
+        with scratch as folder, replay.outside.watching():
+            trial = Trial(replay, Path(folder), cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
             if level is Level.FULL and not any(check.findings for check in checks):
                 frontiers = trial.frontiers()
-        reached = [Finding(f"The code under audit reaches for {what}.") for what in outside.seen]
+        reached = [Finding(f"The code under audit reaches for {what}.") for what in replay.outside.seen]
         checks.append(Check.of("outside", reached))
     # Last, so that it sees what all these runs have left behind.
     kept = [finding for part in _PARTS for finding in kept_data(getattr(config, part))]
     large = {finding.where for finding in kept}
     small = () if before is None else changed_numbers(before, _numbers(config))
     checks.append(Check.of("memory", (*kept, *(one for one in small if one.where not in large))))
-    period = f"{evidence.date(predictions.start)} … {evidence.date(predictions.stop - 1)}"
+    period = f"{replay.date(predictions.start)} … {replay.date(predictions.stop - 1)}"
     subject = f"{len(result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
     return Verdict(level, config.case_name, tuple(checks), frontiers, subject)
 

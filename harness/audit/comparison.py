@@ -29,25 +29,27 @@ def first_difference(left: Predictions, right: Predictions, start: int, stop: in
 
     Both must have predicted the whole period. Rows are matched by (time, instrument).
     """
-    width, rows = len(left.instruments), []
-    for run in (left, right):
-        times = run.row_times
-        inside = (times >= start) & (times < stop)
-        rows.append((times[inside] * width + run.codes[inside], run.score[inside]))
-    keys = np.union1d(rows[0][0], rows[1][0])
-    scores, known = np.full((2, keys.size), np.nan, dtype=np.float32), np.zeros((2, keys.size), dtype=bool)
-    for side, (predicted, score) in enumerate(rows):
-        at = np.searchsorted(keys, predicted)
-        scores[side, at], known[side, at] = score, True
+    scores = [_dense(run, run.score, start, stop) for run in (left, right)]
+    known = [~np.isnan(_dense(run, np.zeros_like(run.score), start, stop)) for run in (left, right)]
     missing = known[0] != known[1]
     different = missing | differ(scores[0], scores[1])
     if not different.any():
         return None
     both = different & ~missing
     largest = np.nanmax(np.abs(scores[0][both].astype(np.float64) - scores[1][both]), initial=0.0)
-    time = left.calendar.format(int(keys[different][0] // width))
+    time = left.calendar.format(start + int(np.argmax(different.any(axis=1))))
     gone = f", {missing.sum()} of them in one run only" if missing.any() else ""
-    return f"{different.sum()} of {keys.size} predictions differ from {time} on{gone}; by up to {largest:.3g}"
+    count = (known[0] | known[1]).sum()
+    return f"{different.sum()} of {count} predictions differ from {time} on{gone}; by up to {largest:.3g}"
+
+
+def _dense(predictions: Predictions, values: Floats, start: int, stop: int) -> Floats:
+    """Return (stop − start, N) values of one per predicted row; NaN where there is none."""
+    times = predictions.row_times
+    inside = (times >= start) & (times < stop)
+    dense = np.full((stop - start, len(predictions.instruments)), np.float32(np.nan))
+    dense[times[inside] - start, predictions.codes[inside]] = values[inside]
+    return dense
 
 
 def label_of(panel: Panel, expression: str, times: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> Floats:
@@ -91,13 +93,7 @@ def chance(predictions: Predictions) -> Chance | None:
 
 
 class Association(NamedTuple):
-    """How strongly scores go with labels, against reassigning instruments at random.
-
-    Attributes:
-        ic: Mean per-time correlation.
-        z: The statistic in standard deviations over all permutations of instruments, each held for all times.
-        times: How many times were compared.
-    """
+    """How scores go with labels at `times` times: mean IC, and that in deviations over permutations of instruments."""
 
     ic: float
     z: float
@@ -109,9 +105,7 @@ def association(scores: Predictions, labels: Predictions, start: int) -> Associa
 
     Both are standardised at each time. Holding a permutation for all times keeps every autocorrelation, so that mean
     and variance of the statistic are exact for exchangeable instruments (Hoeffding, *A combinatorial central limit
-    theorem*, 1951), however slowly scores and labels move.
-
-    Returns None when nothing can be compared.
+    theorem*, 1951), however slowly scores and labels move. None when nothing can be compared.
     """
     stop = min(scores.stop, labels.stop)
     if start >= stop:
@@ -134,14 +128,12 @@ def association(scores: Predictions, labels: Predictions, start: int) -> Associa
 
 def _standardised(predictions: Predictions, values: Floats, start: int, stop: int) -> Doubles:
     """Return (stop − start, N) values with mean 0 and length 1 at each time; 0 where there is none."""
-    times = predictions.row_times
-    inside = (times >= start) & (times < stop) & np.isfinite(values)
-    dense = np.full((stop - start, len(predictions.instruments)), np.nan)
-    dense[times[inside] - start, predictions.codes[inside]] = values[inside]
-    known = ~np.isnan(dense)
-    mean = np.where(known, dense, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    given = _dense(predictions, values, start, stop).astype(np.float64)
+    known = np.isfinite(given)
+    dense = np.where(known, given, 0.0)
+    mean = dense.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     centred = np.where(known, dense - mean[:, None], 0.0)
     length = np.sqrt(np.square(centred).sum(axis=1))
     # What is left of a constant time is rounding error.
-    defined = length > 1e-6 * np.sqrt(np.square(np.where(known, dense, 0.0)).sum(axis=1))
+    defined = length > 1e-6 * np.sqrt(np.square(dense).sum(axis=1))
     return np.where(defined[:, None], centred / np.where(defined, length, 1.0)[:, None], 0.0)

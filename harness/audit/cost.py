@@ -43,44 +43,40 @@ def leaky_variants(config: ExperimentConfig) -> dict[str, ExperimentConfig]:
 
 
 @dataclass(frozen=True)
-class LeakySource:
-    """A source whose panel is `changed` with knowledge of later times."""
+class _LeakySource:
+    """A source whose panel is changed with knowledge of later times."""
 
     inner: Source
-
-    def load(self) -> Panel:
-        return self.changed(self.inner.load())
 
     def inputs(self) -> dict[str, str]:
         return self.inner.inputs()
 
-    def changed(self, panel: Panel) -> Panel:
-        """Return the panel with the leak."""
-        raise NotImplementedError
 
-
-class Survivors(LeakySource):
+class Survivors(_LeakySource):
     """Leak: only instruments that still trade at the end were ever in the universe."""
 
-    def changed(self, panel: Panel) -> Panel:
+    def load(self) -> Panel:
+        panel = self.inner.load()
         alive = panel.traded[-_LAST_TIMES:].any(axis=0) & panel.membership[-_LAST_TIMES:].any(axis=0)
         return replace(panel, membership=np.ascontiguousarray(np.broadcast_to(alive, panel.membership.shape)))
 
 
-class BackwardFilled(LeakySource):
+class BackwardFilled(_LeakySource):
     """Leak: a gap takes the next value instead of staying one."""
 
-    def changed(self, panel: Panel) -> Panel:
+    def load(self) -> Panel:
         import pandas as pd
 
+        panel = self.inner.load()
         filled = {name: pd.DataFrame(values).bfill().to_numpy() for name, values in panel.fields.items()}
         return replace(panel, fields={name: np.ascontiguousarray(values) for name, values in filled.items()})
 
 
-class EarlyDated(LeakySource):
+class EarlyDated(_LeakySource):
     """Leak: every field but the price is dated a time too early, as when two calendars are off by one."""
 
-    def changed(self, panel: Panel) -> Panel:
+    def load(self) -> Panel:
+        panel = self.inner.load()
         gap = np.full((1, len(panel.instruments)), np.nan, dtype=np.float32)
         moved = {name: np.concatenate([values[1:], gap]) for name, values in panel.fields.items()}
         return replace(panel, fields={**moved, panel.price_field: panel.fields[panel.price_field]})
@@ -170,14 +166,12 @@ def leak_costs(
     with tempfile.TemporaryDirectory() as runs:
         output = replace(config.output, runs=runs)
         for leak, variant in each(observer, "prices", leaky_variants(config).items()):
-            gained: dict[str, float | None] = dict.fromkeys(known)
-            refused = None
+            leaky, refused = dict[str, Any](), None
             try:
                 leaky = run(replace(variant, output=output), ProgressOnly(observer), store).metrics
             except HarnessError as error:
                 refused = error.what
-            else:
-                pairs = {name: (leaky.get(name), value) for name, value in known.items()}
-                gained |= {name: a - b for name, (a, b) in pairs.items() if a is not None and b is not None}
+            pairs = {name: (leaky.get(name), value) for name, value in known.items()}
+            gained = {name: None if None in pair else pair[0] - pair[1] for name, pair in pairs.items()}
             found.append(LeakCost(leak, gained, known, refused))
     return tuple(found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -12,78 +12,54 @@ from harness.audit.comparison import first_difference
 from harness.audit.replay import Replay
 from harness.audit.verdict import Frontier
 from harness.evaluation.predictions import Predictions
-from harness.run.rolling import learning_segments
-from harness.samples.interfaces import FittedPreprocess
 from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import SampleTable
 
 _NO_PROCESSORS = Pipeline(features=(), label=(), refit="once")
 
 
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What a run that was found clean has learned from.
+def frontier(run: Replay, index: int) -> Frontier:
+    """Return the newest and the oldest learning time that moves a prediction of window `index` of a clean run.
 
-    Attributes:
-        replay: The pipeline; the adaptation that is fitted on the real samples is held.
-        predictions: Of the run.
+    Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
+    (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
     """
+    window, date = run.windows[index], run.date
 
-    replay: Replay
-    predictions: Predictions
+    @cache
+    def moves(start: int, stop: int) -> bool:
+        if start >= stop:
+            return False
+        other = _perturbed(run, index, start, stop)
+        return first_difference(run.predictions, other, window.test.start, window.test.stop) is not None
 
-    def frontier(self, index: int) -> Frontier:
-        """Return the newest and the oldest learning time that moves a prediction of window `index`.
+    decision, guess = window.decision, window.learn_stop - 1
+    if not moves(guess, decision) and not moves(0, decision):
+        return Frontier(index, date(decision), None, None, None)
+    # Where a sound pipeline has its borders, two probes each confirm it.
+    newest = _farthest(lambda at: moves(at, decision), 0, decision, guess)
+    oldest = _farthest(lambda at: moves(0, at + 1), newest, -1, window.train.start)
+    allowed = decision - run.real.table.look_ahead - run.config.windows.embargo
+    return Frontier(index, date(decision), date(newest), date(oldest), allowed - newest)
 
-        Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
-        (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
-        """
-        table = self.replay.real.table
-        window, date = self.replay.windows[index], table.calendar.format
 
-        @cache
-        def moves(start: int, stop: int) -> bool:
-            if start >= stop:
-                return False
-            other = self.perturbed(index, start, stop)
-            return first_difference(self.predictions, other, window.test.start, window.test.stop) is not None
+def _perturbed(run: Replay, index: int, start: int, stop: int) -> Predictions:
+    """Return what window `index` predicts when the samples of times [start, stop) are changed.
 
-        decision, guess = window.decision, window.learn_stop - 1
-        if not moves(guess, decision) and not moves(0, decision):
-            return Frontier(index, date(decision), None, None, None)
-        # Where a sound pipeline has its borders, two probes each confirm it.
-        newest = _farthest(lambda at: moves(at, decision), 0, decision, guess)
-        oldest = _farthest(lambda at: moves(0, at + 1), newest, -1, window.train.start)
-        allowed = decision - table.look_ahead - self.replay.config.windows.embargo
-        return Frontier(index, date(decision), date(newest), date(oldest), allowed - newest)
-
-    def perturbed(self, index: int, start: int, stop: int) -> Predictions:
-        """Return what window `index` predicts when the samples of times [start, stop) are changed.
-
-        Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
-        is known to be clean by now, so each time depends on its own samples and on what was fitted before.
-        """
-        table, preprocess = self.replay.real.table, None
-        if self._fitted_once is None or start < self._fitted_once[0]:
-            table = perturbed(table, start, stop)
-        else:
-            _, fitted, clean = self._fitted_once
-            rows = clean.index.rows(start, stop)
-            changed = apply(perturbed(table.restricted(start, stop), start, stop), fitted)
-            features, label = np.array(clean.features), np.array(clean.label)
-            features[rows], label[rows] = changed.features, changed.label
-            table, preprocess = clean.with_columns(features, clean.feature_names, label), _NO_PROCESSORS
-        return self.replay.predict_one(table, index, self.replay.real.adaptation, preprocess)
-
-    @cached_property
-    def _fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
-        """Where what they learn from ends, the processors and their table; None when each window fits its own."""
-        config, table, window = self.replay.config, self.replay.real.table, self.replay.windows[0]
-        if config.preprocess.refit != "once":
-            return None
-        train, _ = learning_segments(window, config.model)
-        fitted = config.preprocess.fit(table.as_of(window.decision), train)
-        return train.stop, fitted, apply(table, fitted)
+    Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run is
+    known to be clean by now, so each time depends on its own samples and on what was fitted before.
+    """
+    table, preprocess = run.real.table, None
+    if run.fitted_once is None or start < run.fitted_once[0]:
+        table = perturbed(table, start, stop)
+    else:
+        _, fitted, clean = run.fitted_once
+        rows = clean.index.rows(start, stop)
+        changed = apply(perturbed(table.restricted(start, stop), start, stop), fitted)
+        features, label = np.array(clean.features), np.array(clean.label)
+        features[rows], label[rows] = changed.features, changed.label
+        table, preprocess = clean.with_columns(features, clean.feature_names, label), _NO_PROCESSORS
+    return run.predict_one(table, index, run.real.adaptation, preprocess)
 
 
 def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:

@@ -95,6 +95,17 @@ def _names_in(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
+def _items(value: object) -> list[tuple[object, object]]:
+    """Return (key or name, item) of what a container or an object holds."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(enumerate(value))
+    if isinstance(value, types.ModuleType | type) or type(value).__module__ in ("builtins", "typing"):
+        return []
+    return sorted(getattr(value, "__dict__", {}).items())
+
+
 def _content(value: object, depth: int) -> object:
     """Return what a value holds as text, numbers and tuples of them; nothing of what is no data."""
     if isinstance(value, np.ndarray):
@@ -103,15 +114,9 @@ def _content(value: object, depth: int) -> object:
         return value.item()
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return value
-    if depth == 0:
+    if depth == 0 or callable(value):
         return ()
-    if isinstance(value, Mapping):
-        return tuple((_content(key, 1), _content(item, depth - 1)) for key, item in list(value.items()))
-    if isinstance(value, list | tuple):
-        return tuple(_content(item, depth - 1) for item in value)
-    if isinstance(value, types.ModuleType | type) or callable(value):
-        return ()
-    return tuple((name, _content(item, depth - 1)) for name, item in sorted(getattr(value, "__dict__", {}).items()))
+    return tuple((_content(key, 1), _content(item, depth - 1)) for key, item in _items(value))
 
 
 def _holds_floats(content: object) -> bool:
@@ -120,21 +125,13 @@ def _holds_floats(content: object) -> bool:
 
 def _data(value: object, depth: int) -> str:
     """Return what data a value holds, in words; nothing when it holds none."""
-    if isinstance(value, np.ndarray):
-        return f"{value.size} numbers" if value.size > _LARGE else ""
     if isinstance(value, Panel | SampleTable | AsOfView):
         return f"a {type(value).__name__}"
+    if isinstance(value, np.ndarray):
+        return f"{value.size} numbers" if value.size > _LARGE else ""
     if type(value).__module__.partition(".")[0] in ("pandas", "pyarrow", "torch") and hasattr(value, "shape"):
         return f"a {type(value).__name__}" if int(np.prod(value.shape)) > _LARGE else ""
-    if depth == 0 or isinstance(value, types.ModuleType):
-        return ""
-    items: list[object] = []
-    if isinstance(value, Mapping):
-        items = list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset):
-        items = list(value)
-    elif type(value).__module__ not in ("builtins", "typing") and hasattr(value, "__dict__"):
-        items = list(vars(value).values())
+    items = [item for _, item in _items(value)] if depth else []
     if len(items) > _LARGE and all(isinstance(item, int | float) for item in items):
         return f"{len(items)} numbers"
     return next((what for item in items if (what := _data(item, depth - 1))), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +56,12 @@ class LoadedOnce:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._panel: Panel | None = None
+
+    @cached_property
+    def _panel(self) -> Panel:
+        return self.source.load()
 
     def load(self) -> Panel:
-        if self._panel is None:
-            self._panel = self.source.load()
         return self._panel
 
     def inputs(self) -> dict[str, str]:

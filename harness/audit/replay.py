@@ -1,4 +1,4 @@
-"""The pipeline again, part by part: on another panel, another table, or for one window alone."""
+"""A finished run, and its pipeline again, part by part: on another panel, another table, or for one window alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.config import ExperimentConfig
-from harness.data.panel import Panel
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer
+from harness.run.experiment import ExperimentResult
 from harness.run.pipeline import Pipeline
-from harness.run.rolling import Recipe, WalkForward, collect, roll
-from harness.run.stages import Cache
-from harness.samples.interfaces import FittedAdaptation, History, Preprocess
+from harness.run.rolling import Recipe, WalkForward, collect, learning_segments, roll
+from harness.samples.interfaces import FittedAdaptation, FittedPreprocess, History, Preprocess
+from harness.samples.preprocess import apply
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
-from harness.store.artifacts import ArtifactStore
 
 Item = TypeVar("Item")
 
@@ -134,30 +134,48 @@ def each(observer: Observer, stage: str, items: Collection[Item]) -> Iterator[It
     observer.finish(stage)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replay:
-    """Runs the stages of one configuration without keeping a window.
+    """A finished run, and the stages of its configuration, none of which keeps a window.
 
     Attributes:
+        result: The run.
         real: The stages of the real panel, as the store holds them.
-        windows: The schedule.
         observer: Told about progress.
         outside: Records what the code under audit opens.
     """
 
+    result: ExperimentResult
     real: Pipeline
-    windows: tuple[Window, ...]
     observer: Observer
-    outside: Outside
+    outside: Outside = field(default_factory=Outside)
 
     @property
     def config(self) -> ExperimentConfig:
-        """The experiment."""
-        return self.real.config
+        return self.result.config
 
-    def table(self, panel: Panel, store: ArtifactStore) -> SampleTable:
-        """Return the sample table of a panel; it is kept in `store`."""
-        return Pipeline(self.config, Cache(store), observer=self.observer, panel=panel).table
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return self.result.windows
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return self.result.predictions()
+
+    @cached_property
+    def fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
+        """Where what the processors learn from ends, they, and their table; None when each window fits its own."""
+        if self.config.preprocess.refit != "once":
+            return None
+        train, _ = learning_segments(self.windows[0], self.config.model)
+        fitted = self.config.preprocess.fit(self.real.table.as_of(self.windows[0].decision), train)
+        return train.stop, fitted, apply(self.real.table, fitted)
+
+    def date(self, position: int) -> str:
+        """Return the date of a calendar position, which may lie beyond the end."""
+        calendar, last = self.real.panel.calendar, len(self.real.panel.calendar) - 1
+        after = f" + {position - last} periods" if position > last else ""
+        return calendar.format(min(position, last)) + after
 
     def adapt(self, table: SampleTable) -> FittedAdaptation:
         """Fit the adaptation anew, on everything that a run would show it."""
@@ -173,8 +191,7 @@ class Replay:
 
     def predict(self, table: SampleTable, adaptation: FittedAdaptation) -> Predictions:
         """Fit and predict all windows; each result is made now, none is read from a store."""
-        recipe = self._recipe(adaptation, self.config.preprocess)
-        return roll(table, self.windows, recipe, observer=self.observer).predictions
+        return roll(table, self.windows, self._recipe(adaptation), observer=self.observer).predictions
 
     def predict_one(
         self, table: SampleTable, index: int, adaptation: FittedAdaptation, preprocess: Preprocess | None = None
@@ -185,10 +202,10 @@ class Replay:
         # stretched to close the gap, which changes nothing that is fitted.
         before = () if index == 0 else (replace(first, test=Segment(first.test.start, wanted.test.start)),)
         chosen = (*before, wanted)
-        recipe = self._recipe(adaptation, preprocess or self.config.preprocess)
-        scored = WalkForward(table, chosen, recipe).score(len(chosen) - 1)
+        scored = WalkForward(table, chosen, self._recipe(adaptation, preprocess)).score(len(chosen) - 1)
         return collect(table, chosen[-1:], scored.score)
 
-    def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess) -> Recipe:
-        watched = [cast("Any", Watched(part, self.outside)) for part in (preprocess, self.config.model)]
-        return Recipe(preprocess=watched[0], adaptation=adaptation, model=watched[1], step=self.config.windows.step)
+    def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess | None = None) -> Recipe:
+        parts = (preprocess or self.config.preprocess, self.config.model)
+        watched, model = (cast("Any", Watched(part, self.outside)) for part in parts)
+        return Recipe(preprocess=watched, adaptation=adaptation, model=model, step=self.config.windows.step)

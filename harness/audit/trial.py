@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.audit.comparison import association, chance, first_difference, shuffled
-from harness.audit.counterfactual import SEED, Counterfactuals, Cut
-from harness.audit.frontier import Learned
-from harness.audit.poison import poison
+from harness.audit.frontier import frontier
+from harness.audit.poison import LoadedOnce, poison, poisoned
 from harness.audit.replay import Replay, each
-from harness.audit.static import Evidence
+from harness.audit.splice import Splice
 from harness.audit.verdict import Check, Finding, Frontier
+from harness.config.contracts import traits_of
+from harness.data.source import Source, at_the_root
 from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
 from harness.features.expression import look_back
+from harness.run.experiment import run
+from harness.run.pipeline import Pipeline
+from harness.run.stages import Cache
+from harness.samples.interfaces import AdaptationTraits
+from harness.store.artifacts import ArtifactStore
+
+SEED = 20_170_103
 
 # What code under audit may raise on data that it did not expect.
 FAILURES = (HarnessError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
@@ -29,20 +41,25 @@ _FEWEST_TIMES = 20
 _LONGEST_MEMORY = 250  # times, beyond which what a feature still shows of the past fades
 
 
+class Cut(NamedTuple):
+    """After which calendar position the future is another one, and which window is then predicted."""
+
+    position: int
+    window: int
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Runs one configuration again under changed circumstances.
+    """Runs one configuration again under changed circumstances; its raw data are read once.
 
     Attributes:
-        evidence: The finished run.
-        replay: Its pipeline.
-        counterfactuals: The same on counterfactual data.
+        replay: The finished run and its pipeline.
+        folder: For the stages of other panels.
         cuts: How many decisions a full audit looks at, evenly spread; None for every one.
     """
 
-    evidence: Evidence
     replay: Replay
-    counterfactuals: Counterfactuals
+    folder: Path
     cuts: int | None = None
 
     def sampled(self) -> list[Check]:
@@ -62,8 +79,7 @@ class Trial:
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
-        learned = Learned(self.replay, self.evidence.predictions)
-        return tuple(learned.frontier(index) for index in each(self.replay.observer, "frontier", self._chosen))
+        return tuple(frontier(self.replay, index) for index in each(self.replay.observer, "frontier", self._chosen))
 
     @property
     def _middle(self) -> Cut:
@@ -84,7 +100,7 @@ class Trial:
         """
         first = Cut(self.replay.windows[0].decision, 0)
         try:
-            whole = self.counterfactuals.whole(first.position)
+            whole = self._whole(first.position)
         except FAILURES:
             # A later window may rightly fail on a strange past; whether the first one does is asked alone.
             whole = None
@@ -94,14 +110,14 @@ class Trial:
         named: dict[str, None] = {}
         for cut in each(self.replay.observer, "poison", alone):
             try:
-                predictions, leaks = self.counterfactuals.window(cut, spliced=cut in spliced - cuts)
+                predictions, leaks = self._window(cut, spliced=cut in spliced - cuts)
             except FAILURES as error:
                 got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 findings.append(Finding("The run fails on another future.", self._where(cut), got))
             else:
                 named |= dict.fromkeys(leaks)
                 findings += self._compared(cut, predictions)
-        where = [self.evidence.date(cut.position) for cut in asked]
+        where = [self.replay.date(cut.position) for cut in asked]
         places = ", ".join(where) if len(where) <= 3 else f"each of {len(where)} cuts, {where[0]} … {where[-1]}"
         return [
             Check.of("poison", findings, f"after {places}"),
@@ -110,9 +126,47 @@ class Trial:
             Check.of("adaptation", [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in named]),
         ]
 
+    @cached_property
+    def _source(self) -> Source:
+        return at_the_root(self.replay.config.data, LoadedOnce)
+
+    @cached_property
+    def _splice(self) -> Splice:
+        return Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
+
+    def _whole(self, position: int | None) -> Predictions:
+        """Run everything in an empty store, with another future after a calendar position, or on the real data.
+
+        The intervals, which no prediction needs, are left out.
+        """
+        config, folder = self.replay.config, self.folder / f"whole-{position}"
+        changed = replace(
+            config,
+            data=self._source if position is None else poisoned(self._source, position, SEED),
+            output=replace(config.output, store=str(folder / "store"), runs=str(folder / "runs")),
+            evaluation=replace(config.evaluation, significance=None),
+        )
+        return run(changed, self.replay.observer, ArtifactStore(folder / "store")).predictions()
+
+    def _window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
+        """Fit and predict one window with another future; return the leaks too that the adaptation names itself.
+
+        If `spliced`, the features up to the cut come from the store, where it is proved that nothing later is in them;
+        everything that learns is fitted anew in any case.
+        """
+        replay, panel = self.replay, poisoned(self._source, cut.position, SEED).load()
+        table = self._splice.of(panel, cut.position) if spliced else None
+        with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
+            if table is None:
+                cache = Cache(ArtifactStore(Path(folder)))
+                table = Pipeline(replay.config, cache, observer=replay.observer, panel=panel).table
+            adaptation = replay.adapt(table)
+            predictions = replay.predict_one(table, cut.window, adaptation)
+        return predictions, traits_of(adaptation, AdaptationTraits).leaks
+
     def _compared(self, cut: Cut, other: Predictions) -> list[Finding]:
         start = self.replay.windows[cut.window].test.start
-        difference = first_difference(self.evidence.predictions, other, start, cut.position + 1)
+        difference = first_difference(self.replay.predictions, other, start, cut.position + 1)
         what = "Another future moves predictions that were made before it."
         return [] if difference is None else [Finding(what, self._where(cut), difference, "the same bits")]
 
@@ -122,7 +176,7 @@ class Trial:
         backs = [look_back(expression) for expression in self.replay.config.features.feature_set().parsed()]
         reach = max((_LONGEST_MEMORY if back is None else min(back, _LONGEST_MEMORY) for back in backs), default=0)
         start = self.replay.windows[0].decision + 1 + reach
-        found = association(other, self.evidence.predictions, start)
+        found = association(other, self.replay.predictions, start)
         if found is None or found.times < _FEWEST_TIMES:
             return Check.skipped("foreign", "too few times lie beyond the memory of the features")
         note = f"IC {found.ic:+.4f}, {found.z:+.1f} deviations, {found.times} periods"
@@ -132,7 +186,7 @@ class Trial:
 
     def _evaluated(self) -> Check:
         """Judge the same predictions on a panel whose second half of the test range is another one."""
-        predictions, config, panel = self.evidence.predictions, self.replay.config, self.evidence.panel
+        predictions, config, panel = self.replay.predictions, self.replay.config, self.replay.real.panel
         cut = (predictions.start + predictions.stop - 1) // 2
         real, other = (
             evaluate(predictions, judged, config.evaluation, horizon=config.label.horizon).series
@@ -144,17 +198,17 @@ class Trial:
             moved = np.flatnonzero(~np.isclose(left, right, rtol=0, atol=0, equal_nan=True))
             if moved.size:
                 at, what = int(moved[0]), f"Another future moves the series `{name}`."
-                date = self.evidence.date(predictions.start + at)
+                date = self.replay.date(predictions.start + at)
                 findings.append(Finding(what, date, f"{right[at]:.6g}", f"{left[at]:.6g}"))
-        return Check.of("evaluation", findings, f"after {self.evidence.date(cut)}")
+        return Check.of("evaluation", findings, f"after {self.replay.date(cut)}")
 
     def _repeated(self) -> Check:
         try:
-            again = self.counterfactuals.whole(None)
+            again = self._whole(None)
         except FAILURES as error:
             failed = Finding("The second run fails.", "", f"{type(error).__name__}: {error}")
             return Check.of("repeat", [failed])
-        first = self.evidence.predictions
+        first = self.replay.predictions
         difference = first_difference(first, again, first.start, max(first.stop, again.stop))
         what = "A second run gives other predictions."
         return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
@@ -171,10 +225,10 @@ class Trial:
             if abs(found.z) > _DEVIATIONS:
                 what = "Labels that were dealt at random are predicted."
                 findings.append(Finding(what, "", note, f"0 within {_DEVIATIONS:g} errors"))
-        first = self.evidence.predictions
+        first = self.replay.predictions
         if first.score.size and first_difference(first, other, first.start, first.stop) is None:
             findings.append(Finding("Other labels change no prediction: what was learned is not from this run."))
         return Check.of("shuffled", findings, note)
 
     def _where(self, cut: Cut) -> str:
-        return f"window {cut.window}, after {self.evidence.date(cut.position)}"
+        return f"window {cut.window}, after {self.replay.date(cut.position)}"

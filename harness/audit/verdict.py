@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
-
-from harness.store.codec import from_plain
 
 # Check → what it asks.
 QUESTIONS = {
@@ -67,9 +65,7 @@ class Check:
 
     Attributes:
         name: Which detector.
-        question: What it asks, or what was tried.
         outcome: Any finding makes it a leak.
-        findings: Empty when it passed.
         note: Why it was skipped, or what it could not see.
     """
 
@@ -117,8 +113,6 @@ class Verdict:
     """What an audit found.
 
     Attributes:
-        level: How thorough it was.
-        case: What was audited.
         checks: In the order in which they were made.
         frontiers: Of the probed windows.
         subject: How many windows, which test range, how many predictions; empty when the run was refused.
@@ -153,12 +147,3 @@ class Verdict:
         """Return JSON-able data; equal for equal verdicts, as it holds no clock time."""
         record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return {**record, "clean": self.clean}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Verdict:
-        """Return the verdict that `to_record` wrote.
-
-        Raises:
-            ValueError: When the record is another one.
-        """
-        return from_plain(cls, dict(record))

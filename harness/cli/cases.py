@@ -11,14 +11,14 @@ from pathlib import Path
 
 from harness.audit import run_audited
 from harness.config import compose_config
-from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError, closest, refused_by_the_system
+from harness.errors import ConfigError, ExperimentError, HarnessError, closest, refused_by_the_system
 from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
 from harness.snapshots.baseline import Referenced
 from harness.snapshots.snapshot import read_snapshot
 from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
-from harness.snapshots.verdicts import Problem
+from harness.snapshots.verdicts import CaseVerdict, Problem
 from harness.store.artifacts import MemoryCache
 
 _RUN_FILE = "snapshot.json"
@@ -195,10 +195,6 @@ def run_selection(
 def _judge(reference: Referenced, standard: Standard) -> CaseRun:
     snapshot = reference.snapshot
     try:
-        standard.baselines.history(snapshot.suite, snapshot.case)
-    except SnapshotError as error:
-        return CaseRun.without(snapshot.suite, snapshot.case, Problem.DAMAGED, str(error), snapshot)
-    try:
         return CaseRun(standard.judge(snapshot, reference.label), snapshot)
     except HarnessError as error:
-        return CaseRun.without(snapshot.suite, snapshot.case, Problem.FAILED, str(error), snapshot)
+        return CaseRun(CaseVerdict.without(snapshot.suite, snapshot.case, Problem.FAILED, str(error)), snapshot)

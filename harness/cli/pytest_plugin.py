@@ -335,12 +335,12 @@ class _CaseItem(pytest.Item):
     def runtest(self) -> None:
         __tracebackhide__ = True
         from harness.snapshots.suite import CaseRun, run_case
-        from harness.snapshots.verdicts import Problem
+        from harness.snapshots.verdicts import CaseVerdict, Problem
 
         def run(overrides: tuple[str, ...]) -> Any:
             return self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
 
-        orphaned = CaseRun.without(self.suite.name, self.name, Problem.ORPHANED)
+        orphaned = CaseRun(CaseVerdict.without(self.suite.name, self.name, Problem.ORPHANED))
         ran = orphaned if self.case is None else run_case(self.suite, self.case, run, self.standard)
         if ran.verdict.problem is Problem.SKIPPED:
             pytest.skip(ran.verdict.detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from harness.store.files import write_atomically
 from harness.store.locks import only_maker
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
-_FILE = re.compile(r"v(\d{4,})\.json")
+_FILE = re.compile(r"v\d{4,}\.json")
 _REFERENCE = re.compile(r"(?P<name>.+?)(?:@v?(?P<version>\d+))?")
 _RUN_FILE = "snapshot.json"
 _LIST = "versions.json"
@@ -89,23 +89,18 @@ class Baselines:
             raise SnapshotError(what, where=name, got=snapshot.leak, expected="a clean audit", hint=hint)
         moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
         while True:
-            past = self._checked(snapshot.suite, snapshot.case, blessing=True)
-            number = past[-1].number + 1 if past else 1
+            past = self.history(snapshot.suite, snapshot.case, blessing=True)
+            replaces = past[-1].snapshot.digest if past else None
             if past and only_new:
                 what = "The case has a baseline already."
-                raise SnapshotError(what, where=name, got=f"v{number - 1}", expected="none")
-            if past and past[-1].snapshot.digest == snapshot.digest:
+                raise SnapshotError(what, where=name, got=f"v{len(past)}", expected="none")
+            if replaces == snapshot.digest:
                 what = "There is nothing to bless: the baseline has the same identity and metrics."
-                raise SnapshotError(what, where=name, got=f"v{number - 1}")
-            blessing = {
-                "version": number,
-                "reason": reason.strip(),
-                "time": moment,
-                "replaces": past[-1].snapshot.digest if past else None,
-                # From the second version on a list of those before it stands beside it.
-                **({"listed": True} if past else {}),
-            }
-            blessed = replace(snapshot, blessing=blessing)
+                raise SnapshotError(what, where=name, got=f"v{len(past)}")
+            number = len(past) + 1
+            blessing = {"version": number, "reason": reason.strip(), "time": moment, "replaces": replaces}
+            # From the second version on a list of those before it stands beside it.
+            blessed = replace(snapshot, blessing={**blessing, **({"listed": True} if past else {})})
             path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
             if not self.root.exists():
                 write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
@@ -120,20 +115,25 @@ class Baselines:
         past = self.history(suite, case)
         return past[-1] if past else None
 
-    def history(self, suite: str, case: str) -> tuple[Version, ...]:
-        """Return every version of a case, oldest first.
+    def history(self, suite: str, case: str, *, blessing: bool = False) -> tuple[Version, ...]:
+        """Return every version of a case, oldest first, held to a list that did not change while they were read.
+
+        Args:
+            suite, case: Whose.
+            blessing: Others may bless at once, so that several versions may not be listed yet.
 
         Raises:
             SnapshotError: When a version was edited, renamed, put there by hand, or is missing, the newest included.
         """
-        return self._checked(suite, case, blessing=False)
+        path = self._folder(suite, case) / _LIST
+        while True:
+            listed, versions = _content(path), self._chain(suite, case)
+            if _content(path) == listed:
+                _check_list(path, versions, listed, blessing=blessing)
+                return versions
 
     def list_versions(self, suite: str, case: str) -> None:
-        """Write the list of a case's versions anew.
-
-        Raises:
-            SnapshotError: When the versions do not follow each other, or the list cannot be written.
-        """
+        """Write the list of a case's versions anew; raises `SnapshotError` when they do not follow each other."""
         folder = self._folder(suite, case)
         try:
             with only_maker(folder / _LOCK):
@@ -144,23 +144,12 @@ class Baselines:
             got, hint = f"{type(error).__name__}: {error}", f"bench migrate {folder} writes it"
             raise SnapshotError(what, where=str(folder / _LIST), got=got, hint=hint) from error
 
-    def _checked(self, suite: str, case: str, *, blessing: bool) -> tuple[Version, ...]:
-        """Return the versions, held to a list that did not change while they were read."""
-        folder = self._folder(suite, case)
-        while True:
-            listed = _content(folder / _LIST)
-            versions = self._chain(suite, case)
-            if _content(folder / _LIST) == listed:
-                _check_list(folder, versions, listed, blessing=blessing)
-                return versions
-
     def _chain(self, suite: str, case: str) -> tuple[Version, ...]:
-        folder = self._folder(suite, case)
         versions: list[Version] = []
-        for number, path in _numbered(folder):
-            snapshot = read_snapshot(path)
-            _check_chain(snapshot, path, number, (suite, case), versions[-1].snapshot if versions else None)
-            versions.append(Version(number, path, snapshot))
+        for number, path in enumerate(_version_files(self._folder(suite, case)), start=1):
+            replaces = versions[-1].snapshot.digest if versions else None
+            expected = {"suite": suite, "case": case, "version": number, "replaces": replaces}
+            versions.append(Version(number, path, _linked(path, expected)))
         return tuple(versions)
 
     def suites(self) -> tuple[str, ...]:
@@ -184,10 +173,8 @@ class Baselines:
     def resolve(self, reference: str) -> Referenced:
         """Return the snapshot that ``case``, ``suite/case``, either with ``@v2``, or a path stands for.
 
-        A path is a snapshot's file, or the folder of a run.
-
-        Raises:
-            SnapshotError: When nothing, or more than one case, has that name.
+        A path is a snapshot's file, or the folder of a run. Raises `SnapshotError` when nothing, or more than one case,
+        has that name.
         """
         path = Path(reference)
         if path.suffix == ".json" or (path / _RUN_FILE).is_file():
@@ -208,55 +195,44 @@ class Baselines:
         if len(found) == 1:
             return found[0]
         texts = ["/".join(pair) for pair in found or known]
-        raise SnapshotError(
-            "Several cases have this name." if found else "Nothing that was blessed has this name.",
-            where=str(self.root),
-            got=name,
-            expected=", ".join(texts) or "a path, as long as nothing was blessed",
-            hint=None if found else closest(name, [*texts, *(case for _, case in known)]),
-        )
+        what = "Several cases have this name." if found else "Nothing that was blessed has this name."
+        expected = ", ".join(texts) or "a path, as long as nothing was blessed"
+        hint = None if found else closest(name, [*texts, *(case for _, case in known)])
+        raise SnapshotError(what, where=str(self.root), got=name, expected=expected, hint=hint)
 
     def _folder(self, suite: str, case: str) -> Path:
         return self.root / _checked_name(suite) / _checked_name(case)
 
 
-def _check_chain(
-    snapshot: Snapshot, path: Path, number: int, names: tuple[str, str], previous: Snapshot | None
-) -> None:
-    blessing = snapshot.blessing
-    if blessing is None:
+def _linked(path: Path, expected: Mapping[str, object]) -> Snapshot:
+    """Read a version and check that it is the one expected after the version before it."""
+    snapshot = read_snapshot(path)
+    if snapshot.blessing is None:
         what, hint = "This snapshot was put among the baselines by hand.", f"bench bless --reason … {path}"
         raise SnapshotError(what, where=str(path), expected="a version that was blessed", hint=hint)
-    replaces = None if previous is None else previous.digest
-    expected = {"suite": names[0], "case": names[1], "version": number, "replaces": replaces}
-    got = {"suite": snapshot.suite, "case": snapshot.case, **{k: blessing.get(k) for k in ("version", "replaces")}}
-    wrong = [key for key in expected if expected[key] != got[key]]
+    got = {**snapshot.blessing, "suite": snapshot.suite, "case": snapshot.case}
+    wrong = [key for key in expected if expected[key] != got.get(key)]
     if wrong:
-        raise SnapshotError(
-            "The versions of this case do not follow each other: one was renamed, replaced or taken away.",
-            where=str(path),
-            got=", ".join(f"{key} {got[key]}" for key in wrong),
-            expected=", ".join(f"{key} {expected[key]}" for key in wrong),
-            hint=_RESTORE,
-        )
+        what = "The versions of this case do not follow each other: one was renamed, replaced or taken away."
+        sides = [", ".join(f"{key} {side.get(key)}" for key in wrong) for side in (got, expected)]
+        raise SnapshotError(what, where=str(path), got=sides[0], expected=sides[1], hint=_RESTORE)
+    return snapshot
 
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+        return path.read_bytes() if path.is_file() else None
     except OSError as error:
         what, got = "The list of versions cannot be read.", f"{type(error).__name__}: {error}"
         raise SnapshotError(what, where=str(path), got=got, hint=_RESTORE) from error
 
 
-def _check_list(folder: Path, versions: tuple[Version, ...], content: bytes | None, *, blessing: bool) -> None:
+def _check_list(path: Path, versions: tuple[Version, ...], content: bytes | None, *, blessing: bool) -> None:
     """Check that every version is there that the list's content names.
 
     One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
     """
-    path, restore = folder / _LIST, "restore it from version control"
+    folder, restore = path.parent, "restore it from version control"
     if content is None:
         if any((version.snapshot.blessing or {}).get("listed") for version in versions):
             hint = f"{restore}; if it was never there, bench migrate {folder} writes it"
@@ -268,45 +244,35 @@ def _check_list(folder: Path, versions: tuple[Version, ...], content: bytes | No
         if not isinstance(record, list):
             raise TypeError("it holds no list")
         listed = {int(entry["version"]): str(entry["digest"]) for entry in record}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         what, got = "The list of versions cannot be read.", f"{type(error).__name__}: {error}"
         hint = f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}"
         raise SnapshotError(what, where=str(path), got=got, hint=hint) from error
     unlisted = sorted(there.keys() - listed.keys())
     if len(unlisted) > 1 and not blessing:
-        raise SnapshotError(
-            "The list of versions is shorter than the versions that are there.",
-            where=str(path),
-            got=f"{len(listed)} listed, {len(there)} there",
-            expected=f"v{unlisted[0]} in the list",
-            hint=f"{restore}; if it is lost, remove it and run bench migrate {folder}",
-        )
+        what = "The list of versions is shorter than the versions that are there."
+        got = f"{len(listed)} listed, {len(there)} there"
+        hint = f"{restore}; if it is lost, remove it and run bench migrate {folder}"
+        raise SnapshotError(what, where=str(path), got=got, expected=f"v{unlisted[0]} in the list", hint=hint)
     for number, digest in sorted(listed.items()):
         if there.get(number) != digest:
-            is_gone = number not in there
-            raise SnapshotError(
-                "A listed version is missing." if is_gone else "A version is another one than is listed.",
-                where=str(folder / f"v{number:04d}.json"),
-                got=there.get(number, "no such file"),
-                expected=f"v{number} with the digest {digest}",
-                hint=_RESTORE,
-            )
+            what = "A version is another one than is listed." if number in there else "A listed version is missing."
+            where, got = str(folder / f"v{number:04d}.json"), there.get(number, "no such file")
+            expected = f"v{number} with the digest {digest}"
+            raise SnapshotError(what, where=where, got=got, expected=expected, hint=_RESTORE)
 
 
-def _numbered(folder: Path) -> list[tuple[int, Path]]:
+def _version_files(folder: Path) -> list[Path]:
     """Return the versions in a case's folder, 1 … k without a gap; files being written are hidden."""
-    found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = _FILE.fullmatch(path.name)
-        if match:
-            found.append((int(match[1]), path))
-        elif not path.name.startswith(".") and path.name != _LIST:
+    found = [path for path in folder.glob("[!.]*") if path.name != _LIST]
+    for path in found:
+        if not _FILE.fullmatch(path.name):
             raise SnapshotError("This is no baseline.", where=str(path), expected="v0001.json, v0002.json, …")
-    found.sort()
-    for expected, (number, path) in enumerate(found, start=1):
-        if number != expected:
-            what, wanted = "A version is missing.", f"v{expected:04d}.json"
-            raise SnapshotError(what, where=str(folder), got=path.name, expected=wanted, hint=_RESTORE)
+    found.sort(key=lambda path: int(path.stem[1:]))
+    for number, path in enumerate(found, start=1):
+        if path.name != (expected := f"v{number:04d}.json"):
+            what = "A version is missing."
+            raise SnapshotError(what, where=str(folder), got=path.name, expected=expected, hint=_RESTORE)
     return found
 
 

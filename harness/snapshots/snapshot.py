@@ -108,10 +108,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     """Write a snapshot whole, unless its file is there already; return whether it was written.
 
-    Of several writers at once exactly one writes it, and gets True.
-
-    Raises:
-        SnapshotError: When the folder cannot be written.
+    Of several writers at once exactly one writes it, and gets True. Raises `SnapshotError` when the folder is closed.
     """
     try:
         return write_new(path, snapshot.to_json().encode())
@@ -122,12 +119,7 @@ def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read a snapshot and check it.
-
-    Raises:
-        SnapshotError: When it is missing, not JSON, of another schema version, or changed in a single byte since it was
-            written.
-    """
+    """Read a snapshot and check it, see `parse_snapshot`; raises `SnapshotError` when it is missing, too."""
     return parse_snapshot(_read_text(path, "a snapshot.json"), str(path))
 
 
@@ -140,12 +132,12 @@ def _read_text(path: Path, expected: str) -> str:
         raise SnapshotError("The snapshot cannot be read.", where=str(path), got=str(error)) from error
 
 
-def _record_of_text(text: str, where: str, *, strict: bool = True) -> object:
+def _record_of_text(text: str, where: str) -> object:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
     try:
-        return json.loads(text, parse_constant=refuse if strict else None)
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         what = "The snapshot cannot be read."
         raise SnapshotError(what, where=where, got=str(error), expected="JSON as it was written") from error
@@ -189,12 +181,8 @@ def _check_guards(snapshot: Snapshot, record: Mapping[str, Any], text: str, wher
             what = f"{changed}its {name} does not match its {of}."
             raise SnapshotError(what, where=where, got=record[name], expected=guards[name])
     if snapshot.to_json() != text:
-        raise SnapshotError(
-            f"{changed}its text is not in canonical form.",
-            where=where,
-            expected="exactly the bytes that were written",
-            hint="keep formatters and line-end conversion away from snapshots",
-        )
+        what, hint = "its text is not in canonical form.", "keep formatters and line-end conversion away from snapshots"
+        raise SnapshotError(f"{changed}{what}", where=where, expected="exactly the bytes that were written", hint=hint)
 
 
 def sha256(content: object) -> str:
@@ -212,30 +200,20 @@ def _from_1(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, **sealed, "seal": sha256(sealed)}
 
 
-MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = MappingProxyType({1: _from_1})
+Migrations = Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]]
+MIGRATIONS: Migrations = MappingProxyType({1: _from_1})
 
 
-def migrate_record(
-    record: Mapping[str, Any],
-    *,
-    migrations: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = MIGRATIONS,
-    target: int = SCHEMA_VERSION,
-) -> dict[str, Any]:
-    """Return a snapshot's record in schema version `target`.
-
-    Args:
-        record: The parsed file.
-        migrations: Version → function that returns the record of the next version.
-        target: The version wanted.
+def migrate_record(record: Mapping[str, Any], migrations: Migrations = MIGRATIONS) -> dict[str, Any]:
+    """Return a snapshot's record in the current schema version; `migrations` leads from each version to the next.
 
     Raises:
-        SnapshotError: When the version is unknown, newer than `target`, or the record does not pass its own version's
-            check.
+        SnapshotError: When the version is unknown, or the record does not pass its own version's check.
     """
     current = dict(record)
-    while (version := current.get("schema_version")) != target:
+    while (version := current.get("schema_version")) != SCHEMA_VERSION:
         if not isinstance(version, int) or version not in migrations:
-            known = ", ".join(str(v) for v in (*sorted(migrations), target))
+            known = ", ".join(str(v) for v in (*sorted(migrations), SCHEMA_VERSION))
             raise SnapshotError("There is no migration from this schema version.", got=version, expected=known)
         current = migrations[version](current)
         if current.get("schema_version") != version + 1:
@@ -252,19 +230,18 @@ def migrate_file(path: Path) -> tuple[int, int]:
         SnapshotError: When the file cannot be read, was edited, or has a version without a migration.
     """
     text = _read_text(path, "a snapshot, or a folder")
-    record = _record_of_text(text, str(path), strict=False)
+    record = _record_of_text(text, str(path))
     if not isinstance(record, dict):
         raise SnapshotError("The file holds no snapshot.", where=str(path), got=type(record).__name__)
-    version = record.get("schema_version")
-    if version != SCHEMA_VERSION:
-        try:
-            text = canonical_json(migrate_record(record), indent=1)
-        except SnapshotError as error:
-            error.where = error.where or str(path)
-            raise
-        except ValueError as error:
-            raise SnapshotError("A number is not finite.", where=str(path), got=str(error)) from error
-    parse_snapshot(text, str(path))
-    if version != SCHEMA_VERSION:
-        write_atomically(path, text.encode())
+    is_current = record.get("schema_version") == SCHEMA_VERSION
+    try:
+        current = text if is_current else canonical_json(migrate_record(record), indent=1)
+    except SnapshotError as error:
+        error.where = error.where or str(path)
+        raise
+    except ValueError as error:
+        raise SnapshotError("A number is not finite.", where=str(path), got=str(error)) from error
+    parse_snapshot(current, str(path))
+    if not is_current:
+        write_atomically(path, current.encode())
     return int(record["schema_version"]), SCHEMA_VERSION

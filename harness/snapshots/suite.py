@@ -69,11 +69,14 @@ class Standard:
     evidence: Evidence | None = None
 
     def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
-        """Return the verdict on a snapshot against the baseline of its case; there must be one.
+        """Return the verdict on a snapshot against the baseline of its case; there must be one, undamaged.
 
         A snapshot whose own audit found a leak fails, whatever it is compared with.
         """
-        latest = self.baselines.baseline(snapshot.suite, snapshot.case)
+        try:
+            latest = self.baselines.baseline(snapshot.suite, snapshot.case)
+        except SnapshotError as error:
+            return CaseVerdict.without(snapshot.suite, snapshot.case, Problem.DAMAGED, str(error))
         if latest is None:
             verdict = CaseVerdict.without(snapshot.suite, snapshot.case, Problem.NO_BASELINE)
         else:
@@ -100,23 +103,14 @@ class CaseRun:
     """What became of a case; without a snapshot when it failed, or when there was nothing to run."""
 
     verdict: CaseVerdict
-    snapshot: Snapshot | None
-
-    @classmethod
-    def without(
-        cls, suite: str, case: str, problem: Problem, detail: str = "", snapshot: Snapshot | None = None
-    ) -> CaseRun:
-        """Return a case that was compared with nothing, and why."""
-        return cls(CaseVerdict.without(suite, case, problem, detail), snapshot)
+    snapshot: Snapshot | None = None
 
 
 def named_suite(name: str, search_path: Folders = ()) -> Suite:
     """Return a suite by the name of its file in ``suites/``, or by a path that ends in ``.yaml``, see `SuiteFile`.
 
-    The suite's overrides come before those of every case.
-
-    Raises:
-        ConfigError: When there is no such file, or it holds an unknown key, no case, or the same case twice.
+    The suite's overrides come before those of every case. Raises `ConfigError` when there is no such file, or it holds
+    an unknown key, no case, or the same case twice.
     """
     path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
@@ -140,9 +134,8 @@ def run_suite(
     A case that fails because of a user's mistake, or whose baseline is damaged, is reported, and the others run.
 
     Args:
-        suite: What to run.
+        suite, standard: What to run, and what to hold the snapshots to.
         run: Overrides → result; suite and case are given by the overrides ``suite=…`` and ``case=…``.
-        standard: What to hold the snapshots to.
         tell: Hears of every case as soon as it has ended.
     """
     gone = standard.baselines.orphans(suite.name, [case.case for case in suite.cases])
@@ -150,7 +143,7 @@ def run_suite(
     for case in suite.cases:
         runs.append(run_case(suite, case, run, standard))
         tell(runs[-1])
-    return (*runs, *(CaseRun.without(suite.name, name, Problem.ORPHANED) for name in gone))
+    return (*runs, *(CaseRun(CaseVerdict.without(suite.name, name, Problem.ORPHANED)) for name in gone))
 
 
 def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
@@ -158,11 +151,12 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
     names = (suite.name, case.case)
     absent = [path for path in case.needs if not Path(path).expanduser().exists()]
     if absent:
-        return CaseRun.without(*names, Problem.SKIPPED, f"it needs {', '.join(absent)}, which is not there")
+        why = f"it needs {', '.join(absent)}, which is not there"
+        return CaseRun(CaseVerdict.without(*names, Problem.SKIPPED, why))
     try:
         standard.baselines.history(*names)
     except SnapshotError as error:
-        return CaseRun.without(*names, Problem.DAMAGED, str(error))
+        return CaseRun(CaseVerdict.without(*names, Problem.DAMAGED, str(error)))
     snapshot = None
     try:
         snapshot = run((*case.overrides, f"suite='{suite.name}'", f"case='{case.case}'")).snapshot
@@ -172,7 +166,7 @@ def run_case(suite: Suite, case: Case, run: Run, standard: Standard) -> CaseRun:
         return CaseRun(standard.judge(snapshot), snapshot)
     except HarnessError as error:
         problem = Problem.CRASHED if isinstance(error, ExperimentError) else Problem.FAILED
-        return CaseRun.without(*names, problem, str(error), snapshot)
+        return CaseRun(CaseVerdict.without(*names, problem, str(error)), snapshot)
 
 
 def standard_of(
@@ -183,7 +177,7 @@ def standard_of(
     store: Path | None = None,
     search_path: Folders = (),
 ) -> Standard:
-    """Return what snapshots are held to.
+    """Return what snapshots are held to; raises `ConfigError` when there are no such tolerances, or with a mistake.
 
     Args:
         results: The folder of the baselines.
@@ -191,9 +185,6 @@ def standard_of(
         directions: Which way a metric of one's own is better, beside those of the harness.
         store: The artifact store in which series and panels are looked up; None looks nothing up.
         search_path: Folders with further ``regression/`` files.
-
-    Raises:
-        ConfigError: When there are no such tolerances or they hold a mistake.
     """
     if isinstance(tolerances, str):
         tolerances = named_tolerances(tolerances, search_path)

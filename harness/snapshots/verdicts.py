@@ -64,19 +64,16 @@ class ExitCode(IntEnum):
     NOT_COMPARABLE = 3
 
 
-_VERDICT_OF_PROBLEM: Mapping[Problem, Verdict] = {
-    Problem.NO_BASELINE: Verdict.NEW,
-    Problem.SKIPPED: Verdict.SKIPPED,
-    Problem.LEAK: Verdict.INCOMPARABLE,
-}
-_EXIT_OF_PROBLEM: Mapping[Problem, ExitCode] = {
-    Problem.FAILED: ExitCode.USER_ERROR,
-    Problem.DAMAGED: ExitCode.USER_ERROR,
-    Problem.SKIPPED: ExitCode.FINE,
-}
-_NEXT_STEP: Mapping[Problem, str] = {
-    Problem.NO_BASELINE: "it was never blessed: bench bless --reason …",
-    Problem.ORPHANED: "no case of the suite has this name: restore it, or delete its folder",
+_ORPHANED = "no case of the suite has this name: restore it, or delete its folder"
+# Verdict, exit code, and what to do.
+_OF_PROBLEM: Mapping[Problem, tuple[Verdict, ExitCode, str]] = {
+    Problem.NO_BASELINE: (Verdict.NEW, ExitCode.REGRESSION, "it was never blessed: bench bless --reason …"),
+    Problem.ORPHANED: (Verdict.MISSING, ExitCode.REGRESSION, _ORPHANED),
+    Problem.DAMAGED: (Verdict.MISSING, ExitCode.USER_ERROR, ""),
+    Problem.FAILED: (Verdict.MISSING, ExitCode.USER_ERROR, ""),
+    Problem.CRASHED: (Verdict.MISSING, ExitCode.REGRESSION, ""),
+    Problem.LEAK: (Verdict.INCOMPARABLE, ExitCode.REGRESSION, ""),
+    Problem.SKIPPED: (Verdict.SKIPPED, ExitCode.FINE, ""),
 }
 
 
@@ -87,8 +84,7 @@ class MetricVerdict:
     Attributes:
         path: Where it stands: ``overall.IC``, ``per_year.2017.IC``, ``per_window.3.rank_IC``, ``predictions``.
         baseline, candidate: The two values; None is undefined, `ABSENT` is not there at all.
-        tolerance: The rule that was applied, in words.
-        reason: One clause for people.
+        tolerance, reason: The rule that was applied, and what came of it, in words.
         p_value: Of the paired test of the difference, when there was one.
     """
 
@@ -110,12 +106,7 @@ class MetricVerdict:
 
 @dataclass(frozen=True)
 class IdentityDifference:
-    """One key in which two identities, or two environments, differ.
-
-    Attributes:
-        path: Dotted, such as ``config.model.alpha``.
-        baseline, candidate: The two values; `ABSENT` where one side lacks the key.
-    """
+    """A dotted key in which two identities, or two environments, differ; `ABSENT` where one side lacks it."""
 
     path: str
     baseline: object
@@ -132,8 +123,7 @@ class CaseVerdict:
 
     Attributes:
         baseline, candidate: The two sides in words: a version, a file, a run.
-        basis: Which rule was applied: equal bits for the same code and environment, tolerances for another.
-        basis_reason: Why that rule: what is equal, or what differs.
+        basis, basis_reason: Which rule was applied, and why: what is equal, or what differs.
         metrics: One verdict per number, in the order of the paths.
         identity: The keys in which the identities differ; empty unless incomparable.
         data: Which instruments, dates and values differ, where the data do and both panels are at hand.
@@ -157,14 +147,14 @@ class CaseVerdict:
     @classmethod
     def without(cls, suite: str, case: str, problem: Problem, detail: str = "") -> CaseVerdict:
         """Return the verdict on a case that was compared with nothing, and why: never a silent pass."""
-        detail = detail or _NEXT_STEP.get(problem, "")
+        detail = detail or _OF_PROBLEM[problem][2]
         return cls(suite, case, None, None, Basis.NONE, problem.value, problem=problem, detail=detail)
 
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all."""
         if self.problem is not None:
-            return _VERDICT_OF_PROBLEM.get(self.problem, Verdict.MISSING)
+            return _OF_PROBLEM[self.problem][0]
         if self.identity:
             return Verdict.INCOMPARABLE
         return max((m.verdict for m in self.metrics), key=list(Verdict).index, default=Verdict.SAME)
@@ -192,7 +182,7 @@ class CaseVerdict:
         because it came from nowhere.
         """
         if self.problem is not None:
-            return _EXIT_OF_PROBLEM.get(self.problem, ExitCode.REGRESSION)
+            return _OF_PROBLEM[self.problem][1]
         if self.verdict is Verdict.INCOMPARABLE:
             return ExitCode.NOT_COMPARABLE
         moved = self.basis is Basis.EXACT and self.verdict is not Verdict.SAME

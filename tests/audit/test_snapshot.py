@@ -13,7 +13,12 @@ from harness.errors import ConfigError
 from harness.execution.progress import Silent
 from harness.run.experiment import run
 from harness.snapshots.snapshot import read_snapshot, sha256
+from harness.store.codec import from_plain
 from tests.audit.market import SMALL, small
+
+
+def verdict_of(record: object) -> Verdict:
+    return from_plain(Verdict, record)
 
 
 def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_digest(tmp_path: Path) -> None:
@@ -22,7 +27,7 @@ def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_dig
     assert verdict is not None
     assert verdict.clean, verdict.caught_by
     stored = read_snapshot(result.folder / "snapshot.json")
-    assert Verdict.from_record(stored.provenance["audit"]) == verdict
+    assert verdict_of(stored.provenance["audit"]) == verdict
     assert stored.digest == plain.digest
     assert sha256(stored.identity) == sha256(plain.identity)
     assert result.reused, "an audit is no reason to compute a result again"
@@ -45,7 +50,7 @@ def test_a_level_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Pat
 def test_a_verdict_is_the_same_bytes_when_it_is_made_again(tmp_path: Path, level: str) -> None:
     first, second = (audit(small(tmp_path), Level(level)) for _ in range(2))
     assert json.dumps(first.to_record()) == json.dumps(second.to_record())
-    assert Verdict.from_record(first.to_record()) == first
+    assert verdict_of(first.to_record()) == first
 
 
 def test_an_audit_leaves_nothing_of_other_futures_behind(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_the_command_prints_a_verdict_as_json(
     assert main(["audit", *SMALL, "--level", "static", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["verdict"]["clean"]
-    assert Verdict.from_record(record["verdict"]).level is Level.STATIC
+    assert verdict_of(record["verdict"]).level is Level.STATIC
     assert record["prices"] == []
 
 

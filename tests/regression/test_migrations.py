@@ -113,7 +113,7 @@ def test_migrations_are_chained_one_version_at_a_time() -> None:
         rest = {k: v for k, v in record.items() if k not in ("name", "results")}
         return {**rest, "suite": suite, "case": case, "metrics": record["results"], "schema_version": 1}
 
-    migrated = migrate_record(first, migrations={0: from_0, **MIGRATIONS})
+    migrated = migrate_record(first, {0: from_0, **MIGRATIONS})
     assert migrated == migrate_record(current)
     assert isinstance(parse_snapshot(canonical_json(migrated, indent=1), "x"), Snapshot)
     with pytest.raises(SnapshotError, match="no migration"):
@@ -122,4 +122,4 @@ def test_migrations_are_chained_one_version_at_a_time() -> None:
 
 def test_a_migration_that_skips_a_version_is_a_bug_that_is_noticed() -> None:
     with pytest.raises(SnapshotError, match="next schema version"):
-        migrate_record({"schema_version": 0}, migrations={0: lambda r: {**r, "schema_version": 2}})
+        migrate_record({"schema_version": 0}, {0: lambda r: {**r, "schema_version": 2}})

@@ -1,35 +1,22 @@
-"""One configuration on counterfactual data, whose values after a cut are others: the whole of it, or one window."""
+"""The sample table of a poisoned panel, its past taken from the real one where that is proved to be the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.audit.comparison import differ, label_of
-from harness.audit.poison import LoadedOnce, poisoned
-from harness.audit.replay import Replay
 from harness.config import ExperimentConfig
-from harness.config.contracts import traits_of
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.data.source import Source, at_the_root
 from harness.errors import DataError
-from harness.evaluation.predictions import Predictions
 from harness.features.engine import compute_features
-from harness.run.experiment import run
-from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import RowIndex, SampleTable, index_rows
-from harness.store.artifacts import ArtifactStore
 
 Floats = npt.NDArray[np.float32]
 
-SEED = 20_170_103
 _MARGIN = 250  # times computed before those that are wanted, so that windows are full
 
 
@@ -63,9 +50,8 @@ class Splice:
             return None
         index, real = index_rows(panel, listed=self.config.samples.rows == "listed"), self.table.index
         kept = int(real.offsets[start])
-        if not np.array_equal(index.offsets[: start + 1], real.offsets[: start + 1]):
-            return None
-        if not np.array_equal(index.codes[:kept], real.codes[:kept]):
+        past = ((index.offsets[: start + 1], real.offsets[: start + 1]), (index.codes[:kept], real.codes[:kept]))
+        if not all(np.array_equal(*sides) for sides in past):
             return None
         future = self._features(panel, index, start, len(panel.calendar))
         if future is None:
@@ -90,10 +76,9 @@ class Splice:
 
     def _features(self, panel: Panel, index: RowIndex, start: int, stop: int) -> Floats | None:
         """Return the features of positions [start, stop) in the real table's columns; None when others have values."""
-        names, first = self.table.feature_names, max(start - _MARGIN, 0)
-        rows = index.rows(start, stop)
+        names, first, rows = self.table.feature_names, max(start - _MARGIN, 0), index.rows(start, stop)
         values = np.full((rows.stop - rows.start, len(names)), np.nan, dtype=np.float32)
-        if rows.stop == rows.start:
+        if not len(values):
             return values
         offsets = np.concatenate([np.zeros(start - first, dtype=np.int64), index.local_offsets(start, stop)])
         features = self.config.features.feature_set()
@@ -101,10 +86,9 @@ class Splice:
             made = compute_features(_truncated(panel, first, stop), features, offsets, index.codes[rows])
         except DataError:
             return None
-        columns = {name: at for at, name in enumerate(names)}
-        if not columns.keys() >= set(made.names):
+        if not set(made.names) <= set(names):
             return None
-        values[:, [columns[name] for name in made.names]] = made.values
+        values[:, [names.index(name) for name in made.names]] = made.values
         return values
 
 
@@ -130,66 +114,3 @@ def _same_past(left: Panel, right: Panel, stop: int) -> bool:
         and np.array_equal(left.membership[:stop], right.membership[:stop])
         and not any(differ(values[:stop], right.fields[name][:stop]).any() for name, values in left.fields.items())
     )
-
-
-class Cut(NamedTuple):
-    """After which calendar position the future is another one, and which window is then predicted."""
-
-    position: int
-    window: int
-
-
-@dataclass(frozen=True, eq=False)
-class Counterfactuals:
-    """Runs a configuration on counterfactual data; its raw data are read once.
-
-    Attributes:
-        replay: The pipeline.
-        folder: For the stages of other panels.
-    """
-
-    replay: Replay
-    folder: Path
-
-    @cached_property
-    def _source(self) -> Source:
-        return at_the_root(self.replay.config.data, LoadedOnce)
-
-    @cached_property
-    def _splice(self) -> Splice:
-        return Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
-
-    def whole(self, position: int | None) -> Predictions:
-        """Run everything, as `bench run` does, in an empty store, without the intervals, which no prediction needs.
-
-        Args:
-            position: After which calendar position the future is another one; None for the real data.
-        """
-        config, folder = self.replay.config, self.folder / f"whole-{position}"
-        changed = replace(
-            config,
-            data=self._source if position is None else poisoned(self._source, position, SEED),
-            output=replace(config.output, store=str(folder / "store"), runs=str(folder / "runs")),
-            evaluation=replace(config.evaluation, significance=None),
-        )
-        return run(changed, self.replay.observer, ArtifactStore(folder / "store")).predictions()
-
-    def window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
-        """Fit and predict one window with another future after the cut.
-
-        Args:
-            cut: Where, and which window.
-            spliced: Take the features up to the cut from the store, where it is proved that nothing later is in them;
-                everything that learns is fitted anew in any case.
-
-        Returns:
-            The predictions, and the leaks that the adaptation names itself.
-        """
-        panel = poisoned(self._source, cut.position, SEED).load()
-        table = self._splice.of(panel, cut.position) if spliced else None
-        with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
-            if table is None:
-                table = self.replay.table(panel, ArtifactStore(Path(folder)))
-            adaptation = self.replay.adapt(table)
-            predictions = self.replay.predict_one(table, cut.window, adaptation)
-        return predictions, traits_of(adaptation, AdaptationTraits).leaks
