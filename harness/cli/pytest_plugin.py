@@ -191,11 +191,9 @@ class _Ledger:
             return
         from harness.snapshots.baseline import Baselines
 
-        store = Baselines(self.root)
-        for suite in store.suites():
-            if suite.startswith(f"{_PREFIX}."):
-                gone = [case for case in store.cases(suite) if self._is_unused(suite, case, config.rootpath)]
-                self.unused += [f"no test asks for it, delete it: {self.root / suite / case}" for case in gone]
+        for suite, case in Baselines(self.root).pairs:
+            if suite.startswith(f"{_PREFIX}.") and self._is_unused(suite, case, config.rootpath):
+                self.unused.append(f"no test asks for it, delete it: {self.root / suite / case}")
 
     def _is_unused(self, suite: str, case: str, rootpath: Path) -> bool:
         if (suite, case) in self.used:

@@ -152,19 +152,16 @@ class Baselines:
             versions.append(Version(number, path, _linked(path, expected)))
         return tuple(versions)
 
-    def suites(self) -> tuple[str, ...]:
-        """Return the names of the suites that have a baseline."""
-        return tuple(name for name in _folders(self.root) if self.cases(name))
-
-    def cases(self, suite: str) -> tuple[str, ...]:
-        """Return the names of a suite's cases that have a baseline, damaged or not."""
-        folder = self.root / _checked_name(suite)
-        return tuple(name for name in _folders(folder) if any((folder / name).glob("[!.]*")))
-
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Suite and case of everything that has a baseline."""
-        return [(suite, case) for suite in self.suites() for case in self.cases(suite)]
+        """Suite and case of everything that has a baseline, damaged or not, in order."""
+        folders = {path.parent for path in self.root.glob("*/*/[!.]*")}
+        found = sorted((folder.parent.name, folder.name) for folder in folders)
+        return [pair for pair in found if all(map(_NAME.fullmatch, pair))]
+
+    def cases(self, suite: str) -> tuple[str, ...]:
+        """Return the names of a suite's cases that have a baseline."""
+        return tuple(case for other, case in self.pairs if other == _checked_name(suite))
 
     def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
         """Return the cases of a suite that have a baseline though they are not among the `known` ones."""
@@ -274,12 +271,6 @@ def _version_files(folder: Path) -> list[Path]:
             what = "A version is missing."
             raise SnapshotError(what, where=str(folder), got=path.name, expected=expected, hint=_RESTORE)
     return found
-
-
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
 
 def _checked_name(name: str) -> str:

@@ -38,13 +38,25 @@ def metric_leaves(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_walk({name: value for name, value in metrics.items() if name != "notes"}, ""))
 
 
-def differences(baseline: object, candidate: object, path: str = "") -> tuple[IdentityDifference, ...]:
-    """Return every key in which two plain records differ, as dotted paths, in order.
+def differences(a: object, b: object, path: str = "") -> Iterator[IdentityDifference]:
+    """Yield every key in which two plain records differ, as dotted paths, in order.
 
     Lists of equal length are compared entry by entry. Of two lists of scalars only what the other lacks is kept; of
     other lists of different length the lengths.
     """
-    return tuple(_differences(baseline, candidate, path))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in sorted(a.keys() | b.keys(), key=str):
+            yield from differences(a.get(key, ABSENT), b.get(key, ABSENT), _join(path, str(key)))
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) == len(b):
+            for index, (x, y) in enumerate(zip(a, b, strict=True)):
+                yield from differences(x, y, _join(path, str(index)))
+        elif any(isinstance(x, Mapping | list | tuple) for x in (*a, *b)):
+            yield IdentityDifference(path, f"{len(a)} entries", f"{len(b)} entries")
+        else:
+            yield IdentityDifference(path, _only(a, b), _only(b, a))
+    elif type(a) is not type(b) or a != b:
+        yield IdentityDifference(path, a, b)
 
 
 def environment(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,22 +94,6 @@ def _own_key(entries: Sequence[object]) -> str | None:
     return next((key for key in _KEYS if records and len(names[key]) == len(entries)), None)
 
 
-def _differences(a: object, b: object, path: str) -> Iterator[IdentityDifference]:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in sorted(a.keys() | b.keys(), key=str):
-            yield from _differences(a.get(key, ABSENT), b.get(key, ABSENT), _join(path, str(key)))
-    elif isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        if len(a) == len(b):
-            for index, (x, y) in enumerate(zip(a, b, strict=True)):
-                yield from _differences(x, y, _join(path, str(index)))
-        elif any(isinstance(x, Mapping | list | tuple) for x in (*a, *b)):
-            yield IdentityDifference(path, f"{len(a)} entries", f"{len(b)} entries")
-        else:
-            yield IdentityDifference(path, _only(a, b), _only(b, a))
-    elif type(a) is not type(b) or a != b:
-        yield IdentityDifference(path, a, b)
-
-
 def _only(own: Sequence[object], other: Sequence[object]) -> str:
     extra = [str(x) for x in own if x not in other]
     shown = ", ".join(extra[:_SHOWN]) + (f" … ({len(extra)})" if len(extra) > _SHOWN else "")
@@ -124,7 +120,6 @@ def compare(
     a finding is none.
 
     Args:
-        baseline, candidate: The two sides.
         tolerances: How far each metric may move between environments.
         directions: Metric name → which way it is better. Any move of a metric that is not named, or has no better side,
             beyond its tolerance counts as worsened.
@@ -132,7 +127,7 @@ def compare(
             where there is none. A move beyond the tolerance that is not significant is inconclusive.
         labels: The two sides in words.
     """
-    identity = differences(with_public_names(baseline.identity), with_public_names(candidate.identity))
+    identity = tuple(differences(with_public_names(baseline.identity), with_public_names(candidate.identity)))
     basis, reason = _basis(baseline, candidate) if not identity else (Basis.NONE, "the identities differ")
     if basis is Basis.TOLERANCE and tolerances.demand_equal_bits:
         basis, reason = Basis.EXACT, "the tolerances demand equal bits"
@@ -153,7 +148,7 @@ def _basis(baseline: Snapshot, candidate: Snapshot) -> tuple[Basis, str]:
     unknown = [name for name in ("code", "packages", "platform") if name not in left or name not in right]
     if unknown:
         return Basis.TOLERANCE, f"not recorded on both sides: {', '.join(unknown)}"
-    different = differences(left, right)
+    different = list(differences(left, right))
     if not different:
         return Basis.EXACT, "same code and environment: equal bits are demanded"
     # Digests say nothing to people but that they differ.

@@ -28,12 +28,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class DailySeries:
-    """The series behind a run's metrics.
-
-    Attributes:
-        times: (S,) ``datetime64[ns]``.
-        values: Name → (S,) float64, NaN where undefined.
-    """
+    """The series behind a run's metrics: (S,) ``datetime64[ns]``; name → (S,) float64, NaN where undefined."""
 
     times: npt.NDArray[np.datetime64]
     values: Mapping[str, Doubles]
@@ -116,11 +111,11 @@ class Evidence:
         prints = [of.get("fingerprint") if isinstance(of, Mapping) else None for of in data]
         if prints[0] == prints[1] or None in prints:
             return ()
-        panels = dict(zip(("baseline", "candidate"), map(self.panel, prints), strict=True))
-        lacking = " and the ".join(side for side, panel in panels.items() if panel is None)
-        if lacking:
+        old, new = map(self.panel, prints)
+        if old is None or new is None:
+            lacking = " and the ".join(s for s, panel in (("baseline", old), ("candidate", new)) if panel is None)
             return (f"what differs is not known: the panel of the {lacking} is not in the store",)
-        return explain_data_difference(*(panel for panel in panels.values() if panel is not None))
+        return explain_data_difference(old, new)
 
 
 def overlap_of(identity: Mapping[str, Any], metric: MetricRecord) -> int:
@@ -135,12 +130,8 @@ def explain_data_difference(a: Panel, b: Panel) -> tuple[str, ...]:
     Values are compared where both panels have the time and the instrument; empty when nothing differs.
     """
     times = [[panel.calendar.format(t) for t in range(len(panel.calendar))] for panel in (a, b)]
-    found = []
-    for what, *sides in (
-        ("times", *times),
-        ("instruments", a.instruments, b.instruments),
-        ("fields", a.fields, b.fields),
-    ):
+    found, named = [], {"times": times, "instruments": (a.instruments, b.instruments), "fields": (a.fields, b.fields)}
+    for what, sides in named.items():
         for side, own, other in zip(("baseline", "candidate"), sides, reversed(sides), strict=True):
             if names := sorted(set(own) - set(other)):
                 few = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")

@@ -26,14 +26,10 @@ def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tole
     not a number; the default is exact.
 
     Args:
-        snapshots: k ≥ 2 runs of each case, one per seed.
+        snapshots: k ≥ 2 runs of each case, one per seed, that differ in nothing else, each metric defined in all of
+            them or in none; raises `SnapshotError` otherwise.
         factor: How many standard deviations are allowed. None: so many that two runs that differ in their seeds only
-            are told apart with probability `FALSE_ALARM` per metric, were it normal: t(1 − FALSE_ALARM / 2; k − 1) ·
-            √2.
-
-    Raises:
-        SnapshotError: When there are too few runs, they differ in more than seeds, or a metric is undefined in some of
-            them only.
+            are told apart with probability `FALSE_ALARM` per metric, if normal: t(1 − FALSE_ALARM / 2; k − 1) · √2.
     """
     cases: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
@@ -77,10 +73,6 @@ def _by_path(runs: Sequence[Snapshot]) -> dict[str, list[float]]:
         if len(numbers) == len(values):
             found[path] = numbers
         elif numbers:
-            raise SnapshotError(
-                "A metric is undefined in some of the runs, so its spread is unknown.",
-                where=path,
-                got=f"{len(numbers)} of {len(values)} runs",
-                hint="choose a longer test range, or leave the metric out",
-            )
+            what, got = "A metric is undefined in some of the runs.", f"{len(numbers)} of {len(values)} runs"
+            raise SnapshotError(what, where=path, got=got, hint="choose a longer test range, or leave the metric out")
     return found

@@ -28,8 +28,7 @@ class Cost:
     """What a run has taken, whoever did the work; what it found in the store costs nothing.
 
     Attributes:
-        wall: Seconds until the result was there.
-        cpu: Seconds of all processors, in this process and in the workers' ones.
+        wall, cpu: Seconds until the result was there, and of all processors, in this process and in the workers' ones.
         windows, stored: How many windows there are, and how many of them came from the store.
         workers, worker_cpu: How many of them there were, 0 when this process did everything; and their part of `cpu`.
         memory_mb: The largest resident memory of any one process.

@@ -58,10 +58,7 @@ class Snapshot:
 
     @property
     def seal(self) -> str:
-        """Hex SHA-256 of everything, provenance and blessing included.
-
-        It guards against edits by hand and by accident, not against someone who runs this code to forge a file.
-        """
+        """Hex SHA-256 of everything, provenance and blessing too, against edits, not against who runs this code."""
         return sha256(self._record())
 
     @property
@@ -79,9 +76,7 @@ class Snapshot:
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, shortest round-trip floats, a newline at the end.
 
-        Raises:
-            SnapshotError: When a section holds what JSON cannot give back unchanged: NaN, a key that is not text, an
-                object.
+        Raises `SnapshotError` where JSON cannot give a value back unchanged: NaN, a key that is not text, an object.
         """
         where = f"{self.suite}/{self.case}"
         try:
@@ -153,8 +148,7 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
     """Return the snapshot that `text` holds; `where` names it in errors.
 
     Raises:
-        SnapshotError: When it is not JSON, of another schema version, or not byte for byte what `Snapshot.to_json`
-            wrote.
+        SnapshotError: When it is not JSON, of another schema version, or not, to the byte, what `to_json` wrote.
     """
     record = _record_of_text(text, where)
     version = record.get("schema_version") if isinstance(record, dict) else None
@@ -205,11 +199,7 @@ MIGRATIONS: Migrations = MappingProxyType({1: _from_1})
 
 
 def migrate_record(record: Mapping[str, Any], migrations: Migrations = MIGRATIONS) -> dict[str, Any]:
-    """Return a snapshot's record in the current schema version; `migrations` leads from each version to the next.
-
-    Raises:
-        SnapshotError: When the version is unknown, or the record does not pass its own version's check.
-    """
+    """Return a snapshot's record in the current schema version; `migrations` leads from each version to the next."""
     current = dict(record)
     while (version := current.get("schema_version")) != SCHEMA_VERSION:
         if not isinstance(version, int) or version not in migrations:
@@ -224,10 +214,7 @@ def migrate_record(record: Mapping[str, Any], migrations: Migrations = MIGRATION
 def migrate_file(path: Path) -> tuple[int, int]:
     """Bring a snapshot's file to the current schema in place; return the versions (from, to), equal when it was.
 
-    Identity and metrics, and so the digest, stay as they are.
-
-    Raises:
-        SnapshotError: When the file cannot be read, was edited, or has a version without a migration.
+    The digest stays. Raises `SnapshotError` when the file cannot be read, was edited, or has an unknown version.
     """
     text = _read_text(path, "a snapshot, or a folder")
     record = _record_of_text(text, str(path))

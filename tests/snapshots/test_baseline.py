@@ -69,7 +69,7 @@ def test_the_highest_version_is_the_baseline(blessed: Baselines) -> None:
 def test_a_case_that_was_never_blessed_has_no_baseline(store: Baselines) -> None:
     assert store.baseline("smoke", "linear") is None
     assert store.history("smoke", "linear") == ()
-    assert store.suites() == ()
+    assert store.pairs == []
 
 
 def test_blessing_what_is_the_baseline_already_is_refused(blessed: Baselines) -> None:
