@@ -85,32 +85,27 @@ class FittedDDGDA:
         # A feature choice and its processors come with what their views recorded, the others with the segments whose
         # rows they hold.
         recorded = (record for regime in self.regimes for record in regime.learned)
-        return (*recorded, *self._similarities(), *self._proxies(), *self._trained())
+        return (*recorded, *(self._record(*fit) for fit in self._fits()))
 
-    def _similarities(self) -> Iterator[FitRecord]:
-        used = [(f"meta-task {t.index}", t.decision, t.train.stop) for t in self.tasks if t.phase in USED]
-        used += [(f"window {w.index}", w.decision, w.learn_stop) for w in self.windows]
-        for name, decision, stop in used:
+    def _fits(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what was fitted without a view, its decision and the newest position that it read."""
+        tasks, last = [task for task in self.tasks if task.phase in USED], self.windows[-1]
+        used = [(f"meta-task {t.index}", t.decision, t.train.stop) for t in tasks]
+        for name, decision, stop in [*used, *((f"window {w.index}", w.decision, w.learn_stop) for w in self.windows)]:
             known = self.known(decision, stop)
-            yield self._record(f"similarity of {name}", decision, known.start + known.values.shape[0] - 1)
-
-    def _proxies(self) -> Iterator[FitRecord]:
+            yield f"similarity of {name}", decision, known.start + known.values.shape[0] - 1
         # Every block's proxy, against the first time from its block on at which it is judged: not masked.
-        last = self.windows[-1]
         known = self.known(last.decision, last.learn_stop)
         rows = np.arange(known.values.shape[0])[:, None]
         free = ~known.overlap & (rows >= (known.block_starts - known.start)[None, :])
         for block in np.flatnonzero(free.any(axis=0)).tolist():
             newest = int(known.block_starts[block]) + known.step - 1
-            yield self._record(f"proxy of block {block}", int(known.start + free[:, block].argmax()), newest)
-
-    def _trained(self) -> Iterator[FitRecord]:
-        for task in self.tasks:
-            if task.phase in USED:
-                yield self._record(f"inner problem of meta-task {task.index}", task.decision, task.train.last)
-        trained = [task.test.last for task in self.tasks if task.phase is Phase.META_TRAIN]
+            yield f"proxy of block {block}", int(known.start + free[:, block].argmax()), newest
+        for task in tasks:
+            yield f"inner problem of meta-task {task.index}", task.decision, task.train.last
+        trained = [task.test.last for task in tasks if task.phase is Phase.META_TRAIN]
         if trained:
-            yield self._record("weight model", self.windows[0].decision, max(trained))
+            yield "weight model", self.windows[0].decision, max(trained)
 
     def _record(self, name: str, decision: int, newest: int) -> FitRecord:
         return FitRecord(name, decision, Reads(newest, newest + self.regimes[0].similarity.look_ahead))

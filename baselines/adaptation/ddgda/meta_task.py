@@ -154,11 +154,10 @@ def assign_phases(
     if not flags.count_survivors:
         _refuse_overlap(chosen, span, calendar)
         border = min([*(t.decision for t in chosen if t.phase is Phase.META_TEST), span.final])
-        chosen = _purged(chosen, Phase.META_TRAIN, border, span)
+        chosen = _marked(chosen, Phase.META_TRAIN, Phase.PURGED, border - span.look_ahead)
     if not flags.judge_in_test:
-        late = [t.phase is Phase.META_TEST and t.test.stop > span.final for t in chosen]
-        chosen = [replace(t, phase=Phase.IN_TEST) if is_late else t for t, is_late in zip(chosen, late, strict=True)]
-        chosen = _purged(chosen, Phase.META_TEST, span.final, span)
+        chosen = _marked(chosen, Phase.META_TEST, Phase.IN_TEST, span.final - 1)
+        chosen = _marked(chosen, Phase.META_TEST, Phase.PURGED, span.final - span.look_ahead)
     short = [replace(t, phase=Phase.SHORT_HISTORY) if len(t.train) < span.history else t for t in chosen]
     if not any(t.phase is Phase.META_TRAIN for t in short):
         raise RefusedError(
@@ -170,10 +169,9 @@ def assign_phases(
     return tuple(short)
 
 
-def _purged(tasks: Sequence[MetaTask], phase: Phase, border: int, span: Span) -> list[MetaTask]:
-    """Return the tasks, those of `phase` marked whose labels are not all known at the border."""
-    late = [t.phase is phase and t.test.last + span.look_ahead > border for t in tasks]
-    return [replace(t, phase=Phase.PURGED) if is_late else t for t, is_late in zip(tasks, late, strict=True)]
+def _marked(tasks: Sequence[MetaTask], phase: Phase, becomes: Phase, newest: int) -> list[MetaTask]:
+    """Return the tasks, those of `phase` that are judged beyond position `newest` with another phase."""
+    return [replace(t, phase=becomes) if t.phase is phase and t.test.last > newest else t for t in tasks]
 
 
 def _resolve(
