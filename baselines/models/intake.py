@@ -36,15 +36,9 @@ class Rows:
     @classmethod
     def of(cls, learn: LearnSet, name: str) -> Rows:
         """Read a learning period; `name` says which one in an error."""
-        rows, where = cls(learn.features, learn.label, learn.weights), f"the {name} segment"
-        if rows.label.size == 0:
-            raise DataError("A learning period has no row with a label.", where=where)
-        if not np.isfinite(rows.label).all():
-            text = f"{np.count_nonzero(~np.isfinite(rows.label))} label(s) are infinite or not a number."
-            hint = "a price of 0 makes an infinite return"
-            raise DataError(text, where=where, expected="finite labels", hint=hint)
-        if rows.weights is not None and not rows.weights.any():
-            raise DataError("All time weights are 0, so no row counts.", where=where)
+        rows = cls(learn.features, learn.label, learn.weights)
+        counts = rows.weights is None or bool(rows.weights.any())
+        refuse_unlearnable(name, rows.label.size, counts=counts, finite=bool(np.isfinite(rows.label).all()))
         return rows
 
 
@@ -86,6 +80,18 @@ class StopsEarly:
             expected = "a validation segment, or model.early_stopping_rounds=null"
             raise RefusedError(text, where="windows.valid", got=None, expected=expected)
         return Rows.of(train, "train"), Rows.of(valid, "valid")
+
+
+def refuse_unlearnable(name: str, rows: int, *, counts: bool, finite: bool) -> None:
+    """Refuse, by a `DataError`, a learning segment without rows, where none counts, or with infinite labels."""
+    where = f"the {name} segment"
+    if rows == 0:
+        raise DataError("A learning period has no row with a label.", where=where)
+    if not counts:
+        raise DataError("All time weights are 0, so no row counts.", where=where)
+    if not finite:
+        hint = "a price of 0 makes an infinite return"
+        raise DataError("A label is infinite.", where=where, expected="finite labels", hint=hint)
 
 
 def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from baselines.models.intake import check_width, refuse_undefined
+from baselines.models.intake import check_width, refuse_undefined, refuse_unlearnable
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import NonNegative, check_limits
 from harness.execution.threads import one_blas_thread
@@ -60,7 +60,11 @@ class Linear:
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
         equations = train.normal_equations()
-        _check(equations, train.feature_names)
+        finite = bool(np.isfinite(equations.label_square))
+        refuse_unlearnable("train", equations.count, counts=equations.weight_sum > 0, finite=finite)
+        hint = "preprocess=linear, or add ProcessInf and Fillna to your own processors"
+        gram = np.diag(equations.gram)
+        refuse_undefined(gram, train.feature_names, "linear model", where="preprocess", hint=hint)
         return FittedLinear(train.feature_names, self._solve(equations))
 
     def load(self, folder: Path) -> FittedLinear:
@@ -126,18 +130,6 @@ def _lasso(matrix: Doubles, target: Doubles, alpha: float) -> Doubles:
             raise DataError(text, where="model.alpha", got=alpha, hint=hint) from error
     theta: Doubles = np.asarray(model.coef_, dtype=np.float64)
     return theta
-
-
-def _check(equations: NormalEquations, names: tuple[str, ...]) -> None:
-    if equations.count == 0:
-        raise DataError("The learning period has no row with a label.", where="the train segment")
-    if not equations.weight_sum > 0:
-        raise DataError("All time weights are 0, so no row counts.", where="the train segment")
-    if not np.isfinite(equations.label_square):
-        expected, hint = "finite labels", "a price may be 0"
-        raise DataError("A label is infinite.", where="the train segment", expected=expected, hint=hint)
-    hint = "preprocess=linear, or add ProcessInf and Fillna to your own processors"
-    refuse_undefined(np.diag(equations.gram), names, "linear model", where="preprocess", hint=hint)
 
 
 @compiled()

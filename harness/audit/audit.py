@@ -49,13 +49,11 @@ def audit(
         config: What to audit; a user's own classes are black boxes.
         level: ``none``; ``static``: what a finished run tells; ``sampled``: two poisoned futures; ``full``: a poisoned
             future after every decision, and every other check.
-        observer: Told about progress.
-        store: The artifact store; the configured one by default.
+        observer, store: Told about progress; the artifact store, the configured one by default.
         cuts: How many decisions a full audit looks at, evenly spread over the windows; every one by default.
 
     Raises:
-        HarnessError: When the harness refuses the configuration for another reason than a look ahead, which is a
-            finding.
+        HarnessError: When the harness refuses the configuration for another reason than a look ahead: that is found.
     """
     observer = observer or Silent()
     before = _numbers(config)
@@ -128,11 +126,8 @@ def run_audited(
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
 
-    Parameters as in `harness.run.experiment.run`.
-
-    Returns:
-        The result, with the verdict under ``provenance.audit``, where it identifies nothing and changes no number, and
-        the verdict; None when ``audit`` is ``none``.
+    Parameters as in `harness.run.experiment.run`. Returns the result, with the verdict under ``provenance.audit``,
+    where it identifies nothing and changes no number, and the verdict; None when ``audit`` is ``none``.
     """
     before = _numbers(config)
     result = run(config, observer, store, memory=memory, shared=shared)

@@ -21,7 +21,7 @@ _EXPECTED = "everything that is learned is in what `fit` returns"
 
 
 def kept_data(part: object) -> tuple[Finding, ...]:
-    """Return one finding per variable of `part`, or that its methods refer to, and that holds data.
+    """Return one finding per variable that holds data, of `part` or that its methods refer to.
 
     Data are arrays and frames of more than 256 numbers, panels, tables, views, and containers of them. Followed are the
     functions and classes of the same module that its methods mention, their closures and defaults.

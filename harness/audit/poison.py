@@ -24,16 +24,7 @@ _POSITIVE = (*PRICES, "factor")
 
 @dataclass(frozen=True)
 class PoisonedSource:
-    """A source whose future is another one; the calendar and the instruments stay.
-
-    Attributes:
-        inner: The source that is poisoned.
-        cut: The last calendar position that is left as it is.
-        seed: Of the other future.
-
-    Raises:
-        ConfigError: When the cut is negative.
-    """
+    """A source whose future after calendar position `cut` ≥ 0 is another one; the calendar and the instruments stay."""
 
     inner: Source
     cut: int

@@ -32,7 +32,7 @@ _ATTRIBUTES = "# Snapshots are compared byte for byte: git must not convert thei
 
 @dataclass(frozen=True)
 class Version:
-    """One blessed snapshot; numbers begin at 1."""
+    """One blessed snapshot, and why and when it was; numbers begin at 1."""
 
     number: int
     path: Path
@@ -40,12 +40,10 @@ class Version:
 
     @property
     def reason(self) -> str:
-        """Why it was blessed."""
         return str((self.snapshot.blessing or {})["reason"])
 
     @property
-    def time(self) -> str:
-        """When it was blessed, ISO text in UTC."""
+    def time(self) -> str:  # ISO text in UTC
         return str((self.snapshot.blessing or {})["time"])
 
 
@@ -71,10 +69,8 @@ class Baselines:
         Of several writers at once each gets a version of its own, or the error below.
 
         Args:
-            snapshot: What to bless.
-            reason: Why; kept beside it.
+            snapshot, reason, when: What is blessed, why, and the time to record: now by default.
             only_new: Bless a case that has no baseline yet, and no other.
-            when: The time to record; now.
 
         Raises:
             SnapshotError: When the reason is empty, the snapshot's own audit found a leak, the baseline has the same
@@ -118,9 +114,7 @@ class Baselines:
     def history(self, suite: str, case: str, *, blessing: bool = False) -> tuple[Version, ...]:
         """Return every version of a case, oldest first, held to a list that did not change while they were read.
 
-        Args:
-            suite, case: Whose.
-            blessing: Others may bless at once, so that several versions may not be listed yet.
+        While others are `blessing` at once, several versions may not be listed yet.
 
         Raises:
             SnapshotError: When a version was edited, renamed, put there by hand, or is missing, the newest included.

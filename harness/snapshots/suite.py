@@ -40,13 +40,7 @@ Folders = Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of experiments.
-
-    Attributes:
-        name: The suite of their snapshots: the file's name.
-        regression: Name of the tolerances that they are held to.
-        cases: In the order in which they run; with the overrides of every case.
-    """
+    """A named list of experiments, the tolerances that they are held to, and the cases with the suite's overrides."""
 
     name: str
     regression: str
@@ -59,8 +53,7 @@ class Standard:
 
     Attributes:
         directions: Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
-        evidence: Tests differences, and names what of the data differs, where the store holds the runs; None looks
-            nothing up.
+        evidence: Tests differences, and names what of the data differs; None looks nothing up.
     """
 
     baselines: Baselines
@@ -186,18 +179,16 @@ def standard_of(
         store: The artifact store in which series and panels are looked up; None looks nothing up.
         search_path: Folders with further ``regression/`` files.
     """
-    if isinstance(tolerances, str):
+    if isinstance(tolerances, str | Path):
         tolerances = named_tolerances(tolerances, search_path)
-    elif isinstance(tolerances, Path):
-        tolerances = load_tolerances(tolerances)
     elif isinstance(tolerances, Mapping):
         tolerances = parse_tolerances(tolerances)
     evidence = None if store is None else Evidence(ArtifactStore(store))
     return Standard(Baselines(results), tolerances, {**directions_of(), **(directions or {})}, evidence)
 
 
-def named_tolerances(name: str, search_path: Folders = ()) -> Tolerances:
-    """Return tolerances by the name of their file in ``regression/``, or by a path that ends in ``.yaml``."""
+def named_tolerances(name: str | Path, search_path: Folders = ()) -> Tolerances:
+    """Return tolerances by the name of their file in ``regression/``, or by a path; one in text ends in ``.yaml``."""
     return load_tolerances(_file("regression", name, search_path))
 
 
@@ -206,8 +197,8 @@ def suite_names(search_path: Folders = ()) -> tuple[str, ...]:
     return tuple(sorted({path.stem for folder in _folders("suites", search_path) for path in folder.glob("*.yaml")}))
 
 
-def _file(kind: str, name: str, search_path: Folders) -> Path:
-    if name.endswith(".yaml"):
+def _file(kind: str, name: str | Path, search_path: Folders) -> Path:
+    if isinstance(name, Path) or name.endswith(".yaml"):
         return Path(name)
     *others, own = (folder / f"{name}.yaml" for folder in _folders(kind, search_path))
     return next((path for path in others if path.is_file()), own)

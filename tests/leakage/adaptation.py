@@ -193,12 +193,12 @@ def trained_in_test(patch: pytest.MonkeyPatch) -> None:
 
 
 def unpurged_training(patch: pytest.MonkeyPatch) -> None:
-    purged = meta_task._purged
+    marked = meta_task._marked
 
-    def unpurged(tasks: Any, phase: Phase, border: int, span: Span) -> list[MetaTask]:
-        return list(tasks) if phase is Phase.META_TRAIN else purged(tasks, phase, border, span)
+    def unpurged(tasks: Any, phase: Phase, becomes: Phase, newest: int) -> list[MetaTask]:
+        return list(tasks) if phase is Phase.META_TRAIN else marked(tasks, phase, becomes, newest)
 
-    patch.setattr(meta_task, "_purged", unpurged)
+    patch.setattr(meta_task, "_marked", unpurged)
 
 
 def stopped_on_test(patch: pytest.MonkeyPatch) -> None:
