@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from harness.data.text_files import SHOWN, first_of, read_lines
 from harness.errors import DataError
 
 Unit = Literal["D", "m", "s", "ms", "us", "ns"]
-_UNITS: tuple[Unit, ...] = ("D", "m", "s", "ms", "us", "ns")
 _EXPECTED = "lines like 2017-01-03 or 2017-01-03 10:30:00"
 
 
@@ -64,7 +63,7 @@ class Calendar:
     @cached_property
     def unit(self) -> Unit:
         """NumPy's name of the coarsest unit that holds every time exactly: D, m, s, ms, us or ns."""
-        return next(unit for unit in _UNITS if (self.times == self.times.astype(f"datetime64[{unit}]")).all())
+        return next(unit for unit in get_args(Unit) if (self.times == self.times.astype(f"datetime64[{unit}]")).all())
 
     @property
     def texts(self) -> list[str]:
@@ -130,7 +129,8 @@ _EXCHANGE_DAYS = 252  # what five trading days a week leave after holidays; the 
 _YEAR = 365.25
 _LOOKED_AT = 500  # active days; the beginning of a calendar, so that days appended to it change nothing
 _TWO_WEEKS = 14
-_ROUND_THE_CLOCK = np.timedelta64(20, "h")  # that a day's bars cover, when a calendar is too short to show its weekends
+_DAY = 24 * 3600 * 10**9  # nanoseconds
+_ROUND_THE_CLOCK = _DAY * 20 / 24  # that a day's bars cover, when a calendar is too short to show its weekends
 # Days between two times → (times a year, what that is called). Other spacings are divided into the year.
 _NAMED = (
     *((7.0, 52, "weekly"), (14.0, 26, "every two weeks"), (15.2, 24, "twice a month"), (28.0, 13, "every four weeks")),
@@ -171,17 +171,17 @@ def frequency_of(calendar: Calendar) -> Frequency:
     days, bars = days[:_LOOKED_AT], bars[:_LOOKED_AT]
     times = calendar.times[: int(bars.sum())]
     stops = np.cumsum(bars)
-    cover = times[stops - 1] - times[stops - bars]  # of a day, from its first to its last time
-    steps = np.diff(times)
-    per_day = _per_day(cover, steps, bars)
-    longest = cover.max()
-    is_round_the_clock = bool(longest > np.timedelta64(0) and longest + np.median(steps) >= _ROUND_THE_CLOCK)
+    cover = (times[stops - 1] - times[stops - bars]).astype(np.int64)  # of a day, from its first to its last time
+    steps = np.diff(times).astype(np.int64)
+    step = float(np.median(steps)) if steps.size else 1.0
+    per_day = _per_day(cover / step + 1.0, bars)
+    is_round_the_clock = bool(cover.any() and cover.max() + step >= _ROUND_THE_CLOCK)
     weekdays = _weekdays(days, bars, is_round_the_clock)
     active = {5: _EXCHANGE_DAYS, 7: 365}.get(weekdays, 52 * weekdays)
     called = {5: "five days a week", 7: "every day"}.get(weekdays, f"{weekdays} weekdays")
     if per_day > 1:
         return Frequency(per_day * active, f"{'hourly' if per_day == 24 else f'{per_day} times a day'}, {called}")
-    gaps = steps / np.timedelta64(1, "D")
+    gaps = steps / _DAY
     gap = float(np.median(gaps)) if gaps.size else 1.0
     if gap <= 4.0 and not (weekdays == 7 and gap > 1.25):
         return Frequency(active, f"daily, {called}", is_exchange_daily=weekdays == 5)
@@ -192,10 +192,8 @@ def frequency_of(calendar: Calendar) -> Frequency:
     return Frequency(periods, name) if is_named else Frequency(max(round(_YEAR / gap), 1), f"every {gap:g} days")
 
 
-def _per_day(cover: npt.NDArray[np.timedelta64], steps: npt.NDArray[np.timedelta64], bars: Days) -> int:
+def _per_day(slots: npt.NDArray[np.float64], bars: Days) -> int:
     """Return the bars of a usual day: its median number, or what its first and last time leave room for, if near."""
-    step = float(np.median(steps.astype(np.int64))) if steps.size else 1.0
-    slots = cover.astype(np.int64) / step + 1.0
     # The first and the last day may be cut.
     days = slice(1, -1) if bars.size > 2 else slice(int(bars.argmax()), int(bars.argmax()) + 1)
     count, room = float(np.median(bars[days])), float(np.median(slots[days]))

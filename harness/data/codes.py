@@ -36,13 +36,10 @@ def check_codes(codes: Sequence[str], *, where: str) -> None:
     """
     faults = [(code, fault) for code in codes if (fault := fault_of(code)) is not None]
     if faults:
-        raise DataError(
-            f"{len(faults)} instrument code(s) cannot be kept as they are.",
-            where=where,
-            got="; ".join(f"{code!r} {fault}" for code, fault in faults[:SHOWN]),
-            expected=CODE,
-            hint="in pandas: frame[column] = frame[column].str.strip()",
-        )
+        what = f"{len(faults)} instrument code(s) cannot be kept as they are."
+        got = "; ".join(f"{code!r} {fault}" for code, fault in faults[:SHOWN])
+        hint = "in pandas: frame[column] = frame[column].str.strip()"
+        raise DataError(what, where=where, got=got, expected=CODE, hint=hint)
 
 
 def like(code: str, known: Iterable[str]) -> str | None:

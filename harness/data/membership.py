@@ -72,10 +72,10 @@ def read_spans(path: Path) -> Spans:
 def _span(cells: list[str], period: Callable[[str], Period]) -> tuple[str, np.datetime64, np.datetime64]:
     """Raise what the line does wrong."""
     if len(cells) < 3:
-        is_open, hint = len(cells) == 2, "columns are separated by tabs, not by blanks or commas"
-        raise DataError(
-            "lack a column", hint="an open end is an empty third column, or 9999-12-31" if is_open else hint
-        )
+        hint = "columns are separated by tabs, not by blanks or commas"
+        if len(cells) == 2:
+            hint = "an open end is an empty third column, or 9999-12-31"
+        raise DataError("lack a column", hint=hint)
     if any(cell.strip() for cell in cells[3:]):
         raise DataError("have more than three columns", hint="remove what is not code, first day, last day")
     code, fault = cells[0], fault_of(cells[0])
@@ -109,13 +109,10 @@ def mask_of(
     strangers = [code for code in spans.instruments if code not in column]
     refused = strangers if unknown == "error" else rewritten(strangers, column)
     if refused:
-        raise DataError(
-            f"The membership file names {len(refused)} instrument(s) that have no prices.",
-            where=where,
-            got=", ".join(refused[:SHOWN]) + (", …" if len(refused) > SHOWN else ""),
-            expected=f"some of the {len(column)} instruments of the panel",
-            hint=like(refused[0], column) or "set `unknown_members: drop` to leave them out, knowing that it is a bias",
-        )
+        what = f"The membership file names {len(refused)} instrument(s) that have no prices."
+        got = ", ".join(refused[:SHOWN]) + (", …" if len(refused) > SHOWN else "")
+        hint = like(refused[0], column) or "set `unknown_members: drop` to leave them out, knowing that it is a bias"
+        raise DataError(what, where=where, got=got, expected=f"some of the panel's {len(column)}", hint=hint)
     starts = np.searchsorted(calendar.times, spans.first, side="left")
     stops = np.searchsorted(calendar.times, spans.last, side="right")
     known = [at for at, code in enumerate(spans.codes) if code in column]
@@ -123,13 +120,10 @@ def mask_of(
     mask = covered((len(calendar), len(column)), starts[known], stops[known], columns)
     if not mask.any():
         first, last = (str(moment.astype("M8[D]")) for moment in (spans.first.min(), spans.last.max()))
-        raise DataError(
-            "Membership and prices do not overlap: nobody is ever a member.",
-            where=where,
-            got=f"spans {first} … {last} of {spans.codes[0]}, …",
-            expected=f"spans within {calendar.reach} of {instruments[0]}, …",
-            hint=like(strangers[0], column) if strangers else None,
-        )
+        what, got = "Membership and prices do not overlap: nobody is ever a member.", f"{first} … {last}"
+        got, expected = f"{got} of {spans.codes[0]}, …", f"spans within {calendar.reach} of {instruments[0]}, …"
+        near = like(strangers[0], column) if strangers else None
+        raise DataError(what, where=where, got=got, expected=expected, hint=near)
     return mask
 
 

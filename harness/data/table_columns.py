@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from harness.data.codes import check_codes
 from harness.data.dates import moments_of
-from harness.data.text_files import SHOWN, first_of
+from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError
 
 Integers = npt.NDArray[np.int64]
@@ -79,24 +79,16 @@ class Column:
     def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
         bad = rows or range(len(self.values))
-        return DataError(
-            f"{len(bad)} value(s) of column `{self.name}` have the wrong type.",
-            where=str(self.path),
-            got=f"{self.values.type}, {first_of(f'{self.spot(row)}: {self.values[row].as_py()!r}' for row in bad)}",
-            expected=expected,
-            hint=hint,
-        )
+        what = f"{len(bad)} value(s) of column `{self.name}` have the wrong type."
+        got = f"{self.values.type}, {first_of(f'{self.spot(row)}: {self.values[row].as_py()!r}' for row in bad)}"
+        return DataError(what, where=self.path, got=got, expected=expected, hint=hint)
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
         empty = np.flatnonzero(pc.is_null(self.values, nan_is_null=True).to_numpy())
         if empty.size:
-            raise DataError(
-                f"{empty.size} row(s) have no key in column `{self.name}`.",
-                where=str(self.path),
-                got=f"the first: {', '.join(self.spot(at) for at in empty[:SHOWN].tolist())}",
-                expected="a time and an instrument in every row",
-            )
+            what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
+            raise DataError(what, where=self.path, got=first_of(map(self.spot, empty.tolist())), expected=expected)
 
 
 Texts = Mapping[Column, pa.ChunkedArray]
@@ -185,13 +177,10 @@ def _decimal(texts: Texts, fits: Mapping[str, Mapping[Column, Bools]]) -> str:
     # What could be read with either mark, or else what needs the one and what needs the other.
     doubtful = [commas] if possible else [{c: ~found for c, found in fits[mark].items()} for mark in ",."]
     first = [next((c, int(bad.argmax())) for c, bad in those.items() if bad.any()) for those in doubtful]
-    raise DataError(
-        "Points and commas in the numbers can be read in two ways.",
-        where=str(first[0][0].path),
-        got="".join(f"\n    {c.spot(at)}, {c.name}: {c.values[at].as_py()!r}" for c, at in first),
-        expected="one decimal mark in the whole file",
-        hint='data.csv.decimal="," reads 1.234,5 and data.csv.decimal="." reads 1,234.5',
-    )
+    what, expected = "Points and commas in the numbers can be read in two ways.", "one decimal mark in the whole file"
+    got = "".join(f"\n    {column.spot(at)}, {column.name}: {column.values[at].as_py()!r}" for column, at in first)
+    hint = 'data.csv.decimal="," reads 1.234,5 and data.csv.decimal="." reads 1,234.5'
+    raise DataError(what, where=first[0][0].path, got=got, expected=expected, hint=hint)
 
 
 def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> Bools:

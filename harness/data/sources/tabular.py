@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
 from harness.data.calendar import Calendar, read_calendar
@@ -22,14 +27,26 @@ from harness.data.membership import UnknownMembers, mask_of, read_spans
 from harness.data.panel import Benchmark, Panel
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
-from harness.data.table_files import TablePart, fingerprint_parts, parts_of, read_columns
-from harness.data.text_files import SHOWN, CsvFormat, first_of
+from harness.data.text_files import SHOWN, CsvFile, CsvFormat, first_of, unreadable
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
+from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
 
 Layout = Literal["long", "wide", "per_instrument"]
 Bools = npt.NDArray[np.bool_]
+_KINDS = "a Parquet (.parquet) or CSV (.csv) file"
+_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
+_ALSO = f"a CSV file also compressed ({' '.join(_COMPRESSED)})"
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+_SHOWN = 12
+# What other programs call the keys.
+_USUAL = {
+    "time": ["date", "datetime", "timestamp", "time", "day", "trade_date", "price date"],
+    "instrument": "ticker symbol code instrument stock sid permno asset ts_code isin ric".split(),
+}
+_BARS = {"open", "high", "low", "close"}
 _TABLE = (
     "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
 )
@@ -40,6 +57,25 @@ _FILES = {
 _KEYS = ("time", "instrument")
 _OWN_NAME = "(name of the file)"
 _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file of a table.
+
+    Attributes:
+        name: What it is called below the table's folder.
+        values: Columns that its folders name, as in ``year=2019/part-0.parquet``.
+    """
+
+    path: Path
+    name: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """The name of the file without what says how it is stored."""
+        return _split(self.path)[0]
 
 
 @dataclass(frozen=True)
@@ -129,7 +165,7 @@ class TabularSource:
             raise ConfigError(what, where=where, got=got, expected=expected)
 
     def inputs(self) -> dict[str, str]:
-        return {key: fingerprint_parts(parts) for key, parts in self._files().items()}
+        return {key: _fingerprint(parts) for key, parts in self._files().items()}
 
     def load(self) -> Panel:
         files = self._files()
@@ -140,13 +176,10 @@ class TabularSource:
         at = calendar.positions_of(times)
         strangers = np.unique(times[at < 0])
         if strangers.size:
-            raise DataError(
-                f"{strangers.size} time(s) of the table are not on the calendar.",
-                where=self.path,
-                got=f"the first: {', '.join(np.datetime_as_string(strangers[:SHOWN], unit='m'))}",
-                expected=f"times of the calendar, {calendar.reach}",
-                hint="leave `calendar` out to use the times that occur",
-            )
+            what = f"{strangers.size} time(s) of the table are not on the calendar."
+            got, expected = first_of(time_texts(strangers, "m")), f"times of the calendar, {calendar.reach}"
+            hint = "leave `calendar` out to use the times that occur"
+            raise DataError(what, where=self.path, got=got, expected=expected, hint=hint)
         shape = (len(calendar), len(instruments))
         fields = {name: np.full(shape, np.nan, np.float32) for name in map(str, table) if name not in _KEYS}
         for name, values in fields.items():
@@ -159,19 +192,19 @@ class TabularSource:
         panel = Panel(calendar, instruments, fields, membership, benchmark, None, self.price_field, self.name)
         return check_panel(panel, where=self.path, any_sign=self.negative_prices)
 
-    def _files(self) -> dict[str, list[TablePart]]:
-        found: dict[str, list[TablePart]] = {}
+    def _files(self) -> dict[str, list[_Part]]:
+        found: dict[str, list[_Part]] = {}
         for key in ("path", "benchmark", "membership", "calendar"):
             if getattr(self, key) is not None:
                 path, where = str(Path(self.root) / getattr(self, key)), f"data.{key}"
                 if key in _FILES:
                     file = existing_file(path, key=where, expected=_FILES[key])
-                    found[key] = [TablePart(file, file.name)]
+                    found[key] = [_Part(file, file.name)]
                 else:
-                    found[key] = parts_of(path, key=where, expected=_TABLE)
+                    found[key] = _parts_of(path, key=where, expected=_TABLE)
         return found
 
-    def _benchmark(self, parts: Sequence[TablePart], calendar: Calendar) -> Benchmark:
+    def _benchmark(self, parts: Sequence[_Part], calendar: Calendar) -> Benchmark:
         needed, code = (*_KEYS, self.price_field), str(self.benchmark_instrument)
         table = self._read(parts, {key: self.columns[key] for key in needed if key in self.columns})
         own = table[table["instrument"] == code]
@@ -185,7 +218,7 @@ class TabularSource:
         level[at[at >= 0]] = own[self.price_field][at >= 0]
         return Benchmark(name=code, close=level)
 
-    def _read(self, parts: Sequence[TablePart], columns: Mapping[str, str]) -> pd.DataFrame:
+    def _read(self, parts: Sequence[_Part], columns: Mapping[str, str]) -> pd.DataFrame:
         """Return the rows of all files, each key once.
 
         The columns are time (``datetime64[ns]``, on the clock of the data), instrument (categories: the codes that
@@ -200,13 +233,13 @@ class TabularSource:
         _refuse(table, table.duplicated(list(_KEYS)), fault, where, expected, self._repeated_hour or hint)
         return table
 
-    def _long(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
         if self.layout == "per_instrument":  # its name is a column, as the name of a folder can be
             check_codes([part.stem], where=str(part.path))  # first: a name that is no text cannot be opened
             part = replace(part, values={**part.values, _OWN_NAME: part.stem})
             columns = {**columns, "instrument": _OWN_NAME}
-        read = read_columns(part, columns, self.csv)
+        read = _read_columns(part, columns, self.csv)
         instruments, order = instruments_of(read[columns["instrument"]])
         times = times_of(read[columns["time"]], self.time_format, self.timezone)
         table = pd.DataFrame({"time": times, "instrument": instruments})
@@ -225,9 +258,9 @@ class TabularSource:
         values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
         return table.assign(**{name: values[columns[name]] for name in names})
 
-    def _wide(self, part: TablePart, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _wide(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
         time, where = columns["time"], str(part.path)
-        read = read_columns(part, {"time": time}, self.csv, others=True)
+        read = _read_columns(part, {"time": time}, self.csv, others=True)
         names = [name for name in read if name != time]
         times = times_of(read[time], self.time_format, self.timezone)
         if not names:
@@ -271,3 +304,144 @@ def _refuse(table: pd.DataFrame, bad: Bools | pd.Series, fault: str, where: str,
         shown = zip(first.index, times, first["instrument"], strict=True)
         got = first_of(f"row {at}: {time} {code}" for at, time, code in shown)
         raise DataError(f"{bad.sum()} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
+
+
+def _parts_of(path: str, *, key: str, expected: str) -> list[_Part]:
+    """Return the files that a path means: itself, a folder's, or those that a pattern such as ``data/*.csv`` matches.
+
+    Of a folder all Parquet files are taken, or all CSV files where there are none; hidden files and those that begin
+    with ``_`` are not.
+
+    Raises:
+        DataError: When there is none; `key` is the configuration key that names the path.
+    """
+    found = Path(path).expanduser()
+    if found.is_dir():
+        files = [(file, file.relative_to(found).parts) for file in sorted(found.rglob("*")) if file.is_file()]
+        inside = [file for file, names in files if not any(name.startswith((".", "_")) for name in names)]
+        for suffixes in (_PARQUET, _CSV):
+            if chosen := [file for file in inside if _split(file)[1] in suffixes]:
+                return [_part(file, found) for file in chosen]
+        got = f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}"
+        expected = "Parquet or CSV files, or folders of them"
+        raise DataError("The folder holds no table.", where=key, got=got, expected=expected)
+    if not found.exists() and glob.has_magic(str(found)):
+        matched = [Path(name) for name in sorted(glob.glob(str(found), recursive=True)) if Path(name).is_file()]
+        if not matched:
+            raise DataError("No file matches the pattern.", where=key, got=str(found), expected=expected)
+        fixed = next(folder for folder in found.parents if not glob.has_magic(str(folder)))
+        return [_part(file, fixed) for file in matched]
+    return [_Part(existing_file(path, key=key, expected=expected), found.name)]
+
+
+def _fingerprint(parts: Sequence[_Part]) -> str:
+    """Return the hex SHA-256 of one file, or of the names and digests of several."""
+    if len(parts) == 1 and parts[0].name == parts[0].path.name and not parts[0].values:
+        return fingerprint_file(parts[0].path)
+    listed = "".join(f"{part.name}\0{fingerprint_file(part.path)}\n" for part in parts)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _read_columns(
+    part: _Part, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False
+) -> dict[str, Column]:
+    """Return column → its values for the `columns` (canonical name → column) of a Parquet or CSV file.
+
+    With `others` all that have a name follow in their order, but for those that hold the index of a frame.
+
+    Raises:
+        DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice.
+    """
+    wanted = list(columns.values())
+    file = CsvFile.recognised(part.path, csv, wanted) if _split(part.path)[1] in _CSV else _parquet(part.path)
+    is_csv = isinstance(file, CsvFile)
+    present = file.heads if isinstance(file, CsvFile) else file.schema_arrow.names
+    if others:
+        rest = [name for name in present if name not in ("", *wanted) and not _is_index(name)]
+        columns = {**columns, **{f"column {name}": name for name in rest}}
+    if isinstance(file, CsvFile):
+        at = _positions(columns, present, part, f", {file.described}")
+        table, spot = file.read(at), file.spot
+    else:
+        at, spot = _positions(columns, present, part, ""), "row {}".format
+        try:  # columns are chosen by name: of a name that occurs twice both would come
+            table = file.read(columns=list(at)) if len(set(present)) == len(present) else file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(part.path, error, _KINDS) from error
+    if table.num_rows == 0:
+        raise DataError("The file has no rows.", where=part.path, expected="one row per time and instrument")
+    read = {name: Column(name, table.column(name), part.path, spot, is_csv) for name in at}
+    for name in set(columns.values()) - set(at):
+        value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
+        read[name] = Column(name, value, part.path, spot, is_text=True)
+    return read
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    suffix = _split(path)[1]
+    if suffix not in _PARQUET or path.suffix.lower() in _COMPRESSED:
+        sheet = f'in pandas: pandas.read_excel("{path.name}").to_parquet("{path.stem}.parquet", index=False)'
+        hint = sheet if suffix in _SHEETS else "Parquet is compressed inside; unpack it" if suffix in _PARQUET else None
+        what, got = "This kind of file is not known.", path.suffix or path.name
+        raise DataError(what, where=str(path), got=got, expected=f"{_KINDS}, {_ALSO}", hint=hint)
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        is_other = path.stat().st_size > 0 and path.read_bytes()[:4] != b"PAR1"
+        hint = "it does not begin as Parquet does: give a CSV file the extension .csv" if is_other else None
+        raise unreadable(path, error, _KINDS, hint) from error
+
+
+def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, how: str) -> dict[str, int]:
+    times, where = Counter(present) + Counter(part.values.keys()), str(part.path)
+    missing = {name: column for name, column in columns.items() if column not in times}
+    if missing:
+        what = "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns."
+        got = f"no column {', '.join(f'`{column}`' for column in missing.values())}"
+        shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
+        hint = "; ".join(_remedy(name, column, present) for name, column in missing.items())
+        raise DataError(what, where=where, got=got, expected=f"columns of the file: {', '.join(shown)}{how}", hint=hint)
+    wanted = dict.fromkeys(columns.values())
+    twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
+    if twice:
+        what, expected = "A column name occurs more than once in the file.", "each column that is read once"
+        hint = "rename or remove one of them, in pandas: frame.loc[:, ~frame.columns.duplicated()]"
+        raise DataError(what, where=where, got=", ".join(twice), expected=expected, hint=hint)
+    place = {name: at for at, name in enumerate(present)}
+    return {name: place[name] for name in wanted if name not in part.values}
+
+
+def _remedy(name: str, column: str, present: Sequence[str]) -> str:
+    """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out."""
+    folded = [other for other in present if other.casefold() == column.casefold()]
+    near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
+    if near is not None:
+        return f"{column}: {near}"
+    if name not in _USUAL:
+        return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
+    usual = [other for other in present if other.casefold() in _USUAL[name]]
+    usual += [other for other in present if name == "time" and (other == "" or _is_index(other))]
+    if usual:
+        return f"data.columns.{name}={usual[0] or repr('')}"
+    each = "data=per_instrument reads a file per instrument"
+    if name == "instrument" and {other.casefold() for other in present} >= _BARS:
+        return f"no column names the instrument: {each}, which is called like it"
+    layouts = "" if name == "time" else f"; where there is none, {each} and data=wide a column per instrument"
+    return f"data.columns.{name}=COLUMN names the column of the {name}s{layouts}"
+
+
+def _is_index(name: str) -> bool:
+    """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
+    return name.startswith(("Unnamed: ", "__index_level_"))
+
+
+def _part(file: Path, folder: Path) -> _Part:
+    relative = file.relative_to(folder)
+    pairs = [name.split("=", 1) for name in relative.parts[:-1] if "=" in name]
+    return _Part(file, relative.as_posix(), {name: unquote(value) for name, value in pairs})
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """Return the name of a file and what says its kind, of ``BRK.B.csv.gz`` these are ``BRK.B`` and ``.csv``."""
+    whole = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    return whole.stem, whole.suffix.lower()
