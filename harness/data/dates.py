@@ -49,8 +49,7 @@ _SHORT_CLOCK = rf"(?P<hour>[0-9]{{2}})(?P<minute>[0-9]{{2}})(?:(?P<second>[0-9]{
 _DATE_FORMS = [rf"{day}(?:(?:T| +){_CLOCK})?" for day in (_LONG, _DOTTED, _SHORT)]
 _FORMS = [re.compile(form) for form in (*_DATE_FORMS, rf"{_SHORT}(?:T| +)?{_SHORT_CLOCK}")]
 _ZONE = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?|[A-Za-z_]{2,}(?:/[A-Za-z_]+)*)")
-_DAY_FIRST = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{2,4}.*")
-_TWO_DIGITS = re.compile(r"[0-9]{2}([-/.])[0-9]{1,2}\1[0-9]{1,2}.*|[0-9]{6}")
+_YEAR_IN_DOUBT = re.compile(r"[0-9]{1,2}([-/.])[0-9]{1,2}\1[0-9]{1,4}.*|[0-9]{6}")
 # What NumPy reads as this module does.
 _PLAIN_CLOCK = r"[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
 _PLAIN = re.compile(rf"(?:1[7-9]|2[01])[0-9]{{2}}-[0-9]{{2}}-[0-9]{{2}}(?:{_PLAIN_CLOCK})?")
@@ -183,7 +182,7 @@ def _bounded(moment: np.datetime64) -> np.datetime64:
 
 
 def _hint(text: str) -> str | None:
-    if _DAY_FIRST.fullmatch(text) or _TWO_DIGITS.fullmatch(text):
+    if _YEAR_IN_DOUBT.fullmatch(text):
         return "write the year first and with four digits, as in 2019-03-01: anything else can be read in two ways"
     zoned = _ZONE.fullmatch(text)
     return _NO_ZONE if zoned and any(form.fullmatch(zoned["local"]) for form in _FORMS) else None

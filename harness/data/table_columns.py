@@ -37,6 +37,7 @@ _NUMBER = {
 }
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
 _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
+_NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
 _COUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
 _ZONED = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
@@ -132,7 +133,15 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
     read = None if decimal == "," else _plain_numbers(texts)
     if read is None:
         read = _marked_numbers(texts, decimal)
-    return [_numbers(column, read.get(column)) for column in columns]
+    found = []
+    for column in columns:
+        values = read.get(column)
+        if values is None:
+            if not any(is_one(column.kind) for is_one in _NUMERIC):
+                raise column.wrong_type([], "numbers")
+            values = column.values.cast(column.kind)
+        found.append(np.asarray(values.cast(pa.float32(), safe=False).to_numpy(), dtype=np.float32))
+    return found
 
 
 def _cleaned(column: Column) -> pa.ChunkedArray:
@@ -186,16 +195,6 @@ def _decimal(texts: Texts, fits: Mapping[str, Mapping[Column, Bools]]) -> str:
 def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> Bools:
     found: Bools = pc.fill_null(pc.match_substring_regex(text, pattern), empty).to_numpy()
     return found
-
-
-def _numbers(column: Column, read: pa.ChunkedArray | None) -> npt.NDArray[np.float32]:
-    kind, values = column.kind, column.values
-    if pa.types.is_null(kind):
-        return np.full(len(values), np.nan, dtype=np.float32)
-    if read is None and not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
-        raise column.wrong_type([], "numbers")
-    numbers = (values.cast(kind) if read is None else read).cast(pa.float32(), safe=False)
-    return np.asarray(numbers.to_numpy(), dtype=np.float32)
 
 
 def check_times(time_format: str | None, timezone: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,19 +109,20 @@ def validate(panel: Panel) -> list[Finding]:
         findings.append(_cells(panel, np.abs(moves) > _EXTREME_RETURN, "moves exceed ±50 %", (panel.price_field,)))
     if "volume" in fields:
         findings.append(_cells(panel, traded & ~(fields["volume"] > 0), "prices come without volume", ("volume",)))
-    never = np.flatnonzero(~traded.any(axis=0))
-    findings.append(_listed("instruments never trade", [panel.instruments[int(at)] for at in never]))
-    has_price = traded.any(axis=1)  # (T,)
-    priced, idle = np.flatnonzero(has_price), np.flatnonzero(~has_price)
-    early, late = idle < priced[0], idle > priced[-1]
+    never = [panel.instruments[at] for at in np.flatnonzero(~traded.any(axis=0)).tolist()]
+    findings.append(Finding("instruments never trade", len(never), tuple(never[:SHOWN])))
+    has_price: Bools = np.asarray(traded.any(axis=1))  # (T,)
+    began, ended = np.maximum.accumulate(has_price), ~np.maximum.accumulate(has_price[::-1])[::-1]
     times = {
-        "times lie before the first price: the calendar begins too early": idle[early],
-        "times lie after the last price: the calendar goes on where nothing can be tested": idle[late],
-        "times have no price at all": idle[~early & ~late],
+        "times lie before the first price: the calendar begins too early": ~began,
+        "times lie after the last price: the calendar goes on where nothing can be tested": ended,
+        "times have no price at all": began & ~ended & ~has_price,
     }
     if panel.benchmark is not None:
-        times["times lack a benchmark level"] = np.flatnonzero(np.isnan(panel.benchmark.close))
-    findings += [_listed(what, [panel.calendar.format(int(at)) for at in those]) for what, those in times.items()]
+        times["times lack a benchmark level"] = np.isnan(panel.benchmark.close)
+    for what, bad in times.items():
+        first = tuple(panel.calendar.format(at) for at in np.flatnonzero(bad)[:SHOWN].tolist())
+        findings.append(Finding(what, int(bad.sum()), first))
     return sorted((f for f in findings if f.count), key=lambda finding: -finding.count)
 
 
@@ -132,8 +132,8 @@ def describe(panel: Panel) -> dict[str, object]:
     ``rows`` counts prices of members: the samples that a model can have. A field's missing share is taken over them.
     """
     rows = panel.traded & panel.membership
-    per_time = rows.sum(axis=1)
-    count = int(rows.sum())
+    per_time, count = rows.sum(axis=1), int(rows.sum())
+    low, middle, high = per_time.min(), np.median(per_time), per_time.max()
     frequency = frequency_of(panel.calendar)
     return {
         "name": panel.name,
@@ -146,11 +146,7 @@ def describe(panel: Panel) -> dict[str, object]:
         "prices": int(panel.traded.sum()),
         "rows": count,
         "missing": {name: float(np.isnan(values[rows]).sum() / max(count, 1)) for name, values in panel.fields.items()},
-        "members_per_time": {
-            "min": int(per_time.min()),
-            "median": float(np.median(per_time)),
-            "max": int(per_time.max()),
-        },
+        "members_per_time": {"min": int(low), "median": float(middle), "max": int(high)},
         "benchmark": None if panel.benchmark is None else panel.benchmark.name,
         "truth": panel.truth is not None,
         "fingerprint": panel.fingerprint,
@@ -163,7 +159,3 @@ def _cells(panel: Panel, bad: Bools, what: str, names: tuple[str, ...]) -> Findi
         values = "".join(f" {name}={panel.fields[name][time, column]:g}" for name in names)
         examples.append(f"{panel.calendar.format(int(time))} {panel.instruments[int(column)]}{values}")
     return Finding(what, int(np.count_nonzero(bad)), tuple(examples))
-
-
-def _listed(what: str, names: Sequence[str]) -> Finding:
-    return Finding(what, len(names), tuple(names[:SHOWN]))

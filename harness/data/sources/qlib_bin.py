@@ -90,7 +90,7 @@ class QlibBinSource:
         calendar, features = read_calendar(self._calendar()), self._below("features")
         where = str(self._spans(self.universe))
         spans, codes = read_spans(Path(where)), self._codes()
-        _refuse_equal_files(codes, "instruments", "folder")
+        _check_files(codes, "instruments", "folder")
         if not codes:
             raise DataError("None of the instruments has prices.", where=where, expected=f"folders in {features}")
         membership = mask_of(spans, calendar, codes, unknown=self.unknown_members, where=where)
@@ -171,7 +171,10 @@ def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "da
     Raises:
         DataError: When the folder exists, or a name cannot be one of a file; before anything is written.
     """
-    _check_names(panel, freq)
+    index = [] if panel.benchmark is None else [panel.benchmark.name]
+    check_codes(index, where="benchmark")
+    _check_files([*panel.instruments, *index], "instruments", "folder")
+    _check_files(list(panel.fields), "fields", "file", f".{freq}.bin")
     present = panel.present
     listed = present.any(axis=0)
     start = np.where(listed, present.argmax(axis=0), 0)
@@ -211,22 +214,15 @@ def _bin_name(field: str, freq: str) -> str:
     return f"{file_name(field).lower()}.{freq}.bin"
 
 
-def _check_names(panel: Panel, freq: str) -> None:
-    own = [] if panel.benchmark is None else [panel.benchmark.name]
-    codes = [*panel.instruments, *own]
-    check_codes(own, where="benchmark")
-    _refuse_equal_files(codes, "instruments", "folder")
-    _refuse_equal_files(list(panel.fields), "fields", "file")
-    files = [*((code, file_name(code).lower()) for code in codes), *((n, _bin_name(n, freq)) for n in panel.fields)]
-    faults = [f"{name[:40]} {fault}" for name, file in files if (fault := fault_of_file(file)) is not None]
-    if faults:
-        what, expected = f"{len(faults)} name(s) cannot be those of files.", f"at most {LONGEST} bytes, in this locale"
-        raise DataError(what, where="features", got="; ".join(faults[:SHOWN]), expected=expected, hint=_LONG)
-
-
-def _refuse_equal_files(names: Sequence[str], kind: str, place: str) -> None:
+def _check_files(names: Sequence[str], kind: str, place: str, ending: str = "") -> None:
+    """Refuse names of which two would be one file or folder, and those that no file can have."""
     equal = [f"{a} and {b}" for a, b in equal_files(names)]
     if equal:
         what, got = f"Two {kind} would share a {place}, for its name is lower case.", ", ".join(equal[:SHOWN])
         expected = "names that differ in more than case and the composition of accents, the benchmark's too"
         raise DataError(what, where="features", got=got, expected=expected, hint=f"rename one of them, or {_LONG}")
+    files = ((name, f"{file_name(name).lower()}{ending}") for name in names)
+    faults = [f"{name[:40]} {fault}" for name, file in files if (fault := fault_of_file(file)) is not None]
+    if faults:
+        what, expected = f"{len(faults)} name(s) cannot be those of files.", f"at most {LONGEST} bytes, in this locale"
+        raise DataError(what, where="features", got="; ".join(faults[:SHOWN]), expected=expected, hint=_LONG)

@@ -296,11 +296,7 @@ class SyntheticMarket:
     def _closes(
         self, expected: Doubles, streams: dict[str, np.random.Generator]
     ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-        """Return the closes that follow from (T − 1, N) expected returns beyond the market's, and what moved them.
-
-        Each (T, N): closing prices, returns of the step in units of its volatility, this volatility; and (N,) the
-        shares outstanding.
-        """
+        """Return closes, returns in units of their volatility, this volatility, (T, N) each; and (N,) shares."""
         common, own = self._volatility(streams["volatility"])
         market = self.market_volatility * common[1:] * _shocks(streams["market"], (self.days - 1, 1))
         shocks = own[1:] * _shocks(streams["shocks"], (self.days - 1, self.instruments))
@@ -316,16 +312,7 @@ class SyntheticMarket:
     def _bars(
         self, close: Doubles, surprise: Doubles, volatility: Doubles, exposures: Doubles, rng: np.random.Generator
     ) -> dict[str, Doubles]:
-        """Return open, high, low, close, vwap and turnover, (T, N) each, with low ≤ open, close, vwap ≤ high.
-
-        Characteristic j is seen as o = x_j + noise · e, e standard normal:
-
-        * body: (close − open) / (high − low) = 0.9 · tanh(0.6 o + 0.2 surprise), the overnight gap is the rest;
-        * shadow: the upper share of the two shadows is σ(1.2 o), σ the logistic function;
-        * vwap: (vwap − low) / (high − low) = σ(1.2 o);
-        * range: (high − low) / close = 1.2 · volatility · exp(0.4 o), at most 0.3;
-        * volume: a turnover of 0.8 % · exp(0.5 o + 0.15 |surprise|), here of one share.
-        """
+        """Return open, high, low, close, vwap and turnover of one share, (T, N) each; characteristics are blurred."""
         seen = exposures + self.noise * rng.standard_normal(exposures.shape)
         body_seen, shadow_seen, vwap_seen, range_seen, volume_seen = seen
         width = close * np.minimum(_RANGE_PER_VOLATILITY * volatility * _exp(0.4 * range_seen), _WIDEST_RANGE)

@@ -46,6 +46,7 @@ _USUAL = {
     "time": ["date", "datetime", "timestamp", "time", "day", "trade_date", "price date"],
     "instrument": "ticker symbol code instrument stock sid permno asset ts_code isin ric".split(),
 }
+_INDEX = ("Unnamed: ", "__index_level_")  # how pandas calls what is the index of a frame
 _BARS = {"open", "high", "low", "close"}
 _TABLE = (
     "a Parquet or CSV file with one row per time and instrument, a folder of such files, or a pattern like data/*.csv"
@@ -61,12 +62,7 @@ _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
 
 @dataclass(frozen=True)
 class _Part:
-    """One file of a table.
-
-    Attributes:
-        name: What it is called below the table's folder.
-        values: Columns that its folders name, as in ``year=2019/part-0.parquet``.
-    """
+    """One file of a table: what it is called below the table's folder, and columns that its folders name."""
 
     path: Path
     name: str
@@ -219,11 +215,7 @@ class TabularSource:
         return Benchmark(name=code, close=level)
 
     def _read(self, parts: Sequence[_Part], columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return the rows of all files, each key once.
-
-        The columns are time (``datetime64[ns]``, on the clock of the data), instrument (categories: the codes that
-        occur, sorted) and the fields (float32, NaN where empty).
-        """
+        """Return the rows of all files, each key once: time, instrument (sorted categories), fields (float32)."""
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
         instruments = union_categoricals([table.pop("instrument") for table in tables], sort_categories=True)
         table = pd.concat(tables).assign(instrument=instruments)
@@ -307,14 +299,7 @@ def _refuse(table: pd.DataFrame, bad: Bools | pd.Series, fault: str, where: str,
 
 
 def _parts_of(path: str, *, key: str, expected: str) -> list[_Part]:
-    """Return the files that a path means: itself, a folder's, or those that a pattern such as ``data/*.csv`` matches.
-
-    Of a folder all Parquet files are taken, or all CSV files where there are none; hidden files and those that begin
-    with ``_`` are not.
-
-    Raises:
-        DataError: When there is none; `key` is the configuration key that names the path.
-    """
+    """Return the files that a path means: itself, those of a folder, or what a pattern matches; none is an error."""
     found = Path(path).expanduser()
     if found.is_dir():
         files = [(file, file.relative_to(found).parts) for file in sorted(found.rglob("*")) if file.is_file()]
@@ -345,19 +330,13 @@ def _fingerprint(parts: Sequence[_Part]) -> str:
 def _read_columns(
     part: _Part, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False
 ) -> dict[str, Column]:
-    """Return column → its values for the `columns` (canonical name → column) of a Parquet or CSV file.
-
-    With `others` all that have a name follow in their order, but for those that hold the index of a frame.
-
-    Raises:
-        DataError: When the file is damaged, empty or of another kind, or columns are missing or there twice.
-    """
+    """Return column → its values, of the `columns` (canonical name → column), or of all `others` that are named too."""
     wanted = list(columns.values())
     file = CsvFile.recognised(part.path, csv, wanted) if _split(part.path)[1] in _CSV else _parquet(part.path)
     is_csv = isinstance(file, CsvFile)
     present = file.heads if isinstance(file, CsvFile) else file.schema_arrow.names
     if others:
-        rest = [name for name in present if name not in ("", *wanted) and not _is_index(name)]
+        rest = [name for name in present if name not in ("", *wanted) and not name.startswith(_INDEX)]
         columns = {**columns, **{f"column {name}": name for name in rest}}
     if isinstance(file, CsvFile):
         at = _positions(columns, present, part, f", {file.described}")
@@ -420,7 +399,7 @@ def _remedy(name: str, column: str, present: Sequence[str]) -> str:
     if name not in _USUAL:
         return f"data.columns.{name}=COLUMN names it, '~data.columns.{name}' leaves it out"
     usual = [other for other in present if other.casefold() in _USUAL[name]]
-    usual += [other for other in present if name == "time" and (other == "" or _is_index(other))]
+    usual += [other for other in present if name == "time" and (other == "" or other.startswith(_INDEX))]
     if usual:
         return f"data.columns.{name}={usual[0] or repr('')}"
     each = "data=per_instrument reads a file per instrument"
@@ -428,11 +407,6 @@ def _remedy(name: str, column: str, present: Sequence[str]) -> str:
         return f"no column names the instrument: {each}, which is called like it"
     layouts = "" if name == "time" else f"; where there is none, {each} and data=wide a column per instrument"
     return f"data.columns.{name}=COLUMN names the column of the {name}s{layouts}"
-
-
-def _is_index(name: str) -> bool:
-    """Return whether pandas wrote a column because a frame has an index, not because somebody wanted it."""
-    return name.startswith(("Unnamed: ", "__index_level_"))
 
 
 def _part(file: Path, folder: Path) -> _Part:
