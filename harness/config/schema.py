@@ -13,14 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
-from yaml import YAMLError
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
 from harness.config.instantiate import hints_of, join_key, locate
-from harness.config.tolerances import SuiteFile, TolerancesFile
+from harness.config.tolerances import SuiteFile, TolerancesFile, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
 from harness.samples import preprocess
@@ -73,11 +70,7 @@ def is_global(path: Path) -> bool:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping that a file holds, references unresolved; an empty one when it holds nothing."""
-    try:
-        node = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        what, expected = "A configuration file is not YAML.", "KEY: VALUE lines, nested by spaces"
-        raise ConfigError(what, where=str(path), got=" ".join(str(error).split()), expected=expected) from error
+    node = yaml_of(path)
     if not isinstance(node, Mapping):
         raise ConfigError("A configuration file is a mapping.", where=str(path), got=repr(node), expected="KEY: VALUE")
     return {str(key): value for key, value in node.items()}
@@ -115,10 +108,9 @@ def options_of(cls: type) -> tuple[Option, ...]:
             continue
         factory = fields[name].default_factory if name in fields else dataclasses.MISSING
         default = parameter.default if factory is dataclasses.MISSING else factory()
-        if default is inspect.Parameter.empty:
-            default = REQUIRED
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             default = dataclasses.asdict(default)  # as YAML gives it
+        default = REQUIRED if default is parameter.empty else default
         found.append(Option(name, hints.get(name, Any), default, meanings.get(name, "")))
     return tuple(found)
 
@@ -170,10 +162,7 @@ def describe_file(group: str, path: Path) -> tuple[DescribedKey, ...]:
     if not group or is_global(path):
         return tuple(_keys(ExperimentConfig, node, ""))
     cls = GROUP_RECORDS[group] if group in GROUP_RECORDS else locate(node.get(TARGET), join_key(str(path), TARGET))
-    options = options_of(cls)
-    left_out = (DescribedKey(o.name, o.default, o.accepts, o.meaning) for o in options if o.name not in node)
-    order = [option.name for option in options]
-    return tuple(sorted((*_keys(cls, node, ""), *left_out), key=lambda k: order.index(re.split(r"[.\[]", k.key)[0])))
+    return tuple(_keys(cls, {option.name: option.default for option in options_of(cls)} | node, ""))
 
 
 def _keys(cls: type, node: Mapping[str, Any], path: str) -> Iterator[DescribedKey]:
@@ -233,13 +222,12 @@ def experiment_schema(search_path: Sequence[str | Path] = ()) -> Schema:
     properties: Schema = {}
     classes: dict[str, type] = {}
     for option in options_of(ExperimentConfig):
-        if option.name in _NOT_IN_FILES:
-            continue
         own = classes_of_group(option.name, search_path)
         classes |= own
-        is_group = own or option.name in GROUP_RECORDS
-        described = {"description": option.meaning, **_group(option.name, own)}
-        properties[option.name] = described if is_group else _property(option, classes)
+        if own or option.name in GROUP_RECORDS:
+            properties[option.name] = {"description": option.meaning, **_group(option.name, own)}
+        elif option.name not in _NOT_IN_FILES:
+            properties[option.name] = _property(option, classes)
     return {
         "$schema": _DRAFT,
         "title": "driftbench: a file that changes several groups, such as an experiment",

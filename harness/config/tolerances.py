@@ -179,18 +179,23 @@ class SuiteFile:
 
 def read_yaml(path: Path, group: Literal["regression", "suites"]) -> object:
     """Return what a file of `regression/` or `suites/` holds."""
-    what = "suite" if group == "suites" else "file of tolerances"
+    hint = f"`bench config --schema {group}` says what it may hold"
+    return yaml_of(path, "suite" if group == "suites" else "file of tolerances", hint, resolve=True)
+
+
+def yaml_of(path: Path, what: str = "configuration file", hint: str | None = None, *, resolve: bool = False) -> object:
+    """Return what a YAML file holds; `what` it is and a `hint` are for messages, references may be resolved."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve)
     except FileNotFoundError as error:
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        known, hint = ", ".join(names) or None, closest(path.stem, names)
-        text = f"There is no such {what}."
-        raise ConfigError(text, where=str(path), got=path.stem, expected=known, hint=hint) from error
+        known, near = ", ".join(names) or None, closest(path.stem, names)
+        raise ConfigError(
+            f"There is no such {what}.", where=str(path), got=path.stem, expected=known, hint=near
+        ) from error
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        text, hint = f"The {what} cannot be read.", f"`bench config --schema {group}` says what it may hold"
-        got = " ".join(str(error).split())
-        raise ConfigError(text, where=str(path), got=got, expected="YAML", hint=hint) from error
+        text, got, expected = f"The {what} cannot be read.", " ".join(str(error).split()), "KEY: VALUE lines in YAML"
+        raise ConfigError(text, where=str(path), got=got, expected=expected, hint=hint) from error
 
 
 def record_from(kind: type[Record], node: object, where: str) -> Record:
