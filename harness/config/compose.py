@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.instantiate import hints_of, join_key, locate, record_of
+from harness.config.instantiate import hints_of, locate, record_of
 from harness.config.overrides import (
     group_options,
     known_keys,
@@ -31,7 +31,7 @@ from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.errors.redaction import redacted
 from harness.store.files import config_folder
-from harness.store.records import TARGET
+from harness.store.records import TARGET, join_key
 
 _EVERY_KEY = "`bench config --describe` prints every key"
 

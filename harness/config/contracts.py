@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from typing_extensions import get_protocol_members
 
@@ -60,42 +60,33 @@ def check_object(value: object, protocol: type, where: str) -> None:
             expected=f"{', '.join(required)}; may also have {', '.join(optional)}",
             hint=f"did you mean `{name}`?",
         )
-    for name in required:
-        _check_member(value, protocol, name, where)
     traits: object = traits_of(value, TRAITS[protocol], where) if protocol in TRAITS else None
-    if not (isinstance(traits, MetricTraits) and traits.needs):  # a metric with needs is given them too
-        for name in required:
-            declared = inspect.getattr_static(protocol, name)
-            if inspect.isfunction(declared):
-                _check_arguments(value, declared, name, where)
+    has_needs = isinstance(traits, MetricTraits) and bool(traits.needs)  # such a metric is given them too
+    for name in required:
+        _check_member(value, inspect.getattr_static(protocol, name), name, f"{where}.{name}", not has_needs)
 
 
-def _check_member(value: object, protocol: type, name: str, where: str) -> None:
-    declared, found = inspect.getattr_static(protocol, name), getattr(value, name)
-    if inspect.isfunction(declared):
-        is_fine, expected = callable(found), "a method"
-    elif isinstance(declared, property) and typing.get_type_hints(declared.fget).get("return") is bool:
-        is_fine, expected = isinstance(found, bool), "true or false: a field, a class attribute or a property"
-    else:
-        return
-    if not is_fine:
+def _check_member(value: object, declared: object, name: str, where: str, has_arguments: bool) -> None:
+    found, expected = getattr(value, name), None
+    if isinstance(declared, property) and typing.get_type_hints(declared.fget).get("return") is bool:
+        expected = None if isinstance(found, bool) else "true or false: a field, a class attribute or a property"
+    elif inspect.isfunction(declared):
+        expected = None if callable(found) else "a method"
+    if expected is not None:
         what, got = f"`{name}` of {_name(value)} has a value of the wrong kind.", repr(found)
-        got = "a method" if callable(found) else got
-        raise ConfigError(what, where=f"{where}.{name}", got=got, expected=expected)
-
-
-def _check_arguments(value: object, declared: Callable[..., object], name: str, where: str) -> None:
+        raise ConfigError(what, where=where, got="a method" if callable(found) else got, expected=expected)
+    if not (inspect.isfunction(declared) and has_arguments):
+        return
     given = list(inspect.signature(declared).parameters)[1:]
     try:
-        signature = inspect.signature(getattr(value, name))
+        signature = inspect.signature(found)
     except (TypeError, ValueError):
         return  # compiled, and silent about its arguments
     try:
         signature.bind(*given)
     except TypeError as error:
         what, got = f"`{name}` of {_name(value)} takes other arguments.", f"{name}{signature}: {error}"
-        expected = f"{name}({', '.join(given)})"
-        raise ConfigError(what, where=f"{where}.{name}", got=got, expected=expected) from error
+        raise ConfigError(what, where=where, got=got, expected=f"{name}({', '.join(given)})") from error
 
 
 def _optional(protocol: type) -> list[str]:

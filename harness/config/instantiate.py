@@ -19,7 +19,7 @@ from harness.config.contracts import check_object, is_protocol, lacking_methods,
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
 from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, wrong_kind
 from harness.store.code_digest import note_code
-from harness.store.records import TARGET, module_of
+from harness.store.records import TARGET, join_key, module_of, targets_in
 
 _PLAIN = (bool, int, float, str, type(None))
 _OURS = ("harness", "baselines")
@@ -155,8 +155,7 @@ def _is_object(kind: Any) -> bool:
 
 
 def _names_objects(node: object) -> bool:
-    inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
-    return (isinstance(node, Mapping) and TARGET in node) or any(map(_names_objects, inner))
+    return any(True for _ in targets_in(node))
 
 
 def _plain(node: object) -> object:
@@ -183,11 +182,6 @@ def _inner(hint: Any, kind: type, at: int = 0) -> Any:
         if part in (Any, object) or (isinstance(part, type) and issubclass(part, kind) and part is not str):
             return Any
     return Never
-
-
-def join_key(path: str, name: str) -> str:
-    """Return the dotted key of `name` inside `path`."""
-    return f"{path}.{name}" if path and name else path or name
 
 
 def locate(target: object, where: str) -> type:

@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -16,9 +16,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from harness.config.instantiate import join_key
 from harness.errors import ConfigError, closest
 from harness.store.files import config_folder
+from harness.store.records import walk
 
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
@@ -159,11 +159,5 @@ def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:
 def known_keys() -> list[str]:
     """Return every dotted key of the main configuration, sorted."""
     with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-        return sorted(_keys(OmegaConf.to_container(compose("config"), resolve=False), ""))
-
-
-def _keys(node: object, path: str) -> Iterator[str]:
-    for key, value in node.items() if isinstance(node, Mapping) else ():
-        name = join_key(path, str(key))
-        yield name
-        yield from _keys(value, name)
+        tree = OmegaConf.to_container(compose("config"), resolve=False)
+    return sorted(key for key, _ in walk(tree) if key and "[" not in key)

@@ -8,12 +8,12 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.instantiate import build_record, join_key
+from harness.config.instantiate import build_record
 from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
@@ -27,7 +27,7 @@ from harness.features.feature_set import FeatureSet
 from harness.features.label import ForwardReturn
 from harness.samples.interfaces import Adaptation, Model, Preprocess
 from harness.samples.windows import Kind
-from harness.store.records import LATER
+from harness.store.records import LATER, join_key, walk
 
 # As they may be given; kept as ISO text, or None for an open end.
 Dates = tuple[str | int | None, str | int | None]
@@ -226,23 +226,19 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     if not isinstance(tree, dict):
         raise ConfigError("The configuration must be a mapping.", got=type(tree).__name__)
     tree.pop("hydra", None)
-    _refuse_no_json(tree, "")
+    _refuse_no_json(tree)
     return _built({str(k): v for k, v in tree.items()})
 
 
-def _refuse_no_json(node: object, path: str, kinds: Any = str | int | float | None) -> None:
+def _refuse_no_json(tree: object) -> None:
     """Refuse values and names that YAML has and JSON has not, such as bytes."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            _refuse_no_json(key, join_key(path, str(key)), str | int | float)
-            _refuse_no_json(value, join_key(path, str(key)))
-    elif isinstance(node, list):
-        for at, value in enumerate(node):
-            _refuse_no_json(value, f"{path}[{at}]")
-    elif not isinstance(node, kinds):
-        what, got = "This kind of value has no place in a configuration.", f"{type(node).__name__} {node!r}"
-        expected = "a number, a text, a truth value, null, or lists and mappings of these"
-        raise ConfigError(what, where=path, got=got, expected=expected)
+    for path, node in walk(tree):
+        names = [name for name in node if not isinstance(name, str | int | float)] if isinstance(node, Mapping) else []
+        if names or not isinstance(node, str | int | float | None | Mapping | list):
+            wrong, key = (names[0], join_key(path, str(names[0]))) if names else (node, path)
+            what, got = "This kind of value has no place in a configuration.", f"{type(wrong).__name__} {wrong!r}"
+            expected = "a number, a text, a truth value, null, or lists and mappings of these"
+            raise ConfigError(what, where=key, got=got, expected=expected)
 
 
 def rebuild(composed: str) -> ExperimentConfig:

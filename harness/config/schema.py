@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
-from harness.config.instantiate import hints_of, join_key, locate
+from harness.config.instantiate import hints_of, locate
 from harness.config.tolerances import SuiteFile, TolerancesFile, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
 from harness.samples import preprocess
-from harness.store.records import TARGET, public_name
+from harness.store.records import TARGET, join_key, public_name, targets_in
 
 # Folders whose files need no `_target_`, as there is one class only.
 GROUP_RECORDS: Mapping[str, type] = MappingProxyType(
@@ -50,17 +50,10 @@ def processors() -> tuple[type[preprocess.Processor], ...]:
 def classes_of_group(group: str, search_path: Sequence[str | Path] = ()) -> dict[str, type]:
     """Return target → class of every object that a file of the group names, those of the search path included."""
     files = [p for folder in (config_folder(), *search_path) for p in sorted(Path(folder, group).glob("*.yaml"))]
-    found = {target: locate(target, str(path)) for path in files for target in _targets(read_yaml(path))}
+    found = {target: locate(target, str(path)) for path in files for target in targets_in(read_yaml(path))}
     if preprocess.Pipeline in found.values():
         found |= {public_name(c): c for c in processors()}
     return dict(sorted(found.items()))
-
-
-def _targets(node: object) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        yield from [str(node[TARGET])] if TARGET in node else []
-    for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
-        yield from _targets(value)
 
 
 def is_global(path: Path) -> bool:

@@ -62,11 +62,13 @@ def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, .
 def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSummary, ...]:
     """Return one line per stage, the largest first."""
     now = time.time() if now is None else now
-    lines = []
-    for stage in {entry.stage for entry in found}:
-        own = [entry for entry in found if entry.stage == stage]
-        ages = [entry.age(now) for entry in own]
-        lines.append(StageSummary(stage, len(own), sum(e.size for e in own), max(ages), min(ages)))
+    stages: dict[str, list[Entry]] = {}
+    for entry in found:
+        stages.setdefault(entry.stage, []).append(entry)
+    ages = {stage: [entry.age(now) for entry in own] for stage, own in stages.items()}
+    lines = [
+        StageSummary(s, len(own), sum(e.size for e in own), max(ages[s]), min(ages[s])) for s, own in stages.items()
+    ]
     return tuple(sorted(lines, key=lambda line: (-line.size, line.stage)))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -66,18 +66,30 @@ def _table(name: str, table: str) -> Mapping[str, str]:
     return found if isinstance(found, Mapping) else {}
 
 
+def join_key(path: str, name: str) -> str:
+    """Return the dotted key of `name` inside `path`."""
+    return f"{path}.{name}" if path and name else path or name
+
+
+def walk(node: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of everything in plain data, from the outside in; `path` is the key of it all."""
+    yield path, node
+    if isinstance(node, Mapping):
+        inner = [(join_key(path, str(key)), value) for key, value in node.items()]
+    else:
+        inner = [(f"{path}[{at}]", value) for at, value in enumerate(node)] if isinstance(node, list | tuple) else []
+    for key, value in inner:
+        yield from walk(value, key)
+
+
+def targets_in(node: object) -> Iterator[str]:
+    """Yield the ``_target_`` of every object in plain data."""
+    return (str(value[TARGET]) for _, value in walk(node) if isinstance(value, Mapping) and TARGET in value)
+
+
 def modules_of(*values: object) -> tuple[str, ...]:
     """Return the modules of every object in built configuration, nested ones too, sorted: the code that it runs."""
-    found: set[str] = set()
-    waiting = [describe(value) for value in values]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Mapping):
-            found |= {module_of(str(node[TARGET]))} if TARGET in node else set()
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return tuple(sorted(found))
+    return tuple(sorted({module_of(name) for name in targets_in(list(map(describe, values)))}))
 
 
 def describe(value: object) -> object:

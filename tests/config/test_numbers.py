@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
-from harness.config.instantiate import build_record, hints_of, join_key, locate, record_of
+from harness.config.instantiate import build_record, hints_of, locate, record_of
 from harness.config.overrides import main_groups
 from harness.config.schema import experiment_schema
 from harness.errors import ConfigError
 from harness.errors.limits import kinds
-from harness.store.records import TARGET
+from harness.store.records import TARGET, join_key
 
 NEEDED = {"data=tabular": ["data.path=x"], "data=qlib_bin": ["data.path=x"]}
 GROUPS = sorted(set(main_groups()) - {"experiment"})
