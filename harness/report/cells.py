@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 from harness.errors import DataError, closest
@@ -162,24 +163,24 @@ def curve_name(cell: FinishedRun, keys: Sequence[str]) -> str:
 Curve = tuple[str, list[tuple[float, FinishedRun]]]
 
 
-def swept_numbers(cells: Sequence[FinishedRun]) -> dict[str, list[Curve]]:
-    """Return numeric key → its curves: (the other settings as text, [(value, cell), …] by value).
+def curves_over(cells: Sequence[FinishedRun], keys: Sequence[str], numbers: Iterable[object]) -> list[Curve]:
+    """Return the curves over one number of each cell: cells whose settings under the keys are equal, by the number.
 
-    A curve joins cells that differ in this key only; keys without a curve of two points are left out.
+    What is no number, and a curve of one point, is left out.
     """
-    keys = differing_keys(cells)
-    found: dict[str, list[Curve]] = {}
-    for key in keys:
-        curves: dict[str, list[tuple[float, FinishedRun]]] = {}
-        for cell in cells:
-            value = flatten(cell.config).get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                curves.setdefault(curve_name(cell, [k for k in keys if k != key]), []).append((float(value), cell))
-        kept = [
-            (name, sorted(curve, key=lambda point: point[0]))
-            for name, curve in curves.items()
-            if len({value for value, _ in curve}) > 1
-        ]
-        if kept:
-            found[key] = kept
-    return found
+    curves: dict[str, list[tuple[float, FinishedRun]]] = {}
+    for cell, number in zip(cells, numbers, strict=True):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            curves.setdefault(curve_name(cell, keys), []).append((float(number), cell))
+    found = ((name, sorted(curve, key=itemgetter(0))) for name, curve in curves.items())
+    return [(name, curve) for name, curve in found if curve[0][0] < curve[-1][0]]
+
+
+def swept_numbers(cells: Sequence[FinishedRun]) -> dict[str, list[Curve]]:
+    """Return numeric key → its curves: the cells of one differ in this key only; keys without a curve are left out."""
+    keys, flat = differing_keys(cells), [flatten(cell.config) for cell in cells]
+    curves = {
+        key: curves_over(cells, [other for other in keys if other != key], [settings.get(key) for settings in flat])
+        for key in keys
+    }
+    return {key: found for key, found in curves.items() if found}

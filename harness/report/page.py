@@ -14,9 +14,9 @@ from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import tables
 from harness.report.cells import Report, compare
-from harness.report.figures.correlations import ic_decay, ic_over_time, monthly_ic
+from harness.report.figures.correlations import ic_over_time, monthly_ic
 from harness.report.figures.figure import Figure
-from harness.report.figures.response import audit_frontier, sweep_response
+from harness.report.figures.response import audit_frontier, ic_decay, sweep_response
 from harness.report.figures.returns import cumulative_returns, quantile_returns
 from harness.report.figures.weights import learned_weights, meta_training, similarity
 from harness.run.sweep_columns import caption, cell_notes
@@ -85,7 +85,7 @@ def figures_of(report: Report) -> list[Figure]:
         meta_training(report),
         audit_frontier(report),
     ]
-    return [figure for figure in found if figure is not None and figure.variants]
+    return [figure for figure in found if figure.variants]
 
 
 def script_json(value: object) -> str:
@@ -96,10 +96,16 @@ def script_json(value: object) -> str:
 
 def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
     shared: dict[tuple[str, ...], int] = {}
-    records = [figure.to_record() for figure in figures]
-    for record in records:
-        for variant in record["variants"]:
-            variant["traces"] = [_with_shared_axes(trace, shared) for trace in variant["traces"]]
+    records = [
+        {
+            "key": figure.key,
+            "variants": [
+                {**vars(variant), "traces": [_with_shared_axes(trace, shared) for trace in variant.traces]}
+                for variant in figure.variants
+            ],
+        }
+        for figure in figures
+    ]
     return {
         "cells": [cell.name for cell in report.cells],
         "shared": [list(texts) for texts in shared],

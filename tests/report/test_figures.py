@@ -10,8 +10,9 @@ import pytest
 from harness.data.calendar import Calendar
 from harness.evaluation.predictions import Predictions
 from harness.report.cells import Report, swept_numbers
-from harness.report.figures.correlations import ic_decay, monthly_means, rolling_mean
+from harness.report.figures.correlations import monthly_means
 from harness.report.figures.figure import MOST_POINTS, date_texts, packed, thinned
+from harness.report.figures.response import ic_decay
 from harness.report.figures.returns import accumulated, drawdown, quantile_means
 from harness.report.figures.weights import coarse
 from harness.report.page import figures_of
@@ -42,13 +43,6 @@ def test_summed_returns_add_and_a_loss_from_the_start_is_a_drawdown() -> None:
     value = accumulated(np.array([-0.1, 0.3, -0.2]), compounds=False)
     np.testing.assert_allclose(value, [-0.1, 0.2, 0.0], atol=1e-15)
     np.testing.assert_allclose(drawdown(value, compounds=False), [-0.1, 0.0, -0.2])
-
-
-def test_the_rolling_mean_is_that_of_pandas() -> None:
-    series = np.random.default_rng(0).normal(size=200)
-    series[[3, 50, 51, 52]] = np.nan
-    expected = pd.Series(series).rolling(20, min_periods=10).mean()
-    np.testing.assert_allclose(rolling_mean(series, 20), expected)
 
 
 def test_a_month_without_a_value_stays_empty() -> None:
@@ -115,15 +109,13 @@ def test_a_sweep_is_a_curve_per_setting_of_the_rest(report: Report) -> None:
     curves = swept_numbers(report.cells)["label.horizon"]
     assert len(curves) == 2
     assert all([value for value, _ in curve] == [5.0, 10.0] for _, curve in curves)
-    decay = ic_decay(report)
-    assert decay is not None
-    assert decay.variants[0].traces[0]["x"] == [5, 10]
+    assert ic_decay(report).variants[0].traces[0]["x"] == [5, 10]
 
 
 def test_no_curve_without_a_swept_number(report: Report) -> None:
     alone = Report((report.reference,), ())
     assert swept_numbers(alone.cells) == {}
-    assert ic_decay(alone) is None
+    assert ic_decay(alone).variants == ()
     assert {"response", "decay"}.isdisjoint(f.key for f in figures_of(alone))
 
 

@@ -38,14 +38,10 @@ class Figure:
     choose: str = "show"
     height: int = 420
 
-    def to_record(self) -> dict[str, Any]:
-        """Return what the page's script reads."""
-        return {"key": self.key, "height": self.height, "variants": [dict(vars(v)) for v in self.variants]}
 
-
-def axes(x: str, y: str) -> dict[str, Any]:
-    """Return the layout of a plot whose axes have these titles."""
-    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+def axes(x: str, y: str, **both: Any) -> dict[str, Any]:
+    """Return the layout of a plot whose axes have these titles, and further settings of both."""
+    return {"xaxis": {"title": {"text": x}, **both}, "yaxis": {"title": {"text": y}, **both}}
 
 
 def line(number: int, name: str, x: list[Any], y: list[Any], **more: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from harness.evaluation.metrics import METRICS
 from harness.evaluation.predictions import Predictions
@@ -50,12 +51,11 @@ def cumulative_returns(report: Report) -> Figure:
     variants = []
     for label, name, what in _KINDS:
         cells = [(i, cell) for i, cell in enumerate(report.cells) if name in cell.series]
-        if not cells:
-            continue
-        traces = [trace for i, cell in cells for trace in _curve(i, cell, name)]
-        final = {cell.name: float(accumulated(*_returns(cell, name))[-1]) for _, cell in cells[:6]}
-        ends = ", ".join(f"{cell} {METRICS['excess_return'].text(value)}" for cell, value in final.items())
-        variants.append(Variant(label, traces, _PANELS, f"{what}. At the end: {ends}."))
+        if cells:
+            traces = [trace for i, cell in cells for trace in _curve(i, cell, name)]
+            final = {cell.name: float(accumulated(*_returns(cell, name))[-1]) for _, cell in cells[:6]}
+            ends = ", ".join(f"{cell} {METRICS['excess_return'].text(value)}" for cell, value in final.items())
+            variants.append(Variant(label, traces, _PANELS, f"{what}. At the end: {ends}."))
     return Figure(
         "cumulative",
         "Cumulative excess return and drawdown",
@@ -67,31 +67,28 @@ def cumulative_returns(report: Report) -> Figure:
     )
 
 
-def quantile_returns(report: Report) -> Figure | None:
-    """Return the mean label of each fifth of the ranking, relative to all; None when times have too few rows."""
-    traces: list[dict[str, Any]] = []
-    for index, cell in enumerate(report.cells):
-        means = quantile_means(cell.predictions())
-        if means is None:
-            continue
-        names = [f"Q{q}" for q in range(1, QUANTILES + 1)]
-        traces.append({"type": "bar", "cell": index, "name": cell.name, "x": names, "y": means.tolist()})
-    if not traces:
-        return None
+def quantile_returns(report: Report) -> Figure:
+    """Return the mean label of each fifth of the ranking, relative to all, of cells whose times have enough rows."""
+    names = [f"Q{q}" for q in range(1, QUANTILES + 1)]
+    means = ((at, cell.name, quantile_means(cell.predictions())) for at, cell in enumerate(report.cells))
+    traces: list[dict[str, Any]] = [
+        {"type": "bar", "cell": at, "name": name, "x": names, "y": found.tolist()}
+        for at, name, found in means
+        if found is not None
+    ]
     layout = {
         "xaxis": {"title": {"text": "fifth of the ranking, lowest scores first"}},
         "yaxis": {"title": {"text": "mean label minus that of all"}, "tickformat": ".4~f", "zeroline": True},
     }
-    first = ", ".join(
-        f"{x} {METRICS['excess_return'].text(y)}" for x, y in zip(traces[0]["x"], traces[0]["y"], strict=True)
-    )
+    first = [f"{x} {METRICS['excess_return'].text(y)}" for t in traces[:1] for x, y in zip(names, t["y"], strict=True)]
+    variants = [Variant("mean", traces, layout, f"{trace['name']}: {', '.join(first)}.") for trace in traces[:1]]
     return Figure(
         "quantiles",
         "Returns by quantile",
         "At each time the instruments are ranked by score and cut into fifths; shown is the mean label of each fifth "
         "minus that of all, over the label's horizon. Bars that rise from left to right say that the whole ranking "
         "carries information, not its ends alone.",
-        (Variant("mean", traces, layout, f"{traces[0]['name']}: {first}."),),
+        tuple(variants),
         height=360,
     )
 
@@ -101,25 +98,15 @@ def quantile_means(predictions: Predictions, count: int = QUANTILES) -> Doubles 
 
     Times with fewer than two labelled rows per quantile are left out; None when that leaves none.
     """
-    known = ~(np.isnan(predictions.label) | np.isnan(predictions.score))
-    times = predictions.row_times[known]
-    score, label = predictions.score[known].astype(np.float64), predictions.label[known].astype(np.float64)
-    order = np.lexsort((score, times))
-    times, label = times[order], label[order]
-    starts = np.flatnonzero(np.append(True, np.diff(times) != 0)) if times.size else np.zeros(0, dtype=np.int64)
-    sizes = np.diff(np.append(starts, times.size))
-    place = np.arange(times.size) - np.repeat(starts, sizes)
-    group = place * count // np.maximum(np.repeat(sizes, sizes), 1)
-    row = np.repeat(np.arange(starts.size), sizes)
-    members = np.bincount(row * count + group, minlength=starts.size * count).reshape(-1, count)
-    sums = np.bincount(row * count + group, weights=label, minlength=starts.size * count).reshape(-1, count)
-    enough = sizes >= 2 * count
-    if not enough.any():
+    frame = pd.DataFrame({"score": predictions.score, "label": predictions.label}, predictions.row_times).dropna()
+    frame = frame.astype(np.float64).groupby(level=0).filter(lambda rows: len(rows) >= 2 * count)
+    if frame.empty:
         return None
-    means = sums[enough] / members[enough]
-    overall = sums[enough].sum(axis=1) / sizes[enough]
-    result: Doubles = (means - overall[:, None]).mean(axis=0)
-    return result
+    by_time = frame.groupby(level=0)
+    quantile = (by_time["score"].rank(method="first") - 1) * count // by_time["score"].transform("size")
+    excess = frame["label"] - by_time["label"].transform("mean")
+    means = excess.groupby([frame.index, quantile]).mean()
+    return means.groupby(level=1).mean().to_numpy()
 
 
 def _returns(cell: FinishedRun, name: str) -> tuple[Doubles, bool]:

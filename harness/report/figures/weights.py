@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
+import pandas as pd
 
 from harness.report.cells import Report
 from harness.report.figures.figure import Figure, Variant, axes, date_texts, heat_map, line
@@ -24,11 +24,8 @@ def learned_weights(report: Report) -> Figure:
         path = cell.adaptation_file("weights.parquet")
         if path is None:
             continue
-        table = pq.read_table(path)
-        starts, column = np.unique(table["block_time"].to_numpy(), return_inverse=True)
-        tests, row = np.unique(table["test_time"].to_numpy(), return_inverse=True)
-        weights = np.full((tests.size, starts.size), np.nan)
-        weights[row, column] = table["weight"].to_numpy()
+        found = pd.read_parquet(path).pivot_table("weight", "test_time", "block_time")
+        weights, tests, starts = found.to_numpy(), found.index.to_numpy(), found.columns.to_numpy()
         hover = "test from %{y}, block from %{x}: %{z:.3f}"
         style = {"zmid": 1.0, "colorbar": {"title": {"text": "weight"}}}
         trace = heat_map(date_texts(starts), date_texts(tests), weights, hover, **style)
@@ -48,17 +45,14 @@ def learned_weights(report: Report) -> Figure:
 
 def similarity(report: Report) -> Figure:
     """Return how well the proxy of each block ranks every other period, where a cell saved it; equal ones once."""
-    variants = []
-    seen: set[bytes] = set()
+    found: dict[bytes, tuple[Any, ...]] = {}
     for cell in report.cells:
-        path, record = cell.adaptation_file("similarity_0.npy"), cell.adaptation_file("record.json")
-        if path is None or record is None:
-            continue
-        values = np.load(path, allow_pickle=False).astype(np.float64)
-        if values.tobytes() in seen:
-            continue
-        seen.add(values.tobytes())
-        variants.append(_similarity(cell, values, json.loads(record.read_text(encoding="utf-8"))["eras"][0]))
+        values, times = (cell.adaptation_file(f"{name}.npy") for name in ("similarity_0", "calendar"))
+        record = cell.adaptation_file("record.json")
+        if values is not None and times is not None and record is not None:
+            regime = json.loads(record.read_text(encoding="utf-8"))["eras"][0]
+            found.setdefault(values.read_bytes(), (cell.name, np.load(values), np.load(times), regime))
+    variants = [_similarity(*of_cell) for of_cell in found.values()]
     return Figure(
         "similarity",
         "Similarity of periods",
@@ -74,74 +68,69 @@ def similarity(report: Report) -> Figure:
 def meta_training(report: Report) -> Figure:
     """Return loss and rank IC over the epochs of meta-training, per cell that saved them."""
     saved = [(cell, cell.adaptation_file("meta_training.parquet")) for cell in report.cells]
-    rows = [(cell, pq.read_table(path).to_pylist()) for cell, path in saved if path is not None]
+    scores = [(cell, pd.read_parquet(path)) for cell, path in saved if path is not None]
     kinds = (("loss", "loss"), ("rank_ic", "rank IC"))
     return Figure(
         "meta",
         "Meta-training",
         "Before training (epoch 0, where it is recorded) and after every epoch. A loss on the tasks that were held out "
         "which rises while the other falls says that the weights are overfitted.",
-        tuple(_epochs(cell, epochs, metric, label) for metric, label in kinds for cell, epochs in rows),
+        tuple(_epochs(cell, epochs, metric, label) for metric, label in kinds for cell, epochs in scores),
         choose="metric and cell",
         height=380,
     )
 
 
-def _epochs(cell: FinishedRun, rows: list[dict[str, Any]], metric: str, label: str) -> Variant:
+def _epochs(cell: FinishedRun, scores: pd.DataFrame, metric: str, label: str) -> Variant:
     curves: list[dict[str, Any]] = []
-    for stage, phase in dict.fromkeys((r["stage"], r["phase"]) for r in rows):
-        chosen = [r for r in rows if (r["stage"], r["phase"]) == (stage, phase)]
-        y = [r[metric] if r[metric] is not None and np.isfinite(r[metric]) else None for r in chosen]
-        curves.append(line(len(curves), f"{stage}, {phase}", [r["epoch"] for r in chosen], y))
-    points = "; ".join(f"{t['name']}: {_ends(t['y'])}" for t in curves)
-    summary = f"{label} from first to last epoch. {points}."
+    points = []
+    for (stage, phase), rows in scores.groupby(["stage", "phase"], sort=False):
+        name, values = f"{stage}, {phase}", rows[metric].to_numpy(dtype=np.float64)
+        y = [float(value) if np.isfinite(value) else None for value in values]
+        curves.append(line(len(curves), name, rows["epoch"].tolist(), y))
+        known = values[np.isfinite(values)]
+        points.append(f"{name}: {f'{known[0]:.4f} to {known[-1]:.4f}' if known.size else 'undefined'}")
+    summary = f"{label} from first to last epoch. {'; '.join(points)}."
     return Variant(f"{label} · {cell.name}", curves, axes("epoch", label), summary)
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
     """Return a matrix averaged into at most `most` equal squares on each side; what is nowhere defined stays NaN."""
     for axis in (0, 1):
-        size = -(-values.shape[axis] // most)
-        starts = np.arange(0, values.shape[axis], size)
-        known = np.add.reduceat(~np.isnan(values), starts, axis=axis)
-        sums = np.add.reduceat(np.nan_to_num(values), starts, axis=axis)
-        values = np.where(known > 0, sums / np.maximum(known, 1), np.nan)
+        values = _block_means(values, -(-values.shape[axis] // most), axis)
     return values
 
 
-def _similarity(cell: FinishedRun, values: Doubles, regime: dict[str, Any]) -> Variant:
+def _block_means(values: Doubles, size: int, axis: int) -> Doubles:
+    starts = np.arange(0, values.shape[axis], size)
+    known = np.add.reduceat(~np.isnan(values), starts, axis=axis, dtype=np.int64)
+    sums = np.add.reduceat(np.nan_to_num(values), starts, axis=axis)
+    return np.where(known > 0, sums / np.maximum(known, 1), np.nan)
+
+
+def _similarity(
+    name: str, values: npt.NDArray[Any], calendar: npt.NDArray[np.int64], regime: dict[str, Any]
+) -> Variant:
     step, start = int(regime["step"]), int(regime["start"])
-    whole = values[: values.shape[0] // step * step].reshape(-1, step, values.shape[1])
-    count, sums = (~np.isnan(whole)).sum(axis=1), np.nan_to_num(whole).sum(axis=1)
-    squares = np.where(count > 0, sums / np.maximum(count, 1), np.nan)
-    path = cell.adaptation_file("calendar.npy")
+    whole = values[: values.shape[0] // step * step].astype(np.float64)
+    squares = _block_means(whole, step, axis=0)
     shown = coarse(squares)
-    rows: list[Any] = list(range(shown.shape[0]))
-    columns: list[Any] = list(range(shown.shape[1]))
-    if path is not None:
-        times = np.load(path, allow_pickle=False).astype("datetime64[ns]")
-        rows = _labels(times, start, step, squares.shape[0], shown.shape[0])
-        columns = _labels(times, start, step, squares.shape[1], shown.shape[1])
-    reach = float(np.nanmax(np.abs(shown))) if not np.isnan(shown).all() else 1.0
+    times = calendar.astype("datetime64[ns]")
+    rows, columns = (
+        date_texts(times[np.minimum(start + step * -(-count // kept) * np.arange(kept), times.size - 1)])
+        for count, kept in zip(squares.shape, shown.shape, strict=True)
+    )
+    is_known = not np.isnan(squares).all()
+    reach = float(np.nanmax(np.abs(shown))) if is_known else 1.0
     style = {"zmin": -reach, "zmax": reach, "colorbar": {"title": {"text": "rank IC"}}}
     trace = heat_map(columns, rows, shown, "proxy of %{x} at %{y}: %{z:.3f}", **style)
+    mean = float(np.nanmean(squares)) if is_known else float("nan")
     layout = _categories("block of the proxy", "judged from", 10)
-    mean = float(np.nanmean(squares)) if not np.isnan(squares).all() else float("nan")
-    return Variant(cell.name, [trace], layout, f"Mean similarity of {cell.name}: {mean:.4f}.")
-
-
-def _labels(times: npt.NDArray[np.datetime64], start: int, step: int, count: int, shown: int) -> list[str]:
-    size = -(-count // shown)
-    positions = np.minimum(start + step * size * np.arange(shown), times.size - 1)
-    return date_texts(times[positions])
+    return Variant(name, [trace], layout, f"Mean similarity of {name}: {mean:.4f}.")
 
 
 def _categories(x: str, y: str, ticks: int) -> dict[str, Any]:
     """Return the layout of a heat map whose rows go from above to below."""
-    base = {"type": "category", "nticks": ticks}
-    return {"xaxis": {**base, "title": {"text": x}}, "yaxis": {**base, "title": {"text": y}, "autorange": "reversed"}}
-
-
-def _ends(values: list[float | None]) -> str:
-    known = [v for v in values if v is not None]
-    return f"{known[0]:.4f} to {known[-1]:.4f}" if known else "undefined"
+    layout = axes(x, y, type="category", nticks=ticks)
+    layout["yaxis"]["autorange"] = "reversed"
+    return layout
