@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.execution.task import Serial as Serial
     from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360, Expressions as Expressions
     from harness.features.label import ForwardReturn as ForwardReturn
-    from harness.integrations.tracking.sink import Mlflow as Mlflow, NoTracking as NoTracking
+    from harness.integrations.tracking import Mlflow as Mlflow, NoTracking as NoTracking
     from harness.report.page import write_report as write_report
     from harness.run.experiment import ExperimentResult as ExperimentResult, run_experiment as run_experiment
     from harness.samples.interfaces import Adaptation as Adaptation, FittedAdaptation as FittedAdaptation
@@ -79,7 +79,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.execution.plain_progress", None, "PlainObserver"),
     ("harness.features.feature_set", "harness.features", "Alpha158 Alpha360 Expressions"),
     ("harness.features.label", "harness.features", "ForwardReturn"),
-    ("harness.integrations.tracking.sink", "harness.tracking", "Mlflow NoTracking"),
+    ("harness.integrations.tracking", "harness.tracking", "Mlflow NoTracking"),
     ("harness.report.page", None, "write_report"),
     ("harness.run.experiment", None, "ExperimentResult run_experiment"),
     ("harness.samples.interfaces", None, "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet"),

@@ -23,9 +23,7 @@ import requests
 from harness.cli import main
 from harness.errors.redaction import redacted
 from harness.execution.progress import Silent
-from harness.integrations.tracking import Mlflow
-from harness.integrations.tracking.record import Record, accepted
-from harness.integrations.tracking.sink import Server
+from harness.integrations.tracking import Mlflow, Record, Server, accepted
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
 

@@ -1,31 +1,38 @@
-"""MLflow as a sink: a run becomes a run, a sweep a parent with its cells as children; each is sent once.
+"""Where finished runs are also sent: nowhere, or to MLflow, which reads what they leave and changes no number.
 
-MLflow: Zaharia et al., "Accelerating the Machine Learning Lifecycle with MLflow", IEEE Data Eng. Bull. 41(4), 2018.
+A run becomes a run, a sweep a parent with its cells as children; each is sent once. MLflow: Zaharia et al.,
+"Accelerating the Machine Learning Lifecycle with MLflow", IEEE Data Eng. Bull. 41(4), 2018.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import logging
 import os
+import posixpath
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, DataError, HarnessError
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
-from harness.integrations.tracking.record import MARKER, SNAPSHOT_TAG, SWEEP_TAG, Record, read_tracked
+from harness.run.finished import LEADERBOARD, SNAPSHOT, FinishedRun, FinishedSweep, folders_under, read_finished
+from harness.snapshots.snapshot import Snapshot, sha256
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.locks import only_maker
@@ -34,10 +41,167 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# What a server takes in one request.
-_METRICS, _PARAMS = 1000, 100
+Value = TypeVar("Value")
+_MARKER = "tracked.json"
+# A run is found again by these three.
+_KIND, _SNAPSHOT, _SWEEP = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
+_LONGEST_NAME, _LONGEST_VALUE, _LONGEST_TAG = 250, 500, 5000
+_REFUSED = re.compile(r"[^\w\-. :/]", flags=re.ASCII)
+_OUTCOMES = ("done", "refused", "mistaken", "failed")
+_MOST = {"metrics": 1000, "params": 100}  # that a server takes in one request
 _LOGGERS = ("mlflow", "alembic")
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run of MLflow's.
+
+    Attributes:
+        folder: Where it lies; every file in it but hidden ones and the marker is sent.
+        name: Of the case, or the swept values.
+        digest: Of the snapshot, or of all cells of a sweep: equal digest, equal result.
+        ended: Milliseconds since 1970 at which the snapshot was made.
+        seconds: What it took.
+        tags, params: Hashes, fingerprint and code; the resolved configuration.
+        points: (metric, value, step): the step is the window's index, 0 for a metric over all windows.
+        cells: Of a sweep; each becomes a child.
+    """
+
+    folder: Path
+    name: str
+    digest: str
+    ended: int
+    seconds: float
+    tags: Mapping[str, str]
+    params: Mapping[str, str] = field(default_factory=dict)
+    points: tuple[tuple[str, float, int], ...] = ()
+    cells: tuple[Record, ...] = ()
+
+    def files(self) -> Iterator[Path]:
+        """Yield what is sent along, relative to the folder, sorted."""
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.name != _MARKER and not path.name.startswith("."):
+                yield path.relative_to(self.folder)
+
+
+def all_folders(root: Path) -> list[Path]:
+    """Return all sweeps under `root`, and the runs that are cells of none, sorted.
+
+    Raises:
+        DataError: When there is neither.
+    """
+    sweeps, runs = folders_under(root)
+    rows = [row for sweep in sweeps for row in FinishedSweep.read(sweep).rows]
+    cells = {row.folder.resolve() for row in rows if row.folder is not None}
+    found = [*sweeps, *(run for run in runs if run.resolve() not in cells)]
+    if not found:
+        expected, hint = f"folders with {LEADERBOARD} or {SNAPSHOT}", "run something first: bench run tracking=mlflow"
+        raise DataError("There is nothing to send.", where=str(root), expected=expected, hint=hint)
+    return found
+
+
+def _read_record(folder: Path) -> Record:
+    finished = read_finished(folder)
+    if isinstance(finished, FinishedRun):
+        return _record_of_run(finished)
+    cells = tuple(map(_record_of_run, finished.runs))
+    others = {row.name: row.outcome for row in finished.rows if row.folder is None}
+    content = canonical_json({"cells": sorted(cell.digest for cell in cells), "others": others})
+    outcomes = [row.outcome for row in finished.rows]
+    return Record(
+        folder,
+        name=_shortened(folder.name, _LONGEST_NAME),
+        digest=hashlib.sha256(content.encode()).hexdigest(),
+        ended=max((cell.ended for cell in cells), default=0),
+        seconds=sum(cell.seconds for cell in cells),
+        tags={_KIND: "sweep", **{f"driftbench.{o}": str(outcomes.count(o)) for o in _OUTCOMES}},
+        points=tuple((o, float(outcomes.count(o)), 0) for o in _OUTCOMES),
+        cells=cells,
+    )
+
+
+def _record_of_run(run: FinishedRun) -> Record:
+    snapshot, identity = run.snapshot, run.snapshot.identity
+    plain = {"suite": snapshot.suite, "case": snapshot.case, "look_ahead": identity["look_ahead"]}
+    return Record(
+        run.folder,
+        name=_shortened(run.name, _LONGEST_NAME),
+        digest=snapshot.digest,
+        ended=round(datetime.fromisoformat(snapshot.provenance["created"]).timestamp() * 1000),
+        seconds=run.seconds,
+        tags=_tags(snapshot),
+        params=accepted(_flat({**plain, "data": identity["data"]["name"], **identity["config"]})),
+        points=tuple(_points(snapshot)),
+    )
+
+
+def _tags(snapshot: Snapshot) -> dict[str, str]:
+    code = snapshot.provenance["code"]
+    # Of a snapshot that is older than redaction, the tracking address may hold a password.
+    command = [redacted(text) for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
+    tags = {
+        _KIND: "run",
+        "driftbench.config": sha256(snapshot.identity["config"]),
+        "driftbench.identity": sha256(snapshot.identity),
+        "driftbench.data": snapshot.identity["data"]["fingerprint"],
+        "driftbench.code": code["digest"],
+        "driftbench.version": code["version"],
+        "driftbench.dirty": code["dirty"],
+        "driftbench.user_code": (snapshot.provenance.get("user_code") or {}).get("digest"),
+        "driftbench.command": " ".join(["bench run", *command]),
+        "mlflow.source.git.commit": code["commit"],
+    }
+    return {name: _shortened(str(value), _LONGEST_TAG) for name, value in tags.items() if value is not None}
+
+
+def _points(snapshot: Snapshot) -> Iterator[tuple[str, float, int]]:
+    """Yield ``IC``, ``IC/low``, ``IC/high``, ``oracle/IC`` once and ``window/IC`` with a step for each window."""
+    bounds = ((name, interval, end) for name, interval in snapshot.intervals.items() for end in ("low", "high"))
+    once = {
+        **snapshot.overall,
+        **{f"{name}/{end}": interval[end] for name, interval, end in bounds},
+        **{f"oracle/{name}": value for name, value in (snapshot.metrics["oracle"] or {}).items()},
+    }
+    windows = (
+        ({f"window/{name}": value for name, value in window.items() if name != "window"}, int(window["window"]))
+        for window in snapshot.metrics["per_window"]
+    )
+    for values, step in ((once, 0), *windows):
+        numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        for name, value in accepted(numbers).items():
+            yield name, value, step
+
+
+def _flat(node: object, path: str = "") -> dict[str, str]:
+    """Return a described configuration as dotted key → text; an object's class stands under the object's own key."""
+    if not isinstance(node, Mapping):
+        text = node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
+        return {path: _shortened(text, _LONGEST_VALUE)}
+    found: dict[str, str] = {}
+    for key, value in node.items():
+        found |= _flat(value, path if key == "_target_" and path else f"{path}.{key}".lstrip("."))
+    return found
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def accepted(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the same values under names that MLflow accepts, still all different.
+
+    MLflow takes ASCII letters, digits and ``_ - . space : /``, at most 250 of them, and nothing that reads as a path
+    with ``..``, an empty part, or a beginning at the root.
+    """
+    found: dict[str, Value] = {}
+    for name, value in values.items():
+        safe = _REFUSED.sub("_", name)[:_LONGEST_NAME]
+        if safe != posixpath.normpath(safe) or safe.startswith(("/", "..")) or safe == ".":
+            safe = safe.replace("/", "_").replace("..", "__").replace(".", "_") or "_"
+        numbered = (f"{safe[: _LONGEST_NAME - 8]}_{number}" for number in count(2))
+        found[next(free for free in chain([safe], numbered) if free not in found)] = value
+    return found
 
 
 @dataclass(eq=False)
@@ -70,7 +234,7 @@ class Server:
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         }
         added = {name: value for name, value in wanted.items() if name not in os.environ}
-        levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+        levels = {logger: logger.level for logger in map(logging.getLogger, _LOGGERS)}
         os.environ.update(added)
         try:
             with warnings.catch_warnings():
@@ -79,12 +243,12 @@ class Server:
                 warnings.simplefilter("ignore", FutureWarning)
                 import mlflow  # noqa: F401
 
-                for name in _LOGGERS:
-                    logging.getLogger(name).setLevel(logging.ERROR)
+                for logger in levels:
+                    logger.setLevel(logging.ERROR)
                 yield
         finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+            for logger, level in levels.items():
+                logger.setLevel(level)
             for name in added:
                 os.environ.pop(name, None)
 
@@ -112,7 +276,7 @@ class Server:
             for cell in record.cells:
                 self.send(cell, record.digest, run_id)
         except BaseException as error:
-            with contextlib.suppress(*unreachable()):
+            with contextlib.suppress(*_unreachable()):
                 self._client.set_terminated(run_id, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         self._client.set_terminated(run_id, status="FINISHED", end_time=record.ended)
@@ -136,12 +300,12 @@ class Server:
         return str(self._client.create_experiment(self.experiment, artifact_location=location))
 
     def _find(self, record: Record, sweep: str) -> Run | None:
-        tags = f"tags.`{SNAPSHOT_TAG}` = '{record.digest}' and tags.`{SWEEP_TAG}` = '{sweep or '-'}'"
+        tags = f"tags.`{_SNAPSHOT}` = '{record.digest}' and tags.`{_SWEEP}` = '{sweep or '-'}'"
         found = self._client.search_runs([self._experiment_id], tags, max_results=100)
         return next((run for run in found if run.info.status == "FINISHED"), found[0] if found else None)
 
     def _create(self, record: Record, sweep: str, parent: str | None) -> Run:
-        tags = {**record.tags, SNAPSHOT_TAG: record.digest, SWEEP_TAG: sweep or "-"}
+        tags = {**record.tags, _SNAPSHOT: record.digest, _SWEEP: sweep or "-"}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         began = record.ended - round(record.seconds * 1000)
@@ -150,12 +314,13 @@ class Server:
     def _log_record(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
 
-        metrics = [Metric(name, value, record.ended, step) for name, value, step in record.points]
-        for at in range(0, len(metrics), _METRICS):
-            self._client.log_batch(run_id, metrics=metrics[at : at + _METRICS])
-        params = [Param(name, value) for name, value in record.params.items()]
-        for at in range(0, len(params), _PARAMS):
-            self._client.log_batch(run_id, params=params[at : at + _PARAMS])
+        sent: dict[str, Any] = {
+            "metrics": [Metric(name, value, record.ended, step) for name, value, step in record.points],
+            "params": [Param(name, value) for name, value in record.params.items()],
+        }
+        for kind, entries in sent.items():
+            for at in range(0, len(entries), _MOST[kind]):
+                self._client.log_batch(run_id, **{kind: entries[at : at + _MOST[kind]]})
         for inner in record.files():
             where = None if inner.parent == Path() else inner.parent.as_posix()
             self._client.log_artifact(run_id, str(record.folder / inner), where)
@@ -164,7 +329,7 @@ class Server:
 def _marks(folder: Path) -> list[dict[str, str]]:
     """Read where a result went; a marker that is missing or damaged says nothing, and the server is asked instead."""
     try:
-        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sent"]
+        found = json.loads((folder / _MARKER).read_text(encoding="utf-8"))["sent"]
         return [{str(k): str(v) for k, v in entry.items()} for entry in found]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
@@ -174,10 +339,10 @@ def _mark(folder: Path, place: dict[str, str], run_id: object) -> None:
     """Note where a result went, atomically, instead of an older note for the same place."""
     kept = [known for known in _marks(folder) if not place.items() <= known.items()]
     content = canonical_json({"sent": [*kept, {**place, "run_id": str(run_id)}]}, indent=1)
-    write_atomically(folder / MARKER, content.encode())
+    write_atomically(folder / _MARKER, content.encode())
 
 
-def unreachable() -> tuple[type[Exception], ...]:
+def _unreachable() -> tuple[type[Exception], ...]:
     """Return what MLflow and the libraries below it raise when a store does not answer, refuses, or is damaged."""
     import alembic.util.exc
     import mlflow.exceptions
@@ -228,36 +393,26 @@ class Mlflow:
             scheme = ""
         if scheme not in _SCHEMES and self.uri != "databricks":
             what, hint = "MLflow has no store for this address.", "null takes the file mlflow.db in output.runs"
-            expected = (
-                f"SCHEME://… with {', '.join(_SCHEMES)}, such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db"
-            )
+            expected = f"{'|'.join(_SCHEMES)}://…, such as http://127.0.0.1:5000 or sqlite:////data/mlflow.db"
             raise ConfigError(what, where="uri", got=self.uri, expected=expected, hint=hint)
         if not self.experiment.strip():
             what, got = "An experiment needs a name.", repr(self.experiment)
             raise ConfigError(what, where="experiment", got=got, expected="such as driftbench")
 
     def check(self) -> None:
-        """Refuse to begin work whose tracking cannot be loaded.
-
-        Raises:
-            ConfigError: When MLflow is not installed.
-        """
+        """Refuse to begin work whose tracking cannot be loaded: raises `ConfigError` when MLflow is not installed."""
         if importlib.util.find_spec("mlflow") is None:
-            what, expected = (
-                "Tracking needs the library `mlflow`, which is not installed.",
-                "none, or an installed mlflow",
-            )
-            hint = "pip install 'driftbench[mlflow]'"
+            what, hint = "Tracking needs the library `mlflow`.", "pip install 'driftbench[mlflow]'"
+            expected = "none, or an installed mlflow"
             raise ConfigError(what, where="tracking", got="mlflow", expected=expected, hint=hint)
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""
+        uri = "" if self.uri is None else f" --uri {redacted(self.uri)}"
+        name = "" if self.experiment == Mlflow.experiment else f" --experiment '{self.experiment}'"
         for folder, reason in self.push(folders, runs, observer).missed.items():
-            uri = "" if self.uri is None else f" --uri {redacted(self.uri)}"
-            name = "" if self.experiment == Mlflow.experiment else f" --experiment '{self.experiment}'"
-            observer.notice(
-                f"not tracked: {reason}\n      the result is safe; later: bench track push '{folder}'{uri}{name}"
-            )
+            later = f"the result is safe; later: bench track push '{folder}'{uri}{name}"
+            observer.notice(f"not tracked: {reason}\n      {later}")
 
     def push(self, folders: Sequence[Path], runs: Path, observer: Observer) -> Server:
         """Send what of some runs and sweeps is not there yet, and return what came of it.
@@ -270,12 +425,12 @@ class Mlflow:
         with server.quiet():
             for at, folder in enumerate(folders):
                 try:
-                    record = read_tracked(folder)
+                    record = _read_record(folder)
                     with only_maker(folder / ".tracking.lock"):
                         server.send(record)
                 except HarnessError as error:
                     server.missed[folder] = str(error)
-                except unreachable() as error:  # then it is not asked again
+                except _unreachable() as error:  # then it is not asked again
                     lines = str(error).strip().splitlines() or [""]
                     reason = redacted(f"{uri}: {type(error).__name__}: {lines[0]}")[:400]
                     server.missed |= dict.fromkeys(folders[at:], reason)
