@@ -51,32 +51,19 @@ def find_folders(root: Path) -> list[Path]:
     Raises:
         DataError: When there is neither.
     """
-    if not root.is_dir():
-        raise DataError(
-            "There is nothing to report on.",
-            where=str(root),
-            expected="a folder with runs or sweeps",
-            hint="run something first: bench run -m model.alpha=0.1,1",
-        )
     sweeps, runs = folders_under(root)
-    newest = max(sweeps, key=lambda folder: (folder / LEADERBOARD).stat().st_mtime, default=None)
-    if newest is None and not runs:
-        raise DataError(
-            "The folder holds neither a sweep nor a run.",
-            where=str(root),
-            expected=f"folders with {LEADERBOARD} or {SNAPSHOT}",
-            hint="bench run",
-        )
-    return runs if newest is None else [newest]
+    if not sweeps and not runs:
+        what, expected = "There is nothing to report on.", f"folders with {LEADERBOARD} or {SNAPSHOT}"
+        hint = "run something first: bench run -m model.alpha=0.1,1"
+        raise DataError(what, where=str(root), expected=expected, hint=hint)
+    return [max(sweeps, key=lambda folder: (folder / LEADERBOARD).stat().st_mtime)] if sweeps else runs
 
 
 def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Report:
-    """Read sweeps and runs.
+    """Read sweeps and runs; a run that occurs twice is read once.
 
     Args:
-        folders: Each holds ``leaderboard.json`` or ``snapshot.json``; a run that occurs twice is read once.
-        reference: Name of the cell to compare with; when it is not given, that of the sweep, by
-            `harness.run.sweep_statistics.RULE`.
+        reference: Name of the cell to compare with; None: that of the sweep, by `harness.run.sweep_statistics.RULE`.
 
     Raises:
         DataError: When a folder holds neither, or no cell has that name.
@@ -100,13 +87,8 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
     if not cells:
         raise DataError("No cell has a result.", where=", ".join(map(str, folders)), got=f"{len(missing)} without one")
     if reference is not None and reference not in names:
-        raise DataError(
-            "No cell has the name of the reference.",
-            where="--reference",
-            got=reference,
-            expected="; ".join(names),
-            hint=closest(reference, names),
-        )
+        what, hint = "No cell has the name of the reference.", closest(reference, names)
+        raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)
     bases = references(cells, asked)
     others = sorted(cells, key=lambda cell: rank_of(METRICS[METRIC], cell.overall.get(METRIC)))
     ordered = (bases[0], *(cell for cell in others if cell is not bases[0]))

@@ -10,14 +10,13 @@ from enum import Enum
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.evaluation.metrics import METRICS, metrics_of
 from harness.report.table import (
-    MAIN_METRICS,
+    MetricRow,
     Table,
     TableCell,
+    main_metrics,
     markdown_text,
-    metric_cell,
-    metric_columns,
+    metric_table,
     numbers,
     prose,
     table,
@@ -29,7 +28,6 @@ from harness.store.artifacts import canonical_json
 
 _KEYS_SHOWN, _METRICS_SHOWN = 12, 25
 _UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_COLOURS = {ExitCode.FINE: "yellow", ExitCode.REGRESSION: "red", ExitCode.USER_ERROR: "red"}
 
 
 def to_json(verdicts: Sequence[CaseVerdict]) -> str:
@@ -117,9 +115,9 @@ def _seconds(verdict: CaseVerdict) -> str:
 
 
 def _colour(verdict: CaseVerdict) -> str:
-    if verdict.exit_code is ExitCode.FINE and verdict.verdict in (Verdict.SAME, Verdict.WITHIN_TOLERANCE):
-        return "green"
-    return _COLOURS.get(verdict.exit_code, "magenta")
+    if verdict.exit_code is ExitCode.FINE:
+        return "green" if verdict.verdict in (Verdict.SAME, Verdict.WITHIN_TOLERANCE) else "yellow"
+    return "red" if verdict.exit_code in (ExitCode.REGRESSION, ExitCode.USER_ERROR) else "magenta"
 
 
 def to_junit_xml(verdicts: Sequence[CaseVerdict], *, name: str = "bench") -> str:
@@ -131,7 +129,7 @@ def to_junit_xml(verdicts: Sequence[CaseVerdict], *, name: str = "bench") -> str
     root = ElementTree.Element("testsuites", {"name": _clean(name), **_counts(verdicts)})
     for suite in dict.fromkeys(v.suite for v in verdicts):
         members = [v for v in verdicts if v.suite == suite]
-        node = ElementTree.SubElement(root, "testsuite", {"name": _clean(suite), **_counts(members, skips=True)})
+        node = ElementTree.SubElement(root, "testsuite", {"name": _clean(suite), **_counts(members, "skipped")})
         for verdict in members:
             _add_case(node, verdict)
     ElementTree.indent(root)
@@ -160,15 +158,11 @@ def _kind(verdict: CaseVerdict) -> str | None:
     return "failure" if verdict.exit_code is ExitCode.REGRESSION and verdict.problem is not Problem.CRASHED else "error"
 
 
-def _counts(verdicts: Sequence[CaseVerdict], *, skips: bool = False) -> dict[str, str]:
+def _counts(verdicts: Sequence[CaseVerdict], *more: str) -> dict[str, str]:
     kinds = Counter(_kind(v) for v in verdicts)
-    return {
-        "tests": str(len(verdicts)),
-        "failures": str(kinds["failure"]),
-        "errors": str(kinds["error"]),
-        **({"skipped": str(kinds["skipped"])} if skips else {}),
-        "time": f"{sum(v.seconds for v in verdicts):.3f}",
-    }
+    counts = {"failures": kinds["failure"], "errors": kinds["error"], **{kind: kinds[kind] for kind in more}}
+    time = f"{sum(v.seconds for v in verdicts):.3f}"
+    return {"tests": str(len(verdicts)), **{name: str(count) for name, count in counts.items()}, "time": time}
 
 
 def _clean(text: str) -> str:
@@ -227,10 +221,5 @@ def _numbers(verdicts: Sequence[CaseVerdict], snapshots: Mapping[tuple[str, str]
     found = {f"{v.suite}/{v.case}": at for v in verdicts if (at := snapshots.get((v.suite, v.case))) is not None}
     if not found:
         return []
-    known = metrics_of(*(snapshot.identity for snapshot in found.values()))
-    metrics = {name: metric for name, metric in known.items() if name in MAIN_METRICS or name not in METRICS}
-    rows = [
-        (TableCell(case), *(metric_cell(m, snapshot.overall.get(name)) for name, m in metrics.items()))
-        for case, snapshot in found.items()
-    ]
-    return ["## Numbers\n", to_markdown(table("", ("case", *metric_columns(metrics.values())), rows))]
+    rows = [MetricRow(TableCell(case), snapshot.overall, competes=False) for case, snapshot in found.items()]
+    return ["## Numbers\n", to_markdown(metric_table("case", main_metrics(list(found.values())), rows))]

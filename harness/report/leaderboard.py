@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
 from harness.report.table import (
-    MAIN_METRICS,
+    MetricRow,
     Table,
     TableCell,
-    best_of,
     csv_text,
+    main_metrics,
     markdown_text,
-    metric_cell,
-    metric_columns,
+    metric_table,
     numbers,
     rank_of,
     table,
     to_markdown,
 )
 from harness.run.sweep import CellResult, Outcome
-from harness.run.sweep_columns import MAYBE_BEST, SweepStatistics, csv_heads, csv_values
+from harness.run.sweep_columns import MAYBE_BEST, RowStatistics, SweepStatistics, csv_heads, csv_values
 from harness.run.sweep_statistics import candidates_of, references
 from harness.snapshots.baseline import Baselines, Version
 from harness.store.artifacts import canonical_json
@@ -81,54 +80,48 @@ class Leaderboard:
 
     def table(self) -> Table:
         """Return the rows with their intervals and seconds; the reasons of cells without a result stand below."""
-        rows = []
-        for row, (name, *cells) in zip(self.rows, self._cells(), strict=True):
+        made, rows = self._metrics(), []
+        for row, cells in zip(self.rows, made.rows, strict=True):
             cost = row.outcome if row.note is not None else "stored" if row.reused else f"{row.seconds:.1f}"
-            rows.append((name, *cells, TableCell("" if row.outcome == _ORACLE else cost)))
+            rows.append([*cells, TableCell("" if row.outcome == _ORACLE else cost)])
         below = [f"{row.outcome:<9} {row.name}: {row.reason}" for row in self.rows if row.note is not None]
-        columns = ("cell", *metric_columns(self.known[name] for name in self.metrics), *numbers("seconds"))
-        return table(f"sorted by {self.known[self.sorted_by].heading}", columns, rows, below=below)
+        caption = f"sorted by {self.known[self.sorted_by].heading}"
+        return table(caption, (*made.columns, *numbers("seconds")), rows, below=below)
 
-    def _cells(self) -> list[list[TableCell]]:
-        done = [row.values for row in self.rows if row.outcome == Outcome.DONE]
-        best = {name: best_of(self.known[name], (values.get(name) for values in done)) for name in self.metrics}
-        found = []
+    def _metrics(self) -> Table:
+        rows = []
         for row in self.rows:
-            known = None if self.statistics is None else self.statistics.row(row.name)
-            cells = [TableCell(row.name, mark=MAYBE_BEST if known and known.in_confidence_set else "")]
-            for name in self.metrics:
-                difference = None if known is None else known.differences.get(name)
-                mark = "" if difference is None else difference.verdict
-                top = best[name] if row.outcome == Outcome.DONE else None
-                value, bounds = row.values.get(name), row.intervals.get(name)
-                cells.append(metric_cell(self.known[name], value, bounds, best=top, mark=mark))
-            found.append(cells)
-        return found
+            known = self._statistics(row)
+            name = TableCell(row.name, mark=MAYBE_BEST if known and known.in_confidence_set else "")
+            rows.append(MetricRow(name, row.values, row.intervals, known, competes=row.outcome == Outcome.DONE))
+        return metric_table("cell", [self.known[name] for name in self.metrics], rows)
+
+    def _statistics(self, row: Row) -> RowStatistics | None:
+        return None if self.statistics is None else self.statistics.row(row.name)
 
     def to_csv(self) -> str:
         """Return the rows with their statistics as CSV, every number in full precision."""
         about = ("seconds", "reused", "note", "folder")
         rows: list[Sequence[object]] = [["cell", "outcome", *self.metrics, *about, *csv_heads(self.metrics)]]
         for row in self.rows:
-            known = None if self.statistics is None else self.statistics.row(row.name)
             values = (row.values.get(metric) for metric in self.metrics)
             rest = (f"{row.seconds:.3f}", row.reused, row.note, row.folder)
-            statistics = csv_values(self.metrics, row.intervals, known, self.statistics)
+            statistics = csv_values(self.metrics, row.intervals, self._statistics(row), self.statistics)
             rows.append([row.name, row.outcome, *values, *rest, *statistics])
         return csv_text(rows)
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table; the best value of each column is bold."""
-        rows: list[list[TableCell]] = []
-        for row, (name, *cells) in zip(self.rows, self._cells(), strict=True):
-            if row.note is None:
-                rows.append([name, *(TableCell(c.text, mark=c.mark, best=c.best) for c in cells)])
-                continue
+        made, rows = self._metrics(), []
+        for row, (name, *cells) in zip(self.rows, made.rows, strict=True):
             reason = f"{row.outcome}: {row.reason}"
-            # Without metrics there is no column that could hold the reason.
-            rest = [TableCell(reason), *[TableCell("")] * (len(cells) - 1)] if cells else []
-            rows.append([TableCell(row.name if cells else f"{row.name}: {reason}"), *rest])
-        return to_markdown(table("", ("cell", *metric_columns(self.known[name] for name in self.metrics)), rows))
+            if row.note is None:
+                rows.append([name, *(replace(cell, detail="") for cell in cells)])
+            elif cells:
+                rows.append([TableCell(row.name), TableCell(reason), *[TableCell("")] * (len(cells) - 1)])
+            else:  # without metrics there is no column that could hold the reason
+                rows.append([TableCell(f"{row.name}: {reason}")])
+        return to_markdown(table("", made.columns, rows))
 
     def to_json(self) -> str:
         """Return the rows and their statistics as canonical JSON."""
@@ -221,22 +214,18 @@ def leaderboard_markdown(rows: Sequence[Version]) -> str:
     return "\n".join(parts)
 
 
+def leaderboard_page(results: Path) -> str:
+    """Return what ``leaderboard.md`` in the folder of the baselines is to hold."""
+    return f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(blessed_rows(Baselines(results)))}"
+
+
 def refresh(results: Path) -> Path | None:
     """Write ``leaderboard.md`` into the folder of the baselines; return the file, None where nothing changed."""
-    if not stale(results):
+    path, text = results / FILE, leaderboard_page(results)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
         return None
-    write_atomically(results / FILE, _page(results).encode())
-    return results / FILE
-
-
-def stale(results: Path) -> bool:
-    """Return whether `refresh` would change the page."""
-    path = results / FILE
-    return not path.is_file() or path.read_text(encoding="utf-8") != _page(results)
-
-
-def _page(results: Path) -> str:
-    return f"# Leaderboard\n\n{_INTRODUCTION}\n\n{leaderboard_markdown(blessed_rows(Baselines(results)))}"
+    write_atomically(path, text.encode())
+    return path
 
 
 def _market(identity: Mapping[str, Any]) -> str:
@@ -250,16 +239,11 @@ def _market(identity: Mapping[str, Any]) -> str:
 
 def _table(versions: Sequence[Version]) -> Table:
     snapshots = [version.snapshot for version in versions]
-    known = columns_of(metrics_of(*(s.identity for s in snapshots)), (s.overall for s in snapshots))
-    metrics = [metric for name, metric in known.items() if name in MAIN_METRICS or name not in METRICS]
-    best = {m.name: best_of(m, (snapshot.overall.get(m.name) for snapshot in snapshots)) for m in metrics}
     rows = []
     for version, snapshot in zip(versions, snapshots, strict=True):
         link = f"{snapshot.suite}/{snapshot.case}/v{version.number:04d}.json"
-        cells = ((m, snapshot.overall.get(m.name), snapshot.intervals.get(m.name)) for m in metrics)
-        values = (metric_cell(*cell, best=best[cell[0].name]) for cell in cells)
-        rows.append([TableCell(snapshot.case, link=link), *values])
+        rows.append(MetricRow(TableCell(snapshot.case, link=link), snapshot.overall, snapshot.intervals))
     oracle = max((s.metrics["oracle"] for s in snapshots if s.metrics.get("oracle") is not None), key=len, default=None)
     if oracle is not None:
-        rows.append([TableCell(_ORACLE, style="italic"), *(metric_cell(m, oracle.get(m.name)) for m in metrics)])
-    return table("", ("case", *metric_columns(metrics)), rows)
+        rows.append(MetricRow(TableCell(_ORACLE, style="italic"), oracle, competes=False))
+    return metric_table("case", main_metrics(snapshots), rows)

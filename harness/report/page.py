@@ -13,12 +13,8 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import tables
-from harness.report.cells import Report, compare
-from harness.report.figures.correlations import ic_over_time, monthly_ic
-from harness.report.figures.figure import Figure
-from harness.report.figures.response import audit_frontier, ic_decay, sweep_response
-from harness.report.figures.returns import cumulative_returns, quantile_returns
-from harness.report.figures.weights import learned_weights, meta_training, similarity
+from harness.report.cells import METRIC, Report, compare
+from harness.report.figures import Variant, figures_of, rolling_width
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -57,9 +53,10 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         notes=cell_notes((cell.name, cell.notes) for cell in report.cells),
         stability=None if statistics is None else tables.stability_table(statistics),
         summary=_summary(report),
-        figures={figure.key: figure for figure in figures},
+        figures=figures,
+        rolling_width=rolling_width(report),
         windows=tables.windows_table(report.reference),
-        reference_tables=[(found, found.table()) for found in tables.reference_tables(report.cells)],
+        reference_tables=tables.reference_tables(report.cells),
         audits=tables.audit_tables(report),
         provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
         style=_safe(_file("style.css")),
@@ -71,40 +68,22 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
     return text
 
 
-def figures_of(report: Report) -> list[Figure]:
-    """Return the figures that the cells have data for, in the order of the page."""
-    found = [
-        cumulative_returns(report),
-        ic_over_time(report),
-        monthly_ic(report),
-        ic_decay(report),
-        quantile_returns(report),
-        sweep_response(report),
-        learned_weights(report),
-        similarity(report),
-        meta_training(report),
-        audit_frontier(report),
-    ]
-    return [figure for figure in found if figure.variants]
-
-
 def script_json(value: object) -> str:
     """Return JSON that can stand in a script element: no character in it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _payload(report: Report, figures: Sequence[Figure]) -> dict[str, Any]:
+def _payload(report: Report, figures: Mapping[str, Sequence[Variant]]) -> dict[str, Any]:
     shared: dict[tuple[str, ...], int] = {}
     records = [
         {
-            "key": figure.key,
+            "key": key,
             "variants": [
-                {**vars(variant), "traces": [_with_shared_axes(trace, shared) for trace in variant.traces]}
-                for variant in figure.variants
+                {**vars(v), "traces": [_with_shared_axes(trace, shared) for trace in v.traces]} for v in variants
             ],
         }
-        for figure in figures
+        for key, variants in figures.items()
     ]
     return {
         "cells": [cell.name for cell in report.cells],
@@ -131,18 +110,16 @@ def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], in
 
 
 def _summary(report: Report) -> Mapping[str, Any]:
-    cells = report.cells
-    best = max(cells, key=lambda c: c.overall.get("rank_IC") or float("-inf"))
+    cells, metric = report.cells, METRICS[METRIC]
+    best = max(cells, key=lambda c: c.overall.get(METRIC) or float("-inf"))
     first = min(str(cell.series.times[0])[:10] for cell in cells)
     last = max(str(cell.series.times[-1])[:10] for cell in cells)
     return {
-        "cells": len(cells),
         "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in cells)),
         "period": f"{first} … {last}",
-        "best": best.name,
-        "best_value": METRICS["rank_IC"].text(best.overall.get("rank_IC")),
-        "metric": METRICS["rank_IC"].heading,
-        "thinned": max(cell.series.times.size for cell in cells),
+        "metric": metric.heading,
+        "best": f"{metric.text(best.overall.get(METRIC))}, {best.name}",
+        "times": max(cell.series.times.size for cell in cells),
     }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from harness.evaluation.metrics import MetricRecord, headings_of
-from harness.run.sweep_columns import SIGNS
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, headings_of, metrics_of
+from harness.run.sweep_columns import SIGNS, RowStatistics
+from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
 
-MAIN_METRICS = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
+_MAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
 
 
 @dataclass(frozen=True)
@@ -104,23 +105,46 @@ def metric_columns(metrics: Iterable[MetricRecord]) -> tuple[Column | str, ...]:
     return numbers(*headings_of(metrics).values())
 
 
-def metric_cell(
-    metric: MetricRecord,
-    value: object,
-    bounds: Mapping[str, Any] | None = None,
-    *,
-    best: float | None = None,
-    mark: str = "",
-    hint: str = "",
-) -> TableCell:
-    """Return a metric's value with its interval; it is the best of its column where it equals `best`.
-
-    A verdict that has no sign is no mark.
-    """
+def metric_cell(metric: MetricRecord, value: object, bounds: Mapping[str, Any] | None = None) -> TableCell:
+    """Return a metric's value with its interval."""
     number = value if isinstance(value, int | float) else None
-    said = {"mark": mark, "hint": hint} if mark in SIGNS else {}
-    is_best = number is not None and number == best
-    return TableCell(metric.text(value), number, metric.interval(value, bounds), best=is_best, **said)
+    return TableCell(metric.text(value), number, metric.interval(value, bounds))
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A row of metrics: its name, metric → value and interval, what is known of it, and whether it may be the best."""
+
+    name: TableCell
+    values: Mapping[str, Any]
+    intervals: Mapping[str, Any] = field(default_factory=dict)
+    statistics: RowStatistics | None = None
+    competes: bool = True
+
+    def cell(self, metric: MetricRecord, best: float | None) -> TableCell:
+        """Return a metric that is the best where it equals `best`; a verdict that has no sign is no mark."""
+        cell = metric_cell(metric, self.values.get(metric.name), self.intervals.get(metric.name))
+        cell = replace(cell, best=self.competes and best is not None and cell.value == best)
+        found = None if self.statistics is None else self.statistics.differences.get(metric.name)
+        if found is None or found.verdict not in SIGNS:
+            return cell
+        hint = f"{found.verdict} than the reference, p = {found.p_hac:.3f} and {found.p_bootstrap:.3f}"
+        return replace(cell, mark=found.verdict, hint=hint)
+
+
+def metric_table(
+    head: str, metrics: Collection[MetricRecord], rows: Sequence[MetricRow], *, caption: str = "", **more: Any
+) -> Table:
+    """Return rows of metrics below the heading of their names as `table` does, the best of each column marked."""
+    best = [(m, best_of(m, (row.values.get(m.name) for row in rows if row.competes))) for m in metrics]
+    cells = ([row.name, *(row.cell(*column) for column in best)] for row in rows)
+    return table(caption, (head, *metric_columns(metrics)), cells, **more)
+
+
+def main_metrics(snapshots: Sequence[Snapshot]) -> list[MetricRecord]:
+    """Return the metrics of a short table that some snapshot has: the main ones, and the users'."""
+    known = columns_of(metrics_of(*(s.identity for s in snapshots)), (s.overall for s in snapshots))
+    return [metric for name, metric in known.items() if name in _MAIN or name not in METRICS]
 
 
 def best_of(metric: MetricRecord, values: Iterable[float | None]) -> float | None:

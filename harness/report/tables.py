@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -16,9 +16,9 @@ from harness.errors.redaction import redacted
 from harness.evaluation.metrics import METRICS, MetricRecord, headings_of, metrics_of
 from harness.evaluation.significance.hac import HacTest
 from harness.report.cells import METRIC, Report, flatten, leaderboard_metrics
-from harness.report.table import Table, TableCell, best_of, metric_cell, metric_columns, numbers, rank_of, table
+from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
 from harness.run.finished import FinishedRun
-from harness.run.sweep_columns import MAYBE_BEST, SIGNS, Difference, RowStatistics, SweepStatistics
+from harness.run.sweep_columns import MAYBE_BEST, SIGNS, RowStatistics, SweepStatistics
 
 _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
 _FRONTIER = ("window", "decision", "newest", "oldest", "waste")
@@ -29,20 +29,18 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
     metrics = leaderboard_metrics(report.cells)
     by = metrics.get(sort_by, METRICS[METRIC])
     ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(sort_by)))
-    best = {name: best_of(metric, (cell.overall.get(name) for cell in ranked)) for name, metric in metrics.items()}
     rows = []
     for cell in ranked:
         known = None if statistics is None else statistics.row(cell.name)
         name = TableCell(cell.name, detail=", ".join(_standing(cell, known, report)))
-        differences = {} if known is None else known.differences
-        rows.append([name, *(_metric(cell, m, differences.get(m.name), best[m.name]) for m in metrics.values())])
-    for oracle in _oracles(report):
-        name = TableCell("oracle", detail="the best forecast in expectation; a run may beat it by luck")
-        rows.append([name, *(metric_cell(m, oracle.get(m.name)) for m in metrics.values())])
-    columns = metric_columns(metrics.values())
+        rows.append(MetricRow(name, cell.overall, cell.snapshot.intervals, known))
+    found = [oracle for cell in report.cells if (oracle := cell.snapshot.metrics.get("oracle"))]
+    name = TableCell("oracle", detail="the best forecast in expectation; a run may beat it by luck")
+    oracles = {repr(sorted(oracle.items())): MetricRow(name, oracle, competes=False) for oracle in found}
     heading = headings_of(metrics.values()).get(sort_by, sort_by)
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
-    return table(f"{len(ranked)} cells, by {heading}", ("cell", *columns), rows, reference=reference)
+    caption = f"{len(ranked)} cells, by {heading}"
+    return metric_table("cell", metrics.values(), [*rows, *oracles.values()], caption=caption, reference=reference)
 
 
 def _standing(cell: FinishedRun, known: RowStatistics | None, report: Report) -> Iterable[str]:
@@ -53,19 +51,6 @@ def _standing(cell: FinishedRun, known: RowStatistics | None, report: Report) ->
         yield f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST}"
     if known is not None and known.why_not_comparable:
         yield f"not compared: {known.why_not_comparable}"
-
-
-def _metric(cell: FinishedRun, metric: MetricRecord, difference: Difference | None, best: float | None) -> TableCell:
-    hint = ""
-    if difference is not None and difference.verdict in SIGNS:
-        hint = f"{difference.verdict} than the reference, p = {difference.p_hac:.3f} and {difference.p_bootstrap:.3f}"
-    value, bounds = cell.overall.get(metric.name), cell.snapshot.intervals.get(metric.name)
-    return metric_cell(metric, value, bounds, best=best, mark=hint.partition(" ")[0], hint=hint)
-
-
-def _oracles(report: Report) -> Iterable[Mapping[str, Any]]:
-    oracles = [oracle for cell in report.cells if (oracle := cell.snapshot.metrics.get("oracle"))]
-    return {repr(sorted(oracle.items())): oracle for oracle in oracles}.values()
 
 
 def stability_table(statistics: SweepStatistics) -> Table:
@@ -100,7 +85,8 @@ def windows_table(cell: FinishedRun) -> Table:
     for r in records:
         window = TableCell(str(r["window"]), float(r["window"]))
         rows.append([window, str(r["start"]), str(r["stop"]), *(metric_cell(m, r.get(m.name)) for m in metrics)])
-    return table(f"Windows of {cell.name}", (*numbers("window"), "from", "to", *metric_columns(metrics)), rows)
+    columns = (*numbers("window"), "from", "to", *numbers(*headings_of(metrics).values()))
+    return table(f"Windows of {cell.name}", columns, rows)
 
 
 def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]]:
@@ -111,7 +97,8 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
             continue
         checks: list[tuple[TableCell | str, ...]] = []
         for check in cell.audit.get("checks", ()):
-            question = TableCell(check.get("question", ""), detail=_findings(check))
+            said = (str(check.get("note") or ""), *(str(f.get("what", "")) for f in check.get("findings", ())))
+            question = TableCell(check.get("question", ""), detail="; ".join(filter(None, said)))
             checks.append((check.get("name", ""), check.get("outcome", ""), question))
         verdict = "clean" if cell.audit.get("clean") else "a leak was found"
         what = f"{cell.name}: {verdict}, {cell.audit.get('level', 'unknown')} audit"
@@ -123,47 +110,30 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
     return found
 
 
-def _findings(check: Mapping[str, Any]) -> str:
-    findings = [str(f.get("what", "")) for f in check.get("findings", ())]
-    return "; ".join(filter(None, [str(check.get("note") or ""), *findings]))
+def reference_tables(cells: Sequence[FinishedRun]) -> list[tuple[dict[str, Any], Table]]:
+    """Return the reference results of which a row has a counterpart among the cells: the same but for the data.
 
-
-@dataclass(frozen=True)
-class ReferenceTable:
-    """The rows of one source that have a counterpart: (name, metric → value, cells beside it)."""
-
-    source: str
-    url: str
-    scenario: str
-    differences: str
-    rows: tuple[tuple[str, Mapping[str, float], tuple[FinishedRun, ...]], ...]
-
-    def table(self) -> Table:
-        """Return the reference rows, each above the cells that it stands beside."""
-        metrics = [METRICS[m] for m in dict.fromkeys(metric for _, values, _ in self.rows for metric in values)]
-        rows = [
-            (TableCell(name), TableCell(source), *(metric_cell(m, shown.get(m.name)) for m in metrics))
-            for name, values, cells in self.rows
-            for source, shown in (("published", values), *((cell.name, cell.overall) for cell in cells))
-        ]
-        return table(f"{self.source}: {self.scenario}", ("row", "from", *numbers(*(m.heading for m in metrics))), rows)
-
-
-def reference_tables(cells: Sequence[FinishedRun]) -> tuple[ReferenceTable, ...]:
-    """Return the reference results of which a row has a counterpart among the cells: the same but for the data."""
+    Each comes with its source, and has every reference row above the cells that it stands beside.
+    """
     flat = [(cell, flatten(cell.snapshot.identity)) for cell in cells]
     found = []
     for source in reference_sources():
-        rows = []
+        shown: list[tuple[str, str, Mapping[str, Any]]] = []
         for row in source["rows"]:
             asked = {**source["where"], **row["where"]}
-            matching = tuple(cell for cell, keys in flat if all(keys.get(k) == v for k, v in asked.items()))
+            matching = [cell for cell, keys in flat if all(keys.get(k) == v for k, v in asked.items())]
             if matching:
-                rows.append((row["name"], row["values"], matching))
-        if rows:
-            about = (source["source"], source["url"], source["scenario"], source["differences"])
-            found.append(ReferenceTable(*about, tuple(rows)))
-    return tuple(found)
+                shown += [(row["name"], "published", row["values"])]
+                shown += [(row["name"], cell.name, cell.overall) for cell in matching]
+        if shown:
+            published = (values for _, kind, values in shown if kind == "published")
+            metrics = [METRICS[name] for name in dict.fromkeys(chain.from_iterable(published))]
+            rows: list[list[TableCell | str]] = [
+                [name, kind, *(metric_cell(m, values.get(m.name)) for m in metrics)] for name, kind, values in shown
+            ]
+            columns = ("row", "from", *numbers(*(m.heading for m in metrics)))
+            found.append((source, table(f"{source['source']}: {source['scenario']}", columns, rows)))
+    return found
 
 
 @cache

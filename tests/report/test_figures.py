@@ -10,24 +10,30 @@ import pytest
 from harness.data.calendar import Calendar
 from harness.evaluation.predictions import Predictions
 from harness.report.cells import Report, swept_numbers
-from harness.report.figures.correlations import monthly_means
-from harness.report.figures.figure import MOST_POINTS, date_texts, packed, thinned
-from harness.report.figures.response import ic_decay
-from harness.report.figures.returns import accumulated, drawdown, quantile_means
-from harness.report.figures.weights import coarse
-from harness.report.page import figures_of
+from harness.report.figures import (
+    MOST_POINTS,
+    accumulated,
+    coarse,
+    date_texts,
+    drawdown,
+    figures_of,
+    ic_decay,
+    monthly_means,
+    packed,
+    quantile_means,
+    thinned,
+)
 
 
 def test_every_plot_is_valid_plotly(report: Report) -> None:
     own = {"cell", "palette", "daily", "scale"}
     figures = figures_of(report)
-    keys = {figure.key for figure in figures}
-    assert keys == {
+    assert figures.keys() == {
         *("cumulative", "ic", "monthly", "decay", "quantiles", "response"),
         *("weights", "similarity", "meta", "frontier"),
     }
-    for figure in figures:
-        for variant in figure.variants:
+    for variants in figures.values():
+        for variant in variants:
             traces = [{k: v for k, v in trace.items() if k not in own} for trace in variant.traces]
             go.Figure(data=traces, layout=variant.layout)
             assert variant.summary
@@ -109,16 +115,16 @@ def test_a_sweep_is_a_curve_per_setting_of_the_rest(report: Report) -> None:
     curves = swept_numbers(report.cells)["label.horizon"]
     assert len(curves) == 2
     assert all([value for value, _ in curve] == [5.0, 10.0] for _, curve in curves)
-    assert ic_decay(report).variants[0].traces[0]["x"] == [5, 10]
+    assert next(ic_decay(report)).traces[0]["x"] == [5, 10]
 
 
 def test_no_curve_without_a_swept_number(report: Report) -> None:
     alone = Report((report.reference,), ())
     assert swept_numbers(alone.cells) == {}
-    assert ic_decay(alone).variants == ()
-    assert {"response", "decay"}.isdisjoint(f.key for f in figures_of(alone))
+    assert list(ic_decay(alone)) == []
+    assert {"response", "decay"}.isdisjoint(figures_of(alone))
 
 
 def test_cells_without_saved_files_have_no_section_for_them(report: Report) -> None:
     bare = tuple(cell for cell in report.cells if not (cell.folder / "adaptation").exists())
-    assert {"weights", "similarity", "meta", "frontier"}.isdisjoint(f.key for f in figures_of(Report(bare, ())))
+    assert {"weights", "similarity", "meta", "frontier"}.isdisjoint(figures_of(Report(bare, ())))

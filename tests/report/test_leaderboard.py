@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SnapshotError
-from harness.report.leaderboard import blessed_rows, leaderboard_markdown, refresh, stale
+from harness.report.leaderboard import FILE, blessed_rows, leaderboard_markdown, leaderboard_page, refresh
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot
 
@@ -45,7 +45,8 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_leaderboard_of_the_repository_is_what_it_has_blessed() -> None:
-    assert not stale(ROOT / "results"), "stale: `bench bless` writes it anew"
+    text = (ROOT / "results" / FILE).read_text(encoding="utf-8")
+    assert text == leaderboard_page(ROOT / "results"), "stale: `bench bless` writes it anew"
 
 
 def test_a_table_per_market_links_each_number_to_its_snapshot(results: Path) -> None:
@@ -72,14 +73,11 @@ def test_other_markets_and_suites_have_tables_of_their_own_and_tests_have_none(r
 
 
 def test_a_new_blessing_makes_the_page_stale_until_it_is_written_anew(results: Path) -> None:
-    page = results / "leaderboard.md"
-    assert stale(results)
-    assert refresh(results)
-    assert not stale(results)
-    assert not refresh(results)
+    page = results / FILE
+    assert refresh(results) == page
+    assert refresh(results) is None
     Baselines(results).bless(with_ic(0.2), "better")
-    assert stale(results)
-    assert refresh(results)
+    assert refresh(results) == page
     assert "linear/v0002.json" in page.read_text(encoding="utf-8")
 
 

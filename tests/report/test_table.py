@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from harness.evaluation.metrics import METRICS
 from harness.report.table import (
+    MetricRow,
     Table,
     TableCell,
     best_of,
@@ -21,7 +23,7 @@ from harness.report.table import (
     to_latex,
     to_markdown,
 )
-from harness.run.sweep_columns import SIGNS
+from harness.run.sweep_columns import Difference, RowStatistics
 
 RECORDS = (METRICS["IC"], METRICS["max_drawdown"])
 SKEWED = {"low": -0.4, "high": -0.1}
@@ -29,8 +31,8 @@ SKEWED = {"low": -0.4, "high": -0.1}
 
 @pytest.fixture
 def made() -> Table:
-    best = metric_cell(RECORDS[0], 0.1, {"low": 0.05, "high": 0.15}, best=0.1, mark="better", hint="p = 0.01")
-    oracle = (metric_cell(RECORDS[0], 0.25, mark="same"), metric_cell(RECORDS[1], None))
+    best = replace(metric_cell(RECORDS[0], 0.1, {"low": 0.05, "high": 0.15}), best=True, mark="better", hint="p = 0.01")
+    oracle = (metric_cell(RECORDS[0], 0.25), metric_cell(RECORDS[1], None))
     rows = [
         (TableCell("linear", link="full/linear/v0001.json"), best, metric_cell(RECORDS[1], -0.2, SKEWED)),
         (TableCell("oracle", style="italic"), *oracle),
@@ -69,11 +71,12 @@ def test_latex_has_rules_bold_and_triangles(made: Table) -> None:
 
 
 def test_a_verdict_without_a_sign_is_no_mark() -> None:
-    assert {mark: metric_cell(RECORDS[0], 0.1, mark=mark).mark for mark in (*SIGNS, "same", "differs")} == {
-        **{mark: mark for mark in SIGNS},
-        "same": "",
-        "differs": "",
-    }
+    def mark(verdict: str) -> str:
+        difference = Difference(0.1, None, None, 0.01, 0.02, verdict, 9)
+        known = RowStatistics("x", "y", None, {"IC": difference}, None, None, None, (), ())
+        return MetricRow(TableCell("x"), {"IC": 0.1}, statistics=known).cell(RECORDS[0], None).mark
+
+    assert [mark(verdict) for verdict in ("better", "worse", "same", "differs")] == ["better", "worse", "", ""]
 
 
 def test_the_best_needs_another_to_be_better_than_and_a_side() -> None:
