@@ -37,9 +37,9 @@ def push(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
 def new(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
     from harness.integrations.skeletons import write_skeleton
 
-    written = write_skeleton(arguments.kind, arguments.name, Path(arguments.folder))
-    lines = [f"written   {path}" for path in written.files]
-    out.write("\n".join([*lines, f"test      python -m pytest {written.test}", f"run       {written.command}"]))
+    files, command = write_skeleton(arguments.kind, arguments.name, Path(arguments.folder))
+    lines = [f"written   {path}" for path in files]
+    out.write("\n".join([*lines, f"test      python -m pytest {files[-1]}", f"run       {command}"]))
     return 0
 
 

@@ -19,7 +19,7 @@ SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.ste
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_example_is_what_is_written(kind: str, tmp_path: Path) -> None:
-    for path in write_skeleton(kind, f"my_{kind}", tmp_path).files:
+    for path in write_skeleton(kind, f"my_{kind}", tmp_path)[0]:
         example = EXAMPLES / path.relative_to(tmp_path)
         written = path.read_text(encoding="utf-8")
         assert example.read_text(encoding="utf-8") == written, f"bench new {kind} my_{kind} --folder examples"
@@ -58,10 +58,10 @@ def test_a_name_that_cannot_be_a_module_or_hides_one_is_refused(name: str, tmp_p
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
-    written = write_skeleton("model", "my_model", tmp_path)
-    written.source.write_text("mine", encoding="utf-8")
-    written.test.unlink()
+    (source, *_, test), _ = write_skeleton("model", "my_model", tmp_path)
+    source.write_text("mine", encoding="utf-8")
+    test.unlink()
     with pytest.raises(ConfigError, match="there already"):
         write_skeleton("model", "my_model", tmp_path)
-    assert written.source.read_text(encoding="utf-8") == "mine"
-    assert not written.test.exists()
+    assert source.read_text(encoding="utf-8") == "mine"
+    assert not test.exists()

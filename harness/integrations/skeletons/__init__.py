@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import shlex
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -16,27 +15,8 @@ KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric":
 _FOLDER = "my_conf"
 
 
-@dataclass(frozen=True)
-class Skeleton:
-    """What was written.
-
-    Attributes:
-        configurations: The YAML files, the one that names the class first.
-        command: Runs it.
-    """
-
-    source: Path
-    test: Path
-    configurations: tuple[Path, ...]
-    command: str
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.source, *self.configurations, self.test)
-
-
-def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
-    """Write a skeleton into a folder.
+def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]:
+    """Write a skeleton into a folder; return its files, the source first and its test last, and what runs it.
 
     Args:
         kind: One of `KINDS`.
@@ -47,24 +27,21 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Skeleton:
         ConfigError: When the name is no module name, hides another module, or a file is there already.
     """
     _check(name, folder)
-    source, test = folder / f"{name}.py", folder / f"test_{name}.py"
-    configurations = {folder / _FOLDER / KINDS[kind] / f"{name}.yaml": f"{kind}.yaml"}
+    wanted = {folder / f"{name}.py": f"{kind}.py.txt", folder / _FOLDER / KINDS[kind] / f"{name}.yaml": f"{kind}.yaml"}
+    choices = [f"{KINDS[kind]}={name}"]
     if kind == "data":
-        configurations[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
-    wanted = {source: f"{kind}.py.txt", **configurations, test: f"test_{kind}.py.txt"}
-    there = next((target for target in wanted if target.exists()), None)
-    if there is not None:
+        wanted[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
+        choices += [f"data.path={folder.as_posix()}/closes.csv", f"features={name}", "windows.step=40"]
+    wanted[folder / f"test_{name}.py"] = f"test_{kind}.py.txt"
+    for there in (target for target in wanted if target.exists()):
         what, hint = "The file is there already, and stays as it is.", "choose another NAME or another --folder"
         raise ConfigError(what, where=str(there), expected="a name that is not taken", hint=hint)
     title = "".join(part.capitalize() for part in name.split("_"))
     for target, template in wanted.items():
         text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
         write_atomically(target, text.replace("@name@", name).replace("@Class@", title).encode())
-    choices = [f"{KINDS[kind]}={name}"]
-    if kind == "data":
-        choices += [f"data.path={folder.as_posix()}/closes.csv", f"features={name}", "windows.step=40"]
     command = shlex.join(["bench", "run", "--config-dir", (folder / _FOLDER).as_posix(), *choices])
-    return Skeleton(source, test, tuple(configurations), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}")
+    return list(wanted), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
 
 
 def _check(name: str, folder: Path) -> None:
@@ -74,5 +51,4 @@ def _check(name: str, folder: Path) -> None:
     found = importlib.util.find_spec(name)
     if found is not None and (found.origin is None or Path(found.origin).parent != folder.resolve()):
         what, got = "A module of this name exists, and one of the two would hide the other.", found.origin or "a folder"
-        expected = "a name of your own, such as my_model"
-        raise ConfigError(what, where="NAME", got=f"{name}, which is {got}", expected=expected)
+        raise ConfigError(what, where="NAME", got=f"{name}, which is {got}", expected="another name, such as my_model")
