@@ -145,9 +145,8 @@ def is_full_disk(error: OSError) -> bool:
 
 def refused_by_the_system(error: OSError) -> HarnessError | None:
     """Return the operating system's refusal as a message: a place that cannot be written is no bug. None for others."""
-    removed = removed_current_folder() if isinstance(error, FileNotFoundError) else None
-    if removed is not None:
-        return removed
+    if isinstance(error, FileNotFoundError):
+        return removed_current_folder()
     if error.errno not in _REFUSALS and not is_full_disk(error):
         return None
     what, got = "The system refuses a file or a folder.", f"{type(error).__name__}: {error.strerror or error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
@@ -73,15 +74,13 @@ class RedactedStream:
 
 def _known() -> list[str]:
     """Return the secrets of the environment, the longest first."""
-    found = {os.environ.get(name, "") for name in _SECRETS}
-    for name in _ADDRESSES:
-        try:
-            raw = urlsplit(os.environ.get(name, "")).password or ""
-        except ValueError:
-            continue
-        found |= {raw, unquote(raw)}
-    others = {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name)}
-    found |= {
-        v for v in others if len(v) >= _SHORTEST_OF_OTHERS and "/" not in v[:2] and not v.replace(".", "").isdigit()
-    }
+    found: set[str] = set()
+    for name, value in os.environ.items():
+        if name in _ADDRESSES:
+            with suppress(ValueError):
+                password = urlsplit(value).password or ""
+                found |= {password, unquote(password)}
+        is_plain = len(value) < _SHORTEST_OF_OTHERS or "/" in value[:2] or value.replace(".", "").isdigit()
+        if name in _SECRETS or (_SECRET_NAME.fullmatch(name) and not is_plain):
+            found.add(value)
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=lambda s: (-len(s), s))
