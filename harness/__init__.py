@@ -44,13 +44,11 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.interfaces import FittedModel as FittedModel, FittedPreprocess as FittedPreprocess
     from harness.samples.interfaces import History as History, LearnSet as LearnSet, Model as Model
     from harness.samples.interfaces import Preprocess as Preprocess, TimeWeights as TimeWeights
-    from harness.samples.preprocess import Pipeline as Pipeline, Processor as Processor
-    from harness.samples.preprocess import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna
-    from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropCol as DropCol
-    from harness.samples.preprocess import DropnaLabel as DropnaLabel, Fillna as Fillna
-    from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm
-    from harness.samples.preprocess import ProcessInf as ProcessInf, RobustZScoreNorm as RobustZScoreNorm
-    from harness.samples.preprocess import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
+    from harness.samples.preprocess import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna, DropCol as DropCol
+    from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropnaLabel as DropnaLabel, Fillna as Fillna
+    from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm, Pipeline as Pipeline
+    from harness.samples.preprocess import ProcessInf as ProcessInf, Processor as Processor, ZScoreNorm as ZScoreNorm
+    from harness.samples.preprocess import RobustZScoreNorm as RobustZScoreNorm, TanhProcess as TanhProcess
     from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
     from harness.samples.windows import Segment as Segment, Window as Window
     from harness.store.fingerprint import fingerprint_file as fingerprint_file

@@ -156,20 +156,15 @@ class CsvFile:
             DataError: When lines do not have as many cells as there are heads, or the file breaks off.
         """
         names = [f"c{at}" for at in range(len(self.heads))]
-        chosen = [names[at] for at in columns.values()]
+        chosen = {names[at]: pa.string() for at in columns.values()}
         encoding = self.encoding.removesuffix("-sig")  # Arrow skips the mark of UTF-8 itself
+        empty = {"strings_can_be_null": True, "null_values": [""]}
         try:
             table = pacsv.read_csv(
                 _opened(self.path),
                 pacsv.ReadOptions(column_names=names, skip_rows=self.skipped + 1, encoding=encoding),
                 pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
-                pacsv.ConvertOptions(
-                    include_columns=chosen,
-                    column_types=dict.fromkeys(chosen, pa.string()),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                    null_values=[""],
-                ),
+                pacsv.ConvertOptions(include_columns=list(chosen), column_types=chosen, **empty),
             )
         except (pa.ArrowException, OSError, EOFError) as error:
             if "Empty CSV file" in str(error):

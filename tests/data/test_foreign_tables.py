@@ -165,6 +165,11 @@ def test_a_decimal_mark_that_is_given_decides(tmp_path):
         assert panel.fields["volume"][0, 0] == np.float32(value)
 
 
+def test_no_group_of_thousands_begins_with_zero(tmp_path):
+    made = text_source(tmp_path, PLAIN.replace("1234.5", "0.484"), csv=CsvFormat(decimal=","))
+    assert "line 2: '0.484'" in message(lambda: made)
+
+
 def test_the_missing_values_of_other_programs_are_no_values_but_may_be_codes(tmp_path):
     text = PLAIN.replace(",A,", ",NA,").replace(",B,", ",NaN,").replace("2.25", "null")
     panel = text_source(tmp_path, text).load()

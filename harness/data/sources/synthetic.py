@@ -84,11 +84,9 @@ def draw_premia(
     ============  ==============================================================  ==============================
 
     Args:
-        drift: The kind.
         size: T times, K steps ahead, J premia.
         stable: Share of the mean square that never changes, in [0, 1]; 1 when nothing drifts.
         time_scale: τ.
-        rng: The randomness.
 
     Returns:
         (T, J) the premium paid in the step that ends at t; (T, K, J) E[paid[t + k] | state at t] for k = 1 … K.
