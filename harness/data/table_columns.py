@@ -244,7 +244,7 @@ def times_of(column: Column, time_format: str | None, timezone: str | None) -> n
     bad = np.flatnonzero(np.isnat(times))
     if bad.size:
         expected = f"times like {time_format}" if time_format else "dates such as 2019-03-01, or with a clock time"
-        raise column.wrong_type(bad.tolist(), expected, _format_hint([texts[at] for at in indices[bad]]))
+        raise column.wrong_type(bad.tolist(), expected, _format_hint([texts[at] for at in np.unique(indices[bad])]))
     return times
 
 
@@ -305,17 +305,17 @@ def _formatted(texts: Sequence[str], time_format: str, timezone: str | None) -> 
 
 
 def _format_hint(texts: Sequence[str]) -> str:
-    """Return the option that would read such texts: day and month are told apart by what no month can be."""
+    """Return the option that would read such texts: the formats, if any, that read them all."""
     if all(re.fullmatch(r"[0-9]{9,19}", text) for text in texts):
         unit = list(EPOCHS)[min((len(texts[0]) - 9) // 3, 3)]
         return f"data.time_format={unit} counts from 1970-01-01 00:00 UTC"
-    parts = [found.groups() for text in texts if (found := _YEAR_LAST.fullmatch(text))]
-    if len(parts) < len(texts):
+    found, fits = _YEAR_LAST.fullmatch(texts[0]), []
+    if found is not None:
+        mark, year = found[2], "%Y" if len(found[4]) == 4 else "%y"
+        clock = {6: " %H:%M", 9: " %H:%M:%S"}.get(len(found[5]), "")
+        forms = (f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}")
+        fits = [f"'{form}'" for form in forms if not np.isnat(_formatted(texts, form, None)).any()]
+    if not fits:
         return "data.time_format=… says how they are written, such as %d/%m/%Y or %d-%b-%Y %H:%M"
-    mark, year = parts[0][1], "%Y" if len(parts[0][3]) == 4 else "%y"
-    clock = {0: "", 6: " %H:%M", 9: " %H:%M:%S"}.get(len(parts[0][4]), " …")
-    forms = {0: f"%d{mark}%m{mark}{year}{clock}", 2: f"%m{mark}%d{mark}{year}{clock}"}
-    sure = [form for at, form in forms.items() if any(int(part[at]) > 12 for part in parts)]
-    if sure:
-        return f"data.time_format='{sure[0]}'"
-    return f"data.time_format='{forms[0]}' or '{forms[2]}': only you know whether day or month comes first"
+    doubt = ": only you know whether day or month comes first" if len(fits) > 1 else ""
+    return f"data.time_format={' or '.join(fits)}{doubt}"
