@@ -6,17 +6,17 @@ What qlib does with ``RecorderCollector`` (`collect`), ``RollingGroup`` (`by_mod
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from harness.errors import DataError, closest
-from harness.evaluation.formulas import Doubles
 from harness.evaluation.predictions import Predictions, offsets_of
 
 Key = tuple[str, int]
@@ -58,25 +58,24 @@ def collect(
                 expected = ", ".join(map(str, sorted(known))) or "nothing was collected"
                 hint = closest(str(name), map(str, known))
                 raise DataError(f"There is no such {what}.", where="collect", got=name, expected=expected, hint=hint)
-    found: dict[Key, Predictions] = {}
-    for part in parts:
-        named = (models is None or part.model in models) and (windows is None or part.window in windows)
-        if not named or (where is not None and not where(part)):
-            continue
-        key = (part.model, part.window)
-        if key in found:
-            got, hint = f"{part.model}, window {part.window}", "narrow the choice with where=, for instance by a tag"
+    chosen = [
+        ((part.model, part.window), part.predictions)
+        for part in parts
+        if (models is None or part.model in models)
+        and (windows is None or part.window in windows)
+        and (where is None or where(part))
+    ]
+    for (model, window), count in Counter(key for key, _ in chosen).items():
+        if count > 1:
+            got, hint = f"{model}, window {window}", "narrow the choice with where=, for instance by a tag"
             raise DataError("Two parts have the same model and window.", where="collect", got=got, hint=hint)
-        found[key] = part.predictions
-    return dict(sorted(found.items()))
+    return dict(sorted(chosen, key=lambda item: item[0]))
 
 
 def by_model(collected: Mapping[Key, Predictions]) -> dict[str, dict[int, Predictions]]:
     """Return model → window → predictions, both in sorted order."""
-    grouped: dict[str, dict[int, Predictions]] = {}
-    for (model, window), predictions in sorted(collected.items()):
-        grouped.setdefault(model, {})[window] = predictions
-    return grouped
+    grouped = groupby(sorted(collected.items()), key=lambda item: item[0][0])
+    return {model: {window: predictions for (_, window), predictions in items} for model, items in grouped}
 
 
 def merge_windows(parts: Iterable[Predictions]) -> Predictions:
@@ -89,14 +88,8 @@ def merge_windows(parts: Iterable[Predictions]) -> Predictions:
         DataError: When there are none, or their calendars or instruments differ.
     """
     ordered = sorted(_same_panel(list(parts), "merge_windows"), key=lambda p: p.start)
-    rank = np.repeat(np.arange(len(ordered)), [p.codes.size for p in ordered])
-    times, codes = np.concatenate([p.row_times for p in ordered]), np.concatenate([p.codes for p in ordered])
-    order = np.lexsort((rank, codes, times))
-    times, codes = times[order], codes[order]
-    # Sorted by rank within a (time, instrument), so that the last of equal rows is the winner.
-    wins = np.append((np.diff(times) != 0) | (np.diff(codes) != 0), True)[: order.size]
-    score, label = np.concatenate([p.score for p in ordered]), np.concatenate([p.label for p in ordered])
-    return _arranged(ordered, times[wins], codes[wins], score[order[wins]], label[order[wins]])
+    rows = pd.concat([_rows(p) for p in ordered])
+    return _arranged(ordered, rows[~rows.index.duplicated(keep="last")].sort_index())
 
 
 def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predictions:
@@ -112,23 +105,16 @@ def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predi
         DataError: When there are none, their panels differ, or they carry different labels for the same row.
     """
     models = _same_panel(list(models), "average")
-    start, stop = min(p.start for p in models), max(p.stop for p in models)
-    shape = (stop - start, len(models[0].instruments))
-    total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    present, label = np.zeros(shape, dtype=np.bool_), np.full(shape, np.nan, dtype=np.float32)
-    for predictions in models:
-        at = (predictions.row_times - start, predictions.codes)
-        score = predictions.score.astype(np.float64)
-        score = _standardised(score, predictions.offsets) if standardise else score
-        known = ~np.isnan(score)
-        total[at[0][known], at[1][known]] += score[known]
-        count[at[0][known], at[1][known]] += 1
-        present[at] = True
-        _refuse_other_labels(label[at], predictions)
-        label[at] = np.where(np.isnan(predictions.label), label[at], predictions.label)
-    times, codes = np.nonzero(present)
-    mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)[times, codes]
-    return _arranged(models, times + start, codes, mean, label[times, codes])
+    score, label = (
+        pd.concat([_rows(p)[column].astype(np.float64) for p in models], axis=1).sort_index()
+        for column in ("score", "label")
+    )
+    _refuse_other_labels(models[0], label)
+    if standardise:
+        by_time = score.groupby(level=0)
+        varies = by_time.transform("max") > by_time.transform("min")
+        score = ((score - by_time.transform("mean")) / by_time.transform("std")).where(varies)
+    return _arranged(models, pd.DataFrame({"score": score.mean(axis=1), "label": label.max(axis=1)}))
 
 
 def ensemble(collected: Mapping[Key, Predictions], *, standardise: bool = True) -> Predictions:
@@ -137,41 +123,32 @@ def ensemble(collected: Mapping[Key, Predictions], *, standardise: bool = True) 
     return average(merged, standardise=standardise)
 
 
-def _standardised(score: Doubles, offsets: npt.NDArray[np.int64]) -> Doubles:
-    scaled = np.full_like(score, np.nan)
-    for start, stop in itertools.pairwise(offsets):
-        known = ~np.isnan(score[start:stop])
-        values = score[start:stop][known]
-        if values.size > 1 and np.ptp(values) > 0:
-            scaled[start:stop][known] = (values - values.mean()) / values.std(ddof=1)
-    return scaled
+def _rows(predictions: Predictions) -> pd.DataFrame:
+    """Return scores and labels by calendar position and instrument column."""
+    columns = {"score": predictions.score, "label": predictions.label}
+    return pd.DataFrame(columns, index=[predictions.row_times, predictions.codes])
 
 
-def _refuse_other_labels(known: npt.NDArray[np.float32], predictions: Predictions) -> None:
-    other = np.flatnonzero(~(np.isnan(known) | np.isnan(predictions.label)) & (known != predictions.label))
+def _refuse_other_labels(of: Predictions, label: pd.DataFrame) -> None:
+    least, most = label.min(axis=1), label.max(axis=1)
+    other = label.index[least < most]
     if other.size:
-        row = int(other[0])
-        name, at = predictions.instruments[predictions.codes[row]], int(predictions.row_times[row])
         what = f"The models carry different labels for {other.size} row(s), so they were not asked the same question."
-        where, got = f"{name} at {predictions.calendar.format(at)}", f"{known[row]} and {predictions.label[row]}"
+        (time, code), got = other[0], f"{least[other[0]]:.6g} and {most[other[0]]:.6g}"
+        where = f"{of.instruments[code]} at {of.calendar.format(int(time))}"
         raise DataError(what, where=where, got=got, expected="models of the same label")
 
 
-def _arranged(
-    parts: list[Predictions],
-    times: npt.NDArray[np.int64],
-    codes: npt.NDArray[np.integer[Any]],
-    score: npt.NDArray[np.floating[Any]],
-    label: npt.NDArray[np.float32],
-) -> Predictions:
+def _arranged(parts: list[Predictions], rows: pd.DataFrame) -> Predictions:
     start, stop = min(p.start for p in parts), max(p.stop for p in parts)
+    times, codes = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
     return replace(
         parts[0],
         start=start,
         offsets=offsets_of(times - start, stop - start),
         codes=codes.astype(np.int32),
-        score=score.astype(np.float32),
-        label=label,
+        score=rows["score"].to_numpy(np.float32),
+        label=rows["label"].to_numpy(np.float32),
         window_starts=np.unique(np.concatenate([p.window_starts for p in parts])),
     )
 
