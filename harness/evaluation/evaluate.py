@@ -24,7 +24,7 @@ from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, Signa
 from harness.evaluation.portfolio.backtest import backtest, risk_analysis
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions, read_table
-from harness.evaluation.significance.bootstrap import Bootstrap, bootstrap_intervals, question
+from harness.evaluation.significance.bootstrap import Bootstrap, Question, bootstrap_intervals
 from harness.evaluation.significance.hac import hac_mean
 from harness.evaluation.significance.stability import calendar_years
 from harness.execution.progress import Observer
@@ -281,7 +281,7 @@ def intervals(
     for metric in metrics:
         series, overlap = evaluation.series[metric.series], metric.overlap_at(look_ahead, criteria.signal.lag)
         values = np.log1p(series) if compounding and metric.compounds else series
-        questions.append(question(values, metric.statistic, overlap))
+        questions.append(Question(values, metric.statistic, overlap))
     found: dict[str, dict[str, float | None]] = {}
     for metric, answer in zip(metrics, bootstrap_intervals(questions, bootstrap, observer), strict=True):
         interval = answer.scaled(metric.factor(evaluation.periods_per_year, horizon))

@@ -16,7 +16,7 @@ from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance import sharpe, stability
-from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, bootstrap_intervals, question
+from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, Question, bootstrap_intervals
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.evaluation.significance.hac import is_constant, why_untested
 from harness.execution.progress import Observer, Silent
@@ -223,7 +223,7 @@ def differences_to(
         if metric.statistic not in ("mean", "ir") or any(series not in c.series.values for c in (reference, candidate)):
             continue
         ours, base, overlap = candidate.at(series, times), reference.at(series, times), overlap_of(identity, metric)
-        questions[name] = question(ours, metric.statistic, overlap, base)
+        questions[name] = Question(ours, metric.statistic, overlap, base)
     answers = bootstrap_intervals(tuple(questions.values()), bootstrap or Bootstrap())
     found = {}
     for name, interval in zip(questions, answers, strict=True):

@@ -8,10 +8,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
+    Question,
     bootstrap_interval,
     bootstrap_intervals,
     paired_difference,
-    question,
 )
 from harness.evaluation.significance.confidence_set import model_confidence_set
 from harness.evaluation.significance.hac import hac_mean
@@ -39,11 +39,11 @@ def test_all_intervals_of_one_run(benchmark: BenchmarkFixture, count: int) -> No
     labelled = overlapping(generator, (7, count)) * 0.01 + 0.02
     returns = generator.standard_normal((6, count)) * 0.01
     questions = [
-        *(question(series, "mean", LOOK_AHEAD) for series in labelled),
-        *(question(series, "ir", LOOK_AHEAD) for series in labelled[:2]),
-        *(question(series, "mean", 1) for series in returns),
-        *(question(series, "ir", 1) for series in returns[:2]),
-        *(question(series, "drawdown", 1) for series in returns[:2]),
+        *(Question(series, "mean", LOOK_AHEAD) for series in labelled),
+        *(Question(series, "ir", LOOK_AHEAD) for series in labelled[:2]),
+        *(Question(series, "mean", 1) for series in returns),
+        *(Question(series, "ir", 1) for series in returns[:2]),
+        *(Question(series, "drawdown", 1) for series in returns[:2]),
     ]
     hac_mean(labelled[0])
     found = benchmark.pedantic(lambda: bootstrap_intervals(questions, Bootstrap()), rounds=5, warmup_rounds=1)

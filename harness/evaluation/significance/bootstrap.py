@@ -17,6 +17,7 @@ from harness.evaluation.significance.hac import Doubles, HacTest
 from harness.evaluation.significance.resampling import (
     Falls,
     Moments,
+    Resamples,
     automatic_block_length,
     largest_fall,
     resample,
@@ -50,18 +51,19 @@ class SmoothStatistic:
         return float(self.value(self.moments.mean(axis=0)))
 
 
-def smooth_statistic(series: Doubles, statistic: str) -> SmoothStatistic:
-    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN."""
+def smooth_statistic(series: Doubles, statistic: str, reference: Doubles | None = None) -> SmoothStatistic:
+    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN.
+
+    With a reference of the same times: minus that of the reference, both resampled at the same times.
+    """
     hac.check_choice("statistic", statistic, _STATISTICS)
-    return _STATISTICS[statistic](series)
-
-
-def smooth_difference(left: Doubles, right: Doubles, statistic: str) -> SmoothStatistic:
-    """Return the statistic of one (T,) series minus that of another, both resampled at the same times."""
-    first, second = smooth_statistic(left, statistic), smooth_statistic(right, statistic)
+    first = _STATISTICS[statistic](series)
+    if reference is None:
+        return first
+    second = _STATISTICS[statistic](reference)
     magnitude = max(first.magnitude, second.magnitude)
     if statistic == "mean":
-        return replace(_mean(left - right), magnitude=magnitude)
+        return replace(_mean(series - reference), magnitude=magnitude)
     split = first.moments.shape[1]
 
     def value(means: Doubles) -> Doubles:
@@ -214,29 +216,16 @@ class Question:
     """A statistic of a series, whose interval is wanted.
 
     Attributes:
-        subject: A smooth statistic; or (T,) returns, whose largest drawdown is meant.
-        dropped: Undefined values that the series had.
+        series: (S,) values.
+        statistic: ``mean``, ``ir`` or ``drawdown``.
         look_ahead: Of the label behind the series.
+        reference: (S,) values whose ``mean`` or ``ir`` is subtracted.
     """
 
-    subject: SmoothStatistic | Doubles
-    dropped: int
+    series: Doubles
+    statistic: str
     look_ahead: int
-
-
-def question(series: Doubles, statistic: str, look_ahead: int, reference: Doubles | None = None) -> Question:
-    """Return what `bootstrap_intervals` answers for a (S,) series: ``mean``, ``ir`` or ``drawdown``.
-
-    With a reference of the same times: the ``mean`` or ``ir`` of the series minus that of the reference.
-    """
-    hac.check_look_ahead(look_ahead)
-    values, *others = hac.defined_rows("series", series, *(() if reference is None else (reference,)))
-    subject: SmoothStatistic | Doubles
-    if others:
-        subject = smooth_difference(values, others[0], statistic)
-    else:
-        subject = values if statistic == "drawdown" else smooth_statistic(values, statistic)
-    return Question(subject, series.size - values.size, look_ahead)
+    reference: Doubles | None = None
 
 
 def bootstrap_intervals(
@@ -248,9 +237,9 @@ def bootstrap_intervals(
     ``significance``.
     """
     plans = [_plan(one, bootstrap) for one in questions]
-    wanted = [resamples for _, resamples in plans if resamples is not None]
+    wanted = [resamples for resamples, _ in plans if resamples is not None]
     resample(wanted, repetitions=bootstrap.repetitions, seed=bootstrap.seed, observer=observer)
-    return tuple(_interval(asked, *plan, bootstrap) for asked, plan in zip(questions, plans, strict=True))
+    return tuple(conclude() for _, conclude in plans)
 
 
 def bootstrap_interval(
@@ -274,7 +263,7 @@ def bootstrap_interval(
     other orders of the same days would have brought, and the estimate can lie outside. It has no standard error and no
     p-value.
     """
-    (found,) = bootstrap_intervals([question(series, statistic, look_ahead)], bootstrap or Bootstrap())
+    (found,) = bootstrap_intervals([Question(series, statistic, look_ahead)], bootstrap or Bootstrap())
     return found
 
 
@@ -292,50 +281,52 @@ def paired_difference(
     difference, with standard error 0 and no p-value; those that differ at a few times only, or whose resamples do not
     vary, have neither interval nor p-value.
     """
-    asked = question(series, statistic, look_ahead, reference)
+    asked = Question(series, statistic, look_ahead, reference)
     (found,) = bootstrap_intervals([asked], bootstrap or Bootstrap())
     return PairedDifference(found)
 
 
-def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Interval, Moments | Falls | None]:
-    """Return what is known of the interval without resamples, and the resamples that say the rest."""
-    nan, subject, look_ahead = math.nan, asked.subject, asked.look_ahead
-    if isinstance(subject, SmoothStatistic):
-        estimate, values, magnitude = subject.estimate(), subject.influence, subject.magnitude
+def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Resamples | None, Callable[[], Interval]]:
+    """Return what is to be resampled, if anything, and what makes the interval of it."""
+    hac.check_look_ahead(asked.look_ahead)
+    values, *others = hac.defined_rows("series", asked.series, *(() if asked.reference is None else (asked.reference,)))
+    smooth = None
+    if asked.statistic == "drawdown" and not others:
+        estimate, magnitude = float(largest_fall(values)) if values.size else math.nan, hac.largest(values)
     else:
-        estimate = float(largest_fall(subject)) if subject.size else nan
-        values, magnitude = subject, hac.largest(subject)
-    degrees, error = hac.standard_error(values, magnitude, look_ahead)
-    known = Interval(estimate, nan, nan, nan, 0, nan, bootstrap.level, 0.0, values.size, asked.dropped)
-    if degrees:
-        block_length = bootstrap.block_length_of(values, look_ahead)
-        known = replace(known, block_length=block_length)
-        if not isinstance(subject, SmoothStatistic):
-            return known, Falls(values, block_length)
-        known = replace(known, standard_error=error, degrees=degrees)
-        return known, Moments(subject.moments, degrees, block_length)
-    if isinstance(subject, SmoothStatistic) and error == 0.0:
-        bound = estimate if float(np.ptp(values)) == 0.0 else nan
-        known = replace(known, low=bound, high=bound, standard_error=error)
-    return known, None
+        smooth = smooth_statistic(values, asked.statistic, *others)
+        estimate, values, magnitude = smooth.estimate(), smooth.influence, smooth.magnitude
+    degrees, error = hac.standard_error(values, magnitude, asked.look_ahead)
+    dropped = asked.series.size - values.size
+    bound = estimate if smooth and error == 0.0 and float(np.ptp(values)) == 0.0 else math.nan
+    known = Interval(estimate, bound, bound, error, degrees, math.nan, bootstrap.level, 0.0, values.size, dropped)
+    if smooth is None:
+        known = replace(known, standard_error=math.nan, degrees=0)
+    if not degrees:
+        return None, lambda: known
+    sized = replace(known, block_length=bootstrap.block_length_of(values, asked.look_ahead))
+    if smooth is None:
+        falls = Falls(values, sized.block_length, bootstrap.repetitions)
+        return falls, lambda: _percentiles(sized, falls.falls)
+    moments = Moments(smooth.moments, degrees, sized.block_length, bootstrap.repetitions)
+    return moments, lambda: _studentised(sized, smooth, moments, bootstrap)
 
 
-def _interval(asked: Question, known: Interval, resamples: Moments | Falls | None, bootstrap: Bootstrap) -> Interval:
-    if isinstance(resamples, Falls):
-        falls, level = resamples.falls, bootstrap.level
-        if np.isnan(falls).mean() > 1.0 - level:
-            return known
-        low, high = np.quantile(falls[~np.isnan(falls)], ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
-        return replace(known, low=float(low), high=float(high))
-    if resamples is None or not isinstance(asked.subject, SmoothStatistic):
+def _percentiles(known: Interval, resampled: Doubles) -> Interval:
+    if np.isnan(resampled).mean() > 1.0 - known.level:
         return known
+    shares = (1.0 - known.level) / 2.0, (1.0 + known.level) / 2.0
+    low, high = np.quantile(resampled[~np.isnan(resampled)], shares)
+    return replace(known, low=float(low), high=float(high))
+
+
+def _studentised(known: Interval, smooth: SmoothStatistic, resamples: Moments, bootstrap: Bootstrap) -> Interval:
     estimate, error = known.estimate, known.standard_error
-    ratios = _ratios(asked.subject, resamples, estimate, error)
+    ratios = _ratios(smooth, resamples, estimate, error)
     reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
-    if not reach <= _WIDEST * float(np.ptp(asked.subject.influence)):
+    if not reach <= _WIDEST * float(np.ptp(smooth.influence)):
         return known
-    beyond = int((ratios >= abs(estimate) / error).sum())
-    p_value = (1 + beyond) / (bootstrap.repetitions + 1)
+    p_value = (1 + int((ratios >= abs(estimate) / error).sum())) / (bootstrap.repetitions + 1)
     return replace(known, low=estimate - reach, high=estimate + reach, p_value=p_value)
 
 

@@ -32,7 +32,7 @@ def _studentised_elimination(relative: Doubles, degrees: int, block_length: floa
     own = np.einsum("tm,tj->mj", relative - centre, hac.cosine_basis(len(relative), degrees))
     variance = _pairwise_variance(own[None], len(relative))[0]
     observed = _ratios((centre[:, None] - centre)[None], variance[None], np.zeros_like(variance))[0]
-    kept = Moments(relative, degrees, block_length)
+    kept = Moments(relative, degrees, block_length, repetitions)
     resample([kept], repetitions=repetitions, seed=bootstrap.seed)
     means, projections = kept.means - centre, kept.projections
     resampled = np.empty((repetitions, *observed.shape))  # (R, M, M)

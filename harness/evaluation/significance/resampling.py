@@ -75,36 +75,26 @@ class Resamples:
         self._twice = np.concatenate((series, series), axis=-1)  # (…, 2T): no block has to wrap around
         self._leave = np.float32(1.0 / block_length)
 
-    def prepare(self, repetitions: int) -> None:
-        """Make room for R resamples."""
-        raise NotImplementedError
-
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
         """Keep what (r, T) draws make of the series as the resamples `rows`."""
         raise NotImplementedError
 
 
 class Moments(Resamples):
-    """Means and slow projections of the resamples of (T, K) moments.
+    """Means and slow projections of the R resamples of (T, K) moments.
 
     Attributes:
         means: (R, K) float64.
         projections: (R, K, ν) float64, on the orthonormal cosines of `cosine_basis`.
     """
 
-    means: Doubles
-    projections: Doubles
-
-    def __init__(self, moments: Doubles, degrees: int, block_length: float) -> None:
+    def __init__(self, moments: Doubles, degrees: int, block_length: float, repetitions: int) -> None:
         # A level adds nothing to a projection but rounding errors.
         self._level = moments.mean(axis=0)
         super().__init__((moments - self._level).T, block_length)
-        self._degrees = degrees
-
-    def prepare(self, repetitions: int) -> None:
-        width = len(self._twice)
-        self.means, self.projections = np.empty((repetitions, width)), np.empty((repetitions, width, self._degrees))
-        self._weights, self._cosines = projector(self.count, self._degrees)
+        self.means = np.empty((repetitions, moments.shape[1]))
+        self.projections = np.empty((*self.means.shape, degrees))
+        self._weights, self._cosines = projector(self.count, degrees)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
         weights, cosines = self._weights, self._cosines
@@ -125,15 +115,14 @@ class Moments(Resamples):
 
 
 class Falls(Resamples):
-    """The largest fall of resampled paths of (T,) returns.
+    """The largest fall of R resampled paths of (T,) returns.
 
     Attributes:
         falls: (R,) float64, see `largest_fall`; NaN where all returns of a resample are equal.
     """
 
-    falls: Doubles
-
-    def prepare(self, repetitions: int) -> None:
+    def __init__(self, returns: Doubles, block_length: float, repetitions: int) -> None:
+        super().__init__(returns, block_length)
         self.falls = np.empty(repetitions)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
@@ -156,8 +145,6 @@ def resample(wanted: Sequence[Resamples], *, repetitions: int, seed: int, observ
     """
     observer = observer or Silent()
     observer.start(_STAGE, sum(-(-repetitions // _batch(one.count)) for one in wanted))
-    for one in wanted:
-        one.prepare(repetitions)
     for count in sorted({one.count for one in wanted}):
         generator, batch = np.random.default_rng(seed), _batch(count)
         for first in range(0, repetitions, batch):

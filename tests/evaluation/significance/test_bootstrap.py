@@ -19,7 +19,6 @@ from harness.evaluation.portfolio.backtest import risk_analysis
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     bootstrap_interval,
-    smooth_difference,
     smooth_statistic,
 )
 from harness.evaluation.significance.hac import cosine_basis, hac_mean
@@ -48,13 +47,13 @@ def resamples_by_hand(count: int, block_length: float, repetitions: int, seed: i
 def resampled_moments(
     moments: Doubles, degrees: int, *, block_length: float, repetitions: int, seed: int
 ) -> tuple[Doubles, Doubles]:
-    kept = Moments(moments, degrees, block_length)
+    kept = Moments(moments, degrees, block_length, repetitions)
     resample([kept], repetitions=repetitions, seed=seed)
     return kept.means, kept.projections
 
 
 def resampled_drawdowns(returns: Doubles, *, block_length: float, repetitions: int, seed: int) -> Doubles:
-    kept = Falls(returns, block_length)
+    kept = Falls(returns, block_length, repetitions)
     resample([kept], repetitions=repetitions, seed=seed)
     return kept.falls
 
@@ -84,11 +83,11 @@ def test_projecting_through_nodes_changes_nothing_but_rounding(count: int, degre
 
 def test_no_bit_depends_on_threads_or_on_what_else_is_resampled() -> None:
     series, other = a_series(5, 3000), a_series(6, 3000)
-    alone = Moments(series[:, None], 48, 7.5)
+    alone = Moments(series[:, None], 48, 7.5, 20)
     resample([alone], repetitions=20, seed=1)
-    again = Moments(series[:, None], 48, 7.5)
+    again = Moments(series[:, None], 48, 7.5, 20)
     with threadpool_limits(2):
-        resample([Moments(other[:, None], 12, 3.0), again, Falls(other, 2.0)], repetitions=20, seed=1)
+        resample([Moments(other[:, None], 12, 3.0, 20), again, Falls(other, 2.0, 20)], repetitions=20, seed=1)
     assert (alone.means == again.means).all()
     assert (alone.projections == again.projections).all()
 
@@ -136,7 +135,7 @@ def test_statistics_and_gradients_agree_with_plain_formulas() -> None:
     series, other = a_series(6), a_series(7) * 2
     assert smooth_statistic(series, "mean").estimate() == pytest.approx(metrics.mean(series), rel=1e-12)
     assert smooth_statistic(series, "ir").estimate() == pytest.approx(metrics.ir(series), rel=1e-12)
-    difference = smooth_difference(series, other, "ir")
+    difference = smooth_statistic(series, "ir", other)
     assert difference.estimate() == pytest.approx(metrics.ir(series) - metrics.ir(other), rel=1e-12)
     centre, step = difference.moments.mean(axis=0), 1e-6
     numeric = [
