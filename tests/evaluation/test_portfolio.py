@@ -411,15 +411,6 @@ class TestMistakes:
             backtest(panel, other, STRATEGY)
 
 
-class TestPositions:
-    def test_the_long_table_holds_every_position(self):
-        _, result = followed(0, STRATEGY)
-        table = result.positions()
-        assert table["shares"].size == np.count_nonzero(result.shares)
-        assert table["shares"].sum() == pytest.approx(result.shares.sum())
-        assert (np.diff(table["datetime"]) >= np.timedelta64(0)).all()
-
-
 class TestRisk:
     RETURNS = np.array([0.10, -0.20, 0.05, -0.10, 0.30])
 

@@ -25,7 +25,7 @@ def report() -> pd.DataFrame:
 
 
 def test_the_days_are_the_same(result, report):
-    np.testing.assert_array_equal(result.times, report["datetime"].to_numpy(dtype="datetime64[ns]"))
+    np.testing.assert_array_equal(result.predictions.times, report["datetime"].to_numpy(dtype="datetime64[ns]"))
 
 
 @pytest.mark.parametrize("ours", ["cost", "turnover", "returns"])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation.portfolio.market import Market, market_of
-from harness.evaluation.portfolio.topk_dropout import TopkDropout, choose
+from harness.evaluation.portfolio.topk_dropout import Doubles, TopkDropout, choose
 from harness.evaluation.predictions import Predictions
 
-Doubles = npt.NDArray[np.float64]
-
 _NOTHING = 1e-5  # below this value an order counts as not filled and costs nothing, as in qlib's exchange
-_LOT_TOLERANCE = (
-    0.1  # raw shares that may lack to a lot, as in qlib, so that a rounding error does not cost a whole one
-)
+_LOT_TOLERANCE = 0.1  # raw shares that may lack to a lot, as in qlib: a rounding error does not cost a whole one
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,6 @@ class PortfolioResult:
     """
 
     predictions: Predictions
-    config: TopkDropout
     returns: Doubles
     cost: Doubles
     turnover: Doubles
@@ -50,11 +46,6 @@ class PortfolioResult:
     cash: Doubles
     shares: Doubles
     notes: tuple[str, ...] = ()
-
-    @property
-    def times(self) -> npt.NDArray[np.datetime64]:
-        """(S,) the times."""
-        return self.predictions.times
 
     @property
     def series(self) -> dict[str, Doubles]:
@@ -68,12 +59,6 @@ class PortfolioResult:
             "portfolio_turnover": self.turnover,
             "portfolio_value": self.value,
         }
-
-    def positions(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the holdings as a long table: columns ``datetime``, ``instrument``, ``shares``, in row order."""
-        at, columns = np.nonzero(self.shares)
-        names = np.array(self.predictions.instruments, dtype=np.str_)
-        return {"datetime": self.times[at], "instrument": names[columns], "shares": self.shares[at, columns]}
 
 
 def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> PortfolioResult:
@@ -111,11 +96,11 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         shares[s] = account.shares
     before = np.append(config.account, value[:-1])
     before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
+    notes = (*market.notes, *_notes(account, score, before, bool(traded.any()), market, predictions))
     traded[market.stop :] = cost[market.stop :] = np.nan
     returns = (value - before + cost) / before
-    notes = (*market.notes, *_notes(account, score, before, market, predictions))
     series = (returns, cost / before, traded / before, market.benchmark, value, cash)
-    return PortfolioResult(predictions, config, *series, shares, notes)
+    return PortfolioResult(predictions, *series, shares, notes)
 
 
 class _Account:
@@ -125,7 +110,6 @@ class _Account:
         self.config = config
         self.cash = self.value = config.account
         self.cost = self.traded = 0.0
-        self.has_traded = False
         self.shares, self.price = np.zeros(width), np.zeros(width)
         self.held_for = np.zeros(width, dtype=np.int64)
         self.claims = np.zeros(width)  # shares of written-down holdings
@@ -206,17 +190,18 @@ class _Account:
 
     def _book(self, worth: float, cost: float, flow: float) -> None:
         self.traded += worth
-        self.has_traded = True
         self.cost += cost
         self.cash += flow
 
 
-def _notes(account: _Account, score: Doubles, before: Doubles, market: Market, predictions: Predictions) -> list[str]:
-    config, notes = account.config, []
+def _notes(
+    account: _Account, score: Doubles, before: Doubles, has_traded: bool, market: Market, predictions: Predictions
+) -> Iterator[str]:
+    config = account.config
     if account.written_down:
         s, column = account.written_down[0]
         first = f"{predictions.instruments[column]} at {predictions.calendar.format(predictions.start + s)}"
-        notes.append(
+        yield (
             f"{len(account.written_down)} holding(s) had no price for {config.patience} periods and were written down "
             f"to {1.0 - config.delisted_loss:.0%} of their last price, first {first}; {account.returned} of them "
             "traded again and were sold. evaluation.portfolio.delisted_after and delisted_loss change that"
@@ -224,20 +209,18 @@ def _notes(account: _Account, score: Doubles, before: Doubles, market: Market, p
     scored = (~np.isnan(score[: market.stop])).sum(axis=1)
     few = scored[scored > 0] < config.topk
     if few.any():
-        notes.append(
+        yield (
             f"topk={config.topk} exceeds the instruments that have a score at {int(few.sum())} of {few.size} test "
             f"periods (at least {int(scored[scored > 0].min())}): the portfolio then holds them all; lower "
             "evaluation.portfolio.topk"
         )
-    if not account.has_traded and market.stop > 1:
-        notes.append("the portfolio never trades: no order was accepted in the whole test range")
-    ruined = int(np.isnan(before[: market.stop]).sum())
-    if ruined:
-        notes.append(
+    if not has_traded and market.stop > 1:
+        yield "the portfolio never trades: no order was accepted in the whole test range"
+    if ruined := int(np.isnan(before[: market.stop]).sum()):
+        yield (
             f"the account is worth nothing before {ruined} of {market.stop} test times: they have no return and count "
             "in nothing"
         )
-    return notes
 
 
 _ROUNDING = 1e-14
@@ -272,9 +255,8 @@ def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"
     if mode not in ("sum", "product") or periods < 1:
         got, expected = f"mode={mode!r}, periods={periods}", "mode sum or product, periods ≥ 1"
         raise ConfigError("Returns cannot be summarised this way.", where="risk_analysis", got=got, expected=expected)
-    nan = float("nan")
     if returns.size == 0:
-        return Risk(nan, nan, nan, nan, nan)
+        return Risk(*[math.nan] * 5)
     steps: Doubles = returns if mode == "sum" else np.log1p(returns)
     level: Doubles = np.cumsum(returns) if mode == "sum" else (1.0 + returns).cumprod()
     if mode == "sum":
@@ -285,7 +267,6 @@ def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"
         mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
         annualized = float(level[-1] ** (periods / returns.size) - 1.0)
         drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
-    std = float(steps.std(ddof=1)) if returns.size > 1 else nan
+    std = float(steps.std(ddof=1)) if returns.size > 1 else math.nan
     varies = std > _ROUNDING * float(np.abs(steps).max())  # what differs by rounding alone does not
-    ratio = mean / std * periods**0.5 if varies else nan
-    return Risk(mean, std, annualized, ratio, drawdown)
+    return Risk(mean, std, annualized, mean / std * periods**0.5 if varies else math.nan, drawdown)

@@ -9,10 +9,7 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError, closest
-from harness.evaluation.portfolio.topk_dropout import TopkDropout
-
-Doubles = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from harness.evaluation.portfolio.topk_dropout import Doubles, Flags, TopkDropout
 
 _FEW = 0.01  # share of prices without volume that real data have, and that nobody need hear of
 
@@ -73,8 +70,7 @@ def market_of(panel: Panel, start: int, stop: int, config: TopkDropout) -> Marke
                 "and count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
             )
         close[idle] = np.nan
-    before = np.full_like(close, np.nan)
-    before[1:] = _filled(close)[:-1]
+    before = _before(close)
     busy = np.flatnonzero(has_price.any(axis=1))
     end = int(busy[-1]) + 1 if busy.size else 0
     at = np.arange(stop)[:, None]
@@ -180,23 +176,23 @@ def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
             expected=f"from before {shown(span.start)} to {shown(span.stop - 1)}",
             hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
         )
-    change = np.full(level.size, np.nan)
-    change[1:] = level[1:] / _filled(level)[:-1] - 1.0
-    holes = np.isnan(change[span])
+    change = level[span] / _before(level)[span] - 1.0
+    holes = np.isnan(change)
     if holes.any():
         notes.append(
             f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
             f"first {shown(int(times[holes][0]))}: its return counts at the next level"
         )
-    return np.where(holes, 0.0, change[span])
+    return np.where(holes, 0.0, change)
 
 
-def _filled(values: Doubles) -> Doubles:
-    """Return the last value that was not missing up to each time, along the first axis; NaN before the first."""
+def _before(values: Doubles) -> Doubles:
+    """Return the last value before each time that was not missing, along the first axis; NaN where there is none."""
     at = np.arange(values.shape[0]).reshape(-1, *[1] * (values.ndim - 1))
     newest = np.maximum.accumulate(np.where(np.isnan(values), 0, at), axis=0)
-    filled: Doubles = np.take_along_axis(values, newest, axis=0)
-    return filled
+    before = np.full_like(values, np.nan)
+    before[1:] = np.take_along_axis(values, newest, axis=0)[:-1]
+    return before
 
 
 _MOVED = 2e-3  # smaller changes are alike in every unit
@@ -217,14 +213,11 @@ def check_change(panel: Panel, start: int, stop: int) -> None:
     """
     if "change" not in panel.fields:
         return
-    first = max(start - 1, 0)
-    close = panel.fields[panel.price_field][:stop].astype(np.float64)
-    before = _filled(close)[first : stop - 1]
-    now = close[first + 1 : stop]
-    given = panel.fields["change"][first + 1 : stop].astype(np.float64)
+    close, span = panel.fields[panel.price_field][:stop].astype(np.float64), slice(max(start, 1), stop)
+    before, given = _before(close)[span], panel.fields["change"][span].astype(np.float64)
     with np.errstate(invalid="ignore"):
-        moved = now / before - 1.0
-        counts = panel.membership[first + 1 : stop] & ~(np.isnan(moved) | np.isnan(given))
+        moved = close[span] / before - 1.0
+        counts = panel.membership[span] & ~(np.isnan(moved) | np.isnan(given))
         counts &= np.maximum(np.abs(moved), np.abs(given)) > _MOVED
         off = counts & (np.abs(given - moved) > _ABSOLUTE + _RELATIVE * np.abs(moved))
     rows = counts.sum(axis=0)  # (N,)
@@ -241,7 +234,7 @@ def check_change(panel: Panel, start: int, stop: int) -> None:
         f"The field `change` is not the close over the close before, minus one: {int(bad.sum()):,} of "
         f"{int(rows.sum()):,} rows of members that moved disagree, in {int(bad.any(axis=0).sum())} instrument(s); it "
         f"{'looks like ' + unit if unit else 'has no unit that is known'} (median factor {factor:.4g}).",
-        where=f"panel.fields.change, first {panel.instruments[column]} at {panel.calendar.format(first + 1 + at)}",
+        where=f"panel.fields.change, first {panel.instruments[column]} at {panel.calendar.format(span.start + at)}",
         got=f"{given[at, column]:.6g}",
         expected=f"{moved[at, column]:.6g}, as price limits of evaluation.portfolio.limit_threshold take it",
         hint="give it as a ratio, leave the field out (limits are then made of the close), or set limit_threshold=null",
