@@ -50,10 +50,11 @@ def collect(
         DataError: When a model or window that was asked for is not there, or two parts that pass share a key.
     """
     parts = list(parts)
-    wanted: tuple[tuple[str, Collection[Any] | None], ...] = (("model", models), ("window", windows))
-    for what, asked in wanted:
+    asked: dict[str, Collection[Any] | None] = {"model": models, "window": windows}
+    wanted = {what: names for what, names in asked.items() if names is not None}
+    for what, names in wanted.items():
         known = {getattr(part, what) for part in parts}
-        for name in asked or ():
+        for name in names:
             if name not in known:
                 expected = ", ".join(map(str, sorted(known))) or "nothing was collected"
                 hint = closest(str(name), map(str, known))
@@ -61,9 +62,7 @@ def collect(
     chosen = [
         ((part.model, part.window), part.predictions)
         for part in parts
-        if (models is None or part.model in models)
-        and (windows is None or part.window in windows)
-        and (where is None or where(part))
+        if all(getattr(part, what) in names for what, names in wanted.items()) and (where is None or where(part))
     ]
     for (model, window), count in Counter(key for key, _ in chosen).items():
         if count > 1:

@@ -42,12 +42,6 @@ def mse(score: Values, label: Values, offsets: Offsets) -> Doubles:
     return _group_mean((score.astype(np.float64) - label) ** 2, offsets)
 
 
-def mae(score: Values, label: Values, offsets: Offsets) -> Doubles:
-    """Return (S,) float64, the mean absolute difference of score and label at each time."""
-    score, label, offsets = _pairs(score, label, offsets)
-    return _group_mean(np.abs(score.astype(np.float64) - label), offsets)
-
-
 def long_average_return(score: Values, label: Values, offsets: Offsets) -> Doubles:
     """Return (S,) float64, the mean label of every scored instrument: what holding all of them alike would earn.
 

@@ -240,7 +240,7 @@ def headings_of(metrics: Iterable[MetricRecord]) -> dict[str, str]:
 
 
 def directions_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, Direction]:
-    """Return name → which way it is better, of every metric that `metrics_of` returns."""
+    """Return name → direction of every metric of `metrics_of`."""
     return {name: metric.direction for name, metric in metrics_of(*sources).items()}
 
 
@@ -252,16 +252,14 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
         lacking = [n for n in ("name", "direction") if not isinstance(fields, dict) or n not in fields]
         lacking += [] if "compute" in dir(metric) else ["compute"]
         if lacking:
-            raise ConfigError(
-                f"This is not a metric: it lacks {', '.join(lacking)}.",
-                where=where,
-                got=type(metric).__qualname__,
-                expected="a frozen dataclass with the fields `name` and `direction` and a method `compute`",
-                hint="`bench new metric NAME` writes one",
-            )
+            what, got = f"This is not a metric: it lacks {', '.join(lacking)}.", type(metric).__qualname__
+            expected = "a frozen dataclass with the fields `name` and `direction` and a method `compute`"
+            raise ConfigError(what, where=where, got=got, expected=expected, hint="`bench new metric NAME` writes one")
         if not metric.name.isidentifier() or metric.name in taken:
-            what, expected = "A metric needs a name of its own.", "letters, digits and _, and none of "
-            expected += ", ".join(sorted(taken))
+            what, expected = (
+                "A metric needs a name of its own.",
+                f"letters, digits and _, none of {', '.join(sorted(taken))}",
+            )
             raise ConfigError(what, where=f"{where}.name", got=metric.name, expected=expected)
         if metric.direction not in get_args(Direction):
             expected = " | ".join(get_args(Direction))

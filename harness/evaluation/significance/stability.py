@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +60,12 @@ def volatility_regimes(market_returns: Doubles, window: int = 20, minimum_histor
     regimes = np.full(market_returns.size, "undetermined")
     if market_returns.size < window:
         return regimes
+    import pandas as pd  # slow to import
+
     volatility = np.lib.stride_tricks.sliding_window_view(market_returns, window).std(axis=1, ddof=1)
-    known: list[float] = []
-    for time, value in enumerate(volatility.tolist(), start=window - 1):
-        if np.isnan(value):
-            continue
-        if len(known) >= minimum_history:
-            share = (bisect.bisect_left(known, value) + bisect.bisect_right(known, value)) / (2 * len(known))
-            regimes[time] = ("calm", "normal", "turbulent")[min(int(3 * share), 2)]
-        bisect.insort(known, value)
+    known = pd.Series(volatility, index=range(window - 1, market_returns.size)).dropna()
+    earlier = np.arange(minimum_history, known.size)
+    share = (known.expanding().rank().iloc[minimum_history:] - 1.0) / earlier  # of those below, and of half the equal
+    thirds = (3.0 * share).clip(upper=2.0).astype(np.int64)
+    regimes[thirds.index] = np.array(("calm", "normal", "turbulent"))[thirds]
     return regimes
