@@ -15,13 +15,10 @@ from harness.errors import ConfigError, ExperimentError, HarnessError, closest, 
 from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
-from harness.snapshots.baseline import Referenced
-from harness.snapshots.snapshot import read_snapshot
+from harness.snapshots.baseline import Referenced, at_path
 from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
 from harness.snapshots.verdicts import CaseVerdict, Problem
 from harness.store.artifacts import MemoryCache
-
-_RUN_FILE = "snapshot.json"
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,8 @@ def select(arguments: Namespace) -> Selection:
     recorded, overrides = [], []
     for text in arguments.targets:
         target = text.removeprefix("suite=")
-        path = Path(target)
-        if path.suffix == ".json" or (path / _RUN_FILE).is_file():
-            file = path / _RUN_FILE if path.is_dir() else path
-            recorded.append(Referenced(target, read_snapshot(file)))
+        if (found := at_path(target)) is not None:
+            recorded.append(found)
         elif "=" in target and not target.endswith(".yaml"):
             overrides.append(target)
         else:

@@ -12,9 +12,9 @@ from harness.cli.case_tables import history_table, print_verdicts, runs_table
 from harness.cli.cases import standard_for
 from harness.cli.streams import ErrorConsole, OutputConsole
 from harness.cli.terminal import show
-from harness.errors import SnapshotError, closest
+from harness.errors import SnapshotError
 from harness.report.check_output import to_json
-from harness.snapshots.baseline import Baselines, Version
+from harness.snapshots.baseline import Baselines, Version, named
 from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, migrate_file, read_snapshot
 from harness.snapshots.verdicts import ExitCode
@@ -93,13 +93,7 @@ def _snapshot_record(snapshot: Snapshot) -> dict[str, object]:
 def _meant(known: Sequence[tuple[str, str]], targets: Sequence[str], where: Path) -> list[tuple[str, str]]:
     chosen = [] if targets else list(known)
     for target in targets:
-        found = [pair for pair in known if target in (*pair, "/".join(pair))]
-        if not found:
-            cases = ["/".join(pair) for pair in known]
-            what, expected = "Nothing here has this name.", ", ".join(sorted(cases)) or "nothing yet"
-            hint = closest(target, sorted({*cases, *(name for pair in known for name in pair)}))
-            raise SnapshotError(what, where=str(where), got=target, expected=expected, hint=hint)
-        chosen += [pair for pair in found if pair not in chosen]
+        chosen += [pair for pair in named(known, target, where) if pair not in chosen]
     return chosen
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,12 +167,14 @@ class Baselines:
         A path is a snapshot's file, or the folder of a run. Raises `SnapshotError` when nothing, or more than one case,
         has that name.
         """
-        path = Path(reference)
-        if path.suffix == ".json" or (path / _RUN_FILE).is_file():
-            return Referenced(reference, read_snapshot(path / _RUN_FILE if path.is_dir() else path))
+        if (found := at_path(reference)) is not None:
+            return found
         match = _REFERENCE.fullmatch(reference)
         name, wanted = (match["name"], match["version"]) if match else (reference, None)
-        suite, case = self._find(name)
+        (suite, case), *others = cases = named(self.pairs, name, self.root)
+        if others:
+            expected = ", ".join(map("/".join, cases))
+            raise SnapshotError("Several cases have this name.", where=str(self.root), got=name, expected=expected)
         past = self.history(suite, case)
         number = len(past) if wanted is None else int(wanted)
         if not 1 <= number <= len(past):
@@ -180,19 +182,27 @@ class Baselines:
             raise SnapshotError(what, where=f"{suite}/{case}", got=f"v{number}", expected=expected)
         return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
 
-    def _find(self, name: str) -> tuple[str, str]:
-        known = self.pairs
-        found = [pair for pair in known if name in (pair[1], "/".join(pair))]
-        if len(found) == 1:
-            return found[0]
-        texts = ["/".join(pair) for pair in found or known]
-        what = "Several cases have this name." if found else "Nothing that was blessed has this name."
-        expected = ", ".join(texts) or "a path, as long as nothing was blessed"
-        hint = None if found else closest(name, [*texts, *(case for _, case in known)])
-        raise SnapshotError(what, where=str(self.root), got=name, expected=expected, hint=hint)
-
     def _folder(self, suite: str, case: str) -> Path:
         return self.root / _checked_name(suite) / _checked_name(case)
+
+
+def at_path(reference: str) -> Referenced | None:
+    """Return the snapshot in a file, or in the folder of a run; None when that is not what `reference` is."""
+    path = Path(reference)
+    if path.suffix != ".json" and not (path / _RUN_FILE).is_file():
+        return None
+    return Referenced(reference, read_snapshot(path / _RUN_FILE if path.is_dir() else path))
+
+
+def named(known: Sequence[tuple[str, str]], name: str, where: Path) -> list[tuple[str, str]]:
+    """Return those of the suites and cases that a suite, a case or both name; a `SnapshotError` when there are none."""
+    found = [pair for pair in known if name in (*pair, "/".join(pair))]
+    if not found:
+        cases = sorted(map("/".join, known))
+        hint = closest(name, sorted({*cases, *(part for pair in known for part in pair)}))
+        what, expected = "Nothing that was blessed or run has this name.", ", ".join(cases) or "nothing yet"
+        raise SnapshotError(what, where=str(where), got=name, expected=expected, hint=hint)
+    return found
 
 
 def _linked(path: Path, expected: Mapping[str, object]) -> Snapshot:
@@ -219,10 +229,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _check_list(path: Path, versions: tuple[Version, ...], content: bytes | None, *, blessing: bool) -> None:
-    """Check that every version is there that the list's content names.
-
-    One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
-    """
+    """Check that every version is there that the list's content names."""
     folder, restore = path.parent, "restore it from version control"
     if content is None:
         if any((version.snapshot.blessing or {}).get("listed") for version in versions):
@@ -239,6 +246,7 @@ def _check_list(path: Path, versions: tuple[Version, ...], content: bytes | None
         what, got = "The list of versions cannot be read.", f"{type(error).__name__}: {error}"
         hint = f"after a merge keep one side's versions, remove the file, and run bench migrate {folder}"
         raise SnapshotError(what, where=str(path), got=got, hint=hint) from error
+    # One more than are listed is a blessing whose process was killed; while others bless at once, there may be several.
     unlisted = sorted(there.keys() - listed.keys())
     if len(unlisted) > 1 and not blessing:
         what = "The list of versions is shorter than the versions that are there."
