@@ -23,8 +23,7 @@ class Library:
     """How a library names its parameters.
 
     Attributes:
-        objective: Its name of `loss`.
-        losses: `loss` → its objective.
+        objective, losses: Its name of `loss`; `loss` → its objective.
         same: Names that it shares with the model's fields.
         arguments: Its name → the model's field, for the others.
         constants: Its name → what it is always given.

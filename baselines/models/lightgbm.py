@@ -111,9 +111,7 @@ class LightGBM(Boosting):
 
 @cache
 def _canonical_names() -> dict[str, str]:
-    """Return every spelling of every LightGBM parameter → its main name.
-
-    LightGBM ignores a parameter that it does not know, and offers its list through its C interface only.
-    """
+    """Return every spelling of every LightGBM parameter → its main name; LightGBM ignores any other."""
+    # The list is offered through its C interface only.
     table = lgb.basic._ConfigAliases._get_all_param_aliases()
     return {spelling: name for name, spellings in table.items() for spelling in spellings}

@@ -188,10 +188,8 @@ def _reads(replay: Replay) -> Iterator[Finding]:
 
 
 def _late(replay: Replay, who: str, where: str, decision: int, reads: dict[str, int]) -> Iterator[Finding]:
-    """Yield a finding for features and for labels beyond a decision.
-
-    A view counts a label as known by the declared look-ahead; what counts here is the expression's.
-    """
+    """Yield a finding for features and for labels beyond a decision."""
+    # A view counts a label as known by the declared look-ahead; what counts here is the expression's.
     label, known = replay.config.label, reads["label_known"]
     if known >= 0:
         known += look_ahead(parse(label.expression_text)) - label.look_ahead

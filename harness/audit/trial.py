@@ -96,10 +96,8 @@ class Trial:
         return sorted({int(at) for at in np.round(spread)})
 
     def _poisoned(self, cuts: Set[Cut], spliced: Set[Cut] = frozenset()) -> list[Check]:
-        """Return the checks on other futures: after the first decision for every window, and at each cut for its own.
-
-        At `cuts` everything is computed on the poisoned panel; at those that are only `spliced`, all that is learned.
-        """
+        """Return the checks on futures that differ after the first decision, and after each cut for its own window."""
+        # At `cuts` everything is computed on the poisoned panel; at those that are only `spliced`, all that is learned.
         first = Cut(self.replay.windows[0].decision, 0)
         try:
             whole = self._whole(first.position)
@@ -137,10 +135,7 @@ class Trial:
         return Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
 
     def _whole(self, position: int | None) -> Predictions:
-        """Run everything in an empty store, with another future after a calendar position, or on the real data.
-
-        The intervals, which no prediction needs, are left out.
-        """
+        """Run all but the intervals in an empty store, with another future after a position, or on the real data."""
         config, folder = self.replay.config, self.folder / f"whole-{position}"
         changed = replace(
             config,
@@ -151,11 +146,7 @@ class Trial:
         return run(changed, self.replay.observer, ArtifactStore(folder / "store")).predictions()
 
     def _window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
-        """Fit and predict one window with another future; return the leaks too that the adaptation names itself.
-
-        If `spliced`, the features up to the cut come from the store, where it is proved that nothing later is in them;
-        everything that learns is fitted anew in any case.
-        """
+        """Fit and predict one window with another future; return too which leaks the adaptation names."""
         replay, panel = self.replay, poisoned(self._source, cut.position, SEED).load()
         table = self._splice.of(panel, cut.position) if spliced else None
         with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
@@ -262,11 +253,9 @@ def frontier(replay: Replay, index: int) -> Frontier:
 
 
 def _perturbed(replay: Replay, index: int, start: int, stop: int) -> Predictions:
-    """Return what window `index` predicts when the samples of times [start, stop) are changed.
-
-    Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run is
-    known to be clean by now, so each time depends on its own samples and on what was fitted before.
-    """
+    """Return what window `index` predicts when the samples of times [start, stop) are changed."""
+    # Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
+    # is known to be clean by now, so each time depends on its own samples and on what was fitted before.
     table, held = replay.real.table, None
     if replay.fitted_once is None or start < replay.fitted_once[0]:
         table = perturbed(table, start, stop)

@@ -147,11 +147,7 @@ class FittedDDGDA:
 
 
 def load_fitted(folder: Path) -> FittedDDGDA:
-    """Read what `FittedDDGDA.save` wrote.
-
-    Raises:
-        ArtifactError: When a file is missing or of another schema.
-    """
+    """Read what `FittedDDGDA.save` wrote; an `ArtifactError` when a file is missing or of another schema."""
     try:
         texts = ((folder / f"{name}.json").read_text(encoding="utf-8") for name in ("record", "weight_model"))
         record, model = map(json.loads, texts)

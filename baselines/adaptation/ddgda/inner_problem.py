@@ -76,15 +76,10 @@ class MetaProblems:
 def meta_problems(
     tasks: Sequence[MetaTask], prepared: Sequence[ProxyData], rule: WeightRule, skip_below: int
 ) -> MetaProblems:
-    """Return the inner problem of every task that is used.
+    """Return the inner problem of every task that is used; a `ConfigError` when no meta-train task can be judged.
 
-    Args:
-        tasks, rule: With their phases; from similarity to meta input.
-        prepared: Proxy data per feature choice; a task takes the newest choice made by its decision.
-        skip_below: Times with fewer labelled instruments are not judged.
-
-    Raises:
-        ConfigError: When no meta-train task can be judged.
+    A task takes the proxy data of the newest feature choice made by its decision. Times with fewer than `skip_below`
+    labelled instruments are not judged.
     """
     marked, problems = list(tasks), []
     with one_blas_thread():

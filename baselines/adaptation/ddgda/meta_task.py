@@ -101,8 +101,7 @@ class Span:
     Attributes:
         start: First learning position; the blocks begin there.
         first_test: Where the first meta-task's test segment begins.
-        final: The decision of the first final window.
-        stop: One past the final test range.
+        final, stop: The decision of the first final window; one past the final test range.
         step, look_ahead: Times per block and test segment; a label at s is known at s + look_ahead.
         history: Times of similarity that a task needs.
     """
@@ -134,16 +133,11 @@ def candidate_tasks(span: Span) -> tuple[MetaTask, ...]:
 def assign_phases(
     tasks: Sequence[MetaTask], segments: float | str | MetaRanges | None, span: Span, calendar: Calendar, flags: Flags
 ) -> tuple[MetaTask, ...]:
-    """Return the tasks of `candidate_tasks` with their phases.
+    """Return the tasks of `candidate_tasks` with their phases; refuse one that trains in the final test period.
 
-    Args:
-        segments: Where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a
-            month or year means its beginning), explicit ranges, or None for the first final decision. A share is
-            resolved to a date before any task is left out.
-        tasks, span, calendar, flags: The experiment.
-
-    Raises:
-        ConfigError: When a meta-train task would be judged on the final test period; the tasks are listed.
+    `segments` says where meta-training ends: a share of the tasks, a date as text (a task that ends before it trains; a
+    month or year means its beginning), explicit ranges, or None for the first final decision. A share is resolved to a
+    date before any task is left out.
     """
     counted = [task for task in tasks if len(task.train) >= span.history or not flags.count_survivors]
     ranges = _resolve(segments, counted, span, calendar)

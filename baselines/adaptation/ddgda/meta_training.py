@@ -113,15 +113,10 @@ def train(
     *,
     shrink: bool = False,
 ) -> tuple[WeightModel, tuple[MetaScore, ...]]:
-    """Return the trained weight model and the history of its scores.
+    """Return the weight model, trained from `start`, and the history of its scores.
 
-    Args:
-        phases: Phase → its tasks in time order; the first phase trains, the others are only scored after every epoch.
-        start: The state before training.
-        setting, observer, shrink: The rule; hears about every epoch; see `ic_loss`.
-
-    Raises:
-        ConfigError: When an inner problem has no unique solution: a singular Gram matrix and no penalty.
+    Of the `phases`, each with its tasks in time order, the first trains; the others are only scored after every epoch.
+    Raises `ConfigError` when an inner problem has no unique solution: a singular Gram matrix and no penalty.
     """
     tasks = {phase: members for phase, members in phases.items() if members}
     trained = next(iter(phases))

@@ -37,12 +37,7 @@ class Regime:
 
 @dataclass(frozen=True, eq=False)
 class ProxyData:
-    """A regime with its rows.
-
-    Attributes:
-        table: The rows of the chosen features, z-scored at every time; labels not known when it was made are NaN.
-        blocks: Gram blocks of the table.
-    """
+    """A regime, its rows of the chosen features, z-scored at every time, labels not yet known NaN, and their blocks."""
 
     regime: Regime
     table: SampleTable
@@ -60,8 +55,8 @@ class Preparation:
         decision, period: Features are chosen and processors fitted on `period`, through views as of `decision`. Block 0
             begins with `period`.
         last: The newest position whose rows are needed.
-        history: The past. Its cache holds what experiments that differ in other settings share,
-            and the parts of a LightGBM similarity that any process can make.
+        history: Its cache holds what experiments that differ in other settings share, and the parts of a LightGBM
+            similarity that any process can make.
     """
 
     at: int

@@ -25,10 +25,9 @@ _STAGE = "similarity"
 
 @dataclass(frozen=True, eq=False)
 class KnownSimilarity:
-    """The part of a similarity matrix that is known at one decision.
+    """The part of a similarity matrix that is known at one decision; its first row is calendar position `start`.
 
     Attributes:
-        start: Calendar position of the first row.
         step: Times per block; block k covers [start + k·step, start + (k + 1)·step).
         look_ahead: A label at s is known at s + look_ahead.
         values: (rows, K) float64 rank IC; NaN where a proxy's predictions or the labels are constant.
@@ -40,11 +39,7 @@ class KnownSimilarity:
     values: Doubles
 
     def until(self, stop: int) -> KnownSimilarity:
-        """Return the rows of times before `stop` and the columns of blocks that end by then.
-
-        Raises:
-            LookAheadError: When a label before `stop` is not known.
-        """
+        """Return the rows before `stop` and the columns of blocks that end by then; `LookAheadError` if unknown."""
         rows = stop - self.start
         if rows > self.values.shape[0]:
             text, newest = "This similarity is not known at the decision time.", self.start + self.values.shape[0] - 1
@@ -83,14 +78,10 @@ class Similarity(KnownSimilarity):
 
 
 def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: int, alpha: float) -> Similarity:
-    """Return the similarity by one ridge proxy per block, fitted from the shared Gram blocks.
+    """Return the similarity by one ridge proxy per block of `step` times from `start`, fitted from shared Gram blocks.
 
-    Args:
-        view: Proxy data; every row of [start, label_stop) is scored.
-        start: First position of block 0.
-        blocks: Statistics of the same rows, with a border at `start`.
-        step: Times per block.
-        alpha: Ridge penalty; no intercept, as features and label are centred at every time.
+    Every row of [start, label_stop) of `view` is scored; `blocks` are of the same rows, with a border at `start`. There
+    is no intercept, as features and label are centred at every time.
     """
     stop = view.label_stop
     known = view.labelled(start, stop)

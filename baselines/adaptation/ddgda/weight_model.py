@@ -35,10 +35,7 @@ class WeightRule:
     plain_tail: bool
 
     def meta_input(self, known: KnownSimilarity) -> Doubles:
-        """Return (H, K), mean centred similarity of each history step, oldest first, to each block.
-
-        Args:
-            known: At a decision; at least H·step rows.
+        """Return (H, K), mean centred similarity of each history step, oldest first, to each block; needs H·step rows.
 
         Cells whose time lies in [block start, block end + look_ahead − 1] share labels with the block and are masked.
         Of each of the last H·step times the mean over the other cells is subtracted; then masked cells are filled.
