@@ -98,7 +98,8 @@ def audit_result(
         store.root.mkdir(parents=True, exist_ok=True)
         # Beside the store, so that poisoned stages, which nobody needs again, do not stay in it.
         scratch = TemporaryDirectory(prefix=".audit-", dir=store.root, ignore_cleanup_errors=True)
-        with scratch as folder, replay.outside.watching():
+        replay.outside.watch()
+        with scratch as folder:
             trial = Trial(replay, Path(folder), cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.

@@ -68,16 +68,8 @@ def shuffled(table: SampleTable, seed: int) -> SampleTable:
     return replace(table, label=label)
 
 
-class Chance(NamedTuple):
-    """A mean rank IC, its standard error, and how many of these it lies from 0."""
-
-    rank_ic: float
-    error: float
-    z: float
-
-
-def chance(predictions: Predictions) -> Chance | None:
-    """Return the mean rank IC against permuted labels; None when no time can be judged.
+def chance(predictions: Predictions) -> tuple[float, float] | None:
+    """Return the mean rank IC against permuted labels and its standard error; None when no time can be judged.
 
     Given the scores, the rank ICs of times are independent, with mean 0 and variance 1 / (n − 1) for n instruments
     without ties: the standard error is exact, whatever the scores are.
@@ -88,8 +80,7 @@ def chance(predictions: Predictions) -> Chance | None:
     judged = ~np.isnan(daily) & (counts > 1)
     if not judged.any():
         return None
-    mean, error = float(daily[judged].mean()), float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
-    return Chance(mean, error, mean / error)
+    return float(daily[judged].mean()), float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
 
 
 class Association(NamedTuple):

@@ -141,9 +141,7 @@ class LeakCost:
     """One leak and what it adds.
 
     Attributes:
-        leak: Its name.
         gained: Metric → value of the leaky variant minus that of the clean run; None where either is undefined.
-        clean: Metric → value of the clean run.
         refused: Why the variant could not be run; then nothing was gained.
     """
 

@@ -44,17 +44,11 @@ class Outside:
     seen: dict[str, None] = field(default_factory=dict)
     _since: float = float("inf")
     _depth: int = 0
-    _active: bool = False
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Hear the interpreter's audit events inside; afterwards the hook stays, deaf, as Python cannot remove one."""
-        self._active, self._since = True, time.time() - _CLOCK_TICK
+    def watch(self) -> None:
+        """Hear the interpreter's audit events from now on; the hook stays, as Python cannot remove one."""
+        self._since = time.time() - _CLOCK_TICK
         sys.addaudithook(self._hear)
-        try:
-            yield
-        finally:
-            self._active = False
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -66,7 +60,7 @@ class Outside:
             self._depth -= 1
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._active or self._depth == 0:
+        if self._depth == 0:
             return
         if event in _OTHERS:
             self.seen.setdefault(_OTHERS[event])
@@ -91,16 +85,10 @@ def _is_data(path: Path) -> bool:
 
 
 class Watched:
-    """Stands for a model, a preprocess or an adaptation, and attributes to it what its methods open.
-
-    Args:
-        inner: The object, or what its `fit` returned, which is watched too.
-        outside: Told when it works.
-    """
+    """Stands for a model, a preprocess or an adaptation, or what its `fit` returned; its methods are watched."""
 
     def __init__(self, inner: Any, outside: Outside) -> None:
-        self._inner = inner
-        self._outside = outside
+        self._inner, self._outside = inner, outside
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,7 @@ class Splice:
     config: ExperimentConfig
     panel: Panel
     table: SampleTable
-    _proved: int = field(default=0)
-    _refuted: bool = field(default=False)
+    _proved: int | None = 0  # None: refuted
 
     def of(self, panel: Panel, cut: int) -> SampleTable | None:
         """Return the table of `panel`, whose future after position `cut` is another one.
@@ -63,12 +62,11 @@ class Splice:
 
     def _is_causal(self, stop: int) -> bool:
         """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
-        if not self._refuted and stop > self._proved:
+        if self._proved is not None and stop > self._proved:
             # From the last proof on is enough where windows are short; else from the first time.
-            starts = dict.fromkeys((self._proved, 0))
-            self._refuted = not any(self._reproduced(start, stop) for start in starts)
-            self._proved = self._proved if self._refuted else stop
-        return not self._refuted
+            proved = any(self._reproduced(start, stop) for start in dict.fromkeys((self._proved, 0)))
+            self._proved = stop if proved else None
+        return self._proved is not None
 
     def _reproduced(self, start: int, stop: int) -> bool:
         again = self._features(_truncated(self.panel, 0, stop), self.table.index, start, stop)

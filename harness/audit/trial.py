@@ -214,8 +214,9 @@ class Trial:
             return Check.skipped("shuffled", f"it fails on dealt labels: {type(error).__name__}: {error}")
         findings, note, found = [], "no time can be judged", chance(other)
         if found is not None:
-            note = f"rank IC {found.rank_ic:+.4f} ± {found.error:.4f}"
-            if abs(found.z) > _DEVIATIONS:
+            rank_ic, deviation = found
+            note = f"rank IC {rank_ic:+.4f} ± {deviation:.4f}"
+            if abs(rank_ic / deviation) > _DEVIATIONS:
                 what = "Labels that were dealt at random are predicted."
                 findings.append(Finding(what, "", note, f"0 within {_DEVIATIONS:g} errors"))
         first = self.replay.predictions

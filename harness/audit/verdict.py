@@ -45,13 +45,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reviewer should know.
-
-    Attributes:
-        what: One sentence.
-        where: The window, time, feature or class that it concerns.
-        got, expected: The numbers or dates behind it.
-    """
+    """One thing that a reviewer should know: a sentence, the window, time, feature or class, and numbers or dates."""
 
     what: str
     where: str = ""
@@ -61,13 +55,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """One question of the audit and its answer.
-
-    Attributes:
-        name: Which detector.
-        outcome: Any finding makes it a leak.
-        note: Why it was skipped, or what it could not see.
-    """
+    """One question of the audit and its answer; `note` says why it was skipped, or what it could not see."""
 
     name: str
     question: str
@@ -92,8 +80,6 @@ class Frontier:
     """Which learning times move the predictions of one window.
 
     Attributes:
-        window: Its index.
-        decision: Its date.
         newest, oldest: Dates of the newest and the oldest time whose samples move a prediction; None when none does.
         waste: Times between the newest one used and the newest one that the purge and the embargo allow; None as above.
         perturbed: Found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning
@@ -110,13 +96,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit found.
-
-    Attributes:
-        checks: In the order in which they were made.
-        frontiers: Of the probed windows.
-        subject: How many windows, which test range, how many predictions; empty when the run was refused.
-    """
+    """What an audit found; `subject` is the windows, test range and predictions, empty when the run was refused."""
 
     level: Level
     case: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def print_verdicts(out: Console, verdicts: Sequence[CaseVerdict], *, all_metrics
         for line in identity_lines(verdict, hint=": --json shows them"):
             out.print(Text(f"  {line}"), soft_wrap=True)
         if verdict.identity and not all_metrics:
-            show(out, metrics_table(verdict.only("overall."), all_metrics=True))
+            overall = tuple(metric for metric in verdict.metrics if metric.path.startswith("overall."))
+            show(out, metrics_table(replace(verdict, metrics=overall), all_metrics=True))
         elif verdict.metrics and (all_metrics or verdict.findings):
             show(out, metrics_table(verdict, all_metrics=all_metrics, hint=": --all or --json shows them"))
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from harness.execution.machine import machine, peak_memory_mb, threads
 from harness.store.code_digest import code_digest, user_code
 
-DISTRIBUTION = "driftbench"
 _LIBRARIES = (
     *("numpy", "numba", "pandas", "pyarrow", "scipy", "scikit-learn", "hydra-core"),
     *("lightgbm", "xgboost-cpu", "catboost", "torch"),
@@ -91,7 +90,7 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
 
 def code_version() -> str:
     """Return the installed version of the harness."""
-    return metadata.version(DISTRIBUTION)
+    return metadata.version("driftbench")
 
 
 def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:

@@ -43,8 +43,7 @@ class Snapshot:
     @property
     def overall(self) -> Mapping[str, Any]:
         """Metric → value over all windows; None where undefined."""
-        found: Mapping[str, Any] = self.metrics.get("overall", {})
-        return found
+        return self.metrics.get("overall") or {}
 
     @property
     def intervals(self) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Literal, TypeGuard
 
@@ -163,10 +163,6 @@ class CaseVerdict:
     def outcome(self) -> str:
         """What became of the case in words: its problem, or its verdict."""
         return self.verdict.value if self.problem is None else self.problem.value
-
-    def only(self, prefix: str) -> CaseVerdict:
-        """Return the verdict with the metrics alone whose path starts with `prefix`."""
-        return replace(self, metrics=tuple(m for m in self.metrics if m.path.startswith(prefix)))
 
     @property
     def findings(self) -> tuple[MetricVerdict, ...]:

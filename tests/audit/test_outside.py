@@ -24,8 +24,8 @@ class Reader:
 
 def seen(path: Path, writes: bool) -> list[str]:
     outside = Outside()
-    with outside.watching():
-        Watched(Reader(path, writes), outside).fit([1.0])
+    outside.watch()
+    Watched(Reader(path, writes), outside).fit([1.0])
     return list(outside.seen)
 
 
@@ -40,6 +40,6 @@ def test_nothing_is_heard_of_code_that_is_not_under_audit(tmp_path: Path) -> Non
     np.save(tmp_path / "prices.npy", np.ones(3))
     time.sleep(0.1)
     outside = Outside()
-    with outside.watching():
-        np.load(tmp_path / "prices.npy")
+    outside.watch()
+    np.load(tmp_path / "prices.npy")
     assert not outside.seen

@@ -199,10 +199,8 @@ class _Early(Similarity):
     """Is known before its time."""
 
     def as_of(self, decision: int) -> KnownSimilarity:
-        return _EarlyKnown(self.start, self.step, self.look_ahead, self.values)
+        return self
 
-
-class _EarlyKnown(KnownSimilarity):
     def until(self, stop: int) -> KnownSimilarity:
         # Rows of later times too, to the blocks that end by `stop`.
         known, rows = (stop - self.start) // self.step, stop - self.start + self.step + self.look_ahead
