@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # isort: off
     from harness.execution.local import Local as Local
     from harness.execution.plain_progress import PlainObserver as PlainObserver
     from harness.execution.task import Serial as Serial
-    from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360, Expressions as Expressions
-    from harness.features.label import ForwardReturn as ForwardReturn
+    from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360
+    from harness.features.feature_set import Expressions as Expressions, ForwardReturn as ForwardReturn
     from harness.integrations.tracking import Mlflow as Mlflow, NoTracking as NoTracking
     from harness.report.page import write_report as write_report
     from harness.run.experiment import ExperimentResult as ExperimentResult, run_experiment as run_experiment
@@ -75,8 +75,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.execution.local", "harness.execution", "Local"),
     ("harness.execution.task", "harness.execution", "Serial"),
     ("harness.execution.plain_progress", None, "PlainObserver"),
-    ("harness.features.feature_set", "harness.features", "Alpha158 Alpha360 Expressions"),
-    ("harness.features.label", "harness.features", "ForwardReturn"),
+    ("harness.features.feature_set", "harness.features", "Alpha158 Alpha360 Expressions ForwardReturn"),
     ("harness.integrations.tracking", "harness.tracking", "Mlflow NoTracking"),
     ("harness.report.page", None, "write_report"),
     ("harness.run.experiment", None, "ExperimentResult run_experiment"),

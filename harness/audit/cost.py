@@ -15,7 +15,7 @@ from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.errors import HarnessError
 from harness.execution.progress import Observer, Silent
-from harness.features.label import ForwardReturn
+from harness.features.feature_set import ForwardReturn
 from harness.run.experiment import run
 from harness.samples.interfaces import FittedModel, FittedPreprocess, LeakyVariants, LearnSet
 from harness.samples.table import AsOfView, SampleTable

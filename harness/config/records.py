@@ -23,8 +23,7 @@ from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.execution.progress import Observer
 from harness.execution.task import Executor
-from harness.features.feature_set import FeatureSet
-from harness.features.label import ForwardReturn
+from harness.features.feature_set import FeatureSet, ForwardReturn
 from harness.samples.interfaces import Adaptation, Model, Preprocess
 from harness.samples.windows import Kind
 from harness.store.records import LATER, join_key, walk

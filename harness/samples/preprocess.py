@@ -5,10 +5,9 @@ Statistics are float64, missing values are left out.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -69,6 +68,9 @@ class Processor(ABC):
         """Change (m, F) values in place; rows ``offsets[t] … offsets[t + 1]`` share a time."""
 
 
+_Step = tuple[Processor, State, Offsets | None]  # what it has learned, and the columns that it keeps
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A chain of processors for the features and one for the label.
@@ -107,43 +109,33 @@ class Pipeline:
             DataError: When a processor cannot be fitted on these rows.
         """
         period = segment.start, segment.stop
-        features: tuple[State, ...] = tuple({} for _ in self.features)
-        label: tuple[State, ...] = tuple({} for _ in self.label)
-        if any(p.learns for p in self.features):
-            features = _fit(self.features, view.features(*period), view.offsets(*period), view.feature_names)
-        if any(p.learns for p in self.label):
-            label = _fit(self.label, view.label(*period)[:, None], view.offsets(*period), _LABEL)
-        return FittedPipeline(self, view.feature_names, features, label)
+        features, names = _fit(
+            self.features, view.feature_names, lambda: (view.features(*period), view.offsets(*period))
+        )
+        label, _ = _fit(self.label, _LABEL, lambda: (view.label(*period)[:, None], view.offsets(*period)))
+        return FittedPipeline(view.feature_names, names, features, label)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedPipeline:
-    """A pipeline with what each of its processors has learned, and the names of the F raw features."""
+    """Processors with what they have learned; the names of the F raw and of the F' processed features."""
 
-    pipeline: Pipeline
     input_names: tuple[str, ...]
-    feature_states: tuple[State, ...]
-    label_states: tuple[State, ...]
-
-    @functools.cached_property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the F' processed features."""
-        return _columns(self.pipeline.features, self.input_names)[1]
+    feature_names: tuple[str, ...]
+    feature_steps: tuple[_Step, ...]
+    label_steps: tuple[_Step, ...]
 
     def features(self, features: Floats, offsets: Offsets) -> Floats:
         if features.shape[1] != len(self.input_names):
             what, expected = "The processors were fitted on other features.", len(self.input_names)
             raise DataError(what, got=features.shape[1], expected=expected)
-        if not self.pipeline.features:
-            return features
-        return _run(self.pipeline.features, self.feature_states, features, offsets, self.input_names)
+        return _run(self.feature_steps, features, offsets)
 
     def label(self, label: Floats, offsets: Offsets) -> Floats:
-        if not self.pipeline.label:
+        if not self.label_steps:
             return label
-        processed = _run(self.pipeline.label, self.label_states, label[:, None], offsets, _LABEL)[:, 0]
-        processed[np.isnan(label)] = np.nan
-        return processed
+        processed = _run(self.label_steps, label[:, None], offsets)[:, 0]
+        return np.where(np.isnan(label), np.float32(np.nan), processed)
 
 
 def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
@@ -156,29 +148,34 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
     return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
 
 
-def _fit(chain: tuple[Processor, ...], rows: Floats, offsets: Offsets, names: tuple[str, ...]) -> tuple[State, ...]:
-    states: list[State] = []
-    last = max(at for at, processor in enumerate(chain) if processor.learns)
+def _fit(
+    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Offsets]]
+) -> tuple[tuple[_Step, ...], tuple[str, ...]]:
+    """Return the steps of a chain, fitted on the rows that `read` gives, and the names of the columns they leave."""
+    steps: list[_Step] = []
+    learning = [at for at, processor in enumerate(chain) if processor.learns]
+    rows, offsets = read() if learning else (np.empty((0, len(names)), np.float32), np.zeros(1, np.int64))
     for at, processor in enumerate(chain):
-        states.append(processor.fit(rows, names) if processor.learns else {})
-        if at < last:
-            rows = _run((processor,), (states[-1],), rows, offsets, names)
-        names = _columns((processor,), names)[1]
-    return tuple(states)
+        columns = processor.columns(names)
+        steps.append((processor, processor.fit(rows, names) if processor.learns else {}, columns))
+        if learning and at < learning[-1]:
+            rows = _run(steps[-1:], rows, offsets)
+        names = names if columns is None else tuple(names[at] for at in columns)
+    return tuple(steps), names
 
 
-def _run(
-    chain: tuple[Processor, ...], states: tuple[State, ...], rows: Floats, offsets: Offsets, names: tuple[str, ...]
-) -> Floats:
+def _run(steps: Sequence[_Step], rows: Floats, offsets: Offsets) -> Floats:
     """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
-    kept, names = _columns(chain, names)
-    out = np.empty((rows.shape[0], len(names)), dtype=np.float32)
+    if not steps:
+        return rows
+    widths = [rows.shape[1], *(len(columns) for *_, columns in steps if columns is not None)]
+    out = np.empty((rows.shape[0], widths[-1]), dtype=np.float32)
 
     def task(times: tuple[int, int]) -> None:
         chunk_offsets = offsets[times[0] : times[1] + 1]
         period = slice(int(chunk_offsets[0]), int(chunk_offsets[-1]))
         values = np.array(rows[period], order="C")
-        for processor, state, columns in zip(chain, states, kept, strict=True):
+        for processor, state, columns in steps:
             if columns is not None:
                 values = np.take(values, columns, axis=1)
             processor.transform(values, chunk_offsets - chunk_offsets[0], state)
@@ -190,15 +187,6 @@ def _run(
         for _ in pool.map(task, itertools.pairwise(borders)):
             pass
     return out
-
-
-def _columns(chain: tuple[Processor, ...], names: tuple[str, ...]) -> tuple[list[Offsets | None], tuple[str, ...]]:
-    kept = []
-    for processor in chain:
-        columns = processor.columns(names)
-        kept.append(columns)
-        names = names if columns is None else tuple(names[at] for at in columns)
-    return kept, names
 
 
 @dataclass(frozen=True)
@@ -327,13 +315,18 @@ class DropnaLabel(Processor):
 class _Choice(Processor):
     names: tuple[str, ...]
     for_label: ClassVar[bool] = False
+    _keeps: ClassVar[bool]
 
-    def _positions(self, names: tuple[str, ...]) -> Offsets:
+    def columns(self, names: tuple[str, ...]) -> Offsets:
         for name in self.names:
             if name not in names:
                 hint = closest(name, names)
                 raise ConfigError(f"There is no feature `{name}`.", where="preprocess", got=name, hint=hint)
-        return np.array([names.index(name) for name in self.names], dtype=np.int64)
+        kept = np.flatnonzero([(name in self.names) is self._keeps for name in names])
+        if not kept.size:
+            where = f"{type(self).__name__}.names"
+            raise ConfigError("No feature would remain.", where=where, got=", ".join(self.names))
+        return kept
 
     def transform(self, values: Floats, offsets: Offsets, state: State) -> None: ...
 
@@ -346,11 +339,7 @@ class DropCol(_Choice):
         names: The features to leave out; an unknown name is an error, and so is to leave out all.
     """
 
-    def columns(self, names: tuple[str, ...]) -> Offsets:
-        kept = np.setdiff1d(np.arange(len(names)), self._positions(names))
-        if not kept.size:
-            raise ConfigError("No feature would remain.", where="DropCol.names", got=", ".join(self.names))
-        return kept
+    _keeps = False
 
 
 @dataclass(frozen=True)
@@ -361,12 +350,11 @@ class FilterCol(_Choice):
         names: The features to keep; an unknown name is an error.
     """
 
+    _keeps = True
+
     def __post_init__(self) -> None:
         if not self.names:
             raise ConfigError("No feature would remain.", where="names", got="[]", expected="at least one feature")
-
-    def columns(self, names: tuple[str, ...]) -> Offsets:
-        return np.unique(self._positions(names))
 
 
 @dataclass(frozen=True)
@@ -445,8 +433,5 @@ def _require_finite(statistic: Doubles, names: tuple[str, ...]) -> None:
     infinite = [name for name, value in zip(names, statistic, strict=True) if np.isinf(value)]
     if infinite:
         what = f"{len(infinite)} column(s) hold infinite values, which leave nothing to normalise by."
-        got, hint = (
-            ", ".join(infinite[:8]) + (" …" if len(infinite) > 8 else ""),
-            "put ProcessInf before this processor",
-        )
-        raise DataError(what, where="preprocess", got=got, hint=hint)
+        got = ", ".join(infinite[:8]) + (" …" if len(infinite) > 8 else "")
+        raise DataError(what, where="preprocess", got=got, hint="put ProcessInf before this processor")

@@ -14,8 +14,7 @@ import pytest
 
 from harness.data.panel import Panel
 from harness.features.engine import compute_expression, compute_features
-from harness.features.feature_set import Alpha158, Alpha360
-from harness.features.label import ForwardReturn
+from harness.features.feature_set import Alpha158, Alpha360, ForwardReturn
 from harness.samples.table import index_rows
 from tests.features.panels import make_panel, random_fields
 from tests.parity.oracle import ORACLE, oracle_panel

@@ -11,8 +11,7 @@ from pydantic import TypeAdapter
 
 from harness.config.instantiate import locate
 from harness.errors import ConfigError, LookAheadError
-from harness.features.feature_set import Alpha158, Alpha360, Expressions, FeatureSet
-from harness.features.label import ForwardReturn
+from harness.features.feature_set import Alpha158, Alpha360, Expressions, FeatureSet, ForwardReturn
 from harness.features.parser import parse
 
 

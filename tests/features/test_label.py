@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.features.engine import compute_expression
-from harness.features.label import ForwardReturn
+from harness.features.feature_set import ForwardReturn
 from tests.features.panels import make_panel, random_fields
 
 

@@ -262,7 +262,7 @@ class TestPointInTime:
         features[: inside.start] = 1e9
         features[inside.stop :] = -1e9
         poisoned = table.with_columns(features, NAMES, np.array(table.label))
-        states = [fitted(t, processor).feature_states[0] for t in (table, poisoned)]
+        states = [fitted(t, processor).feature_steps[0][1] for t in (table, poisoned)]
         assert {k: v.tobytes() for k, v in states[0].items()} == {k: v.tobytes() for k, v in states[1].items()}
 
     def test_fitting_reads_its_period_and_nothing_newer(self) -> None:
