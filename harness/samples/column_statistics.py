@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from harness.samples.table import Doubles, Floats, Positions
 from harness.store.compiled import compiled
 
 Result = TypeVar("Result")
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 _GROUP = 16  # columns gathered at a time: one cache line of float32
 _CHUNK = 1 << 14  # rows converted to float64 at a time
 
@@ -138,7 +136,7 @@ def _key(word: np.uint32) -> Any:
 
 
 @compiled()
-def rank_norm(values: Floats, offsets: npt.NDArray[np.int64], scale: float) -> None:
+def rank_norm(values: Floats, offsets: Positions, scale: float) -> None:
     """Replace each value by (share − ½) · scale: its mean rank among the values of its time, over their number."""
     for t in range(offsets.size - 1):
         start, stop = offsets[t], offsets[t + 1]

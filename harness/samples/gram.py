@@ -11,15 +11,12 @@ from typing import TypeVar
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from harness.errors import DataError, LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
+from harness.samples.table import Booleans, Doubles, Floats, Positions
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Period = tuple[int, int]
@@ -182,20 +179,8 @@ class GramBlocks:
         self._observer.finish(_STAGE)
 
 
-def _sums_of_rows(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
-    """Return (p + 2, p + 2) float64 ZᵀWZ of (m, p) rows, shared among threads; rows without a label do not count."""
-
-    def task(rows: slice) -> Doubles:
-        return _sums_in_order(features[rows], label[rows], None if weights is None else weights[rows])
-
-    total = np.zeros((features.shape[1] + 2, features.shape[1] + 2))
-    for part in in_order(task, [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]):
-        total += part
-    return total
-
-
 def _sums_in_order(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
-    """Return the sums of `_sums_of_rows` by one thread, to be called inside `one_blas_thread`."""
+    """Return (p + 2, p + 2) float64 ZᵀWZ of (m, p) rows by one thread, to be called inside `one_blas_thread`."""
     p = features.shape[1]
     total, part = np.zeros((p + 2, p + 2)), np.empty((p + 2, p + 2))
     buffer = np.empty((min(CHUNK, label.size), p + 2))
@@ -257,8 +242,15 @@ class NormalEquations:
 
     @classmethod
     def from_rows(cls, features: Floats, label: Floats, weights: Doubles | None) -> NormalEquations:
-        """Return the statistics of (m, p) rows; rows without a label (NaN) do not count."""
-        return cls.from_sums(_sums_of_rows(features, label, weights), int(np.count_nonzero(~np.isnan(label))))
+        """Return the statistics of (m, p) rows, shared among threads; rows without a label (NaN) do not count."""
+
+        def task(rows: slice) -> Doubles:
+            return _sums_in_order(features[rows], label[rows], None if weights is None else weights[rows])
+
+        total = np.zeros((features.shape[1] + 2, features.shape[1] + 2))
+        for part in in_order(task, [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]):
+            total += part
+        return cls.from_sums(total, int(np.count_nonzero(~np.isnan(label))))
 
     @classmethod
     def from_sums(cls, sums: Doubles, count: int) -> NormalEquations:
@@ -293,9 +285,9 @@ class NormalEquations:
             DataError: When the rows hold missing or infinite features, or no weight at all.
         """
         gram, moment = self._system(fit_intercept)
-        plain = _Spectrum.of(gram)
+        plain = _Spectrum(gram)
         if alpha > 0:
-            solved = _Spectrum.of(gram + alpha * np.eye(moment.size))
+            solved = _Spectrum(gram + alpha * np.eye(moment.size))
             keep = solved.values > moment.size * np.finfo(np.float64).eps * solved.values[-1]
         else:
             solved, keep = plain, plain.determined
@@ -314,7 +306,7 @@ class NormalEquations:
             DataError: When the rows hold missing or infinite features, or no weight at all.
         """
         gram, moment = self._system(fit_intercept)
-        spectrum = _Spectrum.of(gram)
+        spectrum = _Spectrum(gram)
         largest = float(spectrum.values[-1]) or 1.0
         roots = np.sqrt(np.maximum(spectrum.values, RANK_CUTOFF * largest))
         with one_blas_thread():
@@ -351,35 +343,22 @@ class SquareRoot:
     condition: float
 
 
-@dataclass(frozen=True, eq=False)
 class _Spectrum:
     """Eigenvalues (p,), increasing and not negative, and vectors (p, p) of D⁻¹MD⁻¹ with a unit diagonal.
 
     `scale` (p,) is the diagonal of D; 1 where M's diagonal is 0.
     """
 
-    scale: Doubles
-    values: Doubles
-    vectors: Doubles
-
-    @classmethod
-    def of(cls, matrix: Doubles) -> _Spectrum:
+    def __init__(self, matrix: Doubles) -> None:
         diagonal = np.diag(matrix)
-        scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        self.scale: Doubles = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         with one_blas_thread():
-            values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
-        return cls(scale, np.maximum(values, 0.0), vectors)
+            values, self.vectors = np.linalg.eigh(matrix / np.outer(self.scale, self.scale))
+        self.values: Doubles = np.maximum(values, 0.0)
+        self.determined: Booleans = self.values > RANK_CUTOFF * self.values[-1]
+        self.rank = int(np.count_nonzero(self.determined))
 
-    @property
-    def determined(self) -> npt.NDArray[np.bool_]:
-        above: npt.NDArray[np.bool_] = self.values > RANK_CUTOFF * self.values[-1]
-        return above
-
-    @property
-    def rank(self) -> int:
-        return int(np.count_nonzero(self.determined))
-
-    def solve(self, moment: Doubles, keep: npt.NDArray[np.bool_]) -> Doubles:
+    def solve(self, moment: Doubles, keep: Booleans) -> Doubles:
         """Return the smallest θ (p,) that solves Mθ = moment in the directions to keep."""
         with one_blas_thread():
             kept, open_ended = self.vectors[:, keep], self.vectors[:, ~keep] / self.scale[:, None]

@@ -18,12 +18,12 @@ from harness.errors import DataError
 from harness.errors.limits import Threads
 from harness.execution.progress import Observer
 from harness.samples.gram import GramBlocks, NormalEquations
-from harness.samples.table import AsOfView, FitRecord
+from harness.samples.table import AsOfView, FitRecord, Positions
+from harness.samples.table import Doubles as Doubles
+from harness.samples.table import Floats as Floats
 from harness.samples.windows import Segment, Window
 from harness.store.codec import load, save
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
 
 
@@ -36,7 +36,7 @@ class TimeWeights:
         values: (K,) float64, ≥ 0 and finite. Times before the first block take the first weight.
     """
 
-    starts: npt.NDArray[np.int64]
+    starts: Positions
     values: Doubles
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class LearnSet:
         return self._labelled.label(self.segment.start, self.segment.stop)
 
     @property
-    def offsets(self) -> npt.NDArray[np.int64]:
+    def offsets(self) -> Positions:
         """(times + 1,) int64 offsets of each calendar time among these rows."""
         return self._labelled.offsets(self.segment.start, self.segment.stop)
 
@@ -175,10 +175,10 @@ class FittedPreprocess(Protocol):
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features that `features` returns."""
 
-    def features(self, features: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+    def features(self, features: Floats, offsets: Positions) -> Floats:
         """Return (m, F') float32, the processed features; each time uses its own rows and the fitted state only."""
 
-    def label(self, label: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+    def label(self, label: Floats, offsets: Positions) -> Floats:
         """Return (m,) float32, the processed label; NaN stays NaN."""
 
 

@@ -21,13 +21,9 @@ from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits
 from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm
 from harness.samples.interfaces import FittedPreprocess
-from harness.samples.table import AsOfView, SampleTable
+from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
 from harness.samples.windows import Segment
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Offsets = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 State = Mapping[str, Doubles]
 
 _CHUNK = 1024  # rows that pass through the whole chain at a time, so that they stay in the cache
@@ -59,16 +55,16 @@ class Processor(ABC):
         """Return what is learned from (m, F) values, as small arrays by name; only called when it `learns`."""
         return {}
 
-    def columns(self, names: tuple[str, ...]) -> Offsets | None:
+    def columns(self, names: tuple[str, ...]) -> Positions | None:
         """Return the positions of the columns to keep, in order, or None for all."""
         return None
 
     @abstractmethod
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         """Change (m, F) values in place; rows ``offsets[t] … offsets[t + 1]`` share a time."""
 
 
-_Step = tuple[Processor, State, Offsets | None]  # what it has learned, and the columns that it keeps
+_Step = tuple[Processor, State, Positions | None]  # what it has learned, and the columns that it keeps
 
 
 @dataclass(frozen=True)
@@ -125,13 +121,13 @@ class FittedPipeline:
     feature_steps: tuple[_Step, ...]
     label_steps: tuple[_Step, ...]
 
-    def features(self, features: Floats, offsets: Offsets) -> Floats:
+    def features(self, features: Floats, offsets: Positions) -> Floats:
         if features.shape[1] != len(self.input_names):
             what, expected = "The processors were fitted on other features.", len(self.input_names)
             raise DataError(what, got=features.shape[1], expected=expected)
         return _run(self.feature_steps, features, offsets)
 
-    def label(self, label: Floats, offsets: Offsets) -> Floats:
+    def label(self, label: Floats, offsets: Positions) -> Floats:
         if not self.label_steps:
             return label
         processed = _run(self.label_steps, label[:, None], offsets)[:, 0]
@@ -149,7 +145,7 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
 
 
 def _fit(
-    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Offsets]]
+    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Positions]]
 ) -> tuple[tuple[_Step, ...], tuple[str, ...]]:
     """Return the steps of a chain, fitted on the rows that `read` gives, and the names of the columns they leave."""
     steps: list[_Step] = []
@@ -164,7 +160,7 @@ def _fit(
     return tuple(steps), names
 
 
-def _run(steps: Sequence[_Step], rows: Floats, offsets: Offsets) -> Floats:
+def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions) -> Floats:
     """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
     if not steps:
         return rows
@@ -196,12 +192,12 @@ class CSRankNorm(Processor):
     Equal values share the mean of their ranks; missing values are not ranked and stay missing.
     """
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         rank_norm(values, offsets, _RANK_SCALE)
 
 
 class _AtEachTime(Processor):
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         with np.errstate(invalid="ignore", divide="ignore"):
             for start, stop in itertools.pairwise(offsets.tolist()):
                 if stop > start:
@@ -282,7 +278,7 @@ class Fillna(Processor):
     def __post_init__(self) -> None:
         check_limits(self, "preprocess")
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         np.copyto(values, np.float32(self.fill_value), where=np.isnan(values))
 
 
@@ -292,7 +288,7 @@ class TanhProcess(Processor):
 
     for_label: ClassVar[bool] = False
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         values -= np.float32(1.0)
         np.tanh(values, out=values)
 
@@ -308,7 +304,7 @@ class DropnaLabel(Processor):
     for_features: ClassVar[bool] = False
     keeps_unit: ClassVar[bool] = True
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None: ...
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -317,7 +313,7 @@ class _Choice(Processor):
     for_label: ClassVar[bool] = False
     _keeps: ClassVar[bool]
 
-    def columns(self, names: tuple[str, ...]) -> Offsets:
+    def columns(self, names: tuple[str, ...]) -> Positions:
         for name in self.names:
             if name not in names:
                 hint = closest(name, names)
@@ -328,7 +324,7 @@ class _Choice(Processor):
             raise ConfigError("No feature would remain.", where=where, got=", ".join(self.names))
         return kept
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None: ...
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -377,7 +373,7 @@ class RobustZScoreNorm(Processor):
         _require_finite(centre + spread, names)
         return {"centre": centre, "spread": spread}
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         """Normalise in float32, step by step as qlib does.
 
         Another rounding of the scale would move the coefficients of linearly dependent features, which are hardly
@@ -403,7 +399,7 @@ class _Scaling(Processor):
         constant = least == most
         return {"centre": np.where(constant, 0.0, centre), "scale": np.where(constant, 1.0, scale)}
 
-    def transform(self, values: Floats, offsets: Offsets, state: State) -> None:
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         _standardise(values, state["centre"], state["scale"])
 
 

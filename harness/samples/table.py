@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,9 @@ from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,20 +30,20 @@ class RowIndex:
         codes: (n,) int32, the instrument's column in the panel, increasing within a time.
     """
 
-    offsets: npt.NDArray[np.int64]
+    offsets: Positions
     codes: npt.NDArray[np.int32]
 
     def rows(self, start: int, stop: int) -> slice:
         """Return the rows of calendar positions [start, stop): always a slice."""
         return slice(int(self.offsets[start]), int(self.offsets[stop]))
 
-    def times(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def times(self, start: int, stop: int) -> Positions:
         """Return the calendar position of every row of [start, stop)."""
         return np.repeat(np.arange(start, stop), np.diff(self.offsets[start : stop + 1]))
 
-    def local_offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def local_offsets(self, start: int, stop: int) -> Positions:
         """Return (stop − start + 1,) offsets of [start, stop) counted from its own first row."""
-        offsets: npt.NDArray[np.int64] = self.offsets[start : stop + 1] - self.offsets[start]
+        offsets: Positions = self.offsets[start : stop + 1] - self.offsets[start]
         return offsets
 
 
@@ -160,7 +164,7 @@ class AsOfView:
 
     _table: SampleTable = field(repr=False)
     decision: int
-    _period: tuple[int, int] | None = None  # [start, stop) outside which nothing is shown; None shows all that is known
+    _period: tuple[int, int] = (0, sys.maxsize)  # [start, stop) outside which nothing is shown
     reads: Reads = field(default=Reads(), init=False)
 
     def __post_init__(self) -> None:
@@ -186,7 +190,7 @@ class AsOfView:
     @property
     def feature_stop(self) -> int:
         """One past the newest position whose features may be read."""
-        return self.decision + 1 if self._period is None else min(self.decision + 1, self._period[1])
+        return min(self.decision + 1, self._period[1])
 
     @property
     def label_stop(self) -> int:
@@ -203,7 +207,7 @@ class AsOfView:
         self._release("labels", start, stop)
         return self._table.label[self._table.index.rows(start, stop)]
 
-    def offsets(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def offsets(self, start: int, stop: int) -> Positions:
         """Return (stop − start + 1,) row offsets of [start, stop), from 0; same rows as `features` returns."""
         self._release("features", start, stop)
         return self._table.index.local_offsets(start, stop)
@@ -231,7 +235,7 @@ class AsOfView:
         limit = self.label_stop if what == "labels" else self.feature_stop
         if not 0 <= start <= stop:
             raise LookAheadError(f"Not a period of {what}.", got=f"[{start}, {stop})", expected="0 ≤ start ≤ stop")
-        if self._period is not None and not self._period[0] <= start <= stop <= self._period[1]:
+        if not self._period[0] <= start <= stop <= self._period[1]:
             got, expected = f"{what} of positions [{start}, {stop})", "positions within [{}, {})".format(*self._period)
             raise LookAheadError("This view was opened for one period only.", got=got, expected=expected)
         if stop > limit:
@@ -267,28 +271,26 @@ class ViewLog:
     """Opens views of a table and remembers them, so that it is known afterwards what they released."""
 
     table: SampleTable
-    _opened: list[AsOfView] = field(default_factory=list)
-    _added: list[FitRecord] = field(default_factory=list)
+    _seen: list[AsOfView | FitRecord] = field(default_factory=list)
 
     def as_of(self, decision: int) -> AsOfView:
         """Return what is known at the close of calendar position `decision`."""
         view = self.table.as_of(decision)
-        self._opened.append(view)
+        self._seen.append(view)
         return view
 
     @property
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> int:
         """Where the log stands now."""
-        return len(self._opened), len(self._added)
+        return len(self._seen)
 
     def tell(self, records: Iterable[FitRecord]) -> None:
         """Count what was read earlier, to make a result that is now taken from the store."""
-        self._added.extend(records)
+        self._seen.extend(records)
 
-    def fit_records(self, name: str, since: tuple[int, int] = (0, 0)) -> tuple[FitRecord, ...]:
+    def fit_records(self, name: str, since: int = 0) -> tuple[FitRecord, ...]:
         """Return what every view has released since an earlier `mark`, against its decision; one for each decision."""
         newest: dict[int, Reads] = {}
-        released: list[AsOfView | FitRecord] = [*self._opened[since[0] :], *self._added[since[1] :]]
-        for seen in released:
+        for seen in self._seen[since:]:
             newest[seen.decision] = newest.get(seen.decision, Reads()) | seen.reads
         return tuple(FitRecord(name, decision, reads) for decision, reads in sorted(newest.items()))
