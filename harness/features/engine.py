@@ -7,10 +7,9 @@ in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 import numba
@@ -171,8 +170,47 @@ class _Graph:
         for mask, node in enumerate(self.nodes):
             if node.kernel == MASK:  # an inner one comes before the outer
                 at = _position(panel, node.parameters[0])
-                results = _Worker(self, schedule(self.nodes, node.sources), ()).results(slice(at, at + 1))
-                (self.masked[mask],) = [values[0].copy() for at, values in results if at == node.sources[0]]
+                *_, (_, values) = self.results(schedule(self.nodes, node.sources), slice(at, at + 1))
+                self.masked[mask] = values[0]
+
+    def results(self, steps: Steps, chunk: slice) -> Iterator[tuple[int, Array]]:
+        """Yield each node and its (instruments, T) values, for a chunk of instruments."""
+        shape = (chunk.stop - chunk.start, self.times)
+        values: dict[int, Array] = {}
+        with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
+            for node, dying in steps:
+                out = values[node] = np.empty(shape, dtype=self.nodes[node].dtype)
+                self._compute(node, values, chunk, out)
+                yield node, out
+                for dead in dying:
+                    del values[dead]
+
+    def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
+        node, starts = self.nodes[position], self.starts[position][chunk]
+        inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
+        if node.kernel == FIELD:
+            out[...] = self.fields[node.parameters[0]][:, chunk].T
+        elif node.kernel == MASK:
+            out[...] = self.masked[position]
+        elif node.kernel == CHOICE:
+            self._choose(node, inputs, chunk, out)
+        elif node.kernel in _KERNELS:
+            kernels.blank(out, starts)
+            _KERNELS[node.kernel](*inputs, starts, *node.parameters, out)
+        else:
+            getattr(np, node.kernel)(*inputs, out=out)
+
+    def _choose(self, node: Node, inputs: list[Any], chunk: slice, out: Any) -> None:
+        condition, yes, no = inputs
+        condition = condition.astype(np.bool_)
+        np.copyto(out, no, casting="same_kind")
+        np.copyto(out, yes, where=condition, casting="same_kind")
+        if out.dtype == np.bool_:
+            return
+        # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
+        for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
+            if not isinstance(branch, Number):
+                out[chosen & (np.arange(self.times) < self.starts[branch][chunk, None])] = np.nan
 
 
 def _field(panel: Panel, name: str) -> Floats:
@@ -213,92 +251,27 @@ def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
     """Compute the outputs for all instruments, and yield each group when it is done.
 
     `sink` receives a group and its (F, instruments, T) float32 values, F being the outputs that are not hopeless; NaN
-    before the output's series begins. It is called from several threads, and must not keep the array.
+    before the output's series begins. It is called from several threads.
     """
     outputs = [node for node, nothing in zip(graph.outputs, graph.hopeless, strict=True) if not nothing]
     steps = schedule(graph.nodes, outputs)
-    size, total = max(1, _VALUES_PER_CHUNK // graph.times), graph.instruments
-    chunks = [slice(first, min(first + size, total)) for first in range(0, total, size)]
-    threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # the CPUs of this process
-    idle: SimpleQueue[_Worker] = SimpleQueue()
-    for _ in range(threads):
-        idle.put(_Worker(graph, steps, outputs))
+    columns: dict[int, list[int]] = {}
+    for column, node in enumerate(outputs):
+        columns.setdefault(node, []).append(column)
 
     def work(chunk: slice) -> slice:
-        worker = idle.get()
-        try:
-            sink(chunk, worker.run(chunk))
-        finally:
-            idle.put(worker)
+        block = np.empty((len(outputs), chunk.stop - chunk.start, graph.times), dtype=np.float32)
+        for node, values in graph.results(steps, chunk):
+            for column in columns.get(node, ()):
+                block[column] = values
+                kernels.blank(block[column], graph.starts[node][chunk])
+        sink(chunk, block)
         return chunk
 
+    size, total = max(1, _VALUES_PER_CHUNK // graph.times), graph.instruments
+    threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # the CPUs of this process
     with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
-        yield from pool.map(work, chunks)
-
-
-class _Worker:
-    """One thread's memory: arrays are used again and again, for one chunk after the other."""
-
-    def __init__(self, graph: _Graph, steps: Steps, outputs: Sequence[int]) -> None:
-        self._graph, self._steps = graph, steps
-        self._columns: dict[int, list[int]] = {}
-        for column, node in enumerate(outputs):
-            self._columns.setdefault(node, []).append(column)
-        self._block = np.empty((len(outputs), 0, 0), dtype=np.float32)
-        self._free: dict[np.dtype[np.generic], list[Array]] = {}
-
-    def run(self, chunk: slice) -> Floats:
-        instruments = chunk.stop - chunk.start
-        if self._block.shape[1] != instruments:
-            self._free.clear()
-            self._block = np.empty((len(self._block), instruments, self._graph.times), dtype=np.float32)
-        for node, values in self.results(chunk):
-            for column in self._columns.get(node, ()):
-                self._block[column] = values
-                kernels.blank(self._block[column], self._graph.starts[node][chunk])
-        return self._block
-
-    def results(self, chunk: slice) -> Iterator[tuple[int, Array]]:
-        """Yield each node and its (instruments, T) values, valid until the next is asked for."""
-        shape = (chunk.stop - chunk.start, self._graph.times)
-        values: dict[int, Array] = {}
-        with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
-            for node, dying in self._steps:
-                dtype = self._graph.nodes[node].dtype
-                free = self._free.setdefault(dtype, [])
-                out = values[node] = free.pop() if free else np.empty(shape, dtype=dtype)
-                self._compute(node, values, chunk, out)
-                yield node, out
-                for dead in dying:
-                    freed = values.pop(dead)
-                    self._free[freed.dtype].append(freed)
-
-    def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
-        node, starts = self._graph.nodes[position], self._graph.starts[position][chunk]
-        inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
-        if node.kernel == FIELD:
-            out[...] = self._graph.fields[node.parameters[0]][:, chunk].T
-        elif node.kernel == MASK:
-            out[...] = self._graph.masked[position]
-        elif node.kernel == CHOICE:
-            self._choose(node, inputs, chunk, out)
-        elif node.kernel in _KERNELS:
-            kernels.blank(out, starts)
-            _KERNELS[node.kernel](*inputs, starts, *node.parameters, out)
-        else:
-            getattr(np, node.kernel)(*inputs, out=out)
-
-    def _choose(self, node: Node, inputs: list[Any], chunk: slice, out: Any) -> None:
-        condition, yes, no = inputs
-        condition = condition.astype(np.bool_)
-        np.copyto(out, no, casting="same_kind")
-        np.copyto(out, yes, where=condition, casting="same_kind")
-        if out.dtype == np.bool_:
-            return
-        # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
-        for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
-            if not isinstance(branch, Number):
-                out[chosen & (np.arange(self._graph.times) < self._graph.starts[branch][chunk, None])] = np.nan
+        yield from pool.map(work, [slice(first, min(first + size, total)) for first in range(0, total, size)])
 
 
 def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:

@@ -19,16 +19,6 @@ class Parameter(Enum):
     INSTRUMENT = "an instrument's code"
 
 
-class Reads(Enum):
-    """Which times of its inputs a value at time t reads."""
-
-    NOW = "t"
-    WINDOW = "t − window + 1 … t"
-    PAST = "everything up to t"
-    SHIFTED = "t − shift"
-    BOTH = "t and t − shift"
-
-
 @dataclass(frozen=True)
 class Operator:
     """One operator.
@@ -44,7 +34,6 @@ class Operator:
     name: str
     series: int
     parameters: tuple[Parameter, ...] = ()
-    reads: Reads = Reads.NOW
     gives_condition: bool = False
     needs_condition: bool = False
     allows_numbers: bool = False
@@ -65,14 +54,13 @@ class Operator:
 _WINDOW = (Parameter.WINDOW,)
 _OVER_WINDOWS = ("Mean", "Std", "Var", "Sum", "Max", "Min", "IdxMax", "IdxMin", "Med", "Mad", "Rank", "Count", "Slope")
 _OPERATORS = (
-    Operator("Ref", 1, (Parameter.SHIFT,), Reads.SHIFTED),
-    Operator("Delta", 1, (Parameter.SHIFT,), Reads.BOTH),
-    *(Operator(name, 1, _WINDOW, Reads.WINDOW) for name in (*_OVER_WINDOWS, "Rsquare", "Resi", "WMA")),
-    Operator("Skew", 1, _WINDOW, Reads.WINDOW, smallest_window=3),
-    Operator("Kurt", 1, _WINDOW, Reads.WINDOW, smallest_window=4),
-    Operator("Quantile", 1, (Parameter.WINDOW, Parameter.LEVEL), Reads.WINDOW),
-    *(Operator(name, 2, _WINDOW, Reads.WINDOW) for name in ("Corr", "Cov")),
-    Operator("EMA", 1, (Parameter.DECAY,), Reads.PAST),
+    *(Operator(name, 1, (Parameter.SHIFT,)) for name in ("Ref", "Delta")),
+    *(Operator(name, 1, _WINDOW) for name in (*_OVER_WINDOWS, "Rsquare", "Resi", "WMA")),
+    Operator("Skew", 1, _WINDOW, smallest_window=3),
+    Operator("Kurt", 1, _WINDOW, smallest_window=4),
+    Operator("Quantile", 1, (Parameter.WINDOW, Parameter.LEVEL)),
+    *(Operator(name, 2, _WINDOW) for name in ("Corr", "Cov")),
+    Operator("EMA", 1, (Parameter.DECAY,)),
     *(Operator(name, 1) for name in ("Abs", "Sign", "Log")),
     *(Operator(name, 2, allows_numbers=True) for name in ("Add", "Sub", "Mul", "Div", "Power", "Greater", "Less")),
     *(Operator(name, 2, gives_condition=True, allows_numbers=True) for name in ("Gt", "Ge", "Lt", "Le", "Eq", "Ne")),
@@ -196,15 +184,12 @@ def _reach(expression: Expression) -> tuple[float, float]:
     if not isinstance(expression, Call):
         return (0.0, 0.0) if isinstance(expression, Field) else (math.inf, -math.inf)
     oldest, newest = zip(*map(_reach, expression.series), strict=True)
-    reads, by = OPERATORS[expression.operator].reads, 0.0
-    if reads is not Reads.NOW:
+    kinds, back, ahead = OPERATORS[expression.operator].parameters, 0.0, 0.0
+    if kinds and kinds[0] is not Parameter.INSTRUMENT:
         by = float(expression.parameters[0])
-        reads = reads if by else Reads.PAST
-    back, ahead = {
-        Reads.NOW: (0.0, 0.0),
-        Reads.WINDOW: (by - 1, 0.0),
-        Reads.PAST: (math.inf, 0.0),
-        Reads.SHIFTED: (by, -by),
-        Reads.BOTH: (max(by, 0.0), max(-by, 0.0)),
-    }[reads]
+        back, ahead = (by, -by) if kinds[0] is Parameter.SHIFT else (by - 1, 0.0)
+        if kinds[0] is Parameter.DECAY or by == 0:
+            back, ahead = math.inf, 0.0
+        if expression.operator == "Delta":  # the series itself too
+            back, ahead = max(back, 0.0), max(ahead, 0.0)
     return min(oldest) - back, max(newest) + ahead
