@@ -21,12 +21,11 @@ from harness.errors.limits import traits_of
 from harness.evaluation import formulas
 from harness.evaluation.formulas import Doubles, offsets_among, times_that_vary
 from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, SignalEvaluation, check_needs, metrics_of
-from harness.evaluation.portfolio.backtest import backtest, risk_analysis
+from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions, read_table
 from harness.evaluation.significance.bootstrap import Bootstrap, Question, bootstrap_intervals
-from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.stability import calendar_years
+from harness.evaluation.significance.hac import calendar_years, hac_mean
 from harness.execution.progress import Observer
 
 Number = float | int | None
@@ -200,7 +199,7 @@ def _value(
     if metric.statistic == "count":
         return int(values.sum())
     if metric.compounds:
-        risk = risk_analysis(values[~np.isnan(series["portfolio_return"][at])], periods, accumulate)
+        risk = formulas.risk_analysis(values[~np.isnan(series["portfolio_return"][at])], periods, accumulate)
         of = {"mean": risk.annualized_return, "ir": risk.information_ratio, "drawdown": risk.max_drawdown}
         return of[metric.statistic]
     if metric.scale == "horizon":

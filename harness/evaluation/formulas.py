@@ -1,4 +1,4 @@
-"""Signal metrics: pure functions of scores and labels, one value per time, NaN where a value is undefined.
+"""Signal metrics: pure functions of scores and labels, one value per time, NaN where undefined; and what sums them up.
 
 Shapes: S times, n rows in (time, instrument) order; rows ``offsets[s] … offsets[s + 1]`` belong to time s. Rows whose
 score or label is NaN are left out of a pair, never filled. Nothing here knows the calendar, a window, or a portfolio.
@@ -6,7 +6,9 @@ score or label is NaN are left out of a pair, never filled. Nothing here knows t
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ Doubles = npt.NDArray[np.float64]
 Values = npt.NDArray[np.floating[Any]]
 Offsets = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer[Any]]
+
+_ROUNDING = 1e-14
 
 
 def ic(score: Values, label: Values, offsets: Offsets) -> Doubles:
@@ -159,6 +163,52 @@ def annualise(series: Doubles, periods_per_year: int, horizon: int) -> float:
     if horizon < 1:
         raise ConfigError("A label spans at least one period.", where="horizon", got=horizon, expected="≥ 1")
     return mean(series) / horizon * periods_per_year
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Summary of a return series; NaN where it is undefined.
+
+    Attributes:
+        mean, std: Per period; std with ddof 1.
+        information_ratio: mean / std · √periods.
+        max_drawdown: Largest fall from an earlier peak, ≤ 0; the start does not count as a peak.
+    """
+
+    mean: float
+    std: float
+    annualized_return: float
+    information_ratio: float
+    max_drawdown: float
+
+
+def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"] = "sum") -> Risk:
+    """Return the risk summary of (S,) returns per period, none missing, and the periods in a year.
+
+    By ``sum`` returns add up, so that drawdowns do not depend on the level; by ``product`` they compound, the mean is
+    geometric and the standard deviation that of log returns.
+
+    Raises:
+        ConfigError: When the mode is unknown or periods is not positive.
+    """
+    if mode not in ("sum", "product") or periods < 1:
+        got, expected = f"mode={mode!r}, periods={periods}", "mode sum or product, periods ≥ 1"
+        raise ConfigError("Returns cannot be summarised this way.", where="risk_analysis", got=got, expected=expected)
+    if returns.size == 0:
+        return Risk(*[math.nan] * 5)
+    steps: Doubles = returns if mode == "sum" else np.log1p(returns)
+    level: Doubles = np.cumsum(returns) if mode == "sum" else (1.0 + returns).cumprod()
+    if mode == "sum":
+        mean = float(returns.mean())
+        annualized = mean * periods
+        drawdown = float((level - np.maximum.accumulate(level)).min())
+    else:
+        mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
+        annualized = float(level[-1] ** (periods / returns.size) - 1.0)
+        drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
+    std = float(steps.std(ddof=1)) if returns.size > 1 else math.nan
+    varies = std > _ROUNDING * float(np.abs(steps).max())  # what differs by rounding alone does not
+    return Risk(mean, std, annualized, mean / std * periods**0.5 if varies else math.nan, drawdown)
 
 
 def _pairs(x: Values, y: Values, offsets: Offsets) -> tuple[Values, Values, Offsets]:

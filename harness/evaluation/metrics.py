@@ -256,10 +256,8 @@ def check_extra(extra: tuple[Metric, ...]) -> None:
             expected = "a frozen dataclass with the fields `name` and `direction` and a method `compute`"
             raise ConfigError(what, where=where, got=got, expected=expected, hint="`bench new metric NAME` writes one")
         if not metric.name.isidentifier() or metric.name in taken:
-            what, expected = (
-                "A metric needs a name of its own.",
-                f"letters, digits and _, none of {', '.join(sorted(taken))}",
-            )
+            what = "A metric needs a name of its own."
+            expected = f"letters, digits and _, none of {', '.join(sorted(taken))}"
             raise ConfigError(what, where=f"{where}.name", got=metric.name, expected=expected)
         if metric.direction not in get_args(Direction):
             expected = " | ".join(get_args(Direction))

@@ -15,10 +15,9 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
-from harness.evaluation.significance import sharpe, stability
+from harness.evaluation.significance import hac, sharpe
 from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, Question, bootstrap_intervals
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
-from harness.evaluation.significance.hac import is_constant, why_untested
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import CellResult
@@ -59,7 +58,7 @@ def market_regimes(panel: Panel) -> Regimes:
         counted = np.asarray(panel.membership[1:]) & np.isfinite(changes)
         total, count = np.where(counted, changes, 0.0).sum(axis=1), counted.sum(axis=1)
         changes = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
-    return panel.calendar.times, stability.volatility_regimes(np.concatenate([[np.nan], changes]))
+    return panel.calendar.times, hac.volatility_regimes(np.concatenate([[np.nan], changes]))
 
 
 def regimes_at(regimes: Regimes | None, times: Times) -> npt.NDArray[np.str_] | None:
@@ -187,7 +186,7 @@ def _row(
         confidence_p=p_values.get(name),
         in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
         deflated_sharpe=deflated.get(name),
-        years=_stability(candidate, metric, stability.calendar_years(candidate.series.times)),
+        years=_stability(candidate, metric, hac.calendar_years(candidate.series.times)),
         regimes=() if regimes is None else _stability(candidate, metric, regimes),
     )
 
@@ -269,7 +268,7 @@ def _confidence_set(
     overlap = overlap_of(having[0].snapshot.identity, metric)
     found = model_confidence_set(losses, names, SIZE, bootstrap=bootstrap, look_ahead=overlap)
     if all(math.isnan(p) for p in found.p_values):
-        notes.append(f"no confidence set, and no marks by {metric.name}: {why_untested(found.count, overlap)}")
+        notes.append(f"no confidence set, and no marks by {metric.name}: {hac.why_untested(found.count, overlap)}")
         return None
     return found
 
@@ -279,7 +278,7 @@ def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, sharpe.DeflatedSha
 
     def ratio(returns: Doubles) -> float:
         defined = returns[~np.isnan(returns)]
-        if defined.size < 2 or is_constant(defined, float(np.abs(defined).max())):
+        if defined.size < 2 or hac.is_constant(defined, float(np.abs(defined).max())):
             return float("nan")
         return float(defined.mean() / defined.std(ddof=1))
 
@@ -302,10 +301,8 @@ def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> sharpe.Ba
     return sharpe.probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
-def _stability(
-    candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]
-) -> tuple[stability.SubPeriod, ...]:
+def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[hac.SubPeriod, ...]:
     if metric.series not in candidate.series.values:
         return ()
     overlap = overlap_of(candidate.snapshot.identity, metric)
-    return stability.subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)
+    return hac.subperiod_stability(candidate.series.values[metric.series], labels, look_ahead=overlap)

@@ -17,7 +17,7 @@ from harness.data.panel import Panel, load_panel
 from harness.evaluation.evaluate import read_series
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance.bootstrap import paired_difference
-from harness.evaluation.significance.stability import calendar_years
+from harness.evaluation.significance.hac import calendar_years
 from harness.snapshots.comparison import DifferenceTest
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import ArtifactStore, is_intact

@@ -14,8 +14,9 @@ from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
 from harness.evaluation.evaluate import Evaluation, evaluate, read_series
+from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
-from harness.evaluation.portfolio.backtest import backtest, risk_analysis
+from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
 from harness.evaluation.predictions import Predictions
 

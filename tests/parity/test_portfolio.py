@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.evaluation.portfolio.backtest import PortfolioResult, backtest, risk_analysis
+from harness.evaluation.formulas import risk_analysis
+from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from tests.parity.oracle import ORACLE, oracle_panel, read_json, requires_oracle
 from tests.parity.rolling_retrain import recorded_predictions

@@ -13,7 +13,7 @@ import pytest
 
 from harness.config.tolerances import Absolute, Tolerances
 from harness.evaluation.metrics import directions_of
-from harness.evaluation.significance.stability import calendar_years
+from harness.evaluation.significance.hac import calendar_years
 from harness.snapshots.comparison import compare
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from harness.data.panel import Panel
-from harness.errors import ConfigError, DataError
+from harness.errors import DataError
 from harness.evaluation.portfolio.market import Market, market_of
 from harness.evaluation.portfolio.topk_dropout import Doubles, TopkDropout, choose
 from harness.evaluation.predictions import Predictions
@@ -221,52 +219,3 @@ def _notes(
             f"the account is worth nothing before {ruined} of {market.stop} test times: they have no return and count "
             "in nothing"
         )
-
-
-_ROUNDING = 1e-14
-
-
-@dataclass(frozen=True)
-class Risk:
-    """Summary of a return series; NaN where it is undefined.
-
-    Attributes:
-        mean, std: Per period; std with ddof 1.
-        information_ratio: mean / std · √periods.
-        max_drawdown: Largest fall from an earlier peak, ≤ 0; the start does not count as a peak.
-    """
-
-    mean: float
-    std: float
-    annualized_return: float
-    information_ratio: float
-    max_drawdown: float
-
-
-def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"] = "sum") -> Risk:
-    """Return the risk summary of (S,) returns per period, none missing, and the periods in a year.
-
-    By ``sum`` returns add up, so that drawdowns do not depend on the level; by ``product`` they compound, the mean is
-    geometric and the standard deviation that of log returns.
-
-    Raises:
-        ConfigError: When the mode is unknown or periods is not positive.
-    """
-    if mode not in ("sum", "product") or periods < 1:
-        got, expected = f"mode={mode!r}, periods={periods}", "mode sum or product, periods ≥ 1"
-        raise ConfigError("Returns cannot be summarised this way.", where="risk_analysis", got=got, expected=expected)
-    if returns.size == 0:
-        return Risk(*[math.nan] * 5)
-    steps: Doubles = returns if mode == "sum" else np.log1p(returns)
-    level: Doubles = np.cumsum(returns) if mode == "sum" else (1.0 + returns).cumprod()
-    if mode == "sum":
-        mean = float(returns.mean())
-        annualized = mean * periods
-        drawdown = float((level - np.maximum.accumulate(level)).min())
-    else:
-        mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
-        annualized = float(level[-1] ** (periods / returns.size) - 1.0)
-        drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
-    std = float(steps.std(ddof=1)) if returns.size > 1 else math.nan
-    varies = std > _ROUNDING * float(np.abs(steps).max())  # what differs by rounding alone does not
-    return Risk(mean, std, annualized, mean / std * periods**0.5 if varies else math.nan, drawdown)

@@ -258,7 +258,7 @@ def bootstrap_interval(
     mean, and no IR. Where nearly all values are equal, or the resamples are, nothing is known of the uncertainty: the
     bounds are NaN.
 
-    ``drawdown`` is the largest fall of summed returns (`harness.evaluation.portfolio.backtest.risk_analysis`, mode
+    ``drawdown`` is the largest fall of summed returns (`harness.evaluation.formulas.risk_analysis`, mode
     ``sum``). It is no smooth function of means: the bounds, ≤ 0, are percentiles of resampled paths, which say what
     other orders of the same days would have brought, and the estimate can lie outside. It has no standard error and no
     p-value.

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.portfolio.backtest import risk_analysis
+from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     bootstrap_interval,

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.stability import calendar_years, subperiod_stability, volatility_regimes
+from harness.evaluation.significance.hac import calendar_years, hac_mean, subperiod_stability, volatility_regimes
 from tests.evaluation.significance.series import autoregressive
 
 
