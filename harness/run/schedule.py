@@ -14,7 +14,7 @@ from harness.data.panel import Panel
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.evaluation.metrics import check_needs
-from harness.evaluation.portfolio.market import check_change, market_of
+from harness.evaluation.portfolio.market import Market, check_change
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of
@@ -196,7 +196,7 @@ def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
 def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
     hint = "evaluation=signal judges forecasts without a portfolio"
     _refuse_no_price(panel, panel.price_field, slice(max(start - 1, 0), stop), "evaluation.portfolio", hint)
-    market = market_of(panel, start, stop, portfolio)
+    market = Market(panel, start, stop, portfolio)
     members = int((panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0).sum())
     if portfolio.topk >= members:
         # The built-in portfolios hold the best fifth of 250 and replace a tenth of it.

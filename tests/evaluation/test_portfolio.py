@@ -13,7 +13,7 @@ from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
-from harness.evaluation.portfolio.market import market_of
+from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.topk_dropout import TopkDropout, choose
 from harness.evaluation.predictions import Predictions
 
@@ -403,7 +403,7 @@ class TestMistakes:
         membership = panel.membership.copy()
         membership[:, 7] = False  # nobody can buy it
         others = replace(panel, membership=membership)
-        assert market_of(others, START, len(panel.calendar), replace(STRATEGY, trade_unit=100)).factor is not None
+        assert Market(others, START, len(panel.calendar), replace(STRATEGY, trade_unit=100)).factor is not None
 
     def test_predictions_of_another_panel_are_refused(self):
         panel = market(0)

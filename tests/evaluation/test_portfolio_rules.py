@@ -15,7 +15,7 @@ from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.portfolio.backtest import backtest
-from harness.evaluation.portfolio.market import check_change, market_of
+from harness.evaluation.portfolio.market import Market, check_change
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 from tests.evaluation.test_evaluation import Both
@@ -217,7 +217,7 @@ def odd_market(seed: int) -> tuple[Panel, Table, TopkDropout]:
 def test_nothing_is_lost_or_made_of_nothing_in_any_market(seed):
     panel, score, config = odd_market(seed)
     result = backtest(panel, scored(panel, score), config)
-    market = market_of(panel, 1, len(panel.calendar), config)
+    market = Market(panel, 1, len(panel.calendar), config)
     price = pd.DataFrame(panel.fields["close"].astype(float)).ffill().fillna(0.0).to_numpy()[1:]
     paid = result.cost * np.append(config.account, result.value[:-1])
     waiting, before, cash = np.zeros(price.shape[1]), np.zeros(price.shape[1]), config.account

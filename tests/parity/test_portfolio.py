@@ -25,8 +25,8 @@ def report() -> pd.DataFrame:
     return pd.read_parquet(ORACLE / "rr_linear" / "portfolio_report.parquet")
 
 
-def test_the_days_are_the_same(result, report):
-    np.testing.assert_array_equal(result.predictions.times, report["datetime"].to_numpy(dtype="datetime64[ns]"))
+def test_the_days_are_the_same(report):
+    np.testing.assert_array_equal(recorded_predictions().times, report["datetime"].to_numpy(dtype="datetime64[ns]"))
 
 
 @pytest.mark.parametrize("ours", ["cost", "turnover", "returns"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.data.panel import Panel
 from harness.errors import DataError
-from harness.evaluation.portfolio.market import Market, market_of
+from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.topk_dropout import Doubles, TopkDropout, choose
 from harness.evaluation.predictions import Predictions
 
@@ -19,10 +19,9 @@ _LOT_TOLERANCE = 0.1  # raw shares that may lack to a lot, as in qlib: a roundin
 
 @dataclass(frozen=True, eq=False)
 class PortfolioResult:
-    """What the account did; S times, N instruments.
+    """What the account did; S times and N instruments of the predictions.
 
     Attributes:
-        predictions: What was followed; its times and instruments are the rows and columns.
         returns: (S,) float64 return since the time before, without costs.
         cost, turnover: (S,) float64, paid costs and traded value, each as a share of the value of the time before.
         benchmark: (S,) float64 return.
@@ -35,7 +34,6 @@ class PortfolioResult:
     or turnover: they are NaN, not zero.
     """
 
-    predictions: Predictions
     returns: Doubles
     cost: Doubles
     turnover: Doubles
@@ -79,7 +77,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
         sizes = (f"{len(at.calendar)} periods × {len(at.instruments)} instruments" for at in (predictions, panel))
         what = "Predictions and panel do not belong together: their calendars or instruments differ."
         raise DataError(what, where="backtest", got=next(sizes), expected=next(sizes))
-    market = market_of(panel, predictions.start, predictions.stop, config)
+    market = Market(panel, predictions.start, predictions.stop, config)
     account = _Account(config, len(panel.instruments))
     score = np.full((predictions.stop - predictions.start, len(panel.instruments)), np.nan)  # (S, N)
     score[predictions.row_times - predictions.start, predictions.codes] = predictions.score
@@ -98,7 +96,7 @@ def backtest(panel: Panel, predictions: Predictions, config: TopkDropout) -> Por
     traded[market.stop :] = cost[market.stop :] = np.nan
     returns = (value - before + cost) / before
     series = (returns, cost / before, traded / before, market.benchmark, value, cash)
-    return PortfolioResult(predictions, *series, shares, notes)
+    return PortfolioResult(*series, shares, notes)
 
 
 class _Account:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError, closest
@@ -14,9 +11,12 @@ from harness.evaluation.portfolio.topk_dropout import Doubles, Flags, TopkDropou
 _FEW = 0.01  # share of prices without volume that real data have, and that nobody need hear of
 
 
-@dataclass(frozen=True, eq=False)
 class Market:
-    """The exchange during S times; N instruments.
+    """The exchange during S times, calendar positions [start, stop); N instruments.
+
+    An instrument is suspended where it has no close, or, by `TopkDropout.suspended_when`, no volume. The change of
+    price that limits are compared with is the panel's field ``change``, or else made of the close and the last close
+    before it.
 
     Attributes:
         close, deal: (S, N) float64, that and the price of orders, NaN while suspended.
@@ -26,164 +26,142 @@ class Market:
         absent: (S, N) int64, for how many times in a row there has been no price, this one included.
         stop: One past the last time at which a member has a price.
         notes: What a reader must know beside the numbers, with counts.
-    """
-
-    close: Doubles
-    deal: Doubles
-    can_buy: Flags
-    can_sell: Flags
-    factor: Doubles | None
-    benchmark: Doubles
-    absent: npt.NDArray[np.int64]
-    stop: int
-    notes: tuple[str, ...]
-
-
-def market_of(panel: Panel, start: int, stop: int, config: TopkDropout) -> Market:
-    """Return the exchange during calendar positions [start, stop).
-
-    An instrument is suspended where it has no close, or, by `TopkDropout.suspended_when`, no volume. The change of
-    price that limits are compared with is the panel's field ``change``, or else made of the close and the last close
-    before it.
 
     Raises:
         ConfigError: When the panel lacks the deal price or the benchmark.
         DataError: When lots are asked for and the factor is missing, or the benchmark does not cover these times.
     """
-    if config.deal_price not in panel.fields:
-        raise ConfigError(
-            "The panel has no such price.",
-            where="evaluation.portfolio.deal_price",
-            got=config.deal_price,
-            expected=", ".join(panel.fields),
-            hint=closest(config.deal_price, panel.fields),
-        )
-    span, notes = slice(start, stop), list[str]()
-    close = panel.fields[panel.price_field].astype(np.float64)  # (T, N)
-    has_price = panel.traded[span] & panel.membership[span]
-    if config.needs_volume and "volume" in panel.fields:
-        idle = ~(panel.fields["volume"] > 0)
-        count, total = int((has_price & idle[span]).sum()), int(has_price.sum())
-        if count > _FEW * total:
-            notes.append(
-                f"{count:,} of {total:,} prices of members in the test range ({count / total:.1%}) come without volume "
-                "and count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
+
+    def __init__(self, panel: Panel, start: int, stop: int, config: TopkDropout) -> None:
+        span = slice(start, stop)
+        self._panel, self._config, self._span, self.notes = panel, config, span, list[str]()
+        close = panel.fields[panel.price_field].astype(np.float64)  # (T, N)
+        has_price = panel.traded[span] & panel.membership[span]
+        if config.needs_volume and "volume" in panel.fields:
+            idle = ~(panel.fields["volume"] > 0)
+            count, total = int((has_price & idle[span]).sum()), int(has_price.sum())
+            if count > _FEW * total:
+                self.notes.append(
+                    f"{count:,} of {total:,} prices of members in the test range ({count / total:.1%}) come without "
+                    "volume and count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
+                )
+            close[idle] = np.nan
+        self.close, self._before = close[span], _before(close)[span]
+        self._priced = ~np.isnan(self.close)
+        busy = np.flatnonzero(has_price.any(axis=1))
+        self.stop = int(busy[-1]) + 1 if busy.size else 0
+        self.can_buy, self.can_sell = self._accepted()
+        self.benchmark = np.full(stop - start, np.nan)
+        self.benchmark[: self.stop] = self._returns_of_benchmark()
+        self.deal = self._prices_of_orders()
+        self.factor = None if config.trade_unit is None else self._factors()
+        at = np.arange(stop)[:, None]
+        self.absent = (at - np.maximum.accumulate(np.where(panel.traded[:stop], at, -1), axis=0))[span]
+
+    def _field(self, name: str) -> Doubles:
+        return self._panel.fields[name][self._span].astype(np.float64)
+
+    def _prices_of_orders(self) -> Doubles:
+        name, panel = self._config.deal_price, self._panel
+        if name not in panel.fields:
+            what, where = "The panel has no such price.", "evaluation.portfolio.deal_price"
+            expected, hint = ", ".join(panel.fields), closest(name, panel.fields)
+            raise ConfigError(what, where=where, got=name, expected=expected, hint=hint)
+        deal = self._field(name)
+        known, traded = deal > 1e-8, self._priced & panel.membership[self._span]
+        lacking = traded & ~known
+        if lacking.any():
+            self.notes.append(
+                f"{int(lacking.sum()):,} of {int(traded.sum()):,} traded rows of members lack the deal price "
+                f"`{name}`; orders are filled at the close there"
             )
-        close[idle] = np.nan
-    before = _before(close)
-    busy = np.flatnonzero(has_price.any(axis=1))
-    end = int(busy[-1]) + 1 if busy.size else 0
-    at = np.arange(stop)[:, None]
-    last_price = np.maximum.accumulate(np.where(panel.traded[:stop], at, -1), axis=0)
-    can_buy, can_sell = _accepted(panel, close[span], before[span], span, config)
-    benchmark = np.full(stop - start, np.nan)
-    benchmark[:end] = _benchmark(panel, close, before, slice(start, start + end), config, notes)
-    deal = _deal(panel, close[span], span, config, notes)
-    factor = None if config.trade_unit is None else _factor(panel, close[span], span)
-    absent = (at - last_price)[span]
-    return Market(close[span], deal, can_buy, can_sell, factor, benchmark, absent, end, tuple(notes))
+        # A missing one is the close, as in qlib's exchange.
+        return np.where(self._priced, np.where(known, deal, self.close), np.nan)
 
+    def _accepted(self) -> tuple[Flags, Flags]:
+        config = self._config
+        if config.limit_threshold is None:
+            return self._priced, self._priced
+        change = self.close / self._before - 1.0
+        if "change" in self._panel.fields:
+            given = self._field("change")
+            # qlib takes a missing change for none.
+            change = given if config.rules == "qlib" else np.where(np.isnan(given), change, given)
+        up, down = change >= config.limit_threshold, change <= -config.limit_threshold
+        if config.forbid_all_trade_at_limit:
+            up = down = up | down
+        return self._priced & ~up, self._priced & ~down
 
-def _deal(panel: Panel, close: Doubles, span: slice, config: TopkDropout, notes: list[str]) -> Doubles:
-    deal = panel.fields[config.deal_price][span].astype(np.float64)
-    known, traded = deal > 1e-8, ~np.isnan(close) & panel.membership[span]
-    lacking = traded & ~known
-    if lacking.any():
-        notes.append(
-            f"{int(lacking.sum()):,} of {int(traded.sum()):,} traded rows of members lack the deal price "
-            f"`{config.deal_price}`; orders are filled at the close there"
-        )
-    deal = np.where(known, deal, close)  # as qlib's exchange does
-    deal[np.isnan(close)] = np.nan
-    return deal
+    def _factors(self) -> Doubles:
+        panel, hint = self._panel, "trade any amount with evaluation.portfolio.trade_unit=null"
+        if "factor" not in panel.fields:
+            what, got = "Lots need the adjustment factor, and the panel has none.", ", ".join(panel.fields)
+            raise DataError(what, where="panel.fields", got=got, expected="a field `factor`", hint=hint)
+        factor = self._field("factor")
+        # Who is bought at a time had a score, as a member, at the time before.
+        scored = np.zeros_like(panel.membership)
+        scored[1:] = panel.membership[:-1]
+        lacking = self._priced & ~(factor > 0) & scored[self._span]
+        if lacking.any():
+            at, column = (int(v[0]) for v in np.nonzero(lacking))
+            what = f"{int(lacking.sum())} traded prices have no positive adjustment factor."
+            where = f"{panel.instruments[column]} at {panel.calendar.format(self._span.start + at)}"
+            raise DataError(what, where=where, got=factor[at, column], hint=hint)
+        return factor
 
+    def _returns_of_benchmark(self) -> Doubles:
+        """Return the benchmark's returns up to `stop`."""
+        busy = slice(self._span.start, self._span.start + self.stop)
+        if self._config.benchmark == "index":
+            return self._returns_of_index(busy)
+        if self._config.benchmark == "cash":
+            return np.zeros(self.stop)
+        close, before = self.close[: self.stop], self._before[: self.stop]
+        known = self._panel.membership[busy] & ~np.isnan(close) & ~np.isnan(before)
+        change = np.where(known, close / before - 1.0, 0.0)
+        counts = known.sum(axis=1)
+        if (counts == 0).any():
+            self.notes.append(
+                f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
+                "is 0 there, and counts at the next price"
+            )
+        returns: Doubles = change.sum(axis=1) / np.maximum(counts, 1)
+        return returns
 
-def _accepted(panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout) -> tuple[Flags, Flags]:
-    trading = ~np.isnan(close)
-    if config.limit_threshold is None:
-        return trading, trading
-    change = close / before - 1.0
-    if "change" in panel.fields:
-        given = panel.fields["change"][span].astype(np.float64)
-        # qlib takes a missing change for none.
-        change = given if config.rules == "qlib" else np.where(np.isnan(given), change, given)
-    up, down = change >= config.limit_threshold, change <= -config.limit_threshold
-    if config.forbid_all_trade_at_limit:
-        up = down = up | down
-    return trading & ~up, trading & ~down
+    def _returns_of_index(self, span: slice) -> Doubles:
+        """Return the index's return since its last level; 0 where it has none, its return counts at the next level.
 
-
-def _factor(panel: Panel, close: Doubles, span: slice) -> Doubles:
-    hint = "trade any amount with evaluation.portfolio.trade_unit=null"
-    if "factor" not in panel.fields:
-        what, got = "Lots need the adjustment factor, and the panel has none.", ", ".join(panel.fields)
-        raise DataError(what, where="panel.fields", got=got, expected="a field `factor`", hint=hint)
-    factor: Doubles = panel.fields["factor"][span].astype(np.float64)
-    # Who is bought at a time had a score, as a member, at the time before.
-    scored = np.zeros_like(panel.membership)
-    scored[1:] = panel.membership[:-1]
-    lacking = ~np.isnan(close) & ~(factor > 0) & scored[span]
-    if lacking.any():
-        at, column = (int(v[0]) for v in np.nonzero(lacking))
-        what = f"{int(lacking.sum())} traded prices have no positive adjustment factor."
-        where = f"{panel.instruments[column]} at {panel.calendar.format(span.start + at)}"
-        raise DataError(what, where=where, got=factor[at, column], hint=hint)
-    return factor
-
-
-def _benchmark(
-    panel: Panel, close: Doubles, before: Doubles, span: slice, config: TopkDropout, notes: list[str]
-) -> Doubles:
-    if config.benchmark == "index":
-        return _index(panel, span, notes)
-    if config.benchmark == "cash":
-        return np.zeros(span.stop - span.start)
-    known = panel.membership[span] & ~np.isnan(close[span]) & ~np.isnan(before[span])
-    change = np.where(known, close[span] / before[span] - 1.0, 0.0)
-    counts = known.sum(axis=1)
-    if (counts == 0).any():
-        notes.append(
-            f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
-            "is 0 there, and counts at the next price"
-        )
-    returns: Doubles = change.sum(axis=1) / np.maximum(counts, 1)
-    return returns
-
-
-def _index(panel: Panel, span: slice, notes: list[str]) -> Doubles:
-    """Return (S,) the index's return since its last level; 0 where it has none, its return counts at the next level.
-
-    Levels must reach from before the span to its end: what is not known is no return of 0.
-    """
-    if panel.benchmark is None:
-        raise ConfigError(
-            "The panel has no benchmark index.",
-            where="evaluation.portfolio.benchmark",
-            got="index",
-            expected="universe | cash",
-            hint="data.benchmark=FILE gives the panel an index, where the source has that key",
-        )
-    level = panel.benchmark.close.astype(np.float64)
-    known, shown, times = np.flatnonzero(~np.isnan(level)), panel.calendar.format, np.arange(span.start, span.stop)
-    covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
-    if not covered[max(1 - span.start, 0) :].all():
-        held = f"{shown(int(known[0]))} … {shown(int(known[-1]))}" if known.size else "none"
-        raise DataError(
-            f"The benchmark {panel.benchmark.name} does not cover the test range: the return of "
-            f"{int((~covered).sum())} of {times.size} test periods is not known.",
-            where="evaluation.portfolio.benchmark",
-            got=f"levels {held}",
-            expected=f"from before {shown(span.start)} to {shown(span.stop - 1)}",
-            hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
-        )
-    change = level[span] / _before(level)[span] - 1.0
-    holes = np.isnan(change)
-    if holes.any():
-        notes.append(
-            f"the benchmark {panel.benchmark.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
-            f"first {shown(int(times[holes][0]))}: its return counts at the next level"
-        )
-    return np.where(holes, 0.0, change)
+        Levels must reach from before the span to its end: what is not known is no return of 0.
+        """
+        index, shown = self._panel.benchmark, self._panel.calendar.format
+        where = "evaluation.portfolio.benchmark"
+        if index is None:
+            what, hint = (
+                "The panel has no benchmark index.",
+                "data.benchmark=FILE gives it one, where the source has that key",
+            )
+            raise ConfigError(what, where=where, got="index", expected="universe | cash", hint=hint)
+        level = index.close.astype(np.float64)
+        known, times = np.flatnonzero(~np.isnan(level)), np.arange(span.start, span.stop)
+        covered = (times > known[0]) & (times <= known[-1]) if known.size else np.zeros(times.size, dtype=np.bool_)
+        if not covered[max(1 - span.start, 0) :].all():
+            held = f"{shown(int(known[0]))} … {shown(int(known[-1]))}" if known.size else "none"
+            raise DataError(
+                f"The benchmark {index.name} does not cover the test range: the return of "
+                f"{int((~covered).sum())} of {times.size} test periods is not known.",
+                where=where,
+                got=f"levels {held}",
+                expected=f"from before {shown(span.start)} to {shown(span.stop - 1)}",
+                hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
+            )
+        change = level[span] / _before(level)[span] - 1.0
+        holes = np.isnan(change)
+        if holes.any():
+            self.notes.append(
+                f"the benchmark {index.name} has no level at {int(holes.sum())} of {holes.size} test periods, "
+                f"first {shown(int(times[holes][0]))}: its return counts at the next level"
+            )
+        return np.where(holes, 0.0, change)
 
 
 def _before(values: Doubles) -> Doubles:
