@@ -136,10 +136,8 @@ class Market:
         index, shown = self._panel.benchmark, self._panel.calendar.format
         where = "evaluation.portfolio.benchmark"
         if index is None:
-            what, hint = (
-                "The panel has no benchmark index.",
-                "data.benchmark=FILE gives it one, where the source has that key",
-            )
+            what = "The panel has no benchmark index."
+            hint = "data.benchmark=FILE gives the panel an index, where the source has that key"
             raise ConfigError(what, where=where, got="index", expected="universe | cash", hint=hint)
         level = index.close.astype(np.float64)
         known, times = np.flatnonzero(~np.isnan(level)), np.arange(span.start, span.stop)
