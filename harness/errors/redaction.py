@@ -10,7 +10,9 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 _HIDDEN = "***"
-_NAMES = r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|credentials?|sig(?:nature)?|(?:api|access|private)[_-]?key)"
+_NAMES = (
+    r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|credentials?|sig(?:nature)?|(?:api|access|private|secret)[_-]?key)"
+)
 # user:password@ may hold any sign, a colon before a port is none of it; a user alone ends before the path.
 _LOGIN = re.compile(r"(?<=://)(?:[^\s/?#@:'\"]*:(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"<>]*@|[^\s/?#@'\"<>]+@)")
 _QUERY = re.compile(rf"(?i)(?<![\w])((?:[\w.\-]*[_.\-])?{_NAMES}=)(?:\"[^\"]*\"|'[^']*'|[^\s&;'\"#<>,)\]}}]+)")
@@ -25,9 +27,6 @@ _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 # A shorter secret would take ordinary words out of texts.
 _SHORTEST = 4
 # Other variables are secret by their names; what is short, a path or a number is none.
-_SECRET_NAME = re.compile(
-    r"(?i)(?:.*_)?(?:PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|CREDENTIALS?|(?:API|ACCESS|PRIVATE|SECRET)_?KEY)"
-)
 _SHORTEST_OF_OTHERS = 8
 
 
@@ -81,6 +80,6 @@ def _known() -> list[str]:
                 password = urlsplit(value).password or ""
                 found |= {password, unquote(password)}
         is_plain = len(value) < _SHORTEST_OF_OTHERS or "/" in value[:2] or value.replace(".", "").isdigit()
-        if name in _SECRETS or (_SECRET_NAME.fullmatch(name) and not is_plain):
+        if name in _SECRETS or (_KEY.fullmatch(name) and not is_plain):
             found.add(value)
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=lambda s: (-len(s), s))

@@ -10,15 +10,7 @@ from pathlib import Path
 from harness.errors import DataError, closest
 from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
 from harness.report.table import rank_of
-from harness.run.finished import (
-    LEADERBOARD,
-    SNAPSHOT,
-    FinishedRun,
-    FinishedSweep,
-    SweepRow,
-    folders_under,
-    read_finished,
-)
+from harness.run.finished import LEADERBOARD, FinishedRun, FinishedSweep, SweepRow, folders_under, read_finished
 from harness.run.sweep_columns import SweepStatistics
 from harness.run.sweep_statistics import references, sweep_statistics
 
@@ -53,9 +45,8 @@ def find_folders(root: Path) -> list[Path]:
     """
     sweeps, runs = folders_under(root)
     if not sweeps and not runs:
-        what, expected = "There is nothing to report on.", f"folders with {LEADERBOARD} or {SNAPSHOT}"
-        hint = "run something first: bench run -m model.alpha=0.1,1"
-        raise DataError(what, where=str(root), expected=expected, hint=hint)
+        what, hint = "There is nothing to report on.", "run something first: bench run -m model.alpha=0.1,1"
+        raise DataError(what, where=str(root), expected="a folder with runs or sweeps", hint=hint)
     return [max(sweeps, key=lambda folder: (folder / LEADERBOARD).stat().st_mtime)] if sweeps else runs
 
 
@@ -90,9 +81,8 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
         what, hint = "No cell has the name of the reference.", closest(reference, names)
         raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)
     bases = references(cells, asked)
-    others = sorted(cells, key=lambda cell: rank_of(METRICS[METRIC], cell.overall.get(METRIC)))
-    ordered = (bases[0], *(cell for cell in others if cell is not bases[0]))
-    return Report(ordered, tuple(missing), tuple(base.name for base in bases))
+    cells.sort(key=lambda cell: (cell is not bases[0], rank_of(METRICS[METRIC], cell.overall.get(METRIC))))
+    return Report(tuple(cells), tuple(missing), tuple(base.name for base in bases))
 
 
 def compare(report: Report) -> SweepStatistics | None:
@@ -124,10 +114,8 @@ def differing_keys(cells: Sequence[FinishedRun]) -> list[str]:
     kept = []
     for key in sorted(set().union(*flat)):
         target = f"{key.partition('.')[0]}._target_"
-        values: dict[object, set[str]] = {}
-        for settings in (settings for settings in flat if key in settings):
-            values.setdefault(None if key == target else settings.get(target), set()).add(repr(settings[key]))
-        if any(len(found) > 1 for found in values.values()):
+        values = {(None if key == target else s.get(target), repr(s[key])) for s in flat if key in s}
+        if len(values) > len({class_name for class_name, _ in values}):
             kept.append(key)
     return kept
 

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from itertools import chain
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -119,19 +118,20 @@ def reference_tables(cells: Sequence[FinishedRun]) -> list[tuple[dict[str, Any],
     found = []
     for source in reference_sources():
         shown: list[tuple[str, str, Mapping[str, Any]]] = []
+        metrics: dict[str, MetricRecord] = {}
         for row in source["rows"]:
             asked = {**source["where"], **row["where"]}
             matching = [cell for cell, keys in flat if all(keys.get(k) == v for k, v in asked.items())]
             if matching:
+                metrics |= {name: METRICS[name] for name in row["values"]}
                 shown += [(row["name"], "published", row["values"])]
                 shown += [(row["name"], cell.name, cell.overall) for cell in matching]
         if shown:
-            published = (values for _, kind, values in shown if kind == "published")
-            metrics = [METRICS[name] for name in dict.fromkeys(chain.from_iterable(published))]
+            columns = ("row", "from", *numbers(*(metric.heading for metric in metrics.values())))
             rows: list[list[TableCell | str]] = [
-                [name, kind, *(metric_cell(m, values.get(m.name)) for m in metrics)] for name, kind, values in shown
+                [name, kind, *(metric_cell(metric, values.get(key)) for key, metric in metrics.items())]
+                for name, kind, values in shown
             ]
-            columns = ("row", "from", *numbers(*(m.heading for m in metrics)))
             found.append((source, table(f"{source['source']}: {source['scenario']}", columns, rows)))
     return found
 
