@@ -262,13 +262,12 @@ class Server:
         if any(place.items() <= known.items() for known in _marks(record.folder)):
             self.present += 1 + len(record.cells)
             return
-        found = self._find(record, sweep)
-        if found is not None and found.info.status == "FINISHED":
-            _mark(record.folder, place, found.info.run_id)
-            self.present += 1 + len(record.cells)
-            return
-        run = found or self._create(record, sweep, parent)
+        run = self._find(record, sweep) or self._create(record, sweep, parent)
         run_id = run.info.run_id
+        if run.info.status == "FINISHED":
+            self.present += 1 + len(record.cells)
+            _mark(record.folder, place, run_id)
+            return
         try:
             if run.info.status != "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
@@ -402,8 +401,8 @@ class Mlflow:
     def check(self) -> None:
         """Refuse to begin work whose tracking cannot be loaded: raises `ConfigError` when MLflow is not installed."""
         if importlib.util.find_spec("mlflow") is None:
-            what, hint = "Tracking needs the library `mlflow`.", "pip install 'driftbench[mlflow]'"
-            expected = "none, or an installed mlflow"
+            what = "Tracking needs the library `mlflow`, which is not installed."
+            expected, hint = "none, or an installed mlflow", "pip install 'driftbench[mlflow]'"
             raise ConfigError(what, where="tracking", got="mlflow", expected=expected, hint=hint)
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:

@@ -107,7 +107,7 @@ def drawdown(value: Doubles, *, compounds: bool) -> Doubles:
 
 
 def cumulative_returns(report: Report) -> Iterator[Variant]:
-    """Return the curve of every cell above its drawdown."""
+    """Yield the curve of every cell above its drawdown."""
     for label, name, what in _RETURNS:
         cells = [(i, cell) for i, cell in enumerate(report.cells) if name in cell.series]
         if cells:
@@ -118,7 +118,7 @@ def cumulative_returns(report: Report) -> Iterator[Variant]:
 
 
 def quantile_returns(report: Report) -> Iterator[Variant]:
-    """Return the mean label of each fifth of the ranking, relative to all, of cells whose times have enough rows."""
+    """Yield the mean label of each fifth of the ranking, relative to all, of cells whose times have enough rows."""
     names = [f"Q{q}" for q in range(1, QUANTILES + 1)]
     means = ((at, cell.name, quantile_means(cell.predictions())) for at, cell in enumerate(report.cells))
     traces: list[dict[str, Any]] = [
@@ -126,10 +126,8 @@ def quantile_returns(report: Report) -> Iterator[Variant]:
         for at, name, found in means
         if found is not None
     ]
-    layout = {
-        "xaxis": {"title": {"text": "fifth of the ranking, lowest scores first"}},
-        "yaxis": {"title": {"text": "mean label minus that of all"}, "tickformat": ".4~f", "zeroline": True},
-    }
+    layout = axes("fifth of the ranking, lowest scores first", "mean label minus that of all")
+    layout["yaxis"] |= {"tickformat": ".4~f", "zeroline": True}
     if traces:
         first = ((x, METRICS["excess_return"].text(y)) for x, y in zip(names, traces[0]["y"], strict=True))
         ends = ", ".join(f"{x} {y}" for x, y in first)
@@ -191,7 +189,7 @@ def rolling_width(report: Report) -> int:
 
 
 def ic_over_time(report: Report) -> Iterator[Variant]:
-    """Return the rolling mean of the ICs, with the single values behind it when few cells are shown."""
+    """Yield the rolling mean of the ICs, with the single values behind it when few cells are shown."""
     width = rolling_width(report)
     for label, name in _CORRELATIONS:
         traces = [t for i, cell in enumerate(report.cells) if name in cell.series for t in _lines(i, cell, name, width)]
@@ -215,7 +213,7 @@ def _lines(index: int, cell: FinishedRun, name: str, width: int) -> list[dict[st
 
 
 def monthly_ic(report: Report) -> Iterator[Variant]:
-    """Return one heat map per cell: years down, months across."""
+    """Yield one heat map per cell: years down, months across."""
     pairs = [(cell, name, label) for label, name in _CORRELATIONS for cell in report.cells if name in cell.series]
     tables = [monthly_means(cell.series.times, cell.series[name]) for cell, name, _ in pairs]
     reach = max((float(np.nanmax(np.abs(means))) for _, means in tables if not np.isnan(means).all()), default=1.0)
@@ -236,14 +234,14 @@ _SHOWN = (*_RATIOS, "excess_return", "information_ratio", "max_drawdown")
 
 
 def ic_decay(report: Report) -> Iterator[Variant]:
-    """Return the ICs over the label's horizon, where it varies."""
+    """Yield the ICs over the label's horizon, where it varies."""
     keys = [key for key in differing_keys(report.cells) if not key.startswith("label.")]
     curves = curves_over(report.cells, keys, [cell.horizon for cell in report.cells])
     return _responses(curves, "horizon in periods", map(METRICS.__getitem__, _RATIOS))
 
 
 def sweep_response(report: Report) -> Iterator[Variant]:
-    """Return each metric over each swept number, where cells differ in one number only."""
+    """Yield each metric over each swept number, where cells differ in one number only."""
     known = metrics_of(*(cell.snapshot.identity for cell in report.cells))
     own = (name for name in leaderboard_metrics(report.cells) if name not in METRICS)
     metrics = [known[name] for name in (*_SHOWN, *own)]
@@ -283,7 +281,7 @@ def _error_bars(cells: Sequence[FinishedRun], metric: str) -> dict[str, Any]:
 
 
 def learned_weights(report: Report) -> Iterator[Variant]:
-    """Return one heat map per cell that saved weights: windows down, blocks of past times across."""
+    """Yield one heat map per cell that saved weights: windows down, blocks of past times across."""
     for cell in report.cells:
         path = cell.adaptation_file("weights.parquet")
         if path is None:
@@ -299,7 +297,7 @@ def learned_weights(report: Report) -> Iterator[Variant]:
 
 
 def similarity(report: Report) -> Iterator[Variant]:
-    """Return how well the proxy of each block ranks every other period, where a cell saved it; equal ones once."""
+    """Yield how well the proxy of each block ranks every other period, where a cell saved it; equal ones once."""
     found: dict[bytes, tuple[Any, ...]] = {}
     for cell in report.cells:
         values, times = (cell.adaptation_file(f"{name}.npy") for name in ("similarity_0", "calendar"))
@@ -311,7 +309,7 @@ def similarity(report: Report) -> Iterator[Variant]:
 
 
 def meta_training(report: Report) -> Iterator[Variant]:
-    """Return loss and rank IC over the epochs of meta-training, per cell that saved them."""
+    """Yield loss and rank IC over the epochs of meta-training, per cell that saved them."""
     saved = [(cell, cell.adaptation_file("meta_training.parquet")) for cell in report.cells]
     scores = [(cell, pd.read_parquet(path)) for cell, path in saved if path is not None]
     for metric, label in (("loss", "loss"), ("rank_ic", "rank IC")):
@@ -378,7 +376,7 @@ _LINES = (("decision", "decision", "lines"), ("newest", "newest time used", "mar
 
 
 def audit_frontier(report: Report) -> Iterator[Variant]:
-    """Return decision, newest and oldest time used of every probed window."""
+    """Yield decision, newest and oldest time used of every probed window."""
     for cell in report.cells:
         found: list[dict[str, Any]] = list((cell.audit or {}).get("frontiers", ()))
         if not found:
