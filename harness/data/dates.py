@@ -141,11 +141,6 @@ def time_texts(moments: npt.NDArray[np.datetime64], unit: str) -> list[str]:
     return [str(text).replace("T", " ") for text in np.datetime_as_string(moments, unit=unit)]  # type: ignore[call-overload]
 
 
-def date_text(when: When) -> str | None:
-    """Return the ISO text of a date, equal for equal periods; None for an open end. Raises as `period_of` does."""
-    return period_of(when).text or None
-
-
 def configured_date(when: When, key: str) -> str | None:
     """Return the ISO text of a date of the configuration, None for an open end.
 
@@ -153,7 +148,7 @@ def configured_date(when: When, key: str) -> str | None:
         ConfigError: When it is no date; names the `key`.
     """
     try:
-        return date_text(when)
+        return period_of(when).text or None
     except DataError as error:
         raise ConfigError(error.what, where=key, got=error.got, expected=error.expected, hint=error.hint) from error
 

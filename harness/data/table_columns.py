@@ -26,7 +26,6 @@ Bools = npt.NDArray[np.bool_]
 EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Time formats that count from 1970-01-01 00:00 UTC → nanoseconds of each unit."""
 
-_WHOLE = r"^-?[0-9]+$"
 _BLANKS = r" '’\x{a0}\x{202f}"
 # Numbers by their decimal mark: digits with an exponent, or in groups of three by the other mark or by blanks.
 # No group begins with zero: 0.123 has a decimal point.
@@ -116,7 +115,7 @@ def instruments_of(column: Column) -> tuple[pd.Categorical[str], Integers]:
     codes = pd.Categorical(texts).take(rows)
     if pa.types.is_dictionary(column.values.type):
         return codes, indices
-    if all(re.fullmatch(_WHOLE, text) for text in texts):
+    if all(re.fullmatch("-?[0-9]+", text) for text in texts):
         return codes, np.unique(np.array(list(map(int, texts)), dtype=object), return_inverse=True)[1][rows]
     return codes, codes.codes.astype(np.int64)
 
