@@ -284,26 +284,17 @@ def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
     kernels.blank(out, starts + by)  # nothing is known before the series begins, not even a condition
 
 
-def _first(x: Any, starts: Positions, by: int, out: Any) -> None:
-    out[...] = x[np.arange(len(starts)), np.minimum(starts, out.shape[1] - 1)][:, None]
-
-
+_AS_THEY_ARE = (
+    *("carry", "moments", "trend", "extreme", "extreme_position", "quantile", "rank", "weighted_mean"),
+    *("exponential_mean", "exponential_mean_expanding"),
+)
 _KERNELS: Mapping[str, Callable[..., None]] = {
     "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
     "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
     "shift": _shift,
-    "first": _first,
-    "carry": kernels.carry,
-    "moments": kernels.moments,
-    "trend": kernels.trend,
+    "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
     "comovement": lambda x, y, about_x, about_y, spread_x, spread_y, *rest: kernels.comovement(
         (x, y), (about_x, about_y), (spread_x, spread_y), *rest
     ),
-    "extreme": kernels.extreme,
-    "extreme_position": kernels.extreme_position,
-    "quantile": kernels.quantile,
-    "rank": kernels.rank,
-    "weighted_mean": kernels.weighted_mean,
-    "exponential_mean": kernels.exponential_mean,
-    "exponential_mean_expanding": kernels.exponential_mean_expanding,
+    **{name: getattr(kernels, name) for name in _AS_THEY_ARE},
 }

@@ -353,8 +353,17 @@ class FilterCol(_Choice):
             raise ConfigError("No feature would remain.", where="names", got="[]", expected="at least one feature")
 
 
+class _Scaling(Processor):
+    learns: ClassVar[bool] = True
+
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
+        values -= state["centre"].astype(np.float32)
+        with np.errstate(over="ignore"):  # far beyond the range of a column that hardly varies: infinite, or clipped
+            values /= state["scale"].astype(np.float32)
+
+
 @dataclass(frozen=True)
-class RobustZScoreNorm(Processor):
+class RobustZScoreNorm(_Scaling):
     """(x − median) / (1.4826 · (MAD + 1e-12)), then clipped; missing stays missing (qlib: RobustZScoreNorm).
 
     Attributes:
@@ -362,32 +371,28 @@ class RobustZScoreNorm(Processor):
     """
 
     clip: Annotated[float, Gt(0), Le(1e30)] | None = 3.0
-    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_limits(self, "preprocess")
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
-        """Return `centre`, the median, and `spread`, the MAD, (F,) float64; NaN for a column without any value."""
+        """Return `centre`, the median, and `scale`, (F,) float64; NaN for a column without any value.
+
+        The scale is rounded to float32 step by step, as in qlib. Another rounding would move the coefficients of
+        linearly dependent features, which are hardly determined, by a hundred times more than everything else.
+        """
         centre, spread = column_medians(values)
         _require_finite(centre + spread, names)
-        return {"centre": centre, "spread": spread}
+        scale = (spread.astype(np.float32) + _SMALLEST_MAD) * _MAD_TO_DEVIATION
+        return {"centre": centre, "scale": scale.astype(np.float64)}
 
     def transform(self, values: Floats, offsets: Positions, state: State) -> None:
-        """Normalise in float32, step by step as qlib does.
-
-        Another rounding of the scale would move the coefficients of linearly dependent features, which are hardly
-        determined, by a hundred times more than everything else.
-        """
-        scale = (state["spread"].astype(np.float32) + _SMALLEST_MAD) * _MAD_TO_DEVIATION
-        _standardise(values, state["centre"], scale)
+        super().transform(values, offsets, state)
         if self.clip is not None:
             np.clip(values, np.float32(-self.clip), np.float32(self.clip), out=values)
 
 
-class _Scaling(Processor):
-    learns: ClassVar[bool] = True
-
+class _ByExtremes(_Scaling):
     @abstractmethod
     def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]: ...
 
@@ -399,12 +404,9 @@ class _Scaling(Processor):
         constant = least == most
         return {"centre": np.where(constant, 0.0, centre), "scale": np.where(constant, 1.0, scale)}
 
-    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
-        _standardise(values, state["centre"], state["scale"])
-
 
 @dataclass(frozen=True)
-class ZScoreNorm(_Scaling):
+class ZScoreNorm(_ByExtremes):
     """(x − mean) / standard deviation (of the population); a constant column is left as it is (qlib: ZScoreNorm)."""
 
     def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
@@ -412,17 +414,11 @@ class ZScoreNorm(_Scaling):
 
 
 @dataclass(frozen=True)
-class MinMaxNorm(_Scaling):
+class MinMaxNorm(_ByExtremes):
     """(x − min) / (max − min); a constant column is left as it is (qlib: MinMaxNorm)."""
 
     def _scale(self, values: Floats, least: Doubles, most: Doubles) -> tuple[Doubles, Doubles]:
         return least, most - least
-
-
-def _standardise(values: Floats, centre: Doubles, scale: Doubles | Floats) -> None:
-    values -= centre.astype(np.float32)
-    with np.errstate(over="ignore"):  # far beyond the range of a column that hardly varies: infinite, or clipped
-        values /= scale.astype(np.float32)
 
 
 def _require_finite(statistic: Doubles, names: tuple[str, ...]) -> None:

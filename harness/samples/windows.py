@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.errors import ConfigError, RefusedError
+from harness.errors.limits import Count, Natural, check_limits
 
 
 class Kind(StrEnum):
@@ -88,19 +89,15 @@ class Schedule:
     train: Segment
     valid: Segment | None
     test: Segment
-    step: int
+    step: Count
     look_ahead: int
     kind: Kind = Kind.EXPANDING
-    embargo: int = 0
+    embargo: Natural = 0
     purge_valid: bool = True
     include_valid: bool = True
 
     def __post_init__(self) -> None:
-        if self.step < 1:
-            raise ConfigError("The step must be positive.", where="windows.step", got=self.step, expected="≥ 1")
-        if self.embargo < 0:
-            what, where = "An embargo shorter than the purge would leak.", "windows.embargo"
-            raise ConfigError(what, where=where, got=self.embargo, expected="≥ 0")
+        check_limits(self, "windows")
         ordered = [s for s in (self.train, self.valid, self.test) if s is not None]
         for earlier, later in itertools.pairwise(ordered):
             if later.start < earlier.stop:
