@@ -293,8 +293,7 @@ _KERNELS: Mapping[str, Callable[..., None]] = {
     "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
     "shift": _shift,
     "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
-    "comovement": lambda x, y, about_x, about_y, spread_x, spread_y, *rest: kernels.comovement(
-        (x, y), (about_x, about_y), (spread_x, spread_y), *rest
-    ),
+    "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
+    "guarded": lambda x, spread, starts, out: np.copyto(out, np.where(spread <= kernels.NO_SPREAD, np.nan, x)),
     **{name: getattr(kernels, name) for name in _AS_THEY_ARE},
 }

@@ -194,23 +194,27 @@ class _Lowering:
         if operator == "EMA":
             return self._exponential(series[0], given)
         window = int(min(given or _EVERYTHING, _EVERYTHING))
-        is_guarded = operator in ("Rsquare", "Corr") and given != 0  # qlib guards windows, but not expanding ones
-        spreads = tuple(self._moment(s, window, kernels.STD) for s in series) if is_guarded else None
         if operator in _COMOVEMENTS:
-            x, y = series
-            joint = (self._add("paired", (x, y)), self._add("paired", (y, x)))
-            inputs = (*joint, *map(self._carry, joint), *(spreads or joint))
-            return self._add("comovement", inputs, ((window, _COMOVEMENTS[operator], is_guarded),))
+            joint = (self._add("paired", series), self._add("paired", series[::-1]))
+            found = self._add("comovement", (*joint, *map(self._carry, joint)), (window, _COMOVEMENTS[operator]))
+            return self._guarded(found, series, call)
         (source,) = series
         if operator in _TRENDS:
-            inputs = (source, self._carry(source), *(spreads or series))
-            return self._add("trend", inputs, ((window, _TRENDS[operator], is_guarded),))
+            found = self._add("trend", (source, self._carry(source)), (window, _TRENDS[operator]))
+            return self._guarded(found, series, call)
         if operator == "Count":
             source = self._cast(self._add("equal", (source, source), (), _BOOL), _DOUBLE)
         if operator in _MOMENTS:
             return self._moment(source, window, _MOMENTS[operator])
         kernel, more = _PLAIN[operator]
         return self._add(kernel, (source,), (window, *map(float, call.parameters[1:]), *more))
+
+    def _guarded(self, found: int, series: tuple[int, ...], call: Call) -> int:
+        window = int(min(call.parameters[0], _EVERYTHING))
+        if call.operator in ("Rsquare", "Corr") and window != 0:  # qlib guards windows, but not expanding ones
+            for one in series:
+                found = self._add("guarded", (found, self._moment(one, window, kernels.STD)))
+        return found
 
     def _exponential(self, source: int, decay: float) -> int:
         if decay == 0:

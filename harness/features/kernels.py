@@ -34,7 +34,7 @@ MEDIAN = -1.0  # as a level: the mean of the two middle values
 _BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
 _TILE = 16  # float32 per cache line
 _NO_VARIANCE = 1e-14  # pandas calls skewness and kurtosis undefined at or below this variance
-_NO_SPREAD = 2e-5  # qlib calls a correlation undefined when a standard deviation is at most this
+NO_SPREAD = 2e-5  # qlib calls R² and a correlation undefined when a standard deviation is at most this
 
 compiled = _compiled(error_model="numpy")  # a division by zero gives infinity or NaN
 
@@ -221,15 +221,11 @@ def exponential_mean_expanding(x: Doubles, starts: Positions, out: Doubles) -> N
 
 
 @compiled
-def trend(
-    x: Doubles, reference: Doubles, spread: Doubles, starts: Positions, how: tuple[int, int, bool], out: Doubles
-) -> None:
+def trend(x: Doubles, reference: Doubles, starts: Positions, window: int, kind: int, out: Doubles) -> None:
     """Write slope, R² or last residual of the least-squares line through the window's values against time.
 
-    Missing values are left out, the others keep their times; qlib's ``Slope Rsquare Resi``. `how` is (window, kind,
-    guarded); `spread` is the window's standard deviation: if guarded, at most 2e-5 makes R² undefined.
+    Missing values are left out, the others keep their times; qlib's ``Slope Rsquare Resi``.
     """
-    window, kind, guarded = how
     clock = np.arange(float(x.shape[1]))  # about now: minus the lag
     sums = np.empty((6, _BLOCK))
     for row, span in _blocks(starts, out.shape[1]):
@@ -246,23 +242,16 @@ def trend(
             elif kind == RESI:
                 newest = x[row, t] - reference[row, t]
                 out[row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
-            elif guarded and spread[row, t] <= _NO_SPREAD:
-                out[row, t] = np.nan
             else:
                 out[row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
 
 
 @compiled
-def comovement(
-    series: Pair, references: Pair, spreads: Pair, starts: Positions, how: tuple[int, int, bool], out: Doubles
-) -> None:
+def comovement(series: Pair, references: Pair, starts: Positions, window: int, kind: int, out: Doubles) -> None:
     """Write covariance (ddof 1) or correlation of two series over the times at which both are known.
 
-    `series` are NaN where the other one is not finite, `references` come from `carry`. `how` is (window, kind,
-    guarded); `spreads` are the standard deviations of either series alone: if guarded, at most 2e-5 makes a correlation
-    undefined, as in qlib's ``Corr``.
+    `series` are NaN where the other one is not finite, `references` come from `carry`.
     """
-    window, kind, guarded = how
     sums = np.empty((6, _BLOCK))
     for row, span in _blocks(starts, out.shape[1]):
         _, begin, end = span
@@ -277,8 +266,6 @@ def comovement(
                 out[row, t] = np.nan
             elif kind == COV:
                 out[row, t] = product / (n - 1.0)
-            elif guarded and (spreads[0][row, t] <= _NO_SPREAD or spreads[1][row, t] <= _NO_SPREAD):
-                out[row, t] = np.nan
             else:
                 square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
                 out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
