@@ -134,31 +134,8 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     return tuple(cells.values())
 
 
-def run_sweep(
-    cells: Sequence[Cell], run_cell: Callable[[ExperimentConfig], ExperimentResult], tell: Callable[[CellResult], None]
-) -> tuple[CellResult, ...]:
-    """Run the cells one after the other; a cell that fails is recorded with its traceback and the others go on.
-
-    Args:
-        cells: What `plan_sweep` returned.
-        tell: Hears of every cell as soon as it has ended.
-    """
-    ended = []
-    for cell in cells:
-        ended.append(_run(cell, run_cell))
-        tell(ended[-1])
-    return tuple(ended)
-
-
-def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Return the exit code of a sweep: 1 when a cell failed, 2 when one is mistaken or all are refused, otherwise 0."""
-    found = frozenset(outcomes)
-    if Outcome.FAILED in found:
-        return 1
-    return 2 if Outcome.MISTAKEN in found or found == {Outcome.REFUSED} else 0
-
-
-def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
+def run_cell(cell: Cell, run_one: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
+    """Run a cell; one that fails is recorded with its traceback."""
     if cell.config is None:
         return CellResult(cell, cell.outcome, reason=cell.refusal)
     began = time.perf_counter()
@@ -167,7 +144,7 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         return CellResult(cell, outcome, seconds=time.perf_counter() - began, **what)  # type: ignore[arg-type]
 
     try:
-        result = run_cell(cell.config)
+        result = run_one(cell.config)
         done = ended(Outcome.DONE, result=result)
         return replace(done, seconds=done.seconds + (result.seconds_elsewhere or 0.0))
     except HarnessError as error:
@@ -179,6 +156,30 @@ def _run(cell: Cell, run_cell: Callable[[ExperimentConfig], ExperimentResult]) -
         # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
         reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
         return ended(Outcome.FAILED, reason=reason, trace=trace)
+
+
+def run_sweep(
+    cells: Sequence[Cell], run_one: Callable[[ExperimentConfig], ExperimentResult], tell: Callable[[CellResult], None]
+) -> tuple[CellResult, ...]:
+    """Run the cells one after the other; when one fails the others go on.
+
+    Args:
+        cells: What `plan_sweep` returned.
+        tell: Hears of every cell as soon as it has ended.
+    """
+    ended = []
+    for cell in cells:
+        ended.append(run_cell(cell, run_one))
+        tell(ended[-1])
+    return tuple(ended)
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code of a sweep: 1 when a cell failed, 2 when one is mistaken or all are refused, otherwise 0."""
+    found = frozenset(outcomes)
+    if Outcome.FAILED in found:
+        return 1
+    return 2 if Outcome.MISTAKEN in found or found == {Outcome.REFUSED} else 0
 
 
 def plain_key(element: str) -> str:

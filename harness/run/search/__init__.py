@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harness.run.search.result import SearchRequest, SearchResult, TrialResult
-from harness.run.search.trials import search
+from harness.run.search.trials import SearchRequest, SearchResult, TrialResult, search
 
 __all__ = ["SearchRequest", "SearchResult", "TrialResult", "search"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
-from harness.config import Composer, last_of_each_key, parse_overrides, swept_values
+from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, UnknownKeyError
 from harness.run.pipeline import settings_of
 from harness.run.sweep import Cell, compose_cell, plain_key
@@ -56,7 +56,7 @@ class Space:
         dimensions: Key, with Hydra's ``+`` → its values.
         applies: Values of the searched groups → the keys that exist with them.
         cells: Every choice of groups, each other key at its first value.
-        reference: The first of them that can be run.
+        reference: The first configuration among them: what can be run.
         compose: Makes configurations; what trials have in common is composed once.
     """
 
@@ -64,7 +64,7 @@ class Space:
     dimensions: Mapping[str, Dimension]
     applies: Mapping[tuple[str, ...], tuple[str, ...]]
     cells: tuple[Cell, ...]
-    reference: Cell
+    reference: ExperimentConfig
     compose: Composer
 
     @property
@@ -121,7 +121,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         cells.append(cell)
     for key in sorted(unknown):
         raise unknown[key]
-    reference = next((cell for cell in cells if cell.config is not None), None)
+    reference = next((cell.config for cell in cells if cell.config is not None), None)
     if reference is None:
         raise ConfigError(
             "No combination can be run with the first values of the space.",

@@ -97,38 +97,31 @@ def open_study(
     Raises:
         ConfigError: When Optuna is not installed, or the file is no storage of Optuna.
     """
-    optuna = _optuna()
+    optuna, sqlalchemy = _optuna(), importlib.import_module("sqlalchemy")
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _opening(optuna, storage):
-            if storage is not None:
+        try:
+            if storage is None:
+                kept = optuna.storages.InMemoryStorage()
+            else:
                 storage.parent.mkdir(parents=True, exist_ok=True)
                 kept = optuna.storages.RDBStorage(f"sqlite:///{storage.resolve()}")
-            else:
-                kept = optuna.storages.InMemoryStorage()
             study = optuna.create_study(study_name=name, direction=direction, storage=kept, load_if_exists=True)
             for key, value in asked.items():
                 study.set_user_attr(key, value)
             found = optuna.get_all_study_summaries(kept)
-            others = [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
+            raise ConfigError(
+                "The storage cannot be opened.",
+                where="--storage",
+                got=f"{storage}: {str(error).splitlines()[0]}",
+                expected="a new file, or one that a search has written, which you may write to",
+            ) from error
+        others = [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
         yield SeededStudy(study, seed, batch), others
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-@contextmanager
-def _opening(optuna: ModuleType, path: Path | None) -> Iterator[None]:
-    sqlalchemy = importlib.import_module("sqlalchemy")
-    try:
-        yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
-        raise ConfigError(
-            "The storage cannot be opened.",
-            where="--storage",
-            got=f"{path}: {str(error).splitlines()[0]}",
-            expected="a new file, or one that a search has written, which you may write to",
-        ) from error
 
 
 def _sampler(seed: int, number: int) -> Any:

@@ -2,98 +2,385 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from harness.config import ExperimentConfig
+from harness.config import ExperimentConfig, WindowsConfig, rebuild
 from harness.data.calendar import Calendar
+from harness.data.source import Source, TruncatedSource
 from harness.errors import ConfigError, DataError, HarnessError, RefusedError
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.run.dispatch import Dispatched, StartWorkers, workers_of
 from harness.run.experiment import ExperimentResult, run
-from harness.run.pipeline import Pipeline
-from harness.run.search import result as records
-from harness.run.search.result import SearchRequest, SearchResult, TrialResult, ValidationPeriod
-from harness.run.search.space import Space, read_space
-from harness.run.search.study import SeededStudy, direction_of, open_study, unknown_metric
-from harness.run.sweep import Cell, CellResult, Outcome, run_sweep
+from harness.run.pipeline import Pipeline, settings_of
+from harness.run.schedule import resolve_schedule
+from harness.run.search.space import read_space
+from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, unknown_metric
+from harness.run.sweep import Cell, CellResult, Outcome, run_cell
+from harness.samples.windows import Schedule, Segment, walk_forward
 from harness.snapshots.snapshot import sha256
-from harness.store.artifacts import MemoryCache
+from harness.store.artifacts import MemoryCache, canonical_json
+from harness.store.code_digest import code_digest
 from harness.store.codec import from_plain
 from harness.store.files import write_atomically
-from harness.store.records import describe
+from harness.store.records import TARGET, describe
 
+RECORD = "search.json"
 _STAGE = "trials"
+# Where trials run and what becomes of them: no number depends on it.
+_AROUND = ("executor", "output", "tracking", "audit")
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is searched, and how.
+
+    Attributes:
+        overrides: Hydra overrides; those with several values span the space.
+        trials: How many trials the search has when it is finished, those of a resumed study included.
+        metric: Any overall metric of a run.
+        direction: Which way it is better; None: as its record says.
+        seed: Of the sampler.
+        batch: Trials that are asked for together, to be run at the same time by the executor's workers. The larger it
+            is, the less a trial knows of those before it: it belongs to the search, the executor does not.
+        storage: A SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory.
+        search_path: Folders with further configuration groups.
+
+    Raises:
+        ConfigError: When fewer than one trial is asked for, in all or together.
+    """
+
+    overrides: tuple[str, ...]
+    trials: int = 20
+    metric: str = "rank_IC"
+    direction: Direction | None = None
+    seed: int = 43
+    batch: int = 1
+    storage: Path | None = None
+    search_path: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a search without trials."""
+        for name, number in (("--trials", self.trials), ("--batch", self.batch)):
+            if number < 1:
+                raise ConfigError("A search needs a trial.", where=name, got=number, expected="≥ 1")
+
+    def asked(self, direction: Direction) -> dict[str, object]:
+        return {"metric": self.metric, "direction": direction, "seed": self.seed, "batch": self.batch}
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How one trial ended.
+
+    Attributes:
+        number: 0, 1, … in the order of the search.
+        chosen: Searched key → value, without the keys that do not apply.
+        overrides: The complete overrides, without the trial's schedule.
+        outcome: ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed).
+        value: The metric on the validation period; None unless it is done.
+        reason: Why it was refused or failed.
+        folder: Holds its snapshot; None unless it has one.
+    """
+
+    number: int
+    chosen: dict[str, str]
+    overrides: tuple[str, ...]
+    outcome: Outcome
+    value: float | None
+    reason: str | None
+    folder: str | None
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.chosen.items())
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """What all trials have in common: they are compared, so that they must be judged on the same.
+class SearchResult:
+    """A search, finished or interrupted.
 
     Attributes:
-        reference: A trial's configuration, on its own schedule.
-        calendar: Of the whole panel.
-        fingerprint: Of the data that every trial sees.
-        memory: Keeps large stages from one trial to the next.
+        direction: Which way the metric is better.
+        period: Where the trials were judged.
+        trials: In the order of the search.
+        folder: Holds ``search.json`` and the trials' snapshots.
+        interrupted: Whether Ctrl-C ended it.
     """
 
-    reference: ExperimentConfig
-    calendar: Calendar
-    fingerprint: str
+    request: SearchRequest
+    direction: Direction
     period: ValidationPeriod
-    observer: Observer
-    memory: MemoryCache = field(default_factory=MemoryCache)
+    trials: tuple[TrialResult, ...]
+    folder: Path
+    interrupted: bool = False
 
-    @classmethod
-    def of(cls, space: Space, observer: Observer) -> Judge:
-        """Look at the data, and find the period in them; refuse a past that depends on where the data end."""
-        config = space.reference.config
-        assert config is not None
-        calendar = Pipeline(config, observer=observer).panel.calendar
-        period = records.validation_period(config.windows, calendar, config.label.look_ahead)
-        seen = Pipeline(records.on_validation(config, period, config.output.runs), observer=observer).panel
-        if not np.array_equal(seen.calendar.times, calendar.times[: len(seen.calendar)]):
+    @property
+    def ranked(self) -> tuple[TrialResult, ...]:
+        """The trials, best first; of equal ones the earlier, and those without a value last."""
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        return tuple(sorted(self.trials, key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number)))
+
+    @property
+    def best(self) -> TrialResult | None:
+        first = next(iter(self.ranked), None)
+        return first if first is not None and first.value is not None else None
+
+    @property
+    def command(self) -> str | None:
+        """The command that evaluates the best trial on the final test range, once; nothing here runs it."""
+        if self.best is None:
+            return None
+        folders = [part for folder in self.request.search_path for part in ("--config-dir", str(folder))]
+        return shlex.join(["bench", "run", *folders, *self.best.overrides])
+
+    def to_json(self) -> str:
+        record = {
+            **self.request.asked(self.direction),
+            "period": asdict(self.period.windows),
+            "judged": self.period.judged,
+            "final_test_begins": self.period.decision,
+            "trials": [asdict(trial) for trial in self.ranked],
+            "best": None if self.best is None else self.best.number,
+            "command": self.command,
+        }
+        return canonical_json(record, indent=1)
+
+
+@dataclass(frozen=True)
+class ValidationPeriod:
+    """Where a search judges: the schedule of every trial, in dates.
+
+    Attributes:
+        last: The last time that a trial's data hold, as ISO text: the one before `decision`.
+        decision: The first decision of the final test range, which no trial reaches.
+    """
+
+    windows: WindowsConfig
+    last: str
+    decision: str
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """First and last time whose predictions are judged."""
+        return tuple(str(date) for date in self.windows.test or ())
+
+
+def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> ValidationPeriod:
+    """Move a schedule back by one segment.
+
+    ========  ==============================================================================================
+    test      the configured valid segment, without the times whose labels are known only in the final test range
+    valid     the tail of the configured train segment, its share of the learning times as configured
+    train     what is left of it
+    ========  ==============================================================================================
+
+    Step, kind, embargo and purge are the configured ones.
+
+    Args:
+        calendar: Of the whole panel.
+        look_ahead: A label at s is known at s + look_ahead.
+
+    Raises:
+        ConfigError: When there is no valid segment, or one of the moved segments would be empty.
+    """
+    final = resolve_schedule(config, calendar, look_ahead)
+    walk_forward(final)
+    train, valid, test = ((calendar.format(one.start), calendar.format(one.last)) for one in _moved(final))
+    windows, decision = replace(config, train=train, valid=valid, test=test), final.test.start
+    return ValidationPeriod(windows, last=str(calendar.times[decision - 1]), decision=calendar.format(decision))
+
+
+def on_validation(config: ExperimentConfig, period: ValidationPeriod, runs: str) -> ExperimentConfig:
+    """Return the experiment of one trial: on the validation period, with data that end before the final test range.
+
+    It has no intervals, which no objective needs, and its results go to the folder `runs`. A worker rebuilds the same
+    experiment from its `composed` tree.
+    """
+    dates = {name: list(getattr(period.windows, name)) for name in ("train", "valid", "test")}
+    tree: dict[str, Any] = json.loads(config.composed)
+    tree["suite"], tree["audit"] = "search", "none"
+    tree["data"] = _truncated(tree["data"], config.data, period.last)
+    tree["windows"] |= dates
+    tree["evaluation"]["significance"] = None
+    tree["output"]["runs"] = runs
+    tree["command"] += [f"windows.{name}=[{','.join(map(str, pair))}]" for name, pair in dates.items()]
+    return rebuild(json.dumps(tree))
+
+
+def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any]:
+    """Cut a source at its root: nothing after `last`, whatever transforms it."""
+    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
+    for name in names:
+        inner = getattr(source, name)
+        if isinstance(inner, Source):
+            return {**node, name: _truncated(node[name], inner, last)}
+    cut = f"{TruncatedSource.__module__}.{TruncatedSource.__qualname__}"
+    return {TARGET: cut, "inner": node, "last": last}
+
+
+def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
+    train, valid = final.train, final.valid
+    if valid is None:
+        raise ConfigError(
+            "A search judges on the validation period, and there is none.",
+            where="windows.valid",
+            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
+        )
+    # The last label that is judged is known one time before the final test range is first decided on.
+    stop = min(valid.stop, final.test.start - final.look_ahead)
+    if stop <= valid.start:
+        raise ConfigError(
+            "The validation period is too short: no label in it is known before the final test range begins.",
+            where="windows.valid",
+            got=f"{len(valid)} periods",
+            expected=f"more than {final.look_ahead} periods, the label's look-ahead",
+        )
+    tail = round(len(train) * len(valid) / (len(train) + len(valid)))
+    needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
+    if not needed <= tail < len(train):
+        raise ConfigError(
+            "The train segment is too short to be cut into train and valid once more.",
+            where="windows.train",
+            got=f"{len(train)} periods, of which {tail} would be the trials' valid segment",
+            expected=f"a train segment whose tail, by the share of valid, has at least {needed} periods",
+            hint="give more periods to train, or a larger share to valid",
+        )
+    border = train.stop - tail
+    return Segment(train.start, border), Segment(border, train.stop), Segment(valid.start, stop)
+
+
+def search(
+    request: SearchRequest, observer: Observer | None = None, tell: Callable[[TrialResult], None] = lambda _: None
+) -> SearchResult:
+    """Search: every trial is an ordinary run whose data end before the final test range begins.
+
+    Args:
+        request: What is searched.
+        observer: Told about progress.
+        tell: Hears of every trial as soon as it has ended.
+
+    Raises:
+        ConfigError: For a space, schedule or metric that cannot be searched; a single trial that cannot be run is
+            refused instead.
+        DataError: When the data change while the search goes on.
+        KeyboardInterrupt: When it is interrupted before any trial has ended; afterwards the finished trials are
+            returned.
+    """
+    return _Search(request, observer or Silent(), tell).run()
+
+
+class _Search:
+    """A search on its way. All trials are judged on the same data and times, so that they can be compared."""
+
+    def __init__(self, request: SearchRequest, observer: Observer, tell: Callable[[TrialResult], None]) -> None:
+        self.request, self.observer, self.tell, self.memory = request, observer, tell, MemoryCache()
+        self.space = read_space(request.overrides, search_path=request.search_path)
+        self.reference = config = self.space.reference
+        self.calendar = Pipeline(config, observer=observer).panel.calendar
+        self.period = validation_period(config.windows, self.calendar, config.label.look_ahead)
+        seen = Pipeline(on_validation(config, self.period, config.output.runs), observer=observer).panel
+        if not np.array_equal(seen.calendar.times, self.calendar.times[: len(seen.calendar)]):
             raise ConfigError(
                 "The data that end before the final test range have another calendar than the whole.",
                 where="data",
                 expected="a source whose past does not depend on where it ends",
             )
-        return cls(config, calendar, seen.fingerprint, period, observer)
+        self.fingerprint = seen.fingerprint
+        self.direction = request.direction or direction_of(request.metric, config)
+        self.identity = self._identity()
+        # The same search goes on, another begins anew.
+        self.name = f"search-{sha256(self.identity)[:12]}"
+        self.folder = Path(config.output.runs) / self.name
+        self.trials: list[TrialResult] = []
 
-    def run(self, cells: Sequence[Cell], workers: StartWorkers, folder: Path) -> Iterator[CellResult]:
-        """Run trials, those of workers all at once, and yield in order how each ended; refuse data that changed."""
-        moved = [self._moved(cell, folder) for cell in cells]
-        configs = [cell.config for cell in moved if cell.config is not None]
+    def run(self) -> SearchResult:
+        request, interrupted = self.request, False
+        options = (self.direction, request.seed, request.batch, request.storage)
+        with open_study(self.name, self.identity, *options) as (study, others):
+            changes = _changes(self.identity, others)
+            if not study.finished() and changes is not None:
+                self.observer.notice(
+                    f"{changes} changed since this search was last run: a new study begins, and the trials of the old "
+                    "one stay in the storage, unused"
+                )
+            countdown = Countdown(self.observer, _STAGE, request.trials)
+            try:
+                self._remember(study, countdown)
+                with ExitStack() as stack:
+                    workers = workers_of(self.reference.executor, stack)
+                    while len(self.trials) < request.trials:
+                        self._run_batch(study, workers, countdown)
+                        self._remember(study, countdown)
+            except KeyboardInterrupt:
+                if not self.trials:
+                    raise
+                interrupted = True
+            countdown.finish()
+        result = SearchResult(request, self.direction, self.period, tuple(self.trials), self.folder, interrupted)
+        write_atomically(self.folder / RECORD, result.to_json().encode())
+        return result
+
+    def _identity(self) -> dict[str, str]:
+        """Return digests of everything that decides the trials of a search but their number.
+
+        ``question``: the space, the metric, and how they are asked for; ``settings``: the configuration that trials
+        have in common, files outside this project included; ``data``: the fingerprint of what trials see; ``code``: of
+        all that a trial may run, and of the search.
+        """
+        request, space = self.request, self.space
+        overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
+        common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]
+        return {
+            "question": sha256({**request.asked(self.direction), "overrides": overrides}),
+            "settings": sha256({"cells": common, "period": asdict(self.period.windows)}),
+            "data": self.fingerprint,
+            "code": code_digest("harness.run.search", "harness.run.pipeline", *space.modules),
+        }
+
+    def _remember(self, study: SeededStudy, countdown: Countdown) -> None:
+        """Take over the trials of an earlier process, or of another one that makes the same search now."""
+        for found in study.finished()[len(self.trials) : self.request.trials]:
+            self.trials.append(from_plain(TrialResult, found.user_attrs))
+            countdown.ended(None)
+
+    def _run_batch(self, study: SeededStudy, workers: StartWorkers, countdown: Countdown) -> None:
+        """Run trials, those of workers all at once."""
+        began = time.perf_counter()
+        asked = study.ask(lambda trial: self._moved(self.space.suggest(trial)), self.request.trials)
+        configs = [one.value.config for one in asked if one.value.config is not None]
         dispatched = Dispatched(configs, self.observer, self.memory, workers)
 
         def run_one(config: ExperimentConfig) -> ExperimentResult:
             dispatched.work_of(config)
-            return run(config, self.observer, memory=dispatched.memory, shared=dispatched.shared)
+            return run(config, self.observer, memory=self.memory, shared=dispatched.shared)
 
-        for cell in moved:
-            (ended,) = run_sweep([cell], run_one, lambda _: None)
-            if ended.result is not None and ended.result.snapshot.identity["data"]["fingerprint"] != self.fingerprint:
-                raise DataError(
-                    "The data have changed since the search began, so that its trials cannot be compared.",
-                    where="data",
-                    got=ended.result.snapshot.identity["data"]["fingerprint"],
-                    expected=self.fingerprint,
-                    hint="run the same command again: a new study begins on the new data",
-                )
-            yield ended
+        for one in asked:
+            ended = run_cell(one.value, run_one)
+            trial = self._judged(one.number, ended)
+            study.tell(one, trial.value, asdict(trial))
+            self.trials.append(trial)
+            computed = ended.result is not None and not ended.result.reused
+            countdown.ended((time.perf_counter() - began) / len(asked) if computed else None)
+            self.tell(trial)
 
-    def _moved(self, cell: Cell, folder: Path) -> Cell:
+    def _moved(self, cell: Cell) -> Cell:
         if cell.config is None:
             return cell
         try:
-            period = records.validation_period(cell.config.windows, self.calendar, cell.config.label.look_ahead)
+            period = validation_period(cell.config.windows, self.calendar, cell.config.label.look_ahead)
             self._refuse_another_question(cell.config, period)
-            return replace(cell, config=records.on_validation(cell.config, period, str(folder)))
+            return replace(cell, config=on_validation(cell.config, period, str(self.folder)))
         except HarnessError as error:
             return replace(cell, config=None, refusal=str(error), outcome=Outcome.of(error))
 
@@ -114,105 +401,33 @@ class Judge:
                 expected=" … ".join(self.period.judged),
             )
 
-
-def judged(number: int, ended: CellResult, metric: str) -> TrialResult:
-    """Return how a trial ended, with its metric; raises `ConfigError` when a run has no such metric."""
-    cell = ended.cell
-    trial = TrialResult(number, cell.chosen, cell.overrides, ended.outcome, None, ended.reason, None)
-    if ended.result is None:
-        return trial
-    if metric not in ended.result.metrics:
-        raise unknown_metric(metric, ended.result.metrics)
-    value = ended.result.metrics[metric]
-    trial = replace(trial, folder=str(ended.result.folder))
-    if value is None:
-        return replace(trial, outcome=Outcome.REFUSED, reason=f"{metric} is undefined on the validation period")
-    return replace(trial, value=float(value))
-
-
-def search(
-    request: SearchRequest, observer: Observer | None = None, tell: Callable[[TrialResult], None] = lambda _: None
-) -> SearchResult:
-    """Search: every trial is an ordinary run whose data end before the final test range begins.
-
-    Args:
-        request: What is searched.
-        observer: Told about progress.
-        tell: Hears of every trial as soon as it has ended.
-
-    Raises:
-        ConfigError: For a space, schedule or metric that cannot be searched; a single trial that cannot be run is
-            refused instead.
-        DataError: When the data change while the search goes on.
-        KeyboardInterrupt: When it is interrupted before any trial has ended; afterwards the finished trials are
-            returned.
-    """
-    observer = observer or Silent()
-    space = read_space(request.overrides, search_path=request.search_path)
-    judge = Judge.of(space, observer)
-    direction = request.direction or direction_of(request.metric, judge.reference)
-    identity = records.identity_of(request, direction, space, judge.period, judge.fingerprint)
-    # The same search goes on, another begins anew.
-    name = f"search-{sha256(identity)[:12]}"
-    folder = Path(judge.reference.output.runs) / name
-    options = (direction, request.seed, request.batch, request.storage)
-    with open_study(name, identity, *options) as (study, others):
-        changes = records.changes_of(identity, others)
-        if not study.finished() and changes is not None:
-            observer.notice(
-                f"{changes} changed since this search was last run: a new study begins, and the trials of the old one "
-                "stay in the storage, unused"
+    def _judged(self, number: int, ended: CellResult) -> TrialResult:
+        """Return how a trial ended, with its metric; refuse data that have changed, and a metric that no run has."""
+        cell, result, metric = ended.cell, ended.result, self.request.metric
+        trial = TrialResult(number, cell.chosen, cell.overrides, ended.outcome, None, ended.reason, None)
+        if result is None:
+            return trial
+        fingerprint = result.snapshot.identity["data"]["fingerprint"]
+        if fingerprint != self.fingerprint:
+            raise DataError(
+                "The data have changed since the search began, so that its trials cannot be compared.",
+                where="data",
+                got=fingerprint,
+                expected=self.fingerprint,
+                hint="run the same command again: a new study begins on the new data",
             )
-        going = _Search(request, space, judge, study, folder, Countdown(observer, _STAGE, request.trials), tell)
-        interrupted = going.interrupted()
-        going.countdown.finish()
-    result = SearchResult(request, direction, judge.period, tuple(going.trials), folder, interrupted)
-    write_atomically(folder / records.RECORD, result.to_json().encode())
-    return result
+        if metric not in result.metrics:
+            raise unknown_metric(metric, result.metrics)
+        value, trial = result.metrics[metric], replace(trial, folder=str(result.folder))
+        if value is None:
+            return replace(trial, outcome=Outcome.REFUSED, reason=f"{metric} is undefined on the validation period")
+        return replace(trial, value=float(value))
 
 
-@dataclass(eq=False)
-class _Search:
-    request: SearchRequest
-    space: Space
-    judge: Judge
-    study: SeededStudy
-    folder: Path
-    countdown: Countdown
-    tell: Callable[[TrialResult], None]
-    trials: list[TrialResult] = field(default_factory=list)
-
-    def interrupted(self) -> bool:
-        """Run what is left of the search, and return whether Ctrl-C ended it."""
-        try:
-            self._remember()
-            with ExitStack() as stack:
-                workers = workers_of(self.judge.reference.executor, stack)
-                while len(self.trials) < self.request.trials:
-                    self._run_batch(workers)
-                    self._remember()
-        except KeyboardInterrupt:
-            if not self.trials:
-                raise
-            return True
-        return False
-
-    def _remember(self) -> None:
-        """Take over the trials of an earlier process, or of another one that makes the same search now."""
-        for found in self.study.finished()[len(self.trials) : self.request.trials]:
-            self._add(from_plain(TrialResult, found.user_attrs))
-
-    def _run_batch(self, workers: StartWorkers) -> None:
-        began = time.perf_counter()
-        asked = self.study.ask(self.space.suggest, self.request.trials)
-        ended = self.judge.run([one.value for one in asked], workers, self.folder)
-        for one, cell in zip(asked, ended, strict=True):
-            trial = judged(one.number, cell, self.request.metric)
-            self.study.tell(one, trial.value, asdict(trial))
-            computed = cell.result is not None and not cell.result.reused
-            self._add(trial, (time.perf_counter() - began) / len(asked) if computed else None)
-            self.tell(trial)
-
-    def _add(self, trial: TrialResult, computed: float | None = None) -> None:
-        self.trials.append(trial)
-        self.countdown.ended(computed)
+def _changes(identity: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str | None:
+    """Return what has changed since the same question was asked before; None when it was not."""
+    told = {"settings": "its configuration", "data": "its data", "code": "its code or a library"}
+    same = [other for other in others if other.get("question") == identity["question"]]
+    changed = [[words for name, words in told.items() if other.get(name) != identity[name]] for other in same]
+    changed.sort(key=len)  # of several, the one that is closest to this one
+    return " and ".join(changed[0]) or None if changed else None
