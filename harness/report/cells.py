@@ -87,7 +87,7 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
 
 def compare(report: Report) -> SweepStatistics | None:
     """Return paired tests against the reference of each scenario, confidence sets, deflation; None for one cell."""
-    return sweep_statistics(report.cells, metric=METRIC, reference=(report.reference.name, *report.references))
+    return sweep_statistics(report.cells, metric=METRIC, asked=(report.reference.name, *report.references))
 
 
 def leaderboard_metrics(cells: Sequence[FinishedRun]) -> dict[str, MetricRecord]:

@@ -23,7 +23,7 @@ from harness.report.table import (
     to_markdown,
 )
 from harness.run.sweep import CellResult, Outcome
-from harness.run.sweep_columns import MAYBE_BEST, RowStatistics, SweepStatistics, csv_heads, csv_values
+from harness.run.sweep_columns import MAYBE_BEST, RowStatistics, SweepStatistics, csv_columns
 from harness.run.sweep_statistics import candidates_of, references
 from harness.snapshots.baseline import Baselines, Version
 from harness.store.artifacts import canonical_json
@@ -102,12 +102,13 @@ class Leaderboard:
     def to_csv(self) -> str:
         """Return the rows with their statistics as CSV, every number in full precision."""
         about = ("seconds", "reused", "note", "folder")
-        rows: list[Sequence[object]] = [["cell", "outcome", *self.metrics, *about, *csv_heads(self.metrics)]]
+        heads = csv_columns(self.metrics, {}, None, None)
+        rows: list[Sequence[object]] = [["cell", "outcome", *self.metrics, *about, *heads]]
         for row in self.rows:
             values = (row.values.get(metric) for metric in self.metrics)
             rest = (f"{row.seconds:.3f}", row.reused, row.note, row.folder)
-            statistics = csv_values(self.metrics, row.intervals, self._statistics(row), self.statistics)
-            rows.append([row.name, row.outcome, *values, *rest, *statistics])
+            statistics = csv_columns(self.metrics, row.intervals, self._statistics(row), self.statistics)
+            rows.append([row.name, row.outcome, *values, *rest, *statistics.values()])
         return csv_text(rows)
 
     def to_markdown(self) -> str:

@@ -113,33 +113,34 @@ MAYBE_BEST = "may be the best"
 SIGNS: Mapping[str, str] = MappingProxyType({"better": "▲", "worse": "▼", MAYBE_BEST: "●"})
 """What the statistics say of a cell or of one of its metrics → its sign in every table."""
 _PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
-_BOUNDS, _TEST = ("low", "high"), ("t", "p")
+_BOUNDS = ("low", "high", "t", "p")
 # Cells without a comparison that are named one by one.
 _NAMED = 3
 
 
-def csv_heads(metrics: Sequence[str]) -> list[str]:
-    """Return the names of the columns: per metric its interval and its difference to the reference, then the rest."""
-    bounds = [f"{metric}_{bound}" for metric in metrics for bound in (*_BOUNDS, *_TEST)]
-    parts = [f"{metric}_vs_reference_{part}" for metric in metrics for part in _PARTS]
-    return [*bounds, *parts, "reference", "confidence_set_p", "in_confidence_set", "deflated_sharpe", "trials"]
-
-
-def csv_values(
+def csv_columns(
     metrics: Sequence[str],
     intervals: Mapping[str, Mapping[str, Any]],
     row: RowStatistics | None,
     statistics: SweepStatistics | None,
-) -> list[object]:
-    """Return the values of one row under `csv_heads`; None where there is none."""
-    bounds = [intervals.get(metric, {}).get(bound) for metric in metrics for bound in (*_BOUNDS, *_TEST)]
-    differences = [None if row is None else row.differences.get(metric) for metric in metrics]
-    parts = [None if found is None else getattr(found, part) for found in differences for part in _PARTS]
-    if row is None or statistics is None:
-        return [*bounds, *parts, *[None] * 5]
-    deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
-    rest = (row.reference, row.confidence_p, row.in_confidence_set, deflated, statistics.trials or None)
-    return [*bounds, *parts, *rest]
+) -> dict[str, object]:
+    """Return name of a column → value of one row, None where there is none; the names depend on the `metrics` only.
+
+    Per metric its interval and its difference to the reference, then the rest.
+    """
+    parts = {
+        (metric, part): None if row is None else row.differences.get(metric) for metric in metrics for part in _PARTS
+    }
+    deflated = None if row is None else row.deflated_sharpe
+    return {
+        **{f"{metric}_{bound}": intervals.get(metric, {}).get(bound) for metric in metrics for bound in _BOUNDS},
+        **{f"{metric}_vs_reference_{part}": found and getattr(found, part) for (metric, part), found in parts.items()},
+        "reference": row and row.reference,
+        "confidence_set_p": row and row.confidence_p,
+        "in_confidence_set": row and row.in_confidence_set,
+        "deflated_sharpe": deflated and deflated.probability,
+        "trials": (row and statistics and statistics.trials) or None,
+    }
 
 
 def caption(statistics: SweepStatistics) -> str:

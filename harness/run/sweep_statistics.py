@@ -94,8 +94,7 @@ def references(candidates: Sequence[FinishedRun], asked: Sequence[str] = ()) -> 
     `asked`: names of cells that shall be references, the most wanted first.
     """
     found = [reference_of(members, asked) for members in by_scenario(candidates)]
-    order = {name: at for at, name in reversed(list(enumerate(asked)))}
-    return tuple(sorted(found, key=lambda reference: order.get(reference.name, len(order))))
+    return tuple(sorted(found, key=lambda base: asked.index(base.name) if base.name in asked else len(asked)))
 
 
 def reference_of(members: Sequence[FinishedRun], asked: Sequence[str] = ()) -> FinishedRun:
@@ -117,7 +116,7 @@ def sweep_statistics(
     candidates: Sequence[FinishedRun],
     *,
     metric: str,
-    reference: str | Sequence[str] | None = None,
+    asked: Sequence[str] = (),
     bootstrap: Bootstrap | None = None,
     observer: Observer | None = None,
 ) -> SweepStatistics | None:
@@ -129,19 +128,13 @@ def sweep_statistics(
     Args:
         candidates: The cells that have run.
         metric: The metric that orders the table.
-        reference: Name of the cell that those of its scenario are held against, or several names, the most wanted first
-            and those of no cell left out. Every scenario without one has `harness.run.sweep_statistics.RULE`.
+        asked: Names of cells that those of their scenarios are held against, the most wanted first; those of no cell
+            are left out. Every scenario without one has `harness.run.sweep_statistics.RULE`.
         bootstrap: How to resample; the default has seed 0.
         observer: Told of the stage ``statistics``: the confidence set, then every cell.
-
-    Raises:
-        ConfigError: When no cell that has run has the reference's name.
     """
     if len(candidates) < 2:
         return None
-    asked = () if reference is None else (reference,) if isinstance(reference, str) else tuple(reference)
-    if isinstance(reference, str):
-        check_reference(reference, [c.name for c in candidates])
     bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
     observer.start(_STAGE, 1 + len(candidates))
     bases, deflated = references(candidates, asked), _deflated(candidates)
@@ -154,41 +147,26 @@ def sweep_statistics(
         base = reference_of(members, asked)
         alone = len(members) == 1 and base is not bases[0]
         confidence = None if alone else _confidence_set(members, record, bootstrap, notes)
+        p_values = dict(zip(confidence.names, confidence.p_values, strict=True)) if confidence else {}
         if base is bases[0]:
             overfitting = _overfitting(members, notes)
         for c in members:
-            differences = {} if c is base else differences_to(base, c, bootstrap)
-            reason = c.why_not_comparable(bases[0]) if alone else None
-            found[c.name] = _row(c, base.name, record, reason, differences, confidence, deflated)
+            found[c.name] = RowStatistics(
+                name=c.name,
+                reference=base.name,
+                why_not_comparable=c.why_not_comparable(bases[0]) if alone else None,
+                differences={} if c is base else differences_to(base, c, bootstrap),
+                confidence_p=p_values.get(c.name),
+                in_confidence_set=c.name in confidence.included if confidence and c.name in p_values else None,
+                deflated_sharpe=deflated.get(c.name),
+                years=_stability(c, record, hac.calendar_years(c.series.times)),
+                regimes=() if c.regimes is None else _stability(c, record, c.regimes),
+            )
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     rows = tuple(found[c.name] for c in candidates)
     names = tuple(base.name for base in bases)
     return SweepStatistics(record, names, rows, len(deflated), overfitting, tuple(notes))
-
-
-def _row(
-    candidate: FinishedRun,
-    reference: str,
-    metric: MetricRecord,
-    reason: str | None,
-    differences: dict[str, Difference],
-    confidence: ModelConfidenceSet | None,
-    deflated: dict[str, sharpe.DeflatedSharpe],
-) -> RowStatistics:
-    name, regimes = candidate.name, candidate.regimes
-    p_values = {} if confidence is None else dict(zip(confidence.names, confidence.p_values, strict=True))
-    return RowStatistics(
-        name=name,
-        reference=reference,
-        why_not_comparable=reason,
-        differences=differences,
-        confidence_p=p_values.get(name),
-        in_confidence_set=None if confidence is None or name not in p_values else name in confidence.included,
-        deflated_sharpe=deflated.get(name),
-        years=_stability(candidate, metric, hac.calendar_years(candidate.series.times)),
-        regimes=() if regimes is None else _stability(candidate, metric, regimes),
-    )
 
 
 def statistics_of(
@@ -201,11 +179,9 @@ def statistics_of(
     done = [ended.result for ended in results if ended.result is not None]
     if len(done) < 2 or done[0].config.evaluation.significance is None:
         return None
-    candidates, bootstrap = candidates_of(results), done[0].config.evaluation.significance
-    has_run = reference is None or reference in {c.name for c in candidates}
-    asked = reference if has_run else None
-    found = sweep_statistics(candidates, metric=metric, reference=asked, bootstrap=bootstrap, observer=observer)
-    if found is None or has_run:
+    asked, bootstrap = () if reference is None else (reference,), done[0].config.evaluation.significance
+    found = sweep_statistics(candidates_of(results), metric=metric, asked=asked, bootstrap=bootstrap, observer=observer)
+    if found is None or reference is None or found.row(reference) is not None:
         return found
     return replace(found, notes=(f"{reference} did not run: {found.reference} stands in for it", *found.notes))
 

@@ -27,6 +27,7 @@ from harness.run.sweep import CellResult, Outcome, plan_sweep
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import (
     candidates_of,
+    check_reference,
     differences_to,
     market_regimes,
     references,
@@ -98,12 +99,12 @@ def test_the_confidence_set_keeps_the_best_and_loses_the_worst() -> None:
 
 
 def test_another_reference_turns_the_signs() -> None:
-    found = sweep_statistics(CELLS, metric="rank_IC", reference="better", bootstrap=QUICK)
+    found = sweep_statistics(CELLS, metric="rank_IC", asked=["better"], bootstrap=QUICK)
     assert found is not None
     verdicts = {row.name: [d.verdict for m, d in row.differences.items() if m == "rank_IC"] for row in found.rows}
     assert verdicts == {"base": ["worse"], "equal": ["worse"], "better": [], "worse": ["worse"]}
     with pytest.raises(ConfigError, match="did you mean `better`"):
-        sweep_statistics(CELLS, metric="rank_IC", reference="bettr")
+        check_reference("bettr", [one.name for one in CELLS])
 
 
 @pytest.mark.parametrize(
