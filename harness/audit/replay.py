@@ -18,7 +18,7 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult
 from harness.run.pipeline import Pipeline
-from harness.run.rolling import Recipe, WalkForward, collect, learning_segments, roll
+from harness.run.rolling import Recipe, WalkForward, collect, learning_segments
 from harness.samples.interfaces import FittedAdaptation, FittedPreprocess, History, Preprocess
 from harness.samples.preprocess import apply
 from harness.samples.table import SampleTable
@@ -179,7 +179,8 @@ class Replay:
 
     def predict(self, table: SampleTable, adaptation: FittedAdaptation) -> Predictions:
         """Fit and predict all windows; each result is made now, none is read from a store."""
-        return roll(table, self.windows, self._recipe(adaptation), observer=self.observer).predictions
+        recipe = self._recipe(adaptation)
+        return WalkForward(table, self.windows, recipe, observer=self.observer).run().predictions
 
     def predict_one(
         self, table: SampleTable, index: int, adaptation: FittedAdaptation, preprocess: Preprocess | None = None

@@ -8,24 +8,38 @@ from __future__ import annotations
 import json
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from harness.config import ExperimentConfig, rebuild
+from harness.config.contracts import traits_of
 from harness.errors import ArtifactError, HarnessError, no_exit
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer, TimeLeft
 from harness.execution.task import Ended, Executor, Pool, Serial, Task
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache, Stage
+from harness.samples.interfaces import ModelTraits
 from harness.store.artifacts import ArtifactStore, Key, MemoryCache
 
 _STAGE = "tasks"
+# Stage → its priority: what others wait for goes first, then what finishes an experiment; and under which name its
+# seconds stand in a snapshot: the result counts them itself.
+_ORDER: Mapping[str, tuple[int, str]] = {
+    "table": (40, "features"),
+    "processed": (30, "windows"),
+    "subtask": (25, "adaptation"),
+    "adaptation": (20, "adaptation"),
+    "result": (15, ""),
+    "window": (10, "windows"),
+}
+_COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
 _OPEN = 2  # experiments that stay open in a worker: tasks of one come together
+_MEMORY = MemoryCache(most=_OPEN)  # of a worker
 
 
 class WorkersLostError(RuntimeError):
@@ -40,7 +54,6 @@ class Work:
 
     Attributes:
         seconds, cpu: Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
-        fitted: Windows among them.
         memory_mb: The largest resident memory of a worker.
         lost: Why it must not be tried in this process: its tasks took their workers down. None when they did not.
     """
@@ -67,6 +80,24 @@ def workers_of(executor: Executor, stack: ExitStack) -> StartWorkers:
     return start
 
 
+@dataclass(eq=False)
+class _Experiment:
+    """One experiment on its way; `work` and `spent` count the tasks that it asked for first."""
+
+    pipeline: Pipeline
+    left: Counter[str]  # tasks by stage that the observer has not heard of
+    batches: Iterator[Sequence[Stage[Any]]]  # that have not begun
+    missing: set[str] = field(default_factory=set)  # tasks of the current batch that have not ended
+    given_up: bool = False
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds by stage of a snapshot
+    work: Work = field(default_factory=Work)
+
+    def kind(self, stage: str) -> tuple[str, ...]:
+        """Return what decides how long a task takes, roughly."""
+        choices = self.pipeline.config.choices
+        return (stage, choices.get("data", ""), choices.get("model" if stage == "window" else "adaptation", ""))
+
+
 class Dispatched:
     """Experiments whose stages workers have made, as far as they could; what then runs them asks here first.
 
@@ -87,18 +118,18 @@ class Dispatched:
         memory: MemoryCache | None = None,
         workers: StartWorkers | None = None,
     ) -> None:
-        self.memory, self.shared = memory or MemoryCache(), False
-        self._work: dict[int, Work] = {}
-        if configs and not isinstance(configs[0].executor, Serial):
-            self.shared = True
-            opened = [one for config in configs if (one := _opened(config, self.memory, observer)) is not None]
-            with ExitStack() as stack:
-                pool = (workers or workers_of(configs[0].executor, stack))() if opened else None
-                if pool is not None:
-                    observer.start(_STAGE, sum(one.tasks for one in opened))
-                    _Dispatcher(pool, observer, opened).run()
-                    observer.finish(_STAGE)
-                    self._work = {id(one.pipeline.config): one.work for one in opened}
+        self.memory = memory or MemoryCache()
+        self.shared = bool(configs) and not isinstance(configs[0].executor, Serial)
+        self._observer, self._time_left, self._work = observer, TimeLeft(), dict[int, Work]()
+        self._waiting: dict[str, list[tuple[_Experiment, Stage[Any]]]] = {}  # a task of several is submitted once
+        self._done: set[str] = set()
+        opened = [one for config in configs if self.shared and (one := self._opened(config)) is not None]
+        with ExitStack() as stack:
+            pool = (workers or workers_of(configs[0].executor, stack))() if opened else None
+            if pool is not None:
+                self._pool, self._tasks = pool, sum(one.left.total() for one in opened)
+                self._run(opened)
+                self._work = {id(one.pipeline.config): one.work for one in opened}
 
     def work_of(self, config: ExperimentConfig) -> Work | None:
         """Return what was done for an experiment, None when it was finished already; raises `WorkersLostError`."""
@@ -107,74 +138,46 @@ class Dispatched:
             raise WorkersLostError(f"{config.case_name}: {found.lost}")
         return found
 
+    def _opened(self, config: ExperimentConfig) -> _Experiment | None:
+        """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
+        cache = Cache(ArtifactStore(Path(config.output.store)), self.memory, shared=True)
+        pipeline = Pipeline(config, cache, observer=self._observer)
+        try:
+            if cache.store.find(pipeline.result_stage.key) is not None:
+                return None
+            pipeline.check()
+        except Exception:
+            return None  # somebody's own source may raise anything; the serial run reports it
+        left = Counter({"table": 1, "adaptation": 1, "processed": 1, "window": len(pipeline.windows), "result": 1})
+        return _Experiment(pipeline, left, pipeline.batches(partial(self._needs_making, cache)))
 
-@dataclass(eq=False)
-class _Experiment:
-    """One experiment on its way; `work` and `spent` count the tasks that it asked for first."""
-
-    pipeline: Pipeline
-    left: Counter[str]  # tasks by stage that the observer has not heard of
-    batches: Iterator[Sequence[Stage[Any]]] = field(init=False)  # that have not begun
-    missing: set[str] = field(default_factory=set)  # tasks of the current batch that have not ended
-    tasks: int = 0
-    given_up: bool = False
-    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds by stage of a snapshot
-    work: Work = field(default_factory=Work)
-
-    def kind(self, stage: str) -> tuple[str, ...]:
-        """Return what decides how long a task takes, roughly."""
-        choices = self.pipeline.config.choices
-        return (stage, choices.get("data", ""), choices.get("model" if stage == "window" else "adaptation", ""))
-
-
-def _opened(config: ExperimentConfig, memory: MemoryCache, observer: Observer) -> _Experiment | None:
-    """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
-    pipeline = Pipeline(config, Cache(ArtifactStore(Path(config.output.store)), memory, shared=True), observer=observer)
-    try:
-        if pipeline.cache.store.find(pipeline.result_stage.key) is not None:
-            return None
-        pipeline.check()
-    except Exception:
-        return None  # somebody's own source may raise anything; the serial run reports it
-    left = Counter({"table": 1, "adaptation": 1, "processed": 1, "window": len(pipeline.windows), "result": 1})
-    return _Experiment(pipeline, left, tasks=left.total())
-
-
-class _Dispatcher:
-    """Which tasks wait for which; a task that several experiments need is submitted once."""
-
-    def __init__(self, pool: Pool, observer: Observer, experiments: Sequence[_Experiment]) -> None:
-        self._pool, self._observer, self._experiments = pool, observer, experiments
-        self._time_left = TimeLeft()
-        self._waiting: dict[str, list[tuple[_Experiment, Stage[Any]]]] = {}
-        self._done: set[str] = set()
-
-    def run(self) -> None:
-        workers = self._pool.workers
-        for one in self._experiments:
-            one.work.workers = workers
+    def _run(self, experiments: Sequence[_Experiment]) -> None:
+        self._observer.start(_STAGE, self._tasks)
+        for one in experiments:
+            one.work.workers = self._pool.workers
             for stage, count in one.left.items():
                 self._time_left.expect(one.kind(stage), count)
-        for one in self._experiments:
-            one.batches = one.pipeline.batches(partial(self._needs_making, one))
+        for one in experiments:
             self._go_on(one)
         while self._waiting:
             for ended in self._pool.wait():
                 self._hear(ended)
+        self._observer.finish(_STAGE)
 
-    def _needs_making(self, one: _Experiment, stage: Stage[Any]) -> bool:
+    def _needs_making(self, cache: Cache, stage: Stage[Any]) -> bool:
         """Whether nobody makes a stage yet; what the store holds is no task: it would teach that it takes no time."""
         name = _name(stage)
-        if one.pipeline.cache.holds(stage):
+        if cache.holds(stage):
             self._done.add(name)
         return not (stage.local or name in self._done or name in self._waiting)
 
     def _go_on(self, one: _Experiment) -> None:
+        cache = one.pipeline.cache
         while not one.missing and not one.given_up:
             try:
                 batch = next(one.batches, None)
                 steps = [(_name(stage), stage) for stage in batch or ()]
-                tasks = {name: self._task(one, stage) for name, stage in steps if self._needs_making(one, stage)}
+                tasks = {name: self._task(one, stage) for name, stage in steps if self._needs_making(cache, stage)}
             except Exception:
                 # Somebody's own code may raise anything. The serial run meets the same error and reports it, with its
                 # traceback; the other experiments go on.
@@ -186,7 +189,7 @@ class _Dispatcher:
             for name, stage in steps:
                 if stage.name == "subtask" and stage.at == 0:
                     subtasks = sum(map(len, one.pipeline.subtasks))
-                    one.tasks, one.left["subtask"] = one.tasks + subtasks, one.left["subtask"] + subtasks
+                    self._tasks, one.left["subtask"] = self._tasks + subtasks, subtasks
                     self._time_left.expect(one.kind("subtask"), subtasks)
                     self._estimate()
                 if name in self._waiting:
@@ -200,16 +203,21 @@ class _Dispatcher:
 
     def _task(self, one: _Experiment, stage: Stage[Any]) -> Task:
         pipeline = one.pipeline
-        request = Request(
-            stage=stage.name,
-            at=stage.at,
-            composed=_for_workers(pipeline.config.composed),
-            store=str(pipeline.cache.store.root.resolve()),
-            panel=pipeline.panel_stage.key.digest,
-            result=pipeline.result_stage.key.digest,
-            spent=dict(one.spent) if stage.name == "result" else {},
-        )
-        return Task(_name(stage), json.dumps(asdict(request)), stage.priority, stage.threads, stage.memory())
+        store, panel = str(pipeline.cache.store.root.resolve()), pipeline.panel_stage.key.digest
+        request = {
+            "stage": stage.name,
+            "at": stage.at,
+            "experiment": (_for_workers(pipeline.config.composed), store, panel),
+            "result": pipeline.result_stage.key.digest,
+            "spent": one.spent,
+        }
+        threads = traits_of(pipeline.config.model, ModelTraits).threads if stage.name == "window" else 1
+        if stage.name == "table":
+            names = pipeline.config.features.feature_set().names
+            memory = next(iter(pipeline.panel.fields.values())).nbytes * len(names)  # of (T, N) float32
+        else:
+            memory = 0 if stage.name == "result" else _COPIES * pipeline.table.features.nbytes
+        return Task(_name(stage), json.dumps(request), _ORDER[stage.name][0], threads, memory)
 
     def _hear(self, ended: Ended) -> None:
         waiting = self._waiting.pop(ended.name)
@@ -217,8 +225,8 @@ class _Dispatcher:
         if ended.error is None:
             self._done.add(ended.name)
             self._time_left.measured(first.kind(stage.name), ended.seconds)
-        if stage.counts_as:
-            first.spent[stage.counts_as] += ended.seconds
+        if counts_as := _ORDER[stage.name][1]:
+            first.spent[counts_as] += ended.seconds
         work = first.work
         work.seconds, work.cpu = work.seconds + ended.seconds, work.cpu + ended.cpu
         work.fitted += stage.name == "window" and ended.error is None
@@ -246,7 +254,7 @@ class _Dispatcher:
 
     def _estimate(self) -> None:
         seconds, at_least = self._time_left.seconds(self._pool.workers)
-        self._observer.estimate(_STAGE, sum(one.tasks for one in self._experiments), seconds, at_least=at_least)
+        self._observer.estimate(_STAGE, self._tasks, seconds, at_least=at_least)
 
 
 def _name(stage: Stage[Any]) -> str:
@@ -258,32 +266,11 @@ def _for_workers(composed: str) -> str:
     return json.dumps({**json.loads(composed), "tracking": {"_target_": "harness.tracking.NoTracking"}})
 
 
-@dataclass(frozen=True)
-class Request:
-    """A task: a stage of an experiment, in a few kilobytes; the store takes its result.
-
-    Attributes:
-        stage, at: What to make, see `Stage`.
-        composed: The configuration, see `harness.config.rebuild`.
-        panel: Digest of the panel's key: a worker elsewhere has the store but not the source.
-        result: Digest of the result's key: a worker that would come to another one runs other code.
-        spent: For the result: seconds by stage that workers have spent on the experiment so far.
-    """
-
-    stage: str
-    at: int
-    composed: str
-    store: str
-    panel: str
-    result: str
-    spent: dict[str, float]
-
-
 def work(request: str) -> str | None:
-    """Do one task, an encoded `Request`; return what went wrong, or None. Whatever it is, the worker lives on."""
+    """Do one task, JSON of what `_do` takes; return what went wrong, or None. Whatever it is, the worker lives on."""
     try:
         with no_exit():
-            _do(Request(**json.loads(request)))
+            _do(**json.loads(request))
     except HarnessError as error:
         return str(error)
     except Exception:
@@ -292,32 +279,35 @@ def work(request: str) -> str | None:
     return None
 
 
-def _do(request: Request) -> None:
-    pipeline = _pipeline(request.composed, request.store, request.panel)
+def _do(stage: str, at: int, *, experiment: tuple[str, str, str], result: str, spent: Mapping[str, float]) -> None:
+    """Make a stage of an experiment; the store takes it.
+
+    Args:
+        stage, at: What to make, see `Stage`.
+        experiment: Its configuration, see `harness.config.rebuild`, the store's folder, and the digest of the panel's
+            key: a worker elsewhere has the store but not the source.
+        result: Digest of the result's key: a worker that would come to another one runs other code.
+        spent: Seconds by stage that workers have spent on the experiment so far.
+    """
+    pipeline = _pipeline(*experiment)
     key = pipeline.result_stage.key
-    if key.digest != request.result:
+    if key.digest != result:
         raise ArtifactError(
             "This worker would compute another result: its code or libraries differ from the main process's.",
             where="executor",
             got=key.digest,
-            expected=request.result,
+            expected=result,
             hint="install the same version everywhere, and restart the workers after every change",
         )
-    if request.stage == "result":
+    if stage == "result":
         # What this worker itself has done for the experiment is among what all have.
         pipeline.watch.seconds.clear()
-        pipeline.watch.seconds.update(request.spent)
-    batches = pipeline.batches(lambda _: request.stage == "subtask")
-    asked = (request.stage, request.at)
-    pipeline.cache.get(next(stage for batch in batches for stage in batch if (stage.name, stage.at) == asked))
+        pipeline.watch.seconds.update(spent)
+    batches = pipeline.batches(lambda _: stage == "subtask")
+    pipeline.cache.get(next(one for batch in batches for one in batch if (one.name, one.at) == (stage, at)))
 
 
 @lru_cache(maxsize=_OPEN)
 def _pipeline(composed: str, store: str, panel: str) -> Pipeline:
-    shared = Cache(ArtifactStore(Path(store)), _memory(), shared=True)
+    shared = Cache(ArtifactStore(Path(store)), _MEMORY, shared=True)
     return Pipeline(rebuild(composed), shared, panel_key=Key("panel", panel, ""))
-
-
-@lru_cache(maxsize=1)
-def _memory() -> MemoryCache:
-    return MemoryCache(most=_OPEN)

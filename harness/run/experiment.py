@@ -122,8 +122,6 @@ def run(
     """Run a composed configuration: panel → windows → table → adaptation → predictions → evaluation → snapshot.
 
     Args:
-        config: The experiment.
-        observer: Told about progress.
         store: Where stages are found or kept; the configured one by default.
         memory: Keeps large stages for the next experiment.
         shared: Large stages go through the store, because other processes use them too.

@@ -22,7 +22,7 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.parser import parse
-from harness.run.rolling import Recipe, RollingResult, WalkForward, memory_of_fit
+from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
 from harness.samples import interfaces
@@ -68,20 +68,11 @@ class _Features:
     dropped: list[str]
 
 
-@dataclass(frozen=True, eq=False)
-class _Judgement:
-    rolled: RollingResult
-    evaluation: Evaluation
-    metrics: dict[str, Any]
-
-
 class Pipeline:
     """One experiment as its stages, each made at most once.
 
     Args:
-        config: The experiment.
         cache: Where stages are found or kept; the configured store by default.
-        watch, observer: Told the seconds of each stage, and its progress.
         panel: Stands in for the configured source's.
         panel_key: The panel's, where another process has looked at the source already.
     """
@@ -91,14 +82,13 @@ class Pipeline:
         config: ExperimentConfig,
         cache: Cache | None = None,
         *,
-        watch: Stopwatch | None = None,
         observer: Observer | None = None,
         panel: Panel | None = None,
         panel_key: Key | None = None,
     ) -> None:
         self.config = config
         self.cache = cache or Cache(ArtifactStore(Path(config.output.store)))
-        self.watch, self.observer = watch or Stopwatch(), observer or Silent()
+        self.watch, self.observer = Stopwatch(), observer or Silent()
         self._panel, self._panel_key = panel, panel_key
 
     def batches(
@@ -124,7 +114,7 @@ class Pipeline:
         source, text = self.config.data, canonical_json(describe(self.config.data))
         # A sweep looks at a source once: its cells are about the same files, whatever happens to them meanwhile.
         key = partial(self.cache.memory.get, "source", text, lambda: panel_key_of(source))
-        return Stage("panel", lambda: self._panel_key or key(), source.load, save_panel, load_panel, counts_as="panel")
+        return Stage("panel", lambda: self._panel_key or key(), source.load, save_panel, load_panel)
 
     @cached_property
     def panel(self) -> Panel:
@@ -163,17 +153,8 @@ class Pipeline:
     @cached_property
     def table_stage(self) -> Stage[SampleTable]:
         needs = (self.features_stage, self.label_stage)
-        names = self.config.features.feature_set().names
-        return Stage(
-            "table",
-            lambda: Key("table", "-".join(one.key.digest for one in needs), ""),
-            self._assemble_table,
-            needs=needs,
-            remembered=True,
-            priority=40,
-            memory=lambda: next(iter(self.panel.fields.values())).nbytes * len(names),  # of (T, N) float32
-            counts_as="features",
-        )
+        key = Key("table", "-".join(one.key.digest for one in needs), "")
+        return Stage("table", lambda: key, self._assemble_table, needs=needs, remembered=True)
 
     @cached_property
     def table(self) -> SampleTable:
@@ -217,8 +198,10 @@ class Pipeline:
         return table
 
     def _compute_features(self) -> _Features:
-        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
-        features = self.config.features.feature_set()
+        features, rows = (
+            self.config.features.feature_set(),
+            index_rows(self.panel, listed=self.config.samples.rows == "listed"),
+        )
         matrix = compute_features(self.panel, features, rows.offsets, rows.codes, observer=self.observer)
         return _Features(matrix.values, rows, list(matrix.names), list(matrix.dropped))
 
@@ -247,8 +230,7 @@ class Pipeline:
         files = None
         if isinstance(adaptation, interfaces.StoredAdaptation):
             files = (lambda fitted, folder: fitted.save(folder)), adaptation.load
-        stage = self._logged("adaptation", key, fit, files)
-        return replace(stage, priority=20, memory=lambda: memory_of_fit(self.table), counts_as="adaptation")
+        return self._logged("adaptation", key, fit, files)
 
     @cached_property
     def adaptation(self) -> FittedAdaptation:
@@ -265,8 +247,7 @@ class Pipeline:
 
         def stage(one: interfaces.Subtask) -> Stage[object]:
             key = partial(self._adaptation_key, "subtask", parts=dict(one.parts))
-            made: Stage[object] = Stage("subtask", key, one.make, at=next(number), priority=25, counts_as="adaptation")
-            return replace(made, memory=lambda: memory_of_fit(self.table))
+            return Stage("subtask", key, one.make, at=next(number))
 
         return [[stage(one) for one in batch] for batch in adaptation.batches(self._history)]
 
@@ -297,8 +278,7 @@ class Pipeline:
         key = partial(self._adaptation_key, stage, parts=dict(parts))
         kept = self._logged(stage, key, make, (stored.save, stored.load))
         value, views = self.cache.get(replace(kept, remembered=True))
-        # What was read does not depend on who read it when.
-        self._log.tell(views)
+        self._log.tell(views)  # what was read does not depend on who read it when
         return value
 
     def _logged(
@@ -347,46 +327,48 @@ class Pipeline:
             code = code_digest("harness.run.pipeline", *modules_of(settings))
             return key_of("result", table=table, settings=settings, windows=self._dates, code=code)
 
-        return Stage("result", key, self._judge, self._save_result, lambda folder: folder, priority=15)
+        return Stage("result", key, self._predict, self._save_result, lambda folder: folder)
 
     @cached_property
     def _dates(self) -> list[dict[str, object]]:
         return describe_windows(self.windows, self.panel.calendar)
 
-    def _judge(self) -> _Judgement:
-        walk, config, label = self.walk, self.config, self.config.label
+    def _predict(self) -> RollingResult:
+        walk = self.walk
         with self.watch.stage("windows"):
             rolled = walk.run()
         self.watch.fitted += rolled.fitted
-        asked = (self.panel, config.evaluation)
+        return rolled
+
+    def _judge(self, predictions: Predictions) -> tuple[Evaluation, dict[str, Any]]:
+        config, label, asked = self.config, self.config.label, (self.panel, self.config.evaluation)
         spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
+        found = None
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
                 same_unit = traits_of(config.preprocess, interfaces.PreprocessTraits, "preprocess").keeps_label_unit
-                evaluation = evaluate(rolled.predictions, *asked, **spans, same_unit=same_unit)
-                truth = _truth(self.panel, rolled.predictions, config)
+                evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit)
+                truth = _truth(self.panel, predictions, config)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
-            significance = config.evaluation.significance
-            found = None
-            if significance is not None:
+            if (significance := config.evaluation.significance) is not None:
                 with self.watch.stage("significance"):
                     found = intervals(evaluation, config.evaluation, significance, **spans, observer=self.observer)
-            metrics = {
-                "overall": evaluation.overall,
-                "per_window": evaluation.per_window,
-                "per_year": evaluation.per_year,
-                "intervals": found,
-                "oracle": None if oracle is None else oracle.overall,
-                "predictions": rolled.predictions.digest,
-                "notes": list(evaluation.notes),
-            }
-        return _Judgement(rolled, evaluation, metrics)
+        return evaluation, {
+            "overall": evaluation.overall,
+            "per_window": evaluation.per_window,
+            "per_year": evaluation.per_year,
+            "intervals": found,
+            "oracle": None if oracle is None else oracle.overall,
+            "predictions": predictions.digest,
+            "notes": list(evaluation.notes),
+        }
 
-    def _save_result(self, made: _Judgement, folder: Path) -> None:
-        made.rolled.predictions.write_parquet(folder / PREDICTIONS)
-        made.evaluation.write_series(folder / SERIES)
-        _write(folder / METRICS, made.metrics)
-        _write(folder / READS, made.rolled.reads)
+    def _save_result(self, rolled: RollingResult, folder: Path) -> None:
+        evaluation, metrics = self._judge(rolled.predictions)
+        rolled.predictions.write_parquet(folder / PREDICTIONS)
+        evaluation.write_series(folder / SERIES)
+        _write(folder / METRICS, metrics)
+        _write(folder / READS, rolled.reads)
         features = self.cache.get(self.features_stage)
         _write(folder / RESOLVED, {"features": features.names, "dropped": features.dropped})
         learned = folder / ADAPTATION

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache as once
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +31,6 @@ from harness.store.records import describe, modules_of
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
-_COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
 
 
 @dataclass(frozen=True)
@@ -75,10 +72,8 @@ class RollingResult:
     fitted: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Processed:
-    table: SampleTable
-    reads: Reads
+Processed = tuple[SampleTable, Reads]
+"""A table, and what its processors read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,42 +95,35 @@ def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | 
     return (window.whole_past if (window.include_valid if said is None else said) else window.train), None
 
 
-def memory_of_fit(table: SampleTable) -> int:
-    """Return the bytes that whatever learns from a table is thought to need."""
-    return _COPIES * table.features.nbytes
-
-
+@dataclass(eq=False)
 class WalkForward:
-    """The stages of all windows; what they share is made once.
+    """Fits and predicts every window in time order; what windows share is made once.
 
-    Args:
+    Attributes:
         table: Raw features and label; fitting code sees it through as-of views only.
         cache: Where finished windows are kept; None keeps nothing.
         table_key: Digest that identifies `table` in the cache.
+        fitted: Windows that were fitted here so far.
 
     Raises:
         ConfigError: When the model needs a validation segment and the windows have none.
         UnsupportedWeightsError: When the adaptation weights samples and the model cannot use weights.
     """
 
-    def __init__(
-        self,
-        table: SampleTable,
-        windows: tuple[Window, ...],
-        recipe: Recipe,
-        *,
-        cache: Cache | None = None,
-        table_key: str = "",
-        observer: Observer | None = None,
-    ) -> None:
-        self.table, self.windows, self.recipe, self.cache = table, windows, recipe, cache
-        self.observer = observer or Silent()
-        self.fitted = 0
-        self._table_key = table_key
-        self._weights = tuple(recipe.adaptation.time_weights(window) for window in windows)
-        self._learning = tuple(learning_segments(window, recipe.model) for window in windows)
-        model, name = recipe.model, type(recipe.model).__name__
-        if model.needs_valid and any(window.valid is None for window in windows):
+    table: SampleTable
+    windows: tuple[Window, ...]
+    recipe: Recipe
+    cache: Cache | None = None
+    table_key: str = ""
+    observer: Observer = field(default_factory=Silent)
+    fitted: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what the model cannot do."""
+        model, name = self.recipe.model, type(self.recipe.model).__name__
+        self._weights = tuple(self.recipe.adaptation.time_weights(window) for window in self.windows)
+        self._learning = tuple(learning_segments(window, model) for window in self.windows)
+        if model.needs_valid and any(window.valid is None for window in self.windows):
             raise RefusedError(
                 f"The model {name} stops early and needs a validation segment.",
                 where="windows.valid",
@@ -166,17 +154,14 @@ class WalkForward:
     def window(self, at: int) -> Stage[Scored]:
         key, make = partial(self._window_key, at), partial(self._fit_and_predict, at)
         files = _save_scored, files_of(Scored, mapped=False)[1]
-        threads, memory = traits_of(self.recipe.model, ModelTraits).threads, partial(memory_of_fit, self.table)
-        return Stage(
-            "window", key, make, *files, at=at, priority=10, threads=threads, memory=memory, counts_as="windows"
-        )
+        return Stage("window", key, make, *files, at=at)
 
     @cached_property
-    def processed(self) -> Stage[_Processed]:
+    def processed(self) -> Stage[Processed]:
         """The table which all windows share when processors are fitted once."""
         make, files = partial(self._process, self.table, 0), (self._save_processed, self._load_processed)
-        stage = Stage("processed", self._processed_key, make, *files, remembered=True, only_shared=True, priority=30)
-        return replace(stage, local=self._refits, memory=lambda: memory_of_fit(self.table), counts_as="windows")
+        stage = Stage("processed", self._processed_key, make, *files, remembered=True, only_shared=True)
+        return replace(stage, local=self._refits)
 
     def _get(self, stage: Stage[Value]) -> Value:
         return stage.make() if self.cache is None else self.cache.get(stage)
@@ -194,7 +179,7 @@ class WalkForward:
         arrays = None if weights is None else {"starts": weights.starts, "values": weights.values}
         return key_of(
             "window",
-            table=self._table_key,
+            table=self.table_key,
             code=self._code,
             preprocess=describe(self.recipe.preprocess),
             processors_fitted_on=None if self._refits else _positions(self._learning[0][0]),
@@ -209,11 +194,10 @@ class WalkForward:
     def _fit_and_predict(self, at: int) -> Scored:
         window, weights, (train, valid) = self.windows[at], self._weights[at], self._learning[at]
         if self._refits:
-            processed = self._process(self.table.restricted(window.train.start, window.test.stop), at)
-            blocks = None
+            seen = self.table.restricted(window.train.start, window.test.stop)
+            (table, processors_read), blocks = self._process(seen, at), None
         else:
-            processed, blocks = self._shared
-        table = processed.table
+            (table, processors_read), blocks = self._shared
         view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         tested = table.features[table.index.rows(window.test.start, window.test.stop)]
         stop_on = None if valid is None else LearnSet(valid_view, valid, weights)
@@ -227,86 +211,70 @@ class WalkForward:
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
         self.fitted += 1
-        reads = WindowReads(window.index, window.decision, processed.reads, view.reads, valid_view.reads)
+        reads = WindowReads(window.index, window.decision, processors_read, view.reads, valid_view.reads)
         return Scored(score, reads, fitted)
 
-    def _process(self, table: SampleTable, at: int) -> _Processed:
+    def _process(self, table: SampleTable, at: int) -> Processed:
         view = self.table.as_of(self.windows[at].decision)
         fitted = self.recipe.preprocess.fit(view, self._learning[at][0])
-        return _Processed(apply(table, fitted), view.reads)
+        return apply(table, fitted), view.reads
 
     @cached_property
-    def _shared(self) -> tuple[_Processed, GramBlocks]:
+    def _shared(self) -> tuple[Processed, GramBlocks]:
         processed = self._get(self.processed)
-        return processed, self._get(self._gram(processed.table))
+        return processed, self._get(self._gram(processed[0]))
 
     def _processed_key(self) -> Key:
         return key_of(
             "processed",
-            table=self._table_key,
+            table=self.table_key,
             code=code_digest("harness.samples.preprocess", *modules_of(self.recipe.preprocess)),
             preprocess=describe(self.recipe.preprocess),
             fitted_on=_positions(self._learning[0][0]),
             decision=self.windows[0].decision,
         )
 
-    def _save_processed(self, made: _Processed, folder: Path) -> None:
+    def _save_processed(self, made: Processed, folder: Path) -> None:
         """Write it; features that no processor touches stay those of the raw table."""
-        table, raw = made.table, self.table.features
-        save(folder, _Columns(None if table.features is raw else table.features, table.feature_names, table.label))
-        save(folder, made.reads, "reads")
+        table, reads = made
+        features = None if table.features is self.table.features else table.features
+        save(folder, _Columns(features, table.feature_names, table.label))
+        save(folder, reads, "reads")
 
-    def _load_processed(self, folder: Path) -> _Processed:
+    def _load_processed(self, folder: Path) -> Processed:
         found = load(folder, _Columns)
         features = self.table.features if found.features is None else found.features
-        table = self.table.with_columns(features, found.names, found.label)
-        return _Processed(table, load(folder, Reads, "reads"))
+        return self.table.with_columns(features, found.names, found.label), load(folder, Reads, "reads")
 
     def _gram(self, table: SampleTable) -> Stage[GramBlocks]:
         """Return the stage of the shared sums, cut where the windows' learning periods end: none has a ragged end.
 
         Where processes share, the sums that any window needs are taken once, when the first asks for one.
         """
-        origin, step = self._learning[-1][0].stop, self.recipe.step
+        origin, step, processed = self._learning[-1][0].stop, self.recipe.step, self.processed
         parts = (table.features, table.label, table.index.offsets)
-
-        is_shared = self.cache is not None and self.cache.shared
-
-        def kept() -> Mapping[Period, Doubles]:
-            taken: Doubles = self._get(sums)
-            return dict(zip(periods(), taken, strict=True))
-
-        @once
-        def periods() -> list[Period]:
-            found: set[Period] = set()
-            for (train, _), weights in zip(self._learning, self._weights, strict=True):
-                per_time = None if weights is None else weights.at(train.start, train.stop)
-                found |= set(plain.periods(train.start, train.stop, per_time))
-            return sorted(found)
-
-        def key() -> Key:
-            processed = self.processed.key.digest
-            if not is_shared:  # in memory alone, experiments of other weights share them
-                return Key("gram", f"{processed} {step} {origin}", "")
-            return key_of("gram", processed=processed, code=self._code, periods=[list(p) for p in periods()])
-
         blocks = partial(GramBlocks, *parts, step=step, origin=origin, observer=self.observer)
-        plain = blocks()
-        sums: Stage[Doubles] = Stage("gram", key, lambda: plain.sums(periods()), *files_of(np.ndarray))
-        return Stage("gram", lambda: sums.key, lambda: blocks(kept=kept if is_shared else None), remembered=True)
+        if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
+            return Stage(
+                "gram", lambda: Key("gram", f"{processed.key.digest} {step} {origin}", ""), blocks, remembered=True
+            )
+        plain, found = blocks(), set[Period]()
+        for (train, _), weights in zip(self._learning, self._weights, strict=True):
+            per_time = None if weights is None else weights.at(train.start, train.stop)
+            found.update(plain.periods(train.start, train.stop, per_time))
+        periods = sorted(found)
+        sums: Stage[Doubles] = Stage(
+            "gram",
+            lambda: key_of("gram", processed=processed.key.digest, code=self._code, periods=periods),
+            lambda: plain.sums(periods),
+            *files_of(np.ndarray),
+        )
 
+        def kept() -> dict[Period, Doubles]:
+            taken: Doubles = self._get(sums)
+            return dict(zip(periods, taken, strict=True))
 
-def roll(
-    table: SampleTable,
-    windows: tuple[Window, ...],
-    recipe: Recipe,
-    *,
-    cache: Cache | None = None,
-    table_key: str = "",
-    observer: Observer | None = None,
-) -> RollingResult:
-    """Fit and predict every window in time order; parameters and errors of `WalkForward`."""
-    return WalkForward(table, windows, recipe, cache=cache, table_key=table_key, observer=observer).run()
+        return Stage("gram", lambda: sums.key, lambda: blocks(kept=kept), remembered=True)
 
 
 def collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> Predictions:
@@ -338,7 +306,7 @@ def _positions(segment: Segment | None) -> list[int] | None:
 
 def _scores(predicted: object, rows: int, where: str) -> Floats:
     """Return (n,) float32 what a model predicts; refuse another shape, no number, infinite in float32; NaN may be."""
-    expected = f"({rows},) finite numbers, NaN for no forecast"
+    refused = partial(DataError, where=where, expected=f"({rows},) finite numbers, NaN for no forecast")
     given = np.asarray(predicted)
     try:
         real = np.asarray(given, dtype=np.float64) if given.dtype.kind in "biufO" else None
@@ -346,13 +314,11 @@ def _scores(predicted: object, rows: int, where: str) -> Floats:
         real = None
     if real is None or real.shape != (rows,):
         what = "None" if predicted is None else f"{given.dtype} {given.shape}"
-        raise DataError(
-            "The model predicts something else than a number per row.", where=where, got=what, expected=expected
-        )
+        raise refused("The model predicts something else than a number per row.", got=what)
     with np.errstate(over="ignore"):
         scores = np.ascontiguousarray(real, dtype=np.float32)
     infinite = np.isinf(scores)
     if infinite.any():
         what = f"{int(infinite.sum())} of {rows}, the first at row {int(infinite.argmax())}"
-        raise DataError("The model predicts infinite values.", where=where, got=what, expected=expected)
+        raise refused("The model predicts infinite values.", got=what)
     return scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,10 +31,7 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
         ConfigError: When a segment holds no time of the calendar; the key and the calendar's range are named.
     """
     if config.train is not None and config.test is not None:
-        train = _segment(calendar, config.train, "windows.train")
-        valid = None if config.valid is None else _segment(calendar, config.valid, "windows.valid")
-        test = _segment(calendar, config.test, "windows.test")
-        _refuse_overlap(config, train, valid, test)
+        train, valid, test = _dated(config, calendar)
     else:
         train, valid, test = _cut(len(calendar), config.split)
     same = {key: getattr(config, key) for key in ("step", "kind", "embargo", "purge_valid", "include_valid")}
@@ -58,26 +54,27 @@ def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[di
     ]
 
 
-def _segment(calendar: Calendar, dates: Dates, key: str) -> Segment:
-    start, stop = calendar.span(*dates)
-    if start >= stop:
-        first, last = calendar.format(0), calendar.format(len(calendar) - 1)
-        expected = f"first and last date, in order, within {first} … {last}"
-        raise ConfigError("The segment holds no time of the calendar.", where=key, got=_text(dates), expected=expected)
-    return Segment(start, stop)
-
-
-def _refuse_overlap(config: WindowsConfig, train: Segment, valid: Segment | None, test: Segment) -> None:
-    named = {"train": train, "valid": valid, "test": test}
-    given = [(name, segment) for name, segment in named.items() if segment is not None]
-    for (earlier, first), (later, second) in itertools.pairwise(given):
-        if second.start < first.stop:
+def _dated(config: WindowsConfig, calendar: Calendar) -> tuple[Segment, Segment | None, Segment]:
+    found: dict[str, Segment] = {}
+    before: tuple[str, Dates] | None = None
+    for name, dates in (("train", config.train), ("valid", config.valid), ("test", config.test)):
+        if dates is None:
+            continue
+        start, stop = calendar.span(*dates)
+        if start >= stop:
+            first, last = calendar.format(0), calendar.format(len(calendar) - 1)
+            expected = f"first and last date, in order, within {first} … {last}"
+            what = "The segment holds no time of the calendar."
+            raise ConfigError(what, where=f"windows.{name}", got=_text(dates), expected=expected)
+        if before is not None and start < found[before[0]].stop:
             raise ConfigError(
                 "Segments must follow each other without overlap.",
-                where=f"windows.{later}",
-                got=", ".join(f"{name} {_text(getattr(config, name))}" for name in (earlier, later)),
-                expected=f"a {later} segment that starts after {_text(getattr(config, earlier)[1:])}",
+                where=f"windows.{name}",
+                got=f"{before[0]} {_text(before[1])}, {name} {_text(dates)}",
+                expected=f"a {name} segment that starts after {_text(before[1][1:])}",
             )
+        found[name], before = Segment(start, stop), (name, dates)
+    return found["train"], found.get("valid"), found["test"]
 
 
 def _text(dates: Sequence[When]) -> str:

@@ -34,10 +34,6 @@ class Stage(Generic[Value]):
         only_shared: Worth its place in the store only where other processes need it.
         at: Number among the stages of this name.
         local: Every process makes it for itself, no worker is asked.
-        priority: What others wait for goes first, then what finishes an experiment.
-        threads: That it uses.
-        memory: Returns the bytes that it is thought to need.
-        counts_as: Under which name its seconds stand in a snapshot; empty for one that counts them itself.
     """
 
     name: str
@@ -50,10 +46,6 @@ class Stage(Generic[Value]):
     only_shared: bool = False
     at: int = 0
     local: bool = False
-    priority: int = 0
-    threads: int = 1
-    memory: Callable[[], int] = lambda: 0
-    counts_as: str = ""
 
     @cached_property
     def key(self) -> Key:

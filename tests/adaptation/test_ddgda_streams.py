@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 
 from baselines.models.linear import Linear
-from harness.run.rolling import Recipe, roll
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.interfaces import Adaptation
 from harness.samples.preprocess import Pipeline
 from harness.samples.table import SampleTable
@@ -43,7 +43,7 @@ def mean_ic(table: SampleTable, windows: tuple[Window, ...], name: str) -> float
     """Return the mean per-time correlation of a ridge's predictions under an adaptation."""
     fitted = adaptation(name).fit(history_of(table, windows, STEP))
     model = Linear(estimator="ridge", alpha=0.001, fit_intercept=False, include_valid=False)
-    found = roll(table, windows, Recipe(NOTHING, fitted, model, STEP)).predictions
+    found = WalkForward(table, windows, Recipe(NOTHING, fitted, model, STEP)).run().predictions
     score, label = (
         values.reshape(-1, len(table.instruments)).astype(np.float64) for values in (found.score, found.label)
     )

@@ -14,7 +14,7 @@ import pytest
 from baselines.adaptation.rolling_retrain import EqualWeights
 from baselines.models.linear import Linear
 from harness.data.calendar import Calendar
-from harness.run.rolling import Recipe, roll
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import LearnSet
 from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm, apply
@@ -99,7 +99,7 @@ def test_everything_from_raw_features_to_predictions(
     benchmark: Any, table: SampleTable, windows: tuple[Window, ...]
 ) -> None:
     resource = pytest.importorskip("resource")
-    result = benchmark(lambda: roll(table, windows, Recipe(LINEAR, EqualWeights(), Linear(), STEP)))
+    result = benchmark(lambda: WalkForward(table, windows, Recipe(LINEAR, EqualWeights(), Linear(), STEP)).run())
     assert np.isfinite(result.predictions.score).all()
     unit = 1 if sys.platform == "darwin" else 1024
     benchmark.extra_info["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from harness.errors import UnsupportedWeightsError
-from harness.run.rolling import Recipe, roll
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.interfaces import LearnSet, Model, TimeWeights
 from harness.samples.preprocess import Pipeline
 from harness.samples.windows import Window
@@ -48,9 +48,9 @@ def recipe(model: Model, weights: TimeWeights | None) -> Recipe:
 
 def test_weights_for_a_model_that_cannot_use_them_are_refused() -> None:
     windows = (Window(index=0, train=TRAIN, valid=VALID, test=TEST),)
-    assert roll(make_table(), windows, recipe(CannotWeigh(), None)).fitted == 1
+    assert WalkForward(make_table(), windows, recipe(CannotWeigh(), None)).run().fitted == 1
     with pytest.raises(UnsupportedWeightsError, match="CannotWeigh cannot use sample weights"):
-        roll(make_table(), windows, recipe(CannotWeigh(), two_blocks(1, 2)))
+        WalkForward(make_table(), windows, recipe(CannotWeigh(), two_blocks(1, 2))).run()
 
 
 @dataclass(frozen=True)

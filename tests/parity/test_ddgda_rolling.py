@@ -29,7 +29,7 @@ from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
 from baselines.models.linear import FittedLinear, Linear
 from harness.evaluation.predictions import Predictions
-from harness.run.rolling import Recipe, roll
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.gram import NormalEquations
 from harness.samples.interfaces import LearnSet
 from tests.parity import ddgda_run, oracle
@@ -75,7 +75,7 @@ def rolled() -> tuple[Predictions, Recording]:
     )
     model = Recording()
     recipe = Recipe(ddgda_run.configured("ddgda_qlib").preprocess, adaptation, model, oracle.STEP)
-    return roll(ddgda_run.raw_table(), ddgda_run.windows(), recipe).predictions, model
+    return WalkForward(ddgda_run.raw_table(), ddgda_run.windows(), recipe).run().predictions, model
 
 
 def recorded(name: str) -> pd.DataFrame:

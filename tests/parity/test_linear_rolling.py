@@ -28,7 +28,7 @@ from baselines.models.linear import FittedLinear, Linear
 from harness.config.instantiate import build
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
-from harness.run.rolling import Recipe, RollingResult, roll
+from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.samples.gram import RANK_CUTOFF
 from harness.samples.interfaces import LearnSet
 from harness.samples.preprocess import Pipeline, apply
@@ -120,7 +120,7 @@ def processed(raw: SampleTable) -> SampleTable:
 def rolled(processed: SampleTable) -> Rolled:
     model = Recording(Linear(estimator="ridge", alpha=0.05, include_valid=False))
     recipe = Recipe(Pipeline((), (), "once"), EqualWeights(), model, oracle.STEP)
-    return roll(processed, qlib_windows(), recipe), model.fitted
+    return WalkForward(processed, qlib_windows(), recipe).run(), model.fitted
 
 
 def recorded(name: str, column: str) -> np.ndarray[Any, np.dtype[np.float32]]:

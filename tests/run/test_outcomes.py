@@ -13,7 +13,7 @@ from harness.cli import main
 from harness.config import ExperimentConfig
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError, refused_by_the_system
 from harness.run import dispatch
-from harness.run.sweep import CellResult, Outcome, exit_code, plan_sweep, run_sweep
+from harness.run.sweep import Cell, Outcome, exit_code, plan_sweep, run_sweep
 
 SMALL = ["data.instruments=10", "data.days=260", "data.members=8", "windows.step=40", "label.horizon=5"]
 ENDS: dict[str, BaseException] = {
@@ -27,7 +27,7 @@ ENDS: dict[str, BaseException] = {
 }
 
 
-def ended(steps: str) -> tuple[CellResult, ...]:
+def ended(steps: str) -> tuple[Cell, ...]:
     def run_cell(config: ExperimentConfig) -> object:
         raise ENDS[str(config.windows.step)]
 
@@ -188,6 +188,5 @@ def test_code_that_exits_is_an_error_of_its_own_cell(
 
 
 def test_a_task_that_exits_leaves_its_worker_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_do", lambda _: sys.exit(0))
-    monkeypatch.setattr(dispatch, "Request", dict)
+    monkeypatch.setattr(dispatch, "_do", lambda: sys.exit(0))
     assert "asked Python to exit" in str(dispatch.work("{}"))

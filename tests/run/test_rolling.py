@@ -11,7 +11,7 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, UnsupportedWeightsError
-from harness.run.rolling import Recipe, learning_segments, roll
+from harness.run.rolling import Recipe, RollingResult, WalkForward, learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import LearnSet, TimeWeights
 from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm
@@ -93,6 +93,10 @@ class Weights:
 def recipe(refit: Literal["once", "per_window"] = "once", **changes: Any) -> Recipe:
     pipeline = Pipeline(features=(RobustZScoreNorm(), Fillna()), label=(CSRankNorm(),), refit=refit)
     return replace(Recipe(pipeline, Weights(), MeanByFeature(), step=20), **changes)
+
+
+def roll(table: SampleTable, windows: tuple[Window, ...], recipe: Recipe, **options: Any) -> RollingResult:
+    return WalkForward(table, windows, recipe, **options).run()
 
 
 def test_predictions_cover_the_test_range_in_order(table: SampleTable) -> None:
