@@ -23,10 +23,10 @@ from harness.execution.machine import peak_memory_mb
 from harness.execution.progress import TimeLeft, telling
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.report.table import Table, TableCell, numbers, prose, table
-from harness.run import search as searching
 from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import Cell, CellResult, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
+from harness.run.search import trials as searching
+from harness.run.sweep import Cell, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import check_reference, statistics_of
 from harness.snapshots.provenance import Cost
@@ -76,10 +76,10 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
         with progress(err) as observer:
-            planned = plan_cells(cells, observer)
-        for plan in tables.plan_tables(planned):
-            show(out, plan)
-        return exit_code(cell.outcome for cell in planned.cells)
+            plan = plan_cells(cells, observer)
+        for view in tables.plan_tables(plan):
+            show(out, view)
+        return exit_code(planned.cell.outcome for planned in plan.cells)
     if configs:
         configs[0].tracking.check()
     with progress(err) as observer:
@@ -165,21 +165,21 @@ class CellProgress:
             self._left.expect(_kind(cell), cell.config is not None)
         observer.start(_CELLS, self._count)
 
-    def ended(self, now: CellResult) -> None:
-        cell, result = now.cell, now.result
+    def ended(self, now: Cell) -> None:
+        result = now.result
         if now.reason is not None:
-            self._observer.notice(f"{cell.name}: {now.outcome}: {now.reason}")
-        self._left.expect(_kind(cell), -(cell.config is not None))
+            self._observer.notice(f"{now.name}: {now.outcome}: {now.reason}")
+        self._left.expect(_kind(now), -(now.config is not None))
         is_stored = result is not None and result.reused
         if result is not None and not is_stored:
             computed = result.cost.windows - result.cost.stored
             # What workers have made is there for all cells, and the others will take as long as this one here.
             if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
-                self._left.measured(_kind(cell), now.seconds_here)
+                self._left.measured(_kind(now), now.seconds_here)
         seconds, at_least = self._left.seconds(alike=True)
         self._observer.estimate(_CELLS, self._count, seconds, at_least=at_least)
         how = "from the store" if is_stored else f"{now.seconds:.1f} s of work"
-        self._observer.advance(_CELLS, note=f"{cell.name}: {now.outcome}, {how}")
+        self._observer.advance(_CELLS, note=f"{now.name}: {now.outcome}, {how}")
 
 
 def _kind(cell: Cell) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from harness.evaluation.metrics import METRICS, columns_of, metrics_of
 from harness.evaluation.significance.hac import why_untested
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import CellResult, SweepPlan
+from harness.run.sweep import Cell, SweepPlan
 from harness.run.sweep_columns import cell_notes
 from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
@@ -44,7 +44,7 @@ def plan_tables(plan: SweepPlan) -> tuple[Table, Table]:
     for planned in plan.cells:
         known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
         what = "stored" if planned.finished else f"run{known}"
-        text = what if planned.refusal is None else f"{planned.outcome}: {planned.refusal}"
+        text = what if planned.cell.reason is None else f"{planned.cell.outcome}: {planned.cell.reason}"
         rows.append((planned.cell.name, str(planned.windows or "–"), text))
     cells = table(f"{len(plan.cells)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
     counts = ((stage, str(count), str(held)) for stage, (count, held) in plan.stages.items())
@@ -71,8 +71,8 @@ def cost_text(cost: Cost) -> str:
     return f"wall {cost.wall:.1f} s, CPU {cost.cpu:.1f} s{workers}, {stored}, {memory}"
 
 
-def sweep_notes(ended: Sequence[CellResult]) -> list[str]:
-    done = ((cell.cell.name, cell.result.notes) for cell in ended if cell.result is not None)
+def sweep_notes(ended: Sequence[Cell]) -> list[str]:
+    done = ((cell.name, cell.result.notes) for cell in ended if cell.result is not None)
     return [f"note      {line}" for line in cell_notes(done)]
 
 

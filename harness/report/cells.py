@@ -12,7 +12,7 @@ from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metric
 from harness.report.table import rank_of
 from harness.run.finished import LEADERBOARD, FinishedRun, FinishedSweep, SweepRow, folders_under, read_finished
 from harness.run.sweep_columns import SweepStatistics
-from harness.run.sweep_statistics import references, sweep_statistics
+from harness.run.sweep_statistics import scenarios, sweep_statistics
 
 METRIC = "rank_IC"
 
@@ -80,7 +80,7 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
     if reference is not None and reference not in names:
         what, hint = "No cell has the name of the reference.", closest(reference, names)
         raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)
-    bases = references(cells, asked)
+    bases = tuple(scenarios(cells, asked))
     cells.sort(key=lambda cell: (cell is not bases[0], rank_of(METRICS[METRIC], cell.overall.get(METRIC))))
     return Report(tuple(cells), tuple(missing), tuple(base.name for base in bases))
 

@@ -22,9 +22,9 @@ from harness.report.table import (
     table,
     to_markdown,
 )
-from harness.run.sweep import CellResult, Outcome
+from harness.run.sweep import Cell, Outcome
 from harness.run.sweep_columns import MAYBE_BEST, RowStatistics, SweepStatistics, csv_columns
-from harness.run.sweep_statistics import candidates_of, references
+from harness.run.sweep_statistics import candidates_of, scenarios
 from harness.snapshots.baseline import Baselines, Version
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
@@ -132,7 +132,7 @@ class Leaderboard:
 
 
 def leaderboard(
-    results: Sequence[CellResult],
+    results: Sequence[Cell],
     *,
     sort_by: str = "rank_IC",
     statistics: SweepStatistics | None = None,
@@ -145,37 +145,37 @@ def leaderboard(
     rows = (*done, *_oracles(results, known), *(_row(r, known) for r in results if r.outcome is not Outcome.DONE))
     metrics = tuple(columns_of(known, (row.values for row in rows)))
     asked = () if reference is None else (reference,)
-    names = tuple(c.name for c in references(candidates_of(results, with_regimes=False), asked))
+    names = tuple(c.name for c in scenarios(candidates_of(results, with_regimes=False), asked))
     return Leaderboard(rows, metrics, sort_by, statistics, known, names)
 
 
-def write_leaderboard(board: Leaderboard, results: Sequence[CellResult], runs: Path) -> Path:
+def write_leaderboard(board: Leaderboard, results: Sequence[Cell], runs: Path) -> Path:
     """Write the table as CSV, Markdown and JSON, and the traceback of every failed cell; return their folder.
 
     The folder is named by the cells and the runs that they led to, so that the same sweep writes to the same place, and
     one on other data or by other code beside it.
     """
-    names = "\n".join(sorted(f"{r.cell.name} {r.result.folder.name if r.result else ''}" for r in results))
+    names = "\n".join(sorted(f"{r.name} {r.result.folder.name if r.result else ''}" for r in results))
     folder = runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     for ending, text in (("csv", board.to_csv()), ("md", board.to_markdown()), ("json", board.to_json())):
         write_atomically(folder / f"leaderboard.{ending}", text.encode())
     for number, result in enumerate(results):
         if result.trace is not None:
-            write_atomically(folder / f"failure-{number:03}.txt", f"{result.cell.name}\n\n{result.trace}".encode())
+            write_atomically(folder / f"failure-{number:03}.txt", f"{result.name}\n\n{result.trace}".encode())
     return folder
 
 
-def _row(ended: CellResult, known: Mapping[str, MetricRecord]) -> Row:
+def _row(ended: Cell, known: Mapping[str, MetricRecord]) -> Row:
     result = ended.result
     if result is None:
-        return Row(ended.cell.name, str(ended.outcome), {}, ended.seconds, False, ended.reason, None)
+        return Row(ended.name, str(ended.outcome), {}, ended.seconds, False, ended.reason, None)
     snapshot = result.snapshot
     values, intervals = ({m: of[m] for m in columns_of(known, [of])} for of in (snapshot.overall, snapshot.intervals))
     run = (ended.seconds, result.reused, ended.reason, str(result.folder))
-    return Row(ended.cell.name, str(ended.outcome), values, *run, intervals)
+    return Row(ended.name, str(ended.outcome), values, *run, intervals)
 
 
-def _oracles(results: Sequence[CellResult], known: Mapping[str, MetricRecord]) -> list[Row]:
+def _oracles(results: Sequence[Cell], known: Mapping[str, MetricRecord]) -> list[Row]:
     found: dict[str, Row] = {}
     for ended in results:  # cells on the same market and label share theirs
         if ended.result is not None and (oracle := ended.result.oracle) is not None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -43,46 +44,37 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One combination of swept values.
+    """One combination of swept values, and how it has ended or, as far as is known, will end.
 
     Attributes:
         chosen: Swept key → value, without the keys that do not apply here.
         overrides: The complete overrides.
-        config: None when it is refused, for the reason `refusal`.
-        outcome: How it ends when it cannot run.
+        config: None when it is refused.
+        reason, trace: Why it was refused or failed, and the traceback of a failure.
+        result: What it leaves behind; None unless it is done.
+        seconds: Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
     """
 
     chosen: dict[str, str]
     overrides: tuple[str, ...]
     config: ExperimentConfig | None
-    refusal: str | None = None
-    outcome: Outcome = Outcome.REFUSED
+    outcome: Outcome = Outcome.DONE
+    reason: str | None = None
+    trace: str | None = field(default=None, repr=False)
+    result: ExperimentResult | None = None
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
         return " ".join(f"{key}={value}" for key, value in self.chosen.items()) or "the only cell"
 
-
-@dataclass(frozen=True, eq=False)
-class CellResult:
-    """How one cell ended.
-
-    Attributes:
-        result: What it leaves behind; None unless it is done.
-        reason, trace: Why it was refused or failed, and the traceback of a failure.
-        seconds: Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
-    """
-
-    cell: Cell
-    outcome: Outcome
-    result: ExperimentResult | None = None
-    reason: str | None = None
-    trace: str | None = field(default=None, repr=False)
-    seconds: float = 0.0
-
     @property
     def seconds_here(self) -> float:
         return self.seconds - ((self.result and self.result.seconds_elsewhere) or 0.0)
+
+    def refused(self, error: HarnessError) -> Cell:
+        """Return the cell as an error leaves it that is no crash."""
+        return replace(self, outcome=Outcome.of(error), reason=str(error))
 
 
 def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
@@ -108,11 +100,10 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             hint="`bench search` tries some of many combinations",
         )
     cells: dict[object, Cell] = {}
-    unused: dict[str, UnknownKeyError] = {}
-    used: set[str] = set()
+    unknown: dict[str, UnknownKeyError] | None = None
     # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.
     absent: dict[tuple[tuple[str, str], ...], dict[str, UnknownKeyError]] = {}
-    composed: dict[object, tuple[Cell, dict[str, UnknownKeyError]]] = {}
+    composed: set[object] = set()
     for combination in itertools.product(*swept.values()):
         chosen = dict(zip(swept, combination, strict=True))
         groups = tuple((key, value) for key, value in chosen.items() if "." not in key)
@@ -120,53 +111,41 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         left = {key: value for key, value in chosen.items() if plain_key(key) not in known}
         kept = {key: line for key, line in fixed.items() if key not in known}
         asked = (*kept, *left.items())
-        if asked not in composed:
-            composed[asked] = compose_cell(kept, left, compose)
-        cell, dropped = composed[asked]
+        if asked in composed:
+            continue
+        composed.add(asked)
+        cell, dropped = compose_cell(kept, left, compose)
         dropped = absent[groups] = {**known, **dropped}
-        used |= {*map(plain_key, swept), *fixed} - dropped.keys()
-        unused |= dropped
+        unknown = dropped if unknown is None else {key: error for key, error in unknown.items() if key in dropped}
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
         cells.setdefault(identity, cell)
-    for key, error in unused.items():
-        if key not in used:
-            raise error
+    for error in (unknown or {}).values():
+        raise error
     return tuple(cells.values())
 
 
-def run_cell(cell: Cell, run_one: Callable[[ExperimentConfig], ExperimentResult]) -> CellResult:
-    """Run a cell; one that fails is recorded with its traceback."""
+def run_cell(cell: Cell, run_one: Callable[[ExperimentConfig], ExperimentResult]) -> Cell:
+    """Run a cell that can run, and return how it has ended; a crash is recorded with its traceback."""
     if cell.config is None:
-        return CellResult(cell, cell.outcome, reason=cell.refusal)
-    began = time.perf_counter()
-
-    def ended(outcome: Outcome, **what: object) -> CellResult:
-        return CellResult(cell, outcome, seconds=time.perf_counter() - began, **what)  # type: ignore[arg-type]
-
+        return cell
+    began, elsewhere = time.perf_counter(), 0.0
     try:
         result = run_one(cell.config)
-        done = ended(Outcome.DONE, result=result)
-        return replace(done, seconds=done.seconds + (result.seconds_elsewhere or 0.0))
+        cell, elsewhere = replace(cell, result=result), result.seconds_elsewhere or 0.0
     except HarnessError as error:
-        return ended(Outcome.of(error), reason=str(error))
+        cell = cell.refused(error)
     except Exception as error:
         refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
-        if refusal is not None:
-            return ended(Outcome.MISTAKEN, reason=str(refusal))
         # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
         reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
-        return ended(Outcome.FAILED, reason=reason, trace=trace)
+        cell = cell.refused(refusal) if refusal else replace(cell, outcome=Outcome.FAILED, reason=reason, trace=trace)
+    return replace(cell, seconds=time.perf_counter() - began + elsewhere)
 
 
 def run_sweep(
-    cells: Sequence[Cell], run_one: Callable[[ExperimentConfig], ExperimentResult], tell: Callable[[CellResult], None]
-) -> tuple[CellResult, ...]:
-    """Run the cells one after the other; when one fails the others go on.
-
-    Args:
-        cells: What `plan_sweep` returned.
-        tell: Hears of every cell as soon as it has ended.
-    """
+    cells: Sequence[Cell], run_one: Callable[[ExperimentConfig], ExperimentResult], tell: Callable[[Cell], None]
+) -> tuple[Cell, ...]:
+    """Run the cells one after the other; when one fails the others go on. `tell` hears of each when it has ended."""
     ended = []
     for cell in cells:
         ended.append(run_cell(cell, run_one))
@@ -192,9 +171,7 @@ def compose_cell(
 ) -> tuple[Cell, dict[str, UnknownKeyError]]:
     """Compose one combination, and return it with the keys that do not exist in it.
 
-    Args:
-        fixed: Key → override line of what is the same in every combination.
-        chosen: Key, with Hydra's ``+`` → value.
+    `fixed`: key → override line of what is the same in every combination; `chosen`: key, with Hydra's ``+`` → value.
     """
     lines = {**fixed, **{plain_key(key): f"{key}={value}" for key, value in chosen.items()}}
     chosen = {plain_key(key): value for key, value in chosen.items()}
@@ -212,27 +189,23 @@ def compose_cell(
                 raise
             dropped[inside[0]] = error
         except ConfigError as error:
-            return Cell(kept, overrides, None, str(error), Outcome.of(error)), dropped
+            return Cell(kept, overrides, None).refused(error), dropped
 
 
 @dataclass(frozen=True, eq=False)
 class CellPlan:
-    """One cell.
+    """What one cell would do; `cell` says why it would not.
 
     Attributes:
-        refusal: Why it will not run; None when nothing is known against it.
         windows: How many it walks; 0 when it is refused.
         stored: How many of them are in the store; None when that cannot be told before the adaptation is fitted.
         finished: The whole result is in the store.
-        outcome: How it would end, as far as is known.
     """
 
     cell: Cell
-    refusal: str | None
     windows: int = 0
     stored: int | None = None
     finished: bool = False
-    outcome: Outcome = Outcome.DONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,11 +225,8 @@ def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
         planned.append(_plan(cell, held, observer, memory))
         observer.advance("plan")
     observer.finish("plan")
-    stages: dict[str, tuple[int, int]] = {}
-    for key, is_held in held.items():
-        count, stored = stages.get(key.stage, (0, 0))
-        stages[key.stage] = (count + 1, stored + is_held)
-    return SweepPlan(tuple(planned), stages)
+    needed, stored = Counter(key.stage for key in held), Counter(key.stage for key, is_held in held.items() if is_held)
+    return SweepPlan(tuple(planned), {stage: (count, stored[stage]) for stage, count in needed.items()})
 
 
 def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
@@ -268,7 +238,7 @@ def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
 
 def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryCache) -> CellPlan:
     if cell.config is None:
-        return CellPlan(cell, cell.refusal, outcome=cell.outcome)
+        return CellPlan(cell)
     cache = Cache(ArtifactStore(Path(cell.config.output.store)), memory)
     pipeline = Pipeline(cell.config, cache, observer=observer)
 
@@ -286,6 +256,6 @@ def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryC
             stored = look_up(pipeline.walk.window(at) for at in windows)
             if not pipeline.walk.processed.local and cache.holds(pipeline.walk.processed):
                 look_up([pipeline.walk.processed])
-        return CellPlan(cell, None, len(windows), stored, bool(look_up([pipeline.result_stage])))
+        return CellPlan(cell, len(windows), stored, bool(look_up([pipeline.result_stage])))
     except HarnessError as error:
-        return CellPlan(cell, str(error), outcome=Outcome.of(error))
+        return CellPlan(cell.refused(error))

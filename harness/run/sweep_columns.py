@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -92,8 +93,10 @@ class SweepStatistics:
         return next((row for row in self.rows if row.name == name), None)
 
     def record(self) -> dict[str, Any]:
-        plain: dict[str, Any] = _plain(asdict(self))
-        return {"reference": self.reference, **plain, "metric": self.metric.name}
+        """Return everything as plain data; None where a number is undefined."""
+        named = {"reference": self.reference, **asdict(self), "metric": self.metric.name}
+        found: dict[str, Any] = json.loads(json.dumps(named), parse_constant=lambda _: None)
+        return found
 
 
 def finite(value: float) -> float | None:
@@ -101,21 +104,12 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return finite(value) if isinstance(value, float) else value
-
-
 MAYBE_BEST = "may be the best"
 SIGNS: Mapping[str, str] = MappingProxyType({"better": "▲", "worse": "▼", MAYBE_BEST: "●"})
 """What the statistics say of a cell or of one of its metrics → its sign in every table."""
 _PARTS = ("difference", "low", "high", "p_hac", "p_bootstrap", "verdict")
 _BOUNDS = ("low", "high", "t", "p")
-# Cells without a comparison that are named one by one.
-_NAMED = 3
+_NAMED = 3  # cells without a comparison that are named one by one
 
 
 def csv_columns(
@@ -128,13 +122,15 @@ def csv_columns(
 
     Per metric its interval and its difference to the reference, then the rest.
     """
-    parts = {
-        (metric, part): None if row is None else row.differences.get(metric) for metric in metrics for part in _PARTS
-    }
-    deflated = None if row is None else row.deflated_sharpe
+    differences = {} if row is None else row.differences
+    deflated = row and row.deflated_sharpe
     return {
         **{f"{metric}_{bound}": intervals.get(metric, {}).get(bound) for metric in metrics for bound in _BOUNDS},
-        **{f"{metric}_vs_reference_{part}": found and getattr(found, part) for (metric, part), found in parts.items()},
+        **{
+            f"{metric}_vs_reference_{part}": vars(differences[metric])[part] if metric in differences else None
+            for metric in metrics
+            for part in _PARTS
+        },
         "reference": row and row.reference,
         "confidence_set_p": row and row.confidence_p,
         "in_confidence_set": row and row.in_confidence_set,
@@ -154,17 +150,16 @@ def caption(statistics: SweepStatistics) -> str:
     if any(row.in_confidence_set is not None for row in statistics.rows):
         what = f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST} by {statistics.metric.heading}"
         lines.append(f"{what}: model confidence set at {1 - SIZE:.0%}")
-    deflated = [row for row in statistics.rows if row.deflated_sharpe is not None]
+    deflated = {row.name: row.deflated_sharpe.probability for row in statistics.rows if row.deflated_sharpe is not None}
     if deflated:
-        best = max(deflated, key=lambda row: _probability(row))
+        best = max(deflated, key=lambda name: -1.0 if math.isnan(deflated[name]) else deflated[name])
         lines.append(
             f"best excess return beats the luckiest of {statistics.trials} worthless ones with probability "
-            f"{_probability(best):.2f} (deflated Sharpe ratio, {best.name})"
+            f"{deflated[best]:.2f} (deflated Sharpe ratio, {best})"
         )
     if statistics.overfitting is not None:
         lines.append(f"probability of backtest overfitting {statistics.overfitting.probability:.2f}")
-    others = _grouped((row.why_not_comparable, row.name) for row in statistics.rows)
-    if others:
+    if others := _grouped((row.why_not_comparable, row.name) for row in statistics.rows):
         told = (f"{_names(names, f'{len(names)} cells')} ({reason})" for reason, names in others.items())
         lines.append(f"not compared: {'; '.join(told)}")
     return "\n".join([*lines, *statistics.notes])
@@ -180,11 +175,6 @@ def _grouped(pairs: Iterable[tuple[str | None, str]]) -> dict[str, list[str]]:
 
 def _names(names: Sequence[str], many: str) -> str:
     return "; ".join(names) if len(names) <= _NAMED else many
-
-
-def _probability(row: RowStatistics) -> float:
-    found = row.deflated_sharpe
-    return -1.0 if found is None or found.probability != found.probability else found.probability
 
 
 def cell_notes(cells: Iterable[tuple[str, Sequence[str]]]) -> list[str]:

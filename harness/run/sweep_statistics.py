@@ -20,7 +20,7 @@ from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifferenc
 from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
-from harness.run.sweep import CellResult
+from harness.run.sweep import Cell
 from harness.run.sweep_columns import LEVEL, SIZE, Difference, RowStatistics, SweepStatistics, finite
 from harness.snapshots.evidence import Evidence, overlap_of
 from harness.store.artifacts import ArtifactStore, canonical_json
@@ -28,7 +28,7 @@ from harness.store.artifacts import ArtifactStore, canonical_json
 Regimes = tuple[Times, npt.NDArray[np.str_]]
 
 
-def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -> tuple[FinishedRun, ...]:
+def candidates_of(results: Sequence[Cell], *, with_regimes: bool = True) -> tuple[FinishedRun, ...]:
     """Return the cells that have run, with their series and, where the panel is in the store, its regimes."""
 
     @cache
@@ -39,7 +39,7 @@ def candidates_of(results: Sequence[CellResult], *, with_regimes: bool = True) -
     found = []
     for ended in results:
         if ended.result is not None and (ended.result.folder / SERIES).is_file():
-            run = FinishedRun(ended.cell.name, ended.result.snapshot, ended.result.folder)
+            run = FinishedRun(ended.name, ended.result.snapshot, ended.result.folder)
             fingerprint = str(run.snapshot.identity.get("data", {}).get("fingerprint", ""))
             regimes = regimes_of(fingerprint, ended.result.config.output.store)
             found.append(replace(run, given=run.series, regimes=regimes_at(regimes, run.series.times)))
@@ -77,28 +77,21 @@ RULE = "the first cell with adaptation=rolling_retrain, or else the first"
 _PLAIN = "RollingRetrain"
 
 
-def by_scenario(candidates: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """Return the cells grouped by data, label, definition of the metrics and test range, in the order of the cells.
+def scenarios(candidates: Sequence[FinishedRun], asked: Sequence[str] = ()) -> dict[FinishedRun, list[FinishedRun]]:
+    """Return the reference of each scenario → its cells, those asked for first, then in the order of the cells.
 
-    Only cells of one scenario can be compared: their numbers answer the same question about the same times.
+    Only cells of one scenario can be compared: their numbers answer the same question about the same times. `asked`:
+    names of cells that shall be references, the most wanted first.
     """
     groups: dict[str, list[FinishedRun]] = {}
     for candidate in candidates:
         groups.setdefault(canonical_json(candidate.scenario), []).append(candidate)
-    return list(groups.values())
+    found = [(_reference_of(members, asked), members) for members in groups.values()]
+    rank = {name: at for at, name in reversed(list(enumerate(asked)))}
+    return dict(sorted(found, key=lambda pair: rank.get(pair[0].name, len(asked))))
 
 
-def references(candidates: Sequence[FinishedRun], asked: Sequence[str] = ()) -> tuple[FinishedRun, ...]:
-    """Return the reference of each scenario, in the order of the cells but for those asked for, which come first.
-
-    `asked`: names of cells that shall be references, the most wanted first.
-    """
-    found = [reference_of(members, asked) for members in by_scenario(candidates)]
-    return tuple(sorted(found, key=lambda base: asked.index(base.name) if base.name in asked else len(asked)))
-
-
-def reference_of(members: Sequence[FinishedRun], asked: Sequence[str] = ()) -> FinishedRun:
-    """Return the reference of one scenario: the first asked for, or plain rolling retrain, or the first cell."""
+def _reference_of(members: Sequence[FinishedRun], asked: Sequence[str]) -> FinishedRun:
     named = {member.name: member for member in reversed(members)}
     wanted = [named[name] for name in asked if name in named]
     adaptations = [(one, one.snapshot.identity.get("config", {}).get("adaptation") or {}) for one in members]
@@ -137,24 +130,24 @@ def sweep_statistics(
         return None
     bootstrap, observer = bootstrap or Bootstrap(), observer or Silent()
     observer.start(_STAGE, 1 + len(candidates))
-    bases, deflated = references(candidates, asked), _deflated(candidates)
+    groups, deflated = scenarios(candidates, asked), _deflated(candidates)
+    first = next(iter(groups))
     record = metrics_of(*(c.snapshot.identity for c in candidates))[metric]
     notes: list[str] = []
     observer.advance(_STAGE)
     found: dict[str, RowStatistics] = {}
     overfitting = None
-    for members in by_scenario(candidates):
-        base = reference_of(members, asked)
-        alone = len(members) == 1 and base is not bases[0]
+    for base, members in groups.items():
+        alone = len(members) == 1 and base is not first
         confidence = None if alone else _confidence_set(members, record, bootstrap, notes)
         p_values = dict(zip(confidence.names, confidence.p_values, strict=True)) if confidence else {}
-        if base is bases[0]:
+        if base is first:
             overfitting = _overfitting(members, notes)
         for c in members:
             found[c.name] = RowStatistics(
                 name=c.name,
                 reference=base.name,
-                why_not_comparable=c.why_not_comparable(bases[0]) if alone else None,
+                why_not_comparable=c.why_not_comparable(first) if alone else None,
                 differences={} if c is base else differences_to(base, c, bootstrap),
                 confidence_p=p_values.get(c.name),
                 in_confidence_set=c.name in confidence.included if confidence and c.name in p_values else None,
@@ -165,12 +158,12 @@ def sweep_statistics(
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     rows = tuple(found[c.name] for c in candidates)
-    names = tuple(base.name for base in bases)
+    names = tuple(base.name for base in groups)
     return SweepStatistics(record, names, rows, len(deflated), overfitting, tuple(notes))
 
 
 def statistics_of(
-    results: Sequence[CellResult], metric: str, reference: str | None = None, observer: Observer | None = None
+    results: Sequence[Cell], metric: str, reference: str | None = None, observer: Observer | None = None
 ) -> SweepStatistics | None:
     """Return the statistics of the cells that have run, resampled as the first of them was evaluated.
 

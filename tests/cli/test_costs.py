@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.execution.task import Ended, Task
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import Cell, CellResult, Outcome
+from harness.run.sweep import Cell, Outcome
 from harness.snapshots.provenance import Cost
 from tests.execution import tasks
 
@@ -68,23 +69,21 @@ def test_windows_from_the_store_teach_nothing_about_the_time_left() -> None:
     assert [at_least for _, _, at_least in again.left] == [True] * (len(again.left) - 1) + [False]
 
 
-def ended(
-    cell: Cell, seconds: float, *, stored: int, reused: bool = False, elsewhere: float | None = None
-) -> CellResult:
+def ended(cell: Cell, seconds: float, *, stored: int, reused: bool = False, elsewhere: float | None = None) -> Cell:
     assert cell.config is not None
     cost = Cost(wall=seconds, cpu=seconds, windows=10, stored=stored)
     result = ExperimentResult(cell.config, (), None, Path(), reused, cost, elsewhere)  # type: ignore[arg-type]
-    return CellResult(cell, Outcome.DONE, result, seconds=seconds + (elsewhere or 0.0))
+    return replace(cell, result=result, seconds=seconds + (elsewhere or 0.0))
 
 
 def test_cells_from_the_store_teach_nothing_about_the_time_left() -> None:
     cells = [Cell({"seed": str(at)}, (), compose_config([f"seed={at}"])) for at in range(5)]
-    refused = Cell({"seed": "x"}, (), None, "no")
+    refused = Cell({"seed": "x"}, (), None, Outcome.REFUSED, "no")
     observer = Recorder()
     progress = CellProgress([*cells, refused], observer)  # type: ignore[arg-type]
     progress.ended(ended(cells[0], 0.1, stored=10, reused=True))
     progress.ended(ended(cells[1], 2.0, stored=8))
-    progress.ended(CellResult(refused, Outcome.REFUSED, reason="no"))
+    progress.ended(refused)
     assert [left[1:] for left in observer.left] == [(0.0, True)] * 3
     progress.ended(ended(cells[2], 60.0, stored=2))
     assert observer.left[-1][1:] == (120.0, False)

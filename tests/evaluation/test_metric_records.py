@@ -22,7 +22,7 @@ from harness.report.table import EXPORTS
 from harness.report.tables import leaderboard_rows
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
-from harness.run.sweep import CellResult, Outcome, plan_sweep
+from harness.run.sweep import plan_sweep
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import CaseVerdict, Problem
@@ -53,7 +53,7 @@ def views(result: ExperimentResult, folder: Path) -> dict[str, str]:
         show(console, table)  # type: ignore[arg-type]
         return console.file.getvalue()  # type: ignore[attr-defined]
 
-    board = leaderboard([CellResult(plan_sweep([])[0], Outcome.DONE, result)])
+    board = leaderboard([replace(plan_sweep([])[0], result=result)])
     cell = FinishedRun("linear", result.snapshot)
     page = leaderboard_rows(Report((cell,), ()), None)
     verdict = CaseVerdict.without("mine", "linear", Problem.NO_BASELINE)

@@ -15,7 +15,7 @@ from harness.config import ExperimentConfig
 from harness.errors import ConfigError, DataError, UnknownKeyError
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import CellResult, Outcome, plan_sweep, run_sweep
+from harness.run.sweep import Cell, Outcome, plan_sweep, run_sweep
 from harness.snapshots.snapshot import Snapshot
 
 
@@ -76,9 +76,9 @@ def test_an_added_key_keeps_its_sign() -> None:
 
 def test_an_impossible_value_refuses_its_cell_alone() -> None:
     fine, refused = plan_sweep(["model.alpha=0.1,-1"])
-    assert fine.refusal is None
+    assert fine.reason is None
     assert refused.config is None
-    assert "alpha" in str(refused.refusal)
+    assert "alpha" in str(refused.reason)
 
 
 def test_nothing_swept_is_one_cell() -> None:
@@ -96,7 +96,7 @@ def result_with(config: ExperimentConfig, **metrics: float | None) -> Experiment
 
 
 @pytest.fixture
-def ended() -> tuple[CellResult, ...]:
+def ended() -> tuple[Cell, ...]:
     cells = plan_sweep(["windows.step=10,20,30,40,0"])
 
     def run_cell(config: ExperimentConfig) -> ExperimentResult:
@@ -113,14 +113,14 @@ def ended() -> tuple[CellResult, ...]:
     return run_sweep(cells, run_cell, lambda _: None)
 
 
-def test_a_cell_that_fails_or_is_refused_stops_no_other(ended: tuple[CellResult, ...]) -> None:
+def test_a_cell_that_fails_or_is_refused_stops_no_other(ended: tuple[Cell, ...]) -> None:
     assert [e.outcome for e in ended] == [
         *(Outcome.DONE, Outcome.MISTAKEN, Outcome.FAILED, Outcome.DONE, Outcome.MISTAKEN)
     ]
     assert "ZeroDivisionError: a bug of the model" in str(ended[2].trace)
 
 
-def test_the_table_is_sorted_best_first_then_the_oracle_then_what_did_not_run(ended: tuple[CellResult, ...]) -> None:
+def test_the_table_is_sorted_best_first_then_the_oracle_then_what_did_not_run(ended: tuple[Cell, ...]) -> None:
     steps = [row.name for row in leaderboard(ended).rows]
     assert steps == ["windows.step=10", "windows.step=40", "oracle", *(f"windows.step={s}" for s in (20, 30, 0))]
     by_ic = leaderboard(ended, sort_by="IC")
@@ -128,7 +128,7 @@ def test_the_table_is_sorted_best_first_then_the_oracle_then_what_did_not_run(en
     assert re.findall(r"\*\*(.+?)\*\*", by_ic.to_markdown()) == ["0.3000", "0.2000"]
 
 
-def test_an_undefined_metric_sorts_last_and_is_never_best(ended: tuple[CellResult, ...]) -> None:
+def test_an_undefined_metric_sorts_last_and_is_never_best(ended: tuple[Cell, ...]) -> None:
     first = ended[0]
     assert first.result is not None
     undefined = replace(first, result=result_with(first.result.config, IC=None, rank_IC=None))
@@ -138,7 +138,7 @@ def test_an_undefined_metric_sorts_last_and_is_never_best(ended: tuple[CellResul
     assert "**" not in line
 
 
-def test_every_form_of_the_table_says_the_same(ended: tuple[CellResult, ...]) -> None:
+def test_every_form_of_the_table_says_the_same(ended: tuple[Cell, ...]) -> None:
     board = leaderboard(ended)
     rows = list(csv.DictReader(io.StringIO(board.to_csv())))
     assert [row["cell"] for row in rows] == [row.name for row in board.rows]
@@ -151,7 +151,7 @@ def test_every_form_of_the_table_says_the_same(ended: tuple[CellResult, ...]) ->
 
 
 def test_the_table_and_the_tracebacks_are_written_to_the_same_place_twice(
-    ended: tuple[CellResult, ...], tmp_path: Path
+    ended: tuple[Cell, ...], tmp_path: Path
 ) -> None:
     folder = write_leaderboard(leaderboard(ended), ended, tmp_path)
     assert write_leaderboard(leaderboard(ended), ended, tmp_path) == folder

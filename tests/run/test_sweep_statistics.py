@@ -23,15 +23,15 @@ from harness.evaluation.significance.sharpe import probability_of_backtest_overf
 from harness.report.leaderboard import leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
-from harness.run.sweep import CellResult, Outcome, plan_sweep
+from harness.run.sweep import Cell, Outcome, plan_sweep
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import (
     candidates_of,
     check_reference,
     differences_to,
     market_regimes,
-    references,
     regimes_at,
+    scenarios,
     statistics_of,
     sweep_statistics,
 )
@@ -150,10 +150,10 @@ def plain(name: str, *, of: str = "RollingRetrain", **change: Any) -> FinishedRu
 
 def test_the_reference_is_the_one_asked_for_or_the_first_plain_retrain_or_the_first_cell() -> None:
     learned, first, second = plain("learned", of="DDGDA"), plain("first"), plain("second")
-    assert [c.name for c in references([learned, first, second])] == ["first"]
-    assert [c.name for c in references([learned, first, second], ["second", "learned"])] == ["second"]
-    assert [c.name for c in references([learned, first], ["did not run"])] == ["first"]
-    assert [c.name for c in references(CELLS)] == ["base"]
+    assert [c.name for c in scenarios([learned, first, second])] == ["first"]
+    assert [c.name for c in scenarios([learned, first, second], ["second", "learned"])] == ["second"]
+    assert [c.name for c in scenarios([learned, first], ["did not run"])] == ["first"]
+    assert [c.name for c in scenarios(CELLS)] == ["base"]
 
 
 def test_another_market_label_or_test_range_has_a_reference_of_its_own() -> None:
@@ -277,7 +277,7 @@ def test_the_record_is_plain_data_and_finite() -> None:
 
 
 @pytest.fixture
-def ended(tmp_path: Path) -> list[CellResult]:
+def ended(tmp_path: Path) -> list[Cell]:
     """A sweep of four cells that have left their series, and one that has not run."""
     planned = plan_sweep(["model.alpha=1,2,3,4,-1"])
     found = []
@@ -290,11 +290,11 @@ def ended(tmp_path: Path) -> list[CellResult]:
         intervals = {"rank_IC": {"low": 0.01, "high": 0.09, "level": 0.95, "t": 2.5, "p": 0.01}}
         snapshot = replace(made.snapshot, metrics={**made.snapshot.metrics, "intervals": intervals})
         config = replace(plan.config, output=replace(plan.config.output, store=str(tmp_path / "store")))
-        found.append(CellResult(plan, Outcome.DONE, ExperimentResult(config, (), snapshot, folder, reused=False)))
-    return [*found, CellResult(planned[4], Outcome.REFUSED, reason="alpha")]
+        found.append(replace(plan, result=ExperimentResult(config, (), snapshot, folder, reused=False)))
+    return [*found, replace(planned[4], outcome=Outcome.REFUSED, reason="alpha")]
 
 
-def test_every_form_of_the_table_carries_the_statistics(ended: list[CellResult]) -> None:
+def test_every_form_of_the_table_carries_the_statistics(ended: list[Cell]) -> None:
     found = statistics_of(ended, "rank_IC")
     board = leaderboard(ended, statistics=found)
     rows = {row["cell"]: row for row in csv.DictReader(io.StringIO(board.to_csv()))}
@@ -315,13 +315,13 @@ def test_every_form_of_the_table_carries_the_statistics(ended: list[CellResult])
     assert any("▼" in line for line in lines if "model.alpha=4" in line)
 
 
-def test_a_reference_that_did_not_run_is_replaced_and_it_says_so(ended: list[CellResult]) -> None:
+def test_a_reference_that_did_not_run_is_replaced_and_it_says_so(ended: list[Cell]) -> None:
     found = statistics_of(ended, "rank_IC", "model.alpha=-1")
     assert found is not None
     assert found.notes[0] == "model.alpha=-1 did not run: model.alpha=1 stands in for it"
 
 
-def test_without_significance_there_are_no_statistics(ended: list[CellResult]) -> None:
+def test_without_significance_there_are_no_statistics(ended: list[Cell]) -> None:
     config = compose_config(["evaluation.significance=null"])
     quiet = [replace(e, result=None if e.result is None else replace(e.result, config=config)) for e in ended]
     assert statistics_of(quiet, "rank_IC") is None

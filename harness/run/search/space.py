@@ -27,19 +27,13 @@ class Dimension:
     """Where the values of one key come from.
 
     Attributes:
-        first: Its first value, as the text of an override.
-        suggest: Trial, name → the value of a trial, as the text of an override.
+        suggest: Trial, name → the value of a trial; it and `first` are texts of overrides.
         choices: All values where they have no order; none otherwise.
     """
 
     first: str
     suggest: Callable[[Trial, str], str]
     choices: tuple[str, ...] = ()
-
-
-def _choice(values: Sequence[str]) -> Dimension:
-    choices = tuple(values)
-    return Dimension(choices[0], lambda trial, name: str(trial.suggest_categorical(name, choices)), choices)
 
 
 def _whole(low: int, high: int, step: int, *, log: bool) -> Dimension:
@@ -126,7 +120,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         raise ConfigError(
             "No combination can be run with the first values of the space.",
             where=cells[0].name,
-            got=cells[0].refusal,
+            got=cells[0].reason,
             expected="values of which the first of every key go together",
         )
     return Space(fixed, dimensions, applies, tuple(cells), reference, compose)
@@ -139,11 +133,11 @@ def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
 
 def _dimension(override: Override, compose: Composer) -> Dimension:
     swept: object = override.value()
-    if isinstance(swept, Glob):
-        return _choice(swept_values(override, compose.options))
-    if isinstance(swept, ChoiceSweep):
-        _known_tags(override, swept.tags, accepted=())
-        return _choice(list(override.sweep_string_iterator()))
+    if isinstance(swept, Glob | ChoiceSweep):
+        if isinstance(swept, ChoiceSweep):
+            _known_tags(override, swept.tags, accepted=())
+        choices = tuple(swept_values(override, compose.options))
+        return Dimension(choices[0], lambda trial, name: str(trial.suggest_categorical(name, choices)), choices)
     if isinstance(swept, IntervalSweep):
         return _interval(override, swept)
     if isinstance(swept, RangeSweep):

@@ -52,11 +52,16 @@ class SeededStudy:
         finished = self.finished()
         begin = len(finished) // self.batch * self.batch
         # A copy as it was before the batch: its finished trials are asked for again and are as they were then.
-        copy = _optuna().create_study(direction=self.study.direction)
+        optuna, asked = _optuna(), []
+        copy = optuna.create_study(direction=self.study.direction)
         copy.add_trials(finished[:begin])
-        asked = []
         for number in range(begin, min(begin + self.batch, most)):
-            copy.sampler = _sampler(self.seed, number)
+            # A sampler's own stream is lost with its process: each trial has one of its own.
+            own = int.from_bytes(hashlib.sha256(f"{self.seed}/{number}".encode()).digest()[:4], "big")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                # The others of the batch count as bad ones until they have ended, which keeps its trials apart.
+                copy.sampler = optuna.samplers.TPESampler(seed=own, constant_liar=True)
             trial = copy.ask()
             asked.append(Asked(number, trial, suggest(trial)))
         return asked[len(finished) - begin :]
@@ -85,11 +90,7 @@ class SeededStudy:
 def open_study(
     name: str, asked: Mapping[str, str], direction: Direction, seed: int, batch: int, storage: Path | None
 ) -> Iterator[tuple[SeededStudy, list[Mapping[str, str]]]]:
-    """Open the study of this name, in memory or in a SQLite file.
-
-    Args:
-        asked: What identifies it, written down in it.
-        storage: The file; None: memory.
+    """Open the study of this name in a SQLite file, None: in memory; `asked` identifies it and is written down in it.
 
     Yields:
         tuple: The study, and what identifies every other one of the storage that holds a trial.
@@ -124,16 +125,6 @@ def open_study(
         optuna.logging.set_verbosity(verbosity)
 
 
-def _sampler(seed: int, number: int) -> Any:
-    optuna = _optuna()
-    # A sampler's own stream is lost with its process: each trial has one of its own.
-    own = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # The others of the batch count as bad ones until they have ended, which keeps its trials apart.
-        return optuna.samplers.TPESampler(seed=own, constant_liar=True)
-
-
 def _optuna() -> ModuleType:
     try:
         return importlib.import_module("optuna")
@@ -142,20 +133,13 @@ def _optuna() -> ModuleType:
 
 
 def direction_of(metric: str, config: ExperimentConfig) -> Direction:
-    """Return which way a metric of a run is better.
-
-    Raises:
-        ConfigError: When there is no such metric, or nothing says which way it is better.
-    """
+    """Return which way a metric of a run is better; raises `ConfigError` when nothing says so."""
     directions = directions_of(config.evaluation.extra)
     if metric not in directions:
         raise unknown_metric(metric, directions)
     if directions[metric] == "none":
-        raise ConfigError(
-            f"Nothing says which way `{metric}` is better.",
-            where="--direction",
-            expected="minimize or maximize",
-        )
+        what = f"Nothing says which way `{metric}` is better."
+        raise ConfigError(what, where="--direction", expected="minimize or maximize")
     return "minimize" if directions[metric] == "lower" else "maximize"
 
 

@@ -26,7 +26,7 @@ from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import resolve_schedule
 from harness.run.search.space import read_space
 from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, unknown_metric
-from harness.run.sweep import Cell, CellResult, Outcome, run_cell
+from harness.run.sweep import Cell, Outcome, run_cell
 from harness.samples.windows import Schedule, Segment, walk_forward
 from harness.snapshots.snapshot import sha256
 from harness.store.artifacts import MemoryCache, canonical_json
@@ -85,8 +85,7 @@ class TrialResult:
 
     Attributes:
         number: 0, 1, … in the order of the search.
-        chosen: Searched key → value, without the keys that do not apply.
-        overrides: The complete overrides, without the trial's schedule.
+        chosen, overrides: As of its `Cell`, without the trial's schedule.
         outcome: ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed).
         value: The metric on the validation period; None unless it is done.
         reason: Why it was refused or failed.
@@ -111,7 +110,6 @@ class SearchResult:
     """A search, finished or interrupted.
 
     Attributes:
-        direction: Which way the metric is better.
         period: Where the trials were judged.
         trials: In the order of the search.
         folder: Holds ``search.json`` and the trials' snapshots.
@@ -185,11 +183,7 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     train     what is left of it
     ========  ==============================================================================================
 
-    Step, kind, embargo and purge are the configured ones.
-
-    Args:
-        calendar: Of the whole panel.
-        look_ahead: A label at s is known at s + look_ahead.
+    Step, kind, embargo and purge are the configured ones; the calendar is that of the whole panel.
 
     Raises:
         ConfigError: When there is no valid segment, or one of the moved segments would be empty.
@@ -266,8 +260,6 @@ def search(
     """Search: every trial is an ordinary run whose data end before the final test range begins.
 
     Args:
-        request: What is searched.
-        observer: Told about progress.
         tell: Hears of every trial as soon as it has ended.
 
     Raises:
@@ -340,7 +332,7 @@ class _Search:
         """
         request, space = self.request, self.space
         overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
-        common = [cell.refusal if cell.config is None else settings_of(cell.config) for cell in space.cells]
+        common = [cell.reason if cell.config is None else settings_of(cell.config) for cell in space.cells]
         return {
             "question": sha256({**request.asked(self.direction), "overrides": overrides}),
             "settings": sha256({"cells": common, "period": asdict(self.period.windows)}),
@@ -382,29 +374,23 @@ class _Search:
             self._refuse_another_question(cell.config, period)
             return replace(cell, config=on_validation(cell.config, period, str(self.folder)))
         except HarnessError as error:
-            return replace(cell, config=None, refusal=str(error), outcome=Outcome.of(error))
+            return replace(cell, config=None).refused(error)
 
     def _refuse_another_question(self, config: ExperimentConfig, period: ValidationPeriod) -> None:
-        for name in ("data", "label", "samples", "evaluation"):
-            if describe(getattr(config, name)) != describe(getattr(self.reference, name)):
-                raise RefusedError(
-                    "Trials that are judged differently cannot be compared.",
-                    where=name,
-                    got="a searched key that changes it",
-                    expected="keys of the features, preprocess, model, adaptation, or windows.step and windows.kind",
-                )
-        if period.judged != self.period.judged:
+        names = ("data", "label", "samples", "evaluation")
+        changed = [name for name in names if describe(getattr(config, name)) != describe(getattr(self.reference, name))]
+        if changed or period.judged != self.period.judged:
             raise RefusedError(
-                "Trials that are judged on other times cannot be compared.",
-                where="windows",
-                got=" … ".join(period.judged),
-                expected=" … ".join(self.period.judged),
+                "Trials that are judged differently cannot be compared.",
+                where=changed[0] if changed else "windows",
+                got="a searched key that changes it" if changed else f"judged on {' … '.join(period.judged)}",
+                expected="keys of the features, preprocess, model, adaptation, or windows.step and windows.kind",
             )
 
-    def _judged(self, number: int, ended: CellResult) -> TrialResult:
+    def _judged(self, number: int, cell: Cell) -> TrialResult:
         """Return how a trial ended, with its metric; refuse data that have changed, and a metric that no run has."""
-        cell, result, metric = ended.cell, ended.result, self.request.metric
-        trial = TrialResult(number, cell.chosen, cell.overrides, ended.outcome, None, ended.reason, None)
+        result, metric = cell.result, self.request.metric
+        trial = TrialResult(number, cell.chosen, cell.overrides, cell.outcome, None, cell.reason, None)
         if result is None:
             return trial
         fingerprint = result.snapshot.identity["data"]["fingerprint"]
