@@ -223,10 +223,8 @@ class Pipeline:
             check_object(fitted, FittedAdaptation, "adaptation.fit")
             return fitted
 
-        def key() -> Key:
-            asked = {"windows": self._dates, "step": self.config.windows.step, "seed": self.config.seed}
-            return self._adaptation_key("adaptation", adaptation=describe(adaptation), **asked)
-
+        asked = {"windows": self._dates, "step": self.config.windows.step, "seed": self.config.seed}
+        key = partial(self._adaptation_key, "adaptation", adaptation=describe(adaptation), **asked)
         files = None
         if isinstance(adaptation, interfaces.StoredAdaptation):
             files = (lambda fitted, folder: fitted.save(folder)), adaptation.load
@@ -245,11 +243,11 @@ class Pipeline:
         if not isinstance(adaptation, interfaces.DividedAdaptation):
             return []
 
-        def stage(one: interfaces.Subtask) -> Stage[object]:
-            key = partial(self._adaptation_key, "subtask", parts=dict(one.parts))
-            return Stage("subtask", key, one.make, at=next(number))
-
-        return [[stage(one) for one in batch] for batch in adaptation.batches(self._history)]
+        key = partial(self._adaptation_key, "subtask")
+        return [
+            [Stage("subtask", partial(key, parts=dict(one.parts)), one.make, at=next(number)) for one in batch]
+            for batch in adaptation.batches(self._history)
+        ]
 
     @cached_property
     def _log(self) -> ViewLog:
@@ -322,12 +320,10 @@ class Pipeline:
 
     @cached_property
     def result_stage(self) -> Stage[Path]:
-        def key() -> Key:
-            settings, table = settings_of(self.config), self.table_stage.key.digest
-            code = code_digest("harness.run.pipeline", *modules_of(settings))
-            return key_of("result", table=table, settings=settings, windows=self._dates, code=code)
-
-        return Stage("result", key, self._predict, self._save_result, lambda folder: folder)
+        settings, table = settings_of(self.config), self.table_stage.key.digest
+        code = code_digest("harness.run.pipeline", *modules_of(settings))
+        key = key_of("result", table=table, settings=settings, windows=self._dates, code=code)
+        return Stage("result", lambda: key, self._predict, self._save_result, lambda folder: folder)
 
     @cached_property
     def _dates(self) -> list[dict[str, object]]:

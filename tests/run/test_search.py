@@ -32,8 +32,7 @@ from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.run.experiment import run, run_experiment
 from harness.run.pipeline import Pipeline
-from harness.run.search.space import read_space
-from harness.run.search.study import SeededStudy, open_study
+from harness.run.search.study import SeededStudy, open_study, read_space
 from harness.run.search.trials import SearchRequest, SearchResult, TrialResult, search, validation_period
 from harness.run.stages import Cache
 from harness.samples.windows import Kind

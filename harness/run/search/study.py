@@ -1,4 +1,7 @@
-"""A seeded Optuna study, asked for one batch of trials after the other; only this module knows Optuna."""
+"""The search space in Hydra's own override grammar, and the seeded study that draws trials from it with Optuna.
+
+The grammar: choice(), range(), interval(), tag(log, …), int(…). Only this module knows Optuna.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ import hashlib
 import importlib
 import itertools
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from harness.config import ExperimentConfig
-from harness.errors import ConfigError, closest
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
+
+from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
+from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.metrics import METRICS, directions_of
+from harness.run.pipeline import settings_of
+from harness.run.sweep import Cell, compose_cell, plain_key
+from harness.store.records import TARGET, modules_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -24,6 +32,173 @@ if TYPE_CHECKING:
 Direction = Literal["minimize", "maximize"]
 Value = TypeVar("Value")
 _NUMBER = "number"
+_LOG = "log"
+
+
+@dataclass(frozen=True, eq=False)
+class Dimension:
+    """Where the values of one key come from.
+
+    Attributes:
+        suggest: Trial, name → the value of a trial; it and `first` are texts of overrides.
+        choices: All values where they have no order; none otherwise.
+    """
+
+    first: str
+    suggest: Callable[[Trial, str], str]
+    choices: tuple[str, ...] = ()
+
+
+def _whole(low: int, high: int, step: int, *, log: bool) -> Dimension:
+    """Whole numbers, both ends included."""
+    return Dimension(str(low), lambda trial, name: str(trial.suggest_int(name, low, high, step=step, log=log)))
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """What is searched.
+
+    Attributes:
+        fixed: Key → override line of what every trial has.
+        dimensions: Key, with Hydra's ``+`` → its values.
+        applies: Values of the searched groups → the keys that exist with them.
+        cells: Every choice of groups, each other key at its first value.
+        reference: The first configuration among them: what can be run.
+        compose: Makes configurations; what trials have in common is composed once.
+    """
+
+    fixed: Mapping[str, str]
+    dimensions: Mapping[str, Dimension]
+    applies: Mapping[tuple[str, ...], tuple[str, ...]]
+    cells: tuple[Cell, ...]
+    reference: ExperimentConfig
+    compose: Composer
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        found = set(modules_of(*(cell.config and settings_of(cell.config) for cell in self.cells)))
+        for key, dimension in self.dimensions.items():
+            if key.endswith(f".{TARGET}"):
+                found |= {value.rpartition(".")[0] for value in dimension.choices}
+        return tuple(sorted(found))
+
+    def suggest(self, trial: Trial) -> Cell:
+        """Return the next cell: its groups first, then the keys that exist with them."""
+        chosen = {key: d.suggest(trial, plain_key(key)) for key, d in _groups(self.dimensions).items()}
+        for key in self.applies[tuple(chosen.values())]:
+            if key not in chosen:
+                chosen[key] = self.dimensions[key].suggest(trial, plain_key(key))
+        return compose_cell(self.fixed, chosen, self.compose)[0]
+
+
+def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> Space:
+    """Read a search space.
+
+    A key that a choice of groups does not have (``model.num_leaves`` under a linear model) is not searched with it.
+
+    Args:
+        overrides: Hydra overrides; those with several values span the space, the others hold for every trial.
+        search_path: Folders with further configuration groups.
+
+    Raises:
+        ConfigError: When there is nothing to search, an override cannot be searched, a key exists with no choice of
+            groups, or no combination can be run.
+    """
+    compose = Composer(search_path)
+    parsed = last_of_each_key(parse_overrides(overrides))
+    fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
+    dimensions = {o.get_key_element(): _dimension(o, compose) for o in parsed if o.is_sweep_override()}
+    if not dimensions:
+        raise ConfigError(
+            "There is nothing to search.",
+            where="bench search",
+            got=" ".join(overrides) or "no override",
+            expected="KEY=interval(LOW,HIGH), KEY=range(START,STOP) or KEY=choice(A,B), in quotes",
+            hint="bench search 'model.alpha=tag(log,interval(0.001,100))'",
+        )
+    applies: dict[tuple[str, ...], tuple[str, ...]] = {}
+    unknown: dict[str, UnknownKeyError] = {}
+    cells: list[Cell] = []
+    for values in itertools.product(*(d.choices for d in _groups(dimensions).values())):
+        chosen = {key: dimension.first for key, dimension in dimensions.items()}
+        chosen |= dict(zip(_groups(dimensions), values, strict=True))
+        cell, dropped = compose_cell(fixed, chosen, compose)
+        applies[values] = tuple(key for key in dimensions if plain_key(key) not in dropped)
+        unknown = dropped if not cells else {key: unknown[key] for key in unknown.keys() & dropped.keys()}
+        cells.append(cell)
+    for key in sorted(unknown):
+        raise unknown[key]
+    reference = next((cell.config for cell in cells if cell.config is not None), None)
+    if reference is None:
+        raise ConfigError(
+            "No combination can be run with the first values of the space.",
+            where=cells[0].name,
+            got=cells[0].reason,
+            expected="values of which the first of every key go together",
+        )
+    return Space(fixed, dimensions, applies, tuple(cells), reference, compose)
+
+
+def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """Return what may decide which other keys exist: choices at the top of the tree."""
+    return {key: d for key, d in dimensions.items() if d.choices and "." not in key}
+
+
+def _dimension(override: Override, compose: Composer) -> Dimension:
+    swept: object = override.value()
+    if isinstance(swept, Glob | ChoiceSweep):
+        if isinstance(swept, ChoiceSweep):
+            _known_tags(override, swept.tags, accepted=())
+        choices = tuple(swept_values(override, compose.options))
+        return Dimension(choices[0], lambda trial, name: str(trial.suggest_categorical(name, choices)), choices)
+    if isinstance(swept, IntervalSweep):
+        return _interval(override, swept)
+    if isinstance(swept, RangeSweep):
+        return _range(override, swept)
+    raise _unsearchable(override, "this kind of values cannot be searched", "choice(…), range(…) or interval(…)")
+
+
+def _interval(override: Override, swept: IntervalSweep) -> Dimension:
+    low, high, log = swept.start, swept.end, _known_tags(override, swept.tags)
+    if low is None or high is None or not low < high:
+        raise _unsearchable(override, "the interval is empty", "interval(LOW,HIGH) with LOW < HIGH")
+    if log and low <= 0:
+        raise _unsearchable(override, "a logarithm needs positive numbers", "tag(log,interval(LOW,HIGH)) with LOW > 0")
+    if isinstance(low, int) and isinstance(high, int):
+        return _whole(low, high, 1, log=log)
+    ends = float(low), float(high)
+    return Dimension(repr(ends[0]), lambda trial, name: repr(float(trial.suggest_float(name, *ends, log=log))))
+
+
+def _range(override: Override, swept: RangeSweep) -> Dimension:
+    log, values = _known_tags(override, swept.tags), tuple(swept_values(override, lambda _: ()))
+    whole = all(isinstance(number, int) for number in (swept.start, swept.stop, swept.step)) and swept.step > 0
+    if log and not (whole and swept.step == 1 and int(values[0]) > 0):
+        raise _unsearchable(
+            override, "a logarithm needs positive whole numbers in steps of 1", "tag(log,range(1,STOP)), or an interval"
+        )
+    if not whole or swept.shuffle:  # in order; the trial holds their number
+        return Dimension(values[0], lambda trial, name: values[trial.suggest_int(name, 0, len(values) - 1)])
+    return _whole(int(values[0]), int(values[-1]), int(swept.step), log=log)
+
+
+def _known_tags(override: Override, tags: set[str], accepted: tuple[str, ...] = (_LOG,)) -> bool:
+    """Return whether the numbers are spaced by their logarithm."""
+    strange = sorted(tags - set(accepted))
+    if strange:
+        expected = f"no tag but {', '.join(accepted)}" if accepted else "no tag"
+        raise _unsearchable(override, f"the tag `{strange[0]}` has no meaning here", expected)
+    return _LOG in tags
+
+
+def _unsearchable(override: Override, why: str, expected: str) -> ConfigError:
+    return ConfigError(
+        f"This cannot be searched: {why}.",
+        where=plain_key(override.get_key_element()),
+        got=override.input_line,
+        expected=expected,
+        hint="see `bench search --help`",
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,7 @@ from harness.run.dispatch import Dispatched, StartWorkers, workers_of
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import resolve_schedule
-from harness.run.search.space import read_space
-from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, unknown_metric
+from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, read_space, unknown_metric
 from harness.run.sweep import Cell, Outcome, run_cell
 from harness.samples.windows import Schedule, Segment, walk_forward
 from harness.snapshots.snapshot import sha256
@@ -233,22 +232,14 @@ def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
         )
     # The last label that is judged is known one time before the final test range is first decided on.
     stop = min(valid.stop, final.test.start - final.look_ahead)
-    if stop <= valid.start:
-        raise ConfigError(
-            "The validation period is too short: no label in it is known before the final test range begins.",
-            where="windows.valid",
-            got=f"{len(valid)} periods",
-            expected=f"more than {final.look_ahead} periods, the label's look-ahead",
-        )
     tail = round(len(train) * len(valid) / (len(train) + len(valid)))
     needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
-    if not needed <= tail < len(train):
+    if stop <= valid.start or not needed <= tail < len(train):
         raise ConfigError(
-            "The train segment is too short to be cut into train and valid once more.",
-            where="windows.train",
-            got=f"{len(train)} periods, of which {tail} would be the trials' valid segment",
-            expected=f"a train segment whose tail, by the share of valid, has at least {needed} periods",
-            hint="give more periods to train, or a larger share to valid",
+            "The train or the valid segment is too short to stand one segment earlier.",
+            where="windows.train and windows.valid",
+            got=f"{len(train)} and {len(valid)} periods; the trials' valid segment would be the last {tail} of train",
+            expected=f"more than {final.look_ahead} of valid, the look-ahead, and at least {needed} in that tail of train",
         )
     border = train.stop - tail
     return Segment(train.start, border), Segment(border, train.stop), Segment(valid.start, stop)
