@@ -61,22 +61,20 @@ class Space:
     Attributes:
         fixed: Key → override line of what every trial has.
         dimensions: Key, with Hydra's ``+`` → its values.
-        applies: Values of the searched groups → the keys that exist with them.
-        cells: Every choice of groups, each other key at its first value.
+        cells: Values of the searched groups → a cell with them and the first value of every other key that exists.
         reference: The first configuration among them: what can be run.
         compose: Makes configurations; what trials have in common is composed once.
     """
 
     fixed: Mapping[str, str]
     dimensions: Mapping[str, Dimension]
-    applies: Mapping[tuple[str, ...], tuple[str, ...]]
-    cells: tuple[Cell, ...]
+    cells: Mapping[tuple[str, ...], Cell]
     reference: ExperimentConfig
     compose: Composer
 
     @property
     def modules(self) -> tuple[str, ...]:
-        found = set(modules_of(*(cell.config and settings_of(cell.config) for cell in self.cells)))
+        found = set(modules_of(*(cell.config and settings_of(cell.config) for cell in self.cells.values())))
         for key, dimension in self.dimensions.items():
             if key.endswith(f".{TARGET}"):
                 found |= {value.rpartition(".")[0] for value in dimension.choices}
@@ -85,9 +83,10 @@ class Space:
     def suggest(self, trial: Trial) -> Cell:
         """Return the next cell: its groups first, then the keys that exist with them."""
         chosen = {key: d.suggest(trial, plain_key(key)) for key, d in _groups(self.dimensions).items()}
-        for key in self.applies[tuple(chosen.values())]:
-            if key not in chosen:
-                chosen[key] = self.dimensions[key].suggest(trial, plain_key(key))
+        there = self.cells[tuple(chosen.values())].chosen
+        for key, dimension in self.dimensions.items():
+            if key not in chosen and plain_key(key) in there:
+                chosen[key] = dimension.suggest(trial, plain_key(key))
         return compose_cell(self.fixed, chosen, self.compose)[0]
 
 
@@ -116,27 +115,26 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             expected="KEY=interval(LOW,HIGH), KEY=range(START,STOP) or KEY=choice(A,B), in quotes",
             hint="bench search 'model.alpha=tag(log,interval(0.001,100))'",
         )
-    applies: dict[tuple[str, ...], tuple[str, ...]] = {}
     unknown: dict[str, UnknownKeyError] = {}
-    cells: list[Cell] = []
+    cells: dict[tuple[str, ...], Cell] = {}
     for values in itertools.product(*(d.choices for d in _groups(dimensions).values())):
         chosen = {key: dimension.first for key, dimension in dimensions.items()}
         chosen |= dict(zip(_groups(dimensions), values, strict=True))
         cell, dropped = compose_cell(fixed, chosen, compose)
-        applies[values] = tuple(key for key in dimensions if plain_key(key) not in dropped)
         unknown = dropped if not cells else {key: unknown[key] for key in unknown.keys() & dropped.keys()}
-        cells.append(cell)
+        cells[values] = cell
     for key in sorted(unknown):
         raise unknown[key]
-    reference = next((cell.config for cell in cells if cell.config is not None), None)
+    reference = next((cell.config for cell in cells.values() if cell.config is not None), None)
     if reference is None:
+        first = next(iter(cells.values()))
         raise ConfigError(
             "No combination can be run with the first values of the space.",
-            where=cells[0].name,
-            got=cells[0].reason,
+            where=first.name,
+            got=first.reason,
             expected="values of which the first of every key go together",
         )
-    return Space(fixed, dimensions, applies, tuple(cells), reference, compose)
+    return Space(fixed, dimensions, cells, reference, compose)
 
 
 def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:

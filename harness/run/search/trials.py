@@ -239,7 +239,7 @@ def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
             "The train or the valid segment is too short to stand one segment earlier.",
             where="windows.train and windows.valid",
             got=f"{len(train)} and {len(valid)} periods; the trials' valid segment would be the last {tail} of train",
-            expected=f"more than {final.look_ahead} of valid, the look-ahead, and at least {needed} in that tail of train",
+            expected=f"more than {final.look_ahead} in valid, the look-ahead, and at least {needed} in that end",
         )
     border = train.stop - tail
     return Segment(train.start, border), Segment(border, train.stop), Segment(valid.start, stop)
@@ -323,7 +323,7 @@ class _Search:
         """
         request, space = self.request, self.space
         overrides = [text for text in request.overrides if re.split(r"[.=]", text.lstrip("+~"))[0] not in _AROUND]
-        common = [cell.reason if cell.config is None else settings_of(cell.config) for cell in space.cells]
+        common = [cell.reason if cell.config is None else settings_of(cell.config) for cell in space.cells.values()]
         return {
             "question": sha256({**request.asked(self.direction), "overrides": overrides}),
             "settings": sha256({"cells": common, "period": asdict(self.period.windows)}),
