@@ -122,9 +122,6 @@ class SweepRow:
     note: str
     folder: Path | None
 
-    def read(self) -> FinishedRun:
-        return FinishedRun.read(self.folder or Path(), self.name)
-
 
 @dataclass(frozen=True)
 class FinishedSweep:
@@ -149,7 +146,7 @@ class FinishedSweep:
 
     @property
     def runs(self) -> Iterator[FinishedRun]:
-        return (row.read() for row in self.rows if row.folder is not None)
+        return (FinishedRun.read(row.folder, row.name) for row in self.rows if row.folder is not None)
 
 
 def read_finished(folder: Path) -> FinishedRun | FinishedSweep:

@@ -31,9 +31,8 @@ class Stage(Generic[Value]):
         save, load: Write it into an empty folder and read it back, every number the same bits; None: it is not stored.
         needs: What it is put together from, when it is not stored itself.
         remembered: Kept in memory for the next experiment of this process.
-        only_shared: Worth its place in the store only where other processes need it.
+        only_shared, local: Stored only where other processes need it; made by every process for itself.
         at: Number among the stages of this name.
-        local: Every process makes it for itself, no worker is asked.
     """
 
     name: str
