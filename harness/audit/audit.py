@@ -30,7 +30,7 @@ from harness.run.rolling import learning_segments
 from harness.run.stages import Cache
 from harness.samples.table import index_rows
 from harness.snapshots.snapshot import write_snapshot
-from harness.store.artifacts import ArtifactStore, MemoryCache
+from harness.store.artifacts import ArtifactStore
 
 _PARTS = ("adaptation", "preprocess", "model")
 _EXACT = 1e-6  # of a recomputed mean IC: both are float64 sums over the same days
@@ -58,7 +58,7 @@ def audit(
     observer = observer or Silent()
     before = _numbers(config)
     try:
-        result = run(config, observer, store)
+        result = run(config, observer, None if store is None else Cache(store))
     except LookAheadError as error:
         details = ("" if value is None else str(value) for value in (error.where, error.got, error.expected))
         refusal = Check.of("reads", [Finding(error.what, *details)])
@@ -118,12 +118,7 @@ def audit_result(
 
 
 def run_audited(
-    config: ExperimentConfig,
-    observer: Observer,
-    store: ArtifactStore | None = None,
-    *,
-    memory: MemoryCache | None = None,
-    shared: bool = False,
+    config: ExperimentConfig, observer: Observer, cache: Cache | None = None
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
 
@@ -131,10 +126,11 @@ def run_audited(
     where it identifies nothing and changes no number, and the verdict; None when ``audit`` is ``none``.
     """
     before = _numbers(config)
-    result = run(config, observer, store, memory=memory, shared=shared)
+    result = run(config, observer, cache)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None
+    store = None if cache is None else cache.store
     verdict = audit_result(config, result, level, observer=observer, store=store, before=before)
     snapshot = replace(result.snapshot, provenance={**result.snapshot.provenance, "audit": verdict.to_record()})
     write_snapshot(snapshot, result.folder / "snapshot.json")

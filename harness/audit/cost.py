@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.execution.progress import Observer, Silent
 from harness.features.feature_set import ForwardReturn
 from harness.run.experiment import run
+from harness.run.stages import Cache
 from harness.samples.interfaces import FittedModel, FittedPreprocess, LeakyVariants, LearnSet
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment
@@ -157,7 +158,7 @@ def leak_costs(
     """Return what every named leak adds to IC, rank IC, long-short return, excess return and the user's metrics."""
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
-    clean = run(config, observer, store).metrics
+    clean = run(config, observer, Cache(store)).metrics
     known = {n: clean[n] for n in (*_METRICS, *(metric.name for metric in config.evaluation.extra)) if n in clean}
     found = []
     # A leaky snapshot must not lie among the honest ones.
@@ -166,7 +167,7 @@ def leak_costs(
         for leak, variant in each(observer, "prices", leaky_variants(config).items()):
             leaky, refused = dict[str, Any](), None
             try:
-                leaky = run(replace(variant, output=output), ProgressOnly(observer), store).metrics
+                leaky = run(replace(variant, output=output), ProgressOnly(observer), Cache(store)).metrics
             except HarnessError as error:
                 refused = error.what
             pairs = {name: (leaky.get(name), value) for name, value in known.items()}

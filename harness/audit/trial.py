@@ -143,7 +143,7 @@ class Trial:
             output=replace(config.output, store=str(folder / "store"), runs=str(folder / "runs")),
             evaluation=replace(config.evaluation, significance=None),
         )
-        return run(changed, self.replay.observer, ArtifactStore(folder / "store")).predictions()
+        return run(changed, self.replay.observer).predictions()
 
     def _window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
         """Fit and predict one window with another future; return too which leaks the adaptation names."""

@@ -15,6 +15,7 @@ from harness.errors import ConfigError, ExperimentError, HarnessError, closest, 
 from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer
 from harness.run.experiment import ExperimentResult
+from harness.run.stages import Cache
 from harness.snapshots.baseline import Referenced, at_path
 from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
 from harness.snapshots.verdicts import CaseVerdict, Problem
@@ -129,7 +130,7 @@ class CaseRunner:
         began = time.perf_counter()
         try:
             config = compose_config([*overrides, *self._overrides], search_path=self._search_path)
-            result = run_audited(config, self._observer, memory=self._memory)[0]
+            result = run_audited(config, self._observer, Cache.of(config, self._memory))[0]
         except HarnessError:
             raise
         except Exception as error:

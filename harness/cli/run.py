@@ -120,7 +120,7 @@ def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOn
 
     def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
         done = dispatched.work_of(config)
-        result, verdict = run_audited(config, observer, memory=dispatched.memory, shared=dispatched.shared)
+        result, verdict = run_audited(config, observer, dispatched.cache_of(config))
         if done is None:
             return result, verdict
         own, memory = result.cost, max(result.cost.memory_mb, done.memory_mb)

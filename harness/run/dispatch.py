@@ -106,9 +106,6 @@ class Dispatched:
     Args:
         memory: Remembers what was found out about the experiments' data, for the serial run.
         workers: Brings up where their tasks run, and these stay up; by default the executor's, for this time alone.
-
-    Attributes:
-        shared: Whether other processes use the store.
     """
 
     def __init__(
@@ -118,12 +115,12 @@ class Dispatched:
         memory: MemoryCache | None = None,
         workers: StartWorkers | None = None,
     ) -> None:
-        self.memory = memory or MemoryCache()
-        self.shared = bool(configs) and not isinstance(configs[0].executor, Serial)
+        self._memory = memory or MemoryCache()
+        self._shared = bool(configs) and not isinstance(configs[0].executor, Serial)
         self._observer, self._time_left, self._work = observer, TimeLeft(), dict[int, Work]()
         self._waiting: dict[str, list[tuple[_Experiment, Stage[Any]]]] = {}  # a task of several is submitted once
         self._done: set[str] = set()
-        opened = [one for config in configs if self.shared and (one := self._opened(config)) is not None]
+        opened = [one for config in configs if self._shared and (one := self._opened(config)) is not None]
         with ExitStack() as stack:
             pool = (workers or workers_of(configs[0].executor, stack))() if opened else None
             if pool is not None:
@@ -138,9 +135,13 @@ class Dispatched:
             raise WorkersLostError(f"{config.case_name}: {found.lost}")
         return found
 
+    def cache_of(self, config: ExperimentConfig) -> Cache:
+        """Return where an experiment finds its stages: with the memory of all, and what workers put into the store."""
+        return Cache.of(config, self._memory, shared=self._shared)
+
     def _opened(self, config: ExperimentConfig) -> _Experiment | None:
         """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""
-        cache = Cache(ArtifactStore(Path(config.output.store)), self.memory, shared=True)
+        cache = self.cache_of(config)
         pipeline = Pipeline(config, cache, observer=self._observer)
         try:
             if cache.store.find(pipeline.result_stage.key) is not None:

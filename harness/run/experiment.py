@@ -24,7 +24,7 @@ from harness.run.stages import Cache
 from harness.samples.windows import Window
 from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import Snapshot, sha256, write_snapshot
-from harness.store.artifacts import ArtifactStore, MemoryCache, canonical_json
+from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.records import describe
 
@@ -111,28 +111,17 @@ def describe_experiment(config: ExperimentConfig) -> str:
 
 
 @no_exit()
-def run(
-    config: ExperimentConfig,
-    observer: Observer,
-    store: ArtifactStore | None = None,
-    *,
-    memory: MemoryCache | None = None,
-    shared: bool = False,
-) -> ExperimentResult:
+def run(config: ExperimentConfig, observer: Observer, cache: Cache | None = None) -> ExperimentResult:
     """Run a composed configuration: panel → windows → table → adaptation → predictions → evaluation → snapshot.
 
-    Args:
-        store: Where stages are found or kept; the configured one by default.
-        memory: Keeps large stages for the next experiment.
-        shared: Large stages go through the store, because other processes use them too.
+    `cache`: where stages are found or kept; the configured store by default.
     """
     began, used = time.perf_counter(), time.process_time()
-    cache = Cache(store or ArtifactStore(Path(config.output.store)), memory or MemoryCache(), shared)
     pipeline = Pipeline(config, cache, observer=observer)
-    reused = cache.store.find(pipeline.result_stage.key) is not None
+    reused = pipeline.cache.store.find(pipeline.result_stage.key) is not None
     if not reused:
         pipeline.check()
-    folder = cache.get(pipeline.result_stage)
+    folder = pipeline.cache.get(pipeline.result_stage)
     snapshot = Snapshot(
         suite=config.suite,
         case=config.case_name,

@@ -30,7 +30,7 @@ from harness.samples.interfaces import FittedAdaptation, History, Stored
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Stopwatch, provenance
-from harness.store.artifacts import ArtifactStore, Key, canonical_json, key_of
+from harness.store.artifacts import Key, canonical_json, key_of
 from harness.store.code_digest import code_digest
 from harness.store.codec import load, save
 from harness.store.records import describe, modules_of
@@ -87,7 +87,7 @@ class Pipeline:
         panel_key: Key | None = None,
     ) -> None:
         self.config = config
-        self.cache = cache or Cache(ArtifactStore(Path(config.output.store)))
+        self.cache = cache or Cache.of(config)
         self.watch, self.observer = Stopwatch(), observer or Silent()
         self._panel, self._panel_key = panel, panel_key
 

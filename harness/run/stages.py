@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from harness.config import ExperimentConfig
 from harness.store.artifacts import ArtifactStore, Key, MemoryCache
 from harness.store.codec import load, save
 
@@ -64,6 +65,11 @@ class Cache:
     store: ArtifactStore
     memory: MemoryCache = field(default_factory=MemoryCache)
     shared: bool = False
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, memory: MemoryCache | None = None, *, shared: bool = False) -> Cache:
+        """Return that of the configured store."""
+        return cls(ArtifactStore(Path(config.output.store)), memory or MemoryCache(), shared)
 
     def get(self, stage: Stage[Value]) -> Value:
         """Return the value of a stage, from memory, from the store, or made now; what is stored is read back."""

@@ -20,7 +20,7 @@ from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult, describe_experiment
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache, Stage
-from harness.store.artifacts import ArtifactStore, Key, MemoryCache
+from harness.store.artifacts import Key, MemoryCache
 
 _MOST_CELLS = 100_000
 
@@ -239,7 +239,7 @@ def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
 def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryCache) -> CellPlan:
     if cell.config is None:
         return CellPlan(cell)
-    cache = Cache(ArtifactStore(Path(cell.config.output.store)), memory)
+    cache = Cache.of(cell.config, memory)
     pipeline = Pipeline(cell.config, cache, observer=observer)
 
     def look_up(stages: Iterable[Stage[Any]]) -> int:

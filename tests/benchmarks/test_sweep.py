@@ -20,6 +20,7 @@ from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.execution.task import Executor, Task
 from harness.run.experiment import ExperimentResult, run
+from harness.run.stages import Cache
 from harness.run.sweep import Outcome, plan_sweep, run_sweep
 from harness.store.artifacts import ArtifactStore, MemoryCache, key_of
 from tests.execution import tasks
@@ -37,7 +38,7 @@ def sweep(folder: Path, *overrides: str) -> int:
     memory = MemoryCache()
 
     def run_cell(config: ExperimentConfig) -> ExperimentResult:
-        return run(config, Silent(), memory=memory)
+        return run(config, Silent(), Cache.of(config, memory))
 
     ended = run_sweep(plan_sweep([*(overrides or SWEEP), *where]), run_cell, lambda _: None)
     return sum(one.outcome is Outcome.DONE for one in ended)

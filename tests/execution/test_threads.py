@@ -16,7 +16,6 @@ from harness.config import compose_config
 from harness.execution.progress import Silent
 from harness.execution.threads import THREAD_VARIABLES, one_blas_thread, thread_limit, thread_limits
 from harness.run.experiment import run
-from harness.store.artifacts import ArtifactStore
 
 SEEN: list[tuple[str, int, str | None]] = []
 
@@ -55,7 +54,7 @@ def test_fit_and_predict_run_with_the_models_threads(threads: int, tmp_path: Pat
     config = replace(config, model=Watcher(threads=threads), evaluation=replace(config.evaluation, significance=None))
     before = {lib["filepath"]: lib["num_threads"] for lib in threadpool_info()}
     with thread_limit(4):  # whatever the caller has
-        run(config, Silent(), ArtifactStore(tmp_path / "store"))
+        run(config, Silent())
     assert {where for where, _, _ in SEEN} == {"fit", "predict"}
     assert {(most, said) for _, most, said in SEEN} == {(threads, str(threads))}
     after = {lib["filepath"]: lib["num_threads"] for lib in threadpool_info()}

@@ -13,7 +13,8 @@ from harness.data.source import Source
 from harness.execution.progress import Silent
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import panel_key_of
-from harness.store.artifacts import ArtifactStore, Key, MemoryCache
+from harness.run.stages import Cache
+from harness.store.artifacts import Key, MemoryCache
 
 SMALL = ["data.instruments=24", "data.days=480", "data.members=16", "windows.step=40", "label.horizon=5"]
 DDGDA = [
@@ -24,7 +25,7 @@ DDGDA = [
 
 def run_in(folder: Path, *overrides: str, memory: MemoryCache | None = None, shared: bool = False) -> ExperimentResult:
     config = compose_config([*SMALL, f"output.store={folder}/store", f"output.runs={folder}/runs", *overrides])
-    return run(config, Silent(), ArtifactStore(folder / "store"), memory=memory, shared=shared)
+    return run(config, Silent(), Cache.of(config, memory, shared=shared))
 
 
 @pytest.fixture(scope="module")

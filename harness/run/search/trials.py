@@ -346,7 +346,7 @@ class _Search:
 
         def run_one(config: ExperimentConfig) -> ExperimentResult:
             dispatched.work_of(config)
-            return run(config, self.observer, memory=self.memory, shared=dispatched.shared)
+            return run(config, self.observer, dispatched.cache_of(config))
 
         for one in asked:
             ended = run_cell(one.value, run_one)
