@@ -76,10 +76,10 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
         with progress(err) as observer:
-            plan = plan_cells(cells, observer)
-        for view in tables.plan_tables(plan):
-            show(out, view)
-        return exit_code(planned.cell.outcome for planned in plan.cells)
+            planned, stages = plan_cells(cells, observer)
+        for plan in tables.plan_tables(planned, stages):
+            show(out, plan)
+        return exit_code(plan.cell.outcome for plan in planned)
     if configs:
         configs[0].tracking.check()
     with progress(err) as observer:

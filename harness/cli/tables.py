@@ -12,7 +12,7 @@ from harness.evaluation.metrics import METRICS, columns_of, metrics_of
 from harness.evaluation.significance.hac import why_untested
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import Cell, SweepPlan
+from harness.run.sweep import Cell, CellPlan
 from harness.run.sweep_columns import cell_notes
 from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
@@ -38,16 +38,16 @@ def result_table(result: ExperimentResult) -> Table:
     return table(title, ("forecaster", *metric_columns(metrics)), rows)
 
 
-def plan_tables(plan: SweepPlan) -> tuple[Table, Table]:
+def plan_tables(plans: Sequence[CellPlan], stages: Mapping[str, tuple[int, int]]) -> tuple[Table, Table]:
     """Return the cells that a sweep would run, why some are refused, and what they share or have in the store."""
     rows = []
-    for planned in plan.cells:
+    for planned in plans:
         known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
         what = "stored" if planned.finished else f"run{known}"
         text = what if planned.cell.reason is None else f"{planned.cell.outcome}: {planned.cell.reason}"
         rows.append((planned.cell.name, str(planned.windows or "–"), text))
-    cells = table(f"{len(plan.cells)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
-    counts = ((stage, str(count), str(held)) for stage, (count, held) in plan.stages.items())
+    cells = table(f"{len(plans)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
+    counts = ((stage, str(count), str(held)) for stage, (count, held) in stages.items())
     return cells, table("stages", ("stage", *numbers("different ones", "stored")), counts)
 
 

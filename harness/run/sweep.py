@@ -208,16 +208,11 @@ class CellPlan:
     finished: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class SweepPlan:
-    """All cells in order, and stage → (how many different ones they need, how many of them are in the store)."""
+def plan_cells(cells: Sequence[Cell], observer: Observer) -> tuple[list[CellPlan], dict[str, tuple[int, int]]]:
+    """Look every stage of every cell up in the store; only panels are made, for windows need their calendar.
 
-    cells: tuple[CellPlan, ...]
-    stages: dict[str, tuple[int, int]]
-
-
-def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
-    """Look every stage of every cell up in the store; only panels are made, for windows need their calendar."""
+    Returns all cells in order, and stage → (how many different ones they need, how many of them are in the store).
+    """
     held, memory = dict[Key, bool](), MemoryCache()
     observer.start("plan", len(cells))
     planned = []
@@ -226,7 +221,7 @@ def plan_cells(cells: Sequence[Cell], observer: Observer) -> SweepPlan:
         observer.advance("plan")
     observer.finish("plan")
     needed, stored = Counter(key.stage for key in held), Counter(key.stage for key, is_held in held.items() if is_held)
-    return SweepPlan(tuple(planned), {stage: (count, stored[stage]) for stage, count in needed.items()})
+    return planned, {stage: (count, stored[stage]) for stage, count in needed.items()}
 
 
 def keys_of(config: ExperimentConfig, observer: Observer) -> frozenset[Key]:
