@@ -281,10 +281,9 @@ def work(request: str) -> str | None:
 
 
 def _do(stage: str, at: int, *, experiment: tuple[str, str, str], result: str, spent: Mapping[str, float]) -> None:
-    """Make a stage of an experiment; the store takes it.
+    """Make a stage of an experiment, see `Stage`; the store takes it.
 
     Args:
-        stage, at: What to make, see `Stage`.
         experiment: Its configuration, see `harness.config.rebuild`, the store's folder, and the digest of the panel's
             key: a worker elsewhere has the store but not the source.
         result: Digest of the result's key: a worker that would come to another one runs other code.

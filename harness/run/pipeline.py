@@ -96,8 +96,7 @@ class Pipeline:
     ) -> Iterator[Sequence[Stage[Any]]]:
         """Yield the stages that workers make, in batches: each needs all earlier ones, and none of its own.
 
-        What follows the adaptation is known only when that is there, and its subtasks, made where they are worth it
-        (`divided`), when the table is.
+        The adaptation's subtasks, made where they are worth it (`divided`), are known only when the table is there.
         """
         yield [self.table_stage]
         if divided(self.adaptation_stage):

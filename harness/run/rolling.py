@@ -86,8 +86,8 @@ class _Columns:
 def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | None]:
     """Return the segments that a model trains on and stops early on.
 
-    A model that needs no validation takes the valid segment into training, so as not to waste the newest past, unless
-    its `include_valid` or, where it does not say, the window's is false.
+    A model that needs no validation trains on the valid segment too, unless its `include_valid` or, where it does not
+    say, the window's is false.
     """
     if model.needs_valid:
         return window.train, window.valid

@@ -101,8 +101,6 @@ _ANOTHER_UNIT = 1.5  # times the close, in the median: what no open, vwap or clo
 def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -> RowIndex:
     """Refuse an experiment that cannot be judged, whatever its models predict; return its rows.
 
-    `bench explain`, `bench run` and each cell of a sweep and of its ``--plan`` call it.
-
     Raises:
         HarnessError: When an expression or a metric reads a field that is not there, a window has nothing to learn from
             or to predict, the portfolio would hold everything there is, or its price, lots, limits or benchmark are

@@ -199,7 +199,6 @@ class CellPlan:
     Attributes:
         windows: How many it walks; 0 when it is refused.
         stored: How many of them are in the store; None when that cannot be told before the adaptation is fitted.
-        finished: The whole result is in the store.
     """
 
     cell: Cell

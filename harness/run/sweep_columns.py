@@ -72,7 +72,6 @@ class SweepStatistics:
     Attributes:
         metric: The metric that orders the table, behind confidence set and stability.
         references: The cells that the others are held against, one per scenario.
-        rows: One per cell that has run, in their order.
         trials: Cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried.
         overfitting: Probability that the best comparable portfolio was picked by luck; None with fewer than two.
         notes: What could not be computed, and why.

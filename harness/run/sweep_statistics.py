@@ -119,7 +119,6 @@ def sweep_statistics(
     the confidence set allows for and the marks do not.
 
     Args:
-        candidates: The cells that have run.
         metric: The metric that orders the table.
         asked: Names of cells that those of their scenarios are held against, the most wanted first; those of no cell
             are left out. Every scenario without one has `harness.run.sweep_statistics.RULE`.
@@ -165,10 +164,7 @@ def sweep_statistics(
 def statistics_of(
     results: Sequence[Cell], metric: str, reference: str | None = None, observer: Observer | None = None
 ) -> SweepStatistics | None:
-    """Return the statistics of the cells that have run, resampled as the first of them was evaluated.
-
-    None when fewer than two have run, or their evaluation has no statistics (``evaluation.significance: null``).
-    """
+    """Return the statistics of the cells that have run; None also without any (``evaluation.significance: null``)."""
     done = [ended.result for ended in results if ended.result is not None]
     if len(done) < 2 or done[0].config.evaluation.significance is None:
         return None

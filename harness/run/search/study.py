@@ -59,8 +59,7 @@ class Space:
     """What is searched.
 
     Attributes:
-        fixed: Key → override line of what every trial has.
-        dimensions: Key, with Hydra's ``+`` → its values.
+        fixed, dimensions: Key → override line of what every trial has; key, with Hydra's ``+`` → its values.
         cells: Values of the searched groups → a cell with them and the first value of every other key that exists.
         reference: The first configuration among them: what can be run.
         compose: Makes configurations; what trials have in common is composed once.
@@ -94,10 +93,6 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     """Read a search space.
 
     A key that a choice of groups does not have (``model.num_leaves`` under a linear model) is not searched with it.
-
-    Args:
-        overrides: Hydra overrides; those with several values span the space, the others hold for every trial.
-        search_path: Folders with further configuration groups.
 
     Raises:
         ConfigError: When there is nothing to search, an override cannot be searched, a key exists with no choice of
