@@ -175,7 +175,7 @@ class CellProgress:
             computed = result.cost.windows - result.cost.stored
             # What workers have made is there for all cells, and the others will take as long as this one here.
             if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
-                self._left.measured(_kind(now), now.seconds_here)
+                self._left.measured(_kind(now), now.seconds - (result.seconds_elsewhere or 0.0))
         seconds, at_least = self._left.seconds(alike=True)
         self._observer.estimate(_CELLS, self._count, seconds, at_least=at_least)
         how = "from the store" if is_stored else f"{now.seconds:.1f} s of work"

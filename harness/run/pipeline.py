@@ -313,9 +313,7 @@ class Pipeline:
     def walk(self) -> WalkForward:
         config, table_key = self.config, self.table_stage.key.digest
         recipe = Recipe(config.preprocess, self.adaptation, config.model, config.windows.step)
-        return WalkForward(
-            self.table, self.windows, recipe, cache=self.cache, table_key=table_key, observer=self.observer
-        )
+        return WalkForward(self.table, self.windows, recipe, self.cache, table_key, self.observer)
 
     @cached_property
     def result_stage(self) -> Stage[Path]:

@@ -68,10 +68,6 @@ class Cell:
     def name(self) -> str:
         return " ".join(f"{key}={value}" for key, value in self.chosen.items()) or "the only cell"
 
-    @property
-    def seconds_here(self) -> float:
-        return self.seconds - ((self.result and self.result.seconds_elsewhere) or 0.0)
-
     def refused(self, error: HarnessError) -> Cell:
         """Return the cell as an error leaves it that is no crash."""
         return replace(self, outcome=Outcome.of(error), reason=str(error))

@@ -216,16 +216,16 @@ def check_reference(name: str | None, names: Sequence[str]) -> None:
 def _confidence_set(
     compared: Sequence[FinishedRun], metric: MetricRecord, bootstrap: Bootstrap, notes: list[str]
 ) -> ModelConfidenceSet | None:
-    if metric.statistic == "count" or metric.direction == "none":
-        notes.append(f"no confidence set: no side of {metric.heading} is better")
-        return None
     having = [c for c in compared if metric.series in c.series.values]
-    if not 2 <= len(having) <= _MOST:
-        notes.append(f"no confidence set: {len(having)} comparable cells, where 2 to {_MOST} are needed")
-        return None
-    times = common_times(having)
-    if not times.size:
-        notes.append("no confidence set: no test time that all cells have")
+    reason = None
+    if metric.statistic == "count" or metric.direction == "none":
+        reason = f"no side of {metric.heading} is better"
+    elif not 2 <= len(having) <= _MOST:
+        reason = f"{len(having)} comparable cells, where 2 to {_MOST} are needed"
+    elif not (times := common_times(having)).size:
+        reason = "no test time that all cells have"
+    if reason is not None:
+        notes.append(f"no confidence set: {reason}")
         return None
     sign = -1.0 if metric.direction == "higher" else 1.0
     losses = np.stack([sign * c.at(metric.series, times) for c in having], axis=1)  # (T, M)

@@ -26,7 +26,7 @@ from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import resolve_schedule
 from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, read_space, unknown_metric
 from harness.run.sweep import Cell, Outcome, run_cell
-from harness.samples.windows import Schedule, Segment, walk_forward
+from harness.samples.windows import walk_forward
 from harness.snapshots.snapshot import sha256
 from harness.store.artifacts import MemoryCache, canonical_json
 from harness.store.code_digest import code_digest
@@ -189,8 +189,28 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     """
     final = resolve_schedule(config, calendar, look_ahead)
     walk_forward(final)
-    train, valid, test = ((calendar.format(one.start), calendar.format(one.last)) for one in _moved(final))
-    windows, decision = replace(config, train=train, valid=valid, test=test), final.test.start
+    train, valid = final.train, final.valid
+    if valid is None:
+        raise ConfigError(
+            "A search judges on the validation period, and there is none.",
+            where="windows.valid",
+            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
+        )
+    # The last label that is judged is known one time before the final test range is first decided on.
+    stop = min(valid.stop, final.test.start - final.look_ahead)
+    tail = round(len(train) * len(valid) / (len(train) + len(valid)))
+    needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
+    if stop <= valid.start or not needed <= tail < len(train):
+        raise ConfigError(
+            "The train or the valid segment is too short to stand one segment earlier.",
+            where="windows.train and windows.valid",
+            got=f"{len(train)} and {len(valid)} periods; the trials' valid segment would be the last {tail} of train",
+            expected=f"more than {final.look_ahead} in valid, the look-ahead, and at least {needed} in that end",
+        )
+    border = train.stop - tail
+    moved = ((train.start, border), (border, train.stop), (valid.start, stop))
+    first, second, third = ((calendar.format(start), calendar.format(end - 1)) for start, end in moved)
+    windows, decision = replace(config, train=first, valid=second, test=third), final.test.start
     return ValidationPeriod(windows, last=str(calendar.times[decision - 1]), decision=calendar.format(decision))
 
 
@@ -220,29 +240,6 @@ def _truncated(node: dict[str, Any], source: Source, last: str) -> dict[str, Any
             return {**node, name: _truncated(node[name], inner, last)}
     cut = f"{TruncatedSource.__module__}.{TruncatedSource.__qualname__}"
     return {TARGET: cut, "inner": node, "last": last}
-
-
-def _moved(final: Schedule) -> tuple[Segment, Segment, Segment]:
-    train, valid = final.train, final.valid
-    if valid is None:
-        raise ConfigError(
-            "A search judges on the validation period, and there is none.",
-            where="windows.valid",
-            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
-        )
-    # The last label that is judged is known one time before the final test range is first decided on.
-    stop = min(valid.stop, final.test.start - final.look_ahead)
-    tail = round(len(train) * len(valid) / (len(train) + len(valid)))
-    needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
-    if stop <= valid.start or not needed <= tail < len(train):
-        raise ConfigError(
-            "The train or the valid segment is too short to stand one segment earlier.",
-            where="windows.train and windows.valid",
-            got=f"{len(train)} and {len(valid)} periods; the trials' valid segment would be the last {tail} of train",
-            expected=f"more than {final.look_ahead} in valid, the look-ahead, and at least {needed} in that end",
-        )
-    border = train.stop - tail
-    return Segment(train.start, border), Segment(border, train.stop), Segment(valid.start, stop)
 
 
 def search(
