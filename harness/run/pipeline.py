@@ -179,21 +179,17 @@ class Pipeline:
             label=label,
             look_ahead=self.config.label.look_ahead,
         )
-        if len(table) == 0:
-            raise DataError(
-                "The panel has no rows: nobody in the universe has a price.",
-                where="data",
-                hint="`bench data info` shows the membership and the dates of the panel",
-            )
-        if not table.feature_names:
-            raise DataError("Every feature is missing in every row.", where="features")
-        if np.isnan(table.label).all():
-            raise DataError(
-                "No row has a label.",
-                where="label",
-                got=self.config.label.expression_text,
-                hint="the calendar may be shorter than the label's look-ahead",
-            )
+        hints = (
+            "`bench data info` shows the membership and the dates of the panel",
+            f"the calendar may be shorter than the look-ahead of {self.config.label.expression_text}",
+        )
+        for is_empty, what, where, hint in (
+            (len(table) == 0, "The panel has no rows: nobody in the universe has a price.", "data", hints[0]),
+            (not table.feature_names, "Every feature is missing in every row.", "features", None),
+            (np.isnan(table.label).all(), "No row has a label.", "label", hints[1]),
+        ):
+            if is_empty:
+                raise DataError(what, where=where, hint=hint)
         return table
 
     def _compute_features(self) -> _Features:

@@ -60,6 +60,7 @@ class Space:
 
     Attributes:
         fixed, dimensions: Key → override line of what every trial has; key, with Hydra's ``+`` → its values.
+        groups: Dimensions that may decide which other keys exist: choices at the top of the tree.
         cells: Values of the searched groups → a cell with them and the first value of every other key that exists.
         reference: The first configuration among them: what can be run.
         compose: Makes configurations; what trials have in common is composed once.
@@ -67,6 +68,7 @@ class Space:
 
     fixed: Mapping[str, str]
     dimensions: Mapping[str, Dimension]
+    groups: Mapping[str, Dimension]
     cells: Mapping[tuple[str, ...], Cell]
     reference: ExperimentConfig
     compose: Composer
@@ -81,7 +83,7 @@ class Space:
 
     def suggest(self, trial: Trial) -> Cell:
         """Return the next cell: its groups first, then the keys that exist with them."""
-        chosen = {key: d.suggest(trial, plain_key(key)) for key, d in _groups(self.dimensions).items()}
+        chosen = {key: d.suggest(trial, plain_key(key)) for key, d in self.groups.items()}
         there = self.cells[tuple(chosen.values())].chosen
         for key, dimension in self.dimensions.items():
             if key not in chosen and plain_key(key) in there:
@@ -110,11 +112,12 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             expected="KEY=interval(LOW,HIGH), KEY=range(START,STOP) or KEY=choice(A,B), in quotes",
             hint="bench search 'model.alpha=tag(log,interval(0.001,100))'",
         )
+    groups = {key: dimension for key, dimension in dimensions.items() if dimension.choices and "." not in key}
     unknown: dict[str, UnknownKeyError] = {}
     cells: dict[tuple[str, ...], Cell] = {}
-    for values in itertools.product(*(d.choices for d in _groups(dimensions).values())):
+    for values in itertools.product(*(dimension.choices for dimension in groups.values())):
         chosen = {key: dimension.first for key, dimension in dimensions.items()}
-        chosen |= dict(zip(_groups(dimensions), values, strict=True))
+        chosen |= dict(zip(groups, values, strict=True))
         cell, dropped = compose_cell(fixed, chosen, compose)
         unknown = dropped if not cells else {key: unknown[key] for key in unknown.keys() & dropped.keys()}
         cells[values] = cell
@@ -129,12 +132,7 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             got=first.reason,
             expected="values of which the first of every key go together",
         )
-    return Space(fixed, dimensions, cells, reference, compose)
-
-
-def _groups(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Return what may decide which other keys exist: choices at the top of the tree."""
-    return {key: d for key, d in dimensions.items() if d.choices and "." not in key}
+    return Space(fixed, dimensions, groups, cells, reference, compose)
 
 
 def _dimension(override: Override, compose: Composer) -> Dimension:

@@ -174,15 +174,10 @@ class ValidationPeriod:
 
 
 def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int) -> ValidationPeriod:
-    """Move a schedule back by one segment.
+    """Move a schedule back by one segment, on the calendar of the whole panel.
 
-    ========  ==============================================================================================
-    test      the configured valid segment, without the times whose labels are known only in the final test range
-    valid     the tail of the configured train segment, its share of the learning times as configured
-    train     what is left of it
-    ========  ==============================================================================================
-
-    Step, kind, embargo and purge are the configured ones; the calendar is that of the whole panel.
+    Judged is the configured valid segment, without the times whose labels are known only in the final test range; valid
+    is the tail of the configured train segment, by its share of the learning times, and train what is left of it.
 
     Raises:
         ConfigError: When there is no valid segment, or one of the moved segments would be empty.
