@@ -34,9 +34,6 @@ class ExperimentResult:
     """What a run leaves behind.
 
     Attributes:
-        config: The checked configuration.
-        windows: The walk-forward windows.
-        snapshot: Identity, metrics and provenance.
         folder: Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was
             read: ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation; in ``adaptation`` what
             that has learned, when it saves anything.
@@ -154,8 +151,7 @@ def _identity(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:

@@ -26,7 +26,6 @@ class Stage(Generic[Value]):
     """One step of an experiment; its key determines its value.
 
     Attributes:
-        name: Of the step.
         identify: Returns the key; asked once, when something is looked up.
         make: Computes the value, or what `save` writes of it.
         save, load: Write it into an empty folder and read it back, every number the same bits; None: it is not stored.

@@ -48,7 +48,6 @@ class Cell:
 
     Attributes:
         chosen: Swept key → value, without the keys that do not apply here.
-        overrides: The complete overrides.
         config: None when it is refused.
         reason, trace: Why it was refused or failed, and the traceback of a failure.
         result: What it leaves behind; None unless it is done.

@@ -94,8 +94,7 @@ class SweepStatistics:
     def record(self) -> dict[str, Any]:
         """Return everything as plain data; None where a number is undefined."""
         named = {"reference": self.reference, **asdict(self), "metric": self.metric.name}
-        found: dict[str, Any] = json.loads(json.dumps(named), parse_constant=lambda _: None)
-        return found
+        return dict(json.loads(json.dumps(named), parse_constant=lambda _: None))
 
 
 def finite(value: float) -> float | None:

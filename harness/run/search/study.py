@@ -63,7 +63,6 @@ class Space:
         groups: Dimensions that may decide which other keys exist: choices at the top of the tree.
         cells: Values of the searched groups → a cell with them and the first value of every other key that exists.
         reference: The first configuration among them: what can be run.
-        compose: Makes configurations; what trials have in common is composed once.
     """
 
     fixed: Mapping[str, str]

@@ -34,8 +34,6 @@ from harness.store.codec import from_plain
 from harness.store.files import write_atomically
 from harness.store.records import TARGET, describe
 
-RECORD = "search.json"
-_STAGE = "trials"
 # Where trials run and what becomes of them: no number depends on it.
 _AROUND = ("executor", "output", "tracking", "audit")
 
@@ -47,13 +45,10 @@ class SearchRequest:
     Attributes:
         overrides: Hydra overrides; those with several values span the space.
         trials: How many trials the search has when it is finished, those of a resumed study included.
-        metric: Any overall metric of a run.
-        direction: Which way it is better; None: as its record says.
-        seed: Of the sampler.
+        metric, direction: Any overall metric of a run, and which way it is better; None: as its record says.
         batch: Trials that are asked for together, to be run at the same time by the executor's workers. The larger it
             is, the less a trial knows of those before it: it belongs to the search, the executor does not.
         storage: A SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory.
-        search_path: Folders with further configuration groups.
 
     Raises:
         ConfigError: When fewer than one trial is asked for, in all or together.
@@ -110,7 +105,6 @@ class SearchResult:
 
     Attributes:
         period: Where the trials were judged.
-        trials: In the order of the search.
         folder: Holds ``search.json`` and the trials' snapshots.
         interrupted: Whether Ctrl-C ended it.
     """
@@ -130,8 +124,7 @@ class SearchResult:
 
     @property
     def best(self) -> TrialResult | None:
-        first = next(iter(self.ranked), None)
-        return first if first is not None and first.value is not None else None
+        return next((trial for trial in self.ranked if trial.value is not None), None)
 
     @property
     def command(self) -> str | None:
@@ -289,7 +282,7 @@ class _Search:
                     f"{changes} changed since this search was last run: a new study begins, and the trials of the old "
                     "one stay in the storage, unused"
                 )
-            countdown = Countdown(self.observer, _STAGE, request.trials)
+            countdown = Countdown(self.observer, "trials", request.trials)
             try:
                 self._remember(study, countdown)
                 with ExitStack() as stack:
@@ -303,7 +296,7 @@ class _Search:
                 interrupted = True
             countdown.finish()
         result = SearchResult(request, self.direction, self.period, tuple(self.trials), self.folder, interrupted)
-        write_atomically(self.folder / RECORD, result.to_json().encode())
+        write_atomically(self.folder / "search.json", result.to_json().encode())
         return result
 
     def _identity(self) -> dict[str, str]:
