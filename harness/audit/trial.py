@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.audit.comparison import association, chance, first_difference, shuffled
-from harness.audit.poison import LoadedOnce, poison, poisoned
+from harness.audit.poison import LoadedOnce, Splice, poison, poisoned
 from harness.audit.replay import Replay, each
-from harness.audit.splice import Splice
 from harness.audit.verdict import Check, Finding, Frontier
 from harness.config.contracts import traits_of
 from harness.data.source import Source, at_the_root

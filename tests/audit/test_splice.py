@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,7 @@ import pytest
 import harness.run.pipeline
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
-from harness.audit.poison import poison
-from harness.audit.splice import Splice
+from harness.audit.poison import Splice, poison
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.execution.progress import Silent
@@ -72,7 +72,7 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
     monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
     monkeypatch.setattr(harness.run.pipeline, "compute_features", engine.compute_features)
-    monkeypatch.setattr("harness.audit.splice.compute_features", engine.compute_features)
+    monkeypatch.setattr(sys.modules[Splice.__module__], "compute_features", engine.compute_features)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)
 
