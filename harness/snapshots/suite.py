@@ -107,9 +107,6 @@ def named_suite(name: str, search_path: Folders = ()) -> Suite:
     """
     path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
-    stray = [case for case in file.cases if not isinstance(case, Case)]  # one that stands beside records
-    if stray:
-        raise ConfigError("This must be a mapping.", where=f"{path}: cases", got=repr(stray[0]), expected="case: NAME")
     cases = tuple(replace(case, overrides=(*file.overrides, *case.overrides)) for case in file.cases)
     names = [case.case for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
