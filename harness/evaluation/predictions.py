@@ -148,13 +148,10 @@ class Predictions:
         raw = (table.schema.metadata or {}).get(_METADATA)
         context: dict[str, Any] = {} if raw is None else json.loads(raw)
         if context.get("schema_version") != SCHEMA_VERSION:
-            raise DataError(
-                "The file does not hold predictions of this version.",
-                where=str(path),
-                got=context.get("schema_version"),
-                expected=f"schema version {SCHEMA_VERSION}",
-                hint="a frame of your own becomes predictions with Predictions.from_frame",
-            )
+            what = "The file does not hold predictions of this version."
+            hint = "a frame of your own becomes predictions with Predictions.from_frame"
+            got, expected = context.get("schema_version"), f"schema version {SCHEMA_VERSION}"
+            raise DataError(what, where=str(path), got=got, expected=expected, hint=hint)
         start, stop = context["start"], context["stop"]
         calendar = Calendar(np.frombuffer(base64.b64decode(context["calendar"]), dtype="<i8").astype("datetime64[ns]"))
         times = np.searchsorted(calendar.times, table["datetime"].to_numpy().astype("datetime64[ns]"))

@@ -115,12 +115,9 @@ class _Account:
     def open(self, market: Market, s: int) -> None:
         self.cost = self.traded = 0.0
         for column in np.flatnonzero((self.claims > 0) & market.can_sell[s]).tolist():
-            self.shares[column] = self.claims[column]
-            self._sell(column, float(market.deal[s, column]))
-            if self.shares[column] == 0.0:
+            if self._sell(float(self.claims[column] * market.deal[s, column])):
                 self.claims[column] = 0.0
                 self.returned += 1
-            self.shares[column] = 0.0  # its costs exceed what there is: written down as before
 
     def trade(self, market: Market, s: int, score: Doubles) -> None:
         config = self.config
@@ -131,7 +128,8 @@ class _Account:
         stuck = None if config.rules == "qlib" else held & ~free
         sell, buy = choose(score, held, config.topk, config.n_drop, stuck)
         for column in sell[free[sell]].tolist():
-            self._sell(column, float(market.deal[s, column]))
+            if self._sell(float(self.shares[column] * market.deal[s, column])):
+                self.shares[column] = self.held_for[column] = 0
         if config.rules == "harness":
             buy = buy[: max(config.topk - int((self.shares > 0).sum()), 0)]
         budget = self.cash * config.risk_degree / max(buy.size, 1)
@@ -153,13 +151,12 @@ class _Account:
         if self.written_down:
             self.value += float(self.claims @ self.price) * (1.0 - self.config.delisted_loss)
 
-    def _sell(self, column: int, price: float) -> None:
-        worth = float(self.shares[column]) * price
+    def _sell(self, worth: float) -> bool:
         cost = max(worth * self.config.close_cost, self.config.min_cost)
         if worth <= _NOTHING or self.cash + worth < cost:
-            return
+            return False
         self._book(worth, cost, worth - cost)
-        self.shares[column] = self.held_for[column] = 0
+        return True
 
     def _buy(self, column: int, price: float, budget: float, factor: float | None) -> None:
         rate, least = self.config.open_cost, self.config.min_cost
