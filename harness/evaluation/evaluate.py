@@ -153,14 +153,14 @@ def evaluate(
     """
     year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
     check_needs(criteria.extra, panel.fields)
-    series = _signal_series(predictions, criteria.signal, same_unit)
+    series, counts = _signal_series(predictions, criteria.signal, same_unit)
     notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead)]
     if criteria.portfolio is not None:
         account = backtest(panel, predictions, criteria.portfolio)
         series |= account.series
         notes += account.notes
     series |= {metric.name: _computed(metric, predictions, panel) for metric in criteria.extra}
-    found = {**series, **_counts(predictions, series["IC"])}
+    found = {**series, **counts}
     known = [metric for metric in metrics_of(criteria.extra).values() if metric.series in found]
 
     accumulate = "sum" if criteria.portfolio is None else criteria.portfolio.accumulate
@@ -213,9 +213,12 @@ def _slices(starts: npt.NDArray[np.int64], size: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise([*starts.tolist(), size]) if a < b]
 
 
-def _signal_series(predictions: Predictions, config: SignalEvaluation, same_unit: bool) -> dict[str, Doubles]:
+def _signal_series(
+    predictions: Predictions, config: SignalEvaluation, same_unit: bool
+) -> tuple[dict[str, Doubles], dict[str, npt.NDArray[np.generic]]]:
+    """Return the series of a signal, and what is counted of it."""
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
-    return {
+    series = {
         "IC": formulas.ic(score, label, offsets),
         "rank_IC": formulas.rank_ic(score, label, offsets),
         "long_short_return": formulas.long_short_return(score, label, offsets, config.quantile),
@@ -224,22 +227,18 @@ def _signal_series(predictions: Predictions, config: SignalEvaluation, same_unit
         "autocorrelation": formulas.score_autocorrelation(score, codes, offsets, config.lag),
         "MSE": formulas.mse(score, label, offsets) if same_unit else np.full(offsets.size - 1, np.nan),
     }
-
-
-def _counts(predictions: Predictions, ic: Doubles) -> dict[str, npt.NDArray[np.generic]]:
-    offsets, labelled = predictions.offsets, ~(np.isnan(predictions.label) | np.isnan(predictions.score))
-    return {
-        "days": np.ones(ic.size),
+    return series, {
+        "days": np.ones(offsets.size - 1),
         "rows": np.diff(offsets),
-        "labelled_rows": np.diff(offsets_among(offsets, labelled)),
-        "undefined_days": np.isnan(ic),
+        "labelled_rows": np.diff(offsets_among(offsets, ~(np.isnan(label) | np.isnan(score)))),
+        "undefined_days": np.isnan(series["IC"]),
     }
 
 
-def _computed(metric: Metric, predictions: Predictions, panel: Panel | None) -> Doubles:
+def _computed(metric: Metric, predictions: Predictions, panel: Panel) -> Doubles:
     compute: Callable[..., object] = metric.compute
     needs, at = traits_of(metric, MetricTraits).needs, (predictions.row_times, predictions.codes)
-    fields = () if panel is None or not needs else ({name: panel.fields[name][at] for name in needs},)
+    fields = ({name: panel.fields[name][at] for name in needs},) if needs else ()
     values, shape = np.asarray(compute(predictions, *fields)), predictions.times.shape
     is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)
     has_infinite = is_number and bool(np.isinf(values).any())

@@ -196,19 +196,23 @@ def risk_analysis(returns: Doubles, periods: int, mode: Literal["sum", "product"
         raise ConfigError("Returns cannot be summarised this way.", where="risk_analysis", got=got, expected=expected)
     if returns.size == 0:
         return Risk(*[math.nan] * 5)
-    steps: Doubles = returns if mode == "sum" else np.log1p(returns)
-    level: Doubles = np.cumsum(returns) if mode == "sum" else (1.0 + returns).cumprod()
     if mode == "sum":
-        mean = float(returns.mean())
-        annualized = mean * periods
-        drawdown = float((level - np.maximum.accumulate(level)).min())
+        steps, mean = returns, float(returns.mean())
+        annualized, drawdown = mean * periods, float(largest_fall(returns))
     else:
+        steps, level = np.log1p(returns), (1.0 + returns).cumprod()
         mean = float(level[-1] ** (1.0 / returns.size) - 1.0)
         annualized = float(level[-1] ** (periods / returns.size) - 1.0)
         drawdown = float((level / np.maximum.accumulate(level) - 1.0).min())
     std = float(steps.std(ddof=1)) if returns.size > 1 else math.nan
     varies = std > _ROUNDING * float(np.abs(steps).max())  # what differs by rounding alone does not
     return Risk(mean, std, annualized, mean / std * periods**0.5 if varies else math.nan, drawdown)
+
+
+def largest_fall(returns: Doubles) -> Doubles:
+    """Return (…) float64, the largest fall of summed (…, T) returns from an earlier peak, ≤ 0."""
+    level = np.cumsum(returns, axis=-1)
+    return np.asarray((level - np.maximum.accumulate(level, axis=-1)).min(axis=-1))
 
 
 def _pairs(x: Values, y: Values, offsets: Offsets) -> tuple[Values, Values, Offsets]:

@@ -13,7 +13,7 @@ from harness.data.panel import Panel
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.evaluation.metrics import check_needs
-from harness.evaluation.portfolio.market import Market, check_change
+from harness.evaluation.portfolio.backtest import Market, check_change
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of

@@ -12,16 +12,10 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
+from harness.evaluation.formulas import largest_fall
 from harness.evaluation.significance import hac
 from harness.evaluation.significance.hac import Doubles, HacTest
-from harness.evaluation.significance.resampling import (
-    Falls,
-    Moments,
-    Resamples,
-    automatic_block_length,
-    largest_fall,
-    resample,
-)
+from harness.evaluation.significance.resampling import Falls, Moments, Resamples, automatic_block_length, resample
 from harness.execution.progress import Observer
 
 

@@ -23,10 +23,7 @@ _STILL = 1e-18  # a resampled difference does not vary when its variance is that
 
 
 def _studentised_elimination(relative: Doubles, degrees: int, block_length: float, bootstrap: Bootstrap) -> Elimination:
-    """Eliminate by the largest pairwise t-value T_R, each resample divided by its own standard errors.
-
-    `relative` holds (T, M) losses beyond their mean at each time, M ≥ 2, of which no two differ by a constant.
-    """
+    """Eliminate, by T_R, of (T, M) losses beyond their mean at each time, no two of which differ by a constant."""
     relative, repetitions = np.ascontiguousarray(relative), bootstrap.repetitions
     centre = relative.mean(axis=0)
     own = np.einsum("tm,tj->mj", relative - centre, hac.cosine_basis(len(relative), degrees))

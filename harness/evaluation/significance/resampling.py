@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.evaluation.significance.hac import Doubles
+from harness.evaluation.formulas import Doubles, largest_fall
 from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
 from harness.store.compiled import compiled
@@ -118,7 +118,7 @@ class Falls(Resamples):
     """The largest fall of R resampled paths of (T,) returns.
 
     Attributes:
-        falls: (R,) float64, see `largest_fall`; NaN where all returns of a resample are equal.
+        falls: (R,) float64, ≤ 0, from an earlier peak; NaN where all returns of a resample are equal.
     """
 
     def __init__(self, returns: Doubles, block_length: float, repetitions: int) -> None:
@@ -129,12 +129,6 @@ class Falls(Resamples):
         paths = np.empty((len(starts), 1, self.count))
         _walk(self._twice[None], starts, uniforms, self._leave, paths)
         self.falls[rows] = np.where(np.ptp(paths[:, 0], axis=1) > 0.0, largest_fall(paths[:, 0]), np.nan)
-
-
-def largest_fall(returns: Doubles) -> Doubles:
-    """Return (…) float64, the largest fall of summed (…, T) returns from an earlier peak, ≤ 0."""
-    level = np.cumsum(returns, axis=-1)
-    return np.asarray((level - np.maximum.accumulate(level, axis=-1)).min(axis=-1))
 
 
 def resample(wanted: Sequence[Resamples], *, repetitions: int, seed: int, observer: Observer | None = None) -> None:
