@@ -128,15 +128,12 @@ def evaluate(
 ) -> Evaluation:
     """Judge predictions by all that `criteria` ask for; everything takes a year to have the same number of times.
 
-    *Signal.* Returns are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days, not
-    of one. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before, across the border of windows
-    too.
+    Returns of a signal are annualised by the horizon: a label of 20 days, averaged over days, is a return of 20 days,
+    not of one. ``turnover`` and ``autocorrelation`` compare a time with the one `lag` before, across windows too.
 
-    *Portfolio.* Returns beyond the benchmark, after costs (and before, ``…_without_cost``). ``excess_return``,
-    ``information_ratio`` and ``max_drawdown`` are the last three columns of qlib's benchmark tables; returns and cost
-    are per year, ``portfolio_turnover`` is per time. Times without a return, behind the last price, count in nothing.
-
-    *A user's own metrics.* The mean of each series.
+    ``excess_return``, ``information_ratio`` and ``max_drawdown`` of a portfolio, beyond the benchmark after costs, are
+    the last three columns of qlib's benchmark tables; returns and cost are per year, ``portfolio_turnover`` is per
+    time. Times without a return, behind the last price, count in nothing. A user's own metric is its series' mean.
 
     Args:
         predictions: Scores and raw labels of the test range.
@@ -243,12 +240,10 @@ def _computed(metric: Metric, predictions: Predictions, panel: Panel) -> Doubles
     is_number = np.issubdtype(values.dtype, np.number) and not np.issubdtype(values.dtype, np.complexfloating)
     has_infinite = is_number and bool(np.isinf(values).any())
     if values.shape != shape or not is_number or has_infinite:
-        raise DataError(
-            f"The metric `{metric.name}` returns something else than a series.",
-            where=f"{type(metric).__module__}.{type(metric).__qualname__}.compute",
-            got=f"{values.dtype} {values.shape}{', with infinite values' if has_infinite else ''}",
-            expected=f"float64 {shape}: one number per test time, NaN where undefined",
-        )
+        what, where = f"The metric `{metric.name}` returns something else than a series.", type(metric)
+        got = f"{values.dtype} {values.shape}{', with infinite values' if has_infinite else ''}"
+        expected = f"float64 {shape}: one number per test time, NaN where undefined"
+        raise DataError(what, where=f"{where.__module__}.{where.__qualname__}.compute", got=got, expected=expected)
     return values.astype(np.float64)
 
 

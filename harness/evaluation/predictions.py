@@ -165,14 +165,15 @@ class Predictions:
     def _table(self) -> pa.Table:
         instruments = pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.instruments, pa.string()))
         window = np.searchsorted(self.window_starts, self.row_times, side="right") - 1
-        columns = {
-            "datetime": pa.array(self.calendar.times[self.row_times]),
-            "instrument": instruments,
-            "score": pa.array(self.score),
-            "label": pa.array(self.label),
-            "window": pa.array(window.astype(np.int32)),
-        }
-        return pa.table(columns)
+        return pa.table(
+            {
+                "datetime": self.calendar.times[self.row_times],
+                "instrument": instruments,
+                "score": self.score,
+                "label": self.label,
+                "window": window.astype(np.int32),
+            }
+        )
 
 
 def offsets_of(times: npt.NDArray[np.int64], size: int = 0) -> npt.NDArray[np.int64]:

@@ -15,8 +15,9 @@ from harness.errors.limits import Count, check_limits
 from harness.evaluation.formulas import largest_fall
 from harness.evaluation.significance import hac
 from harness.evaluation.significance.hac import Doubles, HacTest
-from harness.evaluation.significance.resampling import Falls, Moments, Resamples, automatic_block_length, resample
+from harness.evaluation.significance.resampling import Falls, Moments, Resamples, resample
 from harness.execution.progress import Observer
+from harness.execution.threads import one_blas_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +29,7 @@ class SmoothStatistic:
         value: (…, K) means of the moments → (…) statistic.
         gradient: (…, K) means of the moments → (…, K) derivatives.
         influence: (T,) float64, the series whose mean moves as the statistic does, to first order; NaN when undefined.
-        magnitude: Of the numbers that the influence is a difference of, by which rounding errors are told from
-            variation.
+        magnitude: Of the numbers that the influence is a difference of: tells rounding errors from variation.
     """
 
     moments: Doubles
@@ -139,10 +139,17 @@ class Bootstrap:
         return math.ceil(round((self.repetitions + 1) * self.level, 9))
 
     def block_length_of(self, series: Doubles, look_ahead: int) -> float:
-        """Return the mean length of the blocks for a (T,) series that varies, or (T, M) series."""
-        if self.block_length is None:
-            return automatic_block_length(series, look_ahead)
-        return float(min(self.block_length, series.shape[0] / 3))
+        """Return the mean length of the blocks for a (T,) series that varies, or (T, M) series: the longest; ≤ T/3.
+
+        Where it is not given, by Politis & White (2004) as corrected by Patton, Politis & White (2009), from `arch`.
+        """
+        from arch.bootstrap import optimal_block_length  # slow to import
+
+        length = self.block_length
+        if length is None:
+            with one_blas_thread():
+                length = max(float(optimal_block_length(series)["stationary"].max()), look_ahead, 1.0)
+        return float(min(length, series.shape[0] / 3))
 
 
 @dataclass(frozen=True)

@@ -54,19 +54,6 @@ def _cosines(times: Doubles, count: int, degrees: int) -> Doubles:
     return np.ascontiguousarray(found)
 
 
-def automatic_block_length(series: Doubles, minimum: int) -> float:
-    """Return the mean block length for a (T,) series that varies, between `minimum` and T/3.
-
-    Politis & White (2004) as corrected by Patton, Politis & White (2009), from `arch`; the same for (T, M) series,
-    where the longest counts.
-    """
-    from arch.bootstrap import optimal_block_length  # slow to import
-
-    with one_blas_thread():
-        longest = float(optimal_block_length(series)["stationary"].max())
-    return float(min(max(longest, minimum, 1.0), series.shape[0] / 3))
-
-
 class Resamples:
     """What is kept of the resamples of (…, T) series by blocks of that mean length; those are never stored."""
 

@@ -22,7 +22,7 @@ from harness.evaluation.significance.bootstrap import (
     smooth_statistic,
 )
 from harness.evaluation.significance.hac import cosine_basis, hac_mean
-from harness.evaluation.significance.resampling import Falls, Moments, automatic_block_length, projector, resample
+from harness.evaluation.significance.resampling import Falls, Moments, projector, resample
 from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 QUICK = Bootstrap(repetitions=199)
@@ -124,11 +124,11 @@ def test_the_block_length_comes_from_arch_between_the_overlap_and_a_third() -> N
     automatic = float(optimal_block_length(series)["stationary"].iloc[0])
     assert 1 < automatic < 100
     assert bootstrap_interval(series, bootstrap=QUICK).block_length == automatic
-    assert automatic_block_length(series, 40) == 40
-    assert automatic_block_length(series, 200) == 100
+    assert Bootstrap().block_length_of(series, 40) == 40
+    assert Bootstrap().block_length_of(series, 200) == 100
     assert bootstrap_interval(series, bootstrap=Bootstrap(block_length=17.5)).block_length == 17.5
     both = np.stack((series, np.random.default_rng(0).standard_normal(300)), axis=1)
-    assert automatic_block_length(both, 1) == automatic
+    assert Bootstrap().block_length_of(both, 1) == automatic
 
 
 def test_statistics_and_gradients_agree_with_plain_formulas() -> None:
