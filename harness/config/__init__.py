@@ -3,8 +3,15 @@
 Every mistake is a `ConfigError` that names the key, the value and what would be accepted.
 """
 
-from harness.config.compose import Composer, compose_config, composed_yaml
-from harness.config.overrides import known_keys, last_of_each_key, parse_overrides, swept_values
+from harness.config.compose import (
+    Composer,
+    compose_config,
+    composed_yaml,
+    known_keys,
+    last_of_each_key,
+    parse_overrides,
+    swept_values,
+)
 from harness.config.records import (
     EvaluationConfig,
     ExperimentConfig,

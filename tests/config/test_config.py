@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness.config import Composer, compose_config, composed_yaml, config_folder
-from harness.config.overrides import main_groups
+from harness.config.compose import main_groups
 from harness.errors import ConfigError
 
 CONF = config_folder()

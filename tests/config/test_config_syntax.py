@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import Composer, compose_config
-from harness.config.overrides import parse_overrides
+from harness.config.compose import parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
 from harness.run.search.study import read_space
 from harness.run.sweep import plan_sweep

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness.config import ExperimentConfig, compose_config, config_folder
+from harness.config.compose import main_groups
 from harness.config.instantiate import build_record, hints_of, locate, record_of
-from harness.config.overrides import main_groups
 from harness.config.schema import experiment_schema
 from harness.errors import ConfigError
 from harness.errors.limits import kinds

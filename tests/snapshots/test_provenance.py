@@ -13,7 +13,7 @@ import pytest
 from harness.cli import main
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.provenance import Stopwatch, provenance
-from harness.store import code_digest, module_origin
+from harness.store import code_digest
 
 SMALL = ["data.instruments=16", "data.days=300", "data.members=12", "label.horizon=2", "windows.step=60"]
 MODEL = """\
@@ -50,7 +50,7 @@ def forget() -> None:
         del sys.modules[name]
     for known in (code_digest._KNOWN, code_digest._REACHED):
         known.clear()
-    module_origin._library.cache_clear()
+    code_digest._library.cache_clear()
 
 
 def run(project: Path, sign: int) -> ExperimentResult:

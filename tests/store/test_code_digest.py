@@ -18,10 +18,8 @@ import pytest
 from harness.config.instantiate import locate
 from harness.errors import ConfigError
 from harness.store import code_digest as module
-from harness.store import module_origin
 from harness.store.artifacts import ArtifactStore, key_of
-from harness.store.code_digest import check_code_unchanged, code_digest, note_code, user_code
-from harness.store.module_origin import origin_of
+from harness.store.code_digest import check_code_unchanged, code_digest, note_code, origin_of, user_code
 
 Write = Callable[..., None]
 
@@ -49,9 +47,9 @@ def forget() -> None:
     """Forget what this process knows of code, as a new one would."""
     for known in (module._KNOWN, module._REACHED):
         known.clear()
-    for cached in (module_origin._library, module_origin._changed, module_origin._metadata_folders):
+    for cached in (module._library, module._changed_files, module._metadata_folders):
         cached.cache_clear()
-    module_origin._record.cache_clear()
+    module._record.cache_clear()
     importlib.invalidate_caches()
 
 
