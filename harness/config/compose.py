@@ -99,10 +99,8 @@ class Composer:
 _HYDRAS = {
     "hydra.run": "output.runs=FOLDER says where runs go",
     "hydra.sweep": "output.runs=FOLDER says where sweeps go",
-    "hydra.sweeper": "`bench search --help` lists its options",
-    "hydra/sweeper": "`bench search` tries values of an interval",
+    "hydra.sweeper": "`bench search` tries values of an interval, `bench search --help` lists its options",
     "hydra.launcher": "executor=local or executor=dask computes in parallel",
-    "hydra/launcher": "executor=local or executor=dask computes in parallel",
     "hydra.searchpath": "--config-dir FOLDER adds a folder",
     "hydra.verbose": "-v tells more",
 }
@@ -110,17 +108,11 @@ _HYDRAS = {
 
 @dataclass(frozen=True)
 class _Place:
-    """What stands at a key of a tree.
+    """What stands at a key of a tree: the keys of its class, those that it holds, and whether it takes any name."""
 
-    Attributes:
-        is_free: Whether it is a mapping that takes any name.
-        fields: The keys of its class.
-        written: The keys that the tree holds there.
-    """
-
-    is_free: bool
     fields: dict[str, inspect.Parameter]
     written: tuple[str, ...]
+    is_free: bool
 
 
 def _place_of(tree: DictConfig, path: str) -> _Place | None:
@@ -139,16 +131,16 @@ def _place_of(tree: DictConfig, path: str) -> _Place | None:
             return None  # construction says what is wrong with it
     parameters = {} if cls is None else inspect.signature(cls).parameters
     fields = {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    return _Place(cls is None, fields, tuple(map(str, node)))
+    return _Place(fields, tuple(map(str, node)), is_free=cls is None)
 
 
 def _refuse_not_ours(overrides: Sequence[Override]) -> None:
     for override in overrides:
         key = override.key_or_group
         if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
-            hint = next((text for name, text in _HYDRAS.items() if key == name or key.startswith(f"{name}.")), None)
+            hint = "the configuration is composed with Hydra's grammar, but Hydra does not run it"
+            hint = _HYDRAS.get(".".join(re.split(r"[./@]", key)[:2]), hint)
             what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
-            hint = hint or "the configuration is composed with Hydra's grammar, but Hydra does not run it"
             raise UnknownKeyError(what, where=key, got=override.input_line, expected=expected, hint=hint)
 
 
@@ -227,8 +219,6 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
         with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
             choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _not_composed(error, overrides, search_path) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", None)
@@ -243,7 +233,7 @@ def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
             raise
         # OmegaConf's word for a file that is a number.
         raise _bad_file("is no mapping", None, _first_line(error), "KEY: VALUE lines") from error
-    except ValueError as error:  # of a number in a file that has thousands of digits
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number of thousands of digits
         raise _not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
@@ -301,10 +291,8 @@ def _unknown_at(place: _Place, name: str, given: str) -> UnknownKeyError:
     parent, _, own = name.rpartition(".")
     names = list(dict.fromkeys([*place.fields, *(key for key in place.written if key != TARGET)]))
     siblings, near = [join_key(parent, key) for key in names], closest(own, names)
-    if place.is_free:
-        adds = f"+{given.lstrip('+')} adds it, as names are free here"
-        return _unknown(name, given, siblings, f"{near} {adds}" if near else adds)
-    return _unknown(name, given, siblings, closest(name, siblings) or near)
+    adds = f"+{given.lstrip('+')} adds it, as names are free here"
+    return _unknown(name, given, siblings, f"{near or ''} {adds}".lstrip() if place.is_free else near)
 
 
 def _unknown(name: str, given: str, siblings: Sequence[str], hint: str | None) -> UnknownKeyError:
@@ -353,13 +341,12 @@ def swept_values(override: Override, options: Callable[[str], Sequence[str]]) ->
         listed, search = "choice(A,B,…) or range(START,STOP,STEP)", "`bench search` tries values of an interval"
         raise _unlisted(override, "an interval has no list of values", listed, search)
     if isinstance(swept, Glob):
-        known = options(override.key_or_group)
-        if not known:
-            raise _unlisted(override, "glob(…) chooses among the files of a group", "GROUP=glob(PATTERN)")
-        names = swept.filter(list(known))
+        known = list(options(override.key_or_group))
+        names = swept.filter(known)
         if not names:
-            fitting = f"a pattern that fits one of {', '.join(known)}"
-            raise _unlisted(override, "no choice of the group fits", fitting)
+            why = "no choice of the group fits" if known else "glob(…) chooses among the files of a group"
+            expected = f"a pattern that fits one of {', '.join(known)}" if known else "GROUP=glob(PATTERN)"
+            raise _unlisted(override, why, expected)
         return names
     is_shuffled = isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle
     if isinstance(swept, ChoiceSweep | RangeSweep):
@@ -367,10 +354,9 @@ def swept_values(override: Override, options: Callable[[str], Sequence[str]]) ->
     if isinstance(swept, RangeSweep) and swept.step == 0:
         raise _unlisted(override, "steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP")
     values = [str(value) for value in itertools.islice(override.sweep_string_iterator(), _MOST + 1)]
-    if not values:
-        raise _unlisted(override, "the range is empty", "range(START,STOP,STEP) that holds a number")
-    if len(values) > _MOST:
-        raise _unlisted(override, f"there are more than {_MOST:,} values", "fewer of them")
+    if not 0 < len(values) <= _MOST:
+        why = f"there are more than {_MOST:,} values" if values else "the range is empty"
+        raise _unlisted(override, why, f"1 to {_MOST:,} values")
     if is_shuffled:
         random.Random(_SHUFFLED).shuffle(values)
     return values

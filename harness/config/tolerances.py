@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import yaml
 from annotated_types import Ge
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from harness.config.instantiate import build_record
 from harness.errors import ConfigError, closest
@@ -193,7 +192,7 @@ def yaml_of(path: Path, what: str = "configuration file", hint: str | None = Non
         raise ConfigError(
             f"There is no such {what}.", where=str(path), got=path.stem, expected=known, hint=near
         ) from error
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         text, got, expected = f"The {what} cannot be read.", " ".join(str(error).split()), "KEY: VALUE lines in YAML"
         raise ConfigError(text, where=str(path), got=got, expected=expected, hint=hint) from error
 
@@ -229,15 +228,12 @@ def _tolerance(rule: Rule) -> Tolerance:
 
 def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
     """Write tolerances as YAML that `load_tolerances` reads back equal, below a comment; a file there is replaced."""
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines.append(f"significance: {tolerances.significance!r}")
-    lines.append("metrics:" if tolerances.rules else "metrics: {}")
-    lines += [f"  {json.dumps(pattern)}: {_yaml(tolerance)}" for pattern, tolerance in tolerances.rules]
-    lines.append(f"default: {_yaml(tolerances.default)}")
-    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
+    rules = {pattern: _plain(tolerance) for pattern, tolerance in tolerances.rules}
+    content = {"significance": tolerances.significance, "metrics": rules, "default": _plain(tolerances.default)}
+    lines = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    text = lines + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    write_atomically(Path(path), text.encode())
 
 
-def _yaml(tolerance: Tolerance) -> str:
-    if isinstance(tolerance, Exact):
-        return "exact"
-    return "{" + ", ".join(f"{name}: {value!r}" for name, value in vars(tolerance).items()) + "}"
+def _plain(tolerance: Tolerance) -> object:
+    return "exact" if isinstance(tolerance, Exact) else vars(tolerance)

@@ -12,7 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar, cast
@@ -35,12 +35,9 @@ def compiled(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        def jit(*, cache: bool) -> Callable[P, R]:
-            made = numba.njit(nogil=True, error_model=error_model, inline=inline, cache=cache)(function)
-            return cast("Callable[P, R]", made)
-
+        jit = partial(numba.njit, nogil=True, error_model=error_model, inline=inline)
         try:
-            return jit(cache=True)
+            return cast("Callable[P, R]", jit(cache=True)(function))
         except RuntimeError as error:
             if "locator" not in str(error):
                 raise
@@ -48,13 +45,11 @@ def compiled(
         if folder is not None:
             numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
             with suppress(RuntimeError):  # it cannot be written after all
-                found = jit(cache=True)
+                found = cast("Callable[P, R]", jit(cache=True)(function))
                 _tell(f"compiled code is kept in {folder}: neither the installation nor your home can be written.")
                 return found
-        _tell(
-            "compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to a folder of yours."
-        )
-        return jit(cache=False)
+        _tell("compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to your own folder.")
+        return cast("Callable[P, R]", jit()(function))
 
     return decorate
 
