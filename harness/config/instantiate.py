@@ -19,10 +19,9 @@ from harness.config.contracts import check_object, is_protocol, lacking_methods,
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
 from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, wrong_kind
 from harness.store.code_digest import note_code
-from harness.store.records import TARGET, join_key, module_of, targets_in
+from harness.store.records import OURS, TARGET, join_key, module_of, targets_in
 
 _PLAIN = (bool, int, float, str, type(None))
-_OURS = ("harness", "baselines")
 
 
 def build(node: object, path: str = "", hint: Any = Any, owner: type | None = None) -> object:
@@ -87,7 +86,7 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
         raise
     except Exception as error:
         # Somebody's own class may refuse its values in any way; a bug in one of ours keeps its traceback.
-        if _package(cls) in _OURS:
+        if _package(cls) in OURS:
             raise
         raise ConfigError(
             f"`{cls.__module__}.{cls.__qualname__}` cannot be made of these values.",
@@ -116,7 +115,7 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
     """
     got = f"{cls.__module__}.{cls.__qualname__}"
     if any(kind in (Any, object) for kind in kinds(hint)):
-        if owner is None or dataclasses.is_dataclass(cls) or _package(cls) in (_package(owner), *_OURS):
+        if owner is None or dataclasses.is_dataclass(cls) or _package(cls) in (_package(owner), *OURS):
             return
         raise ConfigError(
             f"`{got}` cannot stand here: the type of the key does not say that it takes one.",

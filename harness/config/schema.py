@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
-from harness.config.instantiate import hints_of, locate
+from harness.config.instantiate import hints_of, locate, record_of
 from harness.config.tolerances import SuiteFile, TolerancesFile, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
@@ -183,12 +183,12 @@ def _class_of(option: Option, value: object, key: str) -> type | None:
         return None
     if TARGET in value:
         return locate(value[TARGET], join_key(key, TARGET))
-    records = [hint for hint in alternatives(option.hint) if is_record(hint)]
-    fallback = records[0] if records else None
-    if not records and "." not in key:
+    found = record_of(option.hint, value)
+    if found is None and "." not in key:
         # A file that changes some keys of a group, whichever of its choices that is for.
-        records = list(classes_of_group(key).values())
-    return next((r for r in records if set(value) <= {o.name for o in options_of(r)}), fallback)
+        classes = classes_of_group(key).values()
+        found = next((c for c in classes if set(value) <= {o.name for o in options_of(c)}), None)
+    return found
 
 
 Schema = dict[str, Any]

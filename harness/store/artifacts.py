@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import stat
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -236,14 +235,12 @@ class MemoryCache:
 
     def __init__(self, most: int = 3) -> None:
         self._most = most
-        self._kept: dict[str, OrderedDict[str, object]] = {}
+        self._kept: dict[str, dict[str, object]] = {}
 
     def get(self, stage: str, digest: str, make: Callable[[], Value]) -> Value:
         """Return the result of `stage` under `digest`, made by `make` when it is not there."""
-        kept = self._kept.setdefault(stage, OrderedDict())
-        if digest not in kept:
-            kept[digest] = make()
-            while len(kept) > self._most:
-                kept.popitem(last=False)
-        kept.move_to_end(digest)
+        kept = self._kept.setdefault(stage, {})
+        kept[digest] = kept.pop(digest) if digest in kept else make()  # the last is the one used last
+        for oldest in list(kept)[: -self._most]:
+            del kept[oldest]
         return cast("Value", kept[digest])

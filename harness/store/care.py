@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import ArtifactError
 from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
-from harness.store.locks import dead_leases, in_use, living_since, state
+from harness.store.locks import dead_leases, in_use, living_since
 
 _DAY = 86_400.0
 _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a process that was killed
@@ -124,13 +124,10 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
 
 def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
     """Remove results, but for those that another living process uses; return what was removed."""
-    gone, known, used = [], None, frozenset[tuple[str, str]]()
+    gone = []
     for entry in going:
         # Asked anew before each, so that a run that begins meanwhile is heard of.
-        now = state(root)
-        if known != now:
-            known, used = now, in_use(root)
-        if (entry.stage, entry.digest) not in used:
+        if (entry.stage, entry.digest) not in in_use(root):
             remove([entry.folder])
             gone.append(entry)
     return tuple(gone)

@@ -30,12 +30,11 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.store.code_text import STAR, Strings, imports_of, named_places, strings_of, text_digest
 from harness.store.fingerprint import fingerprint_file
-from harness.store.records import exported_from
+from harness.store.records import OURS, exported_from
 
 _BEGAN_NS = time.time_ns()
 _EXPORTED = re.compile(rb"\b(?:harness|baselines)\.\w+")
 _LARGE = 64 * 2**20  # bytes; a larger file that a string names counts by size and time
-_OURS = ("harness", "baselines")
 _CODE = (".py", ".so", ".pyd", ".dylib", ".dll")
 _STDLIB = Path(sysconfig.get_path("stdlib"))
 _ARCHIVE = _STDLIB.with_name(f"python{sys.version_info[0]}{sys.version_info[1]}.zip")
@@ -72,7 +71,7 @@ class Origin:
     @property
     def ours(self) -> bool:
         """Whether it is this project's own."""
-        return self.name.partition(".")[0] in _OURS
+        return self.name.partition(".")[0] in OURS
 
 
 @dataclass(eq=False)
@@ -368,7 +367,7 @@ def _one(name: str, search: Sequence[str] | None) -> Origin | None:
         # A namespace package holds no code; what lies below is asked for itself.
         return Origin(name, own=places is not None and spec.origin in (None, "namespace"), search=places)
     file = Path(spec.origin)
-    if name.partition(".")[0] not in _OURS:
+    if name.partition(".")[0] not in OURS:
         if not set(file.parts) & set(_SITES) and any(map(file.is_relative_to, _STANDARD)):
             return Origin(name, own=False, file=file)
         library = _library(name, file, is_package=places is not None)

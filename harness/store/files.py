@@ -27,13 +27,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: When it cannot be written; nothing is left then.
     """
-    scratch = _written_beside(path, content)
-    try:
+    with _written_beside(path, content) as scratch:
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    flush(path.parent)
 
 
 def write_new(path: Path, content: bytes) -> bool:
@@ -42,16 +37,27 @@ def write_new(path: Path, content: bytes) -> bool:
     Raises:
         OSError: When it cannot be written, or the file system has no hard links; nothing is left then.
     """
-    scratch = _written_beside(path, content)
+    with _written_beside(path, content) as scratch, suppress(FileExistsError):
+        path.hardlink_to(scratch)  # unlike a rename this fails when its target is there
+        return True
+    return False
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """Yield a file beside `path` that holds the content; what the block does with it is then taken by the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name[:_LONGEST_PREFIX]}-{secrets.token_hex(6)}")
+    handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        # A link, unlike a rename, fails when its target is there.
-        path.hardlink_to(scratch)
-    except FileExistsError:
-        return False
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield scratch
     finally:
         scratch.unlink(missing_ok=True)
     flush(path.parent)
-    return True
 
 
 def scratch_folder(parent: Path, prefix: str, suffix: str = "") -> Path:
@@ -73,21 +79,6 @@ def flush(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def _written_beside(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name[:_LONGEST_PREFIX]}-{secrets.token_hex(6)}")
-    handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    return scratch
 
 
 LONGEST = 255  # bytes that a name may have on the file systems in use
@@ -158,20 +149,18 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         DataError: When `target` exists, or appears meanwhile.
     """
-    _refuse_existing(target)
+    what, hint = "The folder exists already; nothing was overwritten.", "remove the folder, or choose another one"
+    exists = DataError(what, where=str(target), expected="a path that does not exist yet", hint=hint)
+    if target.exists():
+        raise exists
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = scratch_folder(target.parent, f".{target.name}.", ".partial")
     try:
         yield staging
         os.sync()  # thousands of small files: one by one would take longer than writing them
-        _refuse_existing(target)
+        if target.exists():
+            raise exists
         staging.rename(target)
         flush(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        what, hint = "The folder exists already; nothing was overwritten.", "remove the folder, or choose another one"
-        raise DataError(what, where=str(target), expected="a path that does not exist yet", hint=hint)

@@ -84,14 +84,9 @@ def dead_leases(root: Path) -> tuple[Path, ...]:
     return tuple(path for path, is_alive in _others(root) if not is_alive)
 
 
-def state(root: Path) -> tuple[tuple[str, int], ...]:
-    """Return what changes whenever a process begins to use another result."""
-    return tuple((path.name, path.stat().st_size) for path in _leases(root) if path.exists())
-
-
 def _others(root: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the leases of other processes, and whether each process lives."""
-    for path in _leases(root):
+    for path in sorted(path for path in root.glob(f"{LEASE}*") if not path.name.startswith(_own_prefix())):
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -109,10 +104,6 @@ def _others(root: Path) -> Iterator[tuple[Path, bool]]:
         finally:
             os.close(handle)
         yield path, is_alive
-
-
-def _leases(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob(f"{LEASE}*") if not path.name.startswith(_own_prefix()))
 
 
 def _own_prefix() -> str:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 TARGET = "_target_"
-_OURS = ("harness", "baselines")
+OURS = ("harness", "baselines")
 # Metadata of a field that was added after snapshots were blessed.
 LATER: Mapping[str, Any] = MappingProxyType({"later": True})
 
@@ -37,7 +37,7 @@ def module_of(name: str) -> str:
 def exported_from(name: str) -> str | None:
     """Return the module behind a name that a root package of ours exports, such as ``harness.LearnSet``."""
     root, _, attribute = name.partition(".")
-    return _table(name, "PLACES").get(attribute) if root in _OURS else None
+    return _table(name, "PLACES").get(attribute) if root in OURS else None
 
 
 def with_public_names(recorded: Any) -> Any:
@@ -59,7 +59,7 @@ def _table(name: str, table: str) -> Mapping[str, str]:
     """Return a table of the root package of a dotted name; empty where it has none or cannot be imported."""
     root = name.partition(".")[0]
     if root not in sys.modules:
-        if root not in _OURS:
+        if root not in OURS:
             return {}
         importlib.import_module(root)
     found = getattr(sys.modules[root], table, None)
