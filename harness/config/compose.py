@@ -10,6 +10,7 @@ import random
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ class Composer:
     def tree(self, overrides: Sequence[str]) -> DictConfig:
         """Return the composed tree, references not yet resolved."""
         read = [self._plain(override) for override in parse_overrides(overrides)]
-        _refuse_not_ours(read)
-        refuse_sweeps(read)
+        for override in read:
+            _refuse_foreign(override)
         lines = [str(o.input_line) for o in read]
         shared = [o for o in read if not _is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
@@ -75,10 +76,8 @@ class Composer:
             tree = self._open([str(o.input_line) for o in shared])
             # Which other keys exist depends on the class.
             changes = sorted(filter(_is_change, read), key=lambda o: not o.key_or_group.endswith(f".{TARGET}"))
-            for change in changes:
-                if not _changed(tree, change):
-                    tree = self._open(lines)  # Hydra says what is wrong
-                    break
+            if not all(_changed(tree, change) for change in changes):
+                tree = self._open(lines)  # Hydra says what is wrong
         for deleted in read:
             _refuse_default(tree, deleted)
         return tree
@@ -91,7 +90,7 @@ class Composer:
     def _open(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)
         if key not in self._trees:
-            self._trees[key] = _compose(list(key), self._folders)
+            self._trees[key] = _compose(overrides, self._folders)
         return copy.deepcopy(self._trees[key])
 
 
@@ -134,14 +133,20 @@ def _place_of(tree: DictConfig, path: str) -> _Place | None:
     return _Place(fields, tuple(map(str, node)), is_free=cls is None)
 
 
-def _refuse_not_ours(overrides: Sequence[Override]) -> None:
-    for override in overrides:
-        key = override.key_or_group
-        if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
-            hint = "the configuration is composed with Hydra's grammar, but Hydra does not run it"
-            hint = _HYDRAS.get(".".join(re.split(r"[./@]", key)[:2]), hint)
-            what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
-            raise UnknownKeyError(what, where=key, got=override.input_line, expected=expected, hint=hint)
+def _refuse_foreign(override: Override) -> None:
+    """Refuse several values where one is wanted, and the settings of Hydra's own."""
+    key, line = override.key_or_group, str(override.input_line)
+    if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
+        hint = "the configuration is composed with Hydra's grammar, but Hydra does not run it"
+        hint = _HYDRAS.get(".".join(re.split(r"[./@]", key)[:2]), hint)
+        what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
+        raise UnknownKeyError(what, where=key, got=line, expected=expected, hint=hint)
+    if override.is_sweep_override():
+        key = override.get_key_element()
+        what, expected = f"`{key}` has several values, which makes a sweep.", f"one value, or a list {key}=[…]"
+        text = f"""{key}='"{line.partition("=")[2]}"'"""
+        hint = f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is {text}"
+        raise ConfigError(what, where=key.lstrip("+~"), got=line, expected=expected, hint=hint)
 
 
 def _is_change(override: Override) -> bool:
@@ -212,7 +217,7 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
     return OmegaConf.to_yaml(composed, resolve=True)
 
 
-def _compose(overrides: list[str], search_path: Sequence[Path]) -> DictConfig:
+def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfig:
     quoted = ",".join(QuotedString(f"file://{path}", Quote.double).with_quotes() for path in search_path)
     extra = [f"hydra.searchpath=[{quoted}]"] if search_path else []
     try:
@@ -290,7 +295,8 @@ def _unknown_at(place: _Place, name: str, given: str) -> UnknownKeyError:
     """Return the error for a key that does not exist at its place; `given` is the override."""
     parent, _, own = name.rpartition(".")
     names = list(dict.fromkeys([*place.fields, *(key for key in place.written if key != TARGET)]))
-    siblings, near = [join_key(parent, key) for key in names], closest(own, names)
+    siblings = [join_key(parent, key) for key in names]
+    near = closest(name, siblings) or closest(own, names)
     adds = f"+{given.lstrip('+')} adds it, as names are free here"
     return _unknown(name, given, siblings, f"{near or ''} {adds}".lstrip() if place.is_free else near)
 
@@ -307,26 +313,13 @@ def _first_line(error: Exception) -> str:
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Return the overrides as Hydra reads them; a plain value that its grammar cannot read is text, as ``~/prices``."""
+    parser = OverridesParser.create()
+    with suppress(HydraException, ValueError):
+        return parser.parse_overrides(list(overrides))
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except (HydraException, ValueError):
-        pass
-    try:
-        return OverridesParser.create().parse_overrides([_as_text(text) for text in overrides])
+        return parser.parse_overrides([_as_text(text) for text in overrides])
     except (HydraException, ValueError) as error:  # ValueError: of a number that has thousands of digits
         raise unreadable(overrides, error) from error
-
-
-def refuse_sweeps(overrides: Sequence[Override]) -> None:
-    """Refuse several values where one is wanted."""
-    for override in overrides:
-        if override.is_sweep_override():
-            line = str(override.input_line)
-            key, value = override.get_key_element(), line.partition("=")[2]
-            what, expected = f"`{key}` has several values, which makes a sweep.", f"one value, or a list {key}=[…]"
-            hint = f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is "
-            hint += f"""{key}='"{value}"'"""
-            raise ConfigError(what, where=key.lstrip("+~"), got=line, expected=expected, hint=hint)
 
 
 def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
