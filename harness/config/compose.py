@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.instantiate import hints_of, locate, record_of
+from harness.config.instantiate import hints_of, keys_of, locate, record_of
 from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.errors.redaction import redacted
@@ -128,9 +128,7 @@ def _place_of(tree: DictConfig, path: str) -> _Place | None:
             cls = record_of(hint) if target is None else locate(target, TARGET)
         except (OmegaConfBaseException, ConfigError):
             return None  # construction says what is wrong with it
-    parameters = {} if cls is None else inspect.signature(cls).parameters
-    fields = {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    return _Place(fields, tuple(map(str, node)), is_free=cls is None)
+    return _Place({} if cls is None else keys_of(cls), tuple(map(str, node)), is_free=cls is None)
 
 
 def _refuse_foreign(override: Override) -> None:

@@ -59,16 +59,14 @@ def build(node: object, path: str = "", hint: Any = Any, owner: type | None = No
 
 def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
     """Return `cls(**given)` after checking every field against the class's signature and type hints."""
-    parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_POSITIONAL}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in given:
-        if name not in parameters and not open_ended:
+    parameters = keys_of(cls)
+    is_open = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+    for name in () if is_open else given:
+        if name not in parameters:
             key, known = join_key(path, name), ", ".join(parameters) or "no key at all"
             what, hint = f"There is no configuration key `{key}`.", closest(name, parameters)
             raise UnknownKeyError(what, where=key, got=given[name], expected=known, hint=hint)
-    missing = [
-        n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD and n not in given
-    ]
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
     if missing:
         key = join_key(path, missing[0])
         raise ConfigError(f"The configuration lacks `{key}`.", where=key, expected=", ".join(missing))
@@ -94,6 +92,12 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
             got=f"{type(error).__name__}: {error}",
             expected=", ".join(f"{n}: {accepts(hints.get(n, Any))}" for n in parameters) or "no key at all",
         ) from error
+
+
+def keys_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the keys that a class names in its signature."""
+    parameters = inspect.signature(cls).parameters
+    return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def hints_of(cls: type) -> dict[str, Any]:

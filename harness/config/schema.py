@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
-from harness.config.instantiate import hints_of, locate, record_of
+from harness.config.instantiate import hints_of, keys_of, locate, record_of
 from harness.config.tolerances import SuiteFile, TolerancesFile, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
@@ -96,9 +96,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
     meanings, hints = _meanings(cls), hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
     found = []
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
+    for name, parameter in keys_of(cls).items():
         factory = fields[name].default_factory if name in fields else dataclasses.MISSING
         default = parameter.default if factory is dataclasses.MISSING else factory()
         if dataclasses.is_dataclass(default) and not isinstance(default, type):

@@ -37,14 +37,31 @@ _LONGEST_MANIFEST = 256 * 1024**2  # bytes
 Stamp = tuple[tuple[str, str, int, int], ...]
 
 
+@contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(root, error) from error
+
+
+def _unwritable(root: Path, error: OSError) -> HarnessError:
+    what, got = "The artifact store cannot be written.", f"{type(error).__name__}: {error}"
+    expected = "a folder that you may write to, with space left"
+    hint = "choose another folder with output.store=… or free some space with `bench cache gc`"
+    refusal = ArtifactError(what, where=str(root), got=got, expected=expected, hint=hint)
+    return removed_current_folder() or refusal
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a result, or whatever lies in its place: a reader sees it whole or not at all."""
     gone = folder.with_name(f"{SCRATCH}gone-{secrets.token_hex(6)}")
-    folder.rename(gone)
-    if gone.is_dir() and not gone.is_symlink():
-        shutil.rmtree(gone, ignore_errors=True)
-    else:
-        gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
+    with _writing(folder), suppress(FileNotFoundError):  # somebody else removed it
+        folder.rename(gone)
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink(missing_ok=True)  # a file or a link that took a result's place; what it points to is not ours
 
 
 def canonical_json(value: object, *, indent: int | None = None) -> str:
@@ -124,8 +141,7 @@ class ArtifactStore:
             self._verified[folder] = _stamp(folder)
             return True
         self._verified.pop(folder, None)
-        with self._writing(), suppress(FileNotFoundError):
-            remove_folder(folder)
+        remove_folder(folder)
         return False
 
     def get_or_make(self, key: Key, make: Callable[[Path], None]) -> Path:
@@ -142,13 +158,13 @@ class ArtifactStore:
             return found
         final = self.path(key)
         with ExitStack() as held:
-            with self._writing():
+            with _writing(self.root):
                 final.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(only_maker(final.with_name(f"{LOCK}{final.name}")))
             found = self.find(key)
             if found is not None:
                 return found
-            with self._writing():
+            with _writing(self.root):
                 scratch = scratch_folder(final.parent, SCRATCH)
             held.callback(shutil.rmtree, scratch, ignore_errors=True)
             try:
@@ -156,10 +172,10 @@ class ArtifactStore:
             except OSError as error:
                 # A file that somebody's model does not find is not the store's fault.
                 if is_full_disk(error) or error.errno in (errno.EROFS, errno.EIO):
-                    raise self._unwritable(error) from error
+                    raise _unwritable(self.root, error) from error
                 raise
             check_code_unchanged()
-            with self._writing():
+            with _writing(self.root):
                 _seal(scratch, key)
                 try:
                     scratch.rename(final)
@@ -169,20 +185,6 @@ class ArtifactStore:
                         raise  # else another maker was first, on a file system without locks
             self._verified[final] = _stamp(final)
         return final
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> HarnessError:
-        what, got = "The artifact store cannot be written.", f"{type(error).__name__}: {error}"
-        expected = "a folder that you may write to, with space left"
-        hint = "choose another folder with output.store=… or free some space with `bench cache gc`"
-        refusal = ArtifactError(what, where=str(self.root), got=got, expected=expected, hint=hint)
-        return removed_current_folder() or refusal
 
 
 def _seal(folder: Path, key: Key) -> None:

@@ -136,14 +136,7 @@ def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:
 def remove(paths: Sequence[Path]) -> None:
     """Remove results or leftovers; a reader sees each of them whole or not at all."""
     for path in paths:
-        try:
-            remove_folder(path)
-        except FileNotFoundError:
-            continue  # somebody else removed it
-        except OSError as error:
-            what, got = "The artifact store cannot be changed.", f"{type(error).__name__}: {error}"
-            expected = "a folder that you may write to"
-            raise ArtifactError(what, where=str(path), got=got, expected=expected) from error
+        remove_folder(path)
 
 
 def check_unused(root: Path) -> None:
