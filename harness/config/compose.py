@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import itertools
+import os
 import random
 import re
 import shlex
@@ -186,13 +187,10 @@ def _refuse_default(tree: DictConfig, override: Override) -> None:
         return
     default = place.fields[name].default
     value = "its default" if default is inspect.Parameter.empty else f"its default, {default!r}"
-    raise ConfigError(
-        f"`{override.key_or_group}` cannot be deleted: it belongs to its class, and would silently have {value}.",
-        where=override.key_or_group,
-        got=override.input_line,
-        expected="the value that is meant",
-        hint=f"{override.key_or_group}=VALUE; a name in a mapping, such as '~data.columns.factor', can be deleted",
-    )
+    key = override.key_or_group
+    what = f"`{key}` cannot be deleted: it belongs to its class, and would silently have {value}."
+    hint = f"{key}=VALUE; a name in a mapping, such as '~data.columns.factor', can be deleted"
+    raise ConfigError(what, where=key, got=override.input_line, expected="the value that is meant", hint=hint)
 
 
 def compose_config(overrides: Sequence[str] = (), *, search_path: Sequence[str | Path] = ()) -> ExperimentConfig:
@@ -363,15 +361,14 @@ def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     """Return the error for overrides that Hydra cannot read; names the first one that it cannot."""
     wrong = next((text for text in overrides if not _is_readable(_as_text(text))), None)
     shown = " ".join(overrides) if wrong is None else wrong
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …"
     key, _, value = (wrong or "").partition("=")
     quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
     helps = value and len(value) <= _LONGEST and not any(sign in value for sign in "'\"\n") and _is_readable(quoted)
+    what, hint = "The command's overrides cannot be read.", f"if the value is text: '{quoted}'; " if helps else ""
+    expected = "KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart"
     return ConfigError(
-        "The command's overrides cannot be read.",
-        where=shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …",
-        got=next(iter(str(error).strip().splitlines()), type(error).__name__),
-        expected="KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart",
-        hint=(f"if the value is text: '{quoted}'; " if helps else "") + "see `bench run --help`",
+        what, where=shown, got=_first_line(error), expected=expected, hint=hint + "see `bench run --help`"
     )
 
 
@@ -393,21 +390,17 @@ def _is_readable(override: str) -> bool:
 
 def main_groups() -> list[str]:
     """Return the groups in the defaults of the main file."""
-    main = OmegaConf.to_container(OmegaConf.load(config_folder() / "config.yaml"), resolve=False)
-    defaults = main["defaults"] if isinstance(main, Mapping) else []
-    return [str(group) for entry in defaults if isinstance(entry, Mapping) for group in entry]
+    main = OmegaConf.load(config_folder() / "config.yaml")
+    return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry]
 
 
 def search_folder(given: Path) -> Path:
     """Return a folder of a search path, absolute; ``~`` is the home where no folder has that name."""
-    try:
-        folder = given if given.is_dir() else given.expanduser()
-    except RuntimeError:
-        folder = given  # ~somebody who is not known here
+    folder = given if given.is_dir() else Path(os.path.expanduser(given))  # one that is not known here stays ~somebody
     if folder.is_dir():
         return folder.resolve()
     above = folder.resolve().parent
-    beside = sorted(p.name for p in above.iterdir() if p.is_dir()) if above.is_dir() else []
+    beside = sorted(path.name for path in above.glob("*/"))
     near = closest(folder.name, beside)
     what = f"The configuration folder {'is a file' if folder.exists() else 'does not exist'}."
     expected = "a folder with groups like conf/, such as FOLDER/model/mine.yaml"

@@ -43,23 +43,16 @@ def lacking_methods(cls: type, protocol: type) -> list[str]:
 def check_object(value: object, protocol: type, where: str) -> None:
     """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read."""
     required, optional = members_of(protocol), _optional(protocol)
+    names = (*required, *optional)
     lacking = [name for name in required if not hasattr(value, name)]
     if lacking:
-        raise ConfigError(
-            f"`{where}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.",
-            where=where,
-            got=_name(value),
-            expected=f"an object with {', '.join(required)}",
-            hint=meant_hint(value, (*required, *optional)),
-        )
-    for name, given in _misspelt(value, (*required, *optional)).items():
-        raise ConfigError(
-            f"`{given}` of {_name(value)} is read by nobody.",
-            where=f"{where}.{given}",
-            got=given,
-            expected=f"{', '.join(required)}; may also have {', '.join(optional)}",
-            hint=f"did you mean `{name}`?",
-        )
+        what, hint = f"`{where}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.", meant_hint(value, names)
+        expected = f"an object with {', '.join(required)}"
+        raise ConfigError(what, where=where, got=_name(value), expected=expected, hint=hint)
+    for name, given in _misspelt(value, names).items():
+        what, hint = f"`{given}` of {_name(value)} is read by nobody.", f"did you mean `{name}`?"
+        expected = f"{', '.join(required)}; may also have {', '.join(optional)}"
+        raise ConfigError(what, where=f"{where}.{given}", got=given, expected=expected, hint=hint)
     traits: object = traits_of(value, TRAITS[protocol], where) if protocol in TRAITS else None
     has_needs = isinstance(traits, MetricTraits) and bool(traits.needs)  # such a metric is given them too
     for name in required:

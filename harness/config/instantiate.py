@@ -86,12 +86,10 @@ def build_record(cls: type, given: Mapping[str, Any], path: str) -> object:
         # Somebody's own class may refuse its values in any way; a bug in one of ours keeps its traceback.
         if _package(cls) in OURS:
             raise
-        raise ConfigError(
-            f"`{cls.__module__}.{cls.__qualname__}` cannot be made of these values.",
-            where=path or None,
-            got=f"{type(error).__name__}: {error}",
-            expected=", ".join(f"{n}: {accepts(hints.get(n, Any))}" for n in parameters) or "no key at all",
-        ) from error
+        what = f"`{cls.__module__}.{cls.__qualname__}` cannot be made of these values."
+        got = f"{type(error).__name__}: {error}"
+        expected = ", ".join(f"{n}: {accepts(hints.get(n, Any))}" for n in parameters) or "no key at all"
+        raise ConfigError(what, where=path or None, got=got, expected=expected) from error
 
 
 def keys_of(cls: type) -> dict[str, inspect.Parameter]:
@@ -121,28 +119,21 @@ def _admit(cls: type, hint: Any, owner: type | None, where: str) -> None:
     if any(kind in (Any, object) for kind in kinds(hint)):
         if owner is None or dataclasses.is_dataclass(cls) or _package(cls) in (_package(owner), *OURS):
             return
-        raise ConfigError(
-            f"`{got}` cannot stand here: the type of the key does not say that it takes one.",
-            where=where,
-            got=got,
-            expected=f"a dataclass, or a class of the package `{_package(owner)}`",
-            hint=f"give the key its type in {owner.__module__}.{owner.__qualname__}; docs/explanation/security.md",
-        )
+        what = f"`{got}` cannot stand here: the type of the key does not say that it takes one."
+        expected = f"a dataclass, or a class of the package `{_package(owner)}`"
+        hint = f"give the key its type in {owner.__module__}.{owner.__qualname__}; docs/explanation/security.md"
+        raise ConfigError(what, where=where, got=got, expected=expected, hint=hint)
     protocols = [kind for kind in kinds(hint) if is_protocol(kind)]
     classes = [kind for kind in kinds(hint) if isinstance(kind, type) and not is_protocol(kind) and kind not in _PLAIN]
     lacking = [lacking_methods(cls, protocol) for protocol in protocols]
     if any(issubclass(cls, kind) for kind in classes) or any(not names for names in lacking):
         return
-    names = [kind.__name__ for kind in (*protocols, *classes)]
-    raise ConfigError(
-        f"`{got}` is not a {' or '.join(names)}" + (f": it lacks {', '.join(lacking[0])}." if lacking else ".")
-        if names
-        else f"No object can stand here: `{got}` is not made.",
-        where=where,
-        got=got,
-        expected=f"a class with {', '.join(members_of(protocols[0]))}" if protocols else accepts(hint),
-        hint=meant_hint(cls, lacking[0]) if lacking else None,
-    )
+    names = " or ".join(kind.__name__ for kind in (*protocols, *classes))
+    what = f"`{got}` is not a {names}" if names else f"No object can stand here: `{got}` is not made"
+    what += f": it lacks {', '.join(lacking[0])}." if lacking else "."
+    expected = f"a class with {', '.join(members_of(protocols[0]))}" if protocols else accepts(hint)
+    meant = meant_hint(cls, lacking[0]) if lacking else None
+    raise ConfigError(what, where=where, got=got, expected=expected, hint=meant)
 
 
 def _package(cls: type) -> str:
@@ -209,13 +200,10 @@ def locate(target: object, where: str) -> type:
         # Somebody's own file may raise anything while it is read; where it did so is what its author needs.
         line = traceback.extract_tb(error.__traceback__)[-1]
         at = getattr(error, "lineno", None) or line.lineno
-        raise ConfigError(
-            f"The module `{module_name}` cannot be imported.",
-            where=where,
-            got=f"{type(error).__name__}: {error} ({getattr(error, 'filename', None) or line.filename}, line {at})",
-            expected="a file that Python can import",
-            hint=f"python -c 'import {module_name}' shows the whole traceback",
-        ) from error
+        place = f"{getattr(error, 'filename', None) or line.filename}, line {at}"
+        what, got = f"The module `{module_name}` cannot be imported.", f"{type(error).__name__}: {error} ({place})"
+        hint = f"python -c 'import {module_name}' shows the whole traceback"
+        raise ConfigError(what, where=where, got=got, expected="a file that Python can import", hint=hint) from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
