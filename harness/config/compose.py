@@ -226,6 +226,8 @@ def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfi
         what, got = "is not YAML", getattr(error, "problem", None) or getattr(error, "reason", None)
         expected = "KEY: VALUE lines in UTF-8, nested by spaces"
         raise _bad_file(what, place, got or _first_line(error), expected) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise _not_composed(error, overrides, search_path) from error
     except RecursionError as error:
         expected = "defaults and aliases (*name) that do not lead back to their own file or value"
         raise _bad_file("contains itself, or is nested without end", None, None, expected) from error
@@ -234,8 +236,6 @@ def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfi
             raise
         # OmegaConf's word for a file that is a number.
         raise _bad_file("is no mapping", None, _first_line(error), "KEY: VALUE lines") from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise _not_composed(error, overrides, search_path) from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]

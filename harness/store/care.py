@@ -62,13 +62,11 @@ def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, .
 def summary(found: Sequence[Entry], now: float | None = None) -> tuple[StageSummary, ...]:
     """Return one line per stage, the largest first."""
     now = time.time() if now is None else now
-    stages: dict[str, list[Entry]] = {}
-    for entry in found:
-        stages.setdefault(entry.stage, []).append(entry)
-    ages = {stage: [entry.age(now) for entry in own] for stage, own in stages.items()}
-    lines = [
-        StageSummary(s, len(own), sum(e.size for e in own), max(ages[s]), min(ages[s])) for s, own in stages.items()
-    ]
+    lines = []
+    for stage in {entry.stage for entry in found}:
+        own = [entry for entry in found if entry.stage == stage]
+        ages = [entry.age(now) for entry in own]
+        lines.append(StageSummary(stage, len(own), sum(e.size for e in own), max(ages), min(ages)))
     return tuple(sorted(lines, key=lambda line: (-line.size, line.stage)))
 
 
@@ -87,12 +85,7 @@ def chosen(
 ) -> tuple[Entry, ...]:
     """Return the results that may go: those that meet every condition, oldest first.
 
-    Args:
-        found: Results.
-        older_than: Days.
-        keep_bytes: What may stay in all: the oldest go until the rest fits.
-        keys: Only these.
-        now: Seconds since the epoch.
+    The conditions are an age of more than `older_than` days, one of `keys`, and that all that stay fit `keep_bytes`.
     """
     now = time.time() if now is None else now
     wanted = None if keys is None else {(key.stage, key.digest) for key in keys}
@@ -116,8 +109,7 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
     if not root.is_dir():
         return ()
     hidden = [path for stage in _stages(root) for path in stage.iterdir() if path.name.startswith((SCRATCH, LOCK))]
-    since = living_since(root)
-    limit = now - _ABANDONED * _DAY if since is None else min(since, now - _ABANDONED * _DAY)
+    limit = min(living_since(root) or now, now - _ABANDONED * _DAY)
     old = [path for path in (*hidden, *root.glob(".audit-*")) if path.stat().st_mtime < limit]
     return tuple(sorted([*old, *dead_leases(root)]))
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.store.code_text import STAR, Strings, imports_of, named_places, strings_of, text_digest
+from harness.store.code_text import STAR, Strings, imports_of, named_places, packages_of, strings_of, text_digest
 from harness.store.fingerprint import fingerprint_file
 from harness.store.records import OURS, exported_from
 
@@ -202,12 +202,10 @@ def _followed(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Library
 
 def _root(name: str) -> str:
     """Return the module of a configured class, which may stand inside another class or a function."""
-    module = name
-    while module:
+    for module in reversed(packages_of(name)):
         origin = origin_of(module)
         if origin is not None and (origin.file is not None or not origin.own):
             return module
-        module = module.rpartition(".")[0]
     what = "The code of a configured object cannot be found, so its results cannot be told from those of other code."
     hint = "write it into a module, such as my_model.py, and import it from there"
     raise ConfigError(what, where="_target_", got=name, expected="a class in a file", hint=hint)
@@ -225,11 +223,8 @@ def _source(origin: Origin) -> _Source:
     content, file = read_source(origin), origin.file
     # A module that is run is called __main__.
     named = (origin.name if spec is None else spec.name, origin.search is not None)
-    files: dict[str, tuple[Path, str]] = {}
-    by_text: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    if file is not None and not origin.ours and file.suffix == ".py" and file.is_file():
-        files, by_text, folders = _by_text(file, *named, content)
+    is_users = not origin.ours and file is not None and file.suffix == ".py" and file.is_file()
+    files, by_text, folders = _by_text(file, *named, content) if file is not None and is_users else ({}, (), ())
     when_run, when_called = ((*found, *by_text) for found in imports_of(*named, content))
     made = _Source(origin, stamp, text_digest(content), when_run, when_called, files, folders, spec)
     _KNOWN[origin.name] = made
@@ -335,13 +330,9 @@ def origin_of(name: str, folders: Sequence[str] | None = None) -> Origin | None:
     Below the first package that is not own code everything is like that package.
     """
     found: Origin | None = None
-    at = ""
-    for part in name.split("."):
-        if not part:
-            return None
+    for at in packages_of(name) if all(name.split(".")) else ():
         if found is not None and not (found.own or (found.file is None and found.search)):
             return found
-        at = f"{at}.{part}" if at else part
         found = _one(at, folders if found is None else found.search or ())
         if found is None:
             return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import glob
+from itertools import accumulate, product
 from pathlib import Path
 
 _IMPORTS = ("import_module", "__import__")
@@ -71,11 +73,8 @@ def imports_of(name: str, is_package: bool, source: bytes) -> tuple[tuple[str, .
 def _imported(node: ast.stmt, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         for alias in node.names:
-            yield alias.name
-            above = alias.name.rpartition(".")[0]
-            while above and not alias.asname:  # `import a.b` gives the name `a`, and with it whatever stands in it
-                yield above
-                above = above.rpartition(".")[0]
+            # `import a.b` gives the name `a`, and with it whatever stands in it.
+            yield from [alias.name] if alias.asname else packages_of(alias.name)
     elif isinstance(node, ast.ImportFrom):
         base = absolute("." * node.level + (node.module or ""), package)
         yield base
@@ -90,6 +89,11 @@ def _called(tree: ast.Module, package: str) -> Iterator[str]:
             literal, anchor = [*(getattr(each, "value", None) for each in given[:2]), None, None][:2]
             if isinstance(literal, str):
                 yield absolute(literal, anchor if isinstance(anchor, str) else package)
+
+
+def packages_of(name: str) -> list[str]:
+    """Return the packages around a dotted name, the outermost first, and the name."""
+    return list(accumulate(name.split("."), "{}.{}".format))
 
 
 def absolute(name: str, package: str) -> str:
@@ -197,36 +201,21 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
         waiting = [folder]
         while waiting:
             at = waiting.pop()
-            below = [at / text for text in strings.texts if text.strip("./") and _is(Path.is_dir, at / text)]
+            below = [at / text for text in strings.texts if text.strip("./") and os.path.isdir(at / text)]
             new = [path for path in below if path not in near and not path.name.startswith(_HIDDEN)]
             waiting += new
             near += new
-    found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts if _is(Path.is_file, at / text)}
-    found |= {path for folder in near for path in _matching(folder, strings.texts)}
+    found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts}
+    patterns = [text for text in strings.texts if "*" in text and not text.startswith("/")]
+    patterns += [f"*{text}" for text in strings.texts if text.startswith(".") and text[1:].isalnum() and text != ".py"]
+    for folder, pattern in product(near, patterns):
+        found |= {folder / name for name in glob(pattern, root_dir=folder, recursive=True, include_hidden=True)}
     found |= {path for folder in near[1:] if strings.lists for path in _held(folder)}
-    kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ}
+    kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ and os.path.isfile(path)}
     return near, sorted(kept - {file.absolute()})
-
-
-def _matching(folder: Path, texts: Iterable[str]) -> Iterator[Path]:
-    for text in texts:
-        is_pattern = "*" in text and not text.startswith("/")
-        is_ending = text.startswith(".") and text[1:].isalnum() and text != ".py"
-        try:
-            if is_pattern or is_ending:
-                yield from filter(Path.is_file, folder.glob(text if is_pattern else f"*{text}"))
-        except (ValueError, OSError, NotImplementedError):
-            continue  # an asterisk in a text that is no pattern
 
 
 def _held(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
         yield from (Path(place, name) for name in names if not name.startswith(_HIDDEN))
-
-
-def _is(question: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return question(path)
-    except (OSError, ValueError):
-        return False  # a text too long for a name
