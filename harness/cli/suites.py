@@ -67,13 +67,17 @@ def _learn(selection: Selection, arguments: Namespace, out: OutputConsole, err: 
                 countdown.ended(run.last_seconds())
         countdown.finish()
     configured = named_tolerances(arguments.regression or suite.regression, arguments.config_dir)
-    moved = [rule for rule in learn(snapshots).rules if isinstance(rule[1], Learned) and rule[1].learned > 0.0]
-    learned: Tolerances = replace(configured, rules=(*moved, *configured.rules))
+    found = learn(snapshots).metrics.items()
+    moved = {name: rule for name, rule in found if isinstance(rule, Learned) and rule.learned > 0.0}
+    rest = {name: rule for name, rule in configured.metrics.items() if name not in moved}
+    learned: Tolerances = replace(configured, metrics=moved | rest)
     folder = arguments.config_dir[0] if arguments.config_dir else "conf"
     path = arguments.out or f"{folder}/regression/learned-{suite.name}.yaml"
     command = f"bench check {shlex.join(arguments.targets)} --learn seeds={seeds}"
     write_tolerances(learned, path, comment=_COMMENT.format(command=command, last=seeds, base=suite.regression))
-    out.write(f"{sum(isinstance(rule, Learned) for _, rule in learned.rules)} learned tolerances written to {path}")
+    out.write(
+        f"{sum(isinstance(rule, Learned) for rule in learned.metrics.values())} learned tolerances written to {path}"
+    )
     out.write(f"`regression: {path}` in the suite holds its cases to them")
     return 0
 

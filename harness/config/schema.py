@@ -17,7 +17,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
 from harness.config.instantiate import hints_of, keys_of, locate, record_of
-from harness.config.tolerances import SuiteFile, TolerancesFile, yaml_of
+from harness.config.tolerances import SuiteFile, Tolerances, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
 from harness.samples import preprocess
@@ -31,7 +31,7 @@ GROUP_RECORDS: Mapping[str, type] = MappingProxyType(
         "evaluation": EvaluationConfig,
         "output": OutputConfig,
         "suites": SuiteFile,
-        "regression": TolerancesFile,
+        "regression": Tolerances,
     }
 )
 # Fields of an experiment that no file holds.

@@ -98,40 +98,11 @@ class Learned(Tolerance):
         return f"± {self.factor * self.learned:.3g} (learned: {self.factor:.3g} × {self.learned:.3g})"
 
 
-@dataclass(frozen=True)
-class Tolerances:
-    """The rule of every metric.
-
-    Attributes:
-        rules: (pattern, tolerance) in order: the first whose shell-style pattern matches the metric's path
-            (``per_window.3.IC``) or one part of it (``IC``) holds.
-        default: The rule of a metric that no pattern matches.
-        significance: A difference beyond the tolerance whose paired test gives a larger p-value is inconclusive.
-    """
-
-    rules: tuple[tuple[str, Tolerance], ...] = ()
-    default: Tolerance = Exact()
-    significance: float = 0.05
-
-    @property
-    def demand_equal_bits(self) -> bool:
-        """Whether nothing may move anywhere, digests and intervals included."""
-        return isinstance(self.default, Exact) and all(isinstance(rule, Exact) for _, rule in self.rules)
-
-    def of(self, path: str) -> Tolerance:
-        """Return the rule of the metric at `path`."""
-        texts = (path, *path.split("."))
-        for pattern, tolerance in self.rules:
-            if any(fnmatch.fnmatchcase(text, pattern) for text in texts):
-                return tolerance
-        return self.default
-
-
 Rule = Literal["exact"] | Absolute | Relative | Learned
 
 
 @dataclass(frozen=True)
-class TolerancesFile:
+class Tolerances:
     """How far metrics may move between environments.
 
     Attributes:
@@ -144,6 +115,20 @@ class TolerancesFile:
     default: Rule
     metrics: dict[str, Rule] = field(default_factory=dict)
     significance: Fraction = 0.05
+
+    @property
+    def demand_equal_bits(self) -> bool:
+        """Whether nothing may move anywhere, digests and intervals included."""
+        return {"exact"}.issuperset((self.default, *self.metrics.values()))
+
+    def of(self, path: str) -> Tolerance:
+        """Return the rule of the metric at `path`."""
+        texts = (path, *path.split("."))
+        fitting = (
+            rule for name, rule in self.metrics.items() if any(fnmatch.fnmatchcase(text, name) for text in texts)
+        )
+        rule = next(fitting, self.default)
+        return Exact() if rule == "exact" else rule
 
 
 @dataclass(frozen=True)
@@ -216,24 +201,15 @@ def load_tolerances(path: Path) -> Tolerances:
 
 
 def parse_tolerances(node: object, where: str = "tolerances") -> Tolerances:
-    """Return the tolerances of plain data, see `TolerancesFile`."""
-    file = record_from(TolerancesFile, node, where)
-    rules = tuple((name, _tolerance(rule)) for name, rule in file.metrics.items())
-    return Tolerances(rules, _tolerance(file.default), file.significance)
-
-
-def _tolerance(rule: Rule) -> Tolerance:
-    return Exact() if rule == "exact" else rule
+    """Return the tolerances of plain data."""
+    return record_from(Tolerances, node, where)
 
 
 def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str = "") -> None:
     """Write tolerances as YAML that `load_tolerances` reads back equal, below a comment; a file there is replaced."""
-    rules = {pattern: _plain(tolerance) for pattern, tolerance in tolerances.rules}
-    content = {"significance": tolerances.significance, "metrics": rules, "default": _plain(tolerances.default)}
+    rules = {name: rule if rule == "exact" else vars(rule) for name, rule in tolerances.metrics.items()}
+    default = tolerances.default if tolerances.default == "exact" else vars(tolerances.default)
+    content = {"significance": tolerances.significance, "metrics": rules, "default": default}
     lines = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
     text = lines + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
     write_atomically(Path(path), text.encode())
-
-
-def _plain(tolerance: Tolerance) -> object:
-    return "exact" if isinstance(tolerance, Exact) else vars(tolerance)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.config.tolerances import Exact, Learned, Tolerances
+from harness.config.tolerances import Learned, Tolerances
 from harness.errors import SnapshotError
 from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, sha256
@@ -48,7 +48,7 @@ def learn(snapshots: Sequence[Snapshot], *, factor: float | None = None) -> Tole
 
         fewest = min(map(len, cases.values()))
         factor = float(t.ppf(1.0 - FALSE_ALARM / 2.0, fewest - 1)) * math.sqrt(2.0)
-    return Tolerances(tuple((p, Learned(s, factor)) for p, s in sorted(spread.items())), Exact())
+    return Tolerances("exact", {p: Learned(s, factor) for p, s in sorted(spread.items())})
 
 
 def _check_runs(runs: Sequence[Snapshot], case: str) -> None:

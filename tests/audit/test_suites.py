@@ -96,7 +96,7 @@ def test_nothing_that_leaks_gets_among_the_baselines_whoever_blesses(tmp_path: P
     assert "poison" in str(raised.value)
     assert baselines.cases("s") == ()
     baselines.bless(snapshot(None), "first")
-    verdict = Standard(baselines, Tolerances(), {}).judge(snapshot(LEAK))
+    verdict = Standard(baselines, Tolerances("exact"), {}).judge(snapshot(LEAK))
     assert (verdict.problem, verdict.exit_code) == (Problem.LEAK, ExitCode.REGRESSION)
 
 

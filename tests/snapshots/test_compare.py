@@ -20,7 +20,7 @@ from harness.config.tolerances import (
     Exact,
     Learned,
     Relative,
-    Tolerance,
+    Rule,
     Tolerances,
     load_tolerances,
     parse_tolerances,
@@ -190,7 +190,7 @@ class TestVerdicts:
         value = st.none() | st.floats(-1, 1) | st.just(0.1) | st.just("text")
         side = st.dictionaries(st.sampled_from(["IC", "MSE", "turnover", "own"]), value)
         a, b = (Snapshot("s", "c", {}, {"overall": data.draw(side)}, {}) for _ in range(2))
-        kinds: list[Tolerance] = [Exact(), Absolute(0.3), Relative(0.3), Learned(0.1, 2)]
+        kinds: list[Any] = ["exact", Absolute(0.3), Relative(0.3), Learned(0.1, 2)]
         rules = Tolerances(default=data.draw(st.sampled_from(kinds)))
         there = compare(a, b, rules, directions=DIRECTIONS)
         back = {m.path: m.verdict for m in compare(b, a, rules, directions=DIRECTIONS).metrics}
@@ -395,8 +395,8 @@ class TestTolerances:
     @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda p: p.stem)
     def test_every_configured_file_is_read_and_every_pattern_matches_a_metric(self, path: Path) -> None:
         tolerances = load_tolerances(path)
-        for pattern, _ in tolerances.rules:
-            alone = Tolerances(((pattern, Exact()),), Absolute(1.0))
+        for pattern in tolerances.metrics:
+            alone = Tolerances(Absolute(1.0), {pattern: "exact"})
             assert any(alone.of(p) == Exact() for p in NUMBERS), pattern
 
     def test_counts_are_exact_by_default(self) -> None:
@@ -410,12 +410,13 @@ class TestTolerances:
         self, size: float, factor: float, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         path = tmp_path_factory.getbasetemp() / "t.yaml"
-        rules = (("a.*", Absolute(size)), ("*rows", Exact()), ("b c", Relative(size)), ("IC", Learned(size, factor)))
-        tolerances = Tolerances(rules, Learned(size, 2.0, 0.0), 0.01)
+        rules: dict[str, Rule] = {"a.*": Absolute(size), "*rows": "exact", "b c": Relative(size)}
+        rules["IC"] = Learned(size, factor)
+        tolerances = Tolerances(Learned(size, 2.0, 0.0), rules, 0.01)
         write_tolerances(tolerances, path, comment="from 5 seeds\n\nof smoke/linear")
         assert load_tolerances(path) == tolerances
-        write_tolerances(Tolerances(), path)
-        assert load_tolerances(path) == Tolerances()
+        write_tolerances(Tolerances("exact"), path)
+        assert load_tolerances(path) == Tolerances("exact")
 
 
 def seeded(seed: int, **metrics: float | None) -> Snapshot:
@@ -434,7 +435,7 @@ class TestLearning:
         assert rule.learned == pytest.approx(spread)
         assert rule.factor == pytest.approx(factor, rel=1e-4)  # t(0.995; 4) · √2 = 4.6041 · 1.4142
         assert learned.of("overall.rows") == Learned(0.0, rule.factor)
-        assert learned.default == learned.of("overall.ICIR") == learned.of("predictions") == Exact()
+        assert learned.of("no.such") == learned.of("overall.ICIR") == learned.of("predictions") == Exact()
 
     def test_windows_share_the_tolerance_of_the_most_variable_one(self) -> None:
         learned = learn([seeded(i, IC=v) for i, v in enumerate([0.1, 0.2])], factor=2.0)
