@@ -15,9 +15,9 @@ from harness.audit.comparison import association, chance, first_difference, shuf
 from harness.audit.poison import LoadedOnce, Splice, poison, poisoned
 from harness.audit.replay import Replay, each
 from harness.audit.verdict import Check, Finding, Frontier
-from harness.config.contracts import traits_of
 from harness.data.source import Source, at_the_root
 from harness.errors import HarnessError
+from harness.errors.limits import traits_of
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
 from harness.features.expression import look_back

@@ -1,26 +1,37 @@
 """Objects from plain data: a mapping whose ``_target_`` names a class becomes an instance, every field checked.
 
 The class's own signature is the schema: an unknown key, a wrong type or a missing field is an error that names the key.
+What it must offer, may offer, and seems to have meant is told before it is used.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import inspect
 import traceback
 import typing
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Never
 
 import pydantic
+from typing_extensions import get_protocol_members
 
-from harness.config.contracts import check_object, is_protocol, lacking_methods, meant_hint, members_of
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, closest, no_exit
-from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, wrong_kind
+from harness.errors.limits import accepts, adapter, is_record, kinds, refusal, traits_of, wrong_kind
+from harness.evaluation.metrics import Metric, MetricTraits
+from harness.samples.interfaces import EXTENSIONS
+from harness.samples.interfaces import TRAITS as _TRAITS
 from harness.store.code_digest import note_code
 from harness.store.records import OURS, TARGET, join_key, module_of, targets_in
 
+# Protocol → what an object of it may say of itself beyond it.
+TRAITS: Mapping[type, type] = {**_TRAITS, Metric: MetricTraits}
+# How alike two names are, from 0 to 1, when one is taken for a misspelling of the other.
+_NEAR = 0.85
+# What earlier versions called a member.
+_FORMER = {"batches": "waves", "leaky_variants": "leaky_twins", "fit_records": "artefacts"}
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -210,3 +221,85 @@ def locate(target: object, where: str) -> type:
         what, known_names = f"`{module_name}` has no class `{name}`.", ", ".join(names) or None
         raise ConfigError(what, where=where, got=target, expected=known_names, hint=closest(name, names))
     return found
+
+
+def is_protocol(hint: object) -> bool:
+    """Return whether a type hint is a protocol."""
+    return isinstance(hint, type) and bool(getattr(hint, "_is_protocol", False))
+
+
+def members_of(protocol: type) -> list[str]:
+    """Return the names that an object must have, sorted."""
+    return sorted(get_protocol_members(protocol))
+
+
+def lacking_methods(cls: type, protocol: type) -> list[str]:
+    """Return the methods of a protocol that a class does not define; what is no method may be set when it is made."""
+    methods = [name for name in members_of(protocol) if inspect.isfunction(inspect.getattr_static(protocol, name))]
+    return [name for name in methods if not callable(getattr(cls, name, None))]
+
+
+def check_object(value: object, protocol: type, where: str) -> None:
+    """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read."""
+    required, optional = members_of(protocol), _optional(protocol)
+    names = (*required, *optional)
+    lacking = [name for name in required if not hasattr(value, name)]
+    if lacking:
+        what, hint = f"`{where}` is not a {protocol.__name__}: it lacks {', '.join(lacking)}.", meant_hint(value, names)
+        expected = f"an object with {', '.join(required)}"
+        raise ConfigError(what, where=where, got=_name(value), expected=expected, hint=hint)
+    for name, given in _misspelt(value, names).items():
+        what, hint = f"`{given}` of {_name(value)} is read by nobody.", f"did you mean `{name}`?"
+        expected = f"{', '.join(required)}; may also have {', '.join(optional)}"
+        raise ConfigError(what, where=f"{where}.{given}", got=given, expected=expected, hint=hint)
+    traits: object = traits_of(value, TRAITS[protocol], where) if protocol in TRAITS else None
+    has_needs = isinstance(traits, MetricTraits) and bool(traits.needs)  # such a metric is given them too
+    for name in required:
+        _check_member(value, inspect.getattr_static(protocol, name), name, f"{where}.{name}", not has_needs)
+
+
+def _check_member(value: object, declared: object, name: str, where: str, has_arguments: bool) -> None:
+    found, expected = getattr(value, name), None
+    if isinstance(declared, property) and typing.get_type_hints(declared.fget).get("return") is bool:
+        expected = None if isinstance(found, bool) else "true or false: a field, a class attribute or a property"
+    elif inspect.isfunction(declared):
+        expected = None if callable(found) else "a method"
+    if expected is not None:
+        what, got = f"`{name}` of {_name(value)} has a value of the wrong kind.", repr(found)
+        raise ConfigError(what, where=where, got="a method" if callable(found) else got, expected=expected)
+    if not (inspect.isfunction(declared) and has_arguments):
+        return
+    given = list(inspect.signature(declared).parameters)[1:]
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        return  # compiled, and silent about its arguments
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        what, got = f"`{name}` of {_name(value)} takes other arguments.", f"{name}{signature}: {error}"
+        raise ConfigError(what, where=where, got=got, expected=f"{name}({', '.join(given)})") from error
+
+
+def _optional(protocol: type) -> list[str]:
+    traits = [f.name for f in dataclasses.fields(TRAITS[protocol])] if protocol in TRAITS else []
+    return traits + sorted({name for more in EXTENSIONS.get(protocol, ()) for name in members_of(more)})
+
+
+def meant_hint(owner: object, names: Iterable[str]) -> str | None:
+    """Return a "did you mean" hint where an object or class lacks a name and has one that is nearly it."""
+    return next((f"`{own}` is there: did you mean `{name}`?" for name, own in _misspelt(owner, names).items()), None)
+
+
+def _misspelt(owner: object, names: Iterable[str]) -> dict[str, str]:
+    """Return name that would be read → the owner's name that is nearly it, where it has only the latter."""
+    known = set(names)
+    own = [name for name in dir(owner) if not name.startswith("_") and name not in known]
+    lacking = [name for name in names if not hasattr(owner, name)]
+    near = {name: difflib.get_close_matches(name, own, n=1, cutoff=_NEAR) for name in lacking}
+    former = {name: [_FORMER[name]] for name in lacking if _FORMER.get(name) in own}
+    return {name: found[0] for name, found in {**near, **former}.items() if found}
+
+
+def _name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

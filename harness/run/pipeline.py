@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import ExperimentConfig
-from harness.config.contracts import check_object, traits_of
+from harness.config.instantiate import check_object
 from harness.data.panel import Panel, load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
+from harness.errors.limits import traits_of
 from harness.evaluation.evaluate import Evaluation, evaluate, intervals
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling

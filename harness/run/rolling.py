@@ -11,8 +11,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.config.contracts import check_object, traits_of
+from harness.config.instantiate import check_object
 from harness.errors import DataError, RefusedError, UnsupportedWeightsError
+from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ArtifactError
-from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, Key, is_intact, remove_folder
+from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, ArtifactStore, Key, is_intact, remove_folder
 from harness.store.locks import dead_leases, in_use, living_since
 
 _DAY = 86_400.0
@@ -50,12 +50,11 @@ def entries(root: Path, stages: Collection[str] | None = None) -> tuple[Entry, .
             raise ArtifactError("The store has no such stage.", where=str(root), got=stage, expected=expected)
     found = []
     for stage in known if stages is None else sorted(stages):
-        for folder in sorted((root / stage).iterdir()):
-            if not folder.name.startswith(".") and folder.is_dir():
-                manifest = folder / MANIFEST
-                made = (manifest if manifest.is_file() else folder).stat().st_mtime
-                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                found.append(Entry(stage, folder.name, folder, size, made))
+        for folder in ArtifactStore(root).results(stage):
+            manifest = folder / MANIFEST
+            made = (manifest if manifest.is_file() else folder).stat().st_mtime
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            found.append(Entry(stage, folder.name, folder, size, made))
     return tuple(found)
 
 

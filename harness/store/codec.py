@@ -36,12 +36,7 @@ def save(folder: Path, value: object, name: str = "record") -> None:
 
 
 def load(folder: Path, kind: type[Value], name: str = "record", *, mapped: bool = True) -> Value:
-    """Read what `save` wrote.
-
-    Args:
-        folder, name: As given to `save`.
-        kind: The type of the value; its hints say what the JSON becomes.
-        mapped: Whether arrays are memory-mapped, read-only; otherwise they are read.
+    """Read what `save` wrote; the hints of `kind` say what the JSON becomes, `mapped` arrays stay on disk, read-only.
 
     Raises:
         OSError: When a file is missing.

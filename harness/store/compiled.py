@@ -29,9 +29,7 @@ def compiled(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that compiles a function at its first call; without `fastmath`, sums keep their order.
 
-    Args:
-        error_model: What division by zero does: ``python`` raises, ``numpy`` gives infinity or NaN.
-        inline: Whether the function is written into its callers.
+    Division by zero raises, or gives infinity or NaN by the `error_model` ``numpy``; `inline` writes into the callers.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

@@ -10,7 +10,7 @@ import pytest
 from harness.audit import Level, audit, leak_costs
 from harness.audit.cost import leaky_variants
 from harness.config import compose_config
-from harness.config.contracts import traits_of
+from harness.errors.limits import traits_of
 from harness.samples.interfaces import Adaptation, ModelTraits
 from tests.audit.market import SMALL, small
 from tests.leakage.adaptation import POINT_IN_TIME, QLIB, Oracle

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from harness.config import compose_config
-from harness.config.contracts import check_object, traits_of
+from harness.config.instantiate import check_object
 from harness.errors import ConfigError, DataError
+from harness.errors.limits import traits_of
 from harness.evaluation.metrics import Metric
 from harness.run.rolling import _scores, learning_segments
 from harness.samples.interfaces import (
