@@ -161,7 +161,7 @@ def _processors() -> list[str]:
 
     lines = ["## Processors", *_OPENED, "| `_target_` | what it does | keys |", "| --- | --- | --- |"]
     for cls in processors():
-        keys = (f"`{o.name}` ({_plain(o.accepts)}; {_value(o.default)}): {o.meaning}" for o in options_of(cls))
+        keys = (f"`{o.key}` ({_plain(o.accepts)}; {_value(o.value)}): {o.meaning}" for o in options_of(cls))
         lines.append(f"| `harness.preprocess.{cls.__name__}` | {_cell(summary_of(cls))} | {_cell('; '.join(keys))} |")
     return [*lines, *_CLOSED]
 

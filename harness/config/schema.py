@@ -77,18 +77,23 @@ _NUMPY = re.compile(r"^(?:Attributes|Parameters)\n-{3,}\n((?:(?!^\w[\w ]*\n-{3,}
 
 
 @dataclass(frozen=True)
-class Option:
-    """One key of a class; its default is `REQUIRED` when it has none, `meaning` is what the class's docstring says."""
+class DescribedKey:
+    """One dotted key of a configuration; `value` of an object is its class, or "" where there is one class only.
 
-    name: str
-    hint: Any
-    default: object
+    `accepts` says its type and the values that are accepted in words of YAML, `meaning` is what the docstring says.
+    """
+
+    key: str
+    value: object
+    accepts: str
     meaning: str
 
-    @property
-    def accepts(self) -> str:
-        """The type and the values that are accepted, in words of YAML."""
-        return accepts(self.hint)
+
+@dataclass(frozen=True)
+class Option(DescribedKey):
+    """One key of a class, whose type is `hint`; its value is the default, `REQUIRED` where it has none."""
+
+    hint: Any
 
 
 def options_of(cls: type) -> tuple[Option, ...]:
@@ -102,7 +107,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             default = dataclasses.asdict(default)  # as YAML gives it
         default = REQUIRED if default is parameter.empty else default
-        found.append(Option(name, hints.get(name, Any), default, meanings.get(name, "")))
+        hint = hints.get(name, Any)
+        found.append(Option(name, default, accepts(hint), meanings.get(name, ""), hint))
     return tuple(found)
 
 
@@ -127,16 +133,6 @@ def _line(text: str) -> str:
     return re.sub(r"\bNone\b", "null", " ".join(text.split()).replace("``", "`"))
 
 
-@dataclass(frozen=True)
-class DescribedKey:
-    """One dotted key of a configuration; `value` of an object is its class, or "" where there is one class only."""
-
-    key: str
-    value: object
-    accepts: str
-    meaning: str
-
-
 def describe_keys(tree: Mapping[str, Any], prefix: str = "") -> tuple[DescribedKey, ...]:
     """Return every key of a composed tree (references resolved) that is `prefix` or lies below it, in its order."""
     found = _keys(ExperimentConfig, tree, "")
@@ -153,16 +149,16 @@ def describe_file(group: str, path: Path) -> tuple[DescribedKey, ...]:
     if not group or is_global(path):
         return tuple(_keys(ExperimentConfig, node, ""))
     cls = GROUP_RECORDS[group] if group in GROUP_RECORDS else locate(node.get(TARGET), join_key(str(path), TARGET))
-    return tuple(_keys(cls, {option.name: option.default for option in options_of(cls)} | node, ""))
+    return tuple(_keys(cls, {option.key: option.value for option in options_of(cls)} | node, ""))
 
 
 def _keys(cls: type, node: Mapping[str, Any], path: str) -> Iterator[DescribedKey]:
-    known = {option.name: option for option in options_of(cls)}
+    known = {option.key: option for option in options_of(cls)}
     for name, value in node.items():
         if name == TARGET or (cls is ExperimentConfig and name in _NOT_IN_FILES):
             continue
         key = join_key(path, name)
-        option = known.get(name, Option(name, Any, None, ""))
+        option = known.get(name, Option(name, None, accepts(Any), "", Any))
         inner = _class_of(option, value, key)
         yield DescribedKey(key, value if inner is None else value.get(TARGET, ""), option.accepts, option.meaning)
         if inner is not None:
@@ -172,7 +168,7 @@ def _keys(cls: type, node: Mapping[str, Any], path: str) -> Iterator[DescribedKe
             # A record that could stand here, or a list of mappings of one kind.
             for place, record in ((key, part), *((f"{key}[]", item) for item in typing.get_args(part))):
                 for own in options_of(record) if is_record(record) else ():
-                    yield DescribedKey(f"{place}.{own.name}", own.default, own.accepts, own.meaning)
+                    yield DescribedKey(f"{place}.{own.key}", own.value, own.accepts, own.meaning)
 
 
 def _class_of(option: Option, value: object, key: str) -> type | None:
@@ -185,7 +181,7 @@ def _class_of(option: Option, value: object, key: str) -> type | None:
     if found is None and "." not in key:
         # A file that changes some keys of a group, whichever of its choices that is for.
         classes = classes_of_group(key).values()
-        found = next((c for c in classes if set(value) <= {o.name for o in options_of(c)}), None)
+        found = next((c for c in classes if set(value) <= {o.key for o in options_of(c)}), None)
     return found
 
 
@@ -213,12 +209,12 @@ def experiment_schema(search_path: Sequence[str | Path] = ()) -> Schema:
     properties: Schema = {}
     classes: dict[str, type] = {}
     for option in options_of(ExperimentConfig):
-        own = classes_of_group(option.name, search_path)
+        own = classes_of_group(option.key, search_path)
         classes |= own
-        if own or option.name in GROUP_RECORDS:
-            properties[option.name] = {"description": option.meaning, **_group(option.name, own)}
-        elif option.name not in _NOT_IN_FILES:
-            properties[option.name] = _property(option, classes)
+        if own or option.key in GROUP_RECORDS:
+            properties[option.key] = {"description": option.meaning, **_group(option.key, own)}
+        elif option.key not in _NOT_IN_FILES:
+            properties[option.key] = _property(option, classes)
     return {
         "$schema": _DRAFT,
         "title": "driftbench: a file that changes several groups, such as an experiment",
@@ -249,7 +245,7 @@ def _definitions(classes: Mapping[str, type]) -> Schema:
 
 
 def _object(cls: type, classes: Mapping[str, type], more: Mapping[str, Any] = MappingProxyType({})) -> Schema:
-    properties = {option.name: _property(option, classes) for option in options_of(cls)}
+    properties = {option.key: _property(option, classes) for option in options_of(cls)}
     schema: Schema = {"type": "object", "description": summary_of(cls), "properties": {**more, **properties}}
     return {**schema, "additionalProperties": False}
 
@@ -258,8 +254,8 @@ def _property(option: Option, classes: Mapping[str, type]) -> Schema:
     takes_text = any(part in (str, Any, object) for part in alternatives(option.hint))
     schema: Schema = {"description": option.meaning} if option.meaning else {}
     schema |= _value(option.hint, classes, () if takes_text else (_FILLED_IN,))
-    if option.default is None or (isinstance(option.default, bool | int | float | str) and option.default != REQUIRED):
-        schema["default"] = option.default
+    if option.value is None or (isinstance(option.value, bool | int | float | str) and option.value != REQUIRED):
+        schema["default"] = option.value
     return schema
 
 

@@ -176,5 +176,5 @@ def test_the_command_prints_a_schema(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_default_that_is_a_record_is_shown_as_yaml_would_give_it() -> None:
     """`conf/data/cn_csi300.yaml` leaves out `csv`: what stands there then must still be printable as JSON."""
-    shown = {option.name: option.default for option in options_of(TabularSource)}
+    shown = {option.key: option.value for option in options_of(TabularSource)}
     assert shown["csv"] == {"delimiter": None, "decimal": None, "encoding": None}
