@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ExperimentConfig, rebuild
-from harness.config.contracts import traits_of
 from harness.errors import ArtifactError, HarnessError, no_exit
+from harness.errors.limits import traits_of
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer, TimeLeft
 from harness.execution.task import Ended, Executor, Pool, Serial, Task
