@@ -64,7 +64,7 @@ class Lab:
     broken: str | None = None
     runs: int = 0
 
-    def run(self, config: ExperimentConfig, observer: Observer, **_: object) -> tuple[Ran, None]:
+    def run(self, config: ExperimentConfig, observer: Observer, *_: object) -> tuple[Ran, None]:
         self.runs += 1
         if config.case_name == self.broken:
             raise ConfigError("There is no such model.", where="model")
@@ -396,7 +396,7 @@ class TestNightly:
     def test_a_crash_is_one_case_and_leaves_its_traceback(
         self, blessed: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def crash(config: ExperimentConfig, observer: Observer, **_: object) -> tuple[Ran, None]:
+        def crash(config: ExperimentConfig, observer: Observer, *_: object) -> tuple[Ran, None]:
             if config.case_name == "a":
                 raise ZeroDivisionError("a bug of the model")
             return blessed.run(config, observer)
