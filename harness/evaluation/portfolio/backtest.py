@@ -27,8 +27,7 @@ class PortfolioResult:
         returns: (S,) float64 return since the time before, without costs.
         cost, turnover: (S,) float64, paid costs and traded value, each as a share of the value of the time before.
         benchmark: (S,) float64 return.
-        value, cash: (S,) float64, the account at the close: cash plus holdings and what is left of written-down ones,
-            and cash.
+        value, cash: (S,) float64, the account at the close with what is left of written-down holdings, and its cash.
         shares: (S, N) float64 adjusted shares held at the close; without written-down ones.
         notes: What a reader must know beside the numbers, with counts.
 
@@ -320,7 +319,6 @@ class Market:
         return factor
 
     def _returns_of_benchmark(self) -> Doubles:
-        """Return the benchmark's returns up to `stop`."""
         busy = slice(self._span.start, self._span.start + self.stop)
         if self._config.benchmark == "index":
             return self._returns_of_index(busy)
@@ -335,13 +333,11 @@ class Market:
                 f"at {int((counts == 0).sum())} of {counts.size} test periods no member traded: the universe's return "
                 "is 0 there, and counts at the next price"
             )
-        returns: Doubles = change.sum(axis=1) / np.maximum(counts, 1)
-        return returns
+        return np.asarray(change.sum(axis=1) / np.maximum(counts, 1))
 
     def _returns_of_index(self, span: slice) -> Doubles:
         """Return the index's return since its last level; 0 where it has none, its return counts at the next level."""
-        index, shown = self._panel.benchmark, self._panel.calendar.format
-        where = "evaluation.portfolio.benchmark"
+        index, shown, where = self._panel.benchmark, self._panel.calendar.format, "evaluation.portfolio.benchmark"
         if index is None:
             what = "The panel has no benchmark index."
             hint = "data.benchmark=FILE gives the panel an index, where the source has that key"

@@ -95,7 +95,7 @@ class TopkDropout:
 
 
 def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | None = None) -> tuple[Codes, Codes]:
-    """Return the instruments to sell and those to buy, by the scores of the time before.
+    """Return the instruments to sell, in column order, and to buy, best first, by the scores of the time before.
 
     Candidates are the best instruments not held: n_drop, and as many more as free places. Holdings and candidates are
     ranked together; holdings among the last n_drop are to be sold, and the best candidates take the places. A holding
@@ -105,9 +105,6 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
         score: (N,) float64, NaN where there is no score.
         held: (N,) bool, `stuck` ones too.
         stuck: (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
-
-    Returns:
-        tuple of Codes: Instrument columns to sell, in column order, and to buy, best first.
     """
     ranking = np.argsort(-score, kind="stable")  # NaN last
     holdings = int(held.sum())

@@ -234,8 +234,7 @@ def bootstrap_intervals(
 ) -> tuple[Interval, ...]:
     """Return the interval of each question; series of equal length are resampled together, which costs far less.
 
-    Every interval has the bits that it has alone, as `bootstrap_interval`. The observer is told of the stage
-    ``significance``.
+    Every interval has the bits that it has alone. The observer is told of the stage ``significance``.
     """
     plans = [_plan(one, bootstrap) for one in questions]
     wanted = [resamples for resamples, _ in plans if resamples is not None]

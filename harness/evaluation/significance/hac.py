@@ -168,8 +168,6 @@ def hac_mean(series: Doubles, *, look_ahead: int = 1, method: Method = "cosine",
     """Test whether the mean of an autocorrelated series is zero.
 
     Args:
-        series: (S,) values.
-        look_ahead: See `harness.evaluation.significance`.
         method: ``cosine`` keeps its size under strong autocorrelation, see `harness.evaluation.significance.hac`. The
             other two are what papers print, and reject far too often for overlapping labels: ``newey_west`` (1987;
             statsmodels, with the factor T/(T − 1)), and ``harvey``, which scales its t-value by √((T + 1 − 2h + h(h −

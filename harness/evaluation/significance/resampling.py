@@ -28,9 +28,7 @@ _Uniforms = npt.NDArray[np.float32]
 def projector(count: int, degrees: int) -> tuple[Doubles, Doubles]:
     """Return what projects series of T times on the orthonormal cosines 1 … ν, see `cosine_basis`.
 
-    Returns:
-        tuple of Doubles: (w, n) weights of the times of a chunk in its n sums; and (C, n, 1 + ν), what each sum of each
-            chunk adds to the total and to the ν projections.
+    (w, n) weights of the times of a chunk in its n sums; (C, n, 1 + ν), what each adds to total and projections.
     """
     width = max(int(2.0 * _HALF_PHASE * count / (np.pi * degrees)), 1)
     chunks = -(-count // width)

@@ -162,8 +162,7 @@ def probability_of_backtest_overfitting(returns: Doubles, blocks: int = 16) -> B
     if x.size > 1 and np.ptp(x) > 0:
         slope = float(((x - x.mean()) * (y - y.mean())).sum() / np.square(x - x.mean()).sum())
     shares = float((rank <= (returns.shape[1] + 1) / 2.0).mean()), float((own_outside < 0.0).mean())
-    dropped = returns.shape[0] - defined.shape[0]
-    return BacktestOverfitting(*shares, slope, len(chosen), returns.shape[1], defined.shape[0], dropped)
+    return BacktestOverfitting(*shares, slope, len(chosen), returns.shape[1], len(defined), len(returns) - len(defined))
 
 
 def _sharpes(returns: Doubles, sample: Doubles) -> tuple[Doubles, Doubles]:
