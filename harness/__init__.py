@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.evaluation.significance.confidence_set import model_confidence_set as model_confidence_set
     from harness.execution.dask import Dask as Dask
     from harness.execution.local import Local as Local
-    from harness.execution.plain_progress import PlainObserver as PlainObserver
+    from harness.execution.progress import PlainObserver as PlainObserver
     from harness.execution.task import Serial as Serial
     from harness.features.feature_set import Alpha158 as Alpha158, Alpha360 as Alpha360
     from harness.features.feature_set import Expressions as Expressions, ForwardReturn as ForwardReturn
@@ -74,7 +74,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.execution.dask", "harness.execution", "Dask"),
     ("harness.execution.local", "harness.execution", "Local"),
     ("harness.execution.task", "harness.execution", "Serial"),
-    ("harness.execution.plain_progress", None, "PlainObserver"),
+    ("harness.execution.progress", None, "PlainObserver"),
     ("harness.features.feature_set", "harness.features", "Alpha158 Alpha360 Expressions ForwardReturn"),
     ("harness.integrations.tracking", "harness.tracking", "Mlflow NoTracking"),
     ("harness.report.page", None, "write_report"),

@@ -11,19 +11,17 @@ import sys
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from harness.cli.declaration import LOUDNESS, OVERRIDES, Command
-from harness.cli.experiment_commands import EXPERIMENT_COMMANDS
-from harness.cli.result_commands import RESULT_COMMANDS
-from harness.cli.streams import ErrorConsole, OutputConsole, as_json, degrading
+from harness.cli.commands import COMMANDS
+from harness.cli.declaration import LOUDNESS, OVERRIDES, Answer, Command
+from harness.cli.streams import OutputConsole, StreamConsole, as_json, degrading
 from harness.errors import HarnessError, refused_by_the_system
 from harness.store.files import config_folder
 
-COMMANDS = (*EXPERIMENT_COMMANDS, *RESULT_COMMANDS)
 # What commands of two words have in common.
 _GROUPS = {
     "data": "look at, check or convert market data",
@@ -54,7 +52,8 @@ def run(arguments: Sequence[str] | None) -> int:
     # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with degrading():
-        parser = parsers(next((word for word in given if not word.startswith("-")), ""))[""]
+        words = [] if "--version" in given else (word for word in given if not word.startswith("-"))
+        parser = parsers(next(iter(words), ""))[""]
         parsed, rest = parser.parse_known_args(given)
         # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
         several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
@@ -66,18 +65,24 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    command: Command = given.command
     verbosity = given.verbose - given.quiet
-    out, err, status, asked = OutputConsole(), ErrorConsole(), ErrorConsole(verbosity), list[int]()
-    if getattr(given, "json", False) or getattr(given, "format", "") == "json" or getattr(given, "schema", None):
+    out, asked = OutputConsole(), list[int]()
+    err, status = (StreamConsole(sys.stderr, stderr=True, quiet=quiet) for quiet in (False, verbosity < 0))
+    is_json = getattr(given, "json", False)
+    if is_json or getattr(given, "format", "") == "json" or getattr(given, "schema", None):
         as_json()
     try:
         with _interruptible(asked):
-            code = _function(command, status)(given, out, status)
-        return _end(asked) if asked else code  # a search ends itself, with what it has
+            answer = _answer(given, status, verbose=verbosity > 0)
+            for line in answer.notes:
+                status.write(line, "yellow")
+            for error in answer.errors:
+                err.write(f"bench: {error}", "bold red")
+            _print(answer, out, as_record=is_json or answer.shown is None)
+        return _end(asked) if asked else answer.code  # a search ends itself, with what it has
     except HarnessError as error:
         if error.hint is None and str(error.where).startswith("--"):
-            error.hint = f"`bench {command.name} --help` explains it"
+            error.hint = f"`bench {given.command.name} --help` explains it"
         err.write(f"bench: {error}", "bold red")
         if verbosity > 0 and error.__cause__ is not None:
             err.write("".join(traceback.format_exception(error.__cause__)))
@@ -96,15 +101,27 @@ def _run(given: argparse.Namespace) -> int:
         return _end(asked)
 
 
-def _function(command: Command, status: ErrorConsole) -> Callable[..., int]:
-    module, name = command.function.split(":")
-    if not command.is_long:
-        return getattr(importlib.import_module(f"harness.cli.{module}"), name)  # type: ignore[no-any-return]
+def _answer(given: argparse.Namespace, status: StreamConsole, *, verbose: bool) -> Answer:
     from harness.cli.progress import progress
     from harness.execution.progress import telling
 
-    with progress(status) as observer, telling(observer, "loading"):
-        return getattr(importlib.import_module(f"harness.cli.{module}"), name)  # type: ignore[no-any-return]
+    command: Command = given.command
+    module, name = command.function.split(":")
+    with progress(status, verbose=verbose) as observer:
+        with telling(observer, "loading") if command.is_long else contextlib.nullcontext():
+            found = importlib.import_module(f"harness.cli.{module}")
+        answer: Answer = getattr(found, name)(given, observer)
+        return answer
+
+
+def _print(answer: Answer, out: OutputConsole, *, as_record: bool) -> None:
+    from harness.cli.terminal import show
+
+    if as_record and answer.record is not None:
+        out.write_record(answer.record)
+        return
+    for part in answer.shown or ():
+        show(out, part)
 
 
 @contextmanager
@@ -156,9 +173,12 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
     Args:
         asked: The first word of a command: the others are then only listed, which is faster. None is all of them.
     """
+    from harness.snapshots.provenance import code_version
+
     as_written = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="bench", description=_HELP, formatter_class=as_written)
-    top.add_argument("--version", action=_Version, help="print the version and exit")
+    version = code_version() if asked in (None, "") else ""  # which takes a moment
+    top.add_argument("--version", action="version", version=f"bench {version}", help="print the version and exit")
     groups = {"": top.add_subparsers(title="commands", metavar="COMMAND", required=True)}
     found = {"": top}
     for command in COMMANDS:
@@ -189,15 +209,3 @@ def _add_options(leaf: argparse.ArgumentParser, command: Command) -> None:
         keys = "GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys"
         choices = [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
         leaf.epilog = "\n".join([f"configuration groups ({keys}):", *choices])
-
-
-class _Version(argparse.Action):
-    """Prints the version, which is looked up only then."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from harness.snapshots.provenance import code_version
-
-        parser.exit(message=f"bench {code_version()}\n")

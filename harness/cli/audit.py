@@ -7,39 +7,37 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from rich.text import Text
+
 from harness.audit import Frontier, LeakCost, Level, Outcome, Verdict, audit, leak_costs
+from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
-from harness.cli.progress import progress
-from harness.cli.streams import ErrorConsole, OutputConsole
-from harness.cli.terminal import show
 from harness.errors import ConfigError
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.execution.machine import peak_memory_mb
+from harness.execution.progress import PlainObserver
 from harness.report.table import Table, TableCell, numbers, prose, table
 
 _STYLES = {Outcome.PASSED: "green", Outcome.LEAK: "bold red", Outcome.SKIPPED: "yellow"}
 
 
-def audit_configuration(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def audit_configuration(arguments: Namespace, observer: PlainObserver) -> Answer:
     config, level = config_of(arguments), Level(arguments.level)
     if arguments.cuts is not None and (arguments.cuts < 1 or level is not Level.FULL):
         what, got = "Decisions are chosen for a full audit.", f"{arguments.cuts} with --level {level}"
         raise ConfigError(what, where="--cuts", got=got, expected="at least 1, with --level full")
     began = time.perf_counter()
-    with progress(err) as observer:
-        verdict = audit(config, level, observer, cuts=arguments.cuts)
-        costs = leak_costs(config, observer) if arguments.price else ()
-    if arguments.json:
-        out.write_json({"verdict": verdict.to_record(), "prices": [asdict(cost) for cost in costs]})
-    else:
-        show(out, verdict_table(verdict))
-        if any(at.perturbed for at in verdict.frontiers):
-            show(out, frontier_table(verdict.frontiers))
-        if costs:
-            show(out, cost_table(costs, metrics_of(config.evaluation.extra)))
-        out.write(verdict.summary, "green" if verdict.clean else "bold red")
-        out.write(f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB")
-    return 0 if verdict.clean else 1
+    verdict = audit(config, level, observer, cuts=arguments.cuts)
+    costs = leak_costs(config, observer) if arguments.price else ()
+    shown = [verdict_table(verdict)]
+    if any(at.perturbed for at in verdict.frontiers):
+        shown.append(frontier_table(verdict.frontiers))
+    if costs:
+        shown.append(cost_table(costs, metrics_of(config.evaluation.extra)))
+    summary = Text(verdict.summary, "green" if verdict.clean else "bold red")
+    cost = f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB"
+    record = {"verdict": verdict.to_record(), "prices": [asdict(cost) for cost in costs]}
+    return Answer([*shown, summary, cost], record, int(not verdict.clean))
 
 
 def verdict_table(verdict: Verdict) -> Table:

@@ -1,25 +1,56 @@
-"""What the commands on snapshots share: which cases are meant, what they are held to, how they are run."""
+"""`bench check`, `bench bless` and `bench nightly`: run cases, hold them to their baselines, bless what is right."""
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.text import Text
+
 from harness.audit import run_audited
+from harness.cli.declaration import Answer
+from harness.cli.streams import write_file
 from harness.config import compose_config
+from harness.config.tolerances import Learned, Tolerances, write_tolerances
 from harness.errors import ConfigError, ExperimentError, HarnessError, closest, refused_by_the_system
 from harness.errors.redaction import redacted
-from harness.execution.progress import Countdown, Observer
+from harness.execution.progress import Countdown, Observer, PlainObserver
+from harness.report import check_output
+from harness.report.leaderboard import refresh
+from harness.report.table import Table
 from harness.run.experiment import ExperimentResult
 from harness.run.stages import Cache
-from harness.snapshots.baseline import Referenced, at_path
-from harness.snapshots.suite import CaseRun, Standard, Suite, named_suite, run_case, run_suite, standard_of, suite_names
-from harness.snapshots.verdicts import CaseVerdict, Problem
+from harness.snapshots.baseline import Baselines, Referenced, Version, at_path
+from harness.snapshots.learning import learn
+from harness.snapshots.snapshot import Snapshot
+from harness.snapshots.suite import (
+    CaseRun,
+    Standard,
+    Suite,
+    named_suite,
+    named_tolerances,
+    run_suite,
+    standard_of,
+    suite_names,
+)
+from harness.snapshots.verdicts import CaseVerdict, Problem, Verdict, worst_exit_code
 from harness.store.artifacts import MemoryCache
+from harness.store.files import file_name
+
+_FEWEST_SEEDS = 2
+_COMMENT = """\
+Written by `{command}`: standard deviations over the seeds 1 … {last}.
+What no seed moves keeps its rule of {base}, below."""
+_IN_THE_WAY = (Problem.FAILED, Problem.CRASHED, Problem.DAMAGED, Problem.LEAK)
+# What leaves a baseline that the leaderboard shows.
+_STANDS = ("blessed", "unchanged", "kept")
 
 
 @dataclass(frozen=True)
@@ -59,8 +90,9 @@ def select(arguments: Namespace) -> Selection:
     for suite, cases in chosen.values():
         meant = tuple(case for case in suite.cases if cases is None or case.case in cases)
         suites.append((replace(suite, cases=meant), cases is None))
-    selection = Selection(tuple(suites), tuple(recorded), tuple(overrides))
-    return selection if arguments.name is None else _renamed(selection, arguments.name)
+    if arguments.name is not None:
+        recorded = [_renamed(arguments.name, suites, recorded)]
+    return Selection(tuple(suites), tuple(recorded), tuple(overrides))
 
 
 def _named(target: str, search_path: Sequence[str | Path]) -> tuple[Suite, str | None]:
@@ -82,16 +114,12 @@ def _named(target: str, search_path: Sequence[str | Path]) -> tuple[Suite, str |
     raise ConfigError(what, where="TARGET", got=target, expected=expected, hint=hint)
 
 
-def _renamed(selection: Selection, name: str) -> Selection:
-    suite, slash, case = name.partition("/")
-    if not slash or any(not part or part.startswith(".") or "/" in part for part in (suite, case)):
-        raise ConfigError("A baseline is named by suite and case.", where="--as", got=name, expected="SUITE/CASE")
-    if selection.suites or len(selection.recorded) != 1:
-        what = "Only one run can be taken for another case."
-        raise ConfigError(what, where="--as", got=name, expected="the folder of one run")
-    (reference,) = selection.recorded
-    renamed = replace(reference, snapshot=replace(reference.snapshot, suite=suite, case=case))
-    return replace(selection, recorded=(renamed,))
+def _renamed(name: str, suites: Sequence[object], recorded: Sequence[Referenced]) -> Referenced:
+    suite, _, case = name.partition("/")
+    if suites or len(recorded) != 1 or any(not part or part.startswith(".") or "/" in part for part in (suite, case)):
+        what, expected = "Only one run can be taken for a case.", "SUITE/CASE, and the folder of one run"
+        raise ConfigError(what, where="--as", got=name, expected=expected)
+    return replace(recorded[0], snapshot=replace(recorded[0].snapshot, suite=suite, case=case))
 
 
 def standard_for(arguments: Namespace, regression: str, overrides: Sequence[str]) -> Standard:
@@ -101,89 +129,73 @@ def standard_for(arguments: Namespace, regression: str, overrides: Sequence[str]
     return standard_of(Path(arguments.results), tolerances, store=store, search_path=search_path)
 
 
+@dataclass
 class CaseRunner:
     """Runs cases, each audited at its own level. They share their large stages in memory.
 
-    Args:
-        overrides, search_path: Added to those of every case.
-        observer: Where progress goes.
-        keep: Case and traceback of a crash → where it is found, for people. The crash is then an error of its case and
-            stops no other; without `keep` it ends the command.
-
     Attributes:
+        overrides, search_path: Added to those of every case.
+        crashes: Folder for the traceback of a case that crashes, which is an error of its case and stops no other; a
+            notice by default.
+        seconds: Of the case that was run last; None when it was not computed.
         folders: Of the runs so far.
     """
 
-    def __init__(
-        self,
-        overrides: Sequence[str],
-        search_path: Sequence[str | Path],
-        observer: Observer,
-        keep: Callable[[str, str], str] | None = None,
-    ) -> None:
-        self._overrides, self._search_path, self._observer, self._keep = overrides, search_path, observer, keep
-        self._memory = MemoryCache()
-        self._seconds: float | None = None
-        self.folders: list[Path] = []
+    overrides: Sequence[str]
+    search_path: Sequence[str | Path]
+    observer: Observer
+    crashes: Path | None = None
+    seconds: float | None = None
+    folders: list[Path] = field(default_factory=list)
+    memory: MemoryCache = field(default_factory=MemoryCache)
 
     def __call__(self, overrides: tuple[str, ...]) -> ExperimentResult:
         began = time.perf_counter()
         try:
-            config = compose_config([*overrides, *self._overrides], search_path=self._search_path)
-            result = run_audited(config, self._observer, Cache.of(config, self._memory))[0]
+            config = compose_config([*overrides, *self.overrides], search_path=self.search_path)
+            result = run_audited(config, self.observer, Cache.of(config, self.memory))[0]
         except HarnessError:
             raise
         except Exception as error:
-            if self._keep is None:
-                raise
-            refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
-            if refusal is not None:
+            if isinstance(error, OSError) and (refusal := refused_by_the_system(error)) is not None:
                 raise refusal from error
             # A bug in one case, in a user's model say, must not stop the others.
-            place = self._keep(overrides[-1].partition("=")[2].strip("'"), redacted(traceback.format_exc()))
+            place = self._kept(overrides[-1].partition("=")[2].strip("'"), redacted(traceback.format_exc()))
             what = redacted(f"{type(error).__name__}: {error}")
             raise ExperimentError("The experiment crashed.", got=what, hint=f"the traceback is {place}") from error
-        self._seconds = None if getattr(result, "reused", False) else time.perf_counter() - began
+        self.seconds = None if getattr(result, "reused", False) else time.perf_counter() - began
         self.folders.append(result.folder)
         return result
 
-    def last_seconds(self) -> float | None:
-        """Return the seconds of the case that was run since the last call; None when none was computed."""
-        seconds, self._seconds = self._seconds, None
-        return seconds
+    def _kept(self, case: str, trace: str) -> str:
+        """Keep the traceback of a crash, and return where, for people."""
+        if self.crashes is None:
+            self.observer.notice(f"{case}: {trace}")
+            return "above"
+        path = self.crashes / f"crash-{file_name(case)}.txt"
+        write_file(path, trace, "--out")
+        return f"in {path}"
+
+    def count(self, countdown: Countdown) -> None:
+        """Tell the countdown that a case has ended, whether or not it was run."""
+        countdown.ended(self.seconds)
+        self.seconds = None
 
 
-def run_selection(
-    selection: Selection, arguments: Namespace, observer: Observer, run: CaseRunner | None = None
-) -> tuple[CaseRun, ...]:
+def run_selection(selection: Selection, arguments: Namespace, run: CaseRunner) -> tuple[CaseRun, ...]:
     """Run every case that is meant and hold it to its baseline; hold recorded runs to theirs.
 
-    Baselines without a case are findings where a whole suite is meant. By default the traceback of a case that crashes
-    is a notice.
+    Baselines without a case are findings where a whole suite is meant.
     """
-
-    def keep(case: str, trace: str) -> str:
-        observer.notice(f"{case}: {trace}")
-        return "above"
-
-    runner = run or CaseRunner(selection.overrides, arguments.config_dir, observer, keep)
     total = sum(len(suite.cases) for suite, _ in selection.suites) + len(selection.recorded)
-    countdown, ended = Countdown(observer, "cases", total), list[CaseRun]()
-
-    def count(_: CaseRun) -> None:
-        countdown.ended(runner.last_seconds())
-
+    countdown, ended = Countdown(run.observer, "cases", total), list[CaseRun]()
     for suite, is_whole in selection.suites:
         standard = standard_for(arguments, suite.regression, selection.overrides)
-        if is_whole:
-            ended += run_suite(suite, runner, standard, count)
-            continue
-        for case in suite.cases:
-            ended.append(run_case(suite, case, runner, standard))
-            count(ended[-1])
+        ran = run_suite(suite, run, standard, lambda _: run.count(countdown))
+        ended += ran if is_whole else ran[: len(suite.cases)]
     for reference in selection.recorded:
         ended.append(_judge(reference, standard_for(arguments, "default", selection.overrides)))
-        count(ended[-1])
+        run.count(countdown)
     countdown.finish()
     return tuple(ended)
 
@@ -194,3 +206,144 @@ def _judge(reference: Referenced, standard: Standard) -> CaseRun:
         return CaseRun(standard.judge(snapshot, reference.label), snapshot)
     except HarnessError as error:
         return CaseRun(CaseVerdict.without(snapshot.suite, snapshot.case, Problem.FAILED, str(error)), snapshot)
+
+
+def shown_verdicts(verdicts: Sequence[CaseVerdict], *, all_metrics: bool = False) -> Iterator[Table | Text]:
+    """Yield the verdicts as people read them: a table of the cases, then the findings of each."""
+    yield check_output.verdicts_table(verdicts)
+    for verdict in verdicts:
+        if not all_metrics and verdict.verdict is Verdict.SAME:
+            continue
+        sides = f"{verdict.baseline} → {verdict.candidate}: " if verdict.baseline is not None else ""
+        yield Text(f"{verdict.suite}/{verdict.case}: {sides}{verdict.detail or verdict.basis_reason}", "bold")
+        for line in check_output.identity_lines(verdict, hint=": --json shows them"):
+            yield Text(f"  {line}")
+        if verdict.identity and not all_metrics:
+            overall = tuple(metric for metric in verdict.metrics if metric.path.startswith("overall."))
+            yield check_output.metrics_table(replace(verdict, metrics=overall), all_metrics=True)
+        elif verdict.metrics and (all_metrics or verdict.findings):
+            yield check_output.metrics_table(verdict, all_metrics=all_metrics, hint=": --all or --json shows them")
+
+
+def check(arguments: Namespace, observer: PlainObserver) -> Answer:
+    selection = select(arguments)
+    if arguments.learn is not None:
+        return _learn(selection, arguments, observer)
+    run = CaseRunner(selection.overrides, arguments.config_dir, observer)
+    verdicts = [ran.verdict for ran in run_selection(selection, arguments, run)]
+    if arguments.junit is not None:
+        write_file(Path(arguments.junit), check_output.to_junit_xml(verdicts), "--junit")
+    shown = list(shown_verdicts(verdicts, all_metrics=arguments.all))
+    return Answer(shown, check_output.to_json(verdicts), int(worst_exit_code(verdicts)))
+
+
+def _learn(selection: Selection, arguments: Namespace, observer: PlainObserver) -> Answer:
+    given = arguments.learn.removeprefix("seeds=")
+    if not given.isdecimal() or int(given) < _FEWEST_SEEDS:
+        what, expected = "A spread needs seeds.", f"seeds=K with K ≥ {_FEWEST_SEEDS}"
+        raise ConfigError(what, where="--learn", got=arguments.learn, expected=expected)
+    if len(selection.suites) != 1 or selection.recorded:
+        what, got = "Tolerances are learned for one suite.", " ".join(arguments.targets)
+        raise ConfigError(what, where="TARGET", got=got, expected="a suite")
+    ((suite, _),), seeds = selection.suites, int(given)
+    run = CaseRunner(selection.overrides, arguments.config_dir, observer)
+    countdown = Countdown(observer, "runs", len(suite.cases) * seeds)
+    snapshots: list[Snapshot] = []
+    for case in suite.cases:
+        names = (f"suite='{suite.name}'", f"case='{case.case}'")
+        for seed in range(1, seeds + 1):
+            snapshots.append(run((*case.overrides, *names, f"seed={seed}", "audit=none")).snapshot)
+            run.count(countdown)
+    countdown.finish()
+    configured = named_tolerances(arguments.regression or suite.regression, arguments.config_dir)
+    found = learn(snapshots).metrics.items()
+    moved = {name: rule for name, rule in found if isinstance(rule, Learned) and rule.learned > 0.0}
+    rest = {name: rule for name, rule in configured.metrics.items() if name not in moved}
+    learned: Tolerances = replace(configured, metrics=moved | rest)
+    folder = arguments.config_dir[0] if arguments.config_dir else "conf"
+    path = arguments.out or f"{folder}/regression/learned-{suite.name}.yaml"
+    command = f"bench check {shlex.join(arguments.targets)} --learn seeds={seeds}"
+    write_tolerances(learned, path, comment=_COMMENT.format(command=command, last=seeds, base=suite.regression))
+    count = sum(isinstance(rule, Learned) for rule in learned.metrics.values())
+    hint = f"`regression: {path}` in the suite holds its cases to them"
+    return Answer([f"{count} learned tolerances written to {path}", hint])
+
+
+def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
+    """Show the differences, write the next versions, and say with the exit code whether a case was in the way."""
+    if not arguments.dry_run and not (arguments.reason or "").strip():
+        what, expected = "A blessing needs a reason.", "one sentence: what changed, and why"
+        raise ConfigError(what, where="--reason", expected=expected)
+    selection = select(arguments)
+    runs = run_selection(selection, arguments, CaseRunner(selection.overrides, arguments.config_dir, observer))
+    verdicts = [run.verdict for run in runs]
+    shown: list[Table | Text | str] = [*shown_verdicts(verdicts, all_metrics=arguments.all)]
+    records, stands = [], False
+    for run, verdict in zip(runs, verdicts, strict=True):
+        action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
+        stands |= action in _STANDS and not arguments.dry_run
+        line = f"{action:<10} {verdict.suite}/{verdict.case}"
+        if verdict.problem is Problem.LEAK:
+            line = f"refused    {verdict.suite}/{verdict.case}: {verdict.detail}"
+        number, path = (None, None) if version is None else (version.number, str(version.path))
+        shown.append(line if number is None else f"{line} v{number}: {path}")
+        record = check_output.case_record(verdict)
+        records.append({"action": action, "version": number, "path": path, "verdict": record})
+    page = refresh(Path(arguments.results)) if stands else None
+    code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
+    return Answer(shown, records, int(code), notes=[] if page is None else [f"written    {page}"])
+
+
+def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> tuple[str, Version | None]:
+    """Bless a case unless something is in the way; return what became of it."""
+    problem, snapshot = run.verdict.problem, run.snapshot
+    if snapshot is None or problem not in (None, Problem.NO_BASELINE):
+        return "failed" if problem is None else problem.name.lower(), None
+    latest = baselines.baseline(snapshot.suite, snapshot.case)
+    if latest is not None and latest.snapshot.digest == snapshot.digest:
+        return "unchanged", None
+    if latest is not None and arguments.new_only:
+        return "kept", None
+    if arguments.dry_run:
+        return "would be", None
+    return "blessed", baselines.bless(snapshot, arguments.reason, only_new=arguments.new_only)
+
+
+def nightly(arguments: Namespace, observer: PlainObserver) -> Answer:
+    selection = select(arguments)
+    if selection.recorded or not selection.suites:
+        what, got = "A night runs suites.", " ".join(arguments.targets)
+        raise ConfigError(what, where="TARGET", got=got, expected="suite=NAME")
+    folder = Path(arguments.out)
+    write_file(folder / "started.txt", f"{_now()}\n", "--out")
+    for old in folder.glob("crash-*.txt"):
+        old.unlink()
+    run = CaseRunner(selection.overrides, arguments.config_dir, observer, crashes=folder)
+    runs = run_selection(selection, arguments, run)
+    pages = _write_page(run.folders, folder / "report.html", title=f"Night of {_now()}")
+    verdicts = [ran.verdict for ran in runs]
+    snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
+    title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
+    files = {
+        "report.md": check_output.night_page(title, verdicts, snapshots, created=_now()),
+        "verdicts.json": check_output.to_json(verdicts),
+        "junit.xml": check_output.to_junit_xml(verdicts, name=title),
+    }
+    for name, text in files.items():
+        write_file(folder / name, text, "--out")
+    shown = [*shown_verdicts(verdicts), *(f"report    {path}" for path in (folder / "report.md", *pages))]
+    return Answer(shown, files["verdicts.json"], int(worst_exit_code(verdicts)))
+
+
+def _write_page(folders: list[Path], path: Path, *, title: str) -> tuple[Path, ...]:
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found or any(importlib.util.find_spec(name) is None for name in ("jinja2", "plotly")):
+        return ()
+    from harness.report.cells import read_cells
+    from harness.report.page import write_report
+
+    return (write_report(read_cells(found), path, title=title),)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,9 +1,16 @@
-"""How a command of `bench` is declared, and the options that several commands share."""
+"""How a command of `bench` is declared, what it answers, and the options that several commands share."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from harness.report.table import Table
 
 # Names and settings of an argument, in the words of `argparse.ArgumentParser.add_argument`.
 Option = tuple[tuple[str, ...], dict[str, Any]]
@@ -37,24 +44,46 @@ class Command:
 
     Attributes:
         name: What a user types, such as ``run`` or ``data info``.
-        summary: One line for the list of commands.
-        function: ``module:function`` in this package: (arguments, out, err) → exit code. It is imported when the
-            command runs and not before, because most need libraries that take a second to load.
-        text: Teaches it, and shows examples.
-        exits: What its exit codes mean.
+        function: ``module:function`` in this package: (arguments, observer) → answer. It is imported when the command
+            runs and not before, because most need libraries that take a second to load.
+        text: Teaches it, and shows examples; what comes before its first full stop or colon stands in the list of
+            commands.
         options: What it takes.
         exclusive: Options of which only one can be given.
+        exits: What its exit codes mean.
         is_long: Whether its loading is shown as a stage.
     """
 
     name: str
-    summary: str
     function: str
     text: str
-    exits: str
     options: tuple[Option, ...]
     exclusive: tuple[Option, ...] = ()
+    exits: str = "0 fine, 2 a mistake in the command or in what it reads"
     is_long: bool = False
+
+    @property
+    def summary(self) -> str:
+        words = re.split(r"[.:]\s", self.text, maxsplit=1)[0].split()
+        return " ".join([words[0].lower(), *words[1:]])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has found; it is printed when the command has ended.
+
+    Attributes:
+        shown: For people: tables and lines; None where there is only the record.
+        record: For programs: data that is printed as JSON, or a text as it stands.
+        code: The exit code.
+        notes, errors: Lines for standard error.
+    """
+
+    shown: Sequence[Table | Text | str] | None = None
+    record: object = None
+    code: int = 0
+    notes: Sequence[str] = ()
+    errors: Sequence[object] = ()
 
 
 # Of a command that composes a configuration.
@@ -64,7 +93,7 @@ JSON = flag("--json", "print JSON instead of text")
 VERDICTS_AS_JSON = flag("--json", "print the verdicts as JSON instead of tables")
 EVERY_METRIC = flag("--all", "show every metric, not only findings")
 DO_IT = flag("--yes", "do it instead of saying what would be done")
-FOLDERS = option("folders FOLDER", "a sweep's or a run's folder", nargs="*")
+FOLDERS = option("folders FOLDER", "of a sweep or a run (default: the newest sweep under runs, or all runs)", nargs="*")
 REFERENCE = option("--reference CELL", "the cell to compare the others with")
 STAGE = option("--stage NAME", "only this stage; may be given again", action="append")
 RESULTS = option("--results FOLDER", "folder of the baselines", "results")
@@ -86,7 +115,6 @@ LOUDNESS = (
     flag("-q --quiet", "print only the result and errors: no progress, no notes", action="count", default=0),
 )
 INTERRUPTED = "130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
-FINE = "0 fine, 2 a mistake in the command"
 VERDICTS = (
     "0 fine, 1 regression (a crash, a leak, missing and orphaned baselines too), 2 a mistake of the user (damaged "
     f"baselines too), 3 not comparable, {INTERRUPTED}"

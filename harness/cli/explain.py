@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.cli import tables
+import numpy as np
+
 from harness.cli.application import OTHER_FOLDERS, group_choices
-from harness.cli.progress import progress
-from harness.cli.streams import ErrorConsole, OutputConsole
-from harness.cli.terminal import show
+from harness.cli.declaration import Answer
 from harness.config import ExperimentConfig, compose_config, composed_yaml
-from harness.config.schema import DescribedKey, describe_keys, experiment_schema, group_schema
+from harness.config.schema import describe_keys, experiment_schema, group_schema
+from harness.data.calendar import Calendar
 from harness.data.convert import convert
 from harness.data.panel import Panel
 from harness.data.validation import describe, validate
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.evaluate import year_of
-from harness.execution.progress import telling
-from harness.report.table import prose, table
+from harness.execution.progress import PlainObserver, telling
+from harness.report.table import Table, numbers, prose, table
 from harness.run.pipeline import Pipeline
 from harness.run.schedule import check, describe_windows, resolve_windows
+from harness.samples.table import RowIndex
+from harness.samples.windows import Segment, Window
 
 _SEVERAL = ("experiment", "compat")  # their files change several groups
 
@@ -30,51 +33,66 @@ def config_of(arguments: Namespace) -> ExperimentConfig:
     return compose_config(arguments.overrides, search_path=arguments.config_dir)
 
 
-def _with_panel(arguments: Namespace, err: ErrorConsole) -> tuple[ExperimentConfig, Panel]:
+def _with_panel(arguments: Namespace, observer: PlainObserver) -> tuple[ExperimentConfig, Panel]:
     config = config_of(arguments)
-    with progress(err) as observer:
-        return config, Pipeline(config, observer=observer).panel
+    return config, Pipeline(config, observer=observer).panel
 
 
-def explain(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    config, panel = _with_panel(arguments, err)
-    look_ahead = config.label.look_ahead
-    windows = resolve_windows(config.windows, panel.calendar, look_ahead)
+def explain(arguments: Namespace, observer: PlainObserver) -> Answer:
+    config, panel = _with_panel(arguments, observer)
+    look_ahead, calendar = config.label.look_ahead, panel.calendar
+    windows = resolve_windows(config.windows, calendar, look_ahead)
     rows = check(config, panel, windows)
-    if arguments.json:
-        out.write_json({"look_ahead": look_ahead, "windows": describe_windows(windows, panel.calendar)})
-        return 0
-    show(out, tables.windows_table(windows, panel.calendar, rows))
-    out.write(tables.windows_summary(config, look_ahead))
-    year = year_of(panel.calendar, config.evaluation.signal.periods_per_year, config.evaluation.rules)
-    out.write(f"a year    {year.periods:,} periods ({year.source})")
-    return 0
+    year = year_of(calendar, config.evaluation.signal.periods_per_year, config.evaluation.rules)
+    embargo = "" if config.windows.embargo == 0 else f", and {config.windows.embargo} more of embargo"
+    lines = (
+        f"label     {config.label.expression_text}",
+        f"purge     a label is known {look_ahead} periods after its own, so learning ends {look_ahead} periods before "
+        f"the decision{embargo}",
+        f"a year    {year.periods:,} periods ({year.source})",
+    )
+    record = {"look_ahead": look_ahead, "windows": describe_windows(windows, calendar)}
+    return Answer([windows_table(windows, calendar, rows), *lines], record)
 
 
-def config(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def windows_table(windows: Sequence[Window], calendar: Calendar, rows: RowIndex) -> Table:
+    """Return one row per window: its segments as dates, what the purge leaves out, and the rows of train and test."""
+    counts = np.diff(rows.offsets)
+    shown = [
+        (
+            str(window.index),
+            _dates(window.train, calendar),
+            _dates(window.valid, calendar),
+            f"{window.decision - window.learn_stop} periods",
+            calendar.format(window.decision),
+            _dates(window.test, calendar),
+            *(f"{counts[segment.start : segment.stop].sum():,}" for segment in (window.train, window.test)),
+        )
+        for window in windows
+    ]
+    columns = ("window", "train", "valid", "purged", "decision", "test", *numbers("train rows", "test rows"))
+    return table(f"{len(windows)} windows", columns, shown)
+
+
+def _dates(segment: Segment | None, calendar: Calendar) -> str:
+    return "–" if segment is None else f"{calendar.format(segment.start)} … {calendar.format(segment.last)}"
+
+
+def config(arguments: Namespace, observer: PlainObserver) -> Answer:
     if arguments.schema is not None:
-        out.write(json.dumps(_schema(arguments.schema, arguments.config_dir), indent=1, ensure_ascii=False))
-        return 0
+        schema = _schema(arguments.schema, arguments.config_dir)
+        return Answer(record=f"{json.dumps(schema, indent=1, ensure_ascii=False)}\n")
     if arguments.describe is None and not arguments.json:
-        out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
-        return 0
+        return Answer(record=composed_yaml(arguments.overrides, search_path=arguments.config_dir))
     tree = json.loads(config_of(arguments).composed)
     if arguments.describe is None:
-        out.write_json(tree)
-        return 0
+        return Answer(record=tree)
     found = describe_keys(tree, arguments.describe)
     if not found:
         raise _unknown_key(arguments.describe, [known.key for known in describe_keys(tree)])
-    if arguments.json:
-        out.write_json([vars(key) for key in found])
-    else:
-        show(out, table("", ("key", *prose("value", "accepts", "meaning")), map(_described, found)))
-    return 0
-
-
-def _described(key: DescribedKey) -> tuple[str, ...]:
-    value = key.value if isinstance(key.value, str) else json.dumps(key.value, ensure_ascii=False)
-    return key.key, value, key.accepts, key.meaning
+    values = (key.value if isinstance(key.value, str) else json.dumps(key.value, ensure_ascii=False) for key in found)
+    rows = ((key.key, value, key.accepts, key.meaning) for key, value in zip(found, values, strict=True))
+    return Answer([table("", ("key", *prose("value", "accepts", "meaning")), rows)], found)
 
 
 def _schema(group: str, search_path: list[str]) -> dict[str, object]:
@@ -87,39 +105,39 @@ def _schema(group: str, search_path: list[str]) -> dict[str, object]:
 
 
 def _unknown_key(key: str, known: list[str]) -> UnknownKeyError:
-    siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]]
-    what, expected = (
-        f"There is no configuration key `{key}`.",
-        ", ".join(siblings or [k for k in known if "." not in k]),
-    )
-    return UnknownKeyError(what, where="--describe", got=key, expected=expected, hint=closest(key, known))
+    what, above = f"There is no configuration key `{key}`.", key.rpartition(".")[0]
+    expected = [k for k in known if k.rpartition(".")[0] == above] or [k for k in known if "." not in k]
+    return UnknownKeyError(what, where="--describe", got=key, expected=", ".join(expected), hint=closest(key, known))
 
 
-def data_info(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    record = describe(_with_panel(arguments, err)[1])
-    if arguments.json:
-        out.write_json(record)
-    else:
-        show(out, tables.record_table("panel", record))
-    return 0
+def data_info(arguments: Namespace, observer: PlainObserver) -> Answer:
+    record = describe(_with_panel(arguments, observer)[1])
+    rows = ((name.replace("_", " "), _plain(value)) for name, value in record.items())
+    return Answer([table("panel", ("", *prose("")), rows)], record)
 
 
-def data_validate(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def data_validate(arguments: Namespace, observer: PlainObserver) -> Answer:
     """Load the panel afresh, which checks its contract, and list what looks odd."""
     config = config_of(arguments)
-    with progress(err) as observer, telling(observer, "validate"):
-        panel = config.data.load()
-    found = validate(panel)
-    if arguments.json:
-        out.write_json([vars(finding) for finding in found])
-    else:
-        show(out, tables.findings_table(found))
-    return 0
+    with telling(observer, "validate"):
+        found = validate(config.data.load())
+    rows = [(finding.what, _plain(finding.count), _plain(finding.examples)) for finding in found]
+    shown = table("what looks odd", ("what", *prose("count", "examples")), rows)
+    return Answer([shown if found else table("nothing looks odd", (), ())], found)
 
 
-def data_convert(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    _, panel = _with_panel(arguments, err)
-    with progress(err) as observer, telling(observer, "convert"):
+def data_convert(arguments: Namespace, observer: PlainObserver) -> Answer:
+    _, panel = _with_panel(arguments, observer)
+    with telling(observer, "convert"):
         convert(panel, Path(arguments.out), arguments.to, universe=arguments.universe)
-    out.write(f"written to {arguments.out}")
-    return 0
+    return Answer([f"written to {arguments.out}"])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -5,85 +5,92 @@ from __future__ import annotations
 import itertools
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.cli.case_tables import history_table, print_verdicts, runs_table
-from harness.cli.cases import standard_for
-from harness.cli.streams import ErrorConsole, OutputConsole
-from harness.cli.terminal import show
+from harness.cli.cases import shown_verdicts, standard_for
+from harness.cli.declaration import Answer
 from harness.errors import SnapshotError
+from harness.evaluation.metrics import METRICS
+from harness.execution.progress import PlainObserver
 from harness.report.check_output import to_json
+from harness.report.table import Table, TableCell, metric_cell, metric_columns, prose, table
 from harness.snapshots.baseline import Baselines, Version, named
 from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, migrate_file, read_snapshot
-from harness.snapshots.verdicts import ExitCode
 
+_HEADLINE = (METRICS["IC"], METRICS["rank_IC"])
 _SHOWN = 3
 _SNAPSHOT = re.compile(r"v\d{4,}\.json|snapshot\.json")
 
 
-def _report(error: object) -> None:
-    """Print an error that does not end the command, however quiet it is."""
-    ErrorConsole().write(f"bench: {error}", "bold red")
-
-
-def _finish(arguments: Namespace, out: OutputConsole, records: Sequence[object], is_damaged: bool) -> int:
-    if arguments.json:
-        out.write_json(records)
-    return int(ExitCode.USER_ERROR if is_damaged else ExitCode.FINE)
-
-
-def log(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def log(arguments: Namespace, observer: PlainObserver) -> Answer:
     if arguments.runs:
-        return _log_runs(arguments, out)
+        return _log_runs(arguments)
     baselines = Baselines(Path(arguments.results))
     known = baselines.pairs
     if not arguments.targets and not known:
         raise SnapshotError("Nothing was blessed yet.", where=str(baselines.root), hint="bench bless smoke --reason …")
-    records, is_damaged = [], False
+    shown, records, errors = [], list[object](), list[object]()
     for suite, case in _meant(known, arguments.targets, baselines.root):
         try:
             versions = baselines.history(suite, case)
         except SnapshotError as error:
-            is_damaged = True
-            _report(f"{suite}/{case}: {error}")
+            errors.append(f"{suite}/{case}: {error}")
             continue
-        changes = _changes(versions)
-        shown = [_version_record(*pair) for pair in zip(versions, changes, strict=True)]
-        records.append({"suite": suite, "case": case, "versions": shown})
-        if not arguments.json:
-            show(out, history_table(f"{suite}/{case}", versions, changes))
-    return _finish(arguments, out, records, is_damaged)
+        listed, rows = list[object](), list[tuple[TableCell | str, ...]]()
+        for version, change in zip(versions, _changes(versions), strict=True):
+            named = {"version": version.number, "path": str(version.path), "time": version.time}
+            said = {"reason": version.reason, "changed": change}
+            listed.append({**named, **said, **_snapshot_record(version.snapshot)})
+            rows.append((*_row(f"v{version.number}", version.time, version.snapshot), change, version.reason))
+        records.append({"suite": suite, "case": case, "versions": listed})
+        columns = ("version", "blessed", "commit", *metric_columns(_HEADLINE), *prose("changed", "reason"))
+        shown.append(table(f"{suite}/{case}", columns, reversed(rows)))
+    return _logged(shown, records, errors)
 
 
-def _log_runs(arguments: Namespace, out: OutputConsole) -> int:
+def _log_runs(arguments: Namespace) -> Answer:
     folder = Path(arguments.runs_folder)
     found: dict[tuple[str, str], list[tuple[Path, Snapshot]]] = {}
-    is_damaged = False
+    shown, records, errors = [], list[object](), list[object]()
     for path in sorted(folder.glob("*/snapshot.json")):
         try:
             snapshot = read_snapshot(path)
         except SnapshotError as error:
-            is_damaged = True
-            _report(error)
+            errors.append(error)
             continue
         found.setdefault((snapshot.suite, snapshot.case), []).append((path.parent, snapshot))
-    if not found and not is_damaged:
+    if not found and not errors:
         raise SnapshotError("There is no run.", where=str(folder), hint="--runs-folder names another folder")
-    records = []
     for suite, case in _meant(sorted(found), arguments.targets, folder):
         runs = sorted(found[suite, case], key=lambda run: str(run[1].provenance.get("created")), reverse=True)
-        shown = [{"path": str(place / "snapshot.json"), **_snapshot_record(snapshot)} for place, snapshot in runs]
-        records.append({"suite": suite, "case": case, "runs": shown})
-        if not arguments.json:
-            show(out, runs_table(f"{suite}/{case}", runs))
-    return _finish(arguments, out, records, is_damaged)
+        listed = [{"path": str(place / "snapshot.json"), **_snapshot_record(snapshot)} for place, snapshot in runs]
+        records.append({"suite": suite, "case": case, "runs": listed})
+        columns = ("run", "computed", "commit", "own code", *metric_columns(_HEADLINE))
+        shown.append(table(f"{suite}/{case}", columns, (_run_row(*run) for run in runs)))
+    return _logged(shown, records, errors)
 
 
-def _version_record(version: Version, change: str) -> dict[str, object]:
-    named = {"version": version.number, "path": str(version.path), "time": version.time, "reason": version.reason}
-    return {**named, "changed": change, **_snapshot_record(version.snapshot)}
+def _logged(shown: Sequence[Table | str], records: Sequence[object], errors: Sequence[object]) -> Answer:
+    return Answer(shown, records, 2 if errors else 0, errors=errors)
+
+
+def _run_row(folder: Path, snapshot: Snapshot) -> tuple[TableCell | str, ...]:
+    user = snapshot.provenance.get("user_code") or {}
+    own = [str(user.get("digest", "–"))[:8], *(_commit(found) for found in user.get("repositories", ()))]
+    return _row(str(folder), str(snapshot.provenance.get("created", "–")), snapshot, ", ".join(own))
+
+
+def _row(name: str, time: str, snapshot: Snapshot, *own: str) -> tuple[TableCell | str, ...]:
+    metrics = (metric_cell(metric, snapshot.overall.get(metric.name)) for metric in _HEADLINE)
+    return (name, time[:16].replace("T", " "), _commit(snapshot.provenance.get("code")), *own, *metrics)
+
+
+def _commit(code: Mapping[str, Any] | None) -> str:
+    found = code or {}
+    return f"{str(found.get('commit') or '–')[:10]}{' +' if found.get('dirty') else ''}"
 
 
 def _snapshot_record(snapshot: Snapshot) -> dict[str, object]:
@@ -112,35 +119,30 @@ def _changes(versions: Sequence[Version]) -> list[str]:
     return changes
 
 
-def diff(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def diff(arguments: Namespace, observer: PlainObserver) -> Answer:
     overrides = [] if arguments.store is None else [f"output.store='{arguments.store}'"]
     baselines = Baselines(Path(arguments.results))
     old, new = baselines.resolve(arguments.baseline), baselines.resolve(arguments.candidate)
     standard = standard_for(arguments, arguments.regression, overrides)
     verdict = standard.compare(old.snapshot, new.snapshot, (old.label, new.label))
-    if arguments.json:
-        out.write_document(to_json([verdict]))
-    else:
-        print_verdicts(out, [verdict], all_metrics=arguments.all)
-    return int(verdict.exit_code)
+    shown = list(shown_verdicts([verdict], all_metrics=arguments.all))
+    return Answer(shown, to_json([verdict]), int(verdict.exit_code))
 
 
-def migrate(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    records, folders, is_damaged = [], set(), False
+def migrate(arguments: Namespace, observer: PlainObserver) -> Answer:
+    shown, records, errors, folders = list[str](), list[object](), list[object](), set[Path]()
     for path in _files(arguments.paths):
         try:
             old, new = migrate_file(path)
         except SnapshotError as error:
-            is_damaged = True
-            _report(error)
+            errors.append(error)
             continue
         records.append({"path": str(path), "from": old, "to": new})
         folders.add(path.parent)
-        if not arguments.json:
-            out.write(f"{path}: {f'is of version {new} already' if old == new else f'version {old} → {new}'}")
+        shown.append(f"{path}: {f'is of version {new} already' if old == new else f'version {old} → {new}'}")
     for folder in sorted(filter(_lacks_list, folders)):
         Baselines(folder.parent.parent).list_versions(folder.parent.name, folder.name)
-    return _finish(arguments, out, records, is_damaged)
+    return _logged(shown, records, errors)
 
 
 def _lacks_list(folder: Path) -> bool:
@@ -155,10 +157,8 @@ def _lacks_list(folder: Path) -> bool:
 def _files(paths: list[str]) -> Iterator[Path]:
     for text in paths:
         path = Path(text)
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(p for p in path.rglob("*.json") if _SNAPSHOT.fullmatch(p.name))
+        inside = (p for p in path.rglob("*.json") if _SNAPSHOT.fullmatch(p.name))
+        found = sorted(inside) if path.is_dir() else [path]
         if not found:
             raise SnapshotError("The folder holds no snapshot.", where=text, expected="v0001.json, snapshot.json")
         yield from found

@@ -18,18 +18,19 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from harness.config.tolerances import Case, Tolerances
+    from harness.config.tolerances import Tolerances
     from harness.snapshots.snapshot import Snapshot
-    from harness.snapshots.suite import Result, Standard, Suite
+    from harness.snapshots.suite import CaseRun, Result, Suite
     from harness.snapshots.verdicts import CaseVerdict, Direction
 
 # Where experiments leave their series by default, relative to the working directory.
@@ -67,10 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    given = config.getoption("--bench-results")
-    root = config.invocation_params.dir / given if given else config.rootpath / config.getini("bench_results")
-    bless_all, bless_new = config.getoption("--bench-bless"), config.getoption("--bench-bless-new")
-    config.stash[_LEDGER] = _Ledger(root, bless_all, bless_new, config.getoption("--bench-reason"))
+    config.stash[_LEDGER] = _Ledger(config)
     if config.getoption("--bench-suite") and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = []
 
@@ -126,7 +124,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ledger = session.config.stash[_LEDGER]
-    ledger.find_unused(session.config)
+    ledger.find_unused()
     if ledger.unused and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -140,26 +138,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
-@dataclass
 class _Ledger:
     """What happened to the snapshots of a session.
 
     Attributes:
+        root: Folder of the baselines.
         collected, passed: Node ids.
         used: (suite, case) of every snapshot that was asked for.
         blessed, moved, unused: Lines for the terminal.
     """
 
-    root: Path
-    bless_all: bool
-    bless_new: bool
-    reason: str
-    collected: set[str] = field(default_factory=set)
-    passed: set[str] = field(default_factory=set)
-    used: set[tuple[str, str]] = field(default_factory=set)
-    blessed: list[str] = field(default_factory=list)
-    moved: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
+    def __init__(self, config: pytest.Config) -> None:
+        given, self._config = config.getoption("--bench-results"), config
+        self.root = config.invocation_params.dir / given if given else config.rootpath / config.getini("bench_results")
+        self.collected, self.passed, self.used = set[str](), set[str](), set[tuple[str, str]]()
+        self.blessed, self.moved, self.unused = list[str](), list[str](), list[str]()
 
     def settle(self, verdict: CaseVerdict, snapshot: Snapshot | None) -> None:
         """Bless the snapshot if that was asked for; otherwise fail the running test if the verdict is bad."""
@@ -171,8 +164,9 @@ class _Ledger:
         self.used.add((verdict.suite, verdict.case))
         is_new = verdict.problem is Problem.NO_BASELINE
         has_moved = verdict.problem is None and verdict.verdict is not Verdict.SAME
-        if snapshot is not None and ((is_new and self.bless_new) or (self.bless_all and (is_new or has_moved))):
-            version = Baselines(self.root).bless(snapshot, self.reason)
+        blesses_all, blesses_new = (self._config.getoption(f"--bench-bless{which}") for which in ("", "-new"))
+        if snapshot is not None and ((is_new and blesses_new) or (blesses_all and (is_new or has_moved))):
+            version = Baselines(self.root).bless(snapshot, self._config.getoption("--bench-reason"))
             first = f"{snapshot.suite}/{snapshot.case}: new, {len(metric_leaves(snapshot.metrics))} metrics"
             self.blessed.append(f"v{version.number} of {first if verdict.problem else summary(verdict)}")
         elif verdict.exit_code is not ExitCode.FINE:
@@ -181,27 +175,28 @@ class _Ledger:
         elif verdict.findings:
             self.moved.append(summary(verdict))
 
-    def find_unused(self, config: pytest.Config) -> None:
+    def find_unused(self) -> None:
         """Note every baseline of a test that exists no more, or that passed without asking for it.
 
         Only where this session can know: not in the workers of a distributed run, not when single tests were named.
         """
-        partial = any("::" in str(argument) for argument in config.args) or config.getoption("lf", False)
-        if partial or config.option.collectonly or hasattr(config, "workerinput") or not self.root.is_dir():
+        config = self._config
+        is_partial = any("::" in str(argument) for argument in config.args) or config.getoption("lf", False)
+        if is_partial or config.option.collectonly or hasattr(config, "workerinput") or not self.root.is_dir():
             return
         from harness.snapshots.baseline import Baselines
 
         for suite, case in Baselines(self.root).pairs:
-            if suite.startswith(f"{_PREFIX}.") and self._is_unused(suite, case, config.rootpath):
+            if suite.startswith(f"{_PREFIX}.") and self._is_unused(suite, case):
                 self.unused.append(f"no test asks for it, delete it: {self.root / suite / case}")
 
-    def _is_unused(self, suite: str, case: str, rootpath: Path) -> bool:
+    def _is_unused(self, suite: str, case: str) -> bool:
         if (suite, case) in self.used:
             return False
         names = {node: names_of(node) for node in self.collected}
         if suite not in {s for s, _ in names.values()}:
             module = (_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in suite.split(".")[1:])
-            return not (rootpath / ("/".join(module) + ".py")).is_file()
+            return not (self._config.rootpath / f"{'/'.join(module)}.py").is_file()
         owners = [n for n, (s, c) in names.items() if s == suite and (case == c or case.startswith(f"{c}+"))]
         return all(owner in self.passed for owner in owners)
 
@@ -215,11 +210,7 @@ class MetricSnapshot:
     def __init__(self, ledger: _Ledger, node: str) -> None:
         self._ledger = ledger
         self._suite, self._case = names_of(node)
-        self._cases: set[str] = set()
-
-    @property
-    def checked(self) -> bool:
-        return bool(self._cases)
+        self.checked: set[str] = set()  # cases
 
     def check(
         self,
@@ -245,14 +236,11 @@ class MetricSnapshot:
         from harness.snapshots.suite import standard_of
 
         case = self._case if name is None else f"{self._case}+{_escape(name)}"
-        if case in self._cases:
+        if case in self.checked:
             by = "" if name is None else f" by the name {name!r}"
-            pytest.fail(
-                f"{self._suite}/{case} is checked twice{by}: one baseline cannot hold two results.\n"
-                '  metric_snapshot.check(…, name="second") tells them apart',
-                pytrace=False,
-            )
-        self._cases.add(case)
+            what = f"{self._suite}/{case} is checked twice{by}: one baseline cannot hold two results."
+            pytest.fail(f'{what}\n  metric_snapshot.check(…, name="second") tells them apart', pytrace=False)
+        self.checked.add(case)
         try:
             snapshot = self._snapshot(result, case, identity)
             standard = standard_of(self._ledger.root, tolerances, directions=directions, store=_STORE)
@@ -261,9 +249,7 @@ class MetricSnapshot:
             pytest.fail(str(error), pytrace=False)
         return verdict
 
-    def _snapshot(
-        self, result: Result | Snapshot | Mapping[str, Any], case: str, identity: Mapping[str, Any] | None
-    ) -> Snapshot:
+    def _snapshot(self, result: Any, case: str, identity: Mapping[str, Any] | None) -> Snapshot:
         from harness.errors import SnapshotError
         from harness.snapshots.snapshot import Snapshot
 
@@ -272,7 +258,7 @@ class MetricSnapshot:
             return Snapshot(self._suite, case, dict(identity or {}), {"overall": _plain(result)}, created)
         if identity is not None:
             raise SnapshotError("An experiment has its own identity.", where="metric_snapshot.check(identity=…)")
-        snapshot = result if isinstance(result, Snapshot) else result.snapshot
+        snapshot: Snapshot = result if isinstance(result, Snapshot) else result.snapshot
         return replace(snapshot, suite=self._suite, case=case)
 
 
@@ -311,35 +297,36 @@ class _SuiteCollector(pytest.Collector):
 
     def __init__(self, *, suite: Suite, **options: Any) -> None:
         super().__init__(**options)
-        from harness.snapshots.suite import standard_of
-
         self.suite = suite
-        self.standard = standard_of(self.config.stash[_LEDGER].root, suite.regression, store=_STORE)
 
     def collect(self) -> Iterator[_CaseItem]:
-        cases: dict[str, Case | None] = {case.case: case for case in self.suite.cases}
-        cases |= dict.fromkeys(self.standard.baselines.orphans(self.suite.name, list(cases)))
-        for name, case in cases.items():
-            yield _CaseItem.from_parent(self, name=name, case=case, suite=self.suite, standard=self.standard)
-
-
-class _CaseItem(pytest.Item):
-    """Runs one case and holds it to its baseline; without a case there is only the baseline, which fails."""
-
-    def __init__(self, *, case: Case | None, suite: Suite, standard: Standard, **options: Any) -> None:
-        super().__init__(**options)
-        self.case, self.suite, self.standard = case, suite, standard
-
-    def runtest(self) -> None:
-        __tracebackhide__ = True
-        from harness.snapshots.suite import CaseRun, run_case
+        from harness.snapshots.suite import CaseRun, run_case, standard_of
         from harness.snapshots.verdicts import CaseVerdict, Problem
 
         def run(overrides: tuple[str, ...]) -> Any:
             return self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
 
-        orphaned = CaseRun(CaseVerdict.without(self.suite.name, self.name, Problem.ORPHANED))
-        ran = orphaned if self.case is None else run_case(self.suite, self.case, run, self.standard)
+        suite = self.suite
+        standard = standard_of(self.config.stash[_LEDGER].root, suite.regression, store=_STORE)
+        runs = {case.case: partial(run_case, suite, case, run, standard) for case in suite.cases}
+        for name in standard.baselines.orphans(suite.name, list(runs)):
+            runs[name] = partial(CaseRun, CaseVerdict.without(suite.name, name, Problem.ORPHANED))
+        for name, ran in runs.items():
+            yield _CaseItem.from_parent(self, name=name, run=ran)
+
+
+class _CaseItem(pytest.Item):
+    """Runs one case and holds it to its baseline."""
+
+    def __init__(self, *, run: Callable[[], CaseRun], **options: Any) -> None:
+        super().__init__(**options)
+        self.run = run
+
+    def runtest(self) -> None:
+        __tracebackhide__ = True
+        from harness.snapshots.verdicts import Problem
+
+        ran = self.run()
         if ran.verdict.problem is Problem.SKIPPED:
             pytest.skip(ran.verdict.detail)
         self.config.stash[_LEDGER].settle(ran.verdict, ran.snapshot)

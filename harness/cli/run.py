@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.audit import Verdict, run_audited
-from harness.cli import tables
 from harness.cli.audit import verdict_table
+from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
-from harness.cli.progress import Progressing, progress
-from harness.cli.streams import ErrorConsole, OutputConsole
-from harness.cli.terminal import show
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
+from harness.evaluation.significance.hac import why_untested
 from harness.execution.machine import peak_memory_mb
-from harness.execution.progress import TimeLeft, telling
+from harness.execution.progress import Countdown, PlainObserver, telling
 from harness.report.leaderboard import leaderboard, write_leaderboard
-from harness.report.table import Table, TableCell, numbers, prose, table
+from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
 from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
 from harness.run.search import trials as searching
-from harness.run.sweep import Cell, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
-from harness.run.sweep_columns import caption
+from harness.run.sweep import Cell, CellPlan, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
+from harness.run.sweep_columns import caption, cell_notes
 from harness.run.sweep_statistics import check_reference, statistics_of
 from harness.snapshots.provenance import Cost
 
@@ -37,35 +36,27 @@ _LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does n
 _INTERRUPTED = 130
 
 
-def run(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
-    meter = Meter()
+def run(arguments: Namespace, observer: PlainObserver) -> Answer:
+    since = time.perf_counter(), time.process_time()
     if arguments.cfg:
-        out.write_document(composed_yaml(arguments.overrides, search_path=arguments.config_dir))
-        return 0
+        return Answer(record=composed_yaml(arguments.overrides, search_path=arguments.config_dir))
     if arguments.multirun:
-        return _sweep(arguments, out, err, meter)
-    with progress(err) as observer:
-        with telling(observer, "configuration"):
-            config = config_of(arguments)
-        config.tracking.check()
-        result, verdict = _runner([config], observer)(config)
-        config.tracking.send([result.folder], Path(config.output.runs), observer)
-    result = replace(result, cost=meter.cost([result]))
-    is_clean = verdict is None or verdict.clean
-    if arguments.json:
-        out.write_json({"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())})
-    else:
-        show(out, tables.result_table(result))
-        out.write(tables.result_summary(result))
-        if verdict is not None:
-            out.write(f"audit     {verdict.summary}")
-            if not is_clean:
-                show(out, verdict_table(verdict))
-    return 0 if is_clean else 1
+        return _sweep(arguments, observer, since)
+    with telling(observer, "configuration"):
+        config = config_of(arguments)
+    config.tracking.check()
+    result, verdict = _runner([config], observer)(config)
+    config.tracking.send([result.folder], Path(config.output.runs), observer)
+    result = replace(result, cost=_cost(since, [result]))
+    shown: list[Table | str] = [result_table(result), *result_lines(result)]
+    if verdict is not None:
+        shown += [f"audit     {verdict.summary}", *([] if verdict.clean else [verdict_table(verdict)])]
+    record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
+    return Answer(shown, record, int(verdict is not None and not verdict.clean))
 
 
-def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: Meter) -> int:
-    with progress(err) as observer, telling(observer, "configuration"):
+def _sweep(arguments: Namespace, observer: PlainObserver, since: tuple[float, float]) -> Answer:
+    with telling(observer, "configuration"):
         cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     configs, metric = [cell.config for cell in cells if cell.config is not None], arguments.sort_by
     known = metrics_of(*(config.evaluation.extra for config in configs)).values()
@@ -75,46 +66,49 @@ def _sweep(arguments: Namespace, out: OutputConsole, err: ErrorConsole, meter: M
         raise ConfigError(what, where="--sort-by", got=metric, expected=expected, hint=closest(metric, columns))
     check_reference(arguments.reference, [cell.name for cell in cells])
     if arguments.plan:
-        with progress(err) as observer:
-            planned, stages = plan_cells(cells, observer)
-        for plan in tables.plan_tables(planned, stages):
-            show(out, plan)
-        return exit_code(plan.cell.outcome for plan in planned)
+        planned, stages = plan_cells(cells, observer)
+        return Answer(plan_tables(planned, stages), code=exit_code(plan.cell.outcome for plan in planned))
     if configs:
         configs[0].tracking.check()
-    with progress(err) as observer:
-        run_one = _runner(configs, observer)
+    run_one = _runner(configs, observer)
 
-        def audited(config: ExperimentConfig) -> ExperimentResult:
-            result, verdict = run_one(config)
-            if verdict is not None and not verdict.clean:
-                observer.notice(f"{config.case_name}: {verdict.summary}")
-            return result
+    def audited(config: ExperimentConfig) -> ExperimentResult:
+        result, verdict = run_one(config)
+        if verdict is not None and not verdict.clean:
+            observer.notice(f"{config.case_name}: {verdict.summary}")
+        return result
 
-        cell_progress = CellProgress(cells, observer)
-        ended = run_sweep(cells, audited, cell_progress.ended)
-        observer.finish(_CELLS)
-        statistics = statistics_of(ended, metric, arguments.reference, observer)
+    ended = run_sweep(cells, audited, CellProgress(cells, observer).ended)
+    observer.finish(_CELLS)
+    statistics = statistics_of(ended, metric, arguments.reference, observer)
     board = leaderboard(ended, sort_by=metric, statistics=statistics, reference=arguments.reference)
     runs = Path(configs[0].output.runs if configs else "runs")
     folder = write_leaderboard(board, ended, runs)
     if configs:
-        with progress(err) as observer:
-            configs[0].tracking.send([folder], runs, observer)
-    results = [cell.result for cell in ended if cell.result is not None]
-    if arguments.json:
-        out.write_document(board.to_json())
-    else:
-        show(out, board.table())
-        if statistics is not None:
-            out.write(caption(statistics))
-        cost = f"cost      {tables.cost_text(meter.cost(results))}"
-        out.write("\n".join([cost, f"table     {folder / 'leaderboard.csv'}", *tables.sweep_notes(ended)]))
-    has_leak = any(result.snapshot.leak is not None for result in results)
-    return 1 if has_leak else exit_code(cell.outcome for cell in ended)
+        configs[0].tracking.send([folder], runs, observer)
+    done = [(cell.name, cell.result) for cell in ended if cell.result is not None]
+    cost = _cost(since, [result for _, result in done])
+    shown: list[Table | str] = [board.table(), *([] if statistics is None else [caption(statistics)])]
+    shown += [f"cost      {_cost_text(cost)}", f"table     {folder / 'leaderboard.csv'}"]
+    shown += [f"note      {line}" for line in cell_notes((name, result.notes) for name, result in done)]
+    has_leak = any(result.snapshot.leak is not None for _, result in done)
+    return Answer(shown, board.to_json(), 1 if has_leak else exit_code(cell.outcome for cell in ended))
 
 
-def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOne:
+def plan_tables(plans: Sequence[CellPlan], stages: Mapping[str, tuple[int, int]]) -> tuple[Table, Table]:
+    """Return the cells that a sweep would run, why some are refused, and what they share or have in the store."""
+    rows = []
+    for planned in plans:
+        known = "" if planned.stored is None else f", {planned.stored} of its windows are stored"
+        what = "stored" if planned.finished else f"run{known}"
+        text = what if planned.cell.reason is None else f"{planned.cell.outcome}: {planned.cell.reason}"
+        rows.append((planned.cell.name, str(planned.windows or "–"), text))
+    cells = table(f"{len(plans)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
+    counts = ((stage, str(count), str(held)) for stage, (count, held) in stages.items())
+    return cells, table("stages", ("stage", *numbers("different ones", "stored")), counts)
+
+
+def _runner(configs: Sequence[ExperimentConfig], observer: PlainObserver) -> RunOne:
     """Let the executor's workers prepare all experiments, and return what then runs each of them."""
     dispatched = Dispatched(configs, observer)
 
@@ -131,25 +125,74 @@ def _runner(configs: Sequence[ExperimentConfig], observer: Progressing) -> RunOn
     return run_one
 
 
-@dataclass(frozen=True)
-class Meter:
-    """Wall time and processor time of this process since it was made."""
+def _cost(since: tuple[float, float], results: Sequence[ExperimentResult]) -> Cost:
+    """Return what this process has taken since a wall time and a processor time of it, and its workers for results."""
+    costs = [result.cost for result in results]
+    elsewhere = sum(cost.worker_cpu for cost in costs)
+    return Cost(
+        wall=time.perf_counter() - since[0],
+        cpu=time.process_time() - since[1] + elsewhere,
+        windows=sum(cost.windows for cost in costs),
+        stored=sum(cost.stored for cost in costs),
+        workers=max((cost.workers for cost in costs), default=0),
+        worker_cpu=elsewhere,
+        memory_mb=max([peak_memory_mb(), *(cost.memory_mb for cost in costs)]),
+    )
 
-    began: float = field(default_factory=time.perf_counter)
-    used: float = field(default_factory=time.process_time)
 
-    def cost(self, results: Sequence[ExperimentResult]) -> Cost:
-        costs = [result.cost for result in results]
-        elsewhere = sum(cost.worker_cpu for cost in costs)
-        return Cost(
-            wall=time.perf_counter() - self.began,
-            cpu=time.process_time() - self.used + elsewhere,
-            windows=sum(cost.windows for cost in costs),
-            stored=sum(cost.stored for cost in costs),
-            workers=max((cost.workers for cost in costs), default=0),
-            worker_cpu=elsewhere,
-            memory_mb=max([peak_memory_mb(), *(cost.memory_mb for cost in costs)]),
-        )
+def _cost_text(cost: Cost) -> str:
+    workers = "" if cost.workers == 0 else f" on {cost.workers} worker{'s' * (cost.workers > 1)}"
+    stored = f"{cost.stored:,} of {cost.windows:,} windows from the store"
+    memory = f"peak memory {round(cost.memory_mb):,} MB"
+    return f"wall {cost.wall:.1f} s, CPU {cost.cpu:.1f} s{workers}, {stored}, {memory}"
+
+
+def result_table(result: ExperimentResult) -> Table:
+    """Return one row of metrics per forecaster: the run with its intervals, and the simulator's oracle if there is one.
+
+    A symmetric interval is printed as what it reaches to both sides, another as its bounds.
+    """
+    own, oracle = result.metrics, result.oracle
+    metrics = columns_of(metrics_of(result.snapshot.identity), (own, oracle or {})).values()
+    name = f"{result.config.choices['adaptation']} / {result.config.choices['model']}"
+    rows = [(TableCell(name), *(metric_cell(m, own.get(m.name)) for m in metrics))]
+    if result.intervals is not None:
+        reach = [m.interval(own.get(m.name), result.intervals.get(m.name)) or "–" for m in metrics]
+        rows.append((TableCell("  interval"), *map(TableCell, reach)))
+    if oracle is not None:
+        rows.append((TableCell("oracle"), *(metric_cell(m, oracle.get(m.name)) for m in metrics)))
+    title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
+    return table(title, ("forecaster", *metric_columns(metrics)), rows)
+
+
+def result_lines(result: ExperimentResult) -> Iterator[str]:
+    """Yield what the metrics are of, what they are worth, what they have cost, and where they are."""
+    identity, metrics = result.snapshot.identity, result.metrics
+    first, last, year = identity["windows"][0], identity["windows"][-1], identity["year"]
+    lacking = ""
+    if metrics["undefined_days"]:  # of labels that are not known yet, or where nothing varies
+        times = "days" if "daily" in year["source"] else "periods"
+        lacking = f"; {metrics['undefined_days']:,} of {metrics['days']:,} test {times} have no defined IC"
+    yield f"test      {first['test'][0]} … {last['test'][1]}, {metrics['rows']:,} predictions{lacking}"
+    yield f"a year    {year['periods']:,} periods ({year['source']})"
+    if result.intervals is not None:
+        yield f"evidence  {result.intervals['IC']['level']:.0%} intervals; {_evidence(result, result.intervals)}"
+    yield f"cost      {_cost_text(result.cost)}"
+    yield f"snapshot  {result.folder / 'snapshot.json'}"
+    yield from (f"note      {note}" for note in result.notes)
+
+
+def _evidence(result: ExperimentResult, intervals: Mapping[str, Any]) -> str:
+    """Return the tests of the mean ICs, or why there is none."""
+    tests = {METRICS[name].heading: intervals[name] for name in ("IC", "rank_IC")}
+    if all(test["p"] is None for test in tests.values()):
+        defined = result.metrics["days"] - result.metrics["undefined_days"]
+        return f"no t-value of the mean IC: {why_untested(defined, result.snapshot.identity['look_ahead'])}"
+    values = (
+        f"{heading} t = " + ("–" if test["p"] is None else f"{test['t']:.2f} (p = {test['p']:.3f})")
+        for heading, test in tests.items()
+    )
+    return f"{', '.join(values)}, allowing for labels that overlap"
 
 
 class CellProgress:
@@ -159,27 +202,22 @@ class CellProgress:
     store held, in whole or for the most part, says nothing about the others; nor does one that was refused or failed.
     """
 
-    def __init__(self, cells: Sequence[Cell], observer: Progressing) -> None:
-        self._observer, self._count, self._left = observer, len(cells), TimeLeft()
-        for cell in cells:
-            self._left.expect(_kind(cell), cell.config is not None)
-        observer.start(_CELLS, self._count)
+    def __init__(self, cells: Sequence[Cell], observer: PlainObserver) -> None:
+        kinds = [_kind(cell) for cell in cells if cell.config is not None]
+        self._observer, self._countdown = observer, Countdown(observer, _CELLS, len(cells), kinds)
 
     def ended(self, now: Cell) -> None:
-        result = now.result
+        result, seconds = now.result, None
         if now.reason is not None:
             self._observer.notice(f"{now.name}: {now.outcome}: {now.reason}")
-        self._left.expect(_kind(now), -(now.config is not None))
-        is_stored = result is not None and result.reused
-        if result is not None and not is_stored:
+        if result is not None and not result.reused:
             computed = result.cost.windows - result.cost.stored
             # What workers have made is there for all cells, and the others will take as long as this one here.
             if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
-                self._left.measured(_kind(now), now.seconds - (result.seconds_elsewhere or 0.0))
-        seconds, at_least = self._left.seconds(alike=True)
-        self._observer.estimate(_CELLS, self._count, seconds, at_least=at_least)
-        how = "from the store" if is_stored else f"{now.seconds:.1f} s of work"
-        self._observer.advance(_CELLS, note=f"{now.name}: {now.outcome}, {how}")
+                seconds = now.seconds - (result.seconds_elsewhere or 0.0)
+        self._countdown.ended(seconds, _kind(now))
+        how = "from the store" if result is not None and result.reused else f"{now.seconds:.1f} s of work"
+        self._observer.advance(_CELLS, 0, note=f"{now.name}: {now.outcome}, {how}")
 
 
 def _kind(cell: Cell) -> tuple[str, ...]:
@@ -187,7 +225,7 @@ def _kind(cell: Cell) -> tuple[str, ...]:
     return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
 
 
-def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
+def search(arguments: Namespace, observer: PlainObserver) -> Answer:
     request = searching.SearchRequest(
         overrides=tuple(arguments.overrides),
         trials=arguments.trials,
@@ -198,28 +236,24 @@ def search(arguments: Namespace, out: OutputConsole, err: ErrorConsole) -> int:
         storage=None if arguments.storage is None else Path(arguments.storage),
         search_path=tuple(map(Path, arguments.config_dir)),
     )
-    with progress(err) as observer:
 
-        def report(trial: searching.TrialResult) -> None:
-            if trial.reason is not None:
-                observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
+    def report(trial: searching.TrialResult) -> None:
+        if trial.reason is not None:
+            observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
 
-        found = searching.search(request, observer, report)
-    if arguments.json:
-        out.write_document(found.to_json())
-    else:
-        first, last = found.period.judged
-        show(out, _trials_table(found))
-        out.write(
-            f"judged    {first} … {last}; the final test range begins on {found.period.decision}\n"
-            f"record    {found.folder / 'search.json'}\ntest it   {found.command or 'no trial has a value'}"
-        )
+    found = searching.search(request, observer, report)
+    first, last = found.period.judged
+    shown: list[Table | str] = [
+        _trials_table(found),
+        f"judged    {first} … {last}; the final test range begins on {found.period.decision}",
+        f"record    {found.folder / 'search.json'}",
+        f"test it   {found.command or 'no trial has a value'}",
+    ]
     if found.interrupted:
-        err.write("bench: interrupted; finished trials are kept, run the same command to resume.", "yellow")
-        return _INTERRUPTED
-    if found.best is None:
-        return 2
-    return 1 if any(trial.outcome is Outcome.FAILED for trial in found.trials) else 0
+        why = "interrupted; finished trials are kept, run the same command to resume."
+        return Answer(shown, found.to_json(), _INTERRUPTED, errors=[why])
+    has_failed = any(trial.outcome is Outcome.FAILED for trial in found.trials)
+    return Answer(shown, found.to_json(), 2 if found.best is None else int(has_failed))
 
 
 def _trials_table(found: searching.SearchResult) -> Table:

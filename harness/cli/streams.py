@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from harness.errors.redaction import RedactedStream
 from harness.store.files import write_atomically
 
 READER_GONE = 141  # what a shell reports for a program whose reader has left: 128 + SIGPIPE
-_PLAIN, _JSON = "driftbench.plain", "driftbench.json"
+PLAIN, _JSON = "driftbench.plain", "driftbench.json"
 _SIGNS = {
     **{"–": "-", "—": "-", "−": "-", "…": "...", "·": "-", "•": "*", "●": "*", "▲": "^", "▼": "v"},
     **{"±": "+-", "×": "x", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "∞": "inf"},
@@ -47,17 +46,17 @@ def _plain(sign: str) -> str:
     return bare.strip() or sign.encode("ascii", "backslashreplace").decode()
 
 
-def _replacing(by: Callable[[str], str]) -> Callable[[UnicodeError], tuple[str, int]]:
+def _register(name: str, replacement: Callable[[str], str]) -> None:
     def handle(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
             raise error
-        return by(error.object[error.start : error.end]), error.end
+        return replacement(error.object[error.start : error.end]), error.end
 
-    return handle
+    codecs.register_error(name, handle)
 
 
-codecs.register_error(_PLAIN, _replacing(plain))
-codecs.register_error(_JSON, _replacing(lambda text: json.dumps(text)[1:-1]))
+_register(PLAIN, plain)
+_register(_JSON, lambda text: json.dumps(text)[1:-1])
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def degrading() -> Iterator[None]:
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     before = [(stream, stream.errors) for stream in streams]
     for stream in streams:
-        stream.reconfigure(errors=_PLAIN)
+        stream.reconfigure(errors=PLAIN)
     try:
         yield
     finally:
@@ -97,8 +96,8 @@ def _silence(stream: IO[str]) -> None:
         os.close(nowhere)
 
 
-class _StreamConsole(Console):
-    """A console that prints text as it is, without passwords."""
+class StreamConsole(Console):
+    """A console that prints text as it is, without passwords; nobody who reads it is no reason to stop."""
 
     def __init__(self, stream: IO[str] | None, **options: Any) -> None:
         file = None if stream is None else cast("IO[str]", RedactedStream(stream))
@@ -113,37 +112,21 @@ class _StreamConsole(Console):
         _silence(self.file)
 
 
-class OutputConsole(_StreamConsole):
+class OutputConsole(StreamConsole):
     """The result. A reader that leaves early, as `head` does, ends the command without a word."""
 
     def __init__(self) -> None:
-        is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        super().__init__(sys.stdout, width=None if is_terminal else _WIDTH_OF_A_FILE)
+        super().__init__(sys.stdout, width=None if sys.stdout and sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 
-    def write_document(self, text: str) -> None:
-        """Print text that ends its last line itself."""
-        self.print(text, soft_wrap=True, end="")
-
-    def write_json(self, record: object) -> None:
+    def write_record(self, record: object) -> None:
+        """Print data as JSON, or a text that ends its last line itself."""
         from harness.store.artifacts import canonical_json
 
-        self.write_document(canonical_json(record, indent=1))
+        self.print(record if isinstance(record, str) else canonical_json(record, indent=1), soft_wrap=True, end="")
 
     def on_broken_pipe(self) -> None:
         super().on_broken_pipe()
         raise SystemExit(READER_GONE)
-
-
-class ErrorConsole(_StreamConsole):
-    """Errors, and how a command goes beside its result. Nobody who reads them is no reason to stop.
-
-    Args:
-        verbosity: −1: nothing; 0: progress and notices; 1: also the seconds of every stage.
-    """
-
-    def __init__(self, verbosity: int = 0) -> None:
-        super().__init__(sys.stderr, stderr=True, quiet=verbosity < 0)
-        self.verbosity, self.began = verbosity, time.monotonic()
 
 
 def write_file(path: Path, text: str, option: str) -> None:

@@ -8,7 +8,7 @@ each other, each beside the names of the rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import rich.table
 from rich.box import SIMPLE_HEAD, Box
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.cli.streams import plain
+from harness.cli.streams import PLAIN
 from harness.report.table import Column, Table, TableCell
 
 _NUMBER_WIDTH = 7  # characters; the least for a column of numbers
@@ -29,23 +29,26 @@ _ASCII = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
 _STYLES = {"better": "green", "worse": "red"}
 
 
-def show(out: Console, table: Table) -> None:
-    """Print a table so that it fits into the console's width."""
+def show(out: Console, table: Table | Text | str) -> None:
+    """Print a table so that it fits into the console's width; a line of text is not wrapped."""
+    if isinstance(table, Text | str):
+        out.print(table, soft_wrap=True)
+        return
+    table = _readable(table, out.encoding)
     if table.caption:
-        out.print(Text(_said(out, table.caption), style="italic"), soft_wrap=True)
-    below = [Text(_said(out, line, keep="\n")) for line in table.below]
+        out.print(Text(table.caption, style="italic"), soft_wrap=True)
+    below = table.below
     if table.rows:
-        rows = [_texts(out, table, row) for row in table.rows]
-        layout = _Layout(table.columns, [_said(out, column.heading) for column in table.columns], rows, out.width)
-        if not layout.has_prose and layout.widths(layout.every) is None:
-            below = [*_number_long_names(out, table, layout), *below]
+        layout = _Layout(table.columns, [_texts(table, row) for row in table.rows], out.width)
+        if not layout.has_prose and len(layout.blocks() or ()) != 1:
+            below = (*_number_long_names(table, layout), *below)
         blocks = layout.blocks()
         if blocks is None:
             _stack(out, layout)
         for block in blocks or ():
             out.print(layout.block(block, box=_ASCII if out.options.ascii_only else SIMPLE_HEAD))
     for line in below:
-        out.print(line, soft_wrap=True)
+        out.print(Text(line), soft_wrap=True)
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -53,56 +56,58 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def _said(out: Console, text: str, *, keep: str = "") -> str:
-    """Return a printable text in signs that the encoding has: replaced before widths are counted, so columns align."""
-    if out.encoding.startswith("utf"):
-        return printable(text, keep=keep)
-    return printable("".join(sign if _has(out.encoding, sign) else plain(sign) for sign in text), keep=keep)
+def _readable(table: Table, encoding: str) -> Table:
+    """Return a table of printable texts in signs that the encoding has: replaced before widths are counted."""
+
+    def said(text: str, keep: str = "") -> str:
+        return printable(text.encode(encoding, PLAIN).decode(encoding), keep=keep)
+
+    def cells(name: TableCell, *others: TableCell) -> tuple[TableCell, ...]:
+        named = replace(name, text=said(name.text), detail=said(name.detail, "\n"))
+        return (named, *(replace(cell, text=said(cell.text, "\n"), detail=said(cell.detail)) for cell in others))
+
+    columns = tuple(replace(column, heading=said(column.heading)) for column in table.columns)
+    below = tuple(said(line, "\n") for line in table.below)
+    rows = tuple(cells(*row) for row in table.rows)
+    return replace(table, caption=said(table.caption), columns=columns, rows=rows, below=below)
 
 
-def _has(encoding: str, sign: str) -> bool:
-    try:
-        sign.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _texts(out: Console, table: Table, row: Sequence[TableCell]) -> list[Text]:
+def _texts(table: Table, row: Sequence[TableCell]) -> list[Text]:
     """Return a row as it is printed; the place of a mark is kept free, so that the digits of a column stand in line."""
     rooms = ["  " * any(other[at].sign for other in table.rows) for at in range(len(row))]
-    return [_name(out, row[0]), *(_text(out, cell, room) for cell, room in zip(row[1:], rooms[1:], strict=True))]
+    name, *others = row
+    return [
+        Text("\n".join(filter(None, (_signed(name, name.text), name.detail)))),
+        *(_text(cell, room) for cell, room in zip(others, rooms[1:], strict=True)),
+    ]
 
 
-def _name(out: Console, cell: TableCell) -> Text:
-    name = Text(f"{_said(out, cell.sign)} {_said(out, cell.text)}" if cell.sign else _said(out, cell.text))
-    return name.append(f"\n{_said(out, cell.detail, keep=chr(10))}") if cell.detail else name
+def _signed(cell: TableCell, text: str) -> str:
+    return f"{cell.sign} {text}" if cell.sign else text
 
 
-def _text(out: Console, cell: TableCell, room: str) -> Text:
-    text = Text().append(_said(out, cell.text, keep="\n"), style="bold" if cell.best else cell.style)
-    text.append(f" {_said(out, cell.sign)}" if cell.sign else room, style=_STYLES.get(cell.mark, ""))
-    return text.append(f"\n{_said(out, cell.detail)}{room}", style="dim") if cell.detail else text
+def _text(cell: TableCell, room: str) -> Text:
+    text = Text().append(cell.text, style="bold" if cell.best else cell.style)
+    text.append(f" {cell.sign}" if cell.sign else room, style=_STYLES.get(cell.mark, ""))
+    return text.append(f"\n{cell.detail}{room}", style="dim") if cell.detail else text
 
 
-def _number_long_names(out: Console, table: Table, layout: _Layout) -> list[Text]:
+def _number_long_names(table: Table, layout: _Layout) -> list[str]:
     """Put numbers in the place of names that are too long, and return these names as lines."""
     most = max(_NAME_WIDTH, layout.width // 3)
     below, count = [], 0
     for at, (cell, *_) in enumerate(table.rows):
-        name = _said(out, cell.text)
-        details = ", ".join(_said(out, cell.detail, keep="\n").splitlines())
         if _width(layout.rows[at][0]) <= most:
             continue
-        if cell_len(name) <= most:
-            short = name
-            below.append(Text(f"{name:<9} {details}"))
+        details = cell.detail.splitlines()
+        if cell_len(cell.text) <= most:
+            short = cell.text
+            below.append(f"{short:<9} {', '.join(details)}")
         else:
             count += 1
             short = str(count)
-            whole = f"{_said(out, cell.sign)} {name}".strip()
-            below.append(Text(f"{count:<9} {whole}{f', {details}' if details else ''}"))
-        layout.rows[at][0] = Text(f"{_said(out, cell.sign)} {short}" if cell.sign else short)
+            below.append(f"{short:<9} {', '.join([_signed(cell, cell.text), *details])}")
+        layout.rows[at][0] = Text(_signed(cell, short))
     return below
 
 
@@ -111,17 +116,12 @@ class _Layout:
     """A table as texts, and the width that it has. Blocks are positions of columns, beside the names at 0."""
 
     columns: tuple[Column, ...]
-    heads: list[str]
     rows: list[list[Text]]
     width: int
 
     @property
     def has_prose(self) -> bool:
         return any(column.prose for column in self.columns)
-
-    @property
-    def every(self) -> list[int]:
-        return list(range(1, len(self.columns)))
 
     def widths(self, at: Sequence[int]) -> list[int] | None:
         """Return the widths of the names and of some columns, prose narrowed to what is left; None where none fits."""
@@ -140,21 +140,24 @@ class _Layout:
 
     def natural(self, at: Sequence[int]) -> list[int]:
         least = [_NUMBER_WIDTH if column.numeric else 0 for column in self.columns]
-        return [max(least[i], cell_len(self.heads[i]), *(_width(row[i]) for row in self.rows)) for i in (0, *at)]
+        return [
+            max(least[i], cell_len(self.columns[i].heading), *(_width(row[i]) for row in self.rows)) for i in (0, *at)
+        ]
 
     def least(self, at: int, natural: int) -> int:
         """Return the width of a column of prose that cuts neither a word nor its heading."""
         words = (cell_len(word) for row in self.rows for word in row[at].plain.split())
-        return max((cell_len(self.heads[at]), min(natural, _PROSE_WIDTH), *words))
+        return max((cell_len(self.columns[at].heading), min(natural, _PROSE_WIDTH), *words))
 
     def blocks(self) -> list[list[int]] | None:
         """Return the columns in blocks that fit; None when one does not, or prose would be torn apart."""
-        if self.widths(self.every) is not None:
-            return [self.every]
+        every = list(range(1, len(self.columns)))
+        if self.widths(every) is not None:
+            return [every]
         if self.has_prose:
             return None
         blocks: list[list[int]] = []
-        for i in self.every:
+        for i in every:
             if blocks and self.widths([*blocks[-1], i]) is not None:
                 blocks[-1].append(i)
             elif self.widths([i]) is not None:
@@ -168,7 +171,7 @@ class _Layout:
         for i, wide in zip((0, *at), self.widths(at) or self.natural(at), strict=True):
             column = self.columns[i]
             table.add_column(
-                Text(self.heads[i]),
+                Text(column.heading),
                 justify="right" if column.numeric else "left",
                 width=wide,
                 no_wrap=not column.prose,
@@ -186,9 +189,9 @@ def _stack(out: Console, layout: _Layout) -> None:
         table = rich.table.Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
-        for head, cell in zip(layout.heads[1:], cells, strict=True):
+        for column, cell in zip(layout.columns[1:], cells, strict=True):
             if cell.plain:
-                table.add_row(Text(head), cell)
+                table.add_row(Text(column.heading), cell)
         out.print(Padding(table, (0, 0, 0, _INDENT)))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,52 +45,52 @@ class Dask:
         try:
             import distributed
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                "The Dask executor needs the library `distributed`, which is not installed.",
-                where="executor",
-                hint="pip install 'driftbench[dask]'",
-            ) from error
-        if self.address is None:
-            workers = self.workers or available_cores()
-            import dask
-
-            limits = thread_limits(max(1, available_cores() // workers))
-            # Dask sets what must stand before a worker's process begins in our own environment, and leaves it there.
-            # Numba would take offence in this process, and is early enough inside the worker's.
-            before = {name: value for name, value in limits.items() if not name.startswith("NUMBA")}
-            inside = {name: value for name, value in limits.items() if name not in before}
-            own = dict(os.environ)
-            settings = {"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}
-            with dask.config.set(settings):
-                own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
-                processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
-                cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
-            return DaskPool(distributed.Client(cluster), cluster, self.retries, work, own)  # type: ignore[no-untyped-call]
+            what = "The Dask executor needs the library `distributed`, which is not installed."
+            raise ConfigError(what, where="executor", hint="pip install 'driftbench[dask]'") from error
+        stack = ExitStack()
+        found = self.address or stack.enter_context(_own_cluster(self.workers or available_cores()))
         try:
-            client = distributed.Client(self.address, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
+            client = distributed.Client(found, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                "The Dask scheduler does not answer.",
-                where="executor.address",
-                got=f"{self.address} ({type(error).__name__})",
-                expected="the address of a running scheduler, such as tcp://host:8786",
-                hint="start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`",
-            ) from error
-        return DaskPool(client, None, self.retries, work, None)
+            what, got = "The Dask scheduler does not answer.", f"{self.address} ({type(error).__name__})"
+            expected = "the address of a running scheduler, such as tcp://host:8786"
+            hint = "start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`"
+            raise ConfigError(what, where="executor.address", got=got, expected=expected, hint=hint) from error
+        return DaskPool(client, stack, self.retries, work)
+
+
+@contextmanager
+def _own_cluster(workers: int) -> Iterator[Any]:
+    """Start workers on this machine, and take them down."""
+    import dask
+    import distributed
+
+    limits = thread_limits(max(1, available_cores() // workers))
+    # Dask sets what must stand before a worker's process begins in our own environment, and leaves it there.
+    # Numba would take offence in this process, and is early enough inside the worker's.
+    before = {name: value for name, value in limits.items() if not name.startswith("NUMBA")}
+    inside = {name: value for name, value in limits.items() if name not in before}
+    own = dict(os.environ)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}):
+        own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
+        processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+        cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
+    yield cluster
+    cluster.close()
+    for name in os.environ.keys() - own.keys():
+        del os.environ[name]
+    os.environ.update(own)
 
 
 class DaskPool(Pool):
-    """A client of a scheduler; takes down a `cluster` of ours, and puts back an `environment` that was changed."""
+    """A client of a scheduler; `stack` takes down a cluster of ours."""
 
-    def __init__(
-        self, client: Any, cluster: Any, retries: int, work: Work, environment: Mapping[str, str] | None
-    ) -> None:
+    def __init__(self, client: Any, stack: ExitStack, retries: int, work: Work) -> None:
         import distributed
 
-        self._client, self._cluster, self._retries, self._work = client, cluster, retries, work
+        self._client, self._stack, self._retries, self._work = client, stack, retries, work
         self._under_way: Any = distributed.as_completed()  # type: ignore[no-untyped-call]
         self._names: dict[str, str] = {}
-        self._environment = environment
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         # A task that asks for more than any worker has would never run.
         self._most = max((float(worker["resources"].get(_MEMORY, 0)) for worker in workers), default=0.0)
@@ -101,12 +102,7 @@ class DaskPool(Pool):
     def close(self, *, failed: bool) -> None:
         self._client.cancel(list(self._under_way.futures))
         self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
-        if self._environment is not None:
-            for name in os.environ.keys() - self._environment.keys():
-                del os.environ[name]
-            os.environ.update(self._environment)
+        self._stack.close()
 
     def submit(self, task: Task) -> None:
         # Dask takes equal keys for equal work and forgets none, so a key is used once.

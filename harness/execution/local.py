@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import json
 import math
 import os
@@ -12,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
-from typing import IO
+from typing import Any
 
 from harness.errors import ConfigError
 from harness.errors.limits import Natural, Positive, Threads, check_limits
@@ -59,9 +61,7 @@ class Local:
 
 @dataclass(eq=False)
 class _Worker:
-    process: subprocess.Popen[bytes]
-    requests: IO[bytes]
-    answers: IO[bytes]
+    process: Any  # its standard input takes requests, its output gives answers
     task: Task | None = None
     began: float = 0.0
 
@@ -72,24 +72,20 @@ class _Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)  # with what the work has started
         # Closing flushes what a dead worker can no longer take.
         with contextlib.suppress(BrokenPipeError):
-            self.requests.close()
+            self.process.stdin.close()
         self.process.wait()
-        self.answers.close()
+        self.process.stdout.close()
 
     def give(self, task: Task) -> None:
         self.task, self.began = task, time.perf_counter()
-        self.requests.write(json.dumps(task.request).encode() + b"\n")
-        self.requests.flush()
+        self.process.stdin.write(json.dumps(task.request).encode() + b"\n")
+        self.process.stdin.flush()
 
 
 class LocalPool(Pool):
-    """The workers of `Local`; a task that uses more threads than its worker takes the place of several.
+    """The workers of `Local`, see `harness.execution.loop`; a task with more threads takes the place of several.
 
-    Args:
-        work: A function of a module, which each process calls: see `harness.execution.loop`.
-        workers, threads: How many processes, and the threads of each.
-        cores, memory: Threads and bytes of running tasks together; None sets no limit.
-        retries: Further tries of a task whose worker dies.
+    `cores`, `memory`: threads and bytes of running tasks together; None sets no limit.
     """
 
     def __init__(
@@ -100,8 +96,8 @@ class LocalPool(Pool):
         self._retries, self._memory = retries, memory
         self._workers: list[_Worker] = []
         self._waiting: list[tuple[int, int, Task]] = []
-        self._tries: dict[str, int] = {}
-        self._order = 0
+        self._tries: Counter[str] = Counter()
+        self._order = itertools.count()
         self._ended: list[Ended] = []
         self._selector = selectors.DefaultSelector()
 
@@ -116,8 +112,7 @@ class LocalPool(Pool):
         self._selector.close()
 
     def submit(self, task: Task) -> None:
-        self._order += 1
-        heapq.heappush(self._waiting, (-task.priority, self._order, task))
+        heapq.heappush(self._waiting, (-task.priority, next(self._order), task))
 
     def wait(self) -> list[Ended]:
         while not self._ended:
@@ -151,15 +146,12 @@ class LocalPool(Pool):
         # A session of its own keeps Ctrl-C from the worker: the main process takes the workers down.
         pipe = subprocess.PIPE
         process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        worker = _Worker(process, process.stdin, process.stdout)
-        self._workers.append(worker)
-        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+        self._workers.append(worker := _Worker(process))
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
         return worker
 
     def _hear(self, worker: _Worker) -> None:
-        line = worker.answers.readline()
+        line = worker.process.stdout.readline()
         if not line.endswith(b"\n"):
             self._lost(worker)
             return
@@ -169,15 +161,15 @@ class LocalPool(Pool):
 
     def _lost(self, worker: _Worker) -> None:
         # Forget a dead worker, and give its task to another one.
-        self._selector.unregister(worker.answers)
+        self._selector.unregister(worker.process.stdout)
         worker.end(kill=True)
         self._workers.remove(worker)
         if worker.task is None:
             return
         task, code = worker.task, worker.process.returncode
-        self._tries[task.name] = self._tries.get(task.name, 0) + 1
-        if self._tries[task.name] <= self._retries:
+        self._tries[task.name] += 1
+        if (tries := self._tries[task.name]) <= self._retries:
             self.submit(task)
             return
-        reason = f"its worker died {self._tries[task.name]} times, the last time with exit code {code}"
+        reason = f"its worker died {tries} times, the last time with exit code {code}"
         self._ended.append(Ended(task.name, time.perf_counter() - worker.began, reason, died=True))

@@ -16,28 +16,20 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 
 from harness.execution.task import measured
 
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux's prctl
 
 
-@dataclass(eq=False)
-class _Requests:
-    """Lines from the parent; their end while one is being worked on is the parent's end."""
-
-    lines: queue.SimpleQueue[bytes | None] = field(default_factory=queue.SimpleQueue)
-    heard: int = 0
-    answered: int = 0
-
-    def listen(self) -> None:
-        for line in sys.stdin.buffer:
-            self.heard += 1
-            self.lines.put(line)
-        if self.heard != self.answered:
-            _die()
-        self.lines.put(None)
+def _listen(requests: queue.SimpleQueue[bytes | None], busy: threading.Event) -> None:
+    """Pass on lines from the parent; their end while one is being worked on is the parent's end."""
+    for line in sys.stdin.buffer:
+        busy.set()
+        requests.put(line)
+    if busy.is_set():
+        _die()
+    requests.put(None)
 
 
 def main() -> None:
@@ -46,17 +38,18 @@ def main() -> None:
     # Ctrl-C is for the main process, which takes its workers down; one that gets it all the same dies without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _die_with(int(parent))
-    requests = _Requests()
-    threading.Thread(target=requests.listen, daemon=True).start()
+    requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    busy = threading.Event()
+    threading.Thread(target=_listen, args=(requests, busy), daemon=True).start()
     # Whatever a library prints, in C too, must not be taken for an answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     used = 0.0
     work = getattr(importlib.import_module(module), name)
-    while (line := requests.lines.get()) is not None:
+    while (line := requests.get()) is not None:
         answer = json.dumps(measured(work, json.loads(line), used))
         used = time.process_time()
-        requests.answered += 1
+        busy.clear()  # before the parent can send the next one
         with contextlib.suppress(BrokenPipeError):
             answers.write(f"{answer}\n")
             answers.flush()

@@ -1,11 +1,22 @@
-"""Who is told about progress."""
+"""Who is told about progress: nobody, or lines for logs, cron and notebooks; and how long the rest will take."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import repeat
+from typing import Protocol, Self
+
+# So that a line comes at least every 10 seconds, and the first within 2 seconds of the start of the program.
+_EVERY, _FIRST = 9.0, 1.0
+_SHORTEST = 0.5  # seconds; a stage that took less is worth no line of its own
+_SHORTEST_INSIDE = 2.0  # the same for a stage inside another
+_SHORTEST_WAIT = 0.05  # seconds until it is looked again whether a line is due
 
 
 class Observer(Protocol):
@@ -45,6 +56,155 @@ def telling(observer: Observer, stage: str) -> Iterator[None]:
     observer.finish(stage)
 
 
+def duration(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(max(seconds, 0.0))))
+
+
+@dataclass
+class Stage:
+    """A stage that runs; `left`: seconds that were left at a time of the clock, and whether at least."""
+
+    name: str
+    began: float
+    total: int
+    inside: bool
+    done: int = 0
+    left: tuple[float, float, bool] | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {self.done}/{self.total}" if self.total > 1 else self.name
+
+    def time_left(self, now: float) -> str | None:
+        """Return the time left, None when nothing is known; where nobody has estimated, units are taken to be alike."""
+        if self.left is not None:
+            seconds, told, at_least = self.left
+            seconds = max(seconds - (now - told), 0.0)
+        elif 0 < self.done < self.total:
+            seconds, at_least = (now - self.began) / self.done * (self.total - self.done), False
+        else:
+            return None
+        is_bound = at_least or self.inside
+        return None if is_bound and seconds < 1 else f"{'≥ ' * is_bound}{duration(seconds)}"
+
+
+class PlainObserver:
+    """Tells progress line by line: what runs, how much of it is done, and the time left.
+
+    Inside ``with`` a line is written at least every ten seconds, also while one long fit reports nothing; `run` and
+    `run_experiment` enter it. A stage that took half a second or longer gets a line when it ends.
+
+    >>> from harness import PlainObserver, run_experiment
+    >>> result = run_experiment(["data=synthetic"], observer=PlainObserver(print))  # doctest: +SKIP
+
+    Args:
+        write: Takes a line, such as `print` or a logger's ``info``.
+        every: Most seconds between two lines while something runs.
+        clock: Seconds that never go back.
+        verbose: A line for the end of every stage, however short.
+        began: When the work began, by the clock, where another part of it came before; by default with ``with``.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        every: float = _EVERY,
+        clock: Callable[[], float] = time.monotonic,
+        verbose: bool = False,
+        began: float | None = None,
+    ) -> None:
+        self._write, self._every, self._clock, self._verbose = write, every, clock, verbose
+        self._stages: list[Stage] = []
+        self._before, self._has_begun = began, False
+        self._reset()
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._reset()
+        self._stopped.clear()
+        # A daemon: it must not keep a process alive that ends without leaving the block.
+        self._beats = threading.Thread(target=self._beat, name="progress", daemon=True)
+        self._beats.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._beats.join()
+        self._stages.clear()
+
+    def start(self, stage: str, total: int) -> None:
+        with self._lock:
+            self._has_begun = True
+            self._stages.append(Stage(stage, self._clock(), total, inside=bool(self._stages)))
+            self.tick()
+
+    def advance(self, stage: str, done: int = 1, note: str = "") -> None:
+        """Count units as finished; `note` says what has ended, on a line of its own."""
+        with self._lock:
+            self._find(stage).done += done
+            if note:
+                self._line(f"{self._state()}: {note}")
+            else:
+                self.tick()
+
+    def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
+        with self._lock:
+            found = self._find(stage)
+            found.total, found.left = total, (seconds, self._clock(), at_least)
+            self.tick()
+
+    def finish(self, stage: str, note: str = "") -> None:
+        with self._lock:
+            ended = self._find(stage)
+            self._stages.pop()
+            seconds = self._clock() - ended.began
+            if self._verbose:
+                self._put(f"{stage:<12}{seconds:8.2f} s  {note}".rstrip())
+            elif seconds >= (_SHORTEST_INSIDE if ended.inside else _SHORTEST):
+                self._line(f"{ended.text} took {seconds:.1f} s{f': {note}' if note else ''}")
+
+    def notice(self, message: str) -> None:
+        with self._lock:
+            self._put(f"note: {message}", "yellow")
+
+    def tick(self) -> None:
+        """Write what runs if a line is due; nothing before the first stage."""
+        with self._lock:
+            if self._has_begun and self._clock() >= self._due:
+                self._line(self._state())
+
+    def _reset(self) -> None:
+        self._began = self._clock() if self._before is None else self._before
+        self._due = self._began + min(_FIRST, self._every)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(max(self._due - self._clock(), _SHORTEST_WAIT)):
+            self.tick()
+
+    def _find(self, name: str) -> Stage:
+        """Return a running stage. What began after it has ended, if only by an error that nobody told us of."""
+        while self._stages[-1].name != name:
+            self._stages.pop()
+        return self._stages[-1]
+
+    def _state(self) -> str:
+        """Name the stages that run, the outermost first, and the time left of it, or at least of one inside."""
+        names, now = ", ".join(stage.text for stage in self._stages) or "running", self._clock()
+        left = next((text for stage in self._stages if (text := stage.time_left(now)) is not None), None)
+        return names if left is None else f"{names}, {left} left"
+
+    def _line(self, text: str) -> None:
+        self._put(f"{duration(self._clock() - self._began)}  {text}")
+
+    def _put(self, line: str, style: str = "dim") -> None:
+        """Write a line; the style is for a terminal."""
+        self._write(line)
+        self._due = self._clock() + self._every
+
+
 class TimeLeft:
     """Tasks of several kinds that take very different times: an adaptation is not a window."""
 
@@ -72,23 +232,25 @@ class TimeLeft:
 
 
 class Countdown:
-    """Tells an observer of `total` units of one kind, and how long the others will take.
+    """Tells an observer of `total` units, and how long the others will take.
 
-    That is learned from those that were computed; one that was found in the store says nothing about the others.
+    That is learned from those of their kind that were computed; one that was found in the store says nothing about the
+    others. `kinds`: of the units that take time, where there are several.
     """
 
-    def __init__(self, observer: Observer, stage: str, total: int) -> None:
+    def __init__(self, observer: Observer, stage: str, total: int, kinds: Iterable[Hashable] | None = None) -> None:
         self._observer, self._stage, self._total, self._left = observer, stage, total, TimeLeft()
-        self._left.expect(stage, total)
+        for kind in repeat(None, total) if kinds is None else kinds:
+            self._left.expect(kind)
         observer.start(stage, total)
 
-    def ended(self, computed: float | None) -> None:
+    def ended(self, computed: float | None, kind: Hashable = None) -> None:
         """Count a unit; `computed`: the seconds that it took, None when it was found, refused or failed."""
-        self._left.expect(self._stage, -1)
+        self._left.expect(kind, -1)
         if computed is not None:
-            self._left.measured(self._stage, computed)
+            self._left.measured(kind, computed)
         self._observer.advance(self._stage)
-        seconds, at_least = self._left.seconds()
+        seconds, at_least = self._left.seconds(alike=True)
         self._observer.estimate(self._stage, self._total, seconds, at_least=at_least)
 
     def finish(self, note: str = "") -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from harness.execution.machine import peak_memory_mb
 
 Work = Callable[[str], str | None]
 """A function of a module that can be imported: request → what went wrong, or None."""
-Answer = dict[str, Any]
-"""What a worker says of a task: the fields of `Ended` but for its name, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,8 @@ class Ended:
     memory_mb: float = 0.0
 
 
-def measured(work: Work, request: str, used: float | None = None) -> Answer:
-    """Do a task in this process and return its answer: time is measured around the work itself, in the worker.
+def measured(work: Work, request: str, used: float | None = None) -> dict[str, Any]:
+    """Do a task in this process and return the fields of `Ended` but for its name; time is that of the work itself.
 
     `used`: seconds of all processors that this process had used when its last answer was given; what it has used since,
     to import libraries say, belongs to this one.
@@ -85,9 +82,7 @@ class Pool(Protocol):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.close(failed=error is not None)
 
 

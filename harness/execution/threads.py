@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -20,24 +21,20 @@ THREAD_VARIABLES = (
 
 @dataclass
 class _Limit:
-    """The process-wide limit and how many callers hold it, for the limit itself is process-wide.
-
-    Looking for the libraries takes milliseconds, so they are looked for again only when modules were imported.
-    """
+    """The limit of BLAS and how many callers hold it, for the limit itself is process-wide."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     holders: int = 0
     limits: threadpool_limits | None = None
-    libraries: ThreadpoolController | None = None
-    modules: int = 0
-
-    def known(self) -> ThreadpoolController:
-        if self.libraries is None or self.modules != len(sys.modules):
-            self.libraries, self.modules = ThreadpoolController(), len(sys.modules)
-        return self.libraries
 
 
 _LIMIT = _Limit()
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """Look for libraries with threads: that takes milliseconds, so it is done again only when modules were imported."""
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -49,7 +46,7 @@ def one_blas_thread() -> Iterator[None]:
     """
     with _LIMIT.lock:
         if _LIMIT.holders == 0:
-            _LIMIT.limits = _LIMIT.known().limit(limits=1, user_api="blas")
+            _LIMIT.limits = _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
         _LIMIT.holders += 1
     try:
         yield
@@ -69,11 +66,9 @@ def thread_limit(threads: int) -> Iterator[None]:
     limit each takes all cores, and beside other workers they wait for each other.
     """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    with _LIMIT.lock:
-        libraries = _LIMIT.known()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
-        with libraries.limit(limits=threads):
+        with _libraries(len(sys.modules)).limit(limits=threads):
             yield
     finally:
         for name, value in before.items():

@@ -15,8 +15,7 @@ from harness.errors.redaction import without_secrets
 from harness.evaluation.evaluate import year_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.machine import peak_memory_mb
-from harness.execution.plain_progress import PlainObserver
-from harness.execution.progress import Observer, Silent
+from harness.execution.progress import Observer, PlainObserver, Silent
 from harness.run import pipeline as stages
 from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import describe_windows

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.cli.application import COMMANDS, parsers
-from harness.cli.completion import script
+from harness.cli.application import parsers
+from harness.cli.commands import COMMANDS
+from harness.cli.integrations import script
 
 NAMES = [command.name for command in COMMANDS]
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]

@@ -11,7 +11,8 @@ import pytest
 
 from harness.audit import Level
 from harness.cli import main
-from harness.cli.application import COMMANDS, parsers
+from harness.cli.application import parsers
+from harness.cli.commands import COMMANDS
 from harness.cli.declaration import Command
 from harness.integrations.skeletons import KINDS
 from harness.integrations.tracking import Mlflow

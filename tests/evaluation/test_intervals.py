@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from harness.cli.tables import result_summary
+from harness.cli.run import result_lines
 from harness.config import compose_config
 from harness.evaluation.evaluate import Evaluation, evaluate
 from harness.evaluation.evaluate import intervals as intervals_of
@@ -171,7 +171,7 @@ def summary_of(
     identity = {"look_ahead": 6, "windows": windows, "year": {"periods": 252, "source": year}}
     metrics = {"overall": {"rows": 100, **overall}, "intervals": {"IC": tested, "rank_IC": tested}}
     snapshot = Snapshot("s", "c", identity, metrics, {"seconds": {}, "peak_memory_mb": 1})
-    return result_summary(ExperimentResult(compose_config(), (), snapshot, Path("runs/c"), reused=True))
+    return "\n".join(result_lines(ExperimentResult(compose_config(), (), snapshot, Path("runs/c"), reused=True)))
 
 
 def test_the_terminal_prints_p_beside_t_and_counts_days_without_ic() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.cli.tables import result_table
+from harness.cli.run import result_table
 from harness.cli.terminal import show
 from harness.config import compose_config
 from harness.errors import ConfigError
