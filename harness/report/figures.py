@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evaluation import formulas
 from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
 from harness.evaluation.predictions import Predictions
 from harness.report.cells import Curve, Report, curves_over, differing_keys, leaderboard_metrics, swept_numbers
@@ -140,7 +141,7 @@ def quantile_means(predictions: Predictions, count: int = QUANTILES) -> Doubles 
     Times with fewer than two labelled rows per quantile are left out; None when that leaves none.
     """
     frame = pd.DataFrame({"score": predictions.score, "label": predictions.label}, predictions.row_times).dropna()
-    frame = frame.astype(np.float64).groupby(level=0).filter(lambda rows: len(rows) >= 2 * count)
+    frame = frame.astype(np.float64)[frame.groupby(level=0)["label"].transform("size") >= 2 * count]
     if frame.empty:
         return None
     by_time = frame.groupby(level=0)
@@ -194,7 +195,7 @@ def ic_over_time(report: Report) -> Iterator[Variant]:
     for label, name in _CORRELATIONS:
         traces = [t for i, cell in enumerate(report.cells) if name in cell.series for t in _lines(i, cell, name, width)]
         if traces:
-            means = ", ".join(f"{c.name} {float(np.nanmean(c.series[name])):.4f}" for c in report.cells[:6])
+            means = ", ".join(f"{c.name} {METRICS[name].text(formulas.mean(c.series[name]))}" for c in report.cells[:6])
             axis = {"title": {"text": label}, "zeroline": True}
             layout = {"xaxis": {"type": "date"}, "yaxis": axis, "hovermode": "x"}
             yield Variant(label, traces, layout, f"Mean {label}: {means}.")
@@ -257,7 +258,7 @@ def _responses(curves: Sequence[Curve], x: str, metrics: Iterable[MetricRecord])
         for number, (name, curve) in enumerate(curves):
             cells = [cell for _, cell in curve]
             y = [cell.overall.get(metric.name) for cell in cells]
-            if None not in y:
+            if any(value is not None for value in y):  # an undefined one is a gap
                 bars = _error_bars(cells, metric.name)
                 traces.append(line(number, name or x, [value for value, _ in curve], y, error_y=bars))
         if traces:
@@ -273,10 +274,12 @@ def _responses(curves: Sequence[Curve], x: str, metrics: Iterable[MetricRecord])
 def _error_bars(cells: Sequence[FinishedRun], metric: str) -> dict[str, Any]:
     """Return Plotly error bars from the intervals of the runs."""
     bars: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1, "width": 4}
-    for key, end in (("array", "high"), ("arrayminus", "low")):
+    values = [cell.overall.get(metric) for cell in cells]
+    for key, end, sign in (("array", "high", 1.0), ("arrayminus", "low", -1.0)):
         bounds = [(cell.snapshot.intervals.get(metric) or {}).get(end) for cell in cells]
-        reach = zip(bounds, cells, strict=True)
-        bars[key] = [None if bound is None else abs(bound - cell.overall[metric]) for bound, cell in reach]
+        # Negative where the interval leaves the value out, as that of a drawdown may.
+        reach = zip(bounds, values, strict=True)
+        bars[key] = [None if bound is None or value is None else sign * (bound - value) for bound, value in reach]
     return bars
 
 

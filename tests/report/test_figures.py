@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -116,6 +118,23 @@ def test_a_sweep_is_a_curve_per_setting_of_the_rest(report: Report) -> None:
     assert len(curves) == 2
     assert all([value for value, _ in curve] == [5.0, 10.0] for _, curve in curves)
     assert next(ic_decay(report)).traces[0]["x"] == [5, 10]
+
+
+def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_gap(report: Report) -> None:
+    odd, *others = report.cells
+    overall = {**odd.overall, "max_drawdown": -0.05, "rank_IC": None}
+    # A drawdown may lie outside of what resampled paths bring.
+    intervals = {**odd.snapshot.intervals, "max_drawdown": {"low": -0.3, "high": -0.1}}
+    metrics = {**odd.snapshot.metrics, "overall": overall, "intervals": intervals}
+    odd = replace(odd, snapshot=replace(odd.snapshot, metrics=metrics))
+    variants = {v.label: v.traces for v in figures_of(Report((odd, *others), ()))["response"]}
+    at = next(t for t in variants["MDD over label.horizon"] if -0.05 in t["y"])
+    place = at["y"].index(-0.05)
+    assert at["y"][place] + at["error_y"]["array"][place] == pytest.approx(-0.1)
+    assert at["y"][place] - at["error_y"]["arrayminus"][place] == pytest.approx(-0.3)
+    (gap,) = [t for t in variants["rank IC over label.horizon"] if None in t["y"]]
+    assert len(gap["y"]) == 2
+    assert gap["error_y"]["array"][gap["y"].index(None)] is None
 
 
 def test_no_curve_without_a_swept_number(report: Report) -> None:
