@@ -120,8 +120,8 @@ class FeatureSet:
             ahead = look_ahead(expression)
             if ahead > 0:
                 what, where = f"Feature `{name}` reads {ahead} period(s) ahead.", f"features: {name}"
-                hint = "a negative shift belongs into the label"
-                raise LookAheadError(what, where=where, got=str(expression), hint=hint)
+                expected, hint = "nothing later than its own time", "a negative shift belongs into the label"
+                raise LookAheadError(what, where=where, got=str(expression), expected=expected, hint=hint)
 
     def __len__(self) -> int:
         return len(self.names)

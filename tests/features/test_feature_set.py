@@ -64,6 +64,7 @@ def test_a_feature_that_looks_ahead_is_refused_and_named() -> None:
         Alpha158(add={"CHEAT": "Mean(Ref($close, -7), 3)/$close"}).feature_set()
     assert "`CHEAT` reads 7 period(s) ahead" in caught.value.what
     assert "Ref($close, -7)" in str(caught.value.got)
+    assert caught.value.expected == "nothing later than its own time"
 
 
 def test_a_negative_shift_that_is_taken_back_is_no_look_ahead() -> None:
