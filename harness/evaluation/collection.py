@@ -133,7 +133,7 @@ def _refuse_other_labels(of: Predictions, label: pd.DataFrame) -> None:
     other = label.index[least < most]
     if other.size:
         what = f"The models carry different labels for {other.size} row(s), so they were not asked the same question."
-        (time, code), got = other[0], f"{least[other[0]]:.6g} and {most[other[0]]:.6g}"
+        (time, code), got = other[0], f"{least[other[0]]:.9g} and {most[other[0]]:.9g}"
         where = f"{of.instruments[code]} at {of.calendar.format(int(time))}"
         raise DataError(what, where=where, got=got, expected="models of the same label")
 

@@ -174,6 +174,10 @@ class TestAverage:
         with pytest.raises(DataError, match="different labels") as caught:
             average([left, other])
         assert caught.value.where == "A at 2020-01-01"
+        close = replace(left, label=np.nextafter(left.label, np.float32(9)))
+        with pytest.raises(DataError, match="different labels") as caught:
+            average([left, close])
+        assert len(set(str(caught.value.got).split(" and "))) == 2
 
 
 class TestEnsemble:

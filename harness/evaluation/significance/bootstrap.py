@@ -143,10 +143,10 @@ class Bootstrap:
 
         Where it is not given, by Politis & White (2004) as corrected by Patton, Politis & White (2009), from `arch`.
         """
-        from arch.bootstrap import optimal_block_length  # slow to import
-
         length = self.block_length
         if length is None:
+            from arch.bootstrap import optimal_block_length  # slow to import
+
             with one_blas_thread():
                 length = max(float(optimal_block_length(series)["stationary"].max()), look_ahead, 1.0)
         return float(min(length, series.shape[0] / 3))
