@@ -163,7 +163,7 @@ class TestNoLeak:
             gbdt=TREES,
             choice_gbdt=TREES,
             refresh_years=None,
-            preprocess=configured("ddgda_qlib").preprocess,
+            preprocess=describe(configured("ddgda_qlib").preprocess),
         )
         before = weights(model.fit(history_of(table, windows, STEP)), windows)
         for window in (windows[0], windows[4]):
