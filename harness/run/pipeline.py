@@ -194,10 +194,8 @@ class Pipeline:
         return table
 
     def _compute_features(self) -> _Features:
-        features, rows = (
-            self.config.features.feature_set(),
-            index_rows(self.panel, listed=self.config.samples.rows == "listed"),
-        )
+        features = self.config.features.feature_set()
+        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
         matrix = compute_features(self.panel, features, rows.offsets, rows.codes, observer=self.observer)
         return _Features(matrix.values, rows, list(matrix.names), list(matrix.dropped))
 
