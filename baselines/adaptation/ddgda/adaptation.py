@@ -199,8 +199,10 @@ class _Early(Similarity):
     """Is known before its time."""
 
     def as_of(self, decision: int) -> KnownSimilarity:
-        return self
+        return _EarlyKnown(self.start, self.step, self.look_ahead, self.values)
 
+
+class _EarlyKnown(KnownSimilarity):
     def until(self, stop: int) -> KnownSimilarity:
         # Rows of later times too, to the blocks that end by `stop`.
         known, rows = (stop - self.start) // self.step, stop - self.start + self.step + self.look_ahead

@@ -61,16 +61,21 @@ class KnownSimilarity:
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity(KnownSimilarity):
-    """The whole similarity matrix, reached through `as_of` like a sample table.
+class Similarity:
+    """The whole similarity matrix, reached through `as_of` alone, like a sample table; fields as in `KnownSimilarity`.
 
     A cell depends on the rows of its time and of its block only, so that cutting it is the same as not having known.
     """
 
+    start: int
+    step: int
+    look_ahead: int
+    values: Doubles
+
     def as_of(self, decision: int) -> KnownSimilarity:
         """Return the rows and columns whose labels are all known at the close of `decision`."""
         stop = min(decision - self.look_ahead + 1, self.start + self.values.shape[0])
-        return self.until(max(stop, self.start))
+        return KnownSimilarity(self.start, self.step, self.look_ahead, self.values).until(max(stop, self.start))
 
     @property
     def undefined(self) -> int:
