@@ -36,6 +36,7 @@ from harness.run.search.study import SeededStudy, open_study, read_space
 from harness.run.search.trials import SearchRequest, SearchResult, TrialResult, search, validation_period
 from harness.run.stages import Cache
 from harness.samples.windows import Kind
+from harness.store import code_digest
 from harness.store.artifacts import ArtifactStore
 
 pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
@@ -387,7 +388,8 @@ def test_a_key_is_searched_only_where_it_exists() -> None:
         ([ALPHA], {"metric": "turnover"}, "minimize or maximize"),
         ([ALPHA], {"metric": "information_ratio", "trials": 1}, "evaluation=portfolio"),
         ([ALPHA, "windows.split=[0.5,0,0.5]"], {}, "there is none"),
-        ([ALPHA, "windows.split=[0.6,0.0125,0.3]"], {}, "too short"),
+        ([ALPHA, "windows.split=[0.6,0.0125,0.3]"], {}, "validation period is too short"),
+        ([ALPHA, "windows.split=[0.1,0.3,0.3]", "windows.embargo=40"], {}, "train segment is too short"),
     ],
 )
 def test_a_search_that_cannot_be_made_says_what_would_be_accepted(
@@ -396,6 +398,14 @@ def test_a_search_that_cannot_be_made_says_what_would_be_accepted(
     with pytest.raises(ConfigError) as refused:
         find(*overrides, **asked)
     assert words in str(refused.value)
+
+
+def test_its_own_code_identifies_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("harness.run.search.trials.code_digest", lambda *modules: asked.extend(modules) or "")
+    find(ALPHA, trials=1)
+    own, _ = code_digest._closure(tuple(asked))
+    assert {"harness.run.search.trials", "harness.run.search.study", "harness.run.rolling"} <= own.keys()
 
 
 def test_a_storage_that_is_no_database_is_named(tmp_path: Path) -> None:
@@ -410,6 +420,13 @@ def test_trials_that_are_judged_on_something_else_are_refused() -> None:
     refused = [trial for trial in result.trials if trial.outcome == "refused"]
     assert {trial.chosen["label.horizon"] for trial in refused} == {"6"}
     assert all("cannot be compared" in str(trial.reason) for trial in refused)
+
+
+def test_trials_that_are_judged_on_other_times_are_refused_with_the_times() -> None:
+    found = find("windows.split=choice([0.5,0.2,0.3],[0.4,0.2,0.4])", trials=4).trials
+    refused = [str(trial.reason) for trial in found if trial.outcome == "refused"]
+    assert refused
+    assert all("on other times" in reason and reason.count(" … ") == 2 for reason in refused)
 
 
 def test_configured_dates_are_moved_back_by_one_segment() -> None:

@@ -188,13 +188,16 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     stop = min(valid.stop, final.test.start - final.look_ahead)
     tail = round(len(train) * len(valid) / (len(train) + len(valid)))
     needed = max(final.look_ahead + final.embargo - (valid.start - train.stop), 1)
-    if stop <= valid.start or not needed <= tail < len(train):
-        raise ConfigError(
-            "The train or the valid segment is too short to stand one segment earlier.",
-            where="windows.train and windows.valid",
-            got=f"{len(train)} and {len(valid)} periods; the trials' valid segment would be the last {tail} of train",
-            expected=f"more than {final.look_ahead} in valid, the look-ahead, and at least {needed} in that end",
-        )
+    if stop <= valid.start:
+        what = "The validation period is too short: no label in it is known before the final test range begins."
+        got, expected = f"{len(valid)} periods", f"more than {final.look_ahead} periods, the label's look-ahead"
+        raise ConfigError(what, where="windows.valid", got=got, expected=expected)
+    if not needed <= tail < len(train):
+        what = "The train segment is too short to be cut into train and valid once more."
+        got = f"{len(train)} periods, of which {tail} would be the trials' valid segment"
+        expected = f"a train segment whose tail, by the share of valid, has at least {needed} periods"
+        hint = "give more periods to train, or a larger share to valid"
+        raise ConfigError(what, where="windows.train", got=got, expected=expected, hint=hint)
     border = train.stop - tail
     moved = ((train.start, border), (border, train.stop), (valid.start, stop))
     first, second, third = ((calendar.format(start), calendar.format(end - 1)) for start, end in moved)
@@ -313,7 +316,7 @@ class _Search:
             "question": sha256({**request.asked(self.direction), "overrides": overrides}),
             "settings": sha256({"cells": common, "period": asdict(self.period.windows)}),
             "data": self.fingerprint,
-            "code": code_digest("harness.run.search", "harness.run.pipeline", *space.modules),
+            "code": code_digest("harness.run.search.trials", "harness.run.pipeline", *space.modules),
         }
 
     def _remember(self, study: SeededStudy, countdown: Countdown) -> None:
@@ -355,13 +358,14 @@ class _Search:
     def _refuse_another_question(self, config: ExperimentConfig, period: ValidationPeriod) -> None:
         names = ("data", "label", "samples", "evaluation")
         changed = [name for name in names if describe(getattr(config, name)) != describe(getattr(self.reference, name))]
-        if changed or period.judged != self.period.judged:
-            raise RefusedError(
-                "Trials that are judged differently cannot be compared.",
-                where=changed[0] if changed else "windows",
-                got="a searched key that changes it" if changed else f"judged on {' … '.join(period.judged)}",
-                expected="keys of the features, preprocess, model, adaptation, or windows.step and windows.kind",
-            )
+        if changed:
+            what, got = "Trials that are judged differently cannot be compared.", "a searched key that changes it"
+            expected = "keys of the features, preprocess, model, adaptation, or windows.step and windows.kind"
+            raise RefusedError(what, where=changed[0], got=got, expected=expected)
+        if period.judged != self.period.judged:
+            what = "Trials that are judged on other times cannot be compared."
+            got, expected = " … ".join(period.judged), " … ".join(self.period.judged)
+            raise RefusedError(what, where="windows", got=got, expected=expected)
 
     def _judged(self, number: int, cell: Cell) -> TrialResult:
         """Return how a trial ended, with its metric; refuse data that have changed, and a metric that no run has."""
