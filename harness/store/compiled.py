@@ -6,6 +6,7 @@ here a private folder for temporary files takes their place, or every process co
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import stat
@@ -34,6 +35,8 @@ def compiled(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         jit = partial(numba.njit, nogil=True, error_model=error_model, inline=inline)
+        if inspect.isgeneratorfunction(function):  # Numba cannot compile a caller of one that it has read from a cache
+            return cast("Callable[P, R]", jit()(function))
         try:
             return cast("Callable[P, R]", jit(cache=True)(function))
         except RuntimeError as error:

@@ -30,6 +30,36 @@ def test_every_kernel_is_compiled_by_the_one_function() -> None:
     assert not [place for place in found if "torch" not in Path(ROOT / place.partition(":")[0]).read_text()]
 
 
+_GENERATOR = """\
+from harness.store.compiled import compiled
+@compiled()
+def walk(n):
+    for at in range(n):
+        yield at
+@compiled()
+def total(n):
+    found = 0
+    for at in walk(n):
+        found += at
+    return found
+@compiled()
+def count(n):
+    found = 0
+    for at in walk(n):
+        found += 1
+    return found
+"""
+
+
+def test_a_kernel_that_walks_a_generator_is_compiled_after_another_process_has_compiled_one(tmp_path: Path) -> None:
+    (tmp_path / "own_kernels.py").write_text(_GENERATOR, encoding="utf-8")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    for name, expected in (("total", "45"), ("count", "10"), ("total", "45")):
+        command = [sys.executable, "-c", f"import own_kernels; print(own_kernels.{name}(10))"]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert ended.stdout.strip() == expected, ended.stderr
+
+
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the source that nobody may write to."""
