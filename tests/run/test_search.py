@@ -402,7 +402,12 @@ def test_a_search_that_cannot_be_made_says_what_would_be_accepted(
 
 def test_its_own_code_identifies_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("harness.run.search.trials.code_digest", lambda *modules: asked.extend(modules) or "")
+
+    def listening(*modules: str) -> str:
+        asked.extend(modules)
+        return ""
+
+    monkeypatch.setattr("harness.run.search.trials.code_digest", listening)
     find(ALPHA, trials=1)
     own, _ = code_digest._closure(tuple(asked))
     assert {"harness.run.search.trials", "harness.run.search.study", "harness.run.rolling"} <= own.keys()
