@@ -242,7 +242,7 @@ class MemoryCache:
     def get(self, stage: str, digest: str, make: Callable[[], Value]) -> Value:
         """Return the result of `stage` under `digest`, made by `make` when it is not there."""
         kept = self._kept.setdefault(stage, {})
-        kept[digest] = kept.pop(digest) if digest in kept else make()  # the last is the one used last
+        kept[digest] = found = kept.pop(digest) if digest in kept else make()  # the last is the one used last
         for oldest in list(kept)[: -self._most]:
-            del kept[oldest]
-        return cast("Value", kept[digest])
+            kept.pop(oldest, None)  # a worker's other threads drop some too
+        return cast("Value", found)

@@ -6,9 +6,9 @@ import ast
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from glob import glob
 from itertools import accumulate, product
 from pathlib import Path
 
@@ -206,10 +206,12 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
             waiting += new
             near += new
     found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts}
-    patterns = [text for text in strings.texts if "*" in text and not text.startswith("/")]
+    # Two asterisks at the end, as of Python's own operator, would stand for all that lies below.
+    patterns = [text for text in strings.texts if "*" in text and not text.startswith("/") and text[-2:] != "**"]
     patterns += [f"*{text}" for text in strings.texts if text.startswith(".") and text[1:].isalnum() and text != ".py"]
     for folder, pattern in product(near, patterns):
-        found |= {folder / name for name in glob(pattern, root_dir=folder, recursive=True, include_hidden=True)}
+        with suppress(ValueError, OSError, NotImplementedError):  # an asterisk in a text that is no pattern
+            found |= set(folder.glob(pattern))
     found |= {path for folder in near[1:] if strings.lists for path in _held(folder)}
     kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ and os.path.isfile(path)}
     return near, sorted(kept - {file.absolute()})

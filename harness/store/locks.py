@@ -66,10 +66,17 @@ def lease_of(root: Path, process: int) -> Lease:
 
 def in_use(root: Path) -> frozenset[tuple[str, str]]:
     """Return stage and digest of every result that another living process uses."""
+    living = [path for path, is_alive in _others(root) if is_alive and path.exists()]
+    return _named(tuple((path, path.stat().st_size) for path in living))
+
+
+@lru_cache(maxsize=1)
+def _named(leases: tuple[tuple[Path, int], ...]) -> frozenset[tuple[str, str]]:
+    """Return what leases of these sizes name; a lease that has not grown is not read again."""
     found: set[tuple[str, str]] = set()
-    for path, is_alive in _others(root):
+    for path, _ in leases:
         with suppress(FileNotFoundError):  # its process has just ended
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if is_alive else []
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             found |= {(stage, digest) for stage, _, digest in (line.partition("/") for line in lines)}
     return frozenset(found)
 

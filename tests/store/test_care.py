@@ -16,7 +16,7 @@ from harness.cli import main
 from harness.errors import ArtifactError
 from harness.store.artifacts import ArtifactStore, Key, key_of
 from harness.store.care import chosen, damaged, entries, leftovers, remove, summary
-from harness.store.locks import Lease, lease_of
+from harness.store.locks import Lease, in_use, lease_of
 
 DAY = 86_400.0
 NOW = 1_000 * DAY
@@ -199,6 +199,18 @@ def test_what_a_running_process_uses_never_goes_and_goes_when_it_has_ended(
     assert gc(store) == 0
     assert entries(store.root) == ()
     assert len(list(store.root.glob(".lease-*"))) == 1
+
+
+def test_what_a_process_uses_is_read_again_only_when_it_has_said_more(store: ArtifactStore) -> None:
+    lease = store.root / f".lease-elsewhere-1-{time.time_ns()}-abcd"
+    lease.write_text("even/a\n", encoding="utf-8")
+    with lease.open("a", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        found = in_use(store.root)
+        assert found == {("even", "a")}
+        assert in_use(store.root) is found
+        print("odd/b", file=handle, flush=True)
+        assert in_use(store.root) == {("even", "a"), ("odd", "b")}
 
 
 def test_a_folder_that_a_living_process_fills_for_days_is_no_leftover(store: ArtifactStore) -> None:

@@ -87,6 +87,14 @@ def fit():
     assert code_digest("m") == before
 
 
+def test_two_asterisks_in_a_text_name_no_files(project: Path) -> None:  # noqa: F811
+    put(project, "m.py", "OPERATORS = {'**': pow, 'a**': 2}\n")
+    before = code_digest("m")
+    put(project, "a/run.log/result.json", "1")
+    put(project, "any.json", "1")
+    assert code_digest("m") == before
+
+
 def test_a_named_file_that_changes_while_a_run_goes_on_ends_it(project: Path) -> None:  # noqa: F811
     put(project, "m.py", f"{HERE}S = (HERE / 'c.json').read_text()\n")
     put(project, "c.json", "1")
