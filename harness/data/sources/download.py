@@ -56,7 +56,14 @@ class DownloadSource:
         sha256: Expected digest of the archive; without one, whatever arrives is taken and its digest recorded in
             `inputs`.
         timeout: Seconds to wait for the server to answer, and between two pieces.
-        universe, instruments, fields, freq, price_field, benchmark, unknown_members, name: As in `QlibBinSource`.
+        universe: The file in ``instruments`` whose spans are the membership.
+        instruments: The file in ``instruments`` that names what to load; None loads the universe's own.
+        fields: The fields to load.
+        freq: ``day``, ``60min``, …
+        price_field: The field whose presence says that an instrument traded.
+        benchmark: Code whose price is the benchmark; None: there is none.
+        unknown_members: What to do with codes that have no folder in ``features``: ``error`` or ``drop``.
+        name: For reports.
         max_gigabytes: How much may be fetched, and how much it may unpack to.
 
     Raises:
