@@ -112,7 +112,8 @@ def mask_of(
         what = f"The membership file names {len(refused)} instrument(s) that have no prices."
         got = ", ".join(refused[:SHOWN]) + (", …" if len(refused) > SHOWN else "")
         hint = like(refused[0], column) or "set `unknown_members: drop` to leave them out, knowing that it is a bias"
-        raise DataError(what, where=where, got=got, expected=f"some of the panel's {len(column)}", hint=hint)
+        expected = f"some of the {len(column)} instruments of the panel"
+        raise DataError(what, where=where, got=got, expected=expected, hint=hint)
     starts = np.searchsorted(calendar.times, spans.first, side="left")
     stops = np.searchsorted(calendar.times, spans.last, side="right")
     known = [at for at, code in enumerate(spans.codes) if code in column]

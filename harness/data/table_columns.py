@@ -37,7 +37,7 @@ _NUMBER = {
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
 _NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
 _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
-_COUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_COUNT = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]+)?")
 _YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
 _ZONED = re.compile(r"(?P<local>.*[0-9])\s*(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 _YEAR_LAST = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(.*)")
@@ -291,7 +291,8 @@ def _formatted(texts: Sequence[str], time_format: str, timezone: str | None) -> 
     given: list[Any] = list(texts)
     per = EPOCHS.get(time_format)
     if per is not None:
-        counts = (Decimal(text) * per if _COUNT.fullmatch(text) else Decimal("inf") for text in texts)
+        # Digits beyond these are the noise of seconds since 1970 as a float.
+        counts = (round(Decimal(text), 6) * per if _COUNT.fullmatch(text) else Decimal("inf") for text in texts)
         given = [np.datetime64(round(count) if abs(count) < 2**63 else "NaT", "ns") for count in counts]
     read: Callable[..., pd.Series] = pd.to_datetime
     form = None if per is not None else time_format

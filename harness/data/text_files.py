@@ -207,5 +207,7 @@ def _decoded(stream: Any, encoding: str) -> Iterator[str]:
             lines += text.count("\n") or text.count("\r")
             yield text
     except UnicodeDecodeError as error:
+        if encoding.startswith("utf-8") and b"\0" in error.object:
+            raise ValueError(_ZEROS) from error
         bad, line = error.object[error.start : error.end], lines + error.object[: error.start].count(b"\n")
         raise ValueError(f"the bytes {bad.hex(' ')} on line {line}, which are not {encoding}") from error

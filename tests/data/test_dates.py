@@ -137,3 +137,4 @@ def test_a_simulated_market_begins_on_a_date_however_it_is_written_and_ends_befo
         with pytest.raises(ConfigError, match=r"not a date|begins on a day|end before 2262") as caught:
             SyntheticMarket(start=start, days=days)
         assert "data.start" in str(caught.value)
+        assert ("fewer days" in str(caught.value)) is ("2262" in str(caught.value) and start != "")

@@ -108,7 +108,8 @@ def test_an_encoding_without_a_mark_is_named_with_its_line_and_can_be_given(tmp_
     assert "the bytes c9 on line 3" in said
     assert "data.csv.encoding=cp1252" in said
     assert replace(made, csv=CsvFormat(encoding="cp1252")).load().instruments == ("A", "É")
-    assert "zero bytes" in message(lambda: text_source(tmp_path, PLAIN, encoding="utf-16-le"))
+    for text in (PLAIN, PLAIN.replace(",A,", ",é,")):
+        assert "zero bytes" in message(lambda text=text: text_source(tmp_path, text, encoding="utf-16-le"))
     wrong = text_source(tmp_path, PLAIN.replace("B", "É"), csv=CsvFormat(encoding="ascii"))
     assert "not ascii" in message(lambda: wrong)
 
@@ -345,6 +346,15 @@ def test_times_that_do_not_begin_with_the_year_are_refused_with_the_format_that_
         whole = frame().assign(day=[int(times[0]), int(times[0]), int(times[1])])
         assert f"data.time_format={form} " in message(lambda: frame_source(tmp_path, whole))
         assert frame_source(tmp_path, whole, time_format=form).load().calendar.format(1) == "2020-02-13"
+
+
+def test_seconds_as_floats_are_read_without_the_noise_of_their_sums(tmp_path):
+    start = 1580515200.1
+    summed = frame().assign(day=[start, start, start + 0.1 + 0.1 + 0.1])
+    calendar = frame_source(tmp_path, summed, time_format="s").load().calendar
+    assert calendar.times[1] - calendar.times[0] == np.timedelta64(300, "ms")
+    text = PLAIN.replace("2020-01-01", "9" * 40 + ".5")
+    assert "wrong type" in message(lambda: text_source(tmp_path, text, time_format="s"))
 
 
 def test_a_day_and_a_month_that_could_be_swapped_are_left_to_the_user(tmp_path):

@@ -102,7 +102,8 @@ class QlibBinSource:
             for field, got in covered.items():
                 if got != expected:
                     what = "The fields of an instrument cover different times; a file may be truncated."
-                    place, hint = folder / _bin_name(field, self.freq), f"leave `{field}` out of `fields`"
+                    hint = f"write the folder again, or leave `{field}` out of `fields`"
+                    place = folder / _bin_name(field, self.freq)
                     found, wanted = (f"positions [{those.start}, {those.stop})" for those in (got, expected))
                     raise DataError(what, where=place, got=found, expected=wanted, hint=hint)
         dense = {field: np.ascontiguousarray(values.T) for field, values in fields.items()}

@@ -279,8 +279,9 @@ class SyntheticMarket:
         start = period_of(self.start)
         days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
         if start.extent == "open" or not period_of(days[-1]).is_one_time:
-            what, got = "The market begins on a day, and must end before 2262.", f"{self.days} days from {self.start}"
-            raise ConfigError(what, where="data.start | data.days", got=got, expected=ACCEPTED)
+            what, expected = "The market begins on a day, and must end before 2262.", "an earlier start, or fewer days"
+            got, expected = f"{self.days} business days from {self.start}", expected if self.start else ACCEPTED
+            raise ConfigError(what, where="data.start | data.days", got=got, expected=expected)
         return Calendar(days)
 
     def _exposures(self, rng: np.random.Generator) -> Doubles:

@@ -139,9 +139,10 @@ class TabularSource:
 
     def _check_columns(self) -> None:
         columns, where, given = self.columns, "data.columns", ", ".join(self.columns) or "nothing"
+        each = "the time only: each other column is an instrument of the price field"
         needed, idle, accepted = {
             "long": ((*_KEYS, self.price_field), [], "time, instrument, the price field, and any other field"),
-            "wide": (("time",), [name for name in columns if name != "time"], "the time only"),
+            "wide": (("time",), [name for name in columns if name != "time"], each),
             "per_instrument": (("time", self.price_field), ["instrument"], "time, the price field, any other field"),
         }[self.layout]
         lacking = next((key for key in needed if key not in columns), None)
