@@ -384,8 +384,8 @@ def _note_task(task: Node) -> None:
         dataset.note("class", dataset.content["class"], "rows are single times here, not sequences")
     dataset.child("kwargs").note_others(("handler", "segments"))
     dataset.child("kwargs").child("segments").note_others(("train", "valid", "test"), "no such segment")
-    records = task.content.get("record") or ()
-    for at, record in enumerate([records] if isinstance(records, Mapping) else records):
+    records = task.content.get("record") or []
+    for at, record in enumerate(records if isinstance(records, list) else [records]):
         content = record if isinstance(record, Mapping) else {"class": record}
         node = replace(task, content=content, path=f"task.record[{at}]")
         if content.get("class") not in ("SignalRecord", "SigAnaRecord", "PortAnaRecord"):
@@ -404,7 +404,10 @@ def _note_dates(handler: Node, workflow: Node) -> None:
 def _preprocess(kwargs: Node, usual: tuple[list[Any], list[Any]], train: list[str]) -> dict[str, Any]:
     found: dict[str, list[Any]] = {"features": [], "label": []}
     for name, standard in zip(("infer_processors", "learn_processors"), usual, strict=True):
-        for at, entry in enumerate(kwargs.content.get(name, standard) or ()):
+        entries = kwargs.content.get(name, standard) or []
+        if not isinstance(entries, list):
+            raise kwargs.error("The processors are no list.", name, entries, "a list of classes, with their kwargs")
+        for at, entry in enumerate(entries):
             translated = _processor(kwargs, f"{name}[{at}]", entry, train)
             # The same processor before learning and before predicting is one here.
             if translated is not None and translated[1] not in found[translated[0]]:
@@ -467,7 +470,8 @@ def _portfolio(workflow: Node) -> dict[str, Any] | None:
 
 def _exchange(init: Node, backtest: Node) -> dict[str, Any]:
     """Return the rules and costs of the exchange, from either place where versions of qlib have them."""
-    name, hint = str(init.content.get("region") or "cn").lower(), "write the exchange's rules into exchange_kwargs"
+    name = str(init.content.get("region") or "cn").lower()
+    hint = "write trade_unit, limit_threshold and deal_price into exchange_kwargs"
     region = _REGIONS[init.known("region", name, _REGIONS, "Unknown region.", hint)]
     inner = backtest.maybe("exchange_kwargs")
     inner.note_others(_OF_EXCHANGE)

@@ -184,6 +184,10 @@ def other_processor(content: Any) -> None:
     content["task"]["dataset"]["kwargs"]["handler"]["kwargs"]["infer_processors"] = [{"class": "RobustZScore"}]
 
 
+def no_list(content: Any) -> None:
+    content["task"]["dataset"]["kwargs"]["handler"]["kwargs"]["learn_processors"] = 7
+
+
 def no_segments(content: Any) -> None:
     del content["task"]["dataset"]["kwargs"]["segments"]
 
@@ -198,6 +202,7 @@ def odd_segment(content: Any) -> None:
         (other_model, "task.model.class", "LinearModel"),
         (other_handler, "handler.class", "did you mean `Alpha158`?"),
         (other_processor, "infer_processors[0]", "did you mean `RobustZScoreNorm`?"),
+        (no_list, "learn_processors", "a list of classes"),
         (no_segments, "task.dataset.kwargs.segments", "task.model"),
         (odd_segment, "segments.train", "[first, last]"),
     ],
@@ -273,6 +278,7 @@ def test_a_code_arrives_as_it_is_written(code: str, tmp_path: Path) -> None:
         ("limit_threshold: 0.095", "limit_threshold: [a, b]", "limit_threshold"),
         ("instruments: *market", "instruments: [A, B]", "instruments/NAME.txt"),
         ("region: cn", "region: mars", "cn, us, tw"),
+        ("region: cn", "region: mars", "limit_threshold"),
         ('provider_uri: "qlib_data"', "provider_uri: {1min: x}", "`day`"),
         ('provider_uri: "qlib_data"', "provider_uri: [x]", "a text"),
         ("alpha: 0.05", "alpha: [0.05, 0.1]", "one value"),
