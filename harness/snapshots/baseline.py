@@ -171,7 +171,9 @@ class Baselines:
             return found
         match = _REFERENCE.fullmatch(reference)
         name, wanted = (match["name"], match["version"]) if match else (reference, None)
-        (suite, case), *others = cases = named(self.pairs, name, self.root)
+        cases = named(self.pairs, name, self.root)
+        # A case goes before the cases of a suite of the same name.
+        (suite, case), *others = cases = [pair for pair in cases if name != pair[0] or name == pair[1]] or cases
         if others:
             expected = ", ".join(map("/".join, cases))
             raise SnapshotError("Several cases have this name.", where=str(self.root), got=name, expected=expected)

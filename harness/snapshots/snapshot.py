@@ -102,7 +102,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:
     """Write a snapshot whole, unless its file is there already; return whether it was written.
 
-    Of several writers at once exactly one writes it, and gets True. Raises `SnapshotError` when the folder is closed.
+    Of several writers at once exactly one writes it, and gets True. Raises `SnapshotError` where it cannot write.
     """
     try:
         return write_new(path, snapshot.to_json().encode())

@@ -220,6 +220,11 @@ def test_a_reference_to_nothing_names_what_there_is(blessed: Baselines) -> None:
         blessed.resolve("nowhere.json")
 
 
+def test_a_case_goes_before_a_suite_of_the_same_name(blessed: Baselines) -> None:
+    blessed.bless(replace(SNAPSHOT, suite="linear", case="other"), "another suite")
+    assert blessed.resolve("linear").label == "smoke/linear@v3"
+
+
 def test_a_case_in_several_suites_must_be_named_with_its_suite(blessed: Baselines) -> None:
     blessed.bless(replace(SNAPSHOT, suite="full"), "x")
     with pytest.raises(SnapshotError, match="full/linear, smoke/linear"):
