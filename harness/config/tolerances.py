@@ -211,5 +211,5 @@ def write_tolerances(tolerances: Tolerances, path: Path | str, *, comment: str =
     default = tolerances.default if tolerances.default == "exact" else vars(tolerances.default)
     content = {"significance": tolerances.significance, "metrics": rules, "default": default}
     lines = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
-    text = lines + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    text = lines + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)
     write_atomically(Path(path), text.encode())

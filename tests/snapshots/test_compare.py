@@ -411,10 +411,11 @@ class TestTolerances:
     ) -> None:
         path = tmp_path_factory.getbasetemp() / "t.yaml"
         rules: dict[str, Rule] = {"a.*": Absolute(size), "*rows": "exact", "b c": Relative(size)}
-        rules["IC"] = Learned(size, factor)
+        rules["per_window.*.a_metric_of_ones_own_with_a_long_name"] = Learned(size, factor)
         tolerances = Tolerances(Learned(size, 2.0, 0.0), rules, 0.01)
         write_tolerances(tolerances, path, comment="from 5 seeds\n\nof smoke/linear")
         assert load_tolerances(path) == tolerances
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 10, "a line each"
         write_tolerances(Tolerances("exact"), path)
         assert load_tolerances(path) == Tolerances("exact")
 
