@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from baselines.models.intake import Rows, Scalar, StopsEarly, check_width
 from harness.errors import ConfigError
-from harness.errors.limits import Count, Positive
+from harness.errors.limits import Count, Positive, Threads
 from harness.samples.interfaces import Floats, LearnSet
 from harness.store import codec
 
@@ -51,7 +51,7 @@ class FittedTrees(ABC):
     file: ClassVar[str]
     dtype: ClassVar[type[np.floating[Any]]] = np.float64
 
-    def __init__(self, content: bytes, feature_names: tuple[str, ...], threads: int) -> None:
+    def __init__(self, content: bytes, feature_names: tuple[str, ...], threads: int | None) -> None:
         self.content, self.feature_names, self.threads = content, feature_names, threads
         self.booster = self._read()
 
@@ -88,7 +88,7 @@ class Boosting(StopsEarly, ABC):
         num_boost_round: Most trees to grow.
         early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
             to its minimum. None grows all trees and needs no validation segment.
-        threads: A fixed number, so that results do not depend on the machine.
+        threads: A fixed number where results depend on it.
         extra: Further parameters by the library's names.
 
     Raises:
@@ -101,6 +101,7 @@ class Boosting(StopsEarly, ABC):
     loss: Literal["mse", "mae", "huber"]
     learning_rate: Positive
     num_boost_round: Count
+    threads: Threads | None
     extra: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

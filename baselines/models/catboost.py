@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from baselines.models.boosting import Boosting, FittedTrees, Library
 from baselines.models.intake import Rows, import_extra
 from harness.errors import ConfigError
-from harness.errors.limits import Seed, Share
+from harness.errors.limits import Seed, Share, Threads
 from harness.samples.interfaces import Floats
 
 
@@ -90,6 +90,7 @@ class CatBoost(Boosting):
     num_leaves: Annotated[int, Ge(2), Le(65_536)] | None
     bootstrap_type: Literal["Bernoulli", "MVS", "No"]
     subsample: Share | None
+    threads: Threads
     seed: Seed
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness.errors import ConfigError, DataError, RefusedError
-from harness.errors.limits import Count, Seed, Threads, check_limits
+from harness.errors.limits import Count, Seed, check_limits
 from harness.samples.interfaces import Doubles, Floats, LearnSet
 
 Scalar = bool | int | float | str
@@ -57,7 +57,6 @@ class StopsEarly:
 
     early_stopping_rounds: Count | None
     seed: Seed | None
-    threads: Threads
     include_valid: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,11 +13,13 @@ from annotated_types import Ge, Le
 from baselines.models.boosting import Boosting, FittedTrees, Library
 from baselines.models.intake import Rows
 from harness.errors import ConfigError, closest
-from harness.errors.limits import Natural, NonNegative, Share
+from harness.errors.limits import Natural, NonNegative, Share, Threads
 from harness.samples.interfaces import Floats
+from harness.store.records import UNRECORDED
 
-# Histograms are built row-wise, in a deterministic order: a fit has the same bits again.
-SAME_BITS = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+# Column-wise, one thread builds a feature's whole histogram, and `deterministic` orders every other sum: the bits of a
+# fit do not depend on how many threads there are.
+SAME_BITS = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
 
 
 class FittedLightGBM(FittedTrees):
@@ -28,7 +31,7 @@ class FittedLightGBM(FittedTrees):
         return lgb.Booster(model_str=self.content.decode("utf-8"))
 
     def _scores(self, features: Floats) -> Any:
-        return self.booster.predict(features, num_threads=self.threads)
+        return self.booster.predict(features, **({} if self.threads is None else {"num_threads": self.threads}))
 
     @property
     def rounds(self) -> int:
@@ -55,6 +58,7 @@ class LightGBM(Boosting):
         lambda_l1: Penalty on the absolute leaf values.
         lambda_l2: Penalty on the squared leaf values.
         seed: For the choice of features and rows; None takes LightGBM's own fixed seeds, as qlib does.
+        threads: None takes all that the process has. The bits are the same for any number, so it is not recorded.
         extra: Further LightGBM parameters by LightGBM's names, such as ``min_data_in_leaf``.
     """
 
@@ -74,8 +78,8 @@ class LightGBM(Boosting):
             "num_iterations": "set model.num_boost_round",
             "early_stopping_round": "set model.early_stopping_rounds",
             "deterministic": "always true",
-            "force_row_wise": "always true, so that the sums of a histogram have one order",
-            "force_col_wise": "histograms are row-wise, so that their sums have one order",
+            "force_col_wise": "always true, so that the sums of a histogram have one order",
+            "force_row_wise": "histograms are column-wise, so that their sums have one order",
             "verbosity": "always silent",
         },
     )
@@ -88,6 +92,7 @@ class LightGBM(Boosting):
     subsample_freq: Natural
     lambda_l1: NonNegative
     lambda_l2: NonNegative
+    threads: Threads | None = field(default=None, metadata=UNRECORDED)
 
     def _main_name(self, key: str) -> str:
         known = _canonical_names()
@@ -106,7 +111,11 @@ class LightGBM(Boosting):
             stopped = {"valid_sets": [watched], "callbacks": [stop]}
         booster = lgb.train(self.parameters, data, num_boost_round=self.num_boost_round, **stopped)
         best = booster.best_iteration if self.needs_valid else booster.current_iteration()
-        return booster.model_to_string(num_iteration=best).encode("utf-8")
+        # The text also lists the parameters, and no number of threads shall show in the bytes.
+        text = re.sub(
+            r"^\[num_threads: \d+\]$", "[num_threads: 0]", booster.model_to_string(num_iteration=best), flags=re.M
+        )
+        return text.encode("utf-8")
 
 
 @cache

@@ -15,7 +15,7 @@ from annotated_types import Ge, Le
 
 from baselines.models.intake import Rows, StopsEarly, check_width, import_extra, refuse_undefined
 from harness.errors import ConfigError
-from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed
+from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed, Threads
 from harness.samples.interfaces import Floats, LearnSet
 from harness.store import codec
 
@@ -73,6 +73,7 @@ class MLP(StopsEarly):
     max_epochs: Count
     seed: Seed
     device: Literal["cpu", "cuda", "auto"]
+    threads: Threads
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
         import_extra("torch")

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from baselines.models.boosting import Boosting, FittedTrees, Library
 from baselines.models.intake import Rows, import_extra
 from harness.errors import ConfigError, DataError, closest
-from harness.errors.limits import Seed, Share
+from harness.errors.limits import Seed, Share, Threads
 from harness.samples.interfaces import Floats
 
 
@@ -74,6 +74,7 @@ class XGBoost(Boosting):
     fitted: ClassVar = FittedXGBoost
 
     max_depth: Annotated[int, Ge(0), Le(1000)]
+    threads: Threads
     max_bin: Annotated[int, Ge(2), Le(65_536)]
     colsample_bytree: Share
     subsample: Share

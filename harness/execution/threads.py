@@ -59,12 +59,15 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @contextmanager
-def thread_limit(threads: int) -> Iterator[None]:
-    """Hold OpenMP and BLAS to a number of threads inside the block, whoever calls them.
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Hold OpenMP and BLAS to a number of threads inside the block, whoever calls them; None leaves them as they are.
 
     Libraries that are loaded are told so, those that are loaded inside the block find it in the environment. Without a
     limit each takes all cores, and beside other workers they wait for each other.
     """
+    if threads is None:
+        yield
+        return
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:

@@ -212,7 +212,7 @@ class Dispatched:
             "result": pipeline.result_stage.key.digest,
             "spent": one.spent,
         }
-        threads = traits_of(pipeline.config.model, ModelTraits).threads if stage.name == "window" else 1
+        threads = 1 if stage.name != "window" else traits_of(pipeline.config.model, ModelTraits).threads or 1
         if stage.name == "table":
             names = pipeline.config.features.feature_set().names
             memory = next(iter(pipeline.panel.fields.values())).nbytes * len(names)  # of (T, N) float32

@@ -161,11 +161,12 @@ class ModelTraits:
     Attributes:
         include_valid: Learn from the validation segment too, for a model that stops nothing early: everything known at
             the decision. None, or nothing said: as `windows.include_valid` says, by default true.
-        threads: How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them.
+        threads: How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them. None: all that the
+            process has, for a model whose bits do not depend on them.
     """
 
     include_valid: bool | None = None
-    threads: Threads = 1
+    threads: Threads | None = 1
 
 
 class FittedPreprocess(Protocol):

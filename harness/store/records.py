@@ -17,8 +17,9 @@ from typing import Any
 
 TARGET = "_target_"
 OURS = ("harness", "baselines")
-# Metadata of a field that was added after snapshots were blessed.
+# Metadata of a field that was added after snapshots were blessed, and of one that changes no number.
 LATER: Mapping[str, Any] = MappingProxyType({"later": True})
+UNRECORDED: Mapping[str, Any] = MappingProxyType({"unrecorded": True})
 
 
 def public_name(cls: type) -> str:
@@ -95,10 +96,12 @@ def modules_of(*values: object) -> tuple[str, ...]:
 def describe(value: object) -> object:
     """Return a built object as JSON-able data: every field, with the ``_target_`` of every object.
 
-    A field that is `LATER` is left out while it has its default: what was described before it existed stays equal.
+    A field that is `LATER` is left out while it has its default: what was described before it existed stays equal. One
+    that is `UNRECORDED` is always left out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        given = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        recorded = [f for f in dataclasses.fields(value) if f.init and "unrecorded" not in f.metadata]
+        given = [(f, getattr(value, f.name)) for f in recorded]
         fields = {f.name: describe(v) for f, v in given if not ("later" in f.metadata and v == f.default)}
         return {TARGET: public_name(type(value)), **fields}
     if isinstance(value, Mapping):

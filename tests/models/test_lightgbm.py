@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 import tracemalloc
-from typing import Any
+from typing import Any, cast
 
 import lightgbm as lgb
 import numpy as np
 import pytest
 
+from baselines.models.intake import Rows
 from baselines.models.lightgbm import FittedLightGBM, LightGBM
 from harness.errors import ConfigError
 from harness.samples.interfaces import LearnSet
+from harness.store.records import describe
 from tests.models.contract import (
     FEATURES,
     TEST,
@@ -45,7 +47,7 @@ SMALL: dict[str, Any] = {
 
 
 class TestContract(ModelContract):
-    model = LightGBM(**{**SMALL, "threads": 2})
+    model = LightGBM(**{**SMALL, "threads": None})
     # LightGBM's default limit counts the rows of a leaf, whatever they weigh; this one adds up their weights.
     steady = LightGBM(
         **{**SMALL, "early_stopping_rounds": None}, extra={"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 5.0}
@@ -106,12 +108,31 @@ class TestLightGBMItself:
             "lambda_l2": 1.0,
             "max_depth": 8,
             "num_leaves": 210,
-            "num_threads": 2,
             "force_row_wise": True,
             "deterministic": True,
         }
         _, expected = bare(peer, 1000, 50)
         assert fit(as_qlib, make_table()).predict(final_rows(make_table())).tobytes() == expected.tobytes()
+
+    @pytest.mark.parametrize("rows_drawn_every", [0, 1])
+    def test_the_number_of_threads_changes_no_byte(self, rows_drawn_every: int) -> None:
+        rng = np.random.default_rng(3)
+        features = rng.standard_normal((30_000, 12)).astype(np.float32)
+        features[rng.random(features.shape) < 0.05] = np.nan
+        label = (np.nan_to_num(features[:, 0]) + rng.standard_normal(30_000)).astype(np.float32)
+        rows = Rows(features, label, np.exp(rng.standard_normal(30_000)))
+        names = tuple(f"f{at}" for at in range(12))
+
+        def content(threads: int | None) -> bytes:
+            given = {**SMALL, "num_leaves": 63, "subsample_freq": rows_drawn_every, "early_stopping_rounds": None}
+            return LightGBM(**{**given, "threads": threads})._grow(rows, None, names)
+
+        one = content(1)
+        assert all(content(threads) == one for threads in (2, 3, 8, None))
+
+    def test_the_number_of_threads_is_no_part_of_a_result(self) -> None:
+        assert describe(LightGBM(**SMALL)) == describe(LightGBM(**{**SMALL, "threads": None}))
+        assert "threads" not in cast(dict[str, object], describe(LightGBM(**SMALL)))
 
     def test_rows_are_subsampled_only_with_a_frequency(self) -> None:
         table = make_table()
