@@ -29,7 +29,7 @@ _GROUPS = {
     "track": "send runs and sweeps to MLflow",
 }
 # Folders of the configuration tree that other commands read: they are no Hydra groups.
-OTHER_FOLDERS = ("regression", "suites")
+OTHER_FOLDERS = ("reference", "regression", "suites")
 _HELP = """\
 Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
 

@@ -18,14 +18,17 @@ from harness.audit import run_audited
 from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
 from harness.config import compose_config
+from harness.config.reference import reference_results
 from harness.config.tolerances import Learned, Tolerances, write_tolerances
 from harness.errors import ConfigError, ExperimentError, HarnessError, closest, refused_by_the_system
 from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer, PlainObserver
 from harness.report import check_output
 from harness.report.leaderboard import refresh
+from harness.report.reproduction import reproduce
 from harness.report.table import Table
 from harness.run.experiment import ExperimentResult
+from harness.run.finished import FinishedRun
 from harness.run.stages import Cache
 from harness.snapshots.baseline import Baselines, Referenced, Version, at_path
 from harness.snapshots.learning import learn
@@ -322,10 +325,14 @@ def nightly(arguments: Namespace, observer: PlainObserver) -> Answer:
     runs = run_selection(selection, arguments, run)
     pages = _write_page(run.folders, folder / "report.html", title=f"Night of {_now()}")
     verdicts = [ran.verdict for ran in runs]
+    finished = [FinishedRun.read(path) for path in run.folders if path.is_dir()]
+    published = [
+        shown for one in reproduce(finished, reference_results(arguments.config_dir)) for shown in one.tables()
+    ]
     snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
     title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
     files = {
-        "report.md": check_output.night_page(title, verdicts, snapshots, created=_now()),
+        "report.md": check_output.night_page(title, verdicts, snapshots, created=_now(), tables=published),
         "verdicts.json": check_output.to_json(verdicts),
         "junit.xml": check_output.to_junit_xml(verdicts, name=title),
     }

@@ -395,6 +395,29 @@ examples:
         ),
     ),
     Command(
+        "reproduce",
+        "report:reproduce",
+        """\
+Hold runs against published tables.
+
+Each published row (conf/reference) stands above the runs that it belongs to. A value was REPRODUCED when it lies in our
+95% interval, else it DIFFERS, or is NOT COMPARABLE, and why. Each claim of the source, such as "DDG-DA[Linear] over
+RR[Linear]", is tested on two of our runs that differ in nothing else: SHOWN, NOT SHOWN or CONTRADICTED, with p-values
+and the power to see a difference as large as the published one.
+
+examples:
+  bench nightly suite=paper && bench reproduce
+  bench reproduce runs/csi300-linear-0123456789ab --format latex --out table.tex
+  bench reproduce --json""",
+        (
+            option("folders FOLDER", "of a sweep or a run (default: all runs under runs)", nargs="*"),
+            config_dir("reference/"),
+            option("--format", "what to write", "table", choices=("table", "markdown", "latex", "csv", "json")),
+            flag("--json", "the same as --format json", action="store_const", const="json", dest="format"),
+            option("--out FILE", "write the export into a file instead of printing it"),
+        ),
+    ),
+    Command(
         "track push",
         "integrations:push",
         """\

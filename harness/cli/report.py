@@ -1,4 +1,4 @@
-"""`bench leaderboard` and `bench report`: sweeps and runs as a table, or as one HTML file."""
+"""`bench leaderboard`, `reproduce` and `report`: sweeps and runs as a table, beside published ones, as an HTML file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 
 from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
+from harness.config.reference import reference_results
 from harness.errors import ConfigError, closest
 from harness.execution.progress import PlainObserver, telling
 from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, read_cells
+from harness.report.reproduction import reproduce as reproductions
 from harness.report.table import EXPORTS
 from harness.report.tables import leaderboard_rows
+from harness.run.finished import folders_under
 from harness.run.sweep_columns import caption, cell_notes
+from harness.store.artifacts import canonical_json
 
 
 def _read(arguments: Namespace) -> Report:
@@ -21,9 +25,7 @@ def _read(arguments: Namespace) -> Report:
 
 
 def leaderboard(arguments: Namespace, observer: PlainObserver) -> Answer:
-    if arguments.out and arguments.format == "table":
-        what, expected = "A table is for the terminal.", f"--format {' | '.join(EXPORTS)}"
-        raise ConfigError(what, where="--out", got="--format table", expected=expected)
+    _check_out(arguments)
     with telling(observer, "tests"):
         report, metric = _read(arguments), arguments.sort_by
         known = leaderboard_metrics(report.cells)
@@ -36,11 +38,40 @@ def leaderboard(arguments: Namespace, observer: PlainObserver) -> Answer:
         below = [] if statistics is None else [caption(statistics)]
         notes = cell_notes((cell.name, cell.notes) for cell in report.cells)
         return Answer([table, *below, *(f"note      {line}" for line in notes)])
-    text = EXPORTS[arguments.format](table)
-    if not arguments.out:
+    return _exported(EXPORTS[arguments.format](table), arguments.out)
+
+
+def reproduce(arguments: Namespace, observer: PlainObserver) -> Answer:
+    _check_out(arguments)
+    folders = [Path(folder) for folder in arguments.folders] or folders_under(Path("runs"))[1]
+    results = reference_results(arguments.config_dir)
+    with telling(observer, "tests"):
+        found = reproductions(read_cells(folders).cells if folders else (), results)
+    if not found:
+        what, known = "No run belongs to a published row.", "; ".join(f"{r.source} ({r.scenario})" for r in results)
+        hint = "`bench nightly suite=paper` makes such runs"
+        raise ConfigError(what, where="FOLDER", got=f"{len(folders)} runs", expected=known, hint=hint)
+    tables = [table for one in found for table in one.tables()]
+    if arguments.format == "table":
+        return Answer(tables)
+    if arguments.format == "json":
+        text = canonical_json([one.record() for one in found], indent=1)
+    else:
+        text = "\n".join(EXPORTS[arguments.format](table) for table in tables)
+    return _exported(text, arguments.out)
+
+
+def _check_out(arguments: Namespace) -> None:
+    if arguments.out and arguments.format == "table":
+        what, expected = "A table is for the terminal.", f"--format {' | '.join(EXPORTS)}"
+        raise ConfigError(what, where="--out", got="--format table", expected=expected)
+
+
+def _exported(text: str, path: str | None) -> Answer:
+    if path is None:
         return Answer(record=text)
-    write_file(Path(arguments.out), text, "--out")
-    return Answer([f"written to {arguments.out}"])
+    write_file(Path(path), text, "--out")
+    return Answer([f"written to {path}"])
 
 
 def report(arguments: Namespace, observer: PlainObserver) -> Answer:

@@ -17,6 +17,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
 from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
 from harness.config.instantiate import hints_of, keys_of, locate, record_of
+from harness.config.reference import ReferenceResults
 from harness.config.tolerances import SuiteFile, Tolerances, yaml_of
 from harness.errors import ConfigError
 from harness.errors.limits import accepts, alternatives, is_record
@@ -32,6 +33,7 @@ GROUP_RECORDS: Mapping[str, type] = MappingProxyType(
         "output": OutputConfig,
         "suites": SuiteFile,
         "regression": Tolerances,
+        "reference": ReferenceResults,
     }
 )
 # Fields of an experiment that no file holds.

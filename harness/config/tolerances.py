@@ -161,10 +161,10 @@ class SuiteFile:
     overrides: tuple[str, ...] = ()
 
 
-def read_yaml(path: Path, group: Literal["regression", "suites"]) -> object:
-    """Return what a file of `regression/` or `suites/` holds."""
-    hint = f"`bench config --schema {group}` says what it may hold"
-    return yaml_of(path, "suite" if group == "suites" else "file of tolerances", hint, resolve=True)
+def read_yaml(path: Path, group: Literal["regression", "suites", "reference"]) -> object:
+    """Return what a file of `regression/`, `suites/` or `reference/` holds."""
+    what = {"suites": "suite", "regression": "file of tolerances", "reference": "published table"}[group]
+    return yaml_of(path, what, f"`bench config --schema {group}` says what it may hold", resolve=True)
 
 
 def yaml_of(path: Path, what: str = "configuration file", hint: str | None = None, *, resolve: bool = False) -> object:

@@ -178,7 +178,12 @@ _MEANING = {
 
 
 def night_page(
-    title: str, verdicts: Sequence[CaseVerdict], snapshots: Mapping[tuple[str, str], Snapshot], *, created: str
+    title: str,
+    verdicts: Sequence[CaseVerdict],
+    snapshots: Mapping[tuple[str, str], Snapshot],
+    *,
+    created: str,
+    tables: Sequence[Table] = (),
 ) -> str:
     """Return the verdicts of a suite as Markdown.
 
@@ -187,6 +192,7 @@ def night_page(
         verdicts: In the order in which the cases ran.
         snapshots: (suite, case) → what the case left; those that left nothing are absent.
         created: When, as text.
+        tables: What else the runs say, each under its caption.
     """
     code = worst_exit_code(verdicts)
     counts = ", ".join(f"{n} {what}" for what, n in sorted(Counter(v.outcome for v in verdicts).items()))
@@ -200,6 +206,7 @@ def night_page(
             f"{created}. Exit code {int(code)}: {_MEANING[code]}. {len(verdicts)} cases: {counts}.\n",
             to_markdown(table("", ("case", "baseline", "rule", "verdict", "seconds"), rows)),
             *_numbers(verdicts, snapshots),
+            *(f"## {markdown_text(shown.caption)}\n\n{to_markdown(shown)}" for shown in tables),
             *filter(None, map(_details, verdicts)),
         ]
     )

@@ -10,11 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from harness.config.reference import reference_results
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import tables
 from harness.report.cells import METRIC, Report, compare
 from harness.report.figures import Variant, figures_of, rolling_width
+from harness.report.reproduction import reproduce
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -56,7 +58,7 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
         figures=figures,
         rolling_width=rolling_width(report),
         windows=tables.windows_table(report.reference),
-        reference_tables=tables.reference_tables(report.cells),
+        reproductions=reproduce(report.cells, reference_results()),
         audits=tables.audit_tables(report),
         provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
         style=_safe(_file("style.css")),

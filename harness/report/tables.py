@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import resources
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from harness.errors.redaction import redacted
 from harness.evaluation.metrics import METRICS, MetricRecord, headings_of, metrics_of
 from harness.evaluation.significance.hac import HacTest
-from harness.report.cells import METRIC, Report, flatten, leaderboard_metrics
+from harness.report.cells import METRIC, Report, leaderboard_metrics
 from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import MAYBE_BEST, SIGNS, RowStatistics, SweepStatistics
@@ -107,40 +103,6 @@ def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]
         frontier = table(f"Frontier of {cell.name}", _FRONTIER, frontiers) if frontiers else None
         found.append((cell, table(what, ("check", "outcome", "question and findings"), checks), frontier))
     return found
-
-
-def reference_tables(cells: Sequence[FinishedRun]) -> list[tuple[dict[str, Any], Table]]:
-    """Return the reference results of which a row has a counterpart among the cells: the same but for the data.
-
-    Each comes with its source, and has every reference row above the cells that it stands beside.
-    """
-    flat = [(cell, flatten(cell.snapshot.identity)) for cell in cells]
-    found = []
-    for source in reference_sources():
-        shown: list[tuple[str, str, Mapping[str, Any]]] = []
-        metrics: dict[str, MetricRecord] = {}
-        for row in source["rows"]:
-            asked = {**source["where"], **row["where"]}
-            matching = [cell for cell, keys in flat if all(keys.get(k) == v for k, v in asked.items())]
-            if matching:
-                metrics |= {name: METRICS[name] for name in row["values"]}
-                shown += [(row["name"], "published", row["values"])]
-                shown += [(row["name"], cell.name, cell.overall) for cell in matching]
-        if shown:
-            columns = ("row", "from", *numbers(*(metric.heading for metric in metrics.values())))
-            rows: list[list[TableCell | str]] = [
-                [name, kind, *(metric_cell(metric, values.get(key)) for key, metric in metrics.items())]
-                for name, kind, values in shown
-            ]
-            found.append((source, table(f"{source['source']}: {source['scenario']}", columns, rows)))
-    return found
-
-
-@cache
-def reference_sources() -> tuple[dict[str, Any], ...]:
-    """Return what ``reference.yaml`` holds."""
-    text = resources.files("harness.report").joinpath("reference.yaml").read_text(encoding="utf-8")
-    return tuple(OmegaConf.to_container(OmegaConf.create(text)))  # type: ignore[arg-type]
 
 
 def provenance(cell: FinishedRun) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from tests.config.validator import mistakes
 CONF = config_folder()
 FILES = {str(path.relative_to(CONF)): path for path in sorted(CONF.rglob("*.yaml"))}
 TARGETS = "baselines.models.Linear"
-CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression"}
+CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression", "reference"}
 
 
 def group_of(path: Path) -> str:

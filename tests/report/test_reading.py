@@ -15,7 +15,7 @@ from harness.cli import main
 from harness.errors import DataError, SnapshotError
 from harness.report.cells import Report, compare, find_folders, read_cells
 from harness.report.page import render
-from harness.report.tables import command, leaderboard_rows, reference_sources, reference_tables, stability_table
+from harness.report.tables import command, leaderboard_rows, stability_table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
 from harness.snapshots.evidence import DailySeries
@@ -193,23 +193,3 @@ def test_a_row_carries_the_command_that_makes_it_again(report: Report) -> None:
     assert line.startswith("bench run ")
     assert "label.horizon=" in line
     assert "data.instruments=24" in line
-
-
-def test_no_reference_result_stands_beside_another_scenario(report: Report) -> None:
-    assert reference_tables(report.cells) == []
-
-
-def test_a_reference_row_stands_beside_the_cell_of_its_scenario(report: Report) -> None:
-    source = reference_sources()[0]
-    identity = json.loads(json.dumps(report.reference.snapshot.identity))
-    identity["data"]["name"] = "cn_csi300"
-    identity["look_ahead"] = 21
-    identity["config"]["windows"] |= {"step": 20, "test": ["2017-01-03", "2020-08-31"]}
-    cell = report.reference
-    snapshot = type(cell.snapshot)("s", "c", identity, cell.snapshot.metrics, cell.snapshot.provenance)
-    ((about, shown),) = reference_tables([replace(cell, name="ours", snapshot=snapshot)])
-    assert about == source
-    column = [column.heading for column in shown.columns].index("IC")
-    rows = [(row[0].text, row[1].text, row[column].value) for row in shown.rows]
-    assert rows == [("RR[Linear]", "published", 0.0945), ("RR[Linear]", "ours", cell.overall["IC"])]
-    assert "membership" in about["differences"]
