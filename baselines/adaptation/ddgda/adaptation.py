@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from baselines.adaptation.ddgda import meta_task
 from baselines.adaptation.ddgda.fitted import FittedDDGDA, load_fitted, named_leaks
 from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
-from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, Flags, MetaRanges, MetaTask, Span
+from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, Flags, MetaRanges, MetaTask, Span, Switches
 from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, preparations
 from baselines.adaptation.ddgda.proxy import ProxySettings
 from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
@@ -25,6 +25,7 @@ from harness.errors import ConfigError
 from harness.errors.limits import Count, check_limits
 from harness.samples.interfaces import Adaptation, History, Subtask
 from harness.samples.table import AsOfView
+from harness.store.records import LATER
 
 FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": meta_task.QLIB}
 _ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
@@ -45,6 +46,7 @@ class DDGDA(MetaTraining, ProxySettings):
         meta_1st_train_end: Last learning date of the first meta-task, before its purge (the end of a month or year);
             None takes the earliest with enough history.
         loss_skip_thresh: A time with fewer instruments is not judged.
+        switches: Single flags of the profile that are turned, for taking a gain apart; what leaks then is named too.
     """
 
     profile: Literal["point_in_time", "qlib"]
@@ -53,6 +55,7 @@ class DDGDA(MetaTraining, ProxySettings):
     segments: Annotated[float, Gt(0), Lt(1)] | Annotated[int, Ge(0), Le(99_991_231)] | str | MetaRanges | None
     meta_1st_train_end: str | int | None
     loss_skip_thresh: Annotated[int, Ge(2), Le(1_000_000)]
+    switches: Switches = field(default=Switches(), metadata=LATER)
 
     def __post_init__(self) -> None:
         check_limits(self, "adaptation")
@@ -68,17 +71,21 @@ class DDGDA(MetaTraining, ProxySettings):
         object.__setattr__(self, "meta_1st_train_end", first)
 
     def fit(self, history: History) -> FittedDDGDA:
-        return Learning(self, FLAGS[self.profile], history).fitted()
+        return Learning(self, self._flags, history).fitted()
 
     def batches(self, history: History) -> tuple[tuple[Subtask, ...], ...]:
-        return Learning(self, FLAGS[self.profile], history).subtasks()
+        return Learning(self, self._flags, history).subtasks()
+
+    @property
+    def _flags(self) -> Flags:
+        return self.switches.applied(FLAGS[self.profile])
 
     def load(self, folder: Path) -> FittedDDGDA:
         return load_fitted(folder)
 
     def leaky_variants(self) -> Mapping[str, Adaptation]:
         """Return name of a leak that an implementation may well have → this adaptation with it; none for qlib's."""
-        flags = FLAGS[self.profile]
+        flags = self._flags
         if flags != POINT_IN_TIME:
             return {}
         late, unscored = replace(flags, learn_choice_late=True), replace(flags, drop_before_scoring=True)

@@ -39,6 +39,26 @@ class Flags:
     plain_tail: bool = False
 
 
+@dataclass(frozen=True)
+class Switches:
+    """Single flags that are turned against their profile, so that what each carries can be measured; see `Flags`.
+
+    None is as the profile says.
+    """
+
+    learn_choice_late: bool | None = None
+    count_survivors: bool | None = None
+    judge_in_test: bool | None = None
+    drop_before_scoring: bool | None = None
+    undefined_is_best: bool | None = None
+    shrink_correlation: bool | None = None
+    plain_tail: bool | None = None
+
+    def applied(self, flags: Flags) -> Flags:
+        """Return the flags with every switch that is set."""
+        return replace(flags, **{name: value for name, value in vars(self).items() if value is not None})
+
+
 POINT_IN_TIME = Flags()
 QLIB = Flags(**dict.fromkeys((flag.name for flag in fields(Flags)), True))
 
