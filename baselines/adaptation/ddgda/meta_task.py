@@ -41,9 +41,18 @@ class Flags:
 
 @dataclass(frozen=True)
 class Switches:
-    """Single flags that are turned against their profile, so that what each carries can be measured; see `Flags`.
+    """Single flags that are turned against their profile, so that what each carries can be measured.
 
-    None is as the profile says.
+    Each is None, as the profile says, or replaces the flag of the same name.
+
+    Attributes:
+        learn_choice_late: Choose features on the train segment of the first final window: a leak.
+        count_survivors: Count a share of `segments` among the tasks with enough history, and purge nothing: a leak.
+        judge_in_test: Let meta-test tasks lie in the final test period.
+        drop_before_scoring: Drop rows without a label before the per-time z-score: a leak.
+        undefined_is_best: Fill an undefined similarity like a masked one.
+        shrink_correlation: Take the correlation times (n − 1)/n as loss.
+        plain_tail: Let rows after the last block weigh 1 at inference.
     """
 
     learn_choice_late: bool | None = None
