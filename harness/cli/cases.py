@@ -281,9 +281,13 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     runs = run_selection(selection, arguments, CaseRunner(selection.overrides, arguments.config_dir, observer))
     verdicts = [run.verdict for run in runs]
     shown: list[Table | Text | str] = [*shown_verdicts(verdicts, all_metrics=arguments.all)]
-    records, stands = [], False
+    records, stands, errors = [], False, list[HarnessError]()
     for run, verdict in zip(runs, verdicts, strict=True):
-        action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
+        try:
+            action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
+        except HarnessError as error:  # what was written before is shown all the same
+            errors.append(error)
+            break
         stands |= action in _STANDS and not arguments.dry_run
         line = f"{action:<10} {verdict.suite}/{verdict.case}"
         if verdict.problem is Problem.LEAK:
@@ -294,7 +298,8 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
         records.append({"action": action, "version": number, "path": path, "verdict": record})
     page = refresh(Path(arguments.results)) if stands else None
     code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
-    return Answer(shown, records, int(code), notes=[] if page is None else [f"written    {page}"])
+    notes = [] if page is None else [f"written    {page}"]
+    return Answer(shown, records, int(errors[0].exit_code if errors else code), notes, errors)
 
 
 def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> tuple[str, Version | None]:

@@ -17,7 +17,7 @@ from harness.cli import main
 from harness.config import ExperimentConfig, compose_config
 from harness.config.tolerances import Learned, load_tolerances
 from harness.data.panel import save_panel
-from harness.errors import ConfigError
+from harness.errors import ConfigError, SnapshotError
 from harness.execution.progress import Observer
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
@@ -253,6 +253,23 @@ class TestBless:
         lab.broken = "a"
         done = record_of(capsys, "bless", "mine.yaml", "--reason", "x", code=2)
         assert [b["action"] for b in done] == ["failed", "blessed"]
+
+    def test_what_was_blessed_before_a_failure_is_shown(
+        self, blessed: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blessed.drift, bless = -0.1, Baselines.bless
+
+        def fails(self: Baselines, snapshot: Snapshot, *given: Any, **named: Any) -> Any:
+            if snapshot.case == "b":
+                raise SnapshotError("The disk is full.", where="results")
+            return bless(self, snapshot, *given, **named)
+
+        monkeypatch.setattr(Baselines, "bless", fails)
+        assert main(["bless", "mine.yaml", "--reason", "the purge was too short"]) == 2
+        told = capsys.readouterr()
+        assert "overall.IC" in told.out
+        assert "blessed    mine/a v2" in told.out
+        assert "The disk is full." in told.err
 
     def test_a_run_is_blessed_under_a_name_of_its_own(self, blessed: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         shutil.copy("results/mine/a/v0001.json", "snapshot.json")
