@@ -38,6 +38,8 @@ FORMER_MODULES: Mapping[str, str] = {
     "baselines.adaptation.ddgda.meta_split": "baselines.adaptation",
     **{module: name.rpartition(".")[0] for name, module in PUBLIC_NAMES.items()},
 }
+# Fields that earlier versions recorded although they change no number.
+FORMER_FIELDS: Mapping[str, tuple[str, ...]] = {"baselines.models.LightGBM": ("threads",)}
 PLACES: Mapping[str, str] = {name.rpartition(".")[2]: module for name, module in PUBLIC_NAMES.items()}
 __all__ = sorted(PLACES)
 

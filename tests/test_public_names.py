@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -42,6 +43,16 @@ def test_what_earlier_versions_recorded_is_one_of_todays_names(root: ModuleType)
         assert [r["_target_"] for r in with_public_names([{"_target_": f} for f in former])] == names
 
 
+@pytest.mark.parametrize("root", [harness, baselines], ids=lambda root: root.__name__)
+def test_fields_of_earlier_versions_are_no_fields_of_todays_records(root: ModuleType) -> None:
+    for name, former in getattr(root, "FORMER_FIELDS", {}).items():
+        fields = {
+            f.name: f
+            for f in dataclasses.fields(getattr(importlib.import_module(module_of(name)), name.rpartition(".")[2]))
+        }
+        assert all(field not in fields or "unrecorded" in fields[field].metadata for field in former)
+
+
 def test_a_class_that_nobody_lists_is_called_after_its_own_module() -> None:
     assert public_name(ModuleType) == "builtins.module"
     assert module_of("my_package.my_module.Mine") == "my_package.my_module"
@@ -52,7 +63,8 @@ def test_a_package_of_a_users_own_keeps_its_names_when_its_files_move(
 ) -> None:
     package = tmp_path / "moved_package"
     (package / "inner").mkdir(parents=True)
-    (package / "__init__.py").write_text('PUBLIC_NAMES = {"moved_package.Mine": "moved_package.inner.deep"}\n')
+    names = 'PUBLIC_NAMES = {"moved_package.Mine": "moved_package.inner.deep"}\n'
+    (package / "__init__.py").write_text(names + 'FORMER_FIELDS = {"moved_package.Mine": ("width",)}\n')
     (package / "inner" / "__init__.py").write_text("")
     (package / "inner" / "deep.py").write_text(
         "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    depth: int = 1\n"
@@ -62,6 +74,7 @@ def test_a_package_of_a_users_own_keeps_its_names_when_its_files_move(
     try:
         made = build({"_target_": "moved_package.Mine", "depth": 2})
         assert describe(made) == {"_target_": "moved_package.Mine", "depth": 2}
+        assert with_public_names([{"_target_": "moved_package.Mine", "depth": 2, "width": 3}]) == [describe(made)]
     finally:
         for name in [n for n in sys.modules if n.startswith("moved_package")]:
             del sys.modules[name]

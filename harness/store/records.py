@@ -1,8 +1,9 @@
 """Objects as plain records, and what a class is called there: a name that stays when its file moves.
 
 The root package of a class may list names in a mapping ``PUBLIC_NAMES``: public name → module that holds the class now,
-and in ``FORMER_MODULES``: a module that earlier versions recorded → the public module. A class that is not listed is
-called after its own module. Moving a file changes one line here and no snapshot.
+in ``FORMER_MODULES``: a module that earlier versions recorded → the public module; and in ``FORMER_FIELDS``: a public
+name → fields that earlier versions recorded of the class, and that are no part of a result any more. A class that is
+not listed is called after its own module. Moving a file changes one line here and no snapshot.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ def exported_from(name: str) -> str | None:
 
 
 def with_public_names(recorded: Any) -> Any:
-    """Return a record whose every ``_target_`` has today's public name, so that old records stay comparable."""
+    """Return a record as it would be made today, with public names and present fields: old ones stay comparable."""
     if isinstance(recorded, Mapping):
-        return {
-            k: _current(v) if k == TARGET and isinstance(v, str) else with_public_names(v) for k, v in recorded.items()
-        }
+        target = recorded.get(TARGET)
+        name = _current(target) if isinstance(target, str) else ""
+        former = _table(name, "FORMER_FIELDS").get(name, ())
+        own = {TARGET: name} if name else {}
+        return {k: with_public_names(v) for k, v in recorded.items() if k not in former} | own
     return [with_public_names(v) for v in recorded] if isinstance(recorded, list) else recorded
 
 
