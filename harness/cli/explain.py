@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from harness.config.schema import describe_keys, experiment_schema, group_schema
 from harness.data.calendar import Calendar
 from harness.data.convert import convert
 from harness.data.panel import Panel
-from harness.data.validation import describe, validate
+from harness.data.validation import a_share_limit, describe, validate
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.evaluate import year_of
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.execution.progress import PlainObserver, telling
 from harness.report.table import Table, numbers, prose, table
 from harness.run.pipeline import Pipeline
@@ -120,10 +122,20 @@ def data_validate(arguments: Namespace, observer: PlainObserver) -> Answer:
     """Load the panel afresh, which checks its contract, and list what looks odd."""
     config = config_of(arguments)
     with telling(observer, "validate"):
-        found = validate(config.data.load())
-    rows = [(finding.what, _plain(finding.count), _plain(finding.examples)) for finding in found]
-    shown = table("what looks odd", ("what", *prose("count", "examples")), rows)
+        panel = config.data.load()
+        found = validate(panel, limit=_price_limit(config.evaluation.portfolio, panel))
+    names = ("count", "examples", *(["advice"] if any(finding.advice for finding in found) else []))
+    rows = [(finding.what, *(_plain(vars(finding)[name]) for name in names)) for finding in found]
+    shown = table("what looks odd", ("what", *prose(*names)), rows)
     return Answer([shown if found else table("nothing looks odd", (), ())], found)
+
+
+def _price_limit(portfolio: TopkDropout | None, panel: Panel) -> float | None:
+    """Return the limit, in whole per cent, that the portfolio's threshold lies a little below; by default A-shares'."""
+    if portfolio is None:
+        return a_share_limit(panel.instruments)
+    threshold = portfolio.limit_threshold
+    return None if threshold is None else math.ceil(round(100 * threshold, 6)) / 100
 
 
 def data_convert(arguments: Namespace, observer: PlainObserver) -> Answer:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.data.calendar import Calendar, frequency_of
-from harness.data.panel import Benchmark, Panel, last_seen
+from harness.data.panel import Benchmark, Floats, Panel, last_seen
 from harness.data.text_files import SHOWN, first_of
 from harness.errors import DataError
 
@@ -22,14 +24,44 @@ _NEGATIVE_HINT = (
 _EXTREME_RETURN = 0.5
 _ROUNDING = 1e-5
 
+_CHANGED = 1e-4  # a smaller change of the factor is noise of whoever divided two rounded prices
+_UNDONE_WITHIN = 20  # times
+_NEW = 5  # the first rows of an instrument: new listings have no limit, or another one
+_HALF_TICK = 0.005  # exchanges round the prices at the limit to 0.01
+_SLACK, _SLACK_WITHOUT_FACTOR = 0.001, 0.01  # without a factor the unadjusted price, and so its tick, is not known
+_A_SHARES = re.compile(r"(?i)(SH|SZ|BJ)\.?\d{6}|\d{6}\.(SH|SS|SZ|BJ|XSHG|XSHE)")
+_A_SHARE_LIMIT = 0.10
+_BOARDS = (  # the digits of a code, since when, how many times the limit of the main boards
+    (re.compile(r"\D*68[89]\d{3}\D*"), "2019-07-22", 2.0),  # STAR
+    (re.compile(r"\D*30[01]\d{3}\D*"), "2020-08-24", 2.0),  # ChiNext
+    (re.compile(r"(?i)BJ\.?\d{6}|\d{6}\.BJ"), "2021-11-15", 3.0),  # Beijing
+)
+_UNDONE = "factors change and return to their earlier value: an ex-day that was undone"
+_UNDONE_ADVICE = (
+    "look the ex-day up in another source; if there was none, the returns of both days are wrong: from the day until "
+    "`back`, not included, the factor is `before`, and prices are to be adjusted by it"
+)
+_BEYOND_ADVICE = (
+    "look the day up in another source: a wrong factor, an ex-day that prices are not adjusted for, a wrong price, "
+    "or a day without a limit; evaluation.portfolio.limit_threshold sets the limit, null where the market has none"
+)
+
 
 @dataclass(frozen=True)
 class Finding:
-    """Something odd that is not an error: how many pairs (time, instrument) it concerns, and the first few as text."""
+    """Something odd that is not an error.
+
+    Attributes:
+        what: Its kind.
+        count: How many pairs (time, instrument) it concerns.
+        examples: The first few, as text.
+        advice: What to do, where the kind alone does not say it.
+    """
 
     what: str
     count: int
     examples: tuple[str, ...]
+    advice: str = ""
 
 
 def check_panel(panel: Panel, *, where: str, any_sign: bool = False) -> Panel:
@@ -86,12 +118,15 @@ def _check_benchmark(benchmark: Benchmark, calendar: Calendar, where: str, any_s
         raise DataError(what, where=where, got=got, expected=expected, hint=hint)
 
 
-def validate(panel: Panel) -> list[Finding]:
+def validate(panel: Panel, *, limit: float | None = None) -> list[Finding]:
     """Return what looks odd in a valid panel, worst first; nothing here is an error.
 
-    Members without a price (unless everyone is always a member), prices outside the day's range, moves beyond ±50 %
-    between consecutive prices, prices without volume, instruments that never trade, times at which nobody trades, gaps
-    in the benchmark.
+    Factors that change and return, moves beyond the daily limit; then, by their count, members without a price (unless
+    everyone is always a member), prices outside the day's range, moves beyond ±50 % between consecutive prices, prices
+    without volume, instruments that never trade, times at which nobody trades, gaps in the benchmark.
+
+    Args:
+        limit: The most that a price may move in a day, on the main boards where there are others. None: there is none.
     """
     fields, traded = panel.fields, panel.traded
     findings = []
@@ -104,9 +139,15 @@ def validate(panel: Panel) -> list[Finding]:
             findings.append(_cells(panel, outside, f"`{name}` lies outside low … high", (name, "low", "high")))
     if panel.price_field in PRICES:
         prices = fields[panel.price_field]
-        moves = np.full_like(prices, np.nan)
-        moves[1:] = prices[1:] / last_seen(prices, traded)[:-1] - 1
+        before = np.full_like(prices, np.nan)
+        before[1:] = last_seen(prices, traded)[:-1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # prices of spreads may be 0
+            moves = prices / before - 1
         findings.append(_cells(panel, np.abs(moves) > _EXTREME_RETURN, "moves exceed ±50 %", (panel.price_field,)))
+        if limit is not None and frequency_of(panel.calendar).name.startswith("daily"):
+            findings.append(_beyond_limit(panel, before, moves, limit))
+    if "factor" in fields:
+        findings.append(_undone_factors(panel))
     if "volume" in fields:
         findings.append(_cells(panel, traded & ~(fields["volume"] > 0), "prices come without volume", ("volume",)))
     never = [panel.instruments[at] for at in np.flatnonzero(~traded.any(axis=0)).tolist()]
@@ -123,7 +164,64 @@ def validate(panel: Panel) -> list[Finding]:
     for what, bad in times.items():
         first = tuple(panel.calendar.format(at) for at in np.flatnonzero(bad)[:SHOWN].tolist())
         findings.append(Finding(what, int(bad.sum()), first))
-    return sorted((f for f in findings if f.count), key=lambda finding: -finding.count)
+    return sorted((f for f in findings if f.count), key=lambda finding: (not finding.advice, -finding.count))
+
+
+def a_share_limit(instruments: Iterable[str]) -> float | None:
+    """Return the daily limit of China's main boards when all codes are of its exchanges (``SH600000``), else None."""
+    return _A_SHARE_LIMIT if all(_A_SHARES.fullmatch(code) for code in instruments) else None
+
+
+def _undone_factors(panel: Panel) -> Finding:
+    """Name the first day of each change of the factor that is undone within `_UNDONE_WITHIN` times."""
+    factor = panel.fields["factor"]
+    known = ~np.isnan(factor)
+    before = np.full_like(factor, np.nan)
+    before[1:] = last_seen(factor, known)[:-1]
+    column, time = np.nonzero((np.abs(factor / before - 1) > _CHANGED).T)  # n changes, by instrument, then by time
+    old, new = before[time, column], factor[time, column]
+    back = np.zeros_like(time)  # the time at which the old value is back, 0: it never is
+    for later in range(min(_UNDONE_WITHIN, time.size - 1), 0, -1):
+        near = (column[later:] == column[:-later]) & (time[later:] - time[:-later] <= _UNDONE_WITHIN)
+        near &= np.abs(new[later:] / old[:-later] - 1) <= _ROUNDING
+        back[:-later][near] = time[later:][near]
+    undone = np.flatnonzero(back)
+    first = undone[np.argsort(time[undone], kind="stable")[:SHOWN]]
+    shown = panel.calendar.format
+    examples = tuple(
+        f"{shown(int(time[at]))} {panel.instruments[int(column[at])]} factor={new[at]:g} before={old[at]:g} "
+        f"after={factor[back[at], column[at]]:g} back={shown(int(back[at]))}"
+        for at in first
+    )
+    return Finding(_UNDONE, undone.size, examples, _UNDONE_ADVICE)
+
+
+def _beyond_limit(panel: Panel, before: Floats, moves: Floats, limit: float) -> Finding:
+    """Name moves beyond the daily limit; the first rows of an instrument and the day after a suspension may be free."""
+    prices, times = panel.fields[panel.price_field], panel.calendar.times
+    limits = np.full_like(prices, limit)
+    for code, since, times_as_wide in _BOARDS:
+        of_board = np.array([code.fullmatch(instrument) is not None for instrument in panel.instruments])
+        limits[np.ix_(times >= np.datetime64(since), of_board)] *= times_as_wide
+    slack = np.full_like(prices, _SLACK_WITHOUT_FACTOR)
+    if "factor" in panel.fields:
+        with np.errstate(divide="ignore"):  # before / factor: the last close, as it is published on the day
+            tick = np.abs(_HALF_TICK * panel.fields["factor"] / before)
+        slack = np.where(np.isnan(tick), slack, _SLACK + tick)
+    is_open = panel.traded & ~(panel.fields["volume"] == 0) if "volume" in panel.fields else panel.traded
+    bad = is_open & (np.cumsum(is_open, axis=0) > _NEW) & (np.abs(moves) > limits + slack)
+    bad[1:] &= is_open[:-1]
+    examples = []
+    for time, column in zip(*(at[:SHOWN].tolist() for at in np.nonzero(bad)), strict=True):
+        price, after = prices[time, column], prices[time + 1 :, column]
+        after = after[~np.isnan(after)]
+        examples.append(
+            f"{panel.calendar.format(time)} {panel.instruments[column]} {panel.price_field}={price:g} "
+            f"before={before[time, column]:g} after={f'{after[0]:g}' if after.size else 'none'} "
+            f"return={moves[time, column]:+.2%} limit={limits[time, column]:.0%}"
+        )
+    what = f"moves exceed the daily price limit of {100 * limit:g} %"
+    return Finding(what, int(np.count_nonzero(bad)), tuple(examples), _BEYOND_ADVICE)
 
 
 def describe(panel: Panel) -> dict[str, object]:
