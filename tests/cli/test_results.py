@@ -178,6 +178,40 @@ def test_data_validate_accepts_the_simulated_market(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
+    ("code", "overrides", "limit"),
+    [
+        ("SH600000", [], "10 %"),
+        ("SH600000", ["evaluation=portfolio_cn"], "10 %"),
+        ("SH600000", ["evaluation=portfolio_cn", "evaluation.portfolio.limit_threshold=0.195"], "20 %"),
+        ("SH600000", ["evaluation=portfolio_cn", "evaluation.portfolio.limit_threshold=0.1"], "10 %"),
+        ("SH600000", ["evaluation=portfolio_us"], None),
+        ("AAPL", [], None),
+        ("AAPL", ["evaluation=portfolio_cn"], "10 %"),
+        ("AAPL", ["evaluation=portfolio_us"], None),
+    ],
+)
+def test_data_validate_holds_moves_against_the_limit_of_the_portfolio_or_of_a_shares(
+    code: str, overrides: list[str], limit: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"2020-09-{day:02},{code},{10.0 if day < 20 else 13.0},1" for day in range(1, 31)]
+    Path("jump.csv").write_text("\n".join(["datetime,instrument,close,volume", *rows]), encoding="utf-8")
+    columns = [f"~data.columns.{name}" for name in ("open", "high", "low", "factor")]
+    arguments = ["data", "validate", "data=tabular", "data.path=jump.csv", *columns, *overrides]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    if limit is None:
+        assert found == []
+        return
+    assert [(finding["what"], finding["count"]) for finding in found] == [
+        (f"moves exceed the daily price limit of {limit}", 1)
+    ]
+    assert found[0]["examples"][0].startswith(f"2020-09-20 {code} close=13 before=10 after=13 return=+30.00% limit=")
+    assert "another source" in found[0]["advice"]
+    assert main(arguments) == 0
+    assert "advice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("form", "overrides"),
     [
         (
