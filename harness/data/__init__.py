@@ -10,6 +10,6 @@
 `DownloadSource`          an archive of that format, fetched by URL
 ========================  =================================================================================
 
-A user's own source needs the two methods of `harness.data.source.Source`. `validation` says what makes a panel
-acceptable, `convert` writes one, `fingerprint` identifies its whole content.
+A user's own source needs the two methods of `harness.data.source.Source`. `raw_prices` adjusts what exporters write,
+`validation` says what makes a panel acceptable, `convert` writes one, `fingerprint` identifies its whole content.
 """

@@ -92,6 +92,18 @@ def _span(cells: list[str], period: Callable[[str], Period]) -> tuple[str, np.da
     return code, first, last
 
 
+def spans_of_snapshots(times: npt.NDArray[np.datetime64], codes: Sequence[str]) -> Spans:
+    """Return the spans of n rows of snapshots: a member at one is one until just before the next, never earlier.
+
+    Args:
+        times: (n,) ``datetime64[ns]``, of the snapshot to which a row belongs; the last one is valid for ever.
+        codes: n members.
+    """
+    dates, at = np.unique(times, return_inverse=True)
+    last = np.append(dates[1:] - NANOSECOND, period_of(None).last)
+    return Spans(tuple(codes), first=dates[at], last=last[at])
+
+
 def mask_of(
     spans: Spans, calendar: Calendar, instruments: Sequence[str], *, unknown: UnknownMembers = "error", where: str
 ) -> npt.NDArray[np.bool_]:

@@ -23,8 +23,9 @@ from pandas.api.types import union_categoricals
 from harness.data.calendar import Calendar, read_calendar
 from harness.data.codes import check_codes
 from harness.data.dates import time_texts
-from harness.data.membership import UnknownMembers, mask_of, read_spans
+from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of_snapshots
 from harness.data.panel import Benchmark, Panel
+from harness.data.raw_prices import RawPrices, Units, ZeroVolume
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
 from harness.data.text_files import SHOWN, CsvFile, CsvFormat, first_of, unreadable
@@ -34,6 +35,7 @@ from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
 
 Layout = Literal["long", "wide", "per_instrument"]
+MembershipFormat = Literal["spans", "snapshots"]
 Bools = npt.NDArray[np.bool_]
 _KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
@@ -43,8 +45,8 @@ _SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 _SHOWN = 12
 # What other programs call the keys.
 _USUAL = {
-    "time": ["date", "datetime", "timestamp", "time", "day", "trade_date", "price date"],
-    "instrument": "ticker symbol code instrument stock sid permno asset ts_code isin ric".split(),
+    "time": ["date", "datetime", "timestamp", "time", "day", "trade_date", "price date", "updatedate", "日期"],
+    "instrument": "ticker symbol code instrument stock sid permno asset ts_code isin ric con_code".split(),
 }
 _INDEX = ("Unnamed: ", "__index_level_")  # how pandas calls what is the index of a frame
 _BARS = {"open", "high", "low", "close"}
@@ -55,6 +57,7 @@ _FILES = {
     "membership": "a text file: code, first day, last day, separated by tabs",
     "calendar": "a text file with one time per line",
 }
+_SNAPSHOTS = "a Parquet or CSV file with one row per snapshot and member, or a folder of such files"
 _KEYS = ("time", "instrument")
 _OWN_NAME = "(name of the file)"
 _LEVELS = re.compile(r"""\((?:['"].*['"], )+['"].*['"]\)""")
@@ -75,6 +78,19 @@ class _Part:
 
 
 @dataclass(frozen=True)
+class SnapshotColumns:
+    """Which columns of a table of members are read; others, such as weights, are not.
+
+    Attributes:
+        time: The column of the day.
+        instrument: The column of the member.
+    """
+
+    time: str = "date"
+    instrument: str = "instrument"
+
+
+@dataclass(frozen=True)
 class TabularSource:
     """A table in Parquet or CSV files, of any of three layouts.
 
@@ -83,7 +99,8 @@ class TabularSource:
             pattern such as ``data/*.csv``. Folders called ``name=value`` give a column. A row that is missing was not
             traded.
         columns: canonical name → column of the file; ``time`` and ``instrument`` are required, every other entry is a
-            field. In the layouts ``wide`` and ``per_instrument`` there is no column for the instrument.
+            field. In the layouts ``wide`` and ``per_instrument`` there is no column for the instrument. With
+            ``previous_close`` prices are raw: it and the last close give the ``factor``, by which they are adjusted.
         price_field: The field whose presence says that an instrument traded.
         membership: File in qlib's instruments format (code, first day, last day). Without one, every instrument is
             always in the universe.
@@ -105,6 +122,11 @@ class TabularSource:
         timezone: On which clock times with a time zone are read, such as ``UTC``; None refuses them.
         negative_prices: Whether prices may be 0 or negative, as those of spreads and of some futures. Returns are then
             undefined or without meaning, and with them the default label and a portfolio: give a label of differences.
+        units: What a 1 in the columns ``volume`` and ``amount`` means; with both, vwap = amount / volume.
+        zero_volume: ``suspended`` drops rows whose volume is 0 or missing: nothing was traded then.
+        membership_format: ``spans`` as above, or ``snapshots``: a table of who was a member on some days, each valid
+            until the day before the next one, the last one for ever.
+        membership_columns: The columns of such a table; its dates are read as those of spans.
 
     Raises:
         ConfigError: When keys contradict each other.
@@ -126,11 +148,16 @@ class TabularSource:
     time_format: str | None = field(default=None, metadata=LATER)
     timezone: str | None = field(default=None, metadata=LATER)
     negative_prices: bool = field(default=False, metadata=LATER)
+    units: Units = field(default=Units(), metadata=LATER)
+    zero_volume: ZeroVolume = field(default="kept", metadata=LATER)
+    membership_format: MembershipFormat = field(default="spans", metadata=LATER)
+    membership_columns: SnapshotColumns = field(default=SnapshotColumns(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.path.strip():
             raise ConfigError("The path is empty.", where="data.path", got=repr(self.path), expected=_TABLE)
         self._check_columns()
+        RawPrices(self.columns, self.units, self.zero_volume)  # refuses what contradicts itself
         check_times(self.time_format, self.timezone)
         if (self.benchmark is None) != (self.benchmark_instrument is None):
             what, where = "A benchmark needs both its file and its instrument.", "data.benchmark, benchmark_instrument"
@@ -183,7 +210,7 @@ class TabularSource:
             values[at, codes] = table[name]
         membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
-            spans = read_spans(files["membership"][0].path)
+            spans = self._spans(files["membership"])
             membership = mask_of(spans, calendar, instruments, unknown=self.unknown_members, where=self.membership)
         benchmark = self._benchmark(files["benchmark"], calendar) if self.benchmark is not None else None
         panel = Panel(calendar, instruments, fields, membership, benchmark, None, self.price_field, self.name)
@@ -194,12 +221,28 @@ class TabularSource:
         for key in ("path", "benchmark", "membership", "calendar"):
             if getattr(self, key) is not None:
                 path, where = str(Path(self.root) / getattr(self, key)), f"data.{key}"
-                if key in _FILES:
+                if key == "membership" and self.membership_format == "snapshots":
+                    found[key] = _parts_of(path, key=where, expected=_SNAPSHOTS)
+                elif key in _FILES:
+                    if key == "membership" and (Path(path).is_dir() or _split(Path(path))[1] in _PARQUET):
+                        what, hint = "This is no file of spans.", "data.membership_format=snapshots reads a table"
+                        raise DataError(what, where=where, got=path, expected=_FILES[key], hint=hint)
                     file = existing_file(path, key=where, expected=_FILES[key])
                     found[key] = [_Part(file, file.name)]
                 else:
                     found[key] = _parts_of(path, key=where, expected=_TABLE)
         return found
+
+    def _spans(self, parts: Sequence[_Part]) -> Spans:
+        if self.membership_format == "spans":
+            return read_spans(parts[0].path)
+        named, times, codes = self.membership_columns, [], []
+        columns = {"time": named.time, "instrument": named.instrument}
+        for part in parts:
+            read = _read_columns(part, columns, self.csv, key="data.membership_columns")
+            times.append(times_of(read[named.time], None, None))
+            codes += instruments_of(read[named.instrument])[0].tolist()
+        return spans_of_snapshots(np.concatenate(times), codes)
 
     def _benchmark(self, parts: Sequence[_Part], calendar: Calendar) -> Benchmark:
         needed, code = (*_KEYS, self.price_field), str(self.benchmark_instrument)
@@ -224,7 +267,13 @@ class TabularSource:
         hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
         fault = "have a time and an instrument that another row has too"
         _refuse(table, table.duplicated(list(_KEYS)), fault, where, expected, self._repeated_hour or hint)
-        return table
+        stops = np.cumsum([len(read) for read in tables])
+
+        def spot(at: int) -> str:
+            return f"{parts[int(np.searchsorted(stops, at, side='right'))].name} row {table.index[at]}"
+
+        raw = RawPrices(self.columns, self.units, self.zero_volume)
+        return raw.adjusted(table, where=where, spot=spot)
 
     def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
@@ -329,7 +378,7 @@ def _fingerprint(parts: Sequence[_Part]) -> str:
 
 
 def _read_columns(
-    part: _Part, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False
+    part: _Part, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False, key: str = "data.columns"
 ) -> dict[str, Column]:
     """Return column → its values, of the `columns` (canonical name → column), or of all `others` that are named too."""
     wanted = list(columns.values())
@@ -340,10 +389,10 @@ def _read_columns(
         rest = [name for name in present if name not in ("", *wanted) and not name.startswith(_INDEX)]
         columns = {**columns, **{f"column {name}": name for name in rest}}
     if isinstance(file, CsvFile):
-        at = _positions(columns, present, part, f", {file.described}")
+        at = _positions(columns, present, part, f", {file.described}", key)
         table, spot = file.read(at), file.spot
     else:
-        at, spot = _positions(columns, present, part, ""), "row {}".format
+        at, spot = _positions(columns, present, part, "", key), "row {}".format
         try:  # columns are chosen by name: of a name that occurs twice both would come
             table = file.read(columns=list(at)) if len(set(present)) == len(present) else file.read()
         except (pa.ArrowException, OSError) as error:
@@ -372,14 +421,14 @@ def _parquet(path: Path) -> pq.ParquetFile:
         raise unreadable(path, error, _KINDS, hint) from error
 
 
-def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, how: str) -> dict[str, int]:
+def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, how: str, key: str) -> dict[str, int]:
     times, where = Counter(present) + Counter(part.values.keys()), str(part.path)
     missing = {name: column for name, column in columns.items() if column not in times}
     if missing:
         what = "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns."
         got = f"no column {', '.join(f'`{column}`' for column in missing.values())}"
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
-        hint = "; ".join(_remedy(name, column, present) for name, column in missing.items())
+        hint = "; ".join(_remedy(name, column, present, key) for name, column in missing.items())
         raise DataError(what, where=where, got=got, expected=f"columns of the file: {', '.join(shown)}{how}", hint=hint)
     wanted = dict.fromkeys(columns.values())
     twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
@@ -391,7 +440,7 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, 
     return {name: place[name] for name in wanted if name not in part.values}
 
 
-def _remedy(name: str, column: str, present: Sequence[str]) -> str:
+def _remedy(name: str, column: str, present: Sequence[str], key: str) -> str:
     """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out."""
     folded = [other for other in present if other.casefold() == column.casefold()]
     near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
@@ -402,7 +451,9 @@ def _remedy(name: str, column: str, present: Sequence[str]) -> str:
     usual = [other for other in present if other.casefold() in _USUAL[name]]
     usual += [other for other in present if name == "time" and (other == "" or other.startswith(_INDEX))]
     if usual:
-        return f"data.columns.{name}={usual[0] or repr('')}"
+        return f"{key}.{name}={usual[0] or repr('')}"
+    if key != "data.columns":
+        return f"{key}.{name}=COLUMN names the column of the {name}s"
     each = "data=per_instrument reads a file per instrument"
     if name == "instrument" and {other.casefold() for other in present} >= _BARS:
         return f"no column names the instrument: {each}, which is called like it"
