@@ -180,8 +180,11 @@ def _vwap(rows: _Rows, units: Units) -> Doubles:
         times = float(np.nanmedian(values["high"] / np.where(vwap > 0, vwap, np.nan))) if (vwap > 0).any() else 1.0
         hint = "the units fit the other rows: correct these, or leave their amount empty"
         if not 1 / 3 < times < 3:
-            hint = f"the units are wrong: prices are about {times:.2g} times amount / volume; data.units.amount and "
-            hint += "data.units.volume say what a 1 means, 1000 and 100 for thousands of yuan and lots of 100 shares"
+            hint = (
+                f"the units are wrong: prices are about {float(f'{times:.2g}'):g} times amount / volume; "
+                "data.units.amount and data.units.volume say what a 1 means, 1000 and 100 for thousands of yuan and lots "
+                "of 100 shares"
+            )
         elif bad.mean() > _ODD:
             hint = "prices are adjusted but amounts are not: '~data.columns.amount' leaves the vwap out"
         expected = f"amount × {per_amount:g} / (volume × {per_volume:g}) within the day's low … high, but for rounding"

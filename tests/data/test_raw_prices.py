@@ -192,7 +192,7 @@ def test_a_vwap_outside_the_range_of_the_day_says_that_the_units_are_wrong(tmp_p
     said = message(lambda: source(tmp_path, frame, columns=AMOUNT, units=Units(volume=100, amount=1)))
     assert "6 row(s) have a vwap outside the day's range" in said
     assert "raw.csv row 0: 2017-01-02 A vwap=0.1 low=9 high=11" in said
-    assert "the units are wrong: prices are about 1.1e+02 times amount / volume; data.units.amount" in said
+    assert "the units are wrong: prices are about 110 times amount / volume; data.units.amount" in said
 
 
 def test_a_row_with_a_wrong_amount_and_adjusted_prices_are_told_apart_from_wrong_units(tmp_path):
