@@ -182,8 +182,8 @@ def _vwap(rows: _Rows, units: Units) -> Doubles:
         if not 1 / 3 < times < 3:
             hint = (
                 f"the units are wrong: prices are about {float(f'{times:.2g}'):g} times amount / volume; "
-                "data.units.amount and data.units.volume say what a 1 means, 1000 and 100 for thousands of yuan and lots "
-                "of 100 shares"
+                "data.units.amount and data.units.volume say what a 1 means, 1000 and 100 for thousands of yuan and "
+                "lots of 100 shares"
             )
         elif bad.mean() > _ODD:
             hint = "prices are adjusted but amounts are not: '~data.columns.amount' leaves the vwap out"

@@ -36,6 +36,7 @@ class Server:
     content: dict[str, bytes]
     cut: int = 0
     requests: int = 0
+    etags: tuple[str, ...] = ()  # of each request, the last one of all that follow; with them it breaks off half-way
 
 
 @pytest.fixture
@@ -51,10 +52,21 @@ def server(monkeypatch) -> Iterator[Server]:
             if body is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            start, cut = 0, offered.cut
+            if offered.etags:
+                etag = offered.etags[min(offered.requests, len(offered.etags)) - 1]
+                if self.headers.get("Range") and self.headers.get("If-Range") == etag:
+                    start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                cut = (len(body) - start) // 2 if len(body) - start > 400 else 0  # half of it is several batches
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body) - start))
+            if offered.etags:
+                self.send_header("ETag", etag)
+                self.send_header("Accept-Ranges", "bytes")
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             self.end_headers()
-            self.wfile.write(body[: len(body) - offered.cut])
+            self.wfile.write(body[start : len(body) - cut])
 
         def log_message(self, *_) -> None:
             pass
@@ -146,6 +158,35 @@ def test_a_connection_that_breaks_off_is_refused_and_nothing_kept(server, tmp_pa
         _source(server, tmp_path, sha256=sha256).load()
     assert server.address in str(caught.value.where)
     assert _nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(server, tmp_path, archive, known, monkeypatch):
+    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)  # what arrives in whole batches is kept
+    server.content["/data.tar.gz"], server.etags = archive, ('"one"',)
+    sha256 = hashlib.sha256(archive).hexdigest()
+    source = _source(server, tmp_path, sha256=sha256 if known else None)
+    assert source.load().fingerprint == small_panel().fingerprint
+    assert source.inputs()["archive"] == sha256
+    assert server.requests > 2
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_not_pieced_together(server, tmp_path, archive, monkeypatch):
+    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)
+    server.content["/data.tar.gz"], server.etags = archive, ('"one"', '"two"')
+    with pytest.raises(DataError, match="download failed") as caught:
+        _source(server, tmp_path).load()
+    assert "the file has changed while it was fetched" in str(caught.value)
+    assert server.requests == 2
+    assert _nothing_left(tmp_path)
+
+
+def test_a_weak_etag_does_not_say_that_the_bytes_are_the_same(server, tmp_path, archive, monkeypatch):
+    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)
+    server.content["/data.tar.gz"], server.etags = archive, ('W/"one"',)
+    with pytest.raises(DataError, match="download failed"):
+        _source(server, tmp_path).load()
+    assert server.requests == 1
 
 
 def test_a_missing_file_is_refused_with_the_address(server, tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import SimpleNamespace
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import pooch
 import requests
@@ -33,6 +33,7 @@ from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
 
 _BATCH = 1 << 20
+_TRIES = 20  # connections that one download may take, each of which brings something
 _LEAST = 512  # bytes that an entry counts for: a header of a tar; millions of empty files are a bomb too
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _PAGE = (b"<!doctype html", b"<html", b"<?xml")
@@ -141,32 +142,51 @@ class DownloadSource:
         return digest
 
     def _retrieve(self, archive: Path) -> None:
-        """Write what the address sends; progress is drawn on a terminal's standard error only."""
+        """Write what the address sends; progress is drawn on a terminal's standard error only.
+
+        A connection that breaks off is taken up where it broke, if the server can and the file is still the same.
+        """
         take = self._budget("The download is larger than is allowed", "the address is")
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         task = bar.add_task(PurePosixPath(self.url).name, total=None)
+        start, etag = 0, ""
 
         def announced(response: requests.Response, **_: object) -> None:
-            bar.update(task, total=int(response.headers.get("content-length", 0)) or None)
+            nonlocal etag
+            found = response.headers
+            if start and response.ok and not found.get("content-range", "").startswith(f"bytes {start}-"):
+                response.close()
+                raise requests.ConnectionError("the rest is not offered: the file has changed while it was fetched")
+            is_exact = "content-encoding" not in found and not found.get("etag", "").startswith("W/")
+            etag = found.get("etag", "") if is_exact and found.get("accept-ranges") == "bytes" else ""
+            bar.update(task, total=start + int(found.get("content-length", 0)) or None)
 
         def write(batch: bytes) -> None:
             take(len(batch))
             file.write(batch)
             bar.advance(task, len(batch))
 
-        fetch = pooch.HTTPDownloader(chunk_size=_BATCH, timeout=self.timeout, hooks={"response": announced})
-        try:
-            with archive.open("wb") as file, bar:
-                fetch(self.url, SimpleNamespace(write=write, flush=file.flush), None)
-        except requests.RequestException as error:
-            if error.response is not None:
-                error.response.close()
-            what, got = "The download failed", f"{type(error).__name__}: {error}"
-            expected = "an archive in qlib's format, sent within data.timeout"
-            hint = "check the address and the connection, then run again"
-            raise self._refused(what, got, expected, hint) from error
+        with archive.open("wb") as file, bar:
+            for _ in range(_TRIES):
+                # Of a file that is still the same, what follows the bytes that have arrived.
+                rest = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
+                options: dict[str, Any] = {"hooks": {"response": announced}, "headers": rest}
+                fetch = pooch.HTTPDownloader(chunk_size=_BATCH, timeout=self.timeout, **options)
+                try:
+                    fetch(self.url, SimpleNamespace(write=write, flush=file.flush), None)
+                    return
+                except requests.RequestException as error:
+                    if error.response is not None:
+                        error.response.close()
+                    failure, has_more, start = error, file.tell() > start, file.tell()
+                if not (etag and has_more):
+                    break
+        what, got = "The download failed", f"{type(failure).__name__}: {failure}"
+        expected = "an archive in qlib's format, sent within data.timeout"
+        hint = "check the address and the connection, then run again"
+        raise self._refused(what, got, expected, hint) from failure
 
     def _refused(self, what: str, got: str | None, expected: str, hint: str | None = None) -> DataError:
         return DataError(f"{what}. Nothing was kept.", where=self.url, got=got, expected=expected, hint=hint)
