@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for folder in ("harness", "baselines", "examples") for path in (ROOT / folder).rglob("*.py"))
 READS, WRITES = {"read_text"}, {"write_text"}
 MODES = {"open", "fdopen", "NamedTemporaryFile", "TemporaryFile"}
+PROCESSES = {"run", "Popen", "call", "check_call", "check_output"}
 
 
 def by_locale(tree: ast.AST) -> list[int]:
@@ -21,7 +22,8 @@ def by_locale(tree: ast.AST) -> list[int]:
         given = {keyword.arg for keyword in node.keywords}
         texts = [a.value for a in (*node.args, *(k.value for k in node.keywords)) if isinstance(a, ast.Constant)]
         is_text = any(isinstance(text, str) and text in ("r", "w", "a", "x", "r+", "w+", "rt", "wt") for text in texts)
-        needed = {"encoding"} if name in READS or (name in MODES and is_text) or "text" in given else set()
+        is_process = name in PROCESSES and "text" in given
+        needed = {"encoding"} if name in READS or (name in MODES and is_text) or is_process else set()
         needed |= {"encoding", "newline"} if name in WRITES else set()
         if needed - given:
             found.append(node.lineno)
