@@ -22,8 +22,7 @@ from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import LookAheadError
 from harness.execution.progress import Observer, Silent
-from harness.features.expression import look_ahead
-from harness.features.parser import parse
+from harness.features.expression import look_ahead, parse
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import learning_segments

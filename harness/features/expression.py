@@ -1,12 +1,23 @@
-"""Expressions: parsing them, and which times they read, known before any data is."""
+"""Expressions: parsing them, and which times they read, known before any data is.
+
+Python's own parser groups a text, with Python's precedence, as qlib has it; nothing is evaluated. It sees a mask of the
+text: every field, number, code and name is a word of the same length. So its columns are the text's, and it can find
+neither keywords nor literals of its own.
+"""
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
+from typing import NoReturn
+
+from harness.errors import ConfigError, closest
 
 
 class Parameter(Enum):
@@ -193,3 +204,232 @@ def _reach(expression: Expression) -> tuple[float, float]:
         if expression.operator == "Delta":  # the series itself too
             back, ahead = max(back, 0.0), max(ahead, 0.0)
     return min(oldest) - back, max(newest) + ahead
+
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<field>\$\w+)
+    | (?P<name>[^\W\d]\w*)
+    | (?P<code>"[^"]*"|'[^']*')
+    | (?P<sign>\*\*|>=|<=|==|!=|[-+*/()<>,&|])
+    | (?P<end>\Z)
+    )""",
+    re.VERBOSE,
+)
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    **{"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__, "**": math.pow},
+}
+_DEEPEST = 200  # levels of operators or of parentheses: whatever walks an expression takes a few frames for each
+_DEEP = f"The expression is nested more than {_DEEPEST} deep."
+_SHALLOWER = "name a part of it as a feature of its own; group long sums in parentheses: (a + b) + (c + d)"
+_OPERAND = "a field like `$close`, a number, an operator, or `(`"
+_SHOWN = 1_600  # characters of an expression that a message shows; of a longer one, those around the column
+_MARGIN = 60
+
+_Operand = tuple[Expression, int]  # with its column
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str, where: str | None = None) -> Expression:
+    """Return the expression that `text` says; an error names `where` it stands, such as ``features: MA5``.
+
+    Raises:
+        ConfigError: Unknown operator, wrong number of arguments, unbalanced parenthesis, impossible window, a condition
+            where a number is needed or the other way round. The message shows the text with a caret under the offending
+            column.
+    """
+    return _Parser(text, where).parse()
+
+
+class _Parser:
+    def __init__(self, text: str, where: str | None) -> None:
+        self._where = f"{where}, " if where else ""
+        self._text = re.sub(r"\s", " ", text)
+        self._indent = len(self._text) - len(self._text.lstrip())
+        self._kinds: dict[int, str] = {}  # column of each word → number, field, name or code
+
+    def parse(self) -> Expression:
+        mask = list(self._text)
+        for kind, word, column in self._checked_tokens():
+            if kind != "sign":
+                self._kinds[column] = kind
+                mask[column : column + len(word)] = "N" * len(word)
+        try:
+            tree = ast.parse("".join(mask).strip(), mode="eval").body
+            level: list[ast.AST] = [tree]
+            for _ in range(_DEEPEST):
+                level = [child for node in level for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+            if level:
+                self._fail(_DEEP, self._begin(level[0]), hint=_SHALLOWER)
+            return self._series(None, *self._operand(tree))
+        except (RecursionError, MemoryError):
+            self._fail(_DEEP, self._indent, hint=_SHALLOWER)
+
+    def _checked_tokens(self) -> Iterator[tuple[str, str, int]]:
+        """Yield kind, text and column of each token; operands and signs alternate, and parentheses are closed."""
+        opened: list[int] = []
+        before, operand_due = "", True
+        for kind, word, column in self._tokens():
+            begins = word == "(" or kind not in ("sign", "end")
+            if kind == "end" and not before:
+                self._fail("The expression is empty.", column, expected="such as `Mean($close, 5)/$close`")
+            if begins and not operand_due and (before != "name" or word != "("):
+                expected = "an operator, `,` or `)`" if opened else "an operator"
+                self._fail(f"`{word}` does not continue the expression.", column, expected=expected)
+            if operand_due and not (begins or word in ("+", "-") or (word == ")" and before in ("(", ","))):
+                what = "The expression ends too early." if kind == "end" else f"`{word}` cannot stand here."
+                self._fail(what, column, expected=_OPERAND)
+            if kind == "end" and opened:
+                self._fail("This parenthesis is never closed.", opened[-1], expected="`)` at the end of its arguments")
+            if word == ")" and not opened:
+                self._fail("This parenthesis closes nothing.", column)
+            if word == ")":
+                opened.pop()
+            elif word == "(":
+                opened.append(column)
+            if len(opened) > _DEEPEST:
+                self._fail(_DEEP, column, hint=_SHALLOWER)
+            before, operand_due = (word if kind == "sign" else kind), kind == "sign" and word != ")"
+            if kind != "end":
+                yield kind, word, column
+
+    def _tokens(self) -> Iterator[tuple[str, str, int]]:
+        kind, at = "", 0
+        while kind != "end":
+            match = _TOKEN.match(self._text, at)
+            if match is None or match.lastgroup is None:
+                at += len(self._text[at:]) - len(self._text[at:].lstrip())
+                hint = "`$$` (point-in-time fields) is not supported" if self._text.startswith("$$", at) else None
+                self._fail(f"`{self._text[at]}` is not part of the language.", at, hint=hint)
+            kind, at = match.lastgroup, match.end()
+            yield kind, match[kind], match.start(kind)
+
+    def _begin(self, node: ast.AST) -> int:
+        return self._indent + int(node.col_offset)  # type: ignore[attr-defined]
+
+    def _sign_after(self, node: ast.expr) -> tuple[str, int]:
+        """Return the sign that follows an operand, and its column."""
+        after = re.compile(r"[ )]*(\*\*|[<>=!]=|.)").match(self._text, self._indent + int(node.end_col_offset or 0))
+        return (after[1], after.start(1)) if after else ("", 0)
+
+    def _operand(self, node: ast.expr) -> _Operand:
+        return self._value(node), self._begin(node)
+
+    def _value(self, node: ast.expr) -> Expression:
+        if isinstance(node, ast.Name):
+            return self._word(node)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if isinstance(node, ast.UnaryOp):
+            value = self._value(node.operand)
+            if isinstance(node.op, ast.UAdd):
+                return value
+            return Number(-1.0 * value.value) if isinstance(value, Number) else Call("Mul", (Number(-1.0), value))
+        if isinstance(node, ast.BinOp):
+            return self._infix(node.left, node.right)
+        if isinstance(node, ast.Compare):
+            if len(node.comparators) > 1:
+                column, hint = self._sign_after(node.comparators[0])[1], "put parentheses: `(a > b) & (c > d)`"
+                self._fail("Comparisons cannot be chained.", column, hint=hint)
+            return self._infix(node.left, node.comparators[0])
+        elements = node.elts if isinstance(node, ast.Tuple) else []  # nothing else is left: `($a, $b)` or `()`
+        column = self._sign_after(elements[0])[1] if elements else self._begin(node) + 1
+        self._fail(f"`{self._text[column]}` cannot stand here.", column, expected=_OPERAND)
+
+    def _word(self, node: ast.expr) -> Expression:
+        column, word = self._begin(node), self._text_of(node)
+        kind = self._kinds[column]
+        if kind == "number":
+            return Number(self._finite(float(word), column))
+        if kind == "field":
+            return Field(word[1:])
+        if kind == "code":
+            self._fail("An instrument's code stands where a series is needed.", column, hint="a field begins with `$`")
+        if word in OPERATORS:
+            self._fail(f"`{word}` needs arguments.", column, hint=f"write `{OPERATORS[word].usage}`")
+        self._fail(f"`{word}` is neither a field nor an operator.", column, hint=f"a field is `${word}`")
+
+    def _text_of(self, node: ast.expr) -> str:
+        return self._text[self._begin(node) : self._indent + int(node.end_col_offset or 0)]
+
+    def _call(self, node: ast.Call) -> Expression:
+        column, name = self._begin(node), self._text_of(node.func)
+        operator = OPERATORS.get(name)
+        if operator is None:
+            hint = closest(name, OPERATORS)
+            self._fail(f"Unknown operator `{name}`.", column, expected=" ".join(OPERATORS), hint=hint)
+        if len(node.args) != operator.arity:
+            what = f"`{name}` takes {operator.arity} argument(s), not {len(node.args)}."
+            self._fail(what, column, expected=operator.usage)
+        series = [self._operand(argument) for argument in node.args[: operator.series]]
+        trailing = zip(operator.parameters, node.args[operator.series :], strict=True)
+        return self._build(operator, column, series, tuple(self._parameter(kind, operator, n) for kind, n in trailing))
+
+    def _infix(self, left: ast.expr, right: ast.expr) -> Expression:
+        sign, column = self._sign_after(left)
+        a, b = self._value(left), self._value(right)
+        if not (isinstance(a, Number) and isinstance(b, Number) and sign in _ARITHMETIC):
+            return self._build(OPERATORS[INFIX[sign]], column, [(a, self._begin(left)), (b, self._begin(right))])
+        try:
+            return Number(self._finite(_ARITHMETIC[sign](a.value, b.value), column))
+        except (ArithmeticError, ValueError):
+            self._fail(f"{a.value:g} {sign} {b.value:g} is not a number.", column)
+
+    def _build(
+        self, operator: Operator, column: int, operands: list[_Operand], parameters: tuple[float | str, ...] = ()
+    ) -> Expression:
+        series = tuple(self._series(operator, *operand) for operand in operands)
+        first = operands[0][1]
+        if all(isinstance(s, Number) for s in series):
+            self._fail(f"`{operator.name}` needs at least one series.", first, expected=operator.usage)
+        if operator.name == "If" and isinstance(series[0], Number):
+            self._fail("The condition of `If` is a number.", first, expected="such as `$close > $open`")
+        if operator.name == "Sub" and all(map(is_condition, series)):
+            self._fail("Conditions cannot be subtracted.", column, hint="`If(condition, 1, 0)` makes numbers of them")
+        return Call(operator.name, series, parameters)
+
+    def _series(self, operator: Operator | None, value: Expression, column: int) -> Expression:
+        if isinstance(value, Number) and (operator is None or not operator.allows_numbers):
+            what = f"`{operator.name}` needs a series, not a number." if operator else "A number is not a series."
+            self._fail(what, column, expected=operator.usage if operator else "an expression that reads a field")
+        if operator is not None and operator.needs_condition and not is_condition(value):
+            hint = "comparisons need their own parentheses beside `&` and `|`: `($close > $open) & ($volume > 0)`"
+            self._fail(f"`{operator.name}` needs a condition here.", column, hint=hint)
+        return value
+
+    def _parameter(self, kind: Parameter, operator: Operator, node: ast.expr) -> float | str:
+        column, word = self._begin(node), self._text_of(node).strip("'\"")
+        is_code = self._kinds.get(column) in ("name", "code") and isinstance(node, ast.Name) and word not in OPERATORS
+        if kind is Parameter.INSTRUMENT and is_code and word:
+            return word
+        value = None if is_code else self._value(node)
+        if kind is not Parameter.INSTRUMENT and isinstance(value, Number):
+            number = value.value
+            whole = number == int(number)
+            allowed = {
+                Parameter.WINDOW: whole and (number == 0 or number >= operator.smallest_window),
+                Parameter.DECAY: number >= 0,
+                Parameter.SHIFT: whole,
+                Parameter.LEVEL: 0 <= number <= 1,
+            }[kind]
+            if allowed:
+                return int(number) if whole else number
+        expected = kind.value
+        if kind is Parameter.WINDOW and operator.smallest_window > 1:
+            expected += f"; at least {operator.smallest_window} for `{operator.name}`"
+        self._fail(f"`{operator.name}` cannot use this {kind.name.lower()}.", column, expected=expected)
+
+    def _finite(self, value: float, column: int) -> float:
+        if not math.isfinite(value):
+            self._fail("This number is too large.", column)
+        return value
+
+    def _fail(self, what: str, column: int, *, expected: str | None = None, hint: str | None = None) -> NoReturn:
+        begin, end = max(0, column - _MARGIN), column + _MARGIN
+        if len(self._text) <= _SHOWN:
+            begin, end = 0, len(self._text)
+        before, after = "… " if begin else "", " …" if end < len(self._text) else ""
+        pointer = " " * (12 + len(before) + column - begin)  # 12: the label that `HarnessError` puts before a value
+        got = f"{before}{self._text[begin:end]}{after}\n{pointer}^"
+        raise ConfigError(what, where=f"{self._where}column {column + 1}", got=got, expected=expected, hint=hint)

@@ -11,8 +11,7 @@ from annotated_types import Ge, Le
 
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.errors.limits import check_limits
-from harness.features.expression import Expression, look_ahead
-from harness.features.parser import parse
+from harness.features.expression import Expression, look_ahead, parse
 
 _WINDOWS = (5, 10, 20, 30, 60)
 _LAGS = 60

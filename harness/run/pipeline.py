@@ -22,7 +22,7 @@ from harness.evaluation.evaluate import Evaluation, evaluate, intervals
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, compute_features
-from harness.features.parser import parse
+from harness.features.expression import parse
 from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of

@@ -16,8 +16,7 @@ from harness.evaluation.metrics import check_needs
 from harness.evaluation.portfolio.backtest import Market, check_change
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
-from harness.features.expression import fields_of
-from harness.features.parser import parse
+from harness.features.expression import fields_of, parse
 from harness.samples.table import RowIndex, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import ConfigError, DataError, closest, shortened
 from harness.features.engine import compute_expression
-from harness.features.parser import parse
+from harness.features.expression import parse
 from tests.features.panels import make_panel, random_fields
 
 LONG = 1_000_000

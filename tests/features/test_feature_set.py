@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from harness.config.instantiate import locate
 from harness.errors import ConfigError, LookAheadError
+from harness.features.expression import parse
 from harness.features.feature_set import Alpha158, Alpha360, Expressions, FeatureSet, ForwardReturn
-from harness.features.parser import parse
 
 
 def test_alpha158_has_158_names_in_the_order_of_qlib() -> None:

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.features.engine import compute_expression
-from harness.features.expression import look_ahead, look_back
+from harness.features.expression import look_ahead, look_back, parse
 from harness.features.feature_set import ALPHA158, ALPHA360
-from harness.features.parser import parse
 from tests.features.panels import make_panel, random_fields
 
 WINDOWED = (

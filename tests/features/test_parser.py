@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError
+from harness.features.engine import lower
 from harness.features.expression import (
     INFIX,
     OPERATORS,
@@ -22,10 +23,9 @@ from harness.features.expression import (
     Parameter,
     fields_of,
     look_ahead,
+    parse,
 )
 from harness.features.feature_set import ALPHA158, ALPHA360
-from harness.features.graph import lower
-from harness.features.parser import parse
 
 
 def canonical(text: str) -> str:

@@ -16,8 +16,8 @@ import pytest
 
 from harness.data.panel import Panel
 from harness.features.engine import FeatureMatrix, compute_features
+from harness.features.expression import parse
 from harness.features.feature_set import Alpha158
-from harness.features.parser import parse
 from harness.samples.table import RowIndex, index_rows
 from tests.parity.oracle import FEATURES, ORACLE, on_rows, oracle_panel, read_json, requires_oracle
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from harness.features.engine import compute_expression
+from harness.features.expression import parse
 from harness.features.feature_set import ForwardReturn
-from harness.features.parser import parse
 from harness.samples.table import index_rows
 from tests.parity.oracle import FEATURES, LABEL, LOOK_AHEAD, ORACLE, on_rows, oracle_panel, requires_oracle
 
