@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from baselines.adaptation.ddgda.inner_problem import InnerProblem, MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_task import MetaTask, Phase, Span, candidate_tasks
-from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.meta_training import InnerProblem, MetaProblems, meta_problems
+from baselines.adaptation.ddgda.preparation import ProxyData, Regime, linear_similarity
 from baselines.adaptation.ddgda.proxy import Choice
-from baselines.adaptation.ddgda.similarity import linear_similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
 from harness.samples.gram import GramBlocks
 from harness.samples.table import SampleTable

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from baselines.adaptation.ddgda.similarity import KnownSimilarity
+from baselines.adaptation.ddgda.preparation import KnownSimilarity
 from harness.samples.table import FitRecord, SampleTable
 from harness.samples.windows import Window
 from tests.adaptation.configured import ddgda

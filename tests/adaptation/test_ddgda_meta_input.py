@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.adaptation.ddgda.similarity import KnownSimilarity
+from baselines.adaptation.ddgda.preparation import KnownSimilarity
 from baselines.adaptation.ddgda.weight_model import FillMethod, WeightRule
 
 FILLS: list[FillMethod] = ["max", "maxseg", "zero"]

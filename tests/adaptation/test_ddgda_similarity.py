@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from baselines.adaptation.ddgda.preparation import Similarity, gbdt_similarity, linear_similarity
 from baselines.adaptation.ddgda.proxy import GbdtParameters, fit_booster, important_features
-from baselines.adaptation.ddgda.similarity import Similarity, gbdt_similarity, linear_similarity
 from harness.errors import ConfigError, LookAheadError
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_task import QLIB, Span, assign_phases, candidate_tasks
-from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
-from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.meta_training import MetaProblems, initial_weight_model, meta_problems, train
+from baselines.adaptation.ddgda.preparation import (
+    ProxyData,
+    Regime,
+    Similarity,
+    gbdt_similarity,
+    linear_similarity,
+    whole_blocks,
+)
 from baselines.adaptation.ddgda.proxy import Choice, fit_booster
-from baselines.adaptation.ddgda.similarity import Similarity, gbdt_similarity, linear_similarity, whole_blocks
 from baselines.adaptation.ddgda.weight_model import MetaTraining, WeightRule, WeightShape
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks

@@ -16,8 +16,8 @@ import baselines.adaptation.ddgda.meta_task as meta_task
 import baselines.adaptation.ddgda.preparation as preparation
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
 from baselines.adaptation.ddgda.meta_task import MetaTask, Phase, Span
+from baselines.adaptation.ddgda.preparation import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.proxy import choose_features
-from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from harness.audit.cost import ProcessorsOfAllTimes, whole_table
 from harness.samples.interfaces import History, TimeWeights
 from harness.samples.table import AsOfView, SampleTable

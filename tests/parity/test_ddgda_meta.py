@@ -31,7 +31,6 @@ import pytest
 import torch
 
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_task import (
     POINT_IN_TIME,
     QLIB,
@@ -41,10 +40,17 @@ from baselines.adaptation.ddgda.meta_task import (
     assign_phases,
     candidate_tasks,
 )
-from baselines.adaptation.ddgda.meta_training import WeightNet, initial_weight_model, mse, solve, train
-from baselines.adaptation.ddgda.preparation import ProxyData, Regime
+from baselines.adaptation.ddgda.meta_training import (
+    MetaProblems,
+    WeightNet,
+    initial_weight_model,
+    meta_problems,
+    mse,
+    solve,
+    train,
+)
+from baselines.adaptation.ddgda.preparation import ProxyData, Regime, Similarity
 from baselines.adaptation.ddgda.proxy import Choice
-from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel, WeightRule, WeightShape
 from harness.errors import ConfigError
 from harness.execution.progress import Silent

@@ -22,10 +22,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from baselines.adaptation.ddgda.fitted import FittedDDGDA
-from baselines.adaptation.ddgda.preparation import Regime
+from baselines.adaptation.ddgda.preparation import Regime, Similarity
 from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.rank_correlation import rank_ic, rank_labels
-from baselines.adaptation.ddgda.similarity import Similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
 from baselines.models.linear import FittedLinear, Linear
 from harness.evaluation.predictions import Predictions

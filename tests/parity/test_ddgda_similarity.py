@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, QLIB
-from baselines.adaptation.ddgda.preparation import Preparation, ProxyData
-from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
+from baselines.adaptation.ddgda.preparation import KnownSimilarity, Preparation, ProxyData, Similarity
 from baselines.adaptation.ddgda.weight_model import WeightRule
 from harness.samples.windows import Segment
 from tests.parity import ddgda_run, oracle

@@ -8,17 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from baselines.adaptation.ddgda import meta_task
 from baselines.adaptation.ddgda.fitted import FittedDDGDA, load_fitted, named_leaks
-from baselines.adaptation.ddgda.inner_problem import MetaProblems, meta_problems
 from baselines.adaptation.ddgda.meta_task import POINT_IN_TIME, Flags, MetaRanges, MetaTask, Span, Switches
-from baselines.adaptation.ddgda.preparation import Preparation, ProxyData, preparations
+from baselines.adaptation.ddgda.preparation import KnownSimilarity, Preparation, ProxyData, Similarity, preparations
 from baselines.adaptation.ddgda.proxy import ProxySettings
-from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.weight_model import FillMethod, MetaScore, MetaTraining, WeightModel, WeightRule
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
@@ -26,6 +24,9 @@ from harness.errors.limits import Count, check_limits
 from harness.samples.interfaces import Adaptation, History, Subtask
 from harness.samples.table import AsOfView
 from harness.store.records import LATER
+
+if TYPE_CHECKING:
+    from baselines.adaptation.ddgda.meta_training import MetaProblems
 
 FLAGS = {"point_in_time": POINT_IN_TIME, "qlib": meta_task.QLIB}
 _ALL_BUT_ONE = 0.999  # of the meta-tasks, however few
@@ -118,6 +119,9 @@ class Learning:
         if importlib.util.find_spec("torch") is None:
             text, hint = "DDG-DA needs torch, which is not installed.", "pip install 'driftbench[torch]'"
             raise ConfigError(text, where="adaptation", hint=hint)
+        # torch is imported here and in `train` only, so that everything but DDG-DA runs without it.
+        from baselines.adaptation.ddgda.meta_training import meta_problems
+
         calendar, windows = self.first_view.calendar, self.history.windows
         prepared, setting, flags = [self._seen(p.stashed()) for p in self.preparations], self.setting, self.flags
         rule = WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
@@ -164,7 +168,6 @@ class Learning:
         return preparations(served, self.setting, self.flags, self.history)
 
     def train(self, problems: MetaProblems) -> tuple[WeightModel, tuple[MetaScore, ...]]:
-        # torch is imported here only, so that everything but DDG-DA runs without it.
         from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
 
         setting, shrink = self.setting, self.flags.shrink_correlation

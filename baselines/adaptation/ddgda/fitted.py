@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from baselines.adaptation.ddgda.meta_task import USED, Flags, MetaTask, Phase
-from baselines.adaptation.ddgda.preparation import Regime
+from baselines.adaptation.ddgda.preparation import KnownSimilarity, Regime, Similarity
 from baselines.adaptation.ddgda.proxy import Choice
-from baselines.adaptation.ddgda.similarity import KnownSimilarity, Similarity
 from baselines.adaptation.ddgda.weight_model import MetaScore, WeightModel, WeightRule
 from harness.data.calendar import Calendar
 from harness.errors import ArtifactError, ConfigError

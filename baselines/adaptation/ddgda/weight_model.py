@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Gt, Le
 
-from baselines.adaptation.ddgda.similarity import KnownSimilarity
+from baselines.adaptation.ddgda.preparation import KnownSimilarity
 from harness.errors.limits import Natural, NonNegative, Positive
 from harness.samples.interfaces import Doubles
 
