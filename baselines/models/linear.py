@@ -128,8 +128,7 @@ def _lasso(matrix: Doubles, target: Doubles, alpha: float) -> Doubles:
             text = f"The lasso did not converge in {_LASSO_SWEEPS} sweeps."
             hint = "a larger alpha, or model.estimator=ridge"
             raise DataError(text, where="model.alpha", got=alpha, hint=hint) from error
-    theta: Doubles = np.asarray(model.coef_, dtype=np.float64)
-    return theta
+    return np.asarray(model.coef_, dtype=np.float64)
 
 
 @compiled()

@@ -104,16 +104,12 @@ class DDGDA(MetaTraining, ProxySettings):
 
 @dataclass(frozen=True, eq=False)
 class Learning:
-    """How a DDG-DA learns from a history, as a pipeline: meta-tasks, proxy data, inner problems, meta-training.
-
-    Attributes:
-        similarity: The kind of similarity that is used; anything but `Similarity` is a leak.
-    """
+    """How a DDG-DA learns from a history, as a pipeline: meta-tasks, proxy data, inner problems, meta-training."""
 
     setting: DDGDA
     flags: Flags
     history: History
-    similarity: type[Similarity] = Similarity
+    similarity: type[Similarity] = Similarity  # any other kind is a leak
 
     def fitted(self) -> FittedDDGDA:
         if importlib.util.find_spec("torch") is None:
@@ -175,19 +171,13 @@ class Learning:
         return train(problems.by_phase, start, setting, self.history.observer, shrink=shrink)
 
     def _seen(self, data: ProxyData) -> ProxyData:
-        found = data.regime.similarity
-        seen = self.similarity(found.start, found.step, found.look_ahead, found.values)
+        seen = self.similarity(**vars(data.regime.similarity))
         return replace(data, regime=replace(data.regime, similarity=seen))
 
 
 @dataclass(frozen=True)
 class LeakyDDGDA:
-    """DDG-DA with a leak, never for results; it cannot be read back from the store, and so is fitted in every run.
-
-    Attributes:
-        similarity: ``honest``; ``unmasked``: cells that share labels with their block count; ``early``: a step and a
-            look-ahead of similarity from after the decision is known.
-    """
+    """DDG-DA with a leak, never for results; it cannot be read back from the store, and so is fitted in every run."""
 
     honest: DDGDA
     flags: Flags
@@ -199,17 +189,17 @@ class LeakyDDGDA:
 
 
 class _Unmasked(Similarity):
-    """Says that labels do not overlap, so that nothing is masked."""
+    """Says that labels do not overlap, so that nothing is masked: cells that share labels with their block count."""
 
     def as_of(self, decision: int) -> KnownSimilarity:
         return replace(super().as_of(decision), look_ahead=1 - self.step)
 
 
 class _Early(Similarity):
-    """Is known before its time."""
+    """Is known a step and a look-ahead before its time."""
 
     def as_of(self, decision: int) -> KnownSimilarity:
-        return _EarlyKnown(self.start, self.step, self.look_ahead, self.values)
+        return _EarlyKnown(**vars(self))
 
 
 class _EarlyKnown(KnownSimilarity):

@@ -84,7 +84,8 @@ class FittedDDGDA:
         # A feature choice and its processors come with what their views recorded, the others with the segments whose
         # rows they hold.
         recorded = (record for regime in self.regimes for record in regime.learned)
-        return (*recorded, *(self._record(*fit) for fit in self._fits()))
+        ahead = self.regimes[0].similarity.look_ahead
+        return (*recorded, *(FitRecord(name, at, Reads(newest, newest + ahead)) for name, at, newest in self._fits()))
 
     def _fits(self) -> Iterator[tuple[str, int, int]]:
         """Yield what was fitted without a view, its decision and the newest position that it read."""
@@ -105,9 +106,6 @@ class FittedDDGDA:
         trained = [task.test.last for task in tasks if task.phase is Phase.META_TRAIN]
         if trained:
             yield "weight model", self.windows[0].decision, max(trained)
-
-    def _record(self, name: str, decision: int, newest: int) -> FitRecord:
-        return FitRecord(name, decision, Reads(newest, newest + self.regimes[0].similarity.look_ahead))
 
     def save(self, folder: Path) -> None:
         """Write the fitted adaptation into an existing folder; `load_fitted` reads it.

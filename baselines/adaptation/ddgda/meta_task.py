@@ -14,32 +14,6 @@ from harness.samples.windows import Segment
 
 
 @dataclass(frozen=True)
-class Flags:
-    """What the leak-free variant and qlib's do differently; the default of each is the leak-free choice.
-
-    Attributes:
-        learn_choice_late: Choose features and fit processors on the train segment of the first *final* window, instead
-            of on what is known at the first meta-task's decision.
-        count_survivors: A ratio in `segments` counts the tasks that have enough history, instead of all; nothing is
-            purged or refused.
-        judge_in_test: Meta-test tasks may lie in the final test period.
-        drop_before_scoring: Rows without a label are dropped before the per-time z-score, instead of after it.
-        undefined_is_best: An undefined similarity is filled like a masked one, instead of being neutral.
-        shrink_correlation: The loss is the Pearson correlation times (n − 1)/n.
-        plain_tail: At inference, rows after the last block weigh 1, although in meta-training they weigh like the last
-            block.
-    """
-
-    learn_choice_late: bool = False
-    count_survivors: bool = False
-    judge_in_test: bool = False
-    drop_before_scoring: bool = False
-    undefined_is_best: bool = False
-    shrink_correlation: bool = False
-    plain_tail: bool = False
-
-
-@dataclass(frozen=True)
 class Switches:
     """Single flags that are turned against their profile, so that what each carries can be measured.
 
@@ -66,6 +40,19 @@ class Switches:
     def applied(self, flags: Flags) -> Flags:
         """Return the flags with every switch that is set."""
         return replace(flags, **{name: value for name, value in vars(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Flags(Switches):
+    """What the leak-free variant and qlib's do differently: every switch set; the default is the leak-free choice."""
+
+    learn_choice_late: bool = False
+    count_survivors: bool = False
+    judge_in_test: bool = False
+    drop_before_scoring: bool = False
+    undefined_is_best: bool = False
+    shrink_correlation: bool = False
+    plain_tail: bool = False
 
 
 POINT_IN_TIME = Flags()

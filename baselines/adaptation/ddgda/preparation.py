@@ -128,18 +128,15 @@ class BlockProxies:
         self.blocks = whole_blocks(start, stop, step)
         self.times = stop - start
         self._features, self._label = known.features(start, stop), known.label(start, stop)
-        self._ranks = rank_labels(self._label, known.offsets(start, stop))
+        self.ranks = rank_labels(self._label, known.offsets(start, stop))
         self._parameters, self._seed = parameters, seed
 
     def predict(self, k: int) -> Floats:
         """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
         first, block = self.blocks[0].start, self.blocks[k]
-        rows = slice(*(int(self._ranks.offsets[at - first]) for at in (block.start, block.stop)))
+        rows = slice(*(int(self.ranks.offsets[at - first]) for at in (block.start, block.stop)))
         booster = fit_booster(self._features[rows], self._label[rows], self._parameters, seed=self._seed, threads=1)
         return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
-
-    def judge(self, prediction: Floats) -> Doubles:
-        return rank_ic(prediction, self._ranks)
 
 
 def gbdt_similarity(
@@ -156,7 +153,7 @@ def gbdt_similarity(
     observer.start(_STAGE, count)
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         for k, prediction in enumerate(pool.map(proxies.predict, range(count))):
-            values[:, k] = proxies.judge(prediction)
+            values[:, k] = rank_ic(prediction, proxies.ranks)
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     return Similarity(start, step, view.look_ahead, values)
@@ -280,7 +277,7 @@ class Preparation:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.rows
-        stored = Stored.record(lambda: self._proxies.judge(self._proxies.predict(k)), np.ndarray)
+        stored = Stored.record(lambda: rank_ic(self._proxies.predict(k), self._proxies.ranks), np.ndarray)
         return self.history.cached("similarity_column", {**self._parts, "block": k}, stored)
 
     @cached_property
