@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from baselines.adaptation.ddgda.preparation import Similarity, gbdt_similarity, linear_similarity
-from baselines.adaptation.ddgda.proxy import GbdtParameters, fit_booster, important_features
+from baselines.adaptation.ddgda.proxy import GbdtParameters, important_features
 from harness.errors import ConfigError, LookAheadError
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
@@ -105,7 +105,7 @@ class TestTrees:
 
     def test_a_cell_is_the_rank_ic_of_the_blocks_own_booster(self, table: SampleTable) -> None:
         rows = table.index.rows(START + 30, START + 40)
-        booster = fit_booster(table.features[rows], table.label[rows], SMALL, seed=0, threads=1)
+        booster = SMALL.grow(table.features[rows], table.label[rows], seed=0, threads=1)
         at = table.index.rows(100, 101)
         expected = spearmanr(np.asarray(booster.predict(table.features[at]), dtype=np.float32), table.label[at])[0]
         np.testing.assert_allclose(by_trees(table).values[100 - START, 3], expected, atol=1e-12)
@@ -130,7 +130,7 @@ class TestTrees:
         rng = np.random.default_rng(0)
         features = rng.standard_normal((4000, 6)).astype(np.float32)
         label = (features[:, 4] - 2 * features[:, 1]).astype(np.float32)
-        booster = fit_booster(features, label, SMALL, seed=0, threads=1)
+        booster = SMALL.grow(features, label, seed=0, threads=1)
         chosen, used = important_features(booster, tuple("abcdef"), 2, kind)  # type: ignore[arg-type]
         assert set(chosen) == {"b", "e"}
         assert used == 2
@@ -138,5 +138,5 @@ class TestTrees:
     def test_ties_keep_the_order_of_the_table_and_unused_features_are_counted(self) -> None:
         features = np.zeros((200, 4), dtype=np.float32)
         features[:, 2] = np.arange(200)
-        booster = fit_booster(features, features[:, 2].copy(), SMALL, seed=0, threads=1)
+        booster = SMALL.grow(features, features[:, 2].copy(), seed=0, threads=1)
         assert important_features(booster, tuple("abcd"), 3, "split") == (("c", "a", "b"), 1)

@@ -20,7 +20,7 @@ from baselines.adaptation.ddgda.preparation import (
     linear_similarity,
     whole_blocks,
 )
-from baselines.adaptation.ddgda.proxy import Choice, fit_booster
+from baselines.adaptation.ddgda.proxy import Choice
 from baselines.adaptation.ddgda.weight_model import MetaTraining, WeightRule, WeightShape
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
@@ -85,7 +85,7 @@ def test_gbdt_similarity_beside_the_bare_models(benchmark: BenchmarkFixture, wha
         rows = [slice(300 * b.start, 300 * b.stop) for b in whole_blocks(0, view.label_stop, STEP)]
 
         def one(block: slice) -> int:
-            booster = fit_booster(features[block], label[block], parameters, seed=0, threads=1)
+            booster = parameters.grow(features[block], label[block], seed=0, threads=1)
             return int(np.size(booster.predict(features, num_threads=1)))
 
         with ThreadPoolExecutor(numba.get_num_threads()) as pool:

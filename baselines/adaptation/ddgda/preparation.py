@@ -21,7 +21,6 @@ from baselines.adaptation.ddgda.proxy import (
     GbdtParameters,
     ProxySettings,
     choose_features,
-    fit_booster,
     known_rows,
     standardised,
 )
@@ -135,7 +134,7 @@ class BlockProxies:
         """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
         first, block = self.blocks[0].start, self.blocks[k]
         rows = slice(*(int(self.ranks.offsets[at - first]) for at in (block.start, block.stop)))
-        booster = fit_booster(self._features[rows], self._label[rows], self._parameters, seed=self._seed, threads=1)
+        booster = self._parameters.grow(self._features[rows], self._label[rows], seed=self._seed, threads=1)
         return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
 
 

@@ -59,13 +59,10 @@ class GbdtParameters:
         leaf = {} if self.min_leaf_share is None else {"min_data_in_leaf": max(1, round(self.min_leaf_share * rows))}
         return {"objective": "mse", **given, **leaf, "seed": seed, "num_threads": threads, **SAME_BITS}
 
-
-def fit_booster(
-    features: Floats, label: Floats, parameters: GbdtParameters, *, seed: int, threads: int
-) -> lightgbm.Booster:
-    """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
-    given = parameters.for_rows(label.size, seed, threads)
-    return lightgbm.train(given, lightgbm.Dataset(features, label), num_boost_round=parameters.rounds)
+    def grow(self, features: Floats, label: Floats, *, seed: int, threads: int) -> lightgbm.Booster:
+        """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
+        given = self.for_rows(label.size, seed, threads)
+        return lightgbm.train(given, lightgbm.Dataset(features, label), num_boost_round=self.rounds)
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def choose_features(view: AsOfView, period: Segment, setting: ProxySettings, see
     data = apply(raw, (setting.choice_preprocess or setting.preprocess).fit(raw.as_of(view.decision), period))
     known = data.as_of(view.decision).labelled(period.start, period.stop)
     features, label = known.features(period.start, period.stop), known.label(period.start, period.stop)
-    booster = fit_booster(features, label, setting.choice_gbdt, seed=seed, threads=numba.get_num_threads())
+    booster = setting.choice_gbdt.grow(features, label, seed=seed, threads=numba.get_num_threads())
     return Choice(view.decision, *important_features(booster, known.feature_names, count, setting.importance))
 
 

@@ -45,13 +45,9 @@ def rank_labels(label: Floats, offsets: Offsets) -> LabelRanks:
 def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) -> Doubles:
     """Return (T, K) float64, the Spearman correlation at every time of K linear predictions with the label.
 
-    Args:
-        features: (n, p) float32 rows in time order.
-        coefficients: (K, p), one linear model a row; predictions are made in float32, features summed in column order.
-        labels: Of the same rows.
-
-    Returns:
-        NaN where it is undefined: fewer than two rows, one side constant, or a prediction that is NaN.
+    It is NaN where it is undefined: fewer than two rows, one side constant, or a prediction that is NaN. `features` are
+    (n, p) float32 rows in time order, `labels` those of the same rows; `coefficients` are (K, p), one linear model a
+    row. Predictions are made in float32, features summed in column order.
     """
     weights = np.ascontiguousarray(coefficients.T, dtype=np.float32)
     rows = np.ascontiguousarray(features)
