@@ -10,10 +10,9 @@ from harness.cli.streams import write_file
 from harness.config.reference import reference_results
 from harness.errors import ConfigError, closest
 from harness.execution.progress import PlainObserver, telling
-from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, read_cells
+from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, leaderboard_rows, read_cells
 from harness.report.reproduction import reproduce as reproductions
 from harness.report.table import EXPORTS
-from harness.report.tables import leaderboard_rows
 from harness.run.finished import folders_under
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.artifacts import canonical_json

@@ -1,20 +1,27 @@
-"""What a report shows: the cells of sweeps and single runs, and what tells their configurations apart."""
+"""What a report shows: cells of sweeps and single runs, what tells their configurations apart, and their tables."""
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from harness.errors import DataError, closest
-from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
-from harness.report.table import rank_of
+from harness.errors.redaction import redacted
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, headings_of, metrics_of
+from harness.evaluation.significance.hac import HacTest
+from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
 from harness.run.finished import LEADERBOARD, FinishedRun, FinishedSweep, SweepRow, folders_under, read_finished
-from harness.run.sweep_columns import SweepStatistics
+from harness.run.sweep_columns import MAYBE_BEST, SIGNS, RowStatistics, SweepStatistics
 from harness.run.sweep_statistics import scenarios, sweep_statistics
 
 METRIC = "rank_IC"
+_WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
+_FRONTIER = ("window", "decision", "newest", "oldest", "waste")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,3 +161,123 @@ def swept_numbers(cells: Sequence[FinishedRun]) -> dict[str, list[Curve]]:
         for key in keys
     }
     return {key: found for key, found in curves.items() if found}
+
+
+def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str = METRIC) -> Table:
+    """Return every cell with its metrics, intervals, and how it stands to the reference; the best by a metric first."""
+    metrics = leaderboard_metrics(report.cells)
+    by = metrics.get(sort_by, METRICS[METRIC])
+    ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(sort_by)))
+    rows = []
+    for cell in ranked:
+        known = None if statistics is None else statistics.row(cell.name)
+        name = TableCell(cell.name, detail=", ".join(_standing(cell, known, report)))
+        rows.append(MetricRow(name, cell.overall, cell.snapshot.intervals, known))
+    found = [oracle for cell in report.cells if (oracle := cell.snapshot.metrics.get("oracle"))]
+    name = TableCell("oracle", detail="the best forecast in expectation; a run may beat it by luck")
+    oracles = {repr(sorted(oracle.items())): MetricRow(name, oracle, competes=False) for oracle in found}
+    heading = headings_of(metrics.values()).get(sort_by, sort_by)
+    reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
+    caption = f"{len(ranked)} cells, by {heading}"
+    return metric_table("cell", metrics.values(), [*rows, *oracles.values()], caption=caption, reference=reference)
+
+
+def _standing(cell: FinishedRun, known: RowStatistics | None, report: Report) -> Iterable[str]:
+    is_reference = known is not None and known.reference == known.name and known.why_not_comparable is None
+    if cell is report.reference or is_reference:
+        yield "reference"
+    if known is not None and known.in_confidence_set:
+        yield f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST}"
+    if known is not None and known.why_not_comparable:
+        yield f"not compared: {known.why_not_comparable}"
+
+
+def stability_table(statistics: SweepStatistics) -> Table:
+    """Return the metric behind the order per cell and year, with its t-value, and what the cell's tests came to."""
+    metric, ic = statistics.metric, METRICS["IC"]
+    years = sorted({period.label for row in statistics.rows for period in row.years})
+    rows = []
+    for row in statistics.rows:
+        found = {period.label: period.test for period in row.years}
+        deflated = None if row.deflated_sharpe is None else row.deflated_sharpe.probability
+        # Probabilities have the digits of an IC.
+        shares = (metric_cell(ic, row.confidence_p), metric_cell(ic, deflated))
+        rows.append([TableCell(row.name), *shares, *(_period(metric, found.get(year)) for year in years)])
+    caption = f"{metric.heading} by year with t-values, and tests"
+    return table(caption, ("cell", *numbers("confidence p", "deflated Sharpe", *years)), rows)
+
+
+def _period(metric: MetricRecord, test: HacTest | None) -> TableCell:
+    if test is None or math.isnan(test.estimate):
+        return TableCell("–")
+    detail = "" if math.isnan(test.t_value) else f"t = {test.t_value:.2f}, p = {test.p_value:.3f}"
+    return TableCell(metric.text(test.estimate), test.estimate, detail)
+
+
+def windows_table(cell: FinishedRun) -> Table:
+    """Return the metrics of each window of a cell."""
+    records = cell.snapshot.metrics["per_window"]
+    known = metrics_of(cell.snapshot.identity).values()
+    wanted = [m for m in known if m.name in _WINDOW_METRICS or m.name not in METRICS]
+    metrics = [m for m in wanted if records and m.name in records[0]]
+    rows: list[list[TableCell | str]] = []
+    for r in records:
+        window = TableCell(str(r["window"]), float(r["window"]))
+        rows.append([window, str(r["start"]), str(r["stop"]), *(metric_cell(m, r.get(m.name)) for m in metrics)])
+    columns = (*numbers("window"), "from", "to", *numbers(*headings_of(metrics).values()))
+    return table(f"Windows of {cell.name}", columns, rows)
+
+
+def audit_tables(report: Report) -> list[tuple[FinishedRun, Table, Table | None]]:
+    """Return for every audited cell its checks and the frontier of its windows."""
+    found = []
+    for cell in report.cells:
+        if cell.audit is None:
+            continue
+        checks: list[tuple[TableCell | str, ...]] = []
+        for check in cell.audit.get("checks", ()):
+            said = (str(check.get("note") or ""), *(str(f.get("what", "")) for f in check.get("findings", ())))
+            question = TableCell(check.get("question", ""), detail="; ".join(filter(None, said)))
+            checks.append((check.get("name", ""), check.get("outcome", ""), question))
+        verdict = "clean" if cell.audit.get("clean") else "a leak was found"
+        what = f"{cell.name}: {verdict}, {cell.audit.get('level', 'unknown')} audit"
+        frontiers = [
+            ["none" if f.get(k) is None else str(f[k]) for k in _FRONTIER] for f in cell.audit.get("frontiers", ())
+        ]
+        frontier = table(f"Frontier of {cell.name}", _FRONTIER, frontiers) if frontiers else None
+        found.append((cell, table(what, ("check", "outcome", "question and findings"), checks), frontier))
+    return found
+
+
+def provenance(cell: FinishedRun) -> list[tuple[str, str]]:
+    """Return where a row comes from as name and value; the command comes first."""
+    record, data = cell.snapshot.provenance, cell.snapshot.identity["data"]
+    code = record["code"]
+    machine = {k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in record["platform"].items()}
+    commit = f"commit {code.get('commit') or 'unknown'}{' with changes' if code.get('dirty') else ''}"
+    return [
+        ("command", command(cell) or "not recorded: the run is older than this field"),
+        ("case", f"{cell.snapshot.suite} / {cell.snapshot.case}"),
+        ("snapshot", cell.snapshot.digest),
+        ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
+        ("code", f"{code.get('version')}, {commit}"),
+        *_user_code(record.get("user_code") or {}),
+        ("made", f"{record['created']}, {cell.seconds:,.1f} s, {record['peak_memory_mb']:,} MB"),
+        ("machine", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())),
+        ("packages", ", ".join(f"{k} {v}" for k, v in sorted(record["packages"].items()))),
+    ]
+
+
+def _user_code(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the user's own modules and the commits that they stand in."""
+    commits = (
+        f"{found['name']} {found['commit'] or 'without a commit'}{' with changes' if found['dirty'] else ''}"
+        for found in record.get("repositories", ())
+    )
+    return [("own code", ", ".join([*record["modules"], f"digest {record['digest']}", *commits]))] if record else []
+
+
+def command(cell: FinishedRun) -> str | None:
+    """Return the command line that makes this row again; None when the run did not record it."""
+    given = cell.snapshot.provenance.get("command")
+    return None if given is None else shlex.join(["bench", "run", *(redacted(str(text)) for text in given)])

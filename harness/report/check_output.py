@@ -185,14 +185,9 @@ def night_page(
     created: str,
     tables: Sequence[Table] = (),
 ) -> str:
-    """Return the verdicts of a suite as Markdown.
+    """Return the verdicts of a suite, in the order given, as Markdown, and further tables, each under its caption.
 
-    Args:
-        title: Heading of the page.
-        verdicts: In the order in which the cases ran.
-        snapshots: (suite, case) → what the case left; those that left nothing are absent.
-        created: When, as text.
-        tables: What else the runs say, each under its caption.
+    Cases that left no snapshot are absent from `snapshots`: (suite, case) → snapshot.
     """
     code = worst_exit_code(verdicts)
     counts = ", ".join(f"{n} {what}" for what, n in sorted(Counter(v.outcome for v in verdicts).items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -308,7 +307,23 @@ def similarity(report: Report) -> Iterator[Variant]:
         if values is not None and times is not None and record is not None:
             regime = json.loads(record.read_text(encoding="utf-8"))["eras"][0]
             found.setdefault(values.read_bytes(), (cell.name, np.load(values), np.load(times), regime))
-    return itertools.starmap(_similarity, found.values())
+    for name, values, calendar, regime in found.values():
+        step, start = int(regime["step"]), int(regime["start"])
+        whole = values[: values.shape[0] // step * step].astype(np.float64)
+        squares = _block_means(whole, step, axis=0)
+        shown = coarse(squares)
+        times = calendar.astype("datetime64[ns]")
+        rows, columns = (
+            date_texts(times[np.minimum(start + step * -(-count // kept) * np.arange(kept), times.size - 1)])
+            for count, kept in zip(squares.shape, shown.shape, strict=True)
+        )
+        is_known = not np.isnan(squares).all()
+        reach = float(np.nanmax(np.abs(shown))) if is_known else 1.0
+        style = {"zmin": -reach, "zmax": reach, "colorbar": {"title": {"text": "rank IC"}}}
+        trace = heat_map(columns, rows, shown, "proxy of %{x} at %{y}: %{z:.3f}", **style)
+        mean = float(np.nanmean(squares)) if is_known else float("nan")
+        layout = _categories("block of the proxy", "judged from", 10)
+        yield Variant(name, [trace], layout, f"Mean similarity of {name}: {mean:.4f}.")
 
 
 def meta_training(report: Report) -> Iterator[Variant]:
@@ -317,20 +332,16 @@ def meta_training(report: Report) -> Iterator[Variant]:
     scores = [(cell, pd.read_parquet(path)) for cell, path in saved if path is not None]
     for metric, label in (("loss", "loss"), ("rank_ic", "rank IC")):
         for cell, epochs in scores:
-            yield _epochs(cell, epochs, metric, label)
-
-
-def _epochs(cell: FinishedRun, scores: pd.DataFrame, metric: str, label: str) -> Variant:
-    curves: list[dict[str, Any]] = []
-    points = []
-    for (stage, phase), rows in scores.groupby(["stage", "phase"], sort=False):
-        name, values = f"{stage}, {phase}", rows[metric].to_numpy(dtype=np.float64)
-        y = [float(value) if np.isfinite(value) else None for value in values]
-        curves.append(line(len(curves), name, rows["epoch"].tolist(), y))
-        known = values[np.isfinite(values)]
-        points.append(f"{name}: {f'{known[0]:.4f} to {known[-1]:.4f}' if known.size else 'undefined'}")
-    summary = f"{label} from first to last epoch. {'; '.join(points)}."
-    return Variant(f"{label} · {cell.name}", curves, axes("epoch", label), summary)
+            curves: list[dict[str, Any]] = []
+            points = []
+            for (stage, phase), rows in epochs.groupby(["stage", "phase"], sort=False):
+                name, values = f"{stage}, {phase}", rows[metric].to_numpy(dtype=np.float64)
+                y = [float(value) if np.isfinite(value) else None for value in values]
+                curves.append(line(len(curves), name, rows["epoch"].tolist(), y))
+                known = values[np.isfinite(values)]
+                points.append(f"{name}: {f'{known[0]:.4f} to {known[-1]:.4f}' if known.size else 'undefined'}")
+            summary = f"{label} from first to last epoch. {'; '.join(points)}."
+            yield Variant(f"{label} · {cell.name}", curves, axes("epoch", label), summary)
 
 
 def coarse(values: Doubles, most: int = MOST_SQUARES) -> Doubles:
@@ -345,27 +356,6 @@ def _block_means(values: Doubles, size: int, axis: int) -> Doubles:
     known = np.add.reduceat(~np.isnan(values), starts, axis=axis, dtype=np.int64)
     sums = np.add.reduceat(np.nan_to_num(values), starts, axis=axis)
     return np.where(known > 0, sums / np.maximum(known, 1), np.nan)
-
-
-def _similarity(
-    name: str, values: npt.NDArray[Any], calendar: npt.NDArray[np.int64], regime: dict[str, Any]
-) -> Variant:
-    step, start = int(regime["step"]), int(regime["start"])
-    whole = values[: values.shape[0] // step * step].astype(np.float64)
-    squares = _block_means(whole, step, axis=0)
-    shown = coarse(squares)
-    times = calendar.astype("datetime64[ns]")
-    rows, columns = (
-        date_texts(times[np.minimum(start + step * -(-count // kept) * np.arange(kept), times.size - 1)])
-        for count, kept in zip(squares.shape, shown.shape, strict=True)
-    )
-    is_known = not np.isnan(squares).all()
-    reach = float(np.nanmax(np.abs(shown))) if is_known else 1.0
-    style = {"zmin": -reach, "zmax": reach, "colorbar": {"title": {"text": "rank IC"}}}
-    trace = heat_map(columns, rows, shown, "proxy of %{x} at %{y}: %{z:.3f}", **style)
-    mean = float(np.nanmean(squares)) if is_known else float("nan")
-    layout = _categories("block of the proxy", "judged from", 10)
-    return Variant(name, [trace], layout, f"Mean similarity of {name}: {mean:.4f}.")
 
 
 def _categories(x: str, y: str, ticks: int) -> dict[str, Any]:

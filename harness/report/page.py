@@ -13,21 +13,20 @@ from typing import Any
 from harness.config.reference import reference_results
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
-from harness.report import tables
-from harness.report.cells import METRIC, Report, compare
+from harness.report import cells
 from harness.report.figures import Variant, figures_of, rolling_width
 from harness.report.reproduction import reproduce
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
 
-def write_report(report: Report, path: Path, *, title: str = "driftbench report") -> Path:
+def write_report(report: cells.Report, path: Path, *, title: str = "driftbench report") -> Path:
     """Write the report atomically and return its path."""
     write_atomically(path, render(report, title=title).encode())
     return path
 
 
-def render(report: Report, *, title: str = "driftbench report") -> str:
+def render(report: cells.Report, *, title: str = "driftbench report") -> str:
     """Return the report as HTML that needs no other file and no network.
 
     Every text that comes from data or configuration is escaped, and a content security policy lets no script run but
@@ -38,6 +37,7 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
     """
     try:
         from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         what, hint = "A report needs Jinja2 and Plotly.", "pip install 'driftbench[report]'"
@@ -46,25 +46,25 @@ def render(report: Report, *, title: str = "driftbench report") -> str:
     plotly, script = get_plotlyjs(), _file("script.js")
     payload = script_json(_payload(report, figures))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    statistics = compare(report)
+    statistics = cells.compare(report)
     text: str = environment.from_string(_file("page.html.j2")).render(
         title=title,
         report=report,
-        leaderboard=tables.leaderboard_rows(report, statistics),
+        leaderboard=cells.leaderboard_rows(report, statistics),
         statistics=None if statistics is None else caption(statistics).splitlines(),
         notes=cell_notes((cell.name, cell.notes) for cell in report.cells),
-        stability=None if statistics is None else tables.stability_table(statistics),
+        stability=None if statistics is None else cells.stability_table(statistics),
         summary=_summary(report),
         figures=figures,
         rolling_width=rolling_width(report),
-        windows=tables.windows_table(report.reference),
+        windows=cells.windows_table(report.reference),
         reproductions=reproduce(report.cells, reference_results()),
-        audits=tables.audit_tables(report),
-        provenance=[(cell.name, tables.provenance(cell)) for cell in report.cells],
-        style=_safe(_file("style.css")),
-        plotly=_safe(plotly),
-        script=_safe(script),
-        payload=_safe(payload),
+        audits=cells.audit_tables(report),
+        provenance=[(cell.name, cells.provenance(cell)) for cell in report.cells],
+        style=Markup(_file("style.css")),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        payload=Markup(payload),
         policy=_policy(plotly, script, payload),
     )
     return text
@@ -76,7 +76,7 @@ def script_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _payload(report: Report, figures: Mapping[str, Sequence[Variant]]) -> dict[str, Any]:
+def _payload(report: cells.Report, figures: Mapping[str, Sequence[Variant]]) -> dict[str, Any]:
     shared: dict[tuple[str, ...], int] = {}
     records = [
         {
@@ -96,7 +96,7 @@ def _payload(report: Report, figures: Mapping[str, Sequence[Variant]]) -> dict[s
                 "heads": [[column.heading, column.numeric] for column in table.columns],
                 "rows": [[[cell.text, cell.value] for cell in row] for row in table.rows],
             }
-            for table in map(tables.windows_table, report.cells)
+            for table in map(cells.windows_table, report.cells)
         ],
     }
 
@@ -111,17 +111,17 @@ def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], in
     }
 
 
-def _summary(report: Report) -> Mapping[str, Any]:
-    cells, metric = report.cells, METRICS[METRIC]
-    best = max(cells, key=lambda c: c.overall.get(METRIC) or float("-inf"))
-    first = min(str(cell.series.times[0])[:10] for cell in cells)
-    last = max(str(cell.series.times[-1])[:10] for cell in cells)
+def _summary(report: cells.Report) -> Mapping[str, Any]:
+    shown, metric = report.cells, METRICS[cells.METRIC]
+    best = max(shown, key=lambda c: c.overall.get(cells.METRIC) or float("-inf"))
+    first = min(str(cell.series.times[0])[:10] for cell in shown)
+    last = max(str(cell.series.times[-1])[:10] for cell in shown)
     return {
-        "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in cells)),
+        "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in shown)),
         "period": f"{first} … {last}",
         "metric": metric.heading,
-        "best": f"{metric.text(best.overall.get(METRIC))}, {best.name}",
-        "times": max(cell.series.times.size for cell in cells),
+        "best": f"{metric.text(best.overall.get(cells.METRIC))}, {best.name}",
+        "times": max(cell.series.times.size for cell in shown),
     }
 
 
@@ -136,9 +136,3 @@ def _policy(*scripts: str) -> str:
 
 def _file(name: str) -> str:
     return resources.files("harness.report").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _safe(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)

@@ -6,7 +6,7 @@ depend on how many threads there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from harness.samples.table import Doubles, Floats, Positions
 from harness.store.compiled import compiled
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 _GROUP = 16  # columns gathered at a time: one cache line of float32
 _CHUNK = 1 << 14  # rows converted to float64 at a time
@@ -32,7 +33,7 @@ def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
         columns = slice(first, first + _GROUP)
         _medians_of_group(values[:, columns], centre[columns], spread[columns])
 
-    _shared(task, range(0, values.shape[1], _GROUP))
+    shared(task, range(0, values.shape[1], _GROUP))
     return centre, spread
 
 
@@ -43,7 +44,7 @@ def column_moments(values: Floats) -> tuple[Doubles, Doubles]:
     """
 
     def total(of: Callable[[Floats], Doubles]) -> Doubles:
-        parts = _shared(lambda first: of(values[first : first + _CHUNK]), range(0, len(values), _CHUNK))
+        parts = shared(lambda first: of(values[first : first + _CHUNK]), range(0, len(values), _CHUNK))
         result: Doubles = np.sum(parts, axis=0, initial=0.0)
         return result
 
@@ -67,7 +68,8 @@ def median(values: Floats) -> float:
     return float(np.median(present)) if present.size else float("nan")
 
 
-def _shared(task: Callable[[int], Result], items: range) -> list[Result]:
+def shared(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return the results of independent tasks in the order of their items, computed by a few threads."""
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         return list(pool.map(task, items))
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le
 
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits
-from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm
+from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm, shared
 from harness.samples.interfaces import FittedPreprocess
 from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
 from harness.samples.windows import Segment
@@ -179,9 +177,7 @@ def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions) -> Floats:
 
     starts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _CHUNK), side="right") - 1
     borders = np.unique(np.append(starts, offsets.size - 1)).tolist()  # runs of about `_CHUNK` rows, at least one time
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        for _ in pool.map(task, itertools.pairwise(borders)):
-            pass
+    shared(task, itertools.pairwise(borders))
     return out
 
 

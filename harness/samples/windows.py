@@ -120,10 +120,9 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
     """
     gap = schedule.look_ahead + schedule.embargo
     windows = []
-    for index, start in enumerate(range(schedule.test.start, schedule.test.stop, schedule.step)):
+    for index, test in enumerate(blocks(schedule.test.start, schedule.test.stop, schedule.step)):
         shift = index * schedule.step
-        test = Segment(start, min(start + schedule.step, schedule.test.stop))
-        latest = start - gap + 1
+        latest = test.start - gap + 1
         valid = None
         if schedule.valid is not None:
             moved = (schedule.valid.start + shift, schedule.valid.stop + shift)

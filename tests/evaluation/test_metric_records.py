@@ -15,11 +15,10 @@ from harness.cli.terminal import show
 from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS, MetricRecord, check_extra, headings_of, metrics_of
-from harness.report.cells import Report
+from harness.report.cells import Report, leaderboard_rows
 from harness.report.check_output import night_page
 from harness.report.leaderboard import blessed_rows, leaderboard, leaderboard_markdown
 from harness.report.table import EXPORTS
-from harness.report.tables import leaderboard_rows
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
 from harness.run.sweep import plan_sweep

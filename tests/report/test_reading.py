@@ -13,9 +13,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import DataError, SnapshotError
-from harness.report.cells import Report, compare, find_folders, read_cells
+from harness.report.cells import Report, command, compare, find_folders, leaderboard_rows, read_cells, stability_table
 from harness.report.page import render
-from harness.report.tables import command, leaderboard_rows, stability_table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
 from harness.snapshots.evidence import DailySeries
