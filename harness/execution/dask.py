@@ -48,10 +48,13 @@ class Dask:
             what = "The Dask executor needs the library `distributed`, which is not installed."
             raise ConfigError(what, where="executor", hint="pip install 'driftbench[dask]'") from error
         stack = ExitStack()
-        found = self.address or stack.enter_context(_own_cluster(self.workers or available_cores()))
+        found: Any = self.address
+        if found is None:  # an empty address is a mistake, see below
+            found = stack.enter_context(_own_cluster(self.workers or available_cores()))
         try:
             client = distributed.Client(found, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
+            stack.close()
             what, got = "The Dask scheduler does not answer.", f"{self.address} ({type(error).__name__})"
             expected = "the address of a running scheduler, such as tcp://host:8786"
             hint = "start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`"

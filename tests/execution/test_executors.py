@@ -191,11 +191,12 @@ def test_impossible_numbers_are_refused(given: dict[str, int]) -> None:
         Local(**given)
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", ""])
 def test_a_scheduler_that_does_not_answer_is_a_mistake_of_the_user(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("harness.execution.dask._SECONDS_TO_CONNECT", 0.2)
-    code = main(["run", *SMALL[:3], "executor=dask", "executor.address=tcp://127.0.0.1:9"])
+    code = main(["run", *SMALL[:3], "executor=dask", f"executor.address={address}"])
     assert code == 2
     assert "executor.address" in capsys.readouterr().err
 
