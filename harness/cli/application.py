@@ -52,8 +52,7 @@ def run(arguments: Sequence[str] | None) -> int:
     # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with degrading():
-        words = [] if "--version" in given else (word for word in given if not word.startswith("-"))
-        parser = parsers(next(iter(words), ""))[""]
+        parser = parsers(next((word for word in given if not word.startswith("-")), ""))[""]
         parsed, rest = parser.parse_known_args(given)
         # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
         several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
@@ -173,12 +172,9 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
     Args:
         asked: The first word of a command: the others are then only listed, which is faster. None is all of them.
     """
-    from harness.snapshots.provenance import code_version
-
     as_written = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="bench", description=_HELP, formatter_class=as_written)
-    version = code_version() if asked in (None, "") else ""  # which takes a moment
-    top.add_argument("--version", action="version", version=f"bench {version}", help="print the version and exit")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     groups = {"": top.add_subparsers(title="commands", metavar="COMMAND", required=True)}
     found = {"": top}
     for command in COMMANDS:
@@ -209,3 +205,13 @@ def _add_options(leaf: argparse.ArgumentParser, command: Command) -> None:
         keys = "GROUP=CHOICE, or GROUP.KEY=VALUE for one value; `bench config --describe` all keys"
         choices = [f"  {name:<12} {' | '.join(choices)}" for name, choices in group_choices().items()]
         leaf.epilog = "\n".join([f"configuration groups ({keys}):", *choices])
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then: that takes a moment."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from harness.snapshots.provenance import code_version
+
+        sys.stdout.write(f"bench {code_version()}\n")
+        parser.exit()

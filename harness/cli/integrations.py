@@ -11,7 +11,6 @@ from harness.cli.application import group_choices
 from harness.cli.commands import COMMANDS
 from harness.cli.declaration import LOUDNESS, Answer
 from harness.cli.streams import write_file
-from harness.config import known_keys
 from harness.errors import ConfigError, DataError
 from harness.execution.progress import PlainObserver
 
@@ -105,6 +104,8 @@ def completion(arguments: Namespace, observer: PlainObserver) -> Answer:
 
 
 def script(shell: str) -> str:
+    from harness.config import known_keys
+
     words: dict[str, set[str]] = {"": {"--help", "--version"}}
     overridable = {f"{name}=" for name in (*group_choices(), *known_keys())}
     for command in COMMANDS:

@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,10 @@ def imported_by(*command: str) -> set[str]:
 )
 def test_help_imports_nothing_that_takes_time(command: list[str]) -> None:
     assert imported_by(*command) == set()
+
+
+def test_a_skeleton_is_written_without_what_composes_a_configuration(tmp_path: Path) -> None:
+    assert not imported_by("new", "model", "my_model", "--folder", str(tmp_path)) & {"hydra", "pandas", "scipy"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
