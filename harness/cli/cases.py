@@ -255,7 +255,7 @@ def _learn(selection: Selection, arguments: Namespace, observer: PlainObserver) 
     for case in suite.cases:
         names = (f"suite='{suite.name}'", f"case='{case.case}'")
         for seed in range(1, seeds + 1):
-            snapshots.append(run((*case.overrides, *names, f"seed={seed}", "audit=none")).snapshot)
+            snapshots.append(run((*case.overrides, f"seed={seed}", "audit=none", *names)).snapshot)
             run.count(countdown)
     countdown.finish()
     configured = named_tolerances(arguments.regression or suite.regression, arguments.config_dir)
@@ -281,11 +281,11 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     runs = run_selection(selection, arguments, CaseRunner(selection.overrides, arguments.config_dir, observer))
     verdicts = [run.verdict for run in runs]
     shown: list[Table | Text | str] = [*shown_verdicts(verdicts, all_metrics=arguments.all)]
-    records, stands, errors = [], False, list[HarnessError]()
+    records, stands, page, errors = [], False, None, list[HarnessError | OSError]()
     for run, verdict in zip(runs, verdicts, strict=True):
         try:
             action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
-        except HarnessError as error:  # what was written before is shown all the same
+        except (HarnessError, OSError) as error:  # what was written before is shown all the same
             errors.append(error)
             break
         stands |= action in _STANDS and not arguments.dry_run
@@ -296,10 +296,13 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
         shown.append(line if number is None else f"{line} v{number}: {path}")
         record = check_output.case_record(verdict)
         records.append({"action": action, "version": number, "path": path, "verdict": record})
-    page = refresh(Path(arguments.results)) if stands else None
+    try:
+        page = refresh(Path(arguments.results)) if stands else None
+    except (HarnessError, OSError) as error:  # the baseline of another case may be damaged
+        errors.append(error)
     code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
     notes = [] if page is None else [f"written    {page}"]
-    return Answer(shown, records, int(errors[0].exit_code if errors else code), notes, errors)
+    return Answer(shown, records, HarnessError.exit_code if errors else int(code), notes, errors)
 
 
 def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> tuple[str, Version | None]:

@@ -64,7 +64,11 @@ def _log_runs(arguments: Namespace) -> Answer:
         found.setdefault((snapshot.suite, snapshot.case), []).append((path.parent, snapshot))
     if not found and not errors:
         raise SnapshotError("There is no run.", where=str(folder), hint="--runs-folder names another folder")
-    for suite, case in _meant(sorted(found), arguments.targets, folder):
+    try:
+        meant = _meant(sorted(found), arguments.targets, folder)
+    except SnapshotError as error:
+        return Answer(code=2, errors=[*errors, error])  # what is damaged may be what was asked for
+    for suite, case in meant:
         runs = sorted(found[suite, case], key=lambda run: str(run[1].provenance.get("created")), reverse=True)
         listed = [{"path": str(place / "snapshot.json"), **_snapshot_record(snapshot)} for place, snapshot in runs]
         records.append({"suite": suite, "case": case, "runs": listed})
@@ -131,7 +135,7 @@ def diff(arguments: Namespace, observer: PlainObserver) -> Answer:
 
 def migrate(arguments: Namespace, observer: PlainObserver) -> Answer:
     shown, records, errors, folders = list[str](), list[object](), list[object](), set[Path]()
-    for path in _files(arguments.paths):
+    for path in list(_files(arguments.paths)):  # before anything is written
         try:
             old, new = migrate_file(path)
         except SnapshotError as error:
@@ -140,8 +144,11 @@ def migrate(arguments: Namespace, observer: PlainObserver) -> Answer:
         records.append({"path": str(path), "from": old, "to": new})
         folders.add(path.parent)
         shown.append(f"{path}: {f'is of version {new} already' if old == new else f'version {old} → {new}'}")
-    for folder in sorted(filter(_lacks_list, folders)):
-        Baselines(folder.parent.parent).list_versions(folder.parent.name, folder.name)
+    try:
+        for folder in sorted(filter(_lacks_list, folders)):
+            Baselines(folder.parent.parent).list_versions(folder.parent.name, folder.name)
+    except SnapshotError as error:
+        errors.append(error)
     return _logged(shown, records, errors)
 
 

@@ -134,5 +134,6 @@ def write_file(path: Path, text: str, option: str) -> None:
     try:
         write_atomically(path, text.encode())
     except OSError as error:
-        what, got = "The file cannot be written.", f"{path}: {type(error).__name__}"
-        raise ConfigError(what, where=option, got=got, expected="a file in a folder that you may write to") from error
+        what, got = "The file cannot be written.", f"{path}: {error.strerror or type(error).__name__}"
+        expected = "a file in a folder that you may write to, with space left"
+        raise ConfigError(what, where=option, got=got, expected=expected) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -271,6 +273,16 @@ class TestBless:
         assert "blessed    mine/a v2" in told.out
         assert "The disk is full." in told.err
 
+    def test_what_was_blessed_is_told_though_the_leaderboard_cannot_be_written(
+        self, lab: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("results/other/a").mkdir(parents=True)
+        Path("results/other/a/v0001.json").write_text("{}", encoding="utf-8")
+        assert main(["bless", "mine.yaml", "--reason", "x"]) == 2
+        shown = capsys.readouterr()
+        assert shown.out.count("v1: results/mine/") == 2
+        assert "results/other/a/v0001.json" in shown.err
+
     def test_a_run_is_blessed_under_a_name_of_its_own(self, blessed: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         shutil.copy("results/mine/a/v0001.json", "snapshot.json")
         out_of(capsys, "bless", "snapshot.json", "--as", "paper/table-1", "--reason", "what the paper reports")
@@ -315,6 +327,16 @@ class TestLog:
         shown = capsys.readouterr()
         assert "changed after it was written" in shown.err
         assert "mine/b" in shown.out
+
+    def test_a_damaged_run_is_named_where_it_may_be_what_was_asked_for(
+        self, lab: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("runs/x").mkdir(parents=True)
+        Path("runs/x/snapshot.json").write_text("[]", encoding="utf-8")
+        assert main(["log", "--runs", "mine/a"]) == 2
+        shown = capsys.readouterr().err
+        assert "runs/x/snapshot.json" in shown
+        assert "has this name" in shown
 
     def test_nothing_blessed_and_unknown_names_are_mistakes(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["log"]) == 2
@@ -389,7 +411,9 @@ class TestMigrate:
         assert "holds no snapshot" in shown.err
         assert "version 1 → 2" in shown.out
         Path("empty").mkdir()
-        assert main(["migrate", "empty"]) == 2
+        shutil.copy(self.OLD, "old.json")
+        assert main(["migrate", "old.json", "empty"]) == 2
+        assert Path("old.json").read_bytes() == self.OLD.read_bytes()
 
 
 class TestNightly:
@@ -465,6 +489,17 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(
     assert message in shown.out + shown.err
     assert "Traceback" not in shown.err + shown.out
     assert not Path("results").exists()
+
+
+def test_a_file_that_cannot_be_written_says_why(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("harness.cli.streams.write_atomically", full)
+    assert main(["check", "mine.yaml", "--junit", "x.xml"]) == 2
+    assert f"x.xml: {os.strerror(errno.ENOSPC)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["check", "bless", "log", "diff", "migrate", "nightly"])
