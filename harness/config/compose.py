@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -326,34 +327,35 @@ def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
 def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:
     """Return the values of an override that sweeps, as texts; `options` gives the files of a group for `glob(…)`."""
     swept: object = override.value()
+    unlisted = partial(untaken, override, "swept", hint="see `bench run --help`")
     if isinstance(swept, IntervalSweep):
         listed, search = "choice(A,B,…) or range(START,STOP,STEP)", "`bench search` tries values of an interval"
-        raise _unlisted(override, "an interval has no list of values", listed, search)
+        raise unlisted("an interval has no list of values", listed, hint=search)
     if isinstance(swept, Glob):
         known = list(options(override.key_or_group))
         names = swept.filter(known)
         if not names:
             why = "no choice of the group fits" if known else "glob(…) chooses among the files of a group"
             expected = f"a pattern that fits one of {', '.join(known)}" if known else "GROUP=glob(PATTERN)"
-            raise _unlisted(override, why, expected)
+            raise unlisted(why, expected)
         return names
     is_shuffled = isinstance(swept, ChoiceSweep | RangeSweep) and swept.shuffle
     if isinstance(swept, ChoiceSweep | RangeSweep):
         override = dataclasses.replace(override, _value=dataclasses.replace(swept, shuffle=False))
     if isinstance(swept, RangeSweep) and swept.step == 0:
-        raise _unlisted(override, "steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP")
+        raise unlisted("steps of 0 lead nowhere", "range(START,STOP,STEP) with a STEP")
     values = [str(value) for value in itertools.islice(override.sweep_string_iterator(), _MOST + 1)]
     if not 0 < len(values) <= _MOST:
         why = f"there are more than {_MOST:,} values" if values else "the range is empty"
-        raise _unlisted(override, why, f"1 to {_MOST:,} values")
+        raise unlisted(why, f"1 to {_MOST:,} values")
     if is_shuffled:
         random.Random(_SHUFFLED).shuffle(values)
     return values
 
 
-def _unlisted(override: Override, why: str, expected: str, hint: str = "see `bench run --help`") -> ConfigError:
-    key = override.get_key_element().lstrip("+~")
-    what = f"This cannot be swept: {why}."
+def untaken(override: Override, how: str, why: str, expected: str, hint: str) -> ConfigError:
+    """Return the error for an override that cannot be ``swept`` or ``searched``."""
+    key, what = override.get_key_element().lstrip("+~"), f"This cannot be {how}: {why}."
     return ConfigError(what, where=key, got=override.input_line, expected=expected, hint=hint)
 
 
@@ -367,9 +369,8 @@ def unreadable(overrides: Sequence[str], error: Exception) -> ConfigError:
     helps = value and len(value) <= _LONGEST and not any(sign in value for sign in "'\"\n") and _is_readable(quoted)
     what, hint = "The command's overrides cannot be read.", f"if the value is text: '{quoted}'; " if helps else ""
     expected = "KEY=VALUE, GROUP=CHOICE, +NEW_KEY=VALUE or ~KEY; quote what the shell or Hydra would take apart"
-    return ConfigError(
-        what, where=shown, got=_first_line(error), expected=expected, hint=hint + "see `bench run --help`"
-    )
+    hint += "see `bench run --help`"
+    return ConfigError(what, where=shown, got=_first_line(error), expected=expected, hint=hint)
 
 
 def _as_text(override: str) -> str:

@@ -241,7 +241,9 @@ def lacking_methods(cls: type, protocol: type) -> list[str]:
 
 def check_object(value: object, protocol: type, where: str) -> None:
     """Refuse an object that is not what a protocol asks for, or has a name that is nearly one that would be read."""
-    required, optional = members_of(protocol), _optional(protocol)
+    required, extensions = members_of(protocol), EXTENSIONS.get(protocol, ())
+    optional = [f.name for f in dataclasses.fields(TRAITS[protocol])] if protocol in TRAITS else []
+    optional += sorted({name for more in extensions for name in members_of(more)})
     names = (*required, *optional)
     lacking = [name for name in required if not hasattr(value, name)]
     if lacking:
@@ -279,11 +281,6 @@ def _check_member(value: object, declared: object, name: str, where: str, has_ar
     except TypeError as error:
         what, got = f"`{name}` of {_name(value)} takes other arguments.", f"{name}{signature}: {error}"
         raise ConfigError(what, where=where, got=got, expected=f"{name}({', '.join(given)})") from error
-
-
-def _optional(protocol: type) -> list[str]:
-    traits = [f.name for f in dataclasses.fields(TRAITS[protocol])] if protocol in TRAITS else []
-    return traits + sorted({name for more in EXTENSIONS.get(protocol, ()) for name in members_of(more)})
 
 
 def meant_hint(owner: object, names: Iterable[str]) -> str | None:

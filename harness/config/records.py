@@ -38,7 +38,6 @@ class FeatureConfig(typing.Protocol):
 
     def feature_set(self) -> FeatureSet:
         """Return the features; refuses one that looks ahead."""
-        ...
 
 
 class Tracking(typing.Protocol):
@@ -46,11 +45,9 @@ class Tracking(typing.Protocol):
 
     def check(self) -> None:
         """Refuse to begin when nothing could be sent."""
-        ...
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send the folders of runs and sweeps; a failure is a notice."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,6 @@ GROUP_RECORDS: Mapping[str, type] = MappingProxyType(
 )
 # Fields of an experiment that no file holds.
 _NOT_IN_FILES = ("choices", "command", "composed")
-# A file that changes several groups begins with this.
-GLOBAL = "# @package _global_"
 
 
 def processors() -> tuple[type[preprocess.Processor], ...]:
@@ -60,7 +58,7 @@ def classes_of_group(group: str, search_path: Sequence[str | Path] = ()) -> dict
 
 def is_global(path: Path) -> bool:
     """Return whether a file changes several groups."""
-    return path.read_text(encoding="utf-8").startswith(GLOBAL)
+    return path.read_text(encoding="utf-8").startswith("# @package _global_")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

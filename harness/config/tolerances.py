@@ -124,9 +124,8 @@ class Tolerances:
     def of(self, path: str) -> Tolerance:
         """Return the rule of the metric at `path`."""
         texts = (path, *path.split("."))
-        fitting = (
-            rule for name, rule in self.metrics.items() if any(fnmatch.fnmatchcase(text, name) for text in texts)
-        )
+        rules = self.metrics.items()
+        fitting = (rule for name, rule in rules if any(fnmatch.fnmatchcase(text, name) for text in texts))
         rule = next(fitting, self.default)
         return Exact() if rule == "exact" else rule
 
@@ -173,10 +172,8 @@ def yaml_of(path: Path, what: str = "configuration file", hint: str | None = Non
         return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve)
     except FileNotFoundError as error:
         names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        known, near = ", ".join(names) or None, closest(path.stem, names)
-        raise ConfigError(
-            f"There is no such {what}.", where=str(path), got=path.stem, expected=known, hint=near
-        ) from error
+        text, known, near = f"There is no such {what}.", ", ".join(names) or None, closest(path.stem, names)
+        raise ConfigError(text, where=str(path), got=path.stem, expected=known, hint=near) from error
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         text, got, expected = f"The {what} cannot be read.", " ".join(str(error).split()), "KEY: VALUE lines in YAML"
         raise ConfigError(text, where=str(path), got=got, expected=expected, hint=hint) from error

@@ -174,14 +174,12 @@ def _keys(names: str) -> dict[str, str]:
     return {theirs: ours or theirs for theirs, _, ours in (name.partition("=") for name in names.split())}
 
 
+_OF_LIGHTGBM = "loss num_leaves colsample_bytree lambda_l1 lambda_l2 num_threads=threads"
 _BOOSTED = "learning_rate max_depth subsample num_boost_round early_stopping_rounds seed "
 # qlib's class → our choice, and keyword → key.
 _MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "LinearModel": ("linear", _keys("estimator alpha fit_intercept include_valid")),
-    "LGBModel": (
-        "lightgbm",
-        _keys(_BOOSTED + "loss num_leaves colsample_bytree lambda_l1 lambda_l2 num_threads=threads"),
-    ),
+    "LGBModel": ("lightgbm", _keys(_BOOSTED + _OF_LIGHTGBM)),
     "XGBModel": ("xgboost", _keys(_BOOSTED + "colsample_bytree eta=learning_rate nthread=threads")),
     "CatBoostModel": ("catboost", _keys(_BOOSTED + "num_leaves grow_policy thread_count=threads")),
     "DNNModelPytorch": ("mlp", _keys("loss lr optimizer batch_size weight_decay seed")),

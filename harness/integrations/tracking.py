@@ -348,12 +348,10 @@ def _unreachable() -> tuple[type[Exception], ...]:
     import requests
     import sqlalchemy.exc
 
-    return (
-        *(mlflow.exceptions.MlflowException, requests.RequestException),
-        *(sqlalchemy.exc.SQLAlchemyError, alembic.util.exc.CommandError),
-        # The last of an answer that is not MLflow's, and of text that cannot be sent.
-        *(OSError, ValueError),
-    )
+    servers = mlflow.exceptions.MlflowException, requests.RequestException
+    databases = sqlalchemy.exc.SQLAlchemyError, alembic.util.exc.CommandError
+    # The last of an answer that is not MLflow's, and of text that cannot be sent.
+    return (*servers, *databases, OSError, ValueError)
 
 
 @dataclass(frozen=True)

@@ -283,22 +283,15 @@ def work(request: str) -> str | None:
 def _do(stage: str, at: int, *, experiment: tuple[str, str, str], result: str, spent: Mapping[str, float]) -> None:
     """Make a stage of an experiment, see `Stage`; the store takes it.
 
-    Args:
-        experiment: Its configuration, see `harness.config.rebuild`, the store's folder, and the digest of the panel's
-            key: a worker elsewhere has the store but not the source.
-        result: Digest of the result's key: a worker that would come to another one runs other code.
-        spent: Seconds by stage that workers have spent on the experiment so far.
+    `experiment`: configuration, see `harness.config.rebuild`, the store's folder, and the digest of the panel's key: a
+    worker elsewhere has the store but not the source. `result`: digest of the result's key: a worker that would come to
+    another one runs other code. `spent`: seconds by stage that workers have spent on the experiment so far.
     """
     pipeline = _pipeline(*experiment)
-    key = pipeline.result_stage.key
-    if key.digest != result:
-        raise ArtifactError(
-            "This worker would compute another result: its code or libraries differ from the main process's.",
-            where="executor",
-            got=key.digest,
-            expected=result,
-            hint="install the same version everywhere, and restart the workers after every change",
-        )
+    if (found := pipeline.result_stage.key.digest) != result:
+        what = "This worker would compute another result: its code or libraries differ from the main process's."
+        hint = "install the same version everywhere, and restart the workers after every change"
+        raise ArtifactError(what, where="executor", got=found, expected=result, hint=hint)
     if stage == "result":
         # What this worker itself has done for the experiment is among what all have.
         pipeline.watch.seconds.clear()

@@ -160,12 +160,9 @@ def read_finished(folder: Path) -> FinishedRun | FinishedSweep:
         return FinishedSweep.read(folder)
     if (folder / SNAPSHOT).is_file():
         return FinishedRun.read(folder)
-    raise DataError(
-        "The folder holds neither a sweep nor a run.",
-        where=str(folder),
-        expected=f"{LEADERBOARD} or {SNAPSHOT} in it",
-        hint="`bench run` prints where its snapshot lies, `bench run -m` where its table lies",
-    )
+    what, expected = "The folder holds neither a sweep nor a run.", f"{LEADERBOARD} or {SNAPSHOT} in it"
+    hint = "`bench run` prints where its snapshot lies, `bench run -m` where its table lies"
+    raise DataError(what, where=str(folder), expected=expected, hint=hint)
 
 
 def folders_under(root: Path) -> tuple[list[Path], list[Path]]:
@@ -189,10 +186,6 @@ def _read_json(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        "The table of the sweep cannot be read." if path.name == LEADERBOARD else "The file cannot be read.",
-        where=str(path),
-        got=f"{type(error).__name__}: {error}",
-        expected="JSON as it was written",
-        hint="run the sweep again to write it anew",
-    )
+    what = "The table of the sweep cannot be read." if path.name == LEADERBOARD else "The file cannot be read."
+    got, hint = f"{type(error).__name__}: {error}", "run the sweep again to write it anew"
+    return DataError(what, where=str(path), got=got, expected="JSON as it was written", hint=hint)

@@ -236,7 +236,6 @@ class Pipeline:
         adaptation, number = self.config.adaptation, itertools.count()
         if not isinstance(adaptation, interfaces.DividedAdaptation):
             return []
-
         key = partial(self._adaptation_key, "subtask")
         return [
             [Stage("subtask", partial(key, parts=dict(one.parts)), one.make, at=next(number)) for one in batch]

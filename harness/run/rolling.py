@@ -120,22 +120,17 @@ class WalkForward:
     fitted: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what the model cannot do."""
         model, name = self.recipe.model, type(self.recipe.model).__name__
         self._weights = tuple(self.recipe.adaptation.time_weights(window) for window in self.windows)
         self._learning = tuple(learning_segments(window, model) for window in self.windows)
         if model.needs_valid and any(window.valid is None for window in self.windows):
-            raise RefusedError(
-                f"The model {name} stops early and needs a validation segment.",
-                where="windows.valid",
-                expected="a first and a last date between train and test, or a positive middle share in windows.split",
-            )
+            what = f"The model {name} stops early and needs a validation segment."
+            expected = "a first and a last date between train and test, or a positive middle share in windows.split"
+            raise RefusedError(what, where="windows.valid", expected=expected)
         if not model.supports_weights and any(weights is not None for weights in self._weights):
-            raise UnsupportedWeightsError(
-                f"The model {name} cannot use sample weights, so this adaptation would have no effect on it.",
-                where="adaptation",
-                expected="adaptation=rolling_retrain, or a model that can use weights",
-            )
+            what = f"The model {name} cannot use sample weights, so this adaptation would have no effect on it."
+            expected = "adaptation=rolling_retrain, or a model that can use weights"
+            raise UnsupportedWeightsError(what, where="adaptation", expected=expected)
 
     def run(self) -> RollingResult:
         scored, countdown = [], Countdown(self.observer, "windows", len(self.windows))
@@ -256,9 +251,8 @@ class WalkForward:
         parts = (table.features, table.label, table.index.offsets)
         blocks = partial(GramBlocks, *parts, step=step, origin=origin, observer=self.observer)
         if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
-            return Stage(
-                "gram", lambda: Key("gram", f"{processed.key.digest} {step} {origin}", ""), blocks, remembered=True
-            )
+            key = Key("gram", f"{processed.key.digest} {step} {origin}", "")
+            return Stage("gram", lambda: key, blocks, remembered=True)
         plain, found = blocks(), set[Period]()
         for (train, _), weights in zip(self._learning, self._weights, strict=True):
             per_time = None if weights is None else weights.at(train.start, train.stop)

@@ -48,9 +48,8 @@ def describe_windows(windows: tuple[Window, ...], calendar: Calendar) -> list[di
     def dates(segment: Segment | None) -> list[str] | None:
         return None if segment is None else [calendar.format(segment.start), calendar.format(segment.last)]
 
-    return [
-        {"index": w.index, "train": dates(w.train), "valid": dates(w.valid), "test": dates(w.test)} for w in windows
-    ]
+    names = ("train", "valid", "test")
+    return [{"index": window.index, **{name: dates(getattr(window, name)) for name in names}} for window in windows]
 
 
 def _dated(config: WindowsConfig, calendar: Calendar) -> tuple[Segment, Segment | None, Segment]:
@@ -66,12 +65,9 @@ def _dated(config: WindowsConfig, calendar: Calendar) -> tuple[Segment, Segment 
             what = "The segment holds no time of the calendar."
             raise ConfigError(what, where=f"windows.{name}", got=_text(dates), expected=expected)
         if before is not None and start < found[before[0]].stop:
-            raise ConfigError(
-                "Segments must follow each other without overlap.",
-                where=f"windows.{name}",
-                got=f"{before[0]} {_text(before[1])}, {name} {_text(dates)}",
-                expected=f"a {name} segment that starts after {_text(before[1][1:])}",
-            )
+            what, got = "Segments must follow each other without overlap.", f"{before[0]} {_text(before[1])}"
+            expected = f"a {name} segment that starts after {_text(before[1][1:])}"
+            raise ConfigError(what, where=f"windows.{name}", got=f"{got}, {name} {_text(dates)}", expected=expected)
         found[name], before = Segment(start, stop), (name, dates)
     return found["train"], found.get("valid"), found["test"]
 
@@ -85,12 +81,12 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
     second = round(times * (split[0] + split[1]))
     last = round(times * sum(split))
     if not 0 < first <= second < last:
-        raise RefusedError(
-            "The calendar is too short to be cut into train, valid and test.",
-            where="windows.split",
-            got=f"{times} periods by {list(split)}",
-            expected="a longer calendar, or dates in windows.train and windows.test",
+        what = "The calendar is too short to be cut into train, valid and test."
+        got, expected = (
+            f"{times} periods by {list(split)}",
+            "a longer calendar, or dates in windows.train and windows.test",
         )
+        raise RefusedError(what, where="windows.split", got=got, expected=expected)
     return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)
 
 
@@ -123,13 +119,11 @@ def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *,
     busy = np.flatnonzero(np.diff(offsets))
     if not busy.size:
         return  # the sample table refuses a panel without any row, and says more
+    last = shown(int(busy[-1]))
     if windows[0].test.start > busy[-1]:
-        raise DataError(
-            "The test range lies behind the data: it has no row.",
-            where="windows.test",
-            got=f"{shown(windows[0].test.start)} … {shown(windows[-1].test.last)}",
-            expected=f"times up to the last row, {shown(int(busy[-1]))}",
-        )
+        got = f"{shown(windows[0].test.start)} … {shown(windows[-1].test.last)}"
+        what, expected = "The test range lies behind the data: it has no row.", f"times up to the last row, {last}"
+        raise DataError(what, where="windows.test", got=got, expected=expected)
     empty = [
         (window.index, name, segment)
         for window in windows
@@ -140,14 +134,11 @@ def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *,
     ]
     if empty:
         index, name, segment = empty[0]
-        raise DataError(
-            f"{len(empty)} segment(s) of {len({at for at, _, _ in empty})} of {len(windows)} windows have no row: "
-            "nobody in the universe has a price there.",
-            where=f"the {name} segment of window {index}",
-            got=f"{shown(segment.start)} … {shown(segment.last)}",
-            expected="segments with members that have prices",
-            hint="`bench data info` shows membership and dates; windows.train, .valid and .test move the segments",
-        )
+        what = f"{len(empty)} segment(s) of {len({at for at, _, _ in empty})} of {len(windows)} windows have no row"
+        where, got = f"the {name} segment of window {index}", f"{shown(segment.start)} … {shown(segment.last)}"
+        what, expected = f"{what}: nobody in the universe has a price there.", "segments with members that have prices"
+        hint = "`bench data info` shows membership and dates; windows.train, .valid and .test move the segments"
+        raise DataError(what, where=where, got=got, expected=expected, hint=hint)
 
 
 def _refuse_no_price(panel: Panel, field: str, times: slice, where: str, hint: str) -> None:
@@ -155,36 +146,26 @@ def _refuse_no_price(panel: Panel, field: str, times: slice, where: str, hint: s
     bad = (panel.fields[field][times] <= 0) & panel.membership[times]
     if bad.any():
         at, column = (int(v[0]) for v in np.nonzero(bad))
-        raise DataError(
-            f"Returns need positive prices, and {int(bad.sum()):,} values of `{field}` of members are 0 or negative.",
-            where=where,
-            got=f"{panel.instruments[column]} at {panel.calendar.format((times.start or 0) + at)}: "
-            f"{panel.fields[field][times][at, column]:g}",
-            expected="positive prices",
-            hint=hint,
-        )
+        day, value = panel.calendar.format((times.start or 0) + at), panel.fields[field][times][at, column]
+        got, values = f"{panel.instruments[column]} at {day}: {value:g}", f"{int(bad.sum()):,} values of `{field}`"
+        what = f"Returns need positive prices, and {values} of members are 0 or negative."
+        raise DataError(what, where=where, got=got, expected="positive prices", hint=hint)
 
 
 def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
     """Refuse a deal price that is missing, or in another unit than the price at which holdings are valued."""
+    where = "evaluation.portfolio.deal_price"
     deal, price = (panel.fields[name][start:stop].astype(np.float64) for name in (field, panel.price_field))
     known = (deal > 0) & panel.membership[start:stop] & panel.traded[start:stop]
     if not known.any():
-        raise DataError(
-            "The deal price is missing in the whole test range.",
-            where="evaluation.portfolio.deal_price",
-            got=field,
-            expected=f"a field with prices, such as {panel.price_field}",
-        )
+        what, expected = "The deal price is missing in the whole test range.", "a field with prices, such as"
+        raise DataError(what, where=where, got=field, expected=f"{expected} {panel.price_field}")
     ratio = float(np.median(deal[known] / price[known]))
     if not 1.0 / _ANOTHER_UNIT <= ratio <= _ANOTHER_UNIT:
-        raise DataError(
-            f"The deal price `{field}` is in another unit than `{panel.price_field}`, at which holdings are valued.",
-            where="evaluation.portfolio.deal_price",
-            got=f"a median of {ratio:.4g} times `{panel.price_field}` in the test range",
-            expected="about 1",
-            hint="both raw or both adjusted, and a vwap of amount and volume in matching units",
-        )
+        what = f"The deal price `{field}` is in another unit than `{panel.price_field}`, at which holdings are valued."
+        got = f"a median of {ratio:.4g} times `{panel.price_field}` in the test range"
+        hint = "both raw or both adjusted, and a vwap of amount and volume in matching units"
+        raise DataError(what, where=where, got=got, expected="about 1", hint=hint)
 
 
 def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
@@ -196,13 +177,10 @@ def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int
         # The built-in portfolios hold the best fifth of 250 and replace a tenth of it.
         fifth = max(members // 5, 1)
         smaller = f"evaluation.portfolio.topk={fifth} evaluation.portfolio.n_drop={max(fifth // 10, 1)}"
-        raise ConfigError(
-            "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range.",
-            where="evaluation.portfolio.topk",
-            got=portfolio.topk,
-            expected=f"less than {members}, the members that have a price in the test range",
-            hint=hint if members < 2 else f"a fifth of them: {smaller}",
-        )
+        hint = hint if members < 2 else f"a fifth of them: {smaller}"
+        what = "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range."
+        expected = f"less than {members}, the members that have a price in the test range"
+        raise ConfigError(what, where="evaluation.portfolio.topk", got=portfolio.topk, expected=expected, hint=hint)
     if portfolio.limit_threshold is not None:
         check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere
     if not (market.can_buy.any() and market.can_sell.any()):

@@ -87,13 +87,9 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     swept = {o.get_key_element(): swept_values(o, compose.options) for o in parsed if o.is_sweep_override()}
     count = math.prod(map(len, swept.values()))
     if count > _MOST_CELLS:
-        raise ConfigError(
-            "This sweep has more cells than can be run.",
-            where="-m",
-            got=f"{' × '.join(str(len(values)) for values in swept.values())} = {count:,} cells",
-            expected=f"at most {_MOST_CELLS:,}",
-            hint="`bench search` tries some of many combinations",
-        )
+        what, hint = "This sweep has more cells than can be run.", "`bench search` tries some of many combinations"
+        got = f"{' × '.join(str(len(values)) for values in swept.values())} = {count:,} cells"
+        raise ConfigError(what, where="-m", got=got, expected=f"at most {_MOST_CELLS:,}", hint=hint)
     cells: dict[object, Cell] = {}
     unknown: dict[str, UnknownKeyError] | None = None
     # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.

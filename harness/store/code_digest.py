@@ -42,8 +42,6 @@ _STANDARD = (_STDLIB, Path(sysconfig.get_path("platstdlib")), _ARCHIVE)
 _SITES = ("site-packages", "dist-packages")
 _SLACK_NS = 2_000_000_000  # between a file and the RECORD that is written after it, on coarse clocks
 Stamp = tuple[int, int, int]
-
-
 # Name and version of an installed distribution, then path and SHA-256 of every file of code that is no longer what was
 # installed; of a distribution without a list of files, of the modules that are imported.
 Library = tuple[str, str, tuple[tuple[str, str], ...]]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
+from harness.config.compose import untaken
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.metrics import METRICS, directions_of
 from harness.run.pipeline import settings_of
@@ -104,13 +105,10 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     dimensions = {o.get_key_element(): _dimension(o, compose) for o in parsed if o.is_sweep_override()}
     if not dimensions:
-        raise ConfigError(
-            "There is nothing to search.",
-            where="bench search",
-            got=" ".join(overrides) or "no override",
-            expected="KEY=interval(LOW,HIGH), KEY=range(START,STOP) or KEY=choice(A,B), in quotes",
-            hint="bench search 'model.alpha=tag(log,interval(0.001,100))'",
-        )
+        what, got = "There is nothing to search.", " ".join(overrides) or "no override"
+        expected = "KEY=interval(LOW,HIGH), KEY=range(START,STOP) or KEY=choice(A,B), in quotes"
+        hint = "bench search 'model.alpha=tag(log,interval(0.001,100))'"
+        raise ConfigError(what, where="bench search", got=got, expected=expected, hint=hint)
     groups = {key: dimension for key, dimension in dimensions.items() if dimension.choices and "." not in key}
     unknown: dict[str, UnknownKeyError] = {}
     cells: dict[tuple[str, ...], Cell] = {}
@@ -124,13 +122,9 @@ def read_space(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
         raise unknown[key]
     reference = next((cell.config for cell in cells.values() if cell.config is not None), None)
     if reference is None:
-        first = next(iter(cells.values()))
-        raise ConfigError(
-            "No combination can be run with the first values of the space.",
-            where=first.name,
-            got=first.reason,
-            expected="values of which the first of every key go together",
-        )
+        first, what = next(iter(cells.values())), "No combination can be run with the first values of the space."
+        expected = "values of which the first of every key go together"
+        raise ConfigError(what, where=first.name, got=first.reason, expected=expected)
     return Space(fixed, dimensions, groups, cells, reference, compose)
 
 
@@ -164,9 +158,8 @@ def _range(override: Override, swept: RangeSweep) -> Dimension:
     log, values = _known_tags(override, swept.tags), tuple(swept_values(override, lambda _: ()))
     whole = all(isinstance(number, int) for number in (swept.start, swept.stop, swept.step)) and swept.step > 0
     if log and not (whole and swept.step == 1 and int(values[0]) > 0):
-        raise _unsearchable(
-            override, "a logarithm needs positive whole numbers in steps of 1", "tag(log,range(1,STOP)), or an interval"
-        )
+        why = "a logarithm needs positive whole numbers in steps of 1"
+        raise _unsearchable(override, why, "tag(log,range(1,STOP)), or an interval")
     if not whole or swept.shuffle:  # in order; the trial holds their number
         return Dimension(values[0], lambda trial, name: values[trial.suggest_int(name, 0, len(values) - 1)])
     return _whole(int(values[0]), int(values[-1]), int(swept.step), log=log)
@@ -182,13 +175,7 @@ def _known_tags(override: Override, tags: set[str], accepted: tuple[str, ...] = 
 
 
 def _unsearchable(override: Override, why: str, expected: str) -> ConfigError:
-    return ConfigError(
-        f"This cannot be searched: {why}.",
-        where=plain_key(override.get_key_element()),
-        got=override.input_line,
-        expected=expected,
-        hint="see `bench search --help`",
-    )
+    return untaken(override, "searched", why, expected, "see `bench search --help`")
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,12 +265,9 @@ def open_study(
                 study.set_user_attr(key, value)
             found = optuna.get_all_study_summaries(kept)
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, OSError) as error:
-            raise ConfigError(
-                "The storage cannot be opened.",
-                where="--storage",
-                got=f"{storage}: {str(error).splitlines()[0]}",
-                expected="a new file, or one that a search has written, which you may write to",
-            ) from error
+            what, got = "The storage cannot be opened.", f"{storage}: {str(error).splitlines()[0]}"
+            expected = "a new file, or one that a search has written, which you may write to"
+            raise ConfigError(what, where="--storage", got=got, expected=expected) from error
         others = [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
         yield SeededStudy(study, seed, batch), others
     finally:

@@ -64,7 +64,6 @@ class SearchRequest:
     search_path: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a search without trials."""
         for name, number in (("--trials", self.trials), ("--batch", self.batch)):
             if number < 1:
                 raise ConfigError("A search needs a trial.", where=name, got=number, expected="≥ 1")
@@ -179,11 +178,9 @@ def validation_period(config: WindowsConfig, calendar: Calendar, look_ahead: int
     walk_forward(final)
     train, valid = final.train, final.valid
     if valid is None:
-        raise ConfigError(
-            "A search judges on the validation period, and there is none.",
-            where="windows.valid",
-            expected="windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split",
-        )
+        what = "A search judges on the validation period, and there is none."
+        expected = "windows.valid=[FIRST,LAST] between train and test, or a positive middle share in windows.split"
+        raise ConfigError(what, where="windows.valid", expected=expected)
     # The last label that is judged is known one time before the final test range is first decided on.
     stop = min(valid.stop, final.test.start - final.look_ahead)
     tail = round(len(train) * len(valid) / (len(train) + len(valid)))
@@ -262,11 +259,8 @@ class _Search:
         self.period = validation_period(config.windows, self.calendar, config.label.look_ahead)
         seen = Pipeline(on_validation(config, self.period, config.output.runs), observer=observer).panel
         if not np.array_equal(seen.calendar.times, self.calendar.times[: len(seen.calendar)]):
-            raise ConfigError(
-                "The data that end before the final test range have another calendar than the whole.",
-                where="data",
-                expected="a source whose past does not depend on where it ends",
-            )
+            what = "The data that end before the final test range have another calendar than the whole."
+            raise ConfigError(what, where="data", expected="a source whose past does not depend on where it ends")
         self.fingerprint = seen.fingerprint
         self.direction = request.direction or direction_of(request.metric, config)
         self.identity = self._identity()
@@ -281,10 +275,8 @@ class _Search:
         with open_study(self.name, self.identity, *options) as (study, others):
             changes = _changes(self.identity, others)
             if not study.finished() and changes is not None:
-                self.observer.notice(
-                    f"{changes} changed since this search was last run: a new study begins, and the trials of the old "
-                    "one stay in the storage, unused"
-                )
+                begun = "a new study begins, and the trials of the old one stay in the storage, unused"
+                self.observer.notice(f"{changes} changed since this search was last run: {begun}")
             countdown = Countdown(self.observer, "trials", request.trials)
             try:
                 self._remember(study, countdown)
@@ -375,13 +367,9 @@ class _Search:
             return trial
         fingerprint = result.snapshot.identity["data"]["fingerprint"]
         if fingerprint != self.fingerprint:
-            raise DataError(
-                "The data have changed since the search began, so that its trials cannot be compared.",
-                where="data",
-                got=fingerprint,
-                expected=self.fingerprint,
-                hint="run the same command again: a new study begins on the new data",
-            )
+            what = "The data have changed since the search began, so that its trials cannot be compared."
+            hint = "run the same command again: a new study begins on the new data"
+            raise DataError(what, where="data", got=fingerprint, expected=self.fingerprint, hint=hint)
         if metric not in result.metrics:
             raise unknown_metric(metric, result.metrics)
         value, trial = result.metrics[metric], replace(trial, folder=str(result.folder))
