@@ -19,6 +19,8 @@ from harness.store.codec import load, save
 from harness.store.fingerprint import fingerprint_arrays
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,8 @@ class Truth:
     """
 
     exposures: Floats
-    decay: npt.NDArray[np.float64]
-    premia: npt.NDArray[np.float64]
+    decay: Doubles
+    premia: Doubles
 
     def expected_return(self, first: int, last: int) -> Floats:
         """Return (T, N) float32, the expected sum of returns from the close of t+first-1 to the close of t+last.
@@ -92,7 +94,7 @@ class Panel:
     calendar: Calendar
     instruments: tuple[str, ...]
     fields: Mapping[str, Floats]
-    membership: npt.NDArray[np.bool_]
+    membership: Bools
     benchmark: Benchmark | None = None
     truth: Truth | None = None
     price_field: str = "close"
@@ -117,14 +119,14 @@ class Panel:
         object.__setattr__(self, "fields", MappingProxyType(dict(sorted(self.fields.items()))))
 
     @cached_property
-    def traded(self) -> npt.NDArray[np.bool_]:
+    def traded(self) -> Bools:
         """(T, N) bool: does the instrument have a price at that time."""
         return ~np.isnan(self.fields[self.price_field])
 
     @property
-    def present(self) -> npt.NDArray[np.bool_]:
+    def present(self) -> Bools:
         """(T, N) bool: has the instrument a value of any field at that time."""
-        found: npt.NDArray[np.bool_] = np.logical_or.reduce([~np.isnan(values) for values in self.fields.values()])
+        found: Bools = np.logical_or.reduce([~np.isnan(values) for values in self.fields.values()])
         return found
 
     @cached_property
@@ -140,7 +142,7 @@ class Panel:
         return fingerprint_arrays(arrays)
 
 
-def last_seen(values: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def last_seen(values: npt.NDArray[Any], present: Bools) -> npt.NDArray[Any]:
     """Return (T, N), the newest of the `values` that was `present` by each time; NaN before the first."""
     newest = np.maximum.accumulate(np.where(present, np.arange(values.shape[0])[:, None], -1), axis=0)
     return np.where(newest >= 0, np.take_along_axis(values, np.maximum(newest, 0), axis=0), np.nan)

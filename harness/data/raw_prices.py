@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from harness.data.dates import time_texts
+from harness.data.panel import Bools, Doubles
 from harness.data.text_files import SHOWN, first_of
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import Positive, check_limits
 
 ZeroVolume = Literal["kept", "suspended"]
-Bools = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
 _ROUNDING = 1e-3
 _ODD = 0.01  # a larger share of rows outside the day's range is no accident
 
@@ -106,51 +104,50 @@ class RawPrices:
         if not kept.any():
             what, got = "Not a single row was traded.", f"{len(table)} row(s), all without volume or close"
             raise DataError(what, where=where, got=got, expected="rows with volume > 0 and a close")
-        rows = _Rows(table if kept.all() else table[kept], np.flatnonzero(kept), where, spot)
+        rows = table.reset_index(drop=True)
+        rows = rows if kept.all() else rows[kept]
+
+        def refuse(bad: Bools, fault: str, values: Mapping[str, Doubles], expected: str, hint: str) -> None:
+            if bad.any():
+                shown = rows[["time", "instrument"]].assign(**values)[bad].rename(spot)
+                refuse_rows(shown, fault, where=where, expected=expected, hint=hint)
+
         made: dict[str, Doubles] = {}
         if "volume" in table and self.units.volume is not None:
-            made["volume"] = rows["volume"] * self.units.volume
+            made["volume"] = _doubles(rows, "volume") * self.units.volume
         if "amount" in table and self.units.amount is not None:
-            made["vwap"] = _vwap(rows, self.units)
+            made["vwap"] = _vwap(rows, self.units, refuse)
         if "previous_close" in table:
-            factor = _factor(rows)
-            raw = {name: rows[name] for name in (*PRICES, "volume") if name in table} | made
+            factor = _factor(rows, refuse)
+            raw = {name: _doubles(rows, name) for name in (*PRICES, "volume") if name in table} | made
             made = {name: values / factor if name == "volume" else values * factor for name, values in raw.items()}
             made["factor"] = factor
         read = {"previous_close"} | ({"amount"} if "vwap" in made and self.units.amount is not None else set())
         stored = {name: values.astype(np.float32) for name, values in made.items()}
-        return rows.table.drop(columns=[name for name in table if name in read]).assign(**stored)
+        return rows.drop(columns=[name for name in table if name in read]).assign(**stored)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows that were traded, and `at`: their positions in the whole table."""
-
-    table: pd.DataFrame
-    at: npt.NDArray[np.intp]
-    where: str
-    spot: Callable[[int], str]
-
-    def __getitem__(self, name: str) -> Doubles:
-        return self.table[name].to_numpy(np.float64)
-
-    def refuse(self, bad: Bools, fault: str, values: Mapping[str, Doubles], expected: str, hint: str) -> None:
-        """Refuse the bad rows, if any: the first ones are shown with their values."""
-        shown = []
-        for row in np.flatnonzero(bad)[:SHOWN].tolist():
-            time = time_texts(self.table["time"].to_numpy()[[row]], "s")[0].removesuffix(" 00:00:00")
-            cells = " ".join(f"{name}={value[row]:g}" for name, value in values.items())
-            shown.append(f"{self.spot(int(self.at[row]))}: {time} {self.table['instrument'].iloc[row]} {cells}")
-        if shown:
-            what = f"{np.count_nonzero(bad)} row(s) {fault}."
-            raise DataError(what, where=self.where, got=first_of(shown), expected=expected, hint=hint)
+def refuse_rows(bad: pd.DataFrame, fault: str, *, where: str, expected: str, hint: str) -> None:
+    """Refuse rows, if any: the first are shown with what their index says, time, instrument, and the other columns."""
+    if len(bad):
+        first, times = bad[:SHOWN], time_texts(bad["time"].to_numpy()[:SHOWN], "s")
+        values = [first[name].map(f" {name}={{:g}}".format) for name in bad if name not in ("time", "instrument")]
+        got = first_of(
+            f"{at}: {time.removesuffix(' 00:00:00')} {code}{''.join(cells)}"
+            for at, time, code, *cells in zip(first.index, times, first["instrument"], *values, strict=True)
+        )
+        raise DataError(f"{len(bad)} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
 
 
-def _factor(rows: _Rows) -> Doubles:
+def _doubles(rows: pd.DataFrame, name: str) -> Doubles:
+    return rows[name].to_numpy(np.float64)
+
+
+def _factor(rows: pd.DataFrame, refuse: Callable[..., None]) -> Doubles:
     """Return (n,) the running product of last close / previous close over each instrument's own rows."""
-    codes = rows.table["instrument"].cat.codes.to_numpy()
-    order = np.lexsort((rows.table["time"].to_numpy(), codes))
-    values = {name: rows[name] for name in ("previous_close", "close")}
+    codes = rows["instrument"].cat.codes.to_numpy()
+    order = np.lexsort((rows["time"].to_numpy(), codes))
+    values = {name: _doubles(rows, name) for name in ("previous_close", "close")}
     close, previous, code = values["close"][order], values["previous_close"][order], codes[order]
     is_first = np.append(True, code[1:] != code[:-1])  # what was published then compares with a row that is not here
     for name, is_needed in (("close", np.ones(len(order), dtype=bool)), ("previous_close", ~is_first)):
@@ -158,7 +155,7 @@ def _factor(rows: _Rows) -> Doubles:
         bad[order] = is_needed & ~((values[name][order] > 0) & np.isfinite(values[name][order]))
         expected = "a positive number on each traded day, but for an instrument's first row"
         hint = "remove the row if nothing was traded; data.zero_volume=suspended does where there is no volume"
-        rows.refuse(bad, f"have no positive `{name}`", {name: values[name]}, expected, hint)
+        refuse(bad, f"have no positive `{name}`", {name: values[name]}, expected, hint)
     step = np.ones(len(order))
     step[1:] = np.where(is_first[1:], 1.0, close[:-1] / np.where(is_first, 1.0, previous)[1:])
     factor = np.empty(len(order))
@@ -166,14 +163,14 @@ def _factor(rows: _Rows) -> Doubles:
     return factor
 
 
-def _vwap(rows: _Rows, units: Units) -> Doubles:
+def _vwap(rows: pd.DataFrame, units: Units, refuse: Callable[..., None]) -> Doubles:
     """Return (n,) amount / volume, NaN without volume. Amounts and volumes may be rounded to half a unit."""
     per_amount, per_volume = units.amount or 1.0, units.volume or 1.0
-    amount, volume = rows["amount"] * per_amount, rows["volume"] * per_volume
+    amount, volume = _doubles(rows, "amount") * per_amount, _doubles(rows, "volume") * per_volume
     vwap = _ratio(amount, volume)
     least = _ratio(amount - per_amount / 2, volume + per_volume / 2)
     most = _ratio(amount + per_amount / 2, volume - per_volume / 2)  # NaN, no bound, for half a unit of volume
-    values = {"vwap": vwap, "low": rows["low"], "high": rows["high"]}
+    values = {"vwap": vwap} | {name: _doubles(rows, name) for name in ("low", "high")}
     bad = (least > values["high"] * (1 + _ROUNDING)) | (most < values["low"] * (1 - _ROUNDING))
     bad &= ~np.isnan(vwap)
     if bad.any():
@@ -188,7 +185,7 @@ def _vwap(rows: _Rows, units: Units) -> Doubles:
         elif bad.mean() > _ODD:
             hint = "prices are adjusted but amounts are not: '~data.columns.amount' leaves the vwap out"
         expected = f"amount × {per_amount:g} / (volume × {per_volume:g}) within the day's low … high, but for rounding"
-        rows.refuse(bad, "have a vwap outside the day's range", values, expected, hint)
+        refuse(bad, "have a vwap outside the day's range", values, expected, hint)
     return vwap
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.data.calendar import Calendar, frequency_of
-from harness.data.panel import Benchmark, Floats, Panel, last_seen
+from harness.data.panel import Benchmark, Bools, Floats, Panel, last_seen
 from harness.data.text_files import SHOWN, first_of
 from harness.errors import DataError
-
-Bools = npt.NDArray[np.bool_]
 
 PRICES = ("open", "high", "low", "close", "vwap")
 _NEGATIVE_HINT = (
@@ -185,15 +182,14 @@ def _undone_factors(panel: Panel) -> Finding:
         near = (column[later:] == column[:-later]) & (time[later:] - time[:-later] <= _UNDONE_WITHIN)
         near &= np.abs(new[later:] / old[:-later] - 1) <= _ROUNDING
         back[:-later][near] = time[later:][near]
-    undone = np.flatnonzero(back)
-    first = undone[np.argsort(time[undone], kind="stable")[:SHOWN]]
-    shown = panel.calendar.format
-    examples = tuple(
-        f"{shown(int(time[at]))} {panel.instruments[int(column[at])]} factor={new[at]:g} before={old[at]:g} "
-        f"after={factor[back[at], column[at]]:g} back={shown(int(back[at]))}"
-        for at in first
-    )
-    return Finding(_UNDONE, undone.size, examples, _UNDONE_ADVICE)
+    until = np.zeros(factor.shape, dtype=np.intp)
+    until[time, column] = back
+
+    def shown(at: int, of: int) -> str:
+        after, day = factor[until[at, of], of], panel.calendar.format(int(until[at, of]))
+        return f" before={before[at, of]:g} after={after:g} back={day}"
+
+    return replace(_cells(panel, until > 0, _UNDONE, ("factor",), shown), advice=_UNDONE_ADVICE)
 
 
 def _beyond_limit(panel: Panel, before: Floats, moves: Floats, limit: float) -> Finding:
@@ -211,17 +207,14 @@ def _beyond_limit(panel: Panel, before: Floats, moves: Floats, limit: float) -> 
     is_open = panel.traded & ~(panel.fields["volume"] == 0) if "volume" in panel.fields else panel.traded
     bad = is_open & (np.cumsum(is_open, axis=0) > _NEW) & (np.abs(moves) > limits + slack)
     bad[1:] &= is_open[:-1]
-    examples = []
-    for time, column in zip(*(at[:SHOWN].tolist() for at in np.nonzero(bad)), strict=True):
-        price, after = prices[time, column], prices[time + 1 :, column]
-        after = after[~np.isnan(after)]
-        examples.append(
-            f"{panel.calendar.format(time)} {panel.instruments[column]} {panel.price_field}={price:g} "
-            f"before={before[time, column]:g} after={f'{after[0]:g}' if after.size else 'none'} "
-            f"return={moves[time, column]:+.2%} limit={limits[time, column]:.0%}"
-        )
+
+    def shown(at: int, of: int) -> str:
+        later = prices[at + 1 :, of]
+        after = next((f"{price:g}" for price in later[~np.isnan(later)]), "none")
+        return f" before={before[at, of]:g} after={after} return={moves[at, of]:+.2%} limit={limits[at, of]:.0%}"
+
     what = f"moves exceed the daily price limit of {100 * limit:g} %"
-    return Finding(what, int(np.count_nonzero(bad)), tuple(examples), _BEYOND_ADVICE)
+    return replace(_cells(panel, bad, what, (panel.price_field,), shown), advice=_BEYOND_ADVICE)
 
 
 def describe(panel: Panel) -> dict[str, object]:
@@ -251,9 +244,11 @@ def describe(panel: Panel) -> dict[str, object]:
     }
 
 
-def _cells(panel: Panel, bad: Bools, what: str, names: tuple[str, ...]) -> Finding:
+def _cells(
+    panel: Panel, bad: Bools, what: str, names: tuple[str, ...], more: Callable[[int, int], str] = lambda at, of: ""
+) -> Finding:
     examples = []
-    for time, column in zip(*np.unravel_index(np.flatnonzero(bad)[:SHOWN], bad.shape), strict=True):
-        values = "".join(f" {name}={panel.fields[name][time, column]:g}" for name in names)
-        examples.append(f"{panel.calendar.format(int(time))} {panel.instruments[int(column)]}{values}")
+    for at, of in np.transpose(np.unravel_index(np.flatnonzero(bad)[:SHOWN], bad.shape)).tolist():
+        values = "".join(f" {name}={panel.fields[name][at, of]:g}" for name in names)
+        examples.append(f"{panel.calendar.format(at)} {panel.instruments[of]}{values}{more(at, of)}")
     return Finding(what, int(np.count_nonzero(bad)), tuple(examples))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from harness.config.reference import Claim, ReferenceResults, ReferenceRow, published_difference
 from harness.evaluation.metrics import METRICS, MetricRecord
@@ -19,13 +19,7 @@ from harness.snapshots.evidence import overlap_of
 
 Value = Literal["REPRODUCED", "DIFFERS", "NOT COMPARABLE"]
 Tested = Literal["SHOWN", "NOT SHOWN", "CONTRADICTED", "NOT COMPARABLE"]
-REPRODUCED: Final = "REPRODUCED"
-DIFFERS: Final = "DIFFERS"
-NOT_COMPARABLE: Final = "NOT COMPARABLE"
-SHOWN: Final = "SHOWN"
-NOT_SHOWN: Final = "NOT SHOWN"
-CONTRADICTED: Final = "CONTRADICTED"
-_COLOURS = {REPRODUCED: "green", SHOWN: "green", DIFFERS: "yellow", NOT_SHOWN: "yellow", CONTRADICTED: "red"}
+_COLOURS = {"REPRODUCED": "green", "SHOWN": "green", "DIFFERS": "yellow", "NOT SHOWN": "yellow", "CONTRADICTED": "red"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,7 @@ def _value_cell(metric: MetricRecord, run: FinishedRun, verdict: ValueVerdict | 
 
 def _summary(verdicts: Sequence[ValueVerdict]) -> str:
     parts = []
-    for kind in (REPRODUCED, DIFFERS, NOT_COMPARABLE):
+    for kind in ("REPRODUCED", "DIFFERS", "NOT COMPARABLE"):
         members = [v for v in verdicts if v.verdict == kind]
         if len(members) == len(verdicts):
             return kind if not members[0].reason else f"{kind}: {members[0].reason}"
@@ -158,9 +152,12 @@ def reproduce(runs: Sequence[FinishedRun], results: Sequence[ReferenceResults]) 
         runs: Finished runs, of which the series are read where a claim is tested.
         results: The published tables.
     """
-    found = []
+    found, flat = [], [(run, flatten(run.snapshot.identity).items()) for run in runs]
     for result in results:
-        beside = {row.name: _runs_beside(result, row, runs) for row in result.rows}
+        beside = {
+            row.name: tuple(run for run, keys in flat if {**result.where, **row.where}.items() <= keys)
+            for row in result.rows
+        }
         values = tuple(v for row in result.rows for run in beside[row.name] for v in _values(result, row, run))
         if values:
             claims = tuple(v for claim in result.claims for v in _claims(result, claim, beside))
@@ -169,25 +166,19 @@ def reproduce(runs: Sequence[FinishedRun], results: Sequence[ReferenceResults]) 
     return tuple(found)
 
 
-def _runs_beside(result: ReferenceResults, row: ReferenceRow, runs: Sequence[FinishedRun]) -> tuple[FinishedRun, ...]:
-    asked = {**result.where, **row.where}
-    flat = [(run, flatten(run.snapshot.identity)) for run in runs]
-    return tuple(run for run, keys in flat if all(keys.get(key) == value for key, value in asked.items()))
-
-
 def _values(result: ReferenceResults, row: ReferenceRow, run: FinishedRun) -> Iterator[ValueVerdict]:
     intervals = run.snapshot.metrics.get("intervals") or {}
     for metric, published in row.values.items():
         ours, bounds = run.overall.get(metric), intervals.get(metric) or {}
         low, high = (bounds.get(side) for side in ("low", "high"))
-        verdict: Value = NOT_COMPARABLE
+        verdict: Value = "NOT COMPARABLE"
         reason = result.not_comparable or ""
         if not reason and ours is None:
             reason = "undefined in this run" if metric in run.overall else "not evaluated: evaluation=portfolio does"
         elif not reason and (low is None or high is None):
             reason = "without an interval: evaluation.significance makes them"
         elif not reason:
-            verdict = REPRODUCED if low <= published <= high else DIFFERS  # type: ignore[operator]  # neither is None
+            verdict = "REPRODUCED" if low <= published <= high else "DIFFERS"  # type: ignore[operator]  # neither is None
         yield ValueVerdict(row.name, run.name, metric, published, ours, low, high, verdict, reason)
 
 
@@ -210,7 +201,7 @@ def _claims(
             yield _tested(name, METRICS[metric], published, pair)
         if not pairs:
             reason = f"no two runs that differ in {' and '.join(sorted(groups))} only"
-            yield ClaimVerdict(name, metric, (), published, NOT_COMPARABLE, reason=reason)
+            yield ClaimVerdict(name, metric, (), published, "NOT COMPARABLE", reason=reason)
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
@@ -221,7 +212,7 @@ def _tested(claim: str, metric: MetricRecord, published: float, pair: tuple[Fini
     names, (better, than) = tuple(run.name for run in pair), (run.overall.get(metric.name) for run in pair)
 
     def untested(reason: str) -> ClaimVerdict:
-        return ClaimVerdict(claim, metric.name, names, published, NOT_COMPARABLE, reason=reason)
+        return ClaimVerdict(claim, metric.name, names, published, "NOT COMPARABLE", reason=reason)
 
     if metric.statistic not in ("mean", "ir"):
         return untested(f"a {metric.statistic} has no paired test")
@@ -229,9 +220,9 @@ def _tested(claim: str, metric: MetricRecord, published: float, pair: tuple[Fini
         return untested("one of the runs has no such metric")
     tested, ours = difference_of(metric, *pair), published_difference(metric.name, better, than)
     p_hac, p_bootstrap = finite(tested.hac.p_value), finite(tested.bootstrap.p_value)
-    verdict: Tested = NOT_SHOWN
+    verdict: Tested = "NOT SHOWN"
     if p_hac is not None and p_bootstrap is not None and max(p_hac, p_bootstrap) <= LEVEL:
-        verdict = SHOWN if ours > 0 else CONTRADICTED
+        verdict = "SHOWN" if ours > 0 else "CONTRADICTED"
     factor = metric.factor(pair[0].snapshot.identity.get("year", {}).get("periods"), pair[0].horizon)
     power = power_of(tested.hac, published / factor)
     return ClaimVerdict(claim, metric.name, names, published, verdict, ours, p_hac, p_bootstrap, power)

@@ -81,13 +81,14 @@ class QlibBinSource:
             path = _folder(features, code) / _bin_name(field, self.freq)
             digest = fingerprint_file(path) if path.is_file() else "absent"
             listed.update(f"{path.relative_to(features)}\0{digest}\n".encode())
-        files = {"calendar": self._calendar(), "universe": self._spans(self.universe)}
+        files = {"calendar": self._below("calendars", self.freq, "data.freq"), "universe": self._spans(self.universe)}
         if self.instruments is not None:
             files["instruments"] = self._spans(self.instruments)
         return {key: fingerprint_file(path) for key, path in files.items()} | {"features": listed.hexdigest()}
 
     def load(self) -> Panel:
-        calendar, features = read_calendar(self._calendar()), self._below("features")
+        calendar = read_calendar(self._below("calendars", self.freq, "data.freq"))
+        features = self._below("features")
         where = str(self._spans(self.universe))
         spans, codes = read_spans(Path(where)), self._codes()
         _check_files(codes, "instruments", "folder")
@@ -146,9 +147,6 @@ class QlibBinSource:
     def _codes(self) -> tuple[str, ...]:
         spans, features = read_spans(self._spans(self.instruments or self.universe)), self._below("features")
         return tuple(code for code in spans.instruments if _folder(features, code).is_dir())
-
-    def _calendar(self) -> Path:
-        return self._below("calendars", self.freq, "data.freq")
 
     def _spans(self, universe: str) -> Path:
         return self._below("instruments", file_name(universe.lower()), "data.universe")

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-import numpy.typing as npt
 from annotated_types import Ge, Le, Lt
 
 from harness.data.calendar import Calendar
 from harness.data.dates import ACCEPTED, configured_date, period_of
 from harness.data.membership import covered
-from harness.data.panel import Benchmark, Panel, Truth, last_seen
+from harness.data.panel import Benchmark, Bools, Doubles, Panel, Truth, last_seen
 from harness.errors import ConfigError
 from harness.errors.limits import Fraction, check_limits
 
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Drift = Literal["none", "gradual", "recurring", "abrupt"]
 
 _STREAMS = ("premia", "exposures", "market", "volatility", "shocks", "instruments", "bars", "listings", "factor")

@@ -24,11 +24,11 @@ from harness.data.calendar import Calendar, read_calendar
 from harness.data.codes import check_codes
 from harness.data.dates import time_texts
 from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of_snapshots
-from harness.data.panel import Benchmark, Panel
-from harness.data.raw_prices import RawPrices, Units, ZeroVolume
+from harness.data.panel import Benchmark, Bools, Panel
+from harness.data.raw_prices import RawPrices, Units, ZeroVolume, refuse_rows
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
-from harness.data.text_files import SHOWN, CsvFile, CsvFormat, first_of, unreadable
+from harness.data.text_files import CsvFile, CsvFormat, first_of, unreadable
 from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
 from harness.store.fingerprint import fingerprint_file
@@ -36,7 +36,6 @@ from harness.store.records import LATER
 
 Layout = Literal["long", "wide", "per_instrument"]
 MembershipFormat = Literal["spans", "snapshots"]
-Bools = npt.NDArray[np.bool_]
 _KINDS = "a Parquet (.parquet) or CSV (.csv) file"
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
@@ -70,11 +69,6 @@ class _Part:
     path: Path
     name: str
     values: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def stem(self) -> str:
-        """The name of the file without what says how it is stored."""
-        return _split(self.path)[0]
 
 
 @dataclass(frozen=True)
@@ -265,21 +259,21 @@ class TabularSource:
         table = pd.concat(tables).assign(instrument=instruments)
         where, expected = os.path.commonpath([part.path for part in parts]), "each time and instrument once"
         hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
-        fault = "have a time and an instrument that another row has too"
-        _refuse(table, table.duplicated(list(_KEYS)), fault, where, expected, self._repeated_hour or hint)
+        hint, fault = self._repeated_hour or hint, "have a time and an instrument that another row has too"
+        refuse_rows(_keys_at(table, table.duplicated(list(_KEYS))), fault, where=where, expected=expected, hint=hint)
         stops = np.cumsum([len(read) for read in tables])
 
         def spot(at: int) -> str:
             return f"{parts[int(np.searchsorted(stops, at, side='right'))].name} row {table.index[at]}"
 
-        raw = RawPrices(self.columns, self.units, self.zero_volume)
-        return raw.adjusted(table, where=where, spot=spot)
+        return RawPrices(self.columns, self.units, self.zero_volume).adjusted(table, where=where, spot=spot)
 
     def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
         if self.layout == "per_instrument":  # its name is a column, as the name of a folder can be
-            check_codes([part.stem], where=str(part.path))  # first: a name that is no text cannot be opened
-            part = replace(part, values={**part.values, _OWN_NAME: part.stem})
+            stem = _split(part.path)[0]
+            check_codes([stem], where=str(part.path))  # first: a name that is no text cannot be opened
+            part = replace(part, values={**part.values, _OWN_NAME: stem})
             columns = {**columns, "instrument": _OWN_NAME}
         read = _read_columns(part, columns, self.csv)
         instruments, order = instruments_of(read[columns["instrument"]])
@@ -288,13 +282,14 @@ class TabularSource:
         if self.layout == "long" and not self.sort:
             keys, repeated = [columns[key] for key in _KEYS], self._repeated_hour
             hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
+            hint, where = f"{repeated}; {hint}" if repeated else hint, str(part.path)
             backward, own = _out_of_order(times, instruments.codes), _out_of_order(times, order)
             for bad, fault in (
                 (backward if own.any() else own, "step back: they are not sorted by time, then instrument"),
                 (table.duplicated(list(_KEYS)), "repeat the key of the row before"),
             ):
                 expected = "rows sorted by time, then instrument, each key once"
-                _refuse(table, bad, fault, str(part.path), expected, f"{repeated}; {hint}" if repeated else hint)
+                refuse_rows(_keys_at(table, bad), fault, where=where, expected=expected, hint=hint)
         names = [name for name in columns if name not in _KEYS]
         distinct = list(dict.fromkeys(columns[name] for name in names))
         values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
@@ -338,14 +333,8 @@ def _out_of_order(times: npt.NDArray[np.datetime64], codes: npt.NDArray[np.integ
     return backward
 
 
-def _refuse(table: pd.DataFrame, bad: Bools | pd.Series, fault: str, where: str, expected: str, hint: str) -> None:
-    """Refuse the bad rows of a table, whose index says where each stands in its file."""
-    if bad.any():
-        first = table[bad][:SHOWN]
-        times = [time.removesuffix(" 00:00:00") for time in time_texts(first["time"].to_numpy(), "s")]
-        shown = zip(first.index, times, first["instrument"], strict=True)
-        got = first_of(f"row {at}: {time} {code}" for at, time, code in shown)
-        raise DataError(f"{bad.sum()} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
+def _keys_at(table: pd.DataFrame, bad: Bools | pd.Series) -> pd.DataFrame:
+    return table.loc[bad, list(_KEYS)].rename("row {}".format)
 
 
 def _parts_of(path: str, *, key: str, expected: str) -> list[_Part]:
