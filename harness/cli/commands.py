@@ -110,7 +110,7 @@ examples:
     ),
     Command(
         "audit",
-        "audit:audit_configuration",
+        "run:audit_configuration",
         """\
 Prove that no prediction of an experiment used what was not known when it was made.
 

@@ -1,4 +1,4 @@
-"""`bench run`: one experiment, or with ``-m`` every combination of swept values; `bench search`."""
+"""`bench run`: one experiment, or with ``-m`` every combination of swept values; `bench search`, `bench audit`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness.audit import Verdict, run_audited
-from harness.cli.audit import verdict_table
+from rich.text import Text
+
+from harness.audit import Frontier, LeakCost, Level, Verdict, audit, leak_costs, run_audited
+from harness.audit import Outcome as AuditOutcome
 from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
 from harness.config import ExperimentConfig, composed_yaml
@@ -34,6 +36,7 @@ RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 _CELLS = "cells"
 _LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes
 _INTERRUPTED = 130
+_STYLES = {AuditOutcome.PASSED: "green", AuditOutcome.LEAK: "bold red", AuditOutcome.SKIPPED: "yellow"}
 
 
 def run(arguments: Namespace, observer: PlainObserver) -> Answer:
@@ -267,3 +270,59 @@ def _trials_table(found: searching.SearchResult) -> Table:
         rows.append((str(trial.number), f"{trial.name}{note}", TableCell(metric.text(trial.value), style=style)))
     title = f"{len(found.trials)} trials, {found.direction} {metric.heading} on the validation period"
     return table(title, ("trial", *prose("values"), *numbers(metric.heading)), rows)
+
+
+def audit_configuration(arguments: Namespace, observer: PlainObserver) -> Answer:
+    config, level = config_of(arguments), Level(arguments.level)
+    if arguments.cuts is not None and (arguments.cuts < 1 or level is not Level.FULL):
+        what, got = "Decisions are chosen for a full audit.", f"{arguments.cuts} with --level {level}"
+        raise ConfigError(what, where="--cuts", got=got, expected="at least 1, with --level full")
+    began = time.perf_counter()
+    verdict = audit(config, level, observer, cuts=arguments.cuts)
+    costs = leak_costs(config, observer) if arguments.price else ()
+    shown = [verdict_table(verdict)]
+    if any(at.perturbed for at in verdict.frontiers):
+        shown.append(frontier_table(verdict.frontiers))
+    if costs:
+        shown.append(cost_table(costs, metrics_of(config.evaluation.extra)))
+    summary = Text(verdict.summary, "green" if verdict.clean else "bold red")
+    cost = f"cost   {time.perf_counter() - began:.1f} s, peak memory {round(peak_memory_mb()):,} MB"
+    record = {"verdict": verdict.to_record(), "prices": [asdict(cost) for cost in costs]}
+    return Answer([*shown, summary, cost], record, int(not verdict.clean))
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    rows = []
+    for check in verdict.checks:
+        lines = [check.question, *([f"({check.note})"] if check.note else [])]
+        for finding in check.findings:
+            details = [d for d in (finding.where, finding.got and f"got {finding.got}") if d]
+            details += [f"expected {finding.expected}"] if finding.expected else []
+            lines.append(f"· {finding.what}" + (f" {'; '.join(details)}" if details else ""))
+        outcome = TableCell(str(check.outcome), style=_STYLES[check.outcome])
+        rows.append((check.name, outcome, "\n".join(lines)))
+    title = f"{verdict.case}, {verdict.level} audit" + (f": {verdict.subject}" if verdict.subject else "")
+    return table(title, ("check", "outcome", *prose("question and findings")), rows)
+
+
+def frontier_table(frontiers: Sequence[Frontier]) -> Table:
+    rows = []
+    for at in frontiers:
+        unused = "–" if at.waste is None else f"{max(at.waste, 0)} periods"
+        rows.append((str(at.window), at.decision, at.oldest or "none", at.newest or "none", unused))
+    columns = ("window", "decision", "oldest", "newest", *numbers("unused before the purge"))
+    return table("learning times that move a prediction", columns, rows)
+
+
+def cost_table(costs: Sequence[LeakCost], known: Mapping[str, MetricRecord]) -> Table:
+    metrics = [known[name] for name in costs[0].gained]
+    rows = [("none: the clean run", *(metric.text(costs[0].clean[metric.name]) for metric in metrics))]
+    for cost in costs:
+        label = cost.leak if cost.refused is None else f"{cost.leak} (refused: {cost.refused})"
+        rows.append((label, *(_gain(metric, cost.gained[metric.name]) for metric in metrics)))
+    columns = ("leak", *numbers(*(f"Δ {metric.heading}" for metric in metrics)))
+    return table("what a leak would add to the metrics; returns per year", columns, rows)
+
+
+def _gain(metric: MetricRecord, value: float | None) -> str:
+    return f"+{metric.text(value)}" if value is not None and value >= 0 else metric.text(value)
