@@ -77,7 +77,13 @@ def _run(given: argparse.Namespace) -> int:
                 status.write(line, "yellow")
             for error in answer.errors:
                 err.write(f"bench: {error}", "bold red")
-            _print(answer, out, as_record=is_json or answer.shown is None)
+            from harness.cli.terminal import show
+
+            if answer.record is not None and (is_json or answer.shown is None):
+                out.write_record(answer.record)
+            else:
+                for part in answer.shown or ():
+                    show(out, part)
         return _end(asked) if asked else answer.code  # a search ends itself, with what it has
     except HarnessError as error:
         if error.hint is None and str(error.where).startswith("--"):

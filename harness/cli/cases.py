@@ -58,15 +58,9 @@ _STANDS = ("blessed", "unchanged", "kept")
 
 @dataclass(frozen=True)
 class Selection:
-    """What a command is about.
+    """What a command is about; `overrides` are added to those of every case."""
 
-    Attributes:
-        suites: Suites with the cases that are meant, and whether that is all of them.
-        recorded: Snapshots of runs that are there already.
-        overrides: Added to those of every case.
-    """
-
-    suites: tuple[tuple[Suite, bool], ...]
+    suites: tuple[tuple[Suite, bool], ...]  # with the cases that are meant, and whether that is all of them
     recorded: tuple[Referenced, ...]
     overrides: tuple[str, ...]
 
@@ -136,19 +130,14 @@ def standard_for(arguments: Namespace, regression: str, overrides: Sequence[str]
 class CaseRunner:
     """Runs cases, each audited at its own level. They share their large stages in memory.
 
-    Attributes:
-        overrides, search_path: Added to those of every case.
-        crashes: Folder for the traceback of a case that crashes, which is an error of its case and stops no other; a
-            notice by default.
-        seconds: Of the case that was run last; None when it was not computed.
-        folders: Of the runs so far.
+    A case that crashes stops no other: its traceback goes to the folder `crashes`, or is a notice.
     """
 
-    overrides: Sequence[str]
+    overrides: Sequence[str]  # added to those of every case
     search_path: Sequence[str | Path]
     observer: Observer
     crashes: Path | None = None
-    seconds: float | None = None
+    seconds: float | None = None  # of the case that was run last; None when it was not computed
     folders: list[Path] = field(default_factory=list)
     memory: MemoryCache = field(default_factory=MemoryCache)
 

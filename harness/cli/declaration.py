@@ -43,14 +43,11 @@ class Command:
     """A command of `bench`.
 
     Attributes:
-        name: What a user types, such as ``run`` or ``data info``.
         function: ``module:function`` in this package: (arguments, observer) → answer. It is imported when the command
             runs and not before, because most need libraries that take a second to load.
         text: Teaches it, and shows examples; what comes before its first full stop or colon stands in the list of
             commands.
-        options: What it takes.
         exclusive: Options of which only one can be given.
-        exits: What its exit codes mean.
         is_long: Whether its loading is shown as a stage.
     """
 

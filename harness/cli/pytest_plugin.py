@@ -139,14 +139,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 class _Ledger:
-    """What happened to the snapshots of a session.
-
-    Attributes:
-        root: Folder of the baselines.
-        collected, passed: Node ids.
-        used: (suite, case) of every snapshot that was asked for.
-        blessed, moved, unused: Lines for the terminal.
-    """
+    """What happened to the snapshots of a session: node ids, (suite, case) of those used, lines for the terminal."""
 
     def __init__(self, config: pytest.Config) -> None:
         given, self._config = config.getoption("--bench-results"), config
