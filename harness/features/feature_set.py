@@ -137,6 +137,13 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class _Family:
+    """The features of a preset, fewer or more of them.
+
+    Attributes:
+        exclude: Names to leave out.
+        add: Further features, name → expression, appended in this order.
+    """
+
     exclude: tuple[str, ...] = ()
     add: dict[str, str] = field(default_factory=dict)
     templates: ClassVar[Mapping[str, str]]
@@ -160,24 +167,14 @@ class _Family:
 
 @dataclass(frozen=True)
 class Alpha158(_Family):
-    """The 158 factors of qlib's ``Alpha158`` handler, in its order.
-
-    Attributes:
-        exclude: Names to leave out.
-        add: Further features, name → expression, appended in this order.
-    """
+    """The 158 factors of qlib's ``Alpha158`` handler, in its order."""
 
     templates = ALPHA158
 
 
 @dataclass(frozen=True)
 class Alpha360(_Family):
-    """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 periods of 5 prices and volume, scaled.
-
-    Attributes:
-        exclude: Names to leave out.
-        add: Further features, name → expression, appended in this order.
-    """
+    """The 360 raw values of qlib's ``Alpha360`` handler, in its order: 60 periods of 5 prices and volume, scaled."""
 
     templates = ALPHA360
 
