@@ -119,16 +119,6 @@ def _answer(given: argparse.Namespace, status: StreamConsole, *, verbose: bool) 
         return answer
 
 
-def _print(answer: Answer, out: OutputConsole, *, as_record: bool) -> None:
-    from harness.cli.terminal import show
-
-    if as_record and answer.record is not None:
-        out.write_record(answer.record)
-        return
-    for part in answer.shown or ():
-        show(out, part)
-
-
 @contextmanager
 def _interruptible(asked: list[int]) -> Iterator[None]:
     """Let the end that a scheduler or a closed terminal asks for take the way of Ctrl-C; `asked` gets the signal.
