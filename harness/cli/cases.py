@@ -31,7 +31,7 @@ from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
 from harness.run.stages import Cache
 from harness.snapshots.baseline import Baselines, Referenced, Version, at_path
-from harness.snapshots.learning import learn
+from harness.snapshots.comparison import learn
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.suite import (
     CaseRun,

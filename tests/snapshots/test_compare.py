@@ -31,13 +31,8 @@ from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, SnapshotError
 from harness.evaluation.metrics import directions_of
 from harness.report.check_output import metric_rows, summary, to_json, to_junit_xml
-from harness.snapshots.comparison import (
-    compare,
-    differences,
-    metric_leaves,
-)
+from harness.snapshots.comparison import compare, differences, learn, metric_leaves
 from harness.snapshots.evidence import explain_data_difference
-from harness.snapshots.learning import learn
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import (
     Basis,
