@@ -1,10 +1,13 @@
-"""The audit of one configuration: first what costs nothing, then what runs it again."""
+"""The audit of one configuration: what costs nothing, what runs it again, and what its code keeps between fits."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import sys
 import traceback
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.comparison import label_of
-from harness.audit.memory import changed_numbers, kept_data, numbers_of
+from harness.audit.poison import label_of
 from harness.audit.replay import ProgressOnly, Replay
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
+from harness.data.panel import Panel
 from harness.errors import LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.features.expression import look_ahead, parse
@@ -27,12 +30,16 @@ from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import learning_segments
 from harness.run.stages import Cache
-from harness.samples.table import index_rows
+from harness.samples.table import AsOfView, SampleTable, index_rows
 from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore
+from harness.store.records import attributes_of
 
 _PARTS = ("adaptation", "preprocess", "model")
 _EXACT = 1e-6  # of a recomputed mean IC: both are float64 sums over the same days
+_LARGE = 256  # numbers; a table of constants in the source is smaller
+_DEPTH = 4
+_EXPECTED = "everything that is learned is in what `fit` returns"
 
 
 def audit(
@@ -92,7 +99,9 @@ def audit_result(
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     replay = Replay(result, Pipeline(config, Cache(store), observer=observer), ProgressOnly(observer))
-    checks, frontiers, predictions = list(_static_checks(replay)), _recorded_frontiers(replay), replay.predictions
+    static = {"reads": _reads, "borders": _borders, "rows": _rows, "judgement": _judgement}
+    checks = [Check.of(name, ask(replay)) for name, ask in static.items()]
+    frontiers, predictions = _recorded_frontiers(replay), replay.predictions
     if level is not Level.STATIC:
         store.root.mkdir(parents=True, exist_ok=True)
         # Beside the store, so that poisoned stages, which nobody needs again, do not stay in it.
@@ -138,12 +147,6 @@ def run_audited(
 
 def _numbers(config: ExperimentConfig) -> dict[str, str]:
     return {where: digest for part in _PARTS for where, digest in numbers_of(getattr(config, part)).items()}
-
-
-def _static_checks(replay: Replay) -> Iterator[Check]:
-    """Yield the checks that cost nothing but reading."""
-    for name, ask in (("reads", _reads), ("borders", _borders), ("rows", _rows), ("judgement", _judgement)):
-        yield Check.of(name, ask(replay))
 
 
 def _recorded_frontiers(replay: Replay) -> tuple[Frontier, ...]:
@@ -254,3 +257,120 @@ def _mean_ic(score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], off
         if left.size >= 2 and np.ptp(left) > 0 and np.ptp(right) > 0:
             daily.append(float(np.corrcoef(left, right)[0, 1]))
     return float(np.mean(daily)) if daily else float("nan")
+
+
+def kept_data(part: object) -> tuple[Finding, ...]:
+    """Return one finding per variable that holds data, of `part` or that its methods refer to.
+
+    Data are arrays and frames of more than 256 numbers, panels, tables, views, and containers of them. Followed are the
+    functions and classes of the same module that its methods mention, their closures and defaults.
+    """
+    found: dict[str, str] = {}
+    for where, value in _variables(part):
+        if what := _data(value, _DEPTH):
+            found.setdefault(where, what)
+    said = "Data outlive a fit, where no other panel reaches them."
+    return tuple(Finding(said, where, what, _EXPECTED) for where, what in found.items())
+
+
+def numbers_of(part: object) -> dict[str, str]:
+    """Return variable → digest of its content, for each that `part` or its methods refer to and that holds numbers.
+
+    However few they are: what code has learned elsewhere may be one number per window.
+    """
+    contents = ((where, _content(value, _DEPTH)) for where, value in _variables(part))
+    return {where: hashlib.sha256(repr(held).encode()).hexdigest() for where, held in contents if _holds_floats(held)}
+
+
+def changed_numbers(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Return one finding per variable whose numbers are others than before the first fit."""
+    said = "Numbers that a fit leaves behind outlive it, where no other panel reaches them."
+    changed = [where for where, digest in after.items() if before.get(where) != digest]
+    return tuple(Finding(said, where, "changed while it was fitted and predicted", _EXPECTED) for where in changed)
+
+
+def _variables(part: object) -> Iterator[tuple[str, object]]:
+    """Yield (module: variable, value) of everything that an object and the code of its class can reach."""
+    module = type(part).__module__
+    for name, value in attributes_of(part).items():
+        yield f"{module}: self.{name}", value
+    for name, value in _reachable(type(part).__qualname__, type(part), module, set()):
+        yield f"{module}: {name}", value
+
+
+def _reachable(name: str, value: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:
+    """Yield a variable, or for a function or class of `module` every variable that it can reach, by name."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    value = getattr(value, "__wrapped__", value)
+    if not isinstance(value, types.FunctionType | type):
+        yield name, value
+    elif value.__module__ == module and id(value) not in seen:
+        seen.add(id(value))
+        for mentioned, held in _mentioned_by(value, module):
+            yield from _reachable(mentioned, held, module, seen)
+
+
+def _mentioned_by(owner: Any, module: str) -> Iterator[tuple[str, object]]:
+    if isinstance(owner, type):
+        yield from [(f"{owner.__qualname__}.{name}", value) for name, value in vars(owner).items()]
+        yield from [(base.__qualname__, base) for base in owner.__bases__]
+        return
+    for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
+        try:
+            yield f"{owner.__qualname__} (closure) {name}", cell.cell_contents
+        except ValueError:
+            continue  # not filled yet
+    for value in owner.__defaults__ or ():
+        yield f"{owner.__qualname__} (default)", value
+    names = vars(sys.modules[module])
+    yield from [(name, names[name]) for name in _names_in(owner.__code__) if name in names]
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _items(value: object) -> list[tuple[object, object]]:
+    """Return (key or name, item) of what a container or an object holds."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(enumerate(value))
+    if isinstance(value, types.ModuleType | type) or type(value).__module__ in ("builtins", "typing"):
+        return []
+    return sorted(getattr(value, "__dict__", {}).items())
+
+
+def _content(value: object, depth: int) -> object:
+    """Return what a value holds as text, numbers and tuples of them; nothing of what is no data."""
+    if isinstance(value, np.ndarray):
+        return ("array", value.shape, float(value.size), hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest())
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return value
+    if depth == 0 or callable(value):
+        return ()
+    return tuple((_content(key, 1), _content(item, depth - 1)) for key, item in _items(value))
+
+
+def _holds_floats(content: object) -> bool:
+    return any(map(_holds_floats, content)) if isinstance(content, tuple) else isinstance(content, float | complex)
+
+
+def _data(value: object, depth: int) -> str:
+    """Return what data a value holds, in words; nothing when it holds none."""
+    if isinstance(value, Panel | SampleTable | AsOfView):
+        return f"a {type(value).__name__}"
+    if isinstance(value, np.ndarray):
+        return f"{value.size} numbers" if value.size > _LARGE else ""
+    if type(value).__module__.partition(".")[0] in ("pandas", "pyarrow", "torch") and hasattr(value, "shape"):
+        return f"a {type(value).__name__}" if int(np.prod(value.shape)) > _LARGE else ""
+    items = [item for _, item in _items(value)] if depth else []
+    if len(items) > _LARGE and all(isinstance(item, int | float) for item in items):
+        return f"{len(items)} numbers"
+    return next((what for item in items if (what := _data(item, depth - 1))), "")

@@ -8,14 +8,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.comparison import differ, label_of
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.data.source import Source, at_the_root
 from harness.data.validation import PRICES, check_panel
 from harness.errors import ConfigError, DataError
-from harness.features.engine import compute_features
+from harness.features.engine import compute_expression, compute_features
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.store.code_digest import code_digest
 
@@ -139,6 +138,18 @@ def _benchmark(benchmark: Benchmark, start: int, rng: np.random.Generator) -> Be
     walk = np.clip(np.cumsum(rng.normal(0.0, 0.01, size=close.size - start)), -5.0, 5.0)
     close[start:] = level * np.exp(walk)
     return replace(benchmark, close=close)
+
+
+def differ(left: Floats, right: Floats) -> npt.NDArray[np.bool_]:
+    """Return where two arrays of one shape are not the same bits; every NaN counts as the same."""
+    different: npt.NDArray[np.bool_] = left.view(np.uint32) != right.view(np.uint32)
+    return different & ~(np.isnan(left) & np.isnan(right))
+
+
+def label_of(panel: Panel, expression: str, times: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> Floats:
+    """Return (n,) float32, the label of every row (time, instrument) from the panel alone; NaN where there is none."""
+    label = compute_expression(panel, expression)[times, codes]
+    return np.where(np.isfinite(label), label, np.float32(np.nan))
 
 
 @dataclass(eq=False)

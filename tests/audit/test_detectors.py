@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from harness.audit import Level, audit
-from harness.audit.comparison import association, chance, differ
 from harness.audit.cost import BackwardFilled
-from harness.audit.poison import poison, poisoned
-from harness.audit.trial import _farthest
+from harness.audit.poison import differ, poison, poisoned
+from harness.audit.trial import _farthest, association, chance
 from harness.config import compose_config
 from harness.data.panel import Panel
 from harness.evaluation.predictions import Predictions

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from harness.audit.memory import changed_numbers, kept_data, numbers_of
+from harness.audit.audit import changed_numbers, kept_data, numbers_of
 
 CACHE: dict[str, Any] = {}
 SCALE = 1.5
