@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.evaluation.significance.bootstrap import Bootstrap as Bootstrap
     from harness.evaluation.significance.bootstrap import bootstrap_interval as bootstrap_interval
     from harness.evaluation.significance.bootstrap import paired_difference as paired_difference
-    from harness.evaluation.significance.confidence_set import model_confidence_set as model_confidence_set
+    from harness.evaluation.significance.selection import model_confidence_set as model_confidence_set
     from harness.execution.dask import Dask as Dask
     from harness.execution.local import Local as Local
     from harness.execution.progress import PlainObserver as PlainObserver
@@ -70,7 +70,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.evaluation.predictions", None, "Predictions"),
     ("harness.evaluation.significance.bootstrap", "harness.significance", "Bootstrap"),
     ("harness.evaluation.significance.bootstrap", None, "bootstrap_interval paired_difference"),
-    ("harness.evaluation.significance.confidence_set", None, "model_confidence_set"),
+    ("harness.evaluation.significance.selection", None, "model_confidence_set"),
     ("harness.execution.dask", "harness.execution", "Dask"),
     ("harness.execution.local", "harness.execution", "Local"),
     ("harness.execution.task", "harness.execution", "Serial"),

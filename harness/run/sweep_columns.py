@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.evaluation.metrics import MetricRecord
 from harness.evaluation.significance.hac import SubPeriod
-from harness.evaluation.significance.sharpe import BacktestOverfitting, DeflatedSharpe
+from harness.evaluation.significance.selection import BacktestOverfitting, DeflatedSharpe
 
 LEVEL = 0.05  # of the paired tests
 SIZE = 0.10  # of the confidence set

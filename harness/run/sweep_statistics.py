@@ -15,9 +15,9 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
-from harness.evaluation.significance import hac, sharpe
+from harness.evaluation.significance import hac, selection
 from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, Question, bootstrap_intervals
-from harness.evaluation.significance.confidence_set import ModelConfidenceSet, model_confidence_set
+from harness.evaluation.significance.selection import ModelConfidenceSet, model_confidence_set
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
 from harness.run.sweep import Cell
@@ -238,7 +238,7 @@ def _confidence_set(
     return found
 
 
-def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, sharpe.DeflatedSharpe]:
+def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, selection.DeflatedSharpe]:
     returns = {c.name: c.series.values[_RETURNS] for c in candidates if _RETURNS in c.series.values}
 
     def ratio(returns: Doubles) -> float:
@@ -250,10 +250,10 @@ def _deflated(candidates: Sequence[FinishedRun]) -> dict[str, sharpe.DeflatedSha
     sharpes = np.array([ratio(r) for r in returns.values()])
     if np.isfinite(sharpes).sum() < 2:
         return {}
-    return {name: sharpe.deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
+    return {name: selection.deflated_sharpe_ratio(r, sharpes, max(len(returns), 2)) for name, r in returns.items()}
 
 
-def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> sharpe.BacktestOverfitting | None:
+def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> selection.BacktestOverfitting | None:
     having = [c for c in compared if _RETURNS in c.series.values]
     if len(having) < 2:
         return None
@@ -263,7 +263,7 @@ def _overfitting(compared: Sequence[FinishedRun], notes: list[str]) -> sharpe.Ba
     if defined < 2 * _BLOCKS:
         notes.append(f"no probability of overfitting: {defined} periods are too few for {_BLOCKS} blocks")
         return None
-    return sharpe.probability_of_backtest_overfitting(returns, _BLOCKS)
+    return selection.probability_of_backtest_overfitting(returns, _BLOCKS)
 
 
 def _stability(candidate: FinishedRun, metric: MetricRecord, labels: npt.NDArray[Any]) -> tuple[hac.SubPeriod, ...]:

@@ -13,9 +13,8 @@ from harness.evaluation.significance.bootstrap import (
     bootstrap_intervals,
     paired_difference,
 )
-from harness.evaluation.significance.confidence_set import model_confidence_set
 from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.sharpe import probability_of_backtest_overfitting
+from harness.evaluation.significance.selection import model_confidence_set, probability_of_backtest_overfitting
 from tests.evaluation.significance.series import LOOK_AHEAD, autoregressive, overlapping
 
 pytestmark = pytest.mark.nightly

@@ -19,7 +19,7 @@ from harness.config import compose_config
 from harness.data.panel import Benchmark
 from harness.errors import ConfigError
 from harness.evaluation.significance.bootstrap import Bootstrap
-from harness.evaluation.significance.sharpe import probability_of_backtest_overfitting
+from harness.evaluation.significance.selection import probability_of_backtest_overfitting
 from harness.report.leaderboard import leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun

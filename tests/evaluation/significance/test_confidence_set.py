@@ -11,7 +11,7 @@ from arch.bootstrap import MCS
 
 from harness.errors import ConfigError, DataError
 from harness.evaluation.significance.bootstrap import Bootstrap, paired_difference
-from harness.evaluation.significance.confidence_set import Method, model_confidence_set
+from harness.evaluation.significance.selection import Method, model_confidence_set
 from tests.evaluation.significance.series import LOOK_AHEAD, Doubles, autoregressive, overlapping, plausible
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from harness.evaluation.significance.bootstrap import Bootstrap, Interval, bootstrap_interval, paired_difference
-from harness.evaluation.significance.confidence_set import model_confidence_set
 from harness.evaluation.significance.hac import hac_mean
-from harness.evaluation.significance.sharpe import deflated_sharpe_ratio, probability_of_backtest_overfitting
+from harness.evaluation.significance.selection import (
+    deflated_sharpe_ratio,
+    model_confidence_set,
+    probability_of_backtest_overfitting,
+)
 from tests.evaluation.significance.series import Doubles
 
 STATISTICS: tuple[str, ...] = ("mean", "ir")

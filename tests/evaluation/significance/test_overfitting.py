@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import linregress, rankdata
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance.sharpe import BacktestOverfitting, probability_of_backtest_overfitting
+from harness.evaluation.significance.selection import BacktestOverfitting, probability_of_backtest_overfitting
 from tests.evaluation.significance.series import Doubles
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from harness.errors import ConfigError
-from harness.evaluation.significance.sharpe import (
+from harness.evaluation.significance.selection import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     probabilistic_sharpe_ratio,
