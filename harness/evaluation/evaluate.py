@@ -108,13 +108,27 @@ class Evaluation:
         pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], dict[str, Doubles]]:
-    """Return the times and the series of a file that `Evaluation.write_series` wrote, or refuse the file by name."""
-    table = read_table(path, "series")
-    if "datetime" not in table.column_names:
-        raise DataError("The file holds no series.", where=str(path), expected="a column `datetime`")
-    columns = {name: np.array(table[name].to_numpy()) for name in table.column_names}
-    return columns.pop("datetime").astype("datetime64[ns]"), columns
+@dataclass(frozen=True, eq=False)
+class DailySeries:
+    """The series behind a run's metrics: (S,) ``datetime64[ns]``; name → (S,) float64, NaN where undefined."""
+
+    times: npt.NDArray[np.datetime64]
+    values: Mapping[str, Doubles]
+
+    @classmethod
+    def read(cls, path: Path) -> DailySeries:
+        """Read what `Evaluation.write_series` wrote; raises `DataError` when it is missing or no such file."""
+        table = read_table(path, "series")
+        if "datetime" not in table.column_names:
+            raise DataError("The file holds no series.", where=str(path), expected="a column `datetime`")
+        columns = {name: np.array(table[name].to_numpy()) for name in table.column_names}
+        return cls(columns.pop("datetime").astype("datetime64[ns]"), columns)
+
+    def __getitem__(self, name: str) -> Doubles:
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
 
 
 def evaluate(

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.predictions import Predictions
-from harness.snapshots.evidence import DailySeries
 from harness.snapshots.snapshot import Snapshot, read_snapshot
 
 Doubles = npt.NDArray[np.float64]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.panel import Panel, load_panel
-from harness.evaluation.evaluate import read_series
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance.bootstrap import paired_difference
 from harness.evaluation.significance.hac import calendar_years
@@ -22,27 +22,7 @@ from harness.snapshots.comparison import DifferenceTest
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import ArtifactStore, is_intact
 
-Doubles = npt.NDArray[np.float64]
 _SHOWN = 5
-
-
-@dataclass(frozen=True, eq=False)
-class DailySeries:
-    """The series behind a run's metrics: (S,) ``datetime64[ns]``; name → (S,) float64, NaN where undefined."""
-
-    times: npt.NDArray[np.datetime64]
-    values: Mapping[str, Doubles]
-
-    @classmethod
-    def read(cls, path: Path) -> DailySeries:
-        """Read a run's ``series.parquet``; raises `DataError` when it is missing or no such file."""
-        return cls(*read_series(path))
-
-    def __getitem__(self, name: str) -> Doubles:
-        return self.values[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.values
 
 
 @dataclass(frozen=True)

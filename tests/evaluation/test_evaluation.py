@@ -13,7 +13,7 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
-from harness.evaluation.evaluate import Evaluation, evaluate, read_series
+from harness.evaluation.evaluate import DailySeries, Evaluation, evaluate
 from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
 from harness.evaluation.portfolio.backtest import backtest
@@ -177,10 +177,10 @@ class TestSeries:
     def test_what_is_written_is_read_back_exactly(self, tmp_path):
         result = judged(signal(market(), last_labels=40))
         result.write_series(tmp_path / "series.parquet")
-        times, series = read_series(tmp_path / "series.parquet")
-        np.testing.assert_array_equal(times, result.times)
-        assert list(series) == list(result.series)
-        for name, values in series.items():
+        read = DailySeries.read(tmp_path / "series.parquet")
+        np.testing.assert_array_equal(read.times, result.times)
+        assert list(read.values) == list(result.series)
+        for name, values in read.values.items():
             np.testing.assert_array_equal(values, result.series[name])
 
     def test_equal_series_give_equal_bytes(self, tmp_path):
@@ -191,7 +191,7 @@ class TestSeries:
     def test_an_unreadable_file_is_named(self, tmp_path):
         (tmp_path / "series.parquet").write_text("nothing")
         with pytest.raises(DataError, match="cannot be read") as caught:
-            read_series(tmp_path / "series.parquet")
+            DailySeries.read(tmp_path / "series.parquet")
         assert "series.parquet" in str(caught.value)
 
     def test_a_table_without_times_is_refused(self, tmp_path):
@@ -200,4 +200,4 @@ class TestSeries:
         table = pq.read_table(tmp_path / "series.parquet").drop_columns(["datetime"])
         pq.write_table(table, tmp_path / "series.parquet")
         with pytest.raises(DataError, match="holds no series"):
-            read_series(tmp_path / "series.parquet")
+            DailySeries.read(tmp_path / "series.parquet")

@@ -17,12 +17,12 @@ from examples.my_metric import MyMetric
 from harness.audit import leak_costs
 from harness.cli import main
 from harness.config import compose_config
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.metrics import METRICS, directions_of, metrics_of
 from harness.run.finished import FinishedRun
 from harness.run.search.study import direction_of
 from harness.run.sweep_columns import caption
 from harness.run.sweep_statistics import sweep_statistics
-from harness.snapshots.evidence import DailySeries
 from harness.snapshots.snapshot import Snapshot
 from harness.store.records import describe
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from harness.cli import main
+from harness.evaluation.evaluate import DailySeries
 from harness.report.cells import Report
 from harness.report.page import render, script_json, write_report
 from harness.run.finished import FinishedRun, SweepRow
-from harness.snapshots.evidence import DailySeries
 from tests.report import browser
 
 in_a_browser = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.ABSENT)

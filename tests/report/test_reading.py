@@ -13,11 +13,11 @@ import pytest
 
 from harness.cli import main
 from harness.errors import DataError, SnapshotError
+from harness.evaluation.evaluate import DailySeries
 from harness.report.cells import Report, command, compare, find_folders, leaderboard_rows, read_cells, stability_table
 from harness.report.page import render
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
-from harness.snapshots.evidence import DailySeries
 
 
 def test_the_reference_comes_first_then_the_best(report: Report) -> None:

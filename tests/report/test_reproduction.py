@@ -16,12 +16,12 @@ from scipy.stats import norm
 from harness.cli import main
 from harness.config.reference import Claim, ReferenceResults, reference_results
 from harness.errors import ConfigError
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.significance.hac import hac_mean
 from harness.report.cells import Report
 from harness.report.page import render
 from harness.report.reproduction import power_of, reproduce
 from harness.run.finished import FinishedRun
-from harness.snapshots.evidence import DailySeries
 
 RR = "harness.adaptation.RollingRetrain"
 WHERE = {"data.name": "synthetic", "look_ahead": 6}

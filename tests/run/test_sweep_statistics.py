@@ -18,6 +18,7 @@ import pytest
 from harness.config import compose_config
 from harness.data.panel import Benchmark
 from harness.errors import ConfigError
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.evaluation.significance.selection import probability_of_backtest_overfitting
 from harness.report.leaderboard import leaderboard
@@ -35,7 +36,6 @@ from harness.run.sweep_statistics import (
     statistics_of,
     sweep_statistics,
 )
-from harness.snapshots.evidence import DailySeries
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
 from tests.data.small_panel import small_panel
