@@ -154,15 +154,11 @@ def label_of(panel: Panel, expression: str, times: npt.NDArray[np.int64], codes:
 
 @dataclass(eq=False)
 class Splice:
-    """Makes the table of a poisoned panel from that of the real one.
+    """Makes the table of a poisoned panel from `panel` and `table`, the real ones.
 
     The features of times up to a cut are taken from the real table only once they have been reproduced, bit for bit,
     by a computation that was handed nothing beyond the cut: the panel truncated there, not a poisoned one. So they are
     a function of data that the poison left as they are. What cannot be proved that way is not spliced.
-
-    Attributes:
-        config: Says what features and label are.
-        panel, table: The real ones.
     """
 
     config: ExperimentConfig

@@ -35,13 +35,9 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 
 @dataclass
 class Outside:
-    """Records what is opened while a `Watched` object works.
+    """Records what is opened while a `Watched` object works."""
 
-    Attributes:
-        seen: One line per file, host or program, in the order of the first use.
-    """
-
-    seen: dict[str, None] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)  # file, host or program, in the order of the first use
     _since: float = float("inf")
     _depth: int = 0
 
@@ -126,11 +122,7 @@ def each(observer: Observer, stage: str, items: Collection[Item]) -> Iterator[It
 class Replay:
     """A finished run, and the stages of its configuration, none of which keeps a window.
 
-    Attributes:
-        result: The run.
-        real: The stages of the real panel, as the store holds them.
-        observer: Told about progress.
-        outside: Records what the code under audit opens.
+    `real` is the stages of the real panel, as the store holds them; `outside` records what the code under audit opens.
     """
 
     result: ExperimentResult

@@ -52,17 +52,11 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Runs one configuration again under changed circumstances; its raw data are read once.
-
-    Attributes:
-        replay: The finished run and its pipeline.
-        folder: For the stages of other panels.
-        cuts: How many decisions a full audit looks at, evenly spread; None for every one.
-    """
+    """Runs one configuration again under changed circumstances; its raw data are read once."""
 
     replay: Replay
-    folder: Path
-    cuts: int | None = None
+    folder: Path  # for the stages of other panels
+    cuts: int | None = None  # how many decisions a full audit looks at, evenly spread; None for every one
 
     def sampled(self) -> list[Check]:
         """Poison after the first decision, with every window, and after a middle one, with that window alone.

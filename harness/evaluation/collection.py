@@ -108,12 +108,18 @@ def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predi
         pd.concat([_rows(p)[column].astype(np.float64) for p in models], axis=1).sort_index()
         for column in ("score", "label")
     )
-    _refuse_other_labels(models[0], label)
+    least, most = label.min(axis=1), label.max(axis=1)
+    other = label.index[least < most]
+    if other.size:
+        what = f"The models carry different labels for {other.size} row(s), so they were not asked the same question."
+        (time, code), got = other[0], f"{least[other[0]]:.9g} and {most[other[0]]:.9g}"
+        where = f"{models[0].instruments[code]} at {models[0].calendar.format(int(time))}"
+        raise DataError(what, where=where, got=got, expected="models of the same label")
     if standardise:
         by_time = score.groupby(level=0)
         varies = by_time.transform("max") > by_time.transform("min")
         score = ((score - by_time.transform("mean")) / by_time.transform("std")).where(varies)
-    return _arranged(models, pd.DataFrame({"score": score.mean(axis=1), "label": label.max(axis=1)}))
+    return _arranged(models, pd.DataFrame({"score": score.mean(axis=1), "label": most}))
 
 
 def ensemble(collected: Mapping[Key, Predictions], *, standardise: bool = True) -> Predictions:
@@ -126,16 +132,6 @@ def _rows(predictions: Predictions) -> pd.DataFrame:
     """Return scores and labels by calendar position and instrument column."""
     columns = {"score": predictions.score, "label": predictions.label}
     return pd.DataFrame(columns, index=[predictions.row_times, predictions.codes])
-
-
-def _refuse_other_labels(of: Predictions, label: pd.DataFrame) -> None:
-    least, most = label.min(axis=1), label.max(axis=1)
-    other = label.index[least < most]
-    if other.size:
-        what = f"The models carry different labels for {other.size} row(s), so they were not asked the same question."
-        (time, code), got = other[0], f"{least[other[0]]:.9g} and {most[other[0]]:.9g}"
-        where = f"{of.instruments[code]} at {of.calendar.format(int(time))}"
-        raise DataError(what, where=where, got=got, expected="models of the same label")
 
 
 def _arranged(parts: list[Predictions], rows: pd.DataFrame) -> Predictions:

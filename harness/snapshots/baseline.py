@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,8 +142,19 @@ class Baselines:
         versions: list[Version] = []
         for number, path in enumerate(_version_files(self._folder(suite, case)), start=1):
             replaces = versions[-1].snapshot.digest if versions else None
+            expected: dict[str, object]
             expected = {"suite": suite, "case": case, "version": number, "replaces": replaces}
-            versions.append(Version(number, path, _linked(path, expected)))
+            snapshot = read_snapshot(path)
+            if snapshot.blessing is None:
+                what, hint = "This snapshot was put among the baselines by hand.", f"bench bless --reason … {path}"
+                raise SnapshotError(what, where=str(path), expected="a version that was blessed", hint=hint)
+            got = {**snapshot.blessing, "suite": snapshot.suite, "case": snapshot.case}
+            wrong = [key for key in expected if expected[key] != got.get(key)]
+            if wrong:
+                what = "The versions of this case do not follow each other: one was renamed, replaced or taken away."
+                sides = [", ".join(f"{key} {side.get(key)}" for key in wrong) for side in (got, expected)]
+                raise SnapshotError(what, where=str(path), got=sides[0], expected=sides[1], hint=_RESTORE)
+            versions.append(Version(number, path, snapshot))
         return tuple(versions)
 
     @property
@@ -205,21 +216,6 @@ def named(known: Sequence[tuple[str, str]], name: str, where: Path) -> list[tupl
         what, expected = "Nothing that was blessed or run has this name.", ", ".join(cases) or "nothing yet"
         raise SnapshotError(what, where=str(where), got=name, expected=expected, hint=hint)
     return found
-
-
-def _linked(path: Path, expected: Mapping[str, object]) -> Snapshot:
-    """Read a version and check that it is the one expected after the version before it."""
-    snapshot = read_snapshot(path)
-    if snapshot.blessing is None:
-        what, hint = "This snapshot was put among the baselines by hand.", f"bench bless --reason … {path}"
-        raise SnapshotError(what, where=str(path), expected="a version that was blessed", hint=hint)
-    got = {**snapshot.blessing, "suite": snapshot.suite, "case": snapshot.case}
-    wrong = [key for key in expected if expected[key] != got.get(key)]
-    if wrong:
-        what = "The versions of this case do not follow each other: one was renamed, replaced or taken away."
-        sides = [", ".join(f"{key} {side.get(key)}" for key in wrong) for side in (got, expected)]
-        raise SnapshotError(what, where=str(path), got=sides[0], expected=sides[1], hint=_RESTORE)
-    return snapshot
 
 
 def _content(path: Path) -> bytes | None:

@@ -86,19 +86,15 @@ def _walk(node: object, path: str) -> Iterator[tuple[str, Any]]:
         for key in sorted(node):
             yield from _walk(node[key], _join(path, str(key)))
     elif isinstance(node, list | tuple):
-        key = _own_key(node)
+        # The key that tells the records of the list apart, if there is one.
+        records = [entry for entry in node if isinstance(entry, Mapping)]
+        names = {key: {str(record[key]) for record in records if key in record} for key in _KEYS}
+        key = next((key for key in _KEYS if records and len(names[key]) == len(node)), None)
         for index, entry in enumerate(node):
             rest = entry if key is None else {k: v for k, v in entry.items() if k != key}
             yield from _walk(rest, _join(path, str(index if key is None else entry[key])))
     else:
         yield path, node
-
-
-def _own_key(entries: Sequence[object]) -> str | None:
-    """Return the key that tells the records of a list apart, if there is one."""
-    records = [entry for entry in entries if isinstance(entry, Mapping)]
-    names = {key: {str(record[key]) for record in records if key in record} for key in _KEYS}
-    return next((key for key in _KEYS if records and len(names[key]) == len(entries)), None)
 
 
 def _only(own: Sequence[object], other: Sequence[object]) -> str:

@@ -159,11 +159,6 @@ def parse_snapshot(text: str, where: str) -> Snapshot:
         raise SnapshotError(what, where=where, got=version, expected=SCHEMA_VERSION, hint=hint)
     _refuse_incomplete(record, (*_SECTIONS, *_GUARDS), where)
     snapshot = Snapshot(**{name: record[name] for name in _SECTIONS})
-    _check_guards(snapshot, record, text, where)
-    return snapshot
-
-
-def _check_guards(snapshot: Snapshot, record: Mapping[str, Any], text: str, where: str) -> None:
     changed = "The snapshot was changed after it was written: "
     try:
         guards = {"digest": snapshot.digest, "seal": snapshot.seal}
@@ -176,6 +171,7 @@ def _check_guards(snapshot: Snapshot, record: Mapping[str, Any], text: str, wher
     if snapshot.to_json() != text:
         what, hint = "its text is not in canonical form.", "keep formatters and line-end conversion away from snapshots"
         raise SnapshotError(f"{changed}{what}", where=where, expected="exactly the bytes that were written", hint=hint)
+    return snapshot
 
 
 def sha256(content: object) -> str:

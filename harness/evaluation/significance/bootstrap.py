@@ -187,13 +187,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A difference to a reference, tested in two ways that should agree.
+    """A difference to a reference, tested in two ways that should agree."""
 
-    Attributes:
-        bootstrap: The t-value against its paired bootstrap distribution, with the interval.
-    """
-
-    bootstrap: Interval
+    bootstrap: Interval  # the t-value against its paired bootstrap distribution
 
     @property
     def estimate(self) -> float:
@@ -322,16 +318,6 @@ def _percentiles(known: Interval, resampled: Doubles) -> Interval:
 
 def _studentised(known: Interval, smooth: SmoothStatistic, resamples: Moments, bootstrap: Bootstrap) -> Interval:
     estimate, error = known.estimate, known.standard_error
-    ratios = _ratios(smooth, resamples, estimate, error)
-    reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
-    if not reach <= _WIDEST * float(np.ptp(smooth.influence)):
-        return known
-    p_value = (1 + int((ratios >= abs(estimate) / error).sum())) / (bootstrap.repetitions + 1)
-    return replace(known, low=estimate - reach, high=estimate + reach, p_value=p_value)
-
-
-def _ratios(smooth: SmoothStatistic, resamples: Moments, estimate: float, error: float) -> Doubles:
-    """Return (R,) |t*|; infinite where a resample does not vary, which can only widen the interval."""
     means, projections = resamples.means, resamples.projections
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = smooth.gradient(means)  # (R, K)
@@ -339,5 +325,11 @@ def _ratios(smooth: SmoothStatistic, resamples: Moments, estimate: float, error:
         for k in range(slopes.shape[1]):
             linear += slopes[:, k, None] * projections[:, k]
         errors = np.sqrt(np.square(linear).mean(axis=1) / smooth.moments.shape[0])
-        ratios = np.abs(smooth.value(means) - estimate) / errors
-    return np.where(np.isfinite(ratios) & (errors > _STILL * error), ratios, np.inf)
+        ratios = np.abs(smooth.value(means) - estimate) / errors  # (R,) |t*|
+    # Infinite where a resample does not vary, which can only widen the interval.
+    ratios = np.where(np.isfinite(ratios) & (errors > _STILL * error), ratios, np.inf)
+    reach = float(np.sort(ratios)[bootstrap.rank - 1]) * error
+    if not reach <= _WIDEST * float(np.ptp(smooth.influence)):
+        return known
+    p_value = (1 + int((ratios >= abs(estimate) / error).sum())) / (bootstrap.repetitions + 1)
+    return replace(known, low=estimate - reach, high=estimate + reach, p_value=p_value)

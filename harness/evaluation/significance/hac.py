@@ -124,19 +124,16 @@ def spectral_curvature(series: Doubles) -> float:
     padded = 1 << (count + highest).bit_length()  # no product wraps around
     lagged = np.fft.irfft(np.square(np.abs(np.fft.rfft(deviations, padded))), padded)[: highest + 1]
     correlations = lagged / lagged[0]
-    span = min(2 * max(_last_significant(correlations, count), 1), highest)
+    quiet = np.abs(correlations[1:]) < 2.0 * np.sqrt(np.log10(count) / count)
+    runs = np.convolve(quiet, np.ones(_QUIET_LAGS), mode="valid") == _QUIET_LAGS
+    last_significant = int(runs.argmax()) if runs.any() else correlations.size - 1
+    span = min(2 * max(last_significant, 1), highest)
     lags = np.arange(1, span + 1)
     window = np.minimum(1.0, 2.0 * (1.0 - lags / span))
     level = 1.0 + 2.0 * float(window @ correlations[1 : span + 1])
     if level <= 0.0:
         return float("inf")
     return float((window * lags**2) @ correlations[1 : span + 1]) / level
-
-
-def _last_significant(correlations: Doubles, count: int) -> int:
-    quiet = np.abs(correlations[1:]) < 2.0 * np.sqrt(np.log10(count) / count)
-    runs = np.convolve(quiet, np.ones(_QUIET_LAGS), mode="valid") == _QUIET_LAGS
-    return int(runs.argmax()) if runs.any() else correlations.size - 1
 
 
 Method = Literal["cosine", "newey_west", "harvey"]
@@ -211,23 +208,19 @@ def standard_error(
         return 0, math.nan
     if not varies(values, magnitude):
         return 0, 0.0 if is_constant(values, magnitude) else math.nan
-    if method != "cosine":
-        return count - 1, _newey_west_error(values, look_ahead, method, lags)
-    degrees = cosine_degrees(values, look_ahead)
-    return degrees, float(np.sqrt(long_run_variance(values, degrees) / count))
-
-
-def _newey_west_error(values: Doubles, look_ahead: int, method: Method, lags: int | None) -> float:
+    if method == "cosine":
+        degrees = cosine_degrees(values, look_ahead)
+        return degrees, float(np.sqrt(long_run_variance(values, degrees) / count))
     from statsmodels.stats.sandwich_covariance import S_hac_simple  # slow to import
 
-    count, h = values.size, look_ahead
+    h = look_ahead
     automatic = 0 if method == "harvey" else int(4 * (count / 100) ** (2 / 9))
     used = min(max(h - 1, automatic) if lags is None else lags, count - 1)
     total = float(S_hac_simple((values - values.mean())[:, None], nlags=used).item())
     variance = total / count / (count - 1)
     if method == "harvey":
         variance /= (count + 1 - 2 * h + h * (h - 1) / count) / count
-    return float(np.sqrt(variance))
+    return count - 1, float(np.sqrt(variance))
 
 
 @dataclass(frozen=True)
