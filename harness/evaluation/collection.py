@@ -24,17 +24,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, eq=False)
 class WindowPredictions:
-    """What one model predicted for one window.
+    """What one model predicted for one window."""
 
-    Attributes:
-        model: The name to group by.
-        tags: Anything else to filter by, such as ``{"seed": "43"}``.
-    """
-
-    model: str
+    model: str  # the name to group by
     window: int
     predictions: Predictions
-    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # to filter by, as {"seed": "43"}
 
 
 def collect(

@@ -63,9 +63,7 @@ class Stopwatch:
 def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, object]:
     """Return the record of this process as JSON-able data; times in seconds, memory in MB.
 
-    Args:
-        watch: What the seconds are taken from.
-        modules: Those of the configured objects: with the harness itself they are the code whose digest is recorded.
+    `modules` are those of the configured objects: with the harness itself they are the code whose digest is recorded.
     """
     here, versions = Path(__file__).resolve().parents[2], dict[str, str]()
     for name in _LIBRARIES:

@@ -49,17 +49,12 @@ class Suite:
 
 @dataclass(frozen=True)
 class Standard:
-    """What snapshots are held to.
-
-    Attributes:
-        directions: Metric name → which way it is better, beside the metrics of one's own that a snapshot names.
-        evidence: Tests differences, and names what of the data differs; None looks nothing up.
-    """
+    """What snapshots are held to."""
 
     baselines: Baselines
     tolerances: Tolerances
-    directions: Mapping[str, Direction]
-    evidence: Evidence | None = None
+    directions: Mapping[str, Direction]  # by metric, beside the metrics of one's own that a snapshot names
+    evidence: Evidence | None = None  # tests differences, and names what of the data differs; None looks nothing up
 
     def judge(self, snapshot: Snapshot, label: str = "this run") -> CaseVerdict:
         """Return the verdict on a snapshot against the baseline of its case; there must be one, undamaged.
@@ -124,7 +119,6 @@ def run_suite(
     A case that fails because of a user's mistake, or whose baseline is damaged, is reported, and the others run.
 
     Args:
-        suite, standard: What to run, and what to hold the snapshots to.
         run: Overrides → result; suite and case are given by the overrides ``suite=…`` and ``case=…``.
         tell: Hears of every case as soon as it has ended.
     """

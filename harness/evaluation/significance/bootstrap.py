@@ -22,21 +22,13 @@ from harness.execution.threads import one_blas_thread
 
 @dataclass(frozen=True, eq=False)
 class SmoothStatistic:
-    """A statistic of a series, ready to be linearised and resampled.
+    """A statistic of a series, ready to be linearised and resampled."""
 
-    Attributes:
-        moments: (T, K) float64, one row per time.
-        value: (…, K) means of the moments → (…) statistic.
-        gradient: (…, K) means of the moments → (…, K) derivatives.
-        influence: (T,) float64, the series whose mean moves as the statistic does, to first order; NaN when undefined.
-        magnitude: Of the numbers that the influence is a difference of: tells rounding errors from variation.
-    """
-
-    moments: Doubles
-    value: Callable[[Doubles], Doubles]
-    gradient: Callable[[Doubles], Doubles]
-    influence: Doubles
-    magnitude: float
+    moments: Doubles  # (T, K), one row per time
+    value: Callable[[Doubles], Doubles]  # (…, K) means of the moments → (…) statistic
+    gradient: Callable[[Doubles], Doubles]  # (…, K) means of the moments → (…, K) derivatives
+    influence: Doubles  # (T,), whose mean moves as the statistic does, to first order; NaN when undefined
+    magnitude: float  # of the numbers that the influence is a difference of: tells rounding errors from variation
 
     def estimate(self) -> float:
         """Return the statistic of the series itself, NaN when undefined."""
@@ -210,19 +202,12 @@ class PairedDifference:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A statistic of a series, whose interval is wanted.
+    """A statistic of a series, whose interval is wanted."""
 
-    Attributes:
-        series: (S,) values.
-        statistic: ``mean``, ``ir`` or ``drawdown``.
-        look_ahead: Of the label behind the series.
-        reference: (S,) values whose ``mean`` or ``ir`` is subtracted.
-    """
-
-    series: Doubles
-    statistic: str
-    look_ahead: int
-    reference: Doubles | None = None
+    series: Doubles  # (S,)
+    statistic: str  # ``mean``, ``ir`` or ``drawdown``
+    look_ahead: int  # of the label behind the series
+    reference: Doubles | None = None  # (S,) values whose ``mean`` or ``ir`` is subtracted
 
 
 def bootstrap_intervals(

@@ -66,19 +66,14 @@ class Resamples:
 
 
 class Moments(Resamples):
-    """Means and slow projections of the R resamples of (T, K) moments.
-
-    Attributes:
-        means: (R, K) float64.
-        projections: (R, K, ν) float64, on the orthonormal cosines of `cosine_basis`.
-    """
+    """Means and slow projections of the R resamples of (T, K) moments."""
 
     def __init__(self, moments: Doubles, degrees: int, block_length: float, repetitions: int) -> None:
         # A level adds nothing to a projection but rounding errors.
         self._level = moments.mean(axis=0)
         super().__init__((moments - self._level).T, block_length)
-        self.means = np.empty((repetitions, moments.shape[1]))
-        self.projections = np.empty((*self.means.shape, degrees))
+        self.means = np.empty((repetitions, moments.shape[1]))  # (R, K)
+        self.projections = np.empty((*self.means.shape, degrees))  # (R, K, ν), on the cosines of `cosine_basis`
         self._weights, self._cosines = projector(self.count, degrees)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
@@ -100,15 +95,11 @@ class Moments(Resamples):
 
 
 class Falls(Resamples):
-    """The largest fall of R resampled paths of (T,) returns.
-
-    Attributes:
-        falls: (R,) float64, ≤ 0, from an earlier peak; NaN where all returns of a resample are equal.
-    """
+    """The largest fall of R resampled paths of (T,) returns."""
 
     def __init__(self, returns: Doubles, block_length: float, repetitions: int) -> None:
         super().__init__(returns, block_length)
-        self.falls = np.empty(repetitions)
+        self.falls = np.empty(repetitions)  # (R,) ≤ 0, from an earlier peak; NaN where all of a resample are equal
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
         paths = np.empty((len(starts), 1, self.count))
