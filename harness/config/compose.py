@@ -327,7 +327,7 @@ def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
 def swept_values(override: Override, options: Callable[[str], Sequence[str]]) -> list[str]:
     """Return the values of an override that sweeps, as texts; `options` gives the files of a group for `glob(…)`."""
     swept: object = override.value()
-    unlisted = partial(untaken, override, "swept", hint="see `bench run --help`")
+    unlisted = partial(untaken, override, how="swept", hint="see `bench run --help`")
     if isinstance(swept, IntervalSweep):
         listed, search = "choice(A,B,…) or range(START,STOP,STEP)", "`bench search` tries values of an interval"
         raise unlisted("an interval has no list of values", listed, hint=search)
@@ -353,7 +353,7 @@ def swept_values(override: Override, options: Callable[[str], Sequence[str]]) ->
     return values
 
 
-def untaken(override: Override, how: str, why: str, expected: str, hint: str) -> ConfigError:
+def untaken(override: Override, why: str, expected: str, *, how: str, hint: str) -> ConfigError:
     """Return the error for an override that cannot be ``swept`` or ``searched``."""
     key, what = override.get_key_element().lstrip("+~"), f"This cannot be {how}: {why}."
     return ConfigError(what, where=key, got=override.input_line, expected=expected, hint=hint)

@@ -163,11 +163,10 @@ def _points(snapshot: Snapshot) -> Iterator[tuple[str, float, int]]:
         **{f"{name}/{end}": interval[end] for name, interval, end in bounds},
         **{f"oracle/{name}": value for name, value in (snapshot.metrics["oracle"] or {}).items()},
     }
-    windows = (
-        ({f"window/{name}": value for name, value in window.items() if name != "window"}, int(window["window"]))
-        for window in snapshot.metrics["per_window"]
-    )
-    for values, step in ((once, 0), *windows):
+    steps = [(once, 0)]
+    for window in snapshot.metrics["per_window"]:
+        steps.append(({f"window/{k}": v for k, v in window.items() if k != "window"}, int(window["window"])))
+    for values, step in steps:
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         for name, value in accepted(numbers).items():
             yield name, value, step

@@ -205,13 +205,8 @@ class Dispatched:
     def _task(self, one: _Experiment, stage: Stage[Any]) -> Task:
         pipeline = one.pipeline
         store, panel = str(pipeline.cache.store.root.resolve()), pipeline.panel_stage.key.digest
-        request = {
-            "stage": stage.name,
-            "at": stage.at,
-            "experiment": (_for_workers(pipeline.config.composed), store, panel),
-            "result": pipeline.result_stage.key.digest,
-            "spent": one.spent,
-        }
+        experiment, result = (_for_workers(pipeline.config.composed), store, panel), pipeline.result_stage.key.digest
+        request = {"stage": stage.name, "at": stage.at, "experiment": experiment, "result": result, "spent": one.spent}
         threads = 1 if stage.name != "window" else traits_of(pipeline.config.model, ModelTraits).threads or 1
         if stage.name == "table":
             names = pipeline.config.features.feature_set().names

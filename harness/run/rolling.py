@@ -258,12 +258,8 @@ class WalkForward:
             per_time = None if weights is None else weights.at(train.start, train.stop)
             found.update(plain.periods(train.start, train.stop, per_time))
         periods = sorted(found)
-        sums: Stage[Doubles] = Stage(
-            "gram",
-            lambda: key_of("gram", processed=processed.key.digest, code=self._code, periods=periods),
-            lambda: plain.sums(periods),
-            *files_of(np.ndarray),
-        )
+        asked = partial(key_of, "gram", processed=processed.key.digest, code=self._code, periods=periods)
+        sums: Stage[Doubles] = Stage("gram", asked, lambda: plain.sums(periods), *files_of(np.ndarray))
 
         def kept() -> dict[Period, Doubles]:
             taken: Doubles = self._get(sums)

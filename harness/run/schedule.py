@@ -82,10 +82,8 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
     last = round(times * sum(split))
     if not 0 < first <= second < last:
         what = "The calendar is too short to be cut into train, valid and test."
-        got, expected = (
-            f"{times} periods by {list(split)}",
-            "a longer calendar, or dates in windows.train and windows.test",
-        )
+        got = f"{times} periods by {list(split)}"
+        expected = "a longer calendar, or dates in windows.train and windows.test"
         raise RefusedError(what, where="windows.split", got=got, expected=expected)
     return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)
 

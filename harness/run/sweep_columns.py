@@ -151,10 +151,8 @@ def caption(statistics: SweepStatistics) -> str:
     deflated = {row.name: row.deflated_sharpe.probability for row in statistics.rows if row.deflated_sharpe is not None}
     if deflated:
         best = max(deflated, key=lambda name: -1.0 if math.isnan(deflated[name]) else deflated[name])
-        lines.append(
-            f"best excess return beats the luckiest of {statistics.trials} worthless ones with probability "
-            f"{deflated[best]:.2f} (deflated Sharpe ratio, {best})"
-        )
+        luck = f"best excess return beats the luckiest of {statistics.trials} worthless ones with probability"
+        lines.append(f"{luck} {deflated[best]:.2f} (deflated Sharpe ratio, {best})")
     if statistics.overfitting is not None:
         lines.append(f"probability of backtest overfitting {statistics.overfitting.probability:.2f}")
     if others := _grouped((row.why_not_comparable, row.name) for row in statistics.rows):

@@ -373,17 +373,12 @@ def _spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
             spec = None if find is None else find(name, search)
         except KeyError:
             # Python asks the loaded parent where a namespace package inside another one lies; this parent is not.
-            return _namespace(name, search or ())
+            spec = ModuleSpec(name, None, is_package=True)
+            folders = [os.path.join(place, name.rpartition(".")[2]) for place in search or ()]
+            spec.submodule_search_locations = [folder for folder in folders if os.path.isdir(folder)]
         if spec is not None:
             return spec  # type: ignore[no-any-return]
     return None
-
-
-def _namespace(name: str, search: Sequence[str]) -> ModuleSpec:
-    spec = ModuleSpec(name, None, is_package=True)
-    folders = [os.path.join(place, name.rpartition(".")[2]) for place in search]
-    spec.submodule_search_locations = [folder for folder in folders if os.path.isdir(folder)]
-    return spec
 
 
 @lru_cache(maxsize=8192)

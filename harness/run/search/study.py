@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -34,6 +35,7 @@ Direction = Literal["minimize", "maximize"]
 Value = TypeVar("Value")
 _NUMBER = "number"
 _LOG = "log"
+_unsearchable = partial(untaken, how="searched", hint="see `bench search --help`")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +174,6 @@ def _known_tags(override: Override, tags: set[str], accepted: tuple[str, ...] = 
         expected = f"no tag but {', '.join(accepted)}" if accepted else "no tag"
         raise _unsearchable(override, f"the tag `{strange[0]}` has no meaning here", expected)
     return _LOG in tags
-
-
-def _unsearchable(override: Override, why: str, expected: str) -> ConfigError:
-    return untaken(override, "searched", why, expected, "see `bench search --help`")
 
 
 @dataclass(frozen=True, eq=False)
