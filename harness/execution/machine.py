@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
@@ -36,13 +35,6 @@ def machine() -> dict[str, object]:
         "kernels": sorted({str(p["architecture"]) for p in threadpool_info() if p.get("architecture")}),
         "cpus": os.cpu_count(),
     }
-
-
-def machine_name() -> str:
-    """Return a name for machines that compute alike, fit for a folder: system, architecture, and eight hex digits."""
-    described = machine()
-    digest = hashlib.sha256(repr(sorted(described.items())).encode()).hexdigest()
-    return f"{described['system']}-{described['machine']}-{digest[:8]}".lower()
 
 
 def threads() -> dict[str, int]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import run_experiment
 from harness.data.calendar import Calendar
 from harness.errors import DataError
-from harness.evaluation.collection import WindowPredictions, average, by_model, collect, ensemble, merge_windows
+from harness.evaluation.collection import average, merge_windows
 from harness.evaluation.predictions import Predictions
+from harness.run.finished import FinishedRun
 
 calm = settings(derandomize=True, deadline=None, max_examples=40)
 INSTRUMENTS = tuple("ABCDEF")
@@ -55,46 +58,6 @@ def average_ensemble(models: Sequence[Predictions]) -> pd.Series:
     by_time = table.groupby(level="datetime")
     scaled = (table - by_time.transform("mean")) / by_time.transform("std").replace(0.0, np.nan)
     return scaled.mean(axis=1).sort_index()
-
-
-PIECES = (
-    WindowPredictions("linear", 0, predicted(0, 5, 1)),
-    WindowPredictions("linear", 1, predicted(5, 10, 2)),
-    WindowPredictions("gbdt", 0, predicted(0, 5, 3), {"seed": "1"}),
-    WindowPredictions("gbdt", 1, predicted(5, 10, 4), {"seed": "1"}),
-)
-
-
-class TestCollect:
-    def test_everything_is_found_by_model_and_window_in_sorted_order(self):
-        found = collect(reversed(PIECES))
-        assert list(found) == [("gbdt", 0), ("gbdt", 1), ("linear", 0), ("linear", 1)]
-        assert found["linear", 1] is PIECES[1].predictions
-
-    def test_filters_are_combined(self):
-        assert list(collect(PIECES, models={"gbdt"})) == [("gbdt", 0), ("gbdt", 1)]
-        assert list(collect(PIECES, windows=[1])) == [("gbdt", 1), ("linear", 1)]
-        assert list(collect(PIECES, windows=[0], where=lambda p: p.tags.get("seed") == "1")) == [("gbdt", 0)]
-
-    def test_two_pieces_with_one_key_are_refused_unless_a_filter_tells_them_apart(self):
-        twice = [*PIECES, WindowPredictions("gbdt", 0, predicted(0, 5, 9), {"seed": "2"})]
-        with pytest.raises(DataError, match="same model and window") as caught:
-            collect(twice)
-        assert "gbdt, window 0" in str(caught.value)
-        assert ("gbdt", 0) in collect(twice, where=lambda p: p.tags.get("seed") != "2")
-
-    def test_an_unknown_model_is_guessed(self):
-        with pytest.raises(DataError, match="no such model") as caught:
-            collect(PIECES, models=["liner"])
-        assert "did you mean `linear`?" in str(caught.value)
-
-    def test_an_unknown_window_is_refused(self):
-        with pytest.raises(DataError, match="no such window"):
-            collect(PIECES, windows=[7])
-
-    def test_grouping_by_model_keeps_the_windows_in_order(self):
-        grouped = by_model(collect(PIECES))
-        assert {model: list(windows) for model, windows in grouped.items()} == {"gbdt": [0, 1], "linear": [0, 1]}
 
 
 class TestMergeWindows:
@@ -180,8 +143,12 @@ class TestAverage:
         assert len(set(str(caught.value.got).split(" and "))) == 2
 
 
-class TestEnsemble:
-    def test_windows_are_merged_before_models_are_averaged(self):
-        linear = merge_windows([PIECES[0].predictions, PIECES[1].predictions])
-        gbdt = merge_windows([PIECES[2].predictions, PIECES[3].predictions])
-        assert ensemble(collect(PIECES)).digest == average([gbdt, linear]).digest
+def test_finished_runs_are_averaged(tmp_path: Path) -> None:
+    small = ["data.instruments=16", "data.days=300", "data.members=12", "windows.step=40", f"output.runs={tmp_path}"]
+    folders = [
+        run_experiment([*small, f"output.store={tmp_path}/store", f"model.alpha={a}"]).folder for a in (0.1, 9.0)
+    ]
+    runs = [FinishedRun.read(folder).predictions() for folder in folders]
+    both = average(runs)
+    assert both.score.size == runs[0].score.size
+    assert indexed(both).corr(indexed(runs[0])) > 0.9

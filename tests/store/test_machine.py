@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
 from harness.config import compose_config
-from harness.execution.machine import machine, machine_name, parse_cpuinfo, threads
+from harness.execution.machine import machine, parse_cpuinfo, threads
 from harness.snapshots.comparison import environment
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.records import modules_of
@@ -60,14 +59,6 @@ def test_this_machine_is_described_as_plain_data() -> None:
     assert json.loads(json.dumps(found)) == found
     assert found["processor"]
     assert all(count >= 1 for count in threads().values())
-
-
-def test_a_machine_has_one_name_that_fits_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = machine_name()
-    assert name == machine_name()
-    assert re.fullmatch(r"[a-z0-9_-]+", name)
-    monkeypatch.setattr("harness.execution.machine._processor", lambda: ("another", ()))
-    assert machine_name() != name
 
 
 def test_the_record_tells_processors_apart_and_leaves_threads_out() -> None:
