@@ -139,17 +139,13 @@ def whole_table(view: AsOfView) -> SampleTable:
 
 @dataclass(frozen=True)
 class LeakCost:
-    """One leak and what it adds.
-
-    Attributes:
-        gained: Metric → value of the leaky variant minus that of the clean run; None where either is undefined.
-        refused: Why the variant could not be run; then nothing was gained.
-    """
+    """One leak and what it adds."""
 
     leak: str
+    # metric → value of the leaky variant minus that of the clean run; None where either is undefined
     gained: dict[str, float | None]
     clean: dict[str, float | None]
-    refused: str | None = None
+    refused: str | None = None  # why the variant could not be run; then nothing was gained
 
 
 def leak_costs(

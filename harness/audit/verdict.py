@@ -77,20 +77,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Which learning times move the predictions of one window.
-
-    Attributes:
-        newest, oldest: Dates of the newest and the oldest time whose samples move a prediction; None when none does.
-        waste: Times between the newest one used and the newest one that the purge and the embargo allow; None as above.
-        perturbed: Found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning
-            segment.
-    """
+    """Which learning times move the predictions of one window."""
 
     window: int
     decision: str
+    # newest, oldest: dates of the newest and the oldest time whose samples move a prediction; None when none does
     newest: str | None
     oldest: str | None
+    # times between the newest one used and the newest one that the purge and the embargo allow; None as above
     waste: int | None
+    # found by changing samples; otherwise read off what the views recorded, and `oldest` off the learning segment
     perturbed: bool = True
 
 

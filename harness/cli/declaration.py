@@ -40,24 +40,18 @@ def config_dir(holds: str) -> Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of `bench`.
-
-    Attributes:
-        function: ``module:function`` in this package: (arguments, observer) → answer. It is imported when the command
-            runs and not before, because most need libraries that take a second to load.
-        text: Teaches it, and shows examples; what comes before its first full stop or colon stands in the list of
-            commands.
-        exclusive: Options of which only one can be given.
-        is_long: Whether its loading is shown as a stage.
-    """
+    """A command of `bench`."""
 
     name: str
+    # ``module:function`` in this package: (arguments, observer) → answer. It is imported when the command runs and
+    # not before, because most need libraries that take a second to load.
     function: str
+    # teaches it, and shows examples; what comes before its first full stop or colon stands in the list of commands
     text: str
     options: tuple[Option, ...]
-    exclusive: tuple[Option, ...] = ()
+    exclusive: tuple[Option, ...] = ()  # options of which only one can be given
     exits: str = "0 fine, 2 a mistake in the command or in what it reads"
-    is_long: bool = False
+    is_long: bool = False  # whether its loading is shown as a stage
 
     @property
     def summary(self) -> str:
@@ -67,18 +61,13 @@ class Command:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has found; it is printed when the command has ended.
+    """What a command has found; it is printed when the command has ended."""
 
-    Attributes:
-        shown: For people: tables and lines; None where there is only the record.
-        record: For programs: data that is printed as JSON, or a text as it stands.
-        code: The exit code.
-        notes, errors: Lines for standard error.
-    """
-
+    # for people: tables and lines; None where there is only the record
     shown: Sequence[Table | Text | str] | None = None
-    record: object = None
-    code: int = 0
+    record: object = None  # for programs: data that is printed as JSON, or a text as it stands
+    code: int = 0  # the exit code
+    # notes, errors: lines for standard error
     notes: Sequence[str] = ()
     errors: Sequence[object] = ()
 

@@ -15,40 +15,25 @@ Work = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work; its result goes to the artifact store, so that it can be made anywhere and more than once.
+    """One unit of work; its result goes to the artifact store, so that it can be made anywhere and more than once."""
 
-    Attributes:
-        name: Tells it apart from every other task.
-        request: JSON text that says what to do; a few kilobytes, never data.
-        priority: Higher goes first among the tasks that are ready.
-        memory: Bytes that it is thought to need; 0 when nothing is known.
-    """
-
-    name: str
-    request: str
-    priority: int = 0
+    name: str  # tells it apart from every other task
+    request: str  # JSON text that says what to do; a few kilobytes, never data
+    priority: int = 0  # higher goes first among the tasks that are ready
     threads: int = 1
-    memory: int = 0
+    memory: int = 0  # bytes that it is thought to need; 0 when nothing is known
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task ended.
-
-    Attributes:
-        seconds: Wall time of the work; what the task waited for its turn is none.
-        error: What went wrong; None when nothing did.
-        died: The worker was lost, again and again; the work itself was not heard of.
-        cpu: Seconds of all processors that the worker's process used meanwhile.
-        memory_mb: The largest resident memory of that process so far, in MiB.
-    """
+    """How a task ended."""
 
     name: str
-    seconds: float
-    error: str | None = None
-    died: bool = False
-    cpu: float = 0.0
-    memory_mb: float = 0.0
+    seconds: float  # wall time of the work; what the task waited for its turn is none
+    error: str | None = None  # what went wrong; None when nothing did
+    died: bool = False  # the worker was lost, again and again; the work itself was not heard of
+    cpu: float = 0.0  # seconds of all processors that the worker's process used meanwhile
+    memory_mb: float = 0.0  # the largest resident memory of that process so far, in MiB
 
 
 def measured(work: Work, request: str, used: float | None = None) -> dict[str, Any]:

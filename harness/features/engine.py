@@ -302,19 +302,13 @@ FIELD, MASK, CHOICE = "field", "mask", "where"
 
 @dataclass(frozen=True)
 class Node:
-    """One kernel, the nodes or numbers it reads, and its parameters.
+    """One kernel, the nodes or numbers it reads, and its parameters."""
 
-    Attributes:
-        kernel: `FIELD`, `MASK`, the name of a kernel, or of a NumPy ufunc.
-        inputs: Positions of earlier nodes, or constants.
-        parameters: Window, kind, level, sign, a field's name, …
-        dtype: bool, float32 or float64: what qlib's pandas series would have. An operation between float32 series is
-            rounded to float32; every rolling result is float64.
-    """
-
-    kernel: str
-    inputs: tuple[int | Number, ...]
-    parameters: tuple[Any, ...]
+    kernel: str  # `FIELD`, `MASK`, the name of a kernel, or of a NumPy ufunc
+    inputs: tuple[int | Number, ...]  # positions of earlier nodes, or constants
+    parameters: tuple[Any, ...]  # window, kind, level, sign, a field's name, …
+    # bool, float32 or float64: what qlib's pandas series would have. An operation between float32 series is rounded
+    # to float32; every rolling result is float64.
     dtype: np.dtype[np.generic]
 
     @property

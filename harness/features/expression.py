@@ -32,23 +32,15 @@ class Parameter(Enum):
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator.
-
-    Attributes:
-        series: How many series it takes, before its parameters, the trailing arguments.
-        gives_condition: Its result is true or false, never missing.
-        needs_condition: It takes only conditions.
-        allows_numbers: A number may stand in place of some, but not all, of its series.
-        smallest_window: The smallest window except 0.
-    """
+    """One operator."""
 
     name: str
-    series: int
+    series: int  # how many series it takes, before its parameters, the trailing arguments
     parameters: tuple[Parameter, ...] = ()
-    gives_condition: bool = False
-    needs_condition: bool = False
-    allows_numbers: bool = False
-    smallest_window: int = 1
+    gives_condition: bool = False  # its result is true or false, never missing
+    needs_condition: bool = False  # it takes only conditions
+    allows_numbers: bool = False  # a number may stand in place of some, but not all, of its series
+    smallest_window: int = 1  # the smallest window except 0
 
     @property
     def arity(self) -> int:
@@ -116,17 +108,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Call:
-    """An operator applied to series.
+    """An operator applied to series."""
 
-    Attributes:
-        operator: A key of `OPERATORS`; infix signs are stored under their names (``+`` is ``Add``).
-        series: The input series, in order; a `Number` where the operator allows one.
-        parameters: Windows, shifts, levels or an instrument's code, in order.
-    """
-
-    operator: str
-    series: tuple[Expression, ...]
-    parameters: tuple[float | str, ...] = ()
+    operator: str  # a key of `OPERATORS`; infix signs are stored under their names (``+`` is ``Add``)
+    series: tuple[Expression, ...]  # the input series, in order; a `Number` where the operator allows one
+    parameters: tuple[float | str, ...] = ()  # windows, shifts, levels or an instrument's code, in order
 
     def __str__(self) -> str:
         """Return canonical text that parses back to an equal expression."""

@@ -29,18 +29,13 @@ _Marks = dict[str, tuple[int, str | None]]
 
 @dataclass(frozen=True)
 class Node:
-    """A mapping of the file and where it stands.
-
-    Attributes:
-        path: Dotted place in the file.
-        marks: How everything is written, for the whole file.
-        notes: What has no counterpart, with the reason; one list for the whole file.
-    """
+    """A mapping of the file and where it stands."""
 
     content: Mapping[str, Any]
-    path: str
+    path: str  # dotted place in the file
     file: str
-    marks: _Marks = field(repr=False)
+    marks: _Marks = field(repr=False)  # how everything is written, for the whole file
+    # what has no counterpart, with the reason; one list for the whole file
     notes: list[str] = field(default_factory=list, repr=False)
 
     def maybe(self, key: str) -> Node:

@@ -55,28 +55,19 @@ _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databric
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One run of MLflow's.
+    """One run of MLflow's."""
 
-    Attributes:
-        folder: Where it lies; every file in it but hidden ones and the marker is sent.
-        name: Of the case, or the swept values.
-        digest: Of the snapshot, or of all cells of a sweep: equal digest, equal result.
-        ended: Milliseconds since 1970 at which the snapshot was made.
-        seconds: What it took.
-        tags, params: Hashes, fingerprint and code; the resolved configuration.
-        points: (metric, value, step): the step is the window's index, 0 for a metric over all windows.
-        cells: Of a sweep; each becomes a child.
-    """
-
-    folder: Path
-    name: str
-    digest: str
-    ended: int
-    seconds: float
+    folder: Path  # where it lies; every file in it but hidden ones and the marker is sent
+    name: str  # of the case, or the swept values
+    digest: str  # of the snapshot, or of all cells of a sweep: equal digest, equal result
+    ended: int  # milliseconds since 1970 at which the snapshot was made
+    seconds: float  # what it took
+    # tags, params: hashes, fingerprint and code; the resolved configuration
     tags: Mapping[str, str]
     params: Mapping[str, str] = field(default_factory=dict)
+    # (metric, value, step): the step is the window's index, 0 for a metric over all windows
     points: tuple[tuple[str, float, int], ...] = ()
-    cells: tuple[Record, ...] = ()
+    cells: tuple[Record, ...] = ()  # of a sweep; each becomes a child
 
     def files(self) -> Iterator[Path]:
         """Yield what is sent along, relative to the folder, sorted."""
@@ -205,22 +196,16 @@ def accepted(values: Mapping[str, Value]) -> dict[str, Value]:
 
 @dataclass(eq=False)
 class Server:
-    """Where runs are found and made.
-
-    Attributes:
-        timeout: Seconds per request.
-        files: The folder of the runs; a database keeps its files there.
-        sent, present: Runs that were sent now; that were there already.
-        missed: Folder → why it could not be sent.
-    """
+    """Where runs are found and made."""
 
     uri: str
     experiment: str
-    timeout: int
-    files: Path
+    timeout: int  # seconds per request
+    files: Path  # the folder of the runs; a database keeps its files there
+    # sent, present: runs that were sent now; that were there already
     sent: int = field(default=0, init=False)
     present: int = field(default=0, init=False)
-    missed: dict[Path, str] = field(default_factory=dict, init=False)
+    missed: dict[Path, str] = field(default_factory=dict, init=False)  # folder → why it could not be sent
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

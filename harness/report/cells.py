@@ -26,17 +26,11 @@ _FRONTIER = ("window", "decision", "newest", "oldest", "waste")
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that is shown.
+    """Everything that is shown."""
 
-    Attributes:
-        cells: The reference first, then by rank IC, the best first; no name twice.
-        missing: Cells of sweeps that were refused or failed.
-        references: Names of the cells that the others are tested against, one per scenario.
-    """
-
-    cells: tuple[FinishedRun, ...]
-    missing: tuple[SweepRow, ...]
-    references: tuple[str, ...] = ()
+    cells: tuple[FinishedRun, ...]  # the reference first, then by rank IC, the best first; no name twice
+    missing: tuple[SweepRow, ...]  # cells of sweeps that were refused or failed
+    references: tuple[str, ...] = ()  # names of the cells that the others are tested against, one per scenario
 
     @property
     def reference(self) -> FinishedRun:

@@ -28,19 +28,14 @@ QUANTILES = 5
 
 @dataclass(frozen=True)
 class Variant:
-    """One plot, in Plotly's form.
-
-    Attributes:
-        traces: Plotly traces; the key ``cell`` (index of a cell) gives a trace that cell's colour and switches it with
-            the cell, ``daily`` marks the faint values behind a line.
-        layout: Plotly layout, without colours: the page's theme gives them.
-        summary: What a reader who cannot see it should know.
-    """
+    """One plot, in Plotly's form."""
 
     label: str
+    # plotly traces; the key ``cell`` (index of a cell) gives a trace that cell's colour and switches it with the
+    # cell, ``daily`` marks the faint values behind a line
     traces: list[dict[str, Any]]
-    layout: dict[str, Any] = field(default_factory=dict)
-    summary: str = ""
+    layout: dict[str, Any] = field(default_factory=dict)  # plotly layout, without colours: the page's theme gives them
+    summary: str = ""  # what a reader who cannot see it should know
 
 
 def axes(x: str, y: str, **both: Any) -> dict[str, Any]:

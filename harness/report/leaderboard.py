@@ -34,25 +34,16 @@ _ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Row:
-    """One forecaster.
+    """One forecaster."""
 
-    Attributes:
-        name: The swept values, or ``oracle``.
-        outcome: How the cell ended; ``oracle`` for the simulator's own expectation.
-        values: Metric → value; None where undefined or not run.
-        seconds: Of work, in this process and in workers.
-        note: Why it was refused or failed.
-        intervals: Metric → ``low``, ``high``, for the mean ICs ``t``.
-    """
-
-    name: str
-    outcome: str
-    values: dict[str, float | None]
-    seconds: float
+    name: str  # the swept values, or ``oracle``
+    outcome: str  # how the cell ended; ``oracle`` for the simulator's own expectation
+    values: dict[str, float | None]  # metric → value; None where undefined or not run
+    seconds: float  # of work, in this process and in workers
     reused: bool
-    note: str | None
+    note: str | None  # why it was refused or failed
     folder: str | None
-    intervals: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, Any] = field(default_factory=dict)  # metric → ``low``, ``high``, for the mean ICs ``t``
 
     @property
     def reason(self) -> str:
@@ -62,20 +53,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The rows, best first, then the oracle, then what was refused or failed.
-
-    Attributes:
-        metrics: The metrics that some row has, in the order of their columns.
-        statistics: How the rows stand to a reference; None where fewer than two cells have run.
-        known: The records of all metrics.
-        references: The cells that others are held against, one per scenario; every view of the sweep uses them.
-    """
+    """The rows, best first, then the oracle, then what was refused or failed."""
 
     rows: tuple[Row, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # the metrics that some row has, in the order of their columns
     sorted_by: str
+    # how the rows stand to a reference; None where fewer than two cells have run
     statistics: SweepStatistics | None = None
-    known: Mapping[str, MetricRecord] = field(default_factory=lambda: METRICS)
+    known: Mapping[str, MetricRecord] = field(default_factory=lambda: METRICS)  # the records of all metrics
+    # the cells that others are held against, one per scenario; every view of the sweep uses them
     references: tuple[str, ...] = ()
 
     def table(self) -> Table:

@@ -24,54 +24,45 @@ _COLOURS = {"REPRODUCED": "green", "SHOWN": "green", "DIFFERS": "yellow", "NOT S
 
 @dataclass(frozen=True)
 class ValueVerdict:
-    """A published value beside ours.
+    """A published value beside ours."""
 
-    Attributes:
-        row, run, metric: Whose they are.
-        published, ours: The values; ours is None where it is undefined or was not evaluated.
-        low, high: Our interval, 95 % unless the run asked for another level; None without one.
-        verdict: ``REPRODUCED`` when the published value lies in our interval, ``DIFFERS`` when it does not, and
-            ``NOT COMPARABLE``.
-        reason: Why it is not comparable.
-    """
-
+    # row, run, metric: whose they are
     row: str
     run: str
     metric: str
+    # published, ours: the values; ours is None where it is undefined or was not evaluated
     published: float
     ours: float | None
+    # low, high: our interval, 95 % unless the run asked for another level; None without one
     low: float | None
     high: float | None
+    # ``REPRODUCED`` when the published value lies in our interval, ``DIFFERS`` when it does not, and ``NOT
+    # COMPARABLE``
     verdict: Value
-    reason: str = ""
+    reason: str = ""  # why it is not comparable
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """A published claim, tested on two of our runs.
+    """A published claim, tested on two of our runs."""
 
-    Attributes:
-        claim, metric: "A over B" and the metric by which.
-        runs: Ours, in the same order; empty where there is no pair.
-        published, ours: By how much the first is better, in the metric's own unit.
-        verdict: ``SHOWN`` when both tests reject and the first is better, ``CONTRADICTED`` when they reject and it is
-            worse, ``NOT SHOWN`` otherwise, and ``NOT COMPARABLE``.
-        p_hac, p_bootstrap: Two-sided p-values of no difference in ours, as in a sweep.
-        power: Probability that the HAC test at 5 % sees a difference as large as the published one, given how much the
-            daily differences of our runs vary.
-        reason: Why it is not comparable.
-    """
-
+    # claim, metric: "A over B" and the metric by which
     claim: str
     metric: str
-    runs: tuple[str, ...]
+    runs: tuple[str, ...]  # ours, in the same order; empty where there is no pair
+    # published, ours: by how much the first is better, in the metric's own unit
     published: float
+    # ``SHOWN`` when both tests reject and the first is better, ``CONTRADICTED`` when they reject and it is worse,
+    # ``NOT SHOWN`` otherwise, and ``NOT COMPARABLE``
     verdict: Tested
     ours: float | None = None
+    # p_hac, p_bootstrap: two-sided p-values of no difference in ours, as in a sweep
     p_hac: float | None = None
     p_bootstrap: float | None = None
+    # probability that the HAC test at 5 % sees a difference as large as the published one, given how much the daily
+    # differences of our runs vary
     power: float | None = None
-    reason: str = ""
+    reason: str = ""  # why it is not comparable
 
 
 @dataclass(frozen=True)

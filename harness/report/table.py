@@ -29,25 +29,16 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCell:
-    """One cell.
+    """One cell."""
 
-    Attributes:
-        text: May have several lines.
-        value: The number behind it; None for a text, or where it is undefined.
-        detail: A second, smaller line: the interval of a number.
-        mark: Of `SIGNS`, or nothing; explained by `hint`.
-        style: Its colour in a terminal, or ``italic``, in Markdown too.
-        link: Of Markdown: a relative path or an address.
-    """
-
-    text: str
-    value: float | None = None
-    detail: str = ""
-    mark: str = ""
+    text: str  # may have several lines
+    value: float | None = None  # the number behind it; None for a text, or where it is undefined
+    detail: str = ""  # a second, smaller line: the interval of a number
+    mark: str = ""  # of `SIGNS`, or nothing; explained by `hint`
     hint: str = ""
     best: bool = False
-    style: str = ""
-    link: str = ""
+    style: str = ""  # its colour in a terminal, or ``italic``, in Markdown too
+    link: str = ""  # of Markdown: a relative path or an address
 
     @property
     def sign(self) -> str:
@@ -57,19 +48,13 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        columns: The first holds the names of the rows.
-        below: Lines that follow it.
-        reference: Index of the row that others are compared with.
-    """
+    """A table."""
 
     caption: str
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...]  # the first holds the names of the rows
     rows: tuple[tuple[TableCell, ...], ...]
-    below: tuple[str, ...] = ()
-    reference: int | None = None
+    below: tuple[str, ...] = ()  # lines that follow it
+    reference: int | None = None  # index of the row that others are compared with
 
 
 def table(

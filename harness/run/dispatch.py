@@ -51,18 +51,15 @@ class Work:
     """What the workers did for one experiment.
 
     A task that several experiments need counts for the one that asked first, so that a sum counts it once.
-
-    Attributes:
-        seconds, cpu: Of its tasks: seconds of work, and of all processors; what they waited for their turn is none.
-        memory_mb: The largest resident memory of a worker.
-        lost: Why it must not be tried in this process: its tasks took their workers down. None when they did not.
     """
 
+    # seconds, cpu: of its tasks: seconds of work, and of all processors; what they waited for their turn is none
     seconds: float = 0.0
     cpu: float = 0.0
     fitted: int = 0
     workers: int = 0
-    memory_mb: float = 0.0
+    memory_mb: float = 0.0  # the largest resident memory of a worker
+    # why it must not be tried in this process: its tasks took their workers down. None when they did not.
     lost: str | None = None
 
 

@@ -23,27 +23,19 @@ def files_of(kind: type[Value], *, mapped: bool = True) -> Files[Value]:
 
 @dataclass(frozen=True, eq=False)
 class Stage(Generic[Value]):
-    """One step of an experiment; its key determines its value.
-
-    Attributes:
-        identify: Returns the key; asked once, when something is looked up.
-        make: Computes the value, or what `save` writes of it.
-        save, load: Write it into an empty folder and read it back, every number the same bits; None: it is not stored.
-        needs: What it is put together from, when it is not stored itself.
-        remembered: Kept in memory for the next experiment of this process.
-        only_shared, local: Stored only where other processes need it; made by every process for itself.
-        at: Number among the stages of this name.
-    """
+    """One step of an experiment; its key determines its value."""
 
     name: str
-    identify: Callable[[], Key]
-    make: Callable[[], Any]
+    identify: Callable[[], Key]  # returns the key; asked once, when something is looked up
+    make: Callable[[], Any]  # computes the value, or what `save` writes of it
+    # save, load: write it into an empty folder and read it back, every number the same bits; None: it is not stored
     save: Callable[[Any, Path], None] | None = None
     load: Callable[[Path], Value] | None = None
-    needs: tuple[Stage[Any], ...] = ()
-    remembered: bool = False
+    needs: tuple[Stage[Any], ...] = ()  # what it is put together from, when it is not stored itself
+    remembered: bool = False  # kept in memory for the next experiment of this process
+    # only_shared, local: stored only where other processes need it; made by every process for itself
     only_shared: bool = False
-    at: int = 0
+    at: int = 0  # number among the stages of this name
     local: bool = False
 
     @cached_property
@@ -53,17 +45,12 @@ class Stage(Generic[Value]):
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """The memory of this process in front of the artifact store.
+    """The memory of this process in front of the artifact store."""
 
-    Attributes:
-        store: Holds finished values, so that a killed run resumes at the unfinished one.
-        memory: Holds large values for the next experiment of this process.
-        shared: Other processes work on the same experiments: what they need too goes through the store.
-    """
-
-    store: ArtifactStore
+    store: ArtifactStore  # holds finished values, so that a killed run resumes at the unfinished one
+    # holds large values for the next experiment of this process
     memory: MemoryCache = field(default_factory=MemoryCache)
-    shared: bool = False
+    shared: bool = False  # other processes work on the same experiments: what they need too goes through the store
 
     @classmethod
     def of(cls, config: ExperimentConfig, memory: MemoryCache | None = None, *, shared: bool = False) -> Cache:

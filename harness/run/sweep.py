@@ -44,23 +44,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One combination of swept values, and how it has ended or, as far as is known, will end.
+    """One combination of swept values, and how it has ended or, as far as is known, will end."""
 
-    Attributes:
-        chosen: Swept key → value, without the keys that do not apply here.
-        config: None when it is refused.
-        reason, trace: Why it was refused or failed, and the traceback of a failure.
-        result: What it leaves behind; None unless it is done.
-        seconds: Of work: wall time in this process, and in workers the time of its tasks; what these waited is none.
-    """
-
-    chosen: dict[str, str]
+    chosen: dict[str, str]  # swept key → value, without the keys that do not apply here
     overrides: tuple[str, ...]
-    config: ExperimentConfig | None
+    config: ExperimentConfig | None  # None when it is refused
     outcome: Outcome = Outcome.DONE
+    # reason, trace: why it was refused or failed, and the traceback of a failure
     reason: str | None = None
     trace: str | None = field(default=None, repr=False)
-    result: ExperimentResult | None = None
+    result: ExperimentResult | None = None  # what it leaves behind; None unless it is done
+    # of work: wall time in this process, and in workers the time of its tasks; what these waited is none
     seconds: float = 0.0
 
     @property
@@ -185,15 +179,11 @@ def compose_cell(
 
 @dataclass(frozen=True, eq=False)
 class CellPlan:
-    """What one cell would do; `cell` says why it would not.
-
-    Attributes:
-        windows: How many it walks; 0 when it is refused.
-        stored: How many of them are in the store; None when that cannot be told before the adaptation is fitted.
-    """
+    """What one cell would do; `cell` says why it would not."""
 
     cell: Cell
-    windows: int = 0
+    windows: int = 0  # how many it walks; 0 when it is refused
+    # how many of them are in the store; None when that cannot be told before the adaptation is fitted
     stored: int | None = None
     finished: bool = False
 

@@ -19,70 +19,51 @@ SIZE = 0.10  # of the confidence set
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of a cell minus that of the reference.
+    """A metric of a cell minus that of the reference."""
 
-    Attributes:
-        difference: In the unit of the metric's series: per time, not annualised.
-        low, high: Bounds of the paired bootstrap's interval; None where undefined.
-        p_hac, p_bootstrap: Two-sided p-values of no difference: Diebold–Mariano by the cosine estimator, and paired
-            bootstrap.
-        verdict: ``better`` or ``worse`` when both tests reject at 5 %, ``same`` otherwise; ``differs`` where no side is
-            better.
-        times: Times that both have.
-    """
-
-    difference: float
+    difference: float  # in the unit of the metric's series: per time, not annualised
+    # low, high: bounds of the paired bootstrap's interval; None where undefined
     low: float | None
     high: float | None
+    # p_hac, p_bootstrap: two-sided p-values of no difference: Diebold–Mariano by the cosine estimator, and paired
+    # bootstrap
     p_hac: float | None
     p_bootstrap: float | None
+    # ``better`` or ``worse`` when both tests reject at 5 %, ``same`` otherwise; ``differs`` where no side is better
     verdict: str
-    times: int
+    times: int  # times that both have
 
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """What is known of one cell.
-
-    Attributes:
-        reference: The cell of its scenario that it is held against; itself where it is one.
-        why_not_comparable: Why it is held against nothing; None for the reference and what can be compared with it.
-        differences: Metric → difference to the reference; empty for the reference.
-        confidence_p: The smallest size at which the confidence set leaves it out; None when it is not compared.
-        in_confidence_set: Whether it may be the best, at 10 %.
-        deflated_sharpe: Of its excess return against the best of all cells by chance; None without a portfolio.
-        years, regimes: Mean of the series behind the ordering metric per year and volatility regime, with HAC t-values.
-    """
+    """What is known of one cell."""
 
     name: str
-    reference: str
+    reference: str  # the cell of its scenario that it is held against; itself where it is one
+    # why it is held against nothing; None for the reference and what can be compared with it
     why_not_comparable: str | None
-    differences: Mapping[str, Difference]
+    differences: Mapping[str, Difference]  # metric → difference to the reference; empty for the reference
+    # the smallest size at which the confidence set leaves it out; None when it is not compared
     confidence_p: float | None
-    in_confidence_set: bool | None
+    in_confidence_set: bool | None  # whether it may be the best, at 10 %
+    # of its excess return against the best of all cells by chance; None without a portfolio
     deflated_sharpe: DeflatedSharpe | None
+    # years, regimes: mean of the series behind the ordering metric per year and volatility regime, with HAC t-values
     years: tuple[SubPeriod, ...]
     regimes: tuple[SubPeriod, ...]
 
 
 @dataclass(frozen=True)
 class SweepStatistics:
-    """What is known of a sweep.
+    """What is known of a sweep."""
 
-    Attributes:
-        metric: The metric that orders the table, behind confidence set and stability.
-        references: The cells that the others are held against, one per scenario.
-        trials: Cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried.
-        overfitting: Probability that the best comparable portfolio was picked by luck; None with fewer than two.
-        notes: What could not be computed, and why.
-    """
-
-    metric: MetricRecord
-    references: tuple[str, ...]
+    metric: MetricRecord  # the metric that orders the table, behind confidence set and stability
+    references: tuple[str, ...]  # the cells that the others are held against, one per scenario
     rows: tuple[RowStatistics, ...]
-    trials: int
+    trials: int  # cells with a portfolio: how many strategies the deflated Sharpe ratio takes to have been tried
+    # probability that the best comparable portfolio was picked by luck; None with fewer than two
     overfitting: BacktestOverfitting | None
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what could not be computed, and why
 
     @property
     def reference(self) -> str:

@@ -79,22 +79,17 @@ _OF_PROBLEM: Mapping[Problem, tuple[Verdict, ExitCode, str]] = {
 
 @dataclass(frozen=True)
 class MetricVerdict:
-    """The verdict on one number, or one text, of the metrics.
+    """The verdict on one number, or one text, of the metrics."""
 
-    Attributes:
-        path: Where it stands: ``overall.IC``, ``per_year.2017.IC``, ``per_window.3.rank_IC``, ``predictions``.
-        baseline, candidate: The two values; None is undefined, `ABSENT` is not there at all.
-        tolerance, reason: The rule that was applied, and what came of it, in words.
-        p_value: Of the paired test of the difference, when there was one.
-    """
-
-    path: str
+    path: str  # where it stands: ``overall.IC``, ``per_year.2017.IC``, ``per_window.3.rank_IC``, ``predictions``
     verdict: Verdict
+    # baseline, candidate: the two values; None is undefined, `ABSENT` is not there at all
     baseline: Scalar
     candidate: Scalar
+    # tolerance, reason: the rule that was applied, and what came of it, in words
     tolerance: str
     reason: str
-    p_value: float | None = None
+    p_value: float | None = None  # of the paired test of the difference, when there was one
 
     @property
     def difference(self) -> float | None:
@@ -119,30 +114,24 @@ class IdentityDifference:
 
 @dataclass(frozen=True)
 class CaseVerdict:
-    """The verdict on one case.
-
-    Attributes:
-        baseline, candidate: The two sides in words: a version, a file, a run.
-        basis, basis_reason: Which rule was applied, and why: what is equal, or what differs.
-        metrics: One verdict per number, in the order of the paths.
-        identity: The keys in which the identities differ; empty unless incomparable.
-        data: Which instruments, dates and values differ, where the data do and both panels are at hand.
-        problem, detail: Why there was nothing to compare, if so.
-        seconds: Wall time of the candidate's run.
-    """
+    """The verdict on one case."""
 
     suite: str
     case: str
+    # baseline, candidate: the two sides in words: a version, a file, a run
     baseline: str | None
     candidate: str | None
+    # basis, basis_reason: which rule was applied, and why: what is equal, or what differs
     basis: Basis
     basis_reason: str
-    metrics: tuple[MetricVerdict, ...] = ()
-    identity: tuple[IdentityDifference, ...] = ()
+    metrics: tuple[MetricVerdict, ...] = ()  # one verdict per number, in the order of the paths
+    identity: tuple[IdentityDifference, ...] = ()  # the keys in which the identities differ; empty unless incomparable
+    # which instruments, dates and values differ, where the data do and both panels are at hand
     data: tuple[str, ...] = ()
+    # problem, detail: why there was nothing to compare, if so
     problem: Problem | None = None
     detail: str = ""
-    seconds: float = 0.0
+    seconds: float = 0.0  # wall time of the candidate's run
 
     @classmethod
     def without(cls, suite: str, case: str, problem: Problem, detail: str = "") -> CaseVerdict:

@@ -49,22 +49,15 @@ Library = tuple[str, str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a module comes from.
-
-    Attributes:
-        own: Whether it is own code.
-        file: Its source, extension or archive member; None for a namespace package and for what is built into Python.
-        library: The distribution that installed it; None for own code and the standard library.
-        search: Where its submodules lie; None for a module that is no package.
-        loader: What reads it, for files inside archives.
-    """
+    """Where a module comes from."""
 
     name: str
-    own: bool
+    own: bool  # whether it is own code
+    # its source, extension or archive member; None for a namespace package and for what is built into Python
     file: Path | None = None
-    library: Library | None = None
-    search: tuple[str, ...] | None = None
-    loader: Any = field(default=None, repr=False, compare=False)
+    library: Library | None = None  # the distribution that installed it; None for own code and the standard library
+    search: tuple[str, ...] | None = None  # where its submodules lie; None for a module that is no package
+    loader: Any = field(default=None, repr=False, compare=False)  # what reads it, for files inside archives
 
     @property
     def ours(self) -> bool:
@@ -74,24 +67,18 @@ class Origin:
 
 @dataclass(eq=False)
 class _Source:
-    """An own module as this process knows it.
-
-    Attributes:
-        stamp: Size, time and inode of its file when it was read; None for a namespace package.
-        digest: Of what Python runs, see `text_digest`.
-        when_run, when_called: Modules that it imports when it is imported itself, and in all.
-        files: Name → place and SHA-256 of the files that its strings name, as they were when it was read.
-        folders: Where a module may lie that it imports and that nobody finds before it runs.
-        loaded: The specification under which the module was found loaded from these bytes; None before that.
-    """
+    """An own module as this process knows it."""
 
     origin: Origin
-    stamp: Stamp | None
-    digest: str
+    stamp: Stamp | None  # size, time and inode of its file when it was read; None for a namespace package
+    digest: str  # of what Python runs, see `text_digest`
+    # when_run, when_called: modules that it imports when it is imported itself, and in all
     when_run: tuple[str, ...]
     when_called: tuple[str, ...]
+    # name → place and SHA-256 of the files that its strings name, as they were when it was read
     files: dict[str, tuple[Path, str]]
-    folders: tuple[str, ...]
+    folders: tuple[str, ...]  # where a module may lie that it imports and that nobody finds before it runs
+    # the specification under which the module was found loaded from these bytes; None before that
     loaded: ModuleSpec | None = None
 
 

@@ -122,17 +122,13 @@ def _name(node: ast.AST) -> str | None:
 
 @dataclass(frozen=True)
 class Strings:
-    """The strings of a module.
+    """The strings of a module."""
 
-    Attributes:
-        texts: Those that may name a file or a folder, pieces of f-strings too, without those of statements that write.
-        modules: Names that they may import as the module runs; ``PACKAGE.*`` where it computes a name.
-        lists: Whether it lists what a folder holds.
-    """
-
+    # those that may name a file or a folder, pieces of f-strings too, without those of statements that write
     texts: tuple[str, ...] = ()
+    # names that they may import as the module runs; ``PACKAGE.*`` where it computes a name
     modules: tuple[str, ...] = ()
-    lists: bool = False
+    lists: bool = False  # whether it lists what a folder holds
 
 
 @lru_cache(maxsize=1024)

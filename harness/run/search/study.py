@@ -40,16 +40,11 @@ _unsearchable = partial(untaken, how="searched", hint="see `bench search --help`
 
 @dataclass(frozen=True, eq=False)
 class Dimension:
-    """Where the values of one key come from.
-
-    Attributes:
-        suggest: Trial, name → the value of a trial; it and `first` are texts of overrides.
-        choices: All values where they have no order; none otherwise.
-    """
+    """Where the values of one key come from."""
 
     first: str
-    suggest: Callable[[Trial, str], str]
-    choices: tuple[str, ...] = ()
+    suggest: Callable[[Trial, str], str]  # trial, name → the value of a trial; it and `first` are texts of overrides
+    choices: tuple[str, ...] = ()  # all values where they have no order; none otherwise
 
 
 def _whole(low: int, high: int, step: int, *, log: bool) -> Dimension:
@@ -59,20 +54,15 @@ def _whole(low: int, high: int, step: int, *, log: bool) -> Dimension:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """What is searched.
+    """What is searched."""
 
-    Attributes:
-        fixed, dimensions: Key → override line of what every trial has; key, with Hydra's ``+`` → its values.
-        groups: Dimensions that may decide which other keys exist: choices at the top of the tree.
-        cells: Values of the searched groups → a cell with them and the first value of every other key that exists.
-        reference: The first configuration among them: what can be run.
-    """
-
+    # fixed, dimensions: key → override line of what every trial has; key, with Hydra's ``+`` → its values
     fixed: Mapping[str, str]
     dimensions: Mapping[str, Dimension]
-    groups: Mapping[str, Dimension]
+    groups: Mapping[str, Dimension]  # dimensions that may decide which other keys exist: choices at the top of the tree
+    # values of the searched groups → a cell with them and the first value of every other key that exists
     cells: Mapping[tuple[str, ...], Cell]
-    reference: ExperimentConfig
+    reference: ExperimentConfig  # the first configuration among them: what can be run
     compose: Composer
 
     @property

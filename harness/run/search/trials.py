@@ -42,24 +42,20 @@ _AROUND = ("executor", "output", "tracking", "audit")
 class SearchRequest:
     """What is searched, and how.
 
-    Attributes:
-        overrides: Hydra overrides; those with several values span the space.
-        trials: How many trials the search has when it is finished, those of a resumed study included.
-        metric, direction: Any overall metric of a run, and which way it is better; None: as its record says.
-        batch: Trials that are asked for together, to be run at the same time by the executor's workers. The larger it
-            is, the less a trial knows of those before it: it belongs to the search, the executor does not.
-        storage: A SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory.
-
     Raises:
         ConfigError: When fewer than one trial is asked for, in all or together.
     """
 
-    overrides: tuple[str, ...]
-    trials: int = 20
+    overrides: tuple[str, ...]  # Hydra overrides; those with several values span the space
+    trials: int = 20  # how many trials the search has when it is finished, those of a resumed study included
+    # metric, direction: any overall metric of a run, and which way it is better; None: as its record says
     metric: str = "rank_IC"
     direction: Direction | None = None
     seed: int = 43
+    # trials that are asked for together, to be run at the same time by the executor's workers. The larger it is, the
+    # less a trial knows of those before it: it belongs to the search, the executor does not.
     batch: int = 1
+    # a SQLite file that keeps the trials, so that the same request goes on where it stopped; None: memory
     storage: Path | None = None
     search_path: tuple[Path, ...] = ()
 
@@ -74,24 +70,17 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How one trial ended.
+    """How one trial ended."""
 
-    Attributes:
-        number: 0, 1, … in the order of the search.
-        chosen, overrides: As of its `Cell`, without the trial's schedule.
-        outcome: ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed).
-        value: The metric on the validation period; None unless it is done.
-        reason: Why it was refused or failed.
-        folder: Holds its snapshot; None unless it has one.
-    """
-
-    number: int
+    number: int  # 0, 1, … in the order of the search
+    # chosen, overrides: as of its `Cell`, without the trial's schedule
     chosen: dict[str, str]
     overrides: tuple[str, ...]
+    # ``done``, ``refused`` (the values cannot be run, or have no metric), or ``failed`` (something crashed)
     outcome: Outcome
-    value: float | None
-    reason: str | None
-    folder: str | None
+    value: float | None  # the metric on the validation period; None unless it is done
+    reason: str | None  # why it was refused or failed
+    folder: str | None  # holds its snapshot; None unless it has one
 
     @property
     def name(self) -> str:
@@ -100,20 +89,14 @@ class TrialResult:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """A search, finished or interrupted.
-
-    Attributes:
-        period: Where the trials were judged.
-        folder: Holds ``search.json`` and the trials' snapshots.
-        interrupted: Whether Ctrl-C ended it.
-    """
+    """A search, finished or interrupted."""
 
     request: SearchRequest
     direction: Direction
-    period: ValidationPeriod
+    period: ValidationPeriod  # where the trials were judged
     trials: tuple[TrialResult, ...]
-    folder: Path
-    interrupted: bool = False
+    folder: Path  # holds ``search.json`` and the trials' snapshots
+    interrupted: bool = False  # whether Ctrl-C ended it
 
     @property
     def ranked(self) -> tuple[TrialResult, ...]:
@@ -148,16 +131,11 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class ValidationPeriod:
-    """Where a search judges: the schedule of every trial, in dates.
-
-    Attributes:
-        last: The last time that a trial's data hold, as ISO text: the one before `decision`.
-        decision: The first decision of the final test range, which no trial reaches.
-    """
+    """Where a search judges: the schedule of every trial, in dates."""
 
     windows: WindowsConfig
-    last: str
-    decision: str
+    last: str  # the last time that a trial's data hold, as ISO text: the one before `decision`
+    decision: str  # the first decision of the final test range, which no trial reaches
 
     @property
     def judged(self) -> tuple[str, ...]:
