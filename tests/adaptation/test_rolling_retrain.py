@@ -26,5 +26,5 @@ def test_rolling_retrain_and_gradual_forgetting_do_not_import_torch() -> None:
 
 
 def test_configuring_ddgda_does_not_import_torch() -> None:
-    code = "import sys, baselines.adaptation.ddgda; sys.exit('torch' in sys.modules)"
+    code = "import sys, baselines.adaptation.ddgda.adaptation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,8 +25,10 @@ def report() -> pd.DataFrame:
     return pd.read_parquet(ORACLE / "rr_linear" / "portfolio_report.parquet")
 
 
-def test_the_days_are_the_same(report):
-    np.testing.assert_array_equal(recorded_predictions().times, report["datetime"].to_numpy(dtype="datetime64[ns]"))
+def test_the_days_are_the_same(result, report):
+    days = report["datetime"].to_numpy(dtype="datetime64[ns]")
+    np.testing.assert_array_equal(recorded_predictions().times, days)
+    assert all(values.shape == days.shape for values in result.series.values())
 
 
 @pytest.mark.parametrize("ours", ["cost", "turnover", "returns"])
