@@ -314,7 +314,7 @@ def nightly(arguments: Namespace, observer: PlainObserver) -> Answer:
     if selection.recorded or not selection.suites:
         what, got = "A night runs suites.", " ".join(arguments.targets)
         raise ConfigError(what, where="TARGET", got=got, expected="suite=NAME")
-    folder = Path(arguments.out)
+    folder, results = Path(arguments.out), reference_results(arguments.config_dir)  # a mistake there ends no night
     write_file(folder / "started.txt", f"{_now()}\n", "--out")
     for old in folder.glob("crash-*.txt"):
         old.unlink()
@@ -323,9 +323,7 @@ def nightly(arguments: Namespace, observer: PlainObserver) -> Answer:
     pages = _write_page(run.folders, folder / "report.html", title=f"Night of {_now()}")
     verdicts = [ran.verdict for ran in runs]
     finished = [FinishedRun.read(path) for path in run.folders if path.is_dir()]
-    published = [
-        shown for one in reproduce(finished, reference_results(arguments.config_dir)) for shown in one.tables()
-    ]
+    published = [shown for one in reproduce(finished, results) for shown in one.tables()]
     snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
     title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"
     files = {

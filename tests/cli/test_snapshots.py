@@ -434,6 +434,15 @@ class TestNightly:
         for said in ("Exit code 1: regression", "1 skipped, 2 worsened", "| overall.IC | 0.5 | 0.4 |", "needs prices"):
             assert said in report
 
+    def test_a_mistake_in_a_published_table_is_told_before_anything_runs(
+        self, blessed: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("own/reference").mkdir(parents=True)
+        Path("own/reference/table.yaml").write_text("sauce: A paper\n", encoding="utf-8")
+        runs = blessed.runs
+        out_of(capsys, "nightly", "suite=mine.yaml", "--config-dir", "own", code=2)
+        assert blessed.runs == runs
+
     def test_a_crash_is_one_case_and_leaves_its_traceback(
         self, blessed: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
