@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.metrics import MetricRecord
 from harness.evaluation.significance.hac import SubPeriod
-from harness.evaluation.significance.selection import BacktestOverfitting, DeflatedSharpe
+
+if TYPE_CHECKING:  # it loads Numba, and every command prints tables
+    from harness.evaluation.significance.selection import BacktestOverfitting, DeflatedSharpe
 
 LEVEL = 0.05  # of the paired tests
 SIZE = 0.10  # of the confidence set
