@@ -77,7 +77,10 @@ def _own_cluster(workers: int) -> Iterator[Any]:
     with dask.config.set({"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}):
         own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
         processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
-        cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
+        try:
+            cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
+        except AssertionError:  # it gives its loop ten seconds to begin, which a busy machine may not have
+            cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
     yield cluster
     cluster.close()
     for name in os.environ.keys() - own.keys():

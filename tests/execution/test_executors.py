@@ -14,7 +14,7 @@ from distributed import LocalCluster
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.execution.dask import Dask
+from harness.execution.dask import Dask, _own_cluster
 from harness.execution.local import Local, LocalPool
 from harness.execution.task import Ended, Task
 from tests.execution import tasks
@@ -204,6 +204,25 @@ def test_a_scheduler_that_does_not_answer_is_a_mistake_of_the_user(
 def test_workers_run_the_interpreter_of_the_main_process(tmp_path: Path) -> None:
     run_all(pool(), task("one", tmp_path))
     assert (tmp_path / "one.python").read_text() == sys.executable
+
+
+def test_a_dask_cluster_whose_loop_begins_too_late_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed, started = pytest.importorskip("distributed"), list[object]()
+
+    class Late:
+        def __init__(self, **given: object) -> None:
+            started.append(given)
+            if len(started) == 1:
+                raise AssertionError
+
+        def close(self) -> None:
+            started.append("closed")
+
+    monkeypatch.setattr(distributed, "LocalCluster", Late)
+    with _own_cluster(2) as cluster:
+        assert isinstance(cluster, Late)
+    assert started[0] == started[1]
+    assert started[2:] == ["closed"]
 
 
 @pytest.mark.filterwarnings("default")
