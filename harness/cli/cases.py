@@ -18,14 +18,14 @@ from harness.audit import run_audited
 from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
 from harness.config import compose_config
-from harness.config.reference import reference_results
+from harness.config.reference import ReferenceResults, reference_results
 from harness.config.tolerances import Learned, Tolerances, write_tolerances
 from harness.errors import ConfigError, ExperimentError, HarnessError, closest, refused_by_the_system
 from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer, PlainObserver
 from harness.report import check_output
 from harness.report.leaderboard import refresh
-from harness.report.reproduction import reproduce
+from harness.report.reproduction import reproduce, write_published
 from harness.report.table import Table
 from harness.run.experiment import ExperimentResult
 from harness.run.finished import FinishedRun
@@ -266,11 +266,12 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     if not arguments.dry_run and not (arguments.reason or "").strip():
         what, expected = "A blessing needs a reason.", "one sentence: what changed, and why"
         raise ConfigError(what, where="--reason", expected=expected)
-    selection = select(arguments)
-    runs = run_selection(selection, arguments, CaseRunner(selection.overrides, arguments.config_dir, observer))
+    selection, published = select(arguments), reference_results(arguments.config_dir)
+    runner = CaseRunner(selection.overrides, arguments.config_dir, observer)
+    runs = run_selection(selection, arguments, runner)
     verdicts = [run.verdict for run in runs]
     shown: list[Table | Text | str] = [*shown_verdicts(verdicts, all_metrics=arguments.all)]
-    records, stands, page, errors = [], False, None, list[HarnessError | OSError]()
+    records, stands, pages, errors = [], False, list[Path | None](), list[HarnessError | OSError]()
     for run, verdict in zip(runs, verdicts, strict=True):
         try:
             action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
@@ -286,12 +287,28 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
         record = check_output.case_record(verdict)
         records.append({"action": action, "version": number, "path": path, "verdict": record})
     try:
-        page = refresh(Path(arguments.results)) if stands else None
+        if stands:
+            pages.append(refresh(Path(arguments.results)))
+            pages += _published(runner.folders, Path(arguments.results), published)
     except (HarnessError, OSError) as error:  # the baseline of another case may be damaged
         errors.append(error)
     code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
-    notes = [] if page is None else [f"written    {page}"]
+    notes = [f"written    {page}" for page in pages if page is not None]
     return Answer(shown, records, HarnessError.exit_code if errors else int(code), notes, errors)
+
+
+def _published(folders: Sequence[Path], results: Path, published: Sequence[ReferenceResults]) -> list[Path | None]:
+    """Write, for each suite, the published tables beside those of these runs that are its newest baselines.
+
+    A suite of which only some baselines are at hand keeps the page that it has.
+    """
+    baselines, suites = Baselines(results), dict[str, list[FinishedRun]]()
+    for run in (FinishedRun.read(path) for path in folders if path.is_dir()):
+        newest = baselines.baseline(run.snapshot.suite, run.snapshot.case)
+        if newest is not None and newest.snapshot.digest == run.snapshot.digest:
+            suites.setdefault(run.snapshot.suite, []).append(run)
+    whole = {name: runs for name, runs in suites.items() if {r.name for r in runs} >= set(baselines.cases(name))}
+    return [write_published(reproduce(runs, published), results / name) for name, runs in whole.items()]
 
 
 def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> tuple[str, Version | None]:

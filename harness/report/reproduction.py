@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.config.reference import Claim, ReferenceResults, ReferenceRow, published_difference
@@ -11,11 +12,12 @@ from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.evaluation.significance.bootstrap import PairedDifference, paired_difference
 from harness.evaluation.significance.hac import HacTest
 from harness.report.cells import flatten
-from harness.report.table import Table, TableCell, metric_cell, numbers, prose, table
+from harness.report.table import Table, TableCell, markdown_text, metric_cell, numbers, prose, table, to_markdown
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import LEVEL, finite
 from harness.run.sweep_statistics import common_times
 from harness.snapshots.evidence import overlap_of
+from harness.store.files import write_atomically
 
 Value = Literal["REPRODUCED", "DIFFERS", "NOT COMPARABLE"]
 Tested = Literal["SHOWN", "NOT SHOWN", "CONTRADICTED", "NOT COMPARABLE"]
@@ -155,6 +157,27 @@ def reproduce(runs: Sequence[FinishedRun], results: Sequence[ReferenceResults]) 
             met = tuple(dict.fromkeys(run for runs_of_row in beside.values() for run in runs_of_row))
             found.append(Reproduction(result, met, values, claims))
     return tuple(found)
+
+
+FILE = "published.md"
+_INTRODUCTION = """\
+Written by `bench bless` from the blessed runs of this suite. Above each run stands the published row that it
+belongs to, and below the tables what its source claims, tested on two of our runs that differ in nothing else."""
+
+
+def write_published(found: Sequence[Reproduction], folder: Path) -> Path | None:
+    """Write ``published.md`` into the folder of a suite's baselines; return the file, None where nothing changed."""
+    parts = [f"# Published tables, run here\n\n{_INTRODUCTION}\n"]
+    for one in found:
+        results = one.results
+        parts += [f"## {markdown_text(results.source)}\n", f"{markdown_text(results.scenario)}. <{results.url}>\n"]
+        # What each column says stands in the table's head; its caption would repeat the heading.
+        parts += [to_markdown(shown) for shown in one.tables()]
+    path, text = folder / FILE, "\n".join(parts)
+    if not found or (path.is_file() and path.read_text(encoding="utf-8") == text):
+        return None
+    write_atomically(path, text.encode())
+    return path
 
 
 def _values(result: ReferenceResults, row: ReferenceRow, run: FinishedRun) -> Iterator[ValueVerdict]:

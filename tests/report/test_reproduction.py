@@ -229,6 +229,30 @@ def test_without_a_run_that_a_row_belongs_to_the_command_says_which_tables_there
     assert "suite=paper" in error
 
 
+def test_blessing_a_suite_writes_the_published_tables_beside_its_baselines(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(own)
+    cases = [{"case": name, "overrides": [f"adaptation={name}"]} for name in ("rolling_retrain", "gf_exp")]
+    small = "data.instruments=24 data.days=420 data.members=16 label.horizon=5 features=alpha360 evaluation=signal"
+    suite = {"regression": "default", "overrides": small.split(), "cases": cases}
+    OmegaConf.save(OmegaConf.create(suite), own / "mine.yaml")
+    bless, page = ["bless", "mine.yaml", "--config-dir", str(own), "--reason", "x"], own / "results/mine/published.md"
+
+    assert main([*bless, "--dry-run"]) == 0
+    assert not page.exists()
+    assert main(bless) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "rolling_retrain" in text
+    assert "GF over RR" in text
+    capsys.readouterr()
+
+    page.write_text("stale", encoding="utf-8")
+    assert main(bless) == 0
+    assert f"written    {page.relative_to(own)}" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+
+
 def test_the_html_report_holds_the_published_rows_and_the_claims(report: Report) -> None:
     run = near(report)[0]
     identity = json.loads(json.dumps(run.snapshot.identity))
