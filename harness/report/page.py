@@ -14,8 +14,10 @@ from harness.config.reference import reference_results
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import cells
-from harness.report.figures import Variant, figures_of, rolling_width
+from harness.report.figures.plot import Variant
 from harness.report.reproduction import reproduce
+from harness.report.sections import SECTIONS, figures_of, tables_of
+from harness.report.table import Table
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -33,18 +35,19 @@ def render(report: cells.Report, *, title: str = "driftbench report") -> str:
     the three that are written here.
 
     Raises:
-        ConfigError: When Jinja2 or Plotly is not installed.
+        ConfigError: When Jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
-        from plotly.offline import get_plotlyjs
     except ImportError as error:
-        what, hint = "A report needs Jinja2 and Plotly.", "pip install 'driftbench[report]'"
+        what, hint = "A report needs Jinja2.", "pip install 'driftbench[report]'"
         raise ConfigError(what, got=str(error), hint=hint) from error
-    figures = figures_of(report)
-    plotly, script = get_plotlyjs(), _file("script.js")
-    payload = script_json(_payload(report, figures))
+    figures, tables = figures_of(report), tables_of(report)
+    # Of Plotly what draws lines, bars and heat maps; its licence asks to travel with it.
+    plotly = f"/*\n{_file('plotly-LICENSE.txt')}*/\n{_file('plotly-cartesian.min.js')}"
+    script = _file("script.js")
+    payload = script_json(_payload(report, figures, tables))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     statistics = cells.compare(report)
     text: str = environment.from_string(_file("page.html.j2")).render(
@@ -55,9 +58,11 @@ def render(report: cells.Report, *, title: str = "driftbench report") -> str:
         notes=cell_notes((cell.name, cell.notes) for cell in report.cells),
         stability=None if statistics is None else cells.stability_table(statistics),
         summary=_summary(report),
+        sections=[section for section in SECTIONS if section.key in figures or section.key in tables],
         figures=figures,
-        rolling_width=rolling_width(report),
-        windows=cells.windows_table(report.reference),
+        tables=tables,
+        options={key: list(enumerate(variant.label for variant in variants)) for key, variants in figures.items()}
+        | {key: [(at, report.cells[at].name) for at in of_cells] for key, of_cells in tables.items()},
         reproductions=reproduce(report.cells, reference_results()),
         audits=cells.audit_tables(report),
         provenance=[(cell.name, cells.provenance(cell)) for cell in report.cells],
@@ -76,7 +81,9 @@ def script_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _payload(report: cells.Report, figures: Mapping[str, Sequence[Variant]]) -> dict[str, Any]:
+def _payload(
+    report: cells.Report, figures: Mapping[str, Sequence[Variant]], tables: Mapping[str, Mapping[int, Table]]
+) -> dict[str, Any]:
     shared: dict[tuple[str, ...], int] = {}
     records = [
         {
@@ -91,13 +98,17 @@ def _payload(report: cells.Report, figures: Mapping[str, Sequence[Variant]]) -> 
         "cells": [cell.name for cell in report.cells],
         "shared": [list(texts) for texts in shared],
         "figures": records,
-        "windows": [
-            {
-                "heads": [[column.heading, column.numeric] for column in table.columns],
-                "rows": [[[cell.text, cell.value] for cell in row] for row in table.rows],
+        "tables": {
+            key: {
+                at: {
+                    "caption": table.caption,
+                    "heads": [[column.heading, column.numeric] for column in table.columns],
+                    "rows": [[[cell.text, cell.value] for cell in row] for row in table.rows],
+                }
+                for at, table in of_cells.items()
             }
-            for table in map(cells.windows_table, report.cells)
-        ],
+            for key, of_cells in tables.items()
+        },
     }
 
 

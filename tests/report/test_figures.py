@@ -10,28 +10,21 @@ import plotly.graph_objects as go
 import pytest
 
 from harness.data.calendar import Calendar
+from harness.evaluation.portfolio.performance import accumulated, drawdown
 from harness.evaluation.predictions import Predictions
 from harness.report.cells import Report, swept_numbers
-from harness.report.figures import (
-    MOST_POINTS,
-    accumulated,
-    coarse,
-    date_texts,
-    drawdown,
-    figures_of,
-    ic_decay,
-    monthly_means,
-    packed,
-    quantile_means,
-    thinned,
-)
+from harness.report.figures.adaptation import coarse
+from harness.report.figures.plot import MOST_POINTS, date_texts, packed, thinned
+from harness.report.figures.signal import monthly_means, quantile_means
+from harness.report.figures.sweep import ic_over_horizons
+from harness.report.sections import figures_of
 
 
 def test_every_plot_is_valid_plotly(report: Report) -> None:
     own = {"cell", "palette", "daily", "scale"}
     figures = figures_of(report)
     assert figures.keys() == {
-        *("cumulative", "ic", "monthly", "decay", "quantiles", "response"),
+        *("cumulative", "ic", "monthly", "horizons", "quantiles", "response"),
         *("weights", "similarity", "meta", "frontier"),
     }
     for variants in figures.values():
@@ -117,7 +110,7 @@ def test_a_sweep_is_a_curve_per_setting_of_the_rest(report: Report) -> None:
     curves = swept_numbers(report.cells)["label.horizon"]
     assert len(curves) == 2
     assert all([value for value, _ in curve] == [5.0, 10.0] for _, curve in curves)
-    assert next(ic_decay(report)).traces[0]["x"] == [5, 10]
+    assert next(ic_over_horizons(report)).traces[0]["x"] == [5, 10]
 
 
 def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_gap(report: Report) -> None:
@@ -140,8 +133,8 @@ def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_ga
 def test_no_curve_without_a_swept_number(report: Report) -> None:
     alone = Report((report.reference,), ())
     assert swept_numbers(alone.cells) == {}
-    assert list(ic_decay(alone)) == []
-    assert {"response", "decay"}.isdisjoint(figures_of(alone))
+    assert list(ic_over_horizons(alone)) == []
+    assert {"response", "horizons"}.isdisjoint(figures_of(alone))
 
 
 def test_cells_without_saved_files_have_no_section_for_them(report: Report) -> None:

@@ -66,6 +66,7 @@
   function draw(figure) {
     const plot = document.getElementById(`plot-${figure.key}`);
     const variant = figure.variants[chosen[figure.key] ?? 0];
+    if (variant.height) plot.style.height = `${variant.height}px`;
     const visible = shown();
     const layout = laidOut(variant.layout);
     layout.showlegend = false;
@@ -158,7 +159,7 @@
     const heads = [...table.tHead.rows[0].cells];
     const head = heads[column];
     const numeric = head.classList.contains("number");
-    const first = numeric && table.id !== "windows" ? "descending" : "ascending";
+    const first = numeric && !(table.id in data.tables) ? "descending" : "ascending";
     const other = first === "ascending" ? "descending" : "ascending";
     const direction = head.getAttribute("aria-sort") === first ? other : first;
     heads.forEach((h) => h.setAttribute("aria-sort", h === head ? direction : "none"));
@@ -190,13 +191,15 @@
     document.querySelectorAll("[data-filter]").forEach((input) => {
       input.addEventListener("input", () => filter(document.getElementById(input.dataset.filter), input.value));
     });
-    const select = document.getElementById("choose-windows");
-    select?.addEventListener("change", () => fillWindows(Number(select.value)));
+    for (const key of Object.keys(data.tables)) {
+      const select = document.getElementById(`choose-${key}`);
+      select?.addEventListener("change", () => fill(key, select.value));
+    }
   }
 
-  function fillWindows(at) {
-    const table = document.getElementById("windows");
-    const { heads, rows } = data.windows[at];
+  function fill(key, cell) {
+    const table = document.getElementById(key);
+    const { caption, heads, rows } = data.tables[key][cell];
     const made = (tag, text, numeric, order) => {
       const cell = document.createElement(tag);
       cell.textContent = text;
@@ -219,8 +222,8 @@
       tr.cells[0].scope = "row";
       return tr;
     }));
-    table.caption.textContent = `Windows of ${data.cells[at]}`;
-    filter(table, document.querySelector("[data-filter=windows]").value);
+    table.caption.textContent = caption;
+    filter(table, document.querySelector(`[data-filter=${key}]`).value);
   }
 
   setUpFigures();

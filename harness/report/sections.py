@@ -1,0 +1,47 @@
+"""The sections of a report between its leaderboard and its audit, in their order: a new one is one more record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.report.cells import Report, windows_table
+from harness.report.figures import adaptation, portfolio, signal, sweep
+from harness.report.figures.plot import Figure, Variant
+from harness.report.table import Table
+from harness.run.finished import FinishedRun
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """A section of the page with one table per cell that the reader switches between."""
+
+    key: str  # of its section, for links
+    title: str
+    note: str  # how to read it
+    make: Callable[[FinishedRun], Table | None]  # None where the cell has no data for it
+
+
+SECTIONS: tuple[Figure | CellTable, ...] = (
+    *portfolio.FIGURES,
+    *signal.FIGURES,
+    *sweep.FIGURES,
+    CellTable("windows", "Windows", "", windows_table),
+    *adaptation.FIGURES,
+)
+
+
+def figures_of(report: Report) -> dict[str, list[Variant]]:
+    """Return key → plots of every figure that the cells have data for."""
+    made = ((figure.key, list(figure.draw(report))) for figure in SECTIONS if isinstance(figure, Figure))
+    return {key: variants for key, variants in made if variants}
+
+
+def tables_of(report: Report) -> dict[str, dict[int, Table]]:
+    """Return key → index of a cell → table, of every table that some cell has data for."""
+    made = {
+        section.key: {at: table for at, cell in enumerate(report.cells) if (table := section.make(cell)) is not None}
+        for section in SECTIONS
+        if isinstance(section, CellTable)
+    }
+    return {key: tables for key, tables in made.items() if tables}
