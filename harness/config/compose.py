@@ -52,7 +52,7 @@ class Composer:
     def __init__(self, search_path: Sequence[str | Path] = ()) -> None:
         self._given = tuple(search_path)
         self._folders = [search_folder(Path(folder)) for folder in self._given]
-        self._trees: dict[tuple[str, ...], DictConfig] = {}
+        self._trees: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
 
     def __call__(self, overrides: Sequence[str] = ()) -> ExperimentConfig:
         """Return the configuration of Hydra override texts, as `compose_config` does."""
@@ -73,13 +73,13 @@ class Composer:
         lines = [str(o.input_line) for o in read]
         shared = [o for o in read if not _is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
-            tree = self._open(lines)  # a whole subtree: what is changed in it before and after differs
+            tree, _ = self._open(lines)  # a whole subtree: what is changed in it before and after differs
         else:
-            tree = self._open([str(o.input_line) for o in shared])
+            tree, _ = self._open([str(o.input_line) for o in shared])
             # Which other keys exist depends on the class.
             changes = sorted(filter(_is_change, read), key=lambda o: not o.key_or_group.endswith(f".{TARGET}"))
             if not all(_changed(tree, change) for change in changes):
-                tree = self._open(lines)  # Hydra says what is wrong
+                tree, _ = self._open(lines)  # Hydra says what is wrong
         for deleted in read:
             _refuse_default(tree, deleted)
         return tree
@@ -89,11 +89,21 @@ class Composer:
         is_group = override.is_add() and override.package is None and override.key_or_group in main_groups()
         return parse_overrides([str(override.input_line).lstrip("+")])[0] if is_group else override
 
-    def _open(self, overrides: Sequence[str]) -> DictConfig:
+    def axes(self, overrides: Sequence[str]) -> dict[str, str]:
+        """Return ``hydra.sweeper.params`` of the files that are chosen: key → values as text."""
+        read = [self._plain(override) for override in parse_overrides(overrides)]
+        _, hydra = self._open([str(o.input_line) for o in read if not _is_change(o)])
+        params = OmegaConf.select(hydra, "sweeper.params")
+        return {} if params is None else {str(key): str(value) for key, value in params.items()}
+
+    def _open(self, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+        """Return the tree of some overrides, a copy, and Hydra's own settings beside it."""
         key = tuple(overrides)
         if key not in self._trees:
-            self._trees[key] = _compose(overrides, self._folders)
-        return copy.deepcopy(self._trees[key])
+            tree = _compose(overrides, self._folders)
+            self._trees[key] = tree, tree.pop("hydra")
+        tree, hydra = self._trees[key]
+        return copy.deepcopy(tree), hydra
 
 
 # Settings of Hydra's own, which nothing here reads, and what stands for them.
@@ -239,7 +249,6 @@ def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfi
         raise _bad_file("is no mapping", None, _first_line(error), "KEY: VALUE lines") from error
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
-    del composed["hydra"]
     composed["choices"] = choices
     return composed
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
+
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.errors.redaction import redacted
@@ -69,21 +71,18 @@ class Cell:
 def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
     """Return the cells of a sweep, in the order of the overrides, the last varying fastest.
 
-    A key that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that
-    thereby become equal are one.
+    Axes that a chosen file gives as ``hydra.sweeper.params`` come first; the overrides fix, change or add some. A key
+    that a cell does not have (``adaptation.alpha`` under rolling retrain) is left out there, and cells that thereby
+    become equal are one.
 
     Raises:
         ConfigError: When an override cannot be read, or a key exists in no cell.
     """
-    parsed = last_of_each_key(parse_overrides(overrides))
-    fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     compose = Composer(search_path)
+    axes, parsed = _with_axes(last_of_each_key(parse_overrides(overrides)), compose)
+    fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     swept = {o.get_key_element(): swept_values(o, compose.options) for o in parsed if o.is_sweep_override()}
-    count = math.prod(map(len, swept.values()))
-    if count > _MOST_CELLS:
-        what, hint = "This sweep has more cells than can be run.", "`bench search` tries some of many combinations"
-        got = f"{' × '.join(str(len(values)) for values in swept.values())} = {count:,} cells"
-        raise ConfigError(what, where="-m", got=got, expected=f"at most {_MOST_CELLS:,}", hint=hint)
+    _refuse_too_many(swept)
     cells: dict[object, Cell] = {}
     unknown: dict[str, UnknownKeyError] | None = None
     # Which keys exist depends on the groups' choices only; what is left of the others decides the cell.
@@ -100,6 +99,8 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
             continue
         composed.add(asked)
         cell, dropped = compose_cell(kept, left, compose)
+        if cell.config is not None and compose.axes(cell.overrides) != axes:
+            raise _other_axes(groups, compose.axes(cell.overrides))
         dropped = absent[groups] = {**known, **dropped}
         unknown = dropped if unknown is None else {key: error for key, error in unknown.items() if key in dropped}
         identity = tuple(sorted(cell.chosen.items())) if cell.config is None else describe_experiment(cell.config)
@@ -107,6 +108,28 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     for error in (unknown or {}).values():
         raise error
     return tuple(cells.values())
+
+
+def _with_axes(given: Sequence[Override], compose: Composer) -> tuple[dict[str, str], list[Override]]:
+    """Return the axes of the files that are chosen, and all overrides: those of the axes first."""
+    axes = compose.axes([str(o.input_line) for o in given if "." not in o.key_or_group and not o.is_sweep_override()])
+    return axes, last_of_each_key([*parse_overrides([f"{key}={value}" for key, value in axes.items()]), *given])
+
+
+def _other_axes(groups: Sequence[tuple[str, str]], axes: Mapping[str, str]) -> ConfigError:
+    what, chosen = "A file that is swept over cannot have axes of its own.", " ".join(map("=".join, groups))
+    hint = f"`bench run -m {chosen}` sweeps over the axes of one file"
+    expected = "hydra.sweeper.params in files that every cell has in common"
+    got = f"{chosen}: {', '.join(axes) or 'none'}"
+    return ConfigError(what, where="hydra.sweeper.params", got=got, expected=expected, hint=hint)
+
+
+def _refuse_too_many(swept: Mapping[str, Sequence[str]]) -> None:
+    count = math.prod(map(len, swept.values()))
+    if count > _MOST_CELLS:
+        what, hint = "This sweep has more cells than can be run.", "`bench search` tries some of many combinations"
+        got = f"{' × '.join(str(len(values)) for values in swept.values())} = {count:,} cells"
+        raise ConfigError(what, where="-m", got=got, expected=f"at most {_MOST_CELLS:,}", hint=hint)
 
 
 def run_cell(cell: Cell, run_one: Callable[[ExperimentConfig], ExperimentResult]) -> Cell:

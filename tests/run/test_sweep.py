@@ -157,3 +157,37 @@ def test_the_table_and_the_tracebacks_are_written_to_the_same_place_twice(
     assert write_leaderboard(leaderboard(ended), ended, tmp_path) == folder
     assert "Traceback" in (folder / "failure-002.txt").read_text(encoding="utf-8")
     assert len(list(folder.iterdir())) == 4
+
+
+def ladder(folder: Path, params: str = "model.alpha: 0.1,1\n      adaptation: rolling_retrain,gf_exp") -> Path:
+    """Write an experiment with axes of its own."""
+    text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      {params}\nwindows:\n  step: 40\n"
+    (folder / "experiment").mkdir(exist_ok=True)
+    (folder / "experiment/ladder.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_an_experiment_brings_its_own_axes(tmp_path: Path) -> None:
+    cells = plan_sweep(["experiment=ladder"], search_path=[ladder(tmp_path)])
+    assert [cell.name for cell in cells] == [
+        f"model.alpha={alpha} adaptation={how}" for alpha in ("0.1", "1") for how in ("rolling_retrain", "gf_exp")
+    ]
+    assert all(cell.config is not None and cell.config.windows.step == 40 for cell in cells)
+
+
+def test_the_command_line_fixes_replaces_and_adds_axes(tmp_path: Path) -> None:
+    given = ["experiment=ladder", "adaptation=gf_exp", "model.alpha=range(1,3)", "adaptation.half_life=50,60"]
+    cells = plan_sweep(given, search_path=[ladder(tmp_path)])
+    assert [cell.chosen for cell in cells] == [
+        {"model.alpha": alpha, "adaptation.half_life": life} for alpha in ("1", "2") for life in ("50", "60")
+    ]
+
+
+def test_an_axis_of_a_file_that_applies_nowhere_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UnknownKeyError, match=r"model\.alhpa"):
+        plan_sweep(["experiment=ladder"], search_path=[ladder(tmp_path, "model.alhpa: 1,2")])
+
+
+def test_files_that_are_swept_over_have_no_axes_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="axes of its own"):
+        plan_sweep(["experiment=ladder,quick"], search_path=[ladder(tmp_path)])
