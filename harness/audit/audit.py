@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.poison import label_of
+from harness.audit.poison import is_copy, label_of
 from harness.audit.replay import ProgressOnly, Replay
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
@@ -203,10 +203,14 @@ def _borders(replay: Replay) -> Iterator[Finding]:
     declared, ahead = config.label.look_ahead, look_ahead(parse(config.label.expression_text))
     if ahead != declared:
         yield Finding("The label says it looks less far ahead than it does.", "label", str(declared), str(ahead))
-    features = config.features.feature_set()
+    features, panel = config.features.feature_set(), replay.real.panel
     for name, expression in zip(features.names, features.expressions, strict=True):
-        if look_ahead(parse(expression)) > 0:
+        if look_ahead(parse(expression), panel.known_ahead) > 0:
             yield Finding("A feature looks ahead.", f"feature {name}", expression)
+    for name, lead in panel.known_ahead.items():
+        if is_copy(panel.fields[name], panel.fields[panel.price_field]):
+            what = "A field that is declared to be known ahead is the price field under another name."
+            yield Finding(what, f"field {name}", f"known {lead} period(s) ahead", "observed at its time")
     embargo = config.windows.embargo
     for window in replay.windows:
         train, valid = learning_segments(window, config.model)

@@ -24,6 +24,7 @@ _PRESENT, _MEMBER = 0.85, 0.7
 _MOVE = 0.03  # standard deviation of a step's log return
 _RANGE = 0.01  # of the log distance of high and low from open and close
 _POSITIVE = (*PRICES, "factor")
+_COPY = 0.9999  # correlation beyond which a field is the price field under another name
 _MARGIN = 250  # times computed before those that are wanted, so that windows are full
 
 
@@ -90,11 +91,24 @@ def poison(panel: Panel, cut: int, seed: int) -> Panel:
     fields = {}
     for name, values in panel.fields.items():
         future = bars[name] if name in bars else _drawn(values[:start], name, shape, rng)
-        fields[name] = np.concatenate([values[:start], np.where(present, future, np.float32(np.nan))])
+        future = np.where(present, future, np.float32(np.nan))
+        lead = panel.known_ahead.get(name, 0)
+        if lead and not is_copy(values[:start], panel.fields[panel.price_field][:start]):
+            future[:lead] = values[start : start + lead]
+        fields[name] = np.concatenate([values[:start], future])
     membership = np.array(panel.membership)
     membership[start:] = rng.random(shape) < _MEMBER
     benchmark = None if panel.benchmark is None else _benchmark(panel.benchmark, start, rng)
     return replace(panel, fields=fields, membership=membership, benchmark=benchmark, truth=None)
+
+
+def is_copy(values: Floats, of: Floats) -> bool:
+    """Whether a field is another one in another unit: they are correlated all but perfectly."""
+    both = np.isfinite(values) & np.isfinite(of)
+    left, right = values[both].astype(np.float64), of[both].astype(np.float64)
+    if left.size < 2 or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return False
+    return bool(abs(np.corrcoef(left, right)[0, 1]) > _COPY)
 
 
 def _bars(panel: Panel, start: int, shape: tuple[int, int], rng: np.random.Generator) -> dict[str, Floats]:

@@ -14,13 +14,16 @@ import numpy.typing as npt
 
 from harness.data.calendar import Calendar
 from harness.data.codes import check_codes
-from harness.errors import DataError
+from harness.errors import DataError, LookAheadError
 from harness.store.codec import load, save
 from harness.store.fingerprint import fingerprint_arrays
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+ALWAYS = 2**31 - 1
+"""How far ahead a field of the calendar is known, in periods: of every time that there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +89,12 @@ class Panel:
         benchmark: An index, if there is one.
         truth: The simulator's conditional expectation, if the panel is simulated.
         price_field: The field whose presence says that an instrument traded.
+        known_ahead: Field → how many periods before its time its value is known, as a weather forecast is; all others
+            are observed, that is known at their time. The price field is always observed.
 
     Raises:
         DataError: When shapes, dtypes or order disagree, or a code cannot be kept as it is.
+        LookAheadError: When what is declared to be known ahead is no field, or the price field.
     """
 
     calendar: Calendar
@@ -99,6 +105,7 @@ class Panel:
     truth: Truth | None = None
     price_field: str = "close"
     name: str = field(default="panel")
+    known_ahead: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (len(self.calendar), len(self.instruments))
@@ -116,6 +123,10 @@ class Panel:
             values.setflags(write=False)
         if self.benchmark is not None and self.benchmark.close.shape != shape[:1]:
             raise DataError("The benchmark must have one value per time.", got=self.benchmark.close.shape)
+        for name in self.known_ahead:
+            if name not in self.fields or name == self.price_field:
+                what, expected = "This cannot be known ahead.", "a field, but not the one that says what has a row"
+                raise LookAheadError(what, where="panel.known_ahead", got=name, expected=expected)
         object.__setattr__(self, "fields", MappingProxyType(dict(sorted(self.fields.items()))))
 
     @cached_property
@@ -125,8 +136,9 @@ class Panel:
 
     @property
     def present(self) -> Bools:
-        """(T, N) bool: has the instrument a value of any field at that time."""
-        found: Bools = np.logical_or.reduce([~np.isnan(values) for values in self.fields.values()])
+        """(T, N) bool: has the instrument a value of any field at that time; those of the calendar do not count."""
+        own = (values for name, values in self.fields.items() if self.known_ahead.get(name) != ALWAYS)
+        found: Bools = np.logical_or.reduce([~np.isnan(values) for values in own])
         return found
 
     @cached_property
@@ -137,6 +149,8 @@ class Panel:
         arrays |= {"instruments": np.array(self.instruments, np.str_), "price_field": np.array(self.price_field)}
         if self.benchmark is not None:
             arrays[f"benchmark:{self.benchmark.name}"] = self.benchmark.close
+        if self.known_ahead:
+            arrays |= {f"known ahead:{name}": np.array(lead) for name, lead in self.known_ahead.items()}
         if self.truth is not None:
             arrays |= {f"truth:{name}": getattr(self.truth, name) for name in ("exposures", "decay", "premia")}
         return fingerprint_arrays(arrays)

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.panel import Panel
-from harness.errors import DataError, closest
+from harness.errors import DataError, LookAheadError, closest
 from harness.execution.progress import Observer, Silent
 from harness.features import kernels
 from harness.features.expression import OPERATORS, Call, Expression, Field, Number, fields_of, parse, walk
-from harness.features.feature_set import FeatureSet
+from harness.features.feature_set import FeatureSet, refuse_look_ahead
 from harness.features.kernels import Floats, Positions
 
 Array = npt.NDArray[np.generic]
@@ -50,12 +50,20 @@ class FeatureMatrix:
 
 
 def check_fields(panel: Panel, asked_for: Mapping[str, Expression]) -> None:
-    """Refuse expressions, by where they stand in the configuration, that read a field which the panel does not have.
+    """Refuse expressions, by where they stand in the configuration, that read what the panel does not have or know.
 
     Raises:
-        DataError: Names the first such expression, the field, and the fields that there are.
+        DataError: Names the first expression that reads a field that is not there, and the fields that there are.
+        LookAheadError: When a feature reads further ahead than the panel declares, or what the label forecasts is
+            declared to be known ahead.
     """
     for where, expression in asked_for.items():
+        known = sorted(fields_of(expression) & set(panel.known_ahead))
+        if where == "label" and known:
+            what, got = "What is forecast cannot be known ahead.", f"{expression}, of which `{known[0]}` is declared so"
+            raise LookAheadError(what, where="label, data.series.known_ahead", got=got, expected="an observed field")
+        if where != "label":
+            refuse_look_ahead(expression, panel.known_ahead, where)
         for name in sorted(fields_of(expression) - set(panel.fields)):
             hint = None
             if where == "label":

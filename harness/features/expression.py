@@ -158,12 +158,13 @@ def fields_of(*expressions: Expression) -> frozenset[str]:
     return frozenset(part.name for part in walk(*expressions) if isinstance(part, Field))
 
 
-def look_ahead(expression: Expression) -> int:
-    """Return how many times after t a value at t reads; 0 when it never reads the future.
+def look_ahead(expression: Expression, known_ahead: Mapping[str, int] = MappingProxyType({})) -> int:
+    """Return how many times after t something becomes known that a value at t reads; 0 when it never reads the future.
 
-    Exact, not an upper bound: ``Ref(Ref($close, -5), 5)`` reads time t only.
+    Exact, not an upper bound: ``Ref(Ref($close, -5), 5)`` reads time t only. `known_ahead` says how many times before
+    its own a field is known; the others are known at their time.
     """
-    return int(max(0.0, _reach(expression)[1]))
+    return int(max(0.0, _reach(expression, known_ahead)[1]))
 
 
 def look_back(expression: Expression) -> int | None:
@@ -176,11 +177,13 @@ def look_back(expression: Expression) -> int | None:
     return None if math.isinf(back) else int(back)
 
 
-def _reach(expression: Expression) -> tuple[float, float]:
-    """Return the oldest and the newest time that a value at time 0 reads, or (inf, −inf) when it reads none."""
+def _reach(expression: Expression, known_ahead: Mapping[str, int] = MappingProxyType({})) -> tuple[float, float]:
+    """Return the oldest time that a value at time 0 reads, and when the newest becomes known; none: (inf, −inf)."""
+    if isinstance(expression, Field):
+        return 0.0, 0.0 - known_ahead.get(expression.name, 0)
     if not isinstance(expression, Call):
-        return (0.0, 0.0) if isinstance(expression, Field) else (math.inf, -math.inf)
-    oldest, newest = zip(*map(_reach, expression.series), strict=True)
+        return math.inf, -math.inf
+    oldest, newest = zip(*(_reach(series, known_ahead) for series in expression.series), strict=True)
     kinds, back, ahead = OPERATORS[expression.operator].parameters, 0.0, 0.0
     if kinds and kinds[0] is not Parameter.INSTRUMENT:
         by = float(expression.parameters[0])

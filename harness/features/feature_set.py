@@ -9,9 +9,12 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
+from harness.data.panel import ALWAYS
+from harness.data.series import CALENDAR_FIELDS, HOLIDAY
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.errors.limits import check_limits
-from harness.features.expression import Expression, look_ahead, parse
+from harness.features.expression import Expression, fields_of, look_ahead, parse
+from harness.store.records import LATER
 
 _WINDOWS = (5, 10, 20, 30, 60)
 _LAGS = 60
@@ -97,6 +100,8 @@ class FeatureSet:
         names, expressions: F different names and their expressions, see `harness.features.expression`.
         own: The names that a user has written himself: a panel that lacks one of their fields is refused. The others
             belong to a preset, which reads whatever a market may have; they are dropped there.
+        known_ahead: Field → how many periods before its time it is known; of these, and of the fields of the calendar,
+            a feature may read the future up to there. The panel must declare the same.
 
     Raises:
         ConfigError: When a name repeats, there is none, or an expression cannot be read.
@@ -106,6 +111,7 @@ class FeatureSet:
     names: tuple[str, ...]
     expressions: tuple[str, ...]
     own: frozenset[str] = frozenset()
+    known_ahead: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.expressions):
@@ -115,12 +121,9 @@ class FeatureSet:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ConfigError("Feature names must be unique.", where="features", got=", ".join(repeated))
+        known = {**dict.fromkeys((*CALENDAR_FIELDS, HOLIDAY), ALWAYS), **self.known_ahead}
         for name, expression in zip(self.names, self.parsed(), strict=True):
-            ahead = look_ahead(expression)
-            if ahead > 0:
-                what, where = f"Feature `{name}` reads {ahead} period(s) ahead.", f"features: {name}"
-                expected, hint = "nothing later than its own time", "a negative shift belongs into the label"
-                raise LookAheadError(what, where=where, got=str(expression), expected=expected, hint=hint)
+            refuse_look_ahead(expression, known, f"features: {name}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -133,6 +136,18 @@ class FeatureSet:
         """Return where in the configuration → expression of the features that a user has written himself."""
         parsed = zip(self.names, self.parsed(), strict=True)
         return {f"features: {name}": expression for name, expression in parsed if name in self.own}
+
+
+def refuse_look_ahead(expression: Expression, known_ahead: Mapping[str, int], where: str) -> None:
+    """Refuse a feature that reads what is not known at its time; fields may be known so many periods before theirs."""
+    ahead = look_ahead(expression, known_ahead)
+    if ahead > 0:
+        read = {name: lead for name, lead in known_ahead.items() if name in fields_of(expression) and lead < ALWAYS}
+        leads = "".join(f"; `${name}` is known {lead} period(s) ahead" for name, lead in read.items())
+        what, expected = f"Feature `{where.rpartition(': ')[2]}` reads {ahead} period(s) ahead.", "nothing later"
+        hint = "a negative shift belongs into the label, or to a field that data.series.known_ahead declares"
+        got, expected = str(expression), f"{expected} than its own time{leads}"
+        raise LookAheadError(what, where=where, got=got, expected=expected, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -185,13 +200,16 @@ class Expressions:
 
     Attributes:
         expressions: name → expression, in the order of the columns.
+        known_ahead: Field → how many periods before its time it is known, and so may be read: what the data declare.
     """
 
     expressions: dict[str, str]
+    known_ahead: dict[str, int] | None = field(default=None, metadata=LATER)
 
     def feature_set(self) -> FeatureSet:
         """Return the names and expressions; raises what `FeatureSet` raises."""
-        return FeatureSet(tuple(self.expressions), tuple(self.expressions.values()), frozenset(self.expressions))
+        names, texts = tuple(self.expressions), tuple(self.expressions.values())
+        return FeatureSet(names, texts, frozenset(names), self.known_ahead or {})
 
 
 @dataclass(frozen=True)

@@ -93,5 +93,5 @@ def test_electricity_is_hourly_and_holds_647_347_loads_of_7_zones(monkeypatch):
 
 def test_solar_holds_59_112_values_of_3_zones_with_12_predictors(monkeypatch):
     told: dict[str, Any] = describe(_load("solar", monkeypatch))
-    assert (told["prices"], told["instruments"], len(told["missing"])) == (59_112, 3, 13)
+    assert (told["prices"], told["instruments"], len(told["missing"])) == (59_112, 3, 20)
     assert told["missing"]["VAR78"] == pytest.approx(1440 / 59_112)

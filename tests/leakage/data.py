@@ -99,6 +99,16 @@ def restated_volume(panel: Panel) -> Panel:
     return replace(panel, fields={**panel.fields, "volume": np.where(np.isnan(moved), volume, moved)})
 
 
+def target_declared(panel: Panel) -> Panel:
+    return replace(panel, known_ahead={"close": 6})
+
+
+def target_renamed(panel: Panel) -> Panel:
+    """The price under another name, as if somebody had forecast it."""
+    outlook = panel.fields["close"] * np.float32(2)
+    return replace(panel, fields={**panel.fields, "outlook": outlook}, known_ahead={"outlook": 6})
+
+
 TAMPERING: dict[str, Callable[[Panel], Panel]] = {
     "prices adjusted from the end of history": adjusted_forwards,
     "gaps interpolated": interpolated,
@@ -109,6 +119,8 @@ TAMPERING: dict[str, Callable[[Panel], Panel]] = {
     "only instruments with complete histories": complete_histories,
     "a list of two dates instead of a range": listed_on_two_days,
     "restated volume dated at its first release": restated_volume,
+    "the target declared to be known ahead": target_declared,
+    "the target under another name, declared to be known ahead": target_renamed,
 }
 
 
@@ -149,8 +161,13 @@ def tampered(how: str) -> Mutant:
     return Mutant("data", how, (*LEVELS, *HALTS), source(lambda inner: Tampered(inner, how)))
 
 
+OUTLOOK = (
+    "+features.expressions.outlook='Ref($outlook, -6)/Ref($outlook, -1) - 1'",
+    "features.known_ahead={outlook: 6}",
+)
 MUTANTS = (
-    *(tampered(how) for how in TAMPERING),
+    *(tampered(how) for how in TAMPERING if TAMPERING[how] is not target_renamed),
+    replace(tampered("the target under another name, declared to be known ahead"), overrides=OUTLOOK),
     Mutant("data", "survivors only", HALTS, source(Survivors)),
     Mutant("data", "gaps filled backwards", HALTS, source(BackwardFilled)),
     Mutant("data", "bars dated a day too early", (), source(EarlyDated)),

@@ -26,6 +26,7 @@ from harness.data.dates import time_texts
 from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of_snapshots
 from harness.data.panel import Benchmark, Bools, Panel
 from harness.data.raw_prices import RawPrices, Units, ZeroVolume, refuse_rows
+from harness.data.series import SeriesFormat
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
 from harness.data.text_files import CsvFile, CsvFormat, first_of, unreadable
@@ -121,6 +122,7 @@ class TabularSource:
         membership_format: ``spans`` as above, or ``snapshots``: a table of who was a member on some days, each valid
             until the day before the next one, the last one for ever.
         membership_columns: The columns of such a table; its dates are read as those of spans.
+        series: What a set of series has beyond market data: a regular calendar, fields known before their time.
 
     Raises:
         ConfigError: When keys contradict each other.
@@ -146,6 +148,7 @@ class TabularSource:
     zero_volume: ZeroVolume = field(default="kept", metadata=LATER)
     membership_format: MembershipFormat = field(default="spans", metadata=LATER)
     membership_columns: SnapshotColumns = field(default=SnapshotColumns(), metadata=LATER)
+    series: SeriesFormat = field(default=SeriesFormat(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -182,6 +185,12 @@ class TabularSource:
             expected = "one column for the time, another for the instrument, others for fields"
             raise ConfigError(what, where=where, got=got, expected=expected)
 
+        for name in self.series.known_ahead:
+            if name not in columns or name in (*_KEYS, self.price_field):
+                what, got = "This cannot be known ahead.", f"{name}, of the columns {given}"
+                expected = f"a field; `{self.price_field}` says what has a row, and is observed"
+                raise ConfigError(what, where="data.series.known_ahead", got=got, expected=expected)
+
     def inputs(self) -> dict[str, str]:
         return {key: _fingerprint(parts) for key, parts in self._files().items()}
 
@@ -189,7 +198,9 @@ class TabularSource:
         files = self._files()
         table = self._read(files["path"], self.columns)
         times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
-        calendar = Calendar(np.unique(times)) if self.calendar is None else read_calendar(files["calendar"][0].path)
+        calendar = self.series.calendar_of(times, self.path)
+        if self.calendar is not None:
+            calendar = read_calendar(files["calendar"][0].path)
         instruments = tuple(table["instrument"].cat.categories)
         at = calendar.positions_of(times)
         strangers = np.unique(times[at < 0])
@@ -202,12 +213,13 @@ class TabularSource:
         fields = {name: np.full(shape, np.nan, np.float32) for name in map(str, table) if name not in _KEYS}
         for name, values in fields.items():
             values[at, codes] = table[name]
+        ahead = self.series.add_to(fields, calendar)
         membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
             spans = self._spans(files["membership"])
             membership = mask_of(spans, calendar, instruments, unknown=self.unknown_members, where=self.membership)
         benchmark = self._benchmark(files["benchmark"], calendar) if self.benchmark is not None else None
-        panel = Panel(calendar, instruments, fields, membership, benchmark, None, self.price_field, self.name)
+        panel = Panel(calendar, instruments, fields, membership, benchmark, None, self.price_field, self.name, ahead)
         return check_panel(panel, where=self.path, any_sign=self.negative_prices)
 
     def _files(self) -> dict[str, list[_Part]]:
@@ -256,7 +268,7 @@ class TabularSource:
         """Return the rows of all files, each key once: time, instrument (sorted categories), fields (float32)."""
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
         instruments = union_categoricals([table.pop("instrument") for table in tables], sort_categories=True)
-        table = pd.concat(tables).assign(instrument=instruments)
+        table = self.series.merged(pd.concat(tables).assign(instrument=instruments), list(_KEYS))
         where, expected = os.path.commonpath([part.path for part in parts]), "each time and instrument once"
         hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
         hint, fault = self._repeated_hour or hint, "have a time and an instrument that another row has too"

@@ -1,0 +1,155 @@
+"""Sets of series: which fields are known before their time, fields of the calendar, and regular calendars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from annotated_types import Ge, Le
+
+from harness.data.calendar import Calendar
+from harness.data.dates import time_texts
+from harness.data.panel import ALWAYS, Floats
+from harness.data.text_files import first_of
+from harness.errors import ConfigError, DataError, closest
+from harness.errors.limits import check_limits
+
+_DAY, _YEAR = 24.0, 365.25
+
+
+def _hours(times: pd.DatetimeIndex) -> npt.NDArray[Any]:
+    return np.asarray(times.hour + times.minute / 60.0 + times.second / 3600.0)
+
+
+# Each is a function of the clock of the data alone, so that it is known of every time, however far ahead.
+CALENDAR_FIELDS: Mapping[str, Callable[[pd.DatetimeIndex], npt.NDArray[Any]]] = MappingProxyType(
+    {
+        "hour": _hours,
+        "weekday": lambda times: np.asarray(times.day_of_week),
+        "month": lambda times: np.asarray(times.month),
+        "yearday": lambda times: np.asarray(times.day_of_year),
+        "hour_sin": lambda times: np.sin(2 * np.pi * _hours(times) / _DAY),
+        "hour_cos": lambda times: np.cos(2 * np.pi * _hours(times) / _DAY),
+        "year_sin": lambda times: np.sin(2 * np.pi * (times.day_of_year + _hours(times) / _DAY) / _YEAR),
+        "year_cos": lambda times: np.cos(2 * np.pi * (times.day_of_year + _hours(times) / _DAY) / _YEAR),
+    }
+)
+HOLIDAY = "holiday"
+
+
+@dataclass(frozen=True)
+class SeriesFormat:
+    """What a table of series may say beyond one of market data.
+
+    Attributes:
+        every: Distance of the times, such as ``1h`` or ``15min``: the calendar then has every time from the first to
+            the last, and one that is missing in the table is a time without a row, so that 24 periods of an hour are a
+            day. None: the times that occur.
+        repeated: What to do with two rows of the same time and instrument, as when clocks go back: ``refused``, or
+            their ``mean``. Three are always refused.
+        known_ahead: Field → how many periods before its time its value is known, such as that of a weather forecast:
+            the value at s may be read from s minus that on. Everything else is observed: known at its time.
+        calendar: Fields made of the clock of the data, known for ever: hour (0 to 24, with its fraction), weekday (0 is
+            Monday), month, yearday, their hour_sin, hour_cos, year_sin and year_cos, and holiday.
+        holidays: Whose public holidays ``holiday`` is 1 on: a country, or a part of one, such as ``US`` or ``US-PA``,
+            as the package `holidays` names them.
+
+    Raises:
+        ConfigError: When a value is impossible, or `holiday` and `holidays` do not come together.
+    """
+
+    every: str | None = None
+    repeated: Literal["refused", "mean"] = "refused"
+    known_ahead: dict[str, Annotated[int, Ge(1), Le(ALWAYS)]] = field(default_factory=dict)
+    calendar: tuple[str, ...] = ()
+    holidays: str | None = None
+
+    def __post_init__(self) -> None:
+        check_limits(self, "data.series")
+        where, known = "data.series.calendar", (*CALENDAR_FIELDS, HOLIDAY)
+        for name in self.calendar:
+            if name not in known:
+                what, hint = "There is no such field of a calendar.", closest(name, known)
+                raise ConfigError(what, where=where, got=name, expected=", ".join(known), hint=hint)
+        if (HOLIDAY in self.calendar) != (self.holidays is not None):
+            got, expected = f"calendar {list(self.calendar)}, holidays {self.holidays}", "both or neither"
+            what = "The field `holiday` needs the place whose holidays are meant."
+            raise ConfigError(what, where="data.series.holidays", got=got, expected=expected)
+        if self.every is not None:
+            self._step(self.every)
+
+    @staticmethod
+    def _step(every: str) -> np.timedelta64:
+        try:
+            step: np.timedelta64 = pd.Timedelta(every).to_timedelta64().astype("m8[ns]")
+        except ValueError:
+            step = np.timedelta64(0, "ns")
+        if not step > np.timedelta64(0, "ns"):
+            what, expected = "This is no distance of times.", "such as 15min, 1h or 1D"
+            raise ConfigError(what, where="data.series.every", got=every, expected=expected)
+        return step
+
+    def calendar_of(self, times: npt.NDArray[np.datetime64], where: str) -> Calendar:
+        """Return the calendar of a table's times; with `every` the regular one, from the first to the last of them.
+
+        Raises:
+            DataError: When a time lies between two of a regular calendar.
+        """
+        occurring = np.unique(times)
+        if self.every is None:
+            return Calendar(occurring)
+        step = self._step(self.every)
+        regular = np.arange(occurring[0], occurring[-1] + step, step)
+        regular = regular[regular <= occurring[-1]]
+        strangers = np.setdiff1d(occurring, regular)
+        if strangers.size:
+            what = f"{strangers.size} time(s) are not a multiple of {self.every} after the first."
+            got, expected = first_of(time_texts(strangers, "m")), f"{time_texts(occurring[:1], 'm')[0]} and so on"
+            hint = "data.series.every=null takes the times that occur"
+            raise DataError(what, where=where, got=got, expected=expected, hint=hint)
+        return Calendar(regular)
+
+    def merged(self, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+        """Return a table whose pairs of rows with equal keys are their mean, where that is asked for."""
+        twice = table.duplicated(keys, keep=False) if self.repeated == "mean" else None
+        if twice is None or not twice.any():
+            return table
+        pairs = table[twice].groupby(keys, observed=True, sort=False)
+        means = pairs.mean()[pairs.size() == 2].reset_index()  # a third row is no clock that went back
+        others = table[twice].set_index(keys).index.isin(means.set_index(keys).index)
+        kept = pd.concat([table[~twice], table[twice][~others]])
+        means["instrument"] = means["instrument"].astype(table["instrument"].dtype)
+        return pd.concat([kept, means[list(table)]])
+
+    def add_to(self, panel_fields: dict[str, Floats], calendar: Calendar) -> dict[str, int]:
+        """Add the fields of the calendar to a panel's, and return name → lead of everything known before its time."""
+        times, shape = pd.DatetimeIndex(calendar.times), next(iter(panel_fields.values())).shape
+        for name in self.calendar:
+            if name in panel_fields:
+                what, hint = f"The table has a column `{name}` already.", f"leave `{name}` out of one of them"
+                raise ConfigError(what, where="data.series.calendar", got=name, hint=hint)
+            values = self._holidays(times) if name == HOLIDAY else CALENDAR_FIELDS[name](times)
+            panel_fields[name] = np.repeat(np.asarray(values, dtype=np.float32)[:, None], shape[1], axis=1)
+        return {**self.known_ahead, **dict.fromkeys(self.calendar, ALWAYS)}
+
+    def _holidays(self, times: pd.DatetimeIndex) -> npt.NDArray[Any]:
+        try:
+            import holidays
+        except ModuleNotFoundError as error:
+            what, hint = "Holidays need the library `holidays`, which is not installed.", "driftbench[holidays]"
+            raise ConfigError(what, where="data.series.holidays", hint=f"pip install '{hint}'") from error
+        country, _, part = str(self.holidays).partition("-")
+        try:
+            years = range(times.year.min(), times.year.max() + 1)
+            free = holidays.country_holidays(country, subdiv=part or None, years=years)
+        except NotImplementedError as error:
+            expected = "a country or a part of one, such as US or US-PA"
+            raise ConfigError(
+                "There is no such place.", where="data.series.holidays", got=self.holidays, expected=expected
+            ) from error
+        return np.asarray(times.normalize().isin(pd.DatetimeIndex(sorted(free))))
