@@ -76,6 +76,24 @@ examples:
         exits=f"0 a best trial is found, 1 a trial crashed, 2 a mistake, or no trial has a value, {shared.INTERRUPTED}",
     ),
     Command(
+        "status",
+        "status:status",
+        """\
+Print how far runs and sweeps are that other processes run, or ran, on a store: cells and windows that wait, run, are
+done, were refused, failed, or were stopped with their process, and how long the rest will take. It tells a sweep that
+was killed from one that goes on; the same command finishes either. The last ten that have ended are kept.
+
+examples:
+  bench status
+  bench status --watch                         again every two seconds, until nothing runs any more
+  bench status --store /scratch/store --json""",
+        (
+            flag("--watch", "print it again every two seconds while something runs"),
+            option("--store FOLDER", "the artifact store (default: output.store)"),
+            shared.JSON,
+        ),
+    ),
+    Command(
         "explain",
         "explain:explain",
         """\

@@ -5,10 +5,12 @@ So the result is that of a serial run by construction: workers only make, earlie
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
@@ -23,6 +25,7 @@ from harness.execution.progress import Observer, TimeLeft
 from harness.execution.task import Ended, Executor, Pool, Serial, Task
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache, Stage
+from harness.run.status import Record, State, record_of
 from harness.samples.interfaces import ModelTraits
 from harness.store.artifacts import ArtifactStore, Key, MemoryCache
 
@@ -95,6 +98,41 @@ class _Experiment:
         return (stage, choices.get("data", ""), choices.get("model" if stage == "window" else "adaptation", ""))
 
 
+class _Standing:
+    """Tells the record of this process how experiments stand that workers make.
+
+    Workers do not say what they begin: taken to run is what is next in the order of `Pool.submit`.
+    """
+
+    def __init__(self, record: Record, workers: int) -> None:
+        self.record, self._workers, self._number = record, workers, itertools.count()
+        self._queue: list[tuple[int, int, str, bool]] = []
+        self._busy: dict[str, bool] = {}  # task → whether it is a window
+
+    def submitted(self, task: Task, *, is_window: bool) -> None:
+        heapq.heappush(self._queue, (-task.priority, next(self._number), task.name, is_window))
+
+    def ended(
+        self, name: str, of: Iterable[_Experiment], waiting: Mapping[str, list[tuple[_Experiment, Stage[Any]]]]
+    ) -> None:
+        """Tell of the experiments of a task that has ended, and of those whose tasks run; `waiting`: task → of whom."""
+        self._busy.pop(name, None)
+        while self._queue and len(self._busy) < self._workers:
+            *_, other, is_window = heapq.heappop(self._queue)
+            if other in waiting:
+                self._busy[other] = is_window
+        running = dict.fromkeys(of, -1)  # windows that are made; -1: nothing is done
+        for task, is_window in self._busy.items():
+            for one, _ in waiting.get(task, ()):
+                running[one] = max(running.get(one, 0), 0) + is_window
+        for one, windows in running.items():
+            total, left = len(one.pipeline.windows), one.left
+            # What was given up, the serial run makes, or it reports what is wrong.
+            done, is_made = (0, False) if one.given_up else (total - left["window"], left.total() == 0)
+            state = State.DONE if is_made else State.WAITING if windows < 0 else State.RUNNING
+            self.record.count(one.pipeline.config, state, windows=total, done=done, running=max(windows, 0))
+
+
 class Dispatched:
     """Experiments whose stages workers have made, as far as they could; what then runs them asks here first.
 
@@ -117,11 +155,14 @@ class Dispatched:
         self._observer, self._time_left, self._work = observer, TimeLeft(), dict[int, Work]()
         self._waiting: dict[str, list[tuple[_Experiment, Stage[Any]]]] = {}  # a task of several is submitted once
         self._done: set[str] = set()
+        if configs:
+            record_of(Path(configs[0].output.store)).plan(configs)
         opened = [one for config in configs if self._shared and (one := self._opened(config)) is not None]
         with ExitStack() as stack:
             pool = (workers or workers_of(configs[0].executor, stack))() if opened else None
             if pool is not None:
                 self._pool, self._tasks = pool, sum(one.left.total() for one in opened)
+                self._standing = _Standing(record_of(Path(configs[0].output.store)), pool.workers)
                 self._run(opened)
                 self._work = {id(one.pipeline.config): one.work for one in opened}
 
@@ -157,9 +198,11 @@ class Dispatched:
                 self._time_left.expect(one.kind(stage), count)
         for one in experiments:
             self._go_on(one)
+        self._standing.ended("", experiments, self._waiting)
         while self._waiting:
             for ended in self._pool.wait():
                 self._hear(ended)
+        self._standing.record.estimate(None)
         self._observer.finish(_STAGE)
 
     def _needs_making(self, cache: Cache, stage: Stage[Any]) -> bool:
@@ -195,6 +238,7 @@ class Dispatched:
                 elif name in tasks:
                     self._waiting[name] = [(one, stage)]
                     self._pool.submit(tasks[name])
+                    self._standing.submitted(tasks[name], is_window=stage.name == "window")
                 else:
                     one.missing.discard(name)
                     self._tell(one, stage.name)
@@ -233,6 +277,7 @@ class Dispatched:
                 one.missing.discard(ended.name)
                 self._tell(one, stage.name)
                 self._go_on(one)
+        self._standing.ended(ended.name, [one for one, _ in waiting], self._waiting)
         self._estimate()
 
     def _give_up(self, one: _Experiment) -> None:
@@ -248,6 +293,7 @@ class Dispatched:
     def _estimate(self) -> None:
         seconds, at_least = self._time_left.seconds(self._pool.workers)
         self._observer.estimate(_STAGE, self._tasks, seconds, at_least=at_least)
+        self._standing.record.estimate((seconds, at_least))
 
 
 def _name(stage: Stage[Any]) -> str:

@@ -20,6 +20,7 @@ from harness.run import pipeline as stages
 from harness.run.pipeline import Pipeline, settings_of
 from harness.run.schedule import describe_windows
 from harness.run.stages import Cache
+from harness.run.status import record_of
 from harness.samples.windows import Window
 from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import Snapshot, sha256, write_snapshot
@@ -112,6 +113,16 @@ def run(config: ExperimentConfig, observer: Observer, cache: Cache | None = None
 
     `cache`: where stages are found or kept; the configured store by default.
     """
+    store = Path(config.output.store)
+    if cache is not None and cache.store.root.absolute() != store.absolute():
+        return _run(config, observer, cache)  # an audit's: not what others have asked for
+    with record_of(store).running(config, observer) as watching:
+        result = _run(config, watching, cache)
+        watching.ended(result.cost.windows, result.cost.windows - result.cost.stored)
+        return result
+
+
+def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None) -> ExperimentResult:
     began, used = time.perf_counter(), time.process_time()
     pipeline = Pipeline(config, cache, observer=observer)
     reused = pipeline.cache.store.find(pipeline.result_stage.key) is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import ArtifactError
 from harness.store.artifacts import LOCK, MANIFEST, SCRATCH, ArtifactStore, Key, is_intact, remove_folder
-from harness.store.locks import dead_leases, in_use, living_since
+from harness.store.locks import STATUS, dead_leases, in_use, is_alive, lease_of_status, living_since
 
 _DAY = 86_400.0
 _ABANDONED = 1.0  # days after which a folder that is being filled belongs to a process that was killed
@@ -110,7 +110,12 @@ def leftovers(root: Path, now: float | None = None) -> tuple[Path, ...]:
     hidden = [path for stage in _stages(root) for path in stage.iterdir() if path.name.startswith((SCRATCH, LOCK))]
     limit = min(living_since(root) or now, now - _ABANDONED * _DAY)
     old = [path for path in (*hidden, *root.glob(".audit-*")) if path.stat().st_mtime < limit]
-    return tuple(sorted([*old, *dead_leases(root)]))
+    ended = [path for path in root.glob(f"{STATUS}*") if path.stat().st_mtime < limit and not _has_process(path)]
+    return tuple(sorted([*old, *ended, *dead_leases(root)]))
+
+
+def _has_process(status: Path) -> bool:
+    return is_alive(status.with_name(lease_of_status(status.name)))
 
 
 def remove_unused(root: Path, going: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 LEASE = ".lease-"
+STATUS = ".status-"  # what a process tells about itself is called after its lease, see `harness.run.status`
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 _LONGEST = 86_400.0  # seconds for which a lease counts that cannot be locked
 _OFTEN = 0.02  # seconds between two looks at a lock that somebody else holds
@@ -30,12 +31,14 @@ class Lease:
 
     def __init__(self, root: Path) -> None:
         self._written: set[str] = set()
+        self.name: str | None = None  # of its file; None where none can be written
         path = root / f"{_own_prefix()}{time.time_ns()}-{secrets.token_hex(4)}"
         try:
             self._handle: int | None = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
         except OSError:
             self._handle = None  # a store that cannot be written cannot be cleared by us, and others cannot be told
             return
+        self.name = path.name
         weakref.finalize(self, _release, self._handle, path, os.getpid())
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,26 +94,34 @@ def dead_leases(root: Path) -> tuple[Path, ...]:
     return tuple(path for path, is_alive in _others(root) if not is_alive)
 
 
+def lease_of_status(name: str) -> str:
+    """Return the name of the lease that a process's ``.status-…json`` is called after."""
+    return f".{name.removeprefix(STATUS).removesuffix('.json')}"
+
+
+def is_alive(lease: Path) -> bool:
+    """Return whether the process of a lease lives; one that has ended in order has no lease any more."""
+    try:
+        handle = os.open(lease, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True  # another user's; better keep too much
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return time.time() - os.fstat(handle).st_mtime < _LONGEST
+    finally:
+        os.close(handle)
+
+
 def _others(root: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the leases of other processes, and whether each process lives."""
     for path in sorted(path for path in root.glob(f"{LEASE}*") if not path.name.startswith(_own_prefix())):
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        except PermissionError:
-            yield path, True  # another user's; better keep too much
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            is_alive = False
-        except BlockingIOError:
-            is_alive = True
-        except OSError:
-            is_alive = time.time() - os.fstat(handle).st_mtime < _LONGEST
-        finally:
-            os.close(handle)
-        yield path, is_alive
+        yield path, is_alive(path)
 
 
 def _own_prefix() -> str:
