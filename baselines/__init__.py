@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from baselines.adaptation.ddgda.meta_task import MetaRanges as MetaRanges
     from baselines.adaptation.ddgda.proxy import GbdtParameters as GbdtParameters
     from baselines.adaptation.gradual_forgetting import GradualForgetting as GradualForgetting
+    from baselines.adaptation.incremental import Incremental as Incremental
+    from baselines.adaptation.no_retrain import NoRetrain as NoRetrain
     from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
     from baselines.models.catboost import CatBoost as CatBoost
     from baselines.models.lightgbm import LightGBM as LightGBM
@@ -23,7 +25,9 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.adaptation.DDGDA": "baselines.adaptation.ddgda.adaptation",
     "baselines.adaptation.GbdtParameters": "baselines.adaptation.ddgda.proxy",
     "baselines.adaptation.GradualForgetting": "baselines.adaptation.gradual_forgetting",
+    "baselines.adaptation.Incremental": "baselines.adaptation.incremental",
     "baselines.adaptation.MetaRanges": "baselines.adaptation.ddgda.meta_task",
+    "baselines.adaptation.NoRetrain": "baselines.adaptation.no_retrain",
     "baselines.adaptation.RollingRetrain": "baselines.adaptation.rolling_retrain",
     "baselines.models.CatBoost": "baselines.models.catboost",
     "baselines.models.LightGBM": "baselines.models.lightgbm",

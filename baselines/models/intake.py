@@ -101,6 +101,13 @@ def check_width(features: Floats, feature_names: tuple[str, ...]) -> None:
         raise DataError(text, got=got, expected=expected)
 
 
+def check_same_features(before: tuple[str, ...], now: tuple[str, ...]) -> None:
+    """Refuse by a `DataError` to continue a model on other features than it has learned."""
+    if before != now:
+        text, got = "A model can be continued on the same features only.", f"{len(now)} columns, or in another order"
+        raise DataError(text, where="fit_from", got=got, expected=f"the {len(before)} columns it was begun with")
+
+
 def refuse_undefined(sums: Doubles, feature_names: tuple[str, ...], model: str, *, where: str, hint: str) -> None:
     """Refuse, by a `DataError` with their names, features whose (F,) sums over the rows are not finite."""
     bad = [feature_names[at] for at in np.flatnonzero(~np.isfinite(sums))]

@@ -11,11 +11,11 @@ import lightgbm as lgb
 from annotated_types import Ge, Le
 
 from baselines.models.boosting import Boosting, FittedTrees, Library
-from baselines.models.intake import Rows
+from baselines.models.intake import Rows, check_same_features
 from harness.errors import ConfigError, closest
-from harness.errors.limits import Natural, NonNegative, Share, Threads
-from harness.samples.interfaces import Floats
-from harness.store.records import UNRECORDED
+from harness.errors.limits import Count, Natural, NonNegative, Share, Threads
+from harness.samples.interfaces import FittedModel, Floats, LearnSet
+from harness.store.records import LATER, UNRECORDED
 
 # Column-wise, one thread builds a feature's whole histogram, and `deterministic` orders every other sum: the bits of a
 # fit do not depend on how many threads there are.
@@ -60,6 +60,10 @@ class LightGBM(Boosting):
         seed: For the choice of features and rows; None takes LightGBM's own fixed seeds, as qlib does.
         threads: None takes all that the process has. The bits are the same for any number, so it is not recorded.
         extra: Further LightGBM parameters by LightGBM's names, such as ``min_data_in_leaf``.
+        continue_by: How a fitted model is continued: ``trees`` are added to it on the new rows, or its ``leaves`` move
+            towards what the new rows say while every split stays.
+        continue_rounds: ``trees`` only: most trees per continuation.
+        continue_decay: ``leaves`` only: share of its old value that a leaf keeps, in (0, 1].
     """
 
     library: ClassVar = Library(
@@ -93,6 +97,23 @@ class LightGBM(Boosting):
     lambda_l1: NonNegative
     lambda_l2: NonNegative
     threads: Threads | None = field(default=None, metadata=UNRECORDED)
+    continue_by: Literal["trees", "leaves"] = field(default="trees", metadata=LATER)
+    continue_rounds: Count = field(default=10, metadata=LATER)
+    continue_decay: Share = field(default=0.9, metadata=LATER)
+
+    def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedTrees:
+        if start is None:
+            return self.fit(train, valid)
+        assert isinstance(start, FittedLightGBM)
+        check_same_features(start.feature_names, train.feature_names)
+        rows, watched = self.learning_rows(train, valid)
+        if self.continue_by == "trees":
+            content = self._grow(rows, watched, train.feature_names, start.booster)
+        else:
+            weights = None if rows.weights is None else rows.weights
+            parts = {"decay_rate": self.continue_decay, "weight": weights, "dataset_params": {"verbosity": -1}}
+            content = _text(start.booster.refit(rows.features, rows.label, **parts), None)
+        return FittedLightGBM(content, train.feature_names, self.threads)
 
     def _main_name(self, key: str) -> str:
         known = _canonical_names()
@@ -101,7 +122,9 @@ class LightGBM(Boosting):
             raise ConfigError(text, where=where, got=self.extra[key], hint=closest(key, known))
         return known[key]
 
-    def _grow(self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...]) -> bytes:
+    def _grow(
+        self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...], start: lgb.Booster | None = None
+    ) -> bytes:
         # Feature names stay out: LightGBM refuses those that hold brackets or commas, as expressions do.
         data = lgb.Dataset(train.features, label=train.label, weight=train.weights)
         stopped: dict[str, Any] = {}
@@ -109,13 +132,15 @@ class LightGBM(Boosting):
             watched = lgb.Dataset(valid.features, label=valid.label, weight=valid.weights, reference=data)
             stop = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
             stopped = {"valid_sets": [watched], "callbacks": [stop]}
-        booster = lgb.train(self.parameters, data, num_boost_round=self.num_boost_round, **stopped)
-        best = booster.best_iteration if self.needs_valid else booster.current_iteration()
-        # The text also lists the parameters, and no number of threads shall show in the bytes.
-        text = re.sub(
-            r"^\[num_threads: \d+\]$", "[num_threads: 0]", booster.model_to_string(num_iteration=best), flags=re.M
-        )
-        return text.encode("utf-8")
+        rounds = self.num_boost_round if start is None else self.continue_rounds
+        booster = lgb.train(self.parameters, data, num_boost_round=rounds, init_model=start, **stopped)
+        return _text(booster, booster.best_iteration if self.needs_valid else booster.current_iteration())
+
+
+def _text(booster: lgb.Booster, rounds: int | None) -> bytes:
+    """Return LightGBM's text of the first `rounds`; it lists the parameters, and no number of threads shall show."""
+    text = booster.model_to_string(num_iteration=rounds)
+    return re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 0]", text, flags=re.M).encode("utf-8")
 
 
 @cache

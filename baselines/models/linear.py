@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from baselines.models.intake import check_width, refuse_undefined, refuse_unlearnable
+from baselines.models.intake import check_same_features, check_width, refuse_undefined, refuse_unlearnable
 from harness.errors import ConfigError, DataError
-from harness.errors.limits import NonNegative, check_limits
+from harness.errors.limits import NonNegative, Share, check_limits
 from harness.execution.threads import one_blas_thread
 from harness.samples.gram import NormalEquations, Solution
-from harness.samples.interfaces import Doubles, Floats, LearnSet
+from harness.samples.interfaces import Doubles, FittedModel, Floats, LearnSet
 from harness.store import codec
 from harness.store.compiled import compiled
+from harness.store.records import LATER
 
 _LASSO_TOLERANCE = 1e-6  # of the duality gap, relative to the explained part of the sum of squares
 _LASSO_SWEEPS = 100_000
@@ -40,6 +41,7 @@ class Linear:
         alpha: Strength of the penalty of ridge and lasso; the others have none.
         fit_intercept: Fit b; it is not penalised.
         include_valid: Take the validation segment into training, as nothing here is stopped early.
+        keep: Share of its weight that the past keeps when the model is continued, in (0, 1]; 1 forgets nothing.
 
     Raises:
         ConfigError: When ridge or lasso have no positive penalty.
@@ -49,6 +51,7 @@ class Linear:
     alpha: NonNegative = 0.05
     fit_intercept: bool = False
     include_valid: bool = True
+    keep: Share = field(default=1.0, metadata=LATER)
     needs_valid: ClassVar[bool] = False
     supports_weights: ClassVar[bool] = True
 
@@ -59,18 +62,31 @@ class Linear:
             raise ConfigError("This penalty is none.", where="model.alpha", got=self.alpha, expected=expected)
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
+        return FittedLinear(train.feature_names, self._solved(train.normal_equations(), train.feature_names))
+
+    def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
+        """Add the sums of `train` to `keep` times those of all rows before: recursive least squares.
+
+        With `keep` = 1 that is the fit on all of them, as long as processors are fitted once.
+        """
         equations = train.normal_equations()
-        finite = bool(np.isfinite(equations.label_square))
-        refuse_unlearnable("train", equations.count, counts=equations.weight_sum > 0, finite=finite)
-        hint = "preprocess=linear, or add ProcessInf and Fillna to your own processors"
-        gram = np.diag(equations.gram)
-        refuse_undefined(gram, train.feature_names, "linear model", where="preprocess", hint=hint)
-        return FittedLinear(train.feature_names, self._solve(equations))
+        if start is not None:
+            if not isinstance(start, FittedLinear) or start.equations is None:
+                what, expected = "This model cannot be continued: it has kept no sums.", "one that `fit_from` began"
+                raise DataError(what, where="Linear.fit_from", got=type(start).__name__, expected=expected)
+            check_same_features(start.feature_names, train.feature_names)
+            equations = start.equations.plus(equations, keep=self.keep)
+        return FittedLinear(train.feature_names, self._solved(equations, train.feature_names), equations)
 
     def load(self, folder: Path) -> FittedLinear:
         return codec.load(folder, FittedLinear, mapped=False)
 
-    def _solve(self, equations: NormalEquations) -> Solution:
+    def _solved(self, equations: NormalEquations, feature_names: tuple[str, ...]) -> Solution:
+        finite = bool(np.isfinite(equations.label_square))
+        refuse_unlearnable("train", equations.count, counts=equations.weight_sum > 0, finite=finite)
+        hint = "preprocess=linear, or add ProcessInf and Fillna to your own processors"
+        gram = np.diag(equations.gram)
+        refuse_undefined(gram, feature_names, "linear model", where="preprocess", hint=hint)
         if self.estimator in ("ols", "ridge"):
             alpha = self.alpha if self.estimator == "ridge" else 0.0
             return equations.ridge(alpha, fit_intercept=self.fit_intercept)
@@ -92,6 +108,7 @@ class FittedLinear:
 
     feature_names: tuple[str, ...]
     solution: Solution
+    equations: NormalEquations | None = None  # only where it will be continued
 
     def predict(self, features: Floats) -> Floats:
         # Each is summed in float64, feature after feature, so that it depends on its own row alone: neither the number

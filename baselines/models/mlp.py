@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
-from baselines.models.intake import Rows, StopsEarly, check_width, import_extra, refuse_undefined
+from baselines.models.intake import Rows, StopsEarly, check_same_features, check_width, import_extra, refuse_undefined
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, NonNegative, Positive, Seed, Threads
-from harness.samples.interfaces import Floats, LearnSet
+from harness.samples.interfaces import FittedModel, Floats, LearnSet
 from harness.store import codec
 
 if TYPE_CHECKING:
@@ -76,14 +76,22 @@ class MLP(StopsEarly):
     threads: Threads
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
+        return self.fit_from(None, train, valid)
+
+    def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedMLP:
+        """Train from the parameters of `start`, with a new optimiser, or from random ones when it is None."""
         import_extra("torch")
         train_rows, valid_rows = self.learning_rows(train, valid)
         for rows in (train_rows, valid_rows):
             if rows is not None:
                 _check_defined(rows.features, train.feature_names)
-        device = pick_device(self.device)
+        device, before = pick_device(self.device), None
+        if start is not None:
+            assert isinstance(start, FittedMLP)
+            check_same_features(start.feature_names, train.feature_names)
+            before = start.network
         with isolated_torch(self.seed, self.threads, device):
-            network = train_network(self, train_rows, valid_rows, device)
+            network = train_network(self, train_rows, valid_rows, device, before)
         return FittedMLP(self, network, train.feature_names)
 
     def load(self, folder: Path) -> FittedMLP:
@@ -176,12 +184,19 @@ def build_network(hidden_sizes: tuple[int, ...], activation: str, dropout: float
     return nn.Sequential(*layers, nn.Linear(width, 1))
 
 
-def train_network(model: MLP, train: Rows, valid: Rows | None, device: torch.device) -> torch.nn.Sequential:
-    """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`."""
+def train_network(
+    model: MLP, train: Rows, valid: Rows | None, device: torch.device, start: torch.nn.Sequential | None = None
+) -> torch.nn.Sequential:
+    """Return the network of the epoch with the smallest validation loss, or of the last epoch without `valid`.
+
+    It begins with the parameters of `start`, which stays as it is, or with random ones.
+    """
     import torch
 
     width = train.features.shape[1]
     network = build_network(model.hidden_sizes, model.activation, model.dropout, width).to(device)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     kind = getattr(torch.optim, _OPTIMIZERS[model.optimizer])
     optimizer = kind(network.parameters(), lr=model.lr, weight_decay=model.weight_decay)
     order = torch.Generator().manual_seed(model.seed)

@@ -171,7 +171,7 @@ def _record(replay: Replay, name: str) -> Any:
 def _reads(replay: Replay) -> Iterator[Finding]:
     """Hold what views recorded against each window's decision, and the adaptation's first use and every decision."""
     for record in _record(replay, "reads.json"):
-        for part in ("preprocess", "model", "early_stopping"):
+        for part in ("preprocess", "model", "early_stopping", "plan"):
             name = part.replace("_", " ")
             yield from _late(replay, f"The {name}", f"window {record['window']}", record["decision"], record[part])
     record = _record(replay, "artefacts.json")

@@ -17,9 +17,9 @@ from harness.config import ExperimentConfig
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult
-from harness.run.pipeline import Pipeline
+from harness.run.pipeline import Fitted, Pipeline
 from harness.run.rolling import Recipe, WalkForward, collect, learning_segments
-from harness.samples.interfaces import FittedAdaptation, FittedPreprocess, History, Preprocess
+from harness.samples.interfaces import FittedPreprocess, History, Preprocess, WindowPlan
 from harness.samples.preprocess import apply
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
@@ -93,8 +93,10 @@ class Watched:
 
         def call(*arguments: Any, **named: Any) -> Any:
             with self._outside.working():
-                result = found(*arguments, **named)
-            return Watched(result, self._outside) if name == "fit" else result
+                result = found(*(vars(a)["_inner"] if isinstance(a, Watched) else a for a in arguments), **named)
+            if isinstance(result, WindowPlan) and result.transform is not None:
+                return replace(result, transform=Watched(result.transform, self._outside))
+            return Watched(result, self._outside) if name in ("fit", "fit_from") else result
 
         return call
 
@@ -157,7 +159,7 @@ class Replay:
         after = f" + {position - last} periods" if position > last else ""
         return calendar.format(min(position, last)) + after
 
-    def adapt(self, table: SampleTable) -> FittedAdaptation:
+    def adapt(self, table: SampleTable) -> Fitted:
         """Fit the adaptation anew, on everything that a run would show it."""
         history = History(
             as_of=table.as_of,
@@ -167,26 +169,28 @@ class Replay:
             seed=self.config.seed,
             observer=self.observer,
         )
-        return cast("FittedAdaptation", Watched(self.config.adaptation, self.outside).fit(history))
+        return cast("Fitted", Watched(self.config.adaptation, self.outside).fit(history))
 
-    def predict(self, table: SampleTable, adaptation: FittedAdaptation) -> Predictions:
+    def predict(self, table: SampleTable, adaptation: Fitted) -> Predictions:
         """Fit and predict all windows; each result is made now, none is read from a store."""
         recipe = self._recipe(adaptation)
         return WalkForward(table, self.windows, recipe, observer=self.observer).run().predictions
 
     def predict_one(
-        self, table: SampleTable, index: int, adaptation: FittedAdaptation, preprocess: Preprocess | None = None
+        self, table: SampleTable, index: int, adaptation: Fitted, preprocess: Preprocess | None = None
     ) -> Predictions:
         """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
         first, wanted = self.windows[0], self.windows[index]
         # Processors that are fitted once are fitted for the first window, so it comes along; its test segment is
         # stretched to close the gap, which changes nothing that is fitted.
         before = () if index == 0 else (replace(first, test=Segment(first.test.start, wanted.test.start)),)
-        chosen = (*before, wanted)
-        scored = WalkForward(table, chosen, self._recipe(adaptation, preprocess)).score(len(chosen) - 1)
+        chosen, recipe = (*before, wanted), self._recipe(adaptation, preprocess)
+        if (walk := WalkForward(table, self.windows[: index + 1], recipe)).chained:
+            return collect(table, chosen[-1:], walk.score(index).score)
+        scored = WalkForward(table, chosen, recipe).score(len(chosen) - 1)
         return collect(table, chosen[-1:], scored.score)
 
-    def _recipe(self, adaptation: FittedAdaptation, preprocess: Preprocess | None = None) -> Recipe:
+    def _recipe(self, adaptation: Fitted, preprocess: Preprocess | None = None) -> Recipe:
         parts = (preprocess or self.config.preprocess, self.config.model)
         watched, model = (cast("Any", Watched(part, self.outside)) for part in parts)
         return Recipe(preprocess=watched, adaptation=adaptation, model=model, step=self.config.windows.step)

@@ -27,7 +27,7 @@ from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
 from harness.samples import interfaces
-from harness.samples.interfaces import FittedAdaptation, History, Stored
+from harness.samples.interfaces import FittedAdaptation, History, Stored, WindowPlanner
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
 from harness.snapshots.provenance import Stopwatch, provenance
@@ -44,6 +44,7 @@ _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
 Arrays = npt.NDArray[Any]
+Fitted = FittedAdaptation | WindowPlanner
 Logged = tuple[Value, tuple[FitRecord, ...]]
 """A value, and what was read to make it."""
 
@@ -93,7 +94,7 @@ class Pipeline:
         self._panel, self._panel_key = panel, panel_key
 
     def batches(
-        self, divided: Callable[[Stage[Logged[FittedAdaptation]]], bool] = lambda _: True
+        self, divided: Callable[[Stage[Logged[Fitted]]], bool] = lambda _: True
     ) -> Iterator[Sequence[Stage[Any]]]:
         """Yield the stages that workers make, in batches: each needs all earlier ones, and none of its own.
 
@@ -104,7 +105,8 @@ class Pipeline:
             yield from self.subtasks
         yield [self.adaptation_stage]
         yield [self.walk.processed]
-        yield [self.walk.window(at) for at in range(len(self.windows))]
+        windows = [self.walk.window(at) for at in range(len(self.windows))]
+        yield from ([window] for window in windows) if self.walk.chained else [windows]
         yield [self.result_stage]
 
     # Panel and schedule
@@ -208,13 +210,14 @@ class Pipeline:
     # Adaptation
 
     @cached_property
-    def adaptation_stage(self) -> Stage[Logged[FittedAdaptation]]:
+    def adaptation_stage(self) -> Stage[Logged[Fitted]]:
         """The fitted adaptation: no model, no evaluation; one that cannot be read back is fitted by every process."""
         adaptation = self.config.adaptation
 
-        def fit() -> FittedAdaptation:
+        def fit() -> Fitted:
             fitted = adaptation.fit(self._history)
-            check_object(fitted, FittedAdaptation, "adaptation.fit")
+            does_more = isinstance(fitted, WindowPlanner)
+            check_object(fitted, WindowPlanner if does_more else FittedAdaptation, "adaptation.fit")
             return fitted
 
         asked = {"windows": self._dates, "step": self.config.windows.step, "seed": self.config.seed}
@@ -225,7 +228,7 @@ class Pipeline:
         return self._logged("adaptation", key, fit, files)
 
     @cached_property
-    def adaptation(self) -> FittedAdaptation:
+    def adaptation(self) -> Fitted:
         found, views = self._get(self.adaptation_stage, "adaptation")
         self._log.tell(views)
         return found
@@ -307,7 +310,8 @@ class Pipeline:
     def walk(self) -> WalkForward:
         config, table_key = self.config, self.table_stage.key.digest
         recipe = Recipe(config.preprocess, self.adaptation, config.model, config.windows.step)
-        return WalkForward(self.table, self.windows, recipe, self.cache, table_key, self.observer)
+        planner = self.adaptation_stage.key.digest if isinstance(self.adaptation, WindowPlanner) else ""
+        return WalkForward(self.table, self.windows, recipe, self.cache, table_key, self.observer, planner)
 
     @cached_property
     def result_stage(self) -> Stage[Path]:

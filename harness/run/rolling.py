@@ -6,22 +6,38 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.config.instantiate import check_object
-from harness.errors import DataError, RefusedError, UnsupportedWeightsError
+from harness.errors import DataError, RefusedError
 from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit
+from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.gram import GramBlocks, Period
-from harness.samples.interfaces import FittedAdaptation, FittedModel, LearnSet, Model, ModelTraits, Preprocess
+from harness.samples.interfaces import (
+    AdaptationTraits,
+    ContinuingModel,
+    FittedAdaptation,
+    FittedModel,
+    Known,
+    LearnSet,
+    Model,
+    ModelTraits,
+    Preprocess,
+    SampleWeights,
+    TimeWeights,
+    WindowPlan,
+    WindowPlanner,
+)
 from harness.samples.preprocess import apply
-from harness.samples.table import Reads, SampleTable
+from harness.samples.table import AsOfView, Reads, SampleTable
+from harness.samples.transform import batches, predicted, transformed
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import Key, key_of
 from harness.store.code_digest import code_digest
@@ -32,6 +48,7 @@ from harness.store.records import describe, modules_of
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
+_MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -39,29 +56,9 @@ class Recipe:
     """What is done in every window; `step`: times per test segment, also the length of the shared Gram blocks."""
 
     preprocess: Preprocess
-    adaptation: FittedAdaptation
+    adaptation: FittedAdaptation | WindowPlanner
     model: Model
     step: int
-
-
-@dataclass(frozen=True)
-class WindowReads:
-    """The newest data that one window's fitting read, against its decision: the static audit's raw material."""
-
-    window: int
-    decision: int
-    preprocess: Reads
-    model: Reads
-    early_stopping: Reads
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """The predictions of one window, (m,) float32 for the rows of its test segment; `fitted` until it is stored."""
-
-    score: Floats
-    reads: WindowReads
-    fitted: FittedModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +101,7 @@ class WalkForward:
         table: Raw features and label; fitting code sees it through as-of views only.
         cache: Where finished windows are kept; None keeps nothing.
         table_key: Digest that identifies `table` in the cache.
+        planner_key: Digest that identifies an adaptation that does more than weight.
         fitted: Windows that were fitted here so far.
 
     Raises:
@@ -117,20 +115,26 @@ class WalkForward:
     cache: Cache | None = None
     table_key: str = ""
     observer: Observer = field(default_factory=Silent)
+    planner_key: str = ""
     fitted: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        model, name = self.recipe.model, type(self.recipe.model).__name__
-        self._weights = tuple(self.recipe.adaptation.time_weights(window) for window in self.windows)
+        model, adaptation = self.recipe.model, self.recipe.adaptation
+        if isinstance(adaptation, WindowPlanner):
+            self._weights: tuple[TimeWeights | None, ...] = (None,) * len(self.windows)
+            self.chained = traits_of(adaptation, AdaptationTraits, "adaptation").chained
+        else:
+            self._weights = tuple(adaptation.time_weights(window) for window in self.windows)
+            self.chained = False
+        self._past = Past(self.table, self.windows)
+        self._keys: list[Key] = []
         self._learning = tuple(learning_segments(window, model) for window in self.windows)
         if model.needs_valid and any(window.valid is None for window in self.windows):
-            what = f"The model {name} stops early and needs a validation segment."
+            what = f"The model {type(model).__name__} stops early and needs a validation segment."
             expected = "a first and a last date between train and test, or a positive middle share in windows.split"
             raise RefusedError(what, where="windows.valid", expected=expected)
         if not model.supports_weights and any(weights is not None for weights in self._weights):
-            what = f"The model {name} cannot use sample weights, so this adaptation would have no effect on it."
-            expected = "adaptation=rolling_retrain, or a model that can use weights"
-            raise UnsupportedWeightsError(what, where="adaptation", expected=expected)
+            raise no_weights(model)
 
     def run(self) -> RollingResult:
         scored, countdown = [], Countdown(self.observer, "windows", len(self.windows))
@@ -145,11 +149,14 @@ class WalkForward:
         return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
 
     def score(self, at: int) -> Scored:
-        return replace(self._get(self.window(at)), fitted=None)
+        scored = self._get(self.window(at))
+        if self.chained:
+            self._past.append(at, scored)
+        return replace(scored, fitted=None)
 
     def window(self, at: int) -> Stage[Scored]:
         key, make = partial(self._window_key, at), partial(self._fit_and_predict, at)
-        files = _save_scored, files_of(Scored, mapped=False)[1]
+        files = partial(_save_scored, at), files_of(Scored, mapped=False)[1]
         return Stage("window", key, make, *files, at=at)
 
     @cached_property
@@ -171,8 +178,14 @@ class WalkForward:
         return code_digest("harness.run.rolling", *modules_of(self.recipe.model, self.recipe.preprocess))
 
     def _window_key(self, at: int) -> Key:
+        while len(self._keys) <= at:  # a window of a chain is identified by all before it, one after the other
+            self._keys.append(self._key_of(len(self._keys)))
+        return self._keys[at]
+
+    def _key_of(self, at: int) -> Key:
         weights, (train, valid) = self._weights[at], self._learning[at]
         arrays = None if weights is None else {"starts": weights.starts, "values": weights.values}
+        before = {"before": self._keys[at - 1].digest} if self.chained and at > 0 else {}
         return key_of(
             "window",
             table=self.table_key,
@@ -185,30 +198,90 @@ class WalkForward:
             test=_positions(self.windows[at].test),
             step=self.recipe.step,
             weights=arrays and fingerprint_arrays(arrays),
+            **({"planner": self.planner_key, **before} if self.planner_key else {}),
         )
 
     def _fit_and_predict(self, at: int) -> Scored:
-        window, weights, (train, valid) = self.windows[at], self._weights[at], self._learning[at]
+        window = self.windows[at]
+        if self.chained:
+            for earlier in range(self._past.finished, at):
+                self.score(earlier)
         if self._refits:
-            seen = self.table.restricted(window.train.start, window.test.stop)
-            (table, processors_read), blocks = self._process(seen, at), None
+            start = min(window.train.start, self.windows[0].test.start if self.chained else window.train.start)
+            (table, processors_read), blocks = self._process(self.table.restricted(start, window.test.stop), at), None
         else:
             (table, processors_read), blocks = self._shared
-        view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
-        tested = table.features[table.index.rows(window.test.start, window.test.stop)]
-        stop_on = None if valid is None else LearnSet(valid_view, valid, weights)
         try:
+            plan, plan_read = self._planned(at, table)
             with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
-                fitted = self.recipe.model.fit(LearnSet(view, train, weights, blocks), stop_on)
-                check_object(fitted, FittedModel, "model.fit")
-                where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
-                score = _scores(fitted.predict(tested), len(tested), where)
+                fitted, learned, reads = self._fit(at, plan, table, blocks)
+                score = _predict(fitted, plan, table, window)
         except Exception as error:  # somebody's own model may raise anything; it goes on as it is
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
         self.fitted += 1
-        reads = WindowReads(window.index, window.decision, processors_read, view.reads, valid_view.reads)
-        return Scored(score, reads, fitted)
+        reads = replace(reads, preprocess=processors_read, plan=plan_read)
+        return Scored(score, reads, learned, plan.state, fitted)
+
+    def _planned(self, at: int, table: SampleTable) -> tuple[WindowPlan, Reads]:
+        """Return the window's plan, and what was read to make it."""
+        planner, window, (train, valid) = self.recipe.adaptation, self.windows[at], self._learning[at]
+        if not isinstance(planner, WindowPlanner):
+            return WindowPlan(self._weights[at]), Reads()
+        raw, view = self.table.as_of(window.decision), table.as_of(window.decision)
+        before = self._model_before(at) if self.chained else None
+        feedback = self._past.feedback(at if self.chained else 0, view, before)
+        known = Known(raw, view, self.recipe.model, feedback)
+        with thread_limit(1):
+            plan = planner.plan(replace(window, train=train, valid=valid), known)
+        check_plan(plan, self.recipe.model, train, first=at == 0, chained=self.chained)
+        return plan, raw.reads | view.reads
+
+    def _fit(
+        self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None
+    ) -> tuple[FittedModel, Segment, WindowReads]:
+        """Return the fitted model, what it was fitted on last, and what was read in all."""
+        model, window, (train, valid) = self.recipe.model, self.windows[at], self._learning[at]
+        nothing = WindowReads(window.index, window.decision, Reads(), Reads(), Reads(), fitted_in=at)
+        before = self._past.last.reads if at > 0 and self.chained else nothing
+        if not plan.refit:
+            kept = self._model_before(at)
+            assert kept is not None
+            reads = replace(nothing, model=before.model, early_stopping=before.early_stopping)
+            return kept, self._past.last.learned, replace(reads, fitted_in=before.fitted_in)
+        train = plan.learn or train
+        view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
+        stop_on = None if valid is None else self._learn_set(valid_view, valid, plan, None)
+        sets = self._learn_set(view, train, plan, blocks), stop_on
+        if plan.start_from is None:
+            fitted, before = model.fit(*sets), nothing
+        else:
+            assert isinstance(model, ContinuingModel)
+            fitted = model.fit_from(self._model_before(at), *sets)
+        check_object(fitted, FittedModel, "model.fit")
+        read = view.reads | before.model, valid_view.reads | before.early_stopping
+        return fitted, train, replace(nothing, model=read[0], early_stopping=read[1])
+
+    def _learn_set(self, view: AsOfView, segment: Segment, plan: WindowPlan, blocks: GramBlocks | None) -> LearnSet:
+        per_time, per_row = None, None
+        if isinstance(plan.weights, SampleWeights):
+            per_row = plan.weights.of_segment(self.table.index.offsets, segment)
+        else:
+            per_time = plan.weights
+        if plan.transform is not None:
+            view, blocks = transformed(view, segment, plan.transform), None
+        return LearnSet(view, segment, per_time, blocks, per_row)
+
+    def _model_before(self, at: int) -> FittedModel | None:
+        """Return the model of the window before, from the store where there is one: it is saved as it goes on."""
+        if at == 0:
+            return None
+        made_in = self._past.last.reads.fitted_in
+        if self.cache is not None and self._past.model_of != made_in:
+            stage: Stage[Any] = self.window(made_in)
+            stage = replace(stage, load=lambda folder: self.recipe.model.load(folder / _MODEL))
+            self._past.model, self._past.model_of = self._get(stage), made_in
+        return self._past.model
 
     def _process(self, table: SampleTable, at: int) -> Processed:
         view = self.table.as_of(self.windows[at].decision)
@@ -284,11 +357,23 @@ def collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> P
     )
 
 
-def _save_scored(scored: Scored, folder: Path) -> None:
+def _predict(fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: Window) -> Floats:
+    rows = table.index.rows(window.test.start, window.test.stop)
+    tested = table.features[rows]
+    where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
+    if plan.transform is None:
+        return _scores(fitted.predict(tested), len(tested), where)
+    offsets = table.index.local_offsets(window.test.start, window.test.stop)
+    times = batches(tested, table.index.codes[rows], offsets, window.test.start)
+    return _scores(predicted(fitted, plan.transform, times, len(tested)), len(tested), where)
+
+
+def _save_scored(at: int, scored: Scored, folder: Path) -> None:
     save(folder, replace(scored, fitted=None))
     assert scored.fitted is not None
-    (folder / "model").mkdir()
-    scored.fitted.save(folder / "model")
+    if scored.reads.fitted_in == at:  # a model that is kept lies with the window that fitted it
+        (folder / _MODEL).mkdir()
+        scored.fitted.save(folder / _MODEL)
 
 
 def _positions(segment: Segment | None) -> list[int] | None:

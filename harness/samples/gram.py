@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numba
@@ -258,6 +258,12 @@ class NormalEquations:
         p = sums.shape[0] - 2
         columns = (sums[:p, :p].copy(), sums[:p, p].copy(), sums[:p, p + 1].copy())
         return cls(*columns, float(sums[p, p + 1]), float(sums[p, p]), float(sums[p + 1, p + 1]), count)
+
+    def plus(self, other: NormalEquations, *, keep: float = 1.0) -> NormalEquations:
+        """Return the statistics of these rows, their weights times `keep`, and the other's."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != "count"}
+        sums = {name: keep * own + others for name, (own, others) in pairs.items()}
+        return NormalEquations(**sums, count=self.count + other.count)
 
     def centred(self) -> tuple[Doubles, Doubles]:
         """Return gram (p, p) and moment (p,) of features and label with their weighted means taken off.

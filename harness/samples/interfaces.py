@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,38 +21,13 @@ from harness.samples.gram import GramBlocks, NormalEquations
 from harness.samples.table import AsOfView, FitRecord, Positions
 from harness.samples.table import Doubles as Doubles
 from harness.samples.table import Floats as Floats
+from harness.samples.weights import SampleWeights as SampleWeights
+from harness.samples.weights import TimeWeights as TimeWeights
 from harness.samples.windows import Segment, Window
 from harness.store.codec import load, save
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, eq=False)
-class TimeWeights:
-    """Weights that depend on time only, constant within blocks of consecutive times.
-
-    Attributes:
-        starts: (K,) int64 increasing; block k covers positions ``starts[k] … starts[k + 1]``, the last is open-ended.
-        values: (K,) float64, ≥ 0 and finite. Times before the first block take the first weight.
-    """
-
-    starts: Positions
-    values: Doubles
-
-    def __post_init__(self) -> None:
-        has_shape = self.starts.ndim == 1 and self.starts.shape == self.values.shape and self.starts.size > 0
-        if not has_shape or (np.diff(self.starts) <= 0).any():
-            raise DataError("Time weights need one value per block, blocks in time order.", where="TimeWeights")
-        if not (np.isfinite(self.values).all() and (self.values >= 0).all()):
-            got = self.values.min()
-            raise DataError("A time weight must be finite and not negative.", where="TimeWeights", got=got)
-        self.starts.setflags(write=False)
-        self.values.setflags(write=False)
-
-    def at(self, start: int, stop: int) -> Doubles:
-        """Return (stop − start,) float64, the weight of every position in [start, stop)."""
-        block = np.searchsorted(self.starts, np.arange(start, stop), side="right") - 1
-        return self.values[np.maximum(block, 0)]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +37,17 @@ class LearnSet:
     Attributes:
         view: The as-of view it is read through; processed features and label.
         segment: Its calendar positions.
-        time_weights: None when every sample counts alike.
+        time_weights: None when every sample counts alike, or `row_weights` says how much each row counts.
         gram_blocks: Sufficient statistics shared by all windows, when the features are the same in all of them. Kept
             here in a form that refuses what the view does not know.
+        row_weights: (rows of the segment,) float64, those without a label too.
     """
 
     view: AsOfView
     segment: Segment
     time_weights: TimeWeights | None = None
     gram_blocks: GramBlocks | None = field(default=None, repr=False)
+    row_weights: Doubles | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.gram_blocks is not None:
@@ -99,6 +76,8 @@ class LearnSet:
     @property
     def weights(self) -> Doubles | None:
         """(m,) float64 weight of every row, or None when all count alike."""
+        if self.row_weights is not None:
+            return self.row_weights[~np.isnan(self.view.label(self.segment.start, self.segment.stop))]
         if self.time_weights is None:
             return None
         per_time = self.time_weights.at(self.segment.start, self.segment.stop)
@@ -109,7 +88,7 @@ class LearnSet:
 
         From the shared blocks when there are any, from the rows themselves otherwise; equal to rounding error.
         """
-        if self.gram_blocks is None:
+        if self.gram_blocks is None or self.row_weights is not None:
             return NormalEquations.from_rows(self.features, self.label, self.weights)
         start, stop = self.segment.start, self.segment.stop
         per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
@@ -136,7 +115,7 @@ class FittedModel(Protocol):
 class Model(Protocol):
     """How to fit; holds parameters only, so that one instance serves every window.
 
-    It may also have the fields or class attributes of `ModelTraits`.
+    It may also have the fields or class attributes of `ModelTraits`, and be a `ContinuingModel`.
     """
 
     @property
@@ -152,6 +131,17 @@ class Model(Protocol):
 
     def load(self, folder: Path) -> FittedModel:
         """Read what `FittedModel.save` wrote."""
+
+
+@runtime_checkable
+class ContinuingModel(Model, Protocol):
+    """A model that can go on from what it has learned, for adaptations whose plan has ``start_from="previous"``."""
+
+    def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedModel:
+        """Continue `start` on `train`, which may be new rows only; None begins a model that can be continued.
+
+        `start` may come from `load`: whatever the next continuation needs is saved with the model, bit for bit.
+        """
 
 
 @dataclass(frozen=True)
@@ -269,10 +259,13 @@ class AdaptationTraits:
     Attributes:
         fit_records: Everything that was fitted, with the newest data it read: checked by the static audit.
         leaks: Sentences on the leaks that it has by design: named by the audit.
+        chained: A `WindowPlanner` only: each plan may depend on the windows before. False: windows are planned alone,
+            in any order.
     """
 
     fit_records: tuple[FitRecord, ...] = ()
     leaks: tuple[str, ...] = ()
+    chained: bool = True
 
 
 class FittedAdaptation(Protocol):
@@ -285,18 +278,146 @@ class FittedAdaptation(Protocol):
         """Write what was learned, for reports; may write nothing."""
 
 
-class Adaptation(Protocol):
-    """How past samples are weighted. May also be a `StoredAdaptation`, `DividedAdaptation`, or have `LeakyVariants`."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of one time: all that a transform may look at.
 
-    def fit(self, history: History) -> FittedAdaptation:
-        """Learn from history, before any window is predicted."""
+    Attributes:
+        time: The calendar position.
+        features: (m, F) float32 processed features, read-only.
+        codes: (m,) int32 instrument columns.
+    """
+
+    time: int
+    features: Floats
+    codes: npt.NDArray[np.int32]
+
+
+class Transform(Protocol):
+    """Changes what a model learns from and what it predicts, one time after the other, in time order.
+
+    Before fitting, `features` and `label` make what the model learns from; at prediction `features` makes what it
+    predicts from, and `score` turns its forecast back into the unit of the label. It never sees two times at once.
+    """
+
+    def features(self, batch: Batch) -> Floats:
+        """Return (m, F) float32, the features that the model sees instead of the batch's."""
+
+    def label(self, batch: Batch, label: Floats) -> Floats:
+        """Return (m,) float32, the label that the model learns instead; NaN stays NaN."""
+
+    def score(self, batch: Batch, score: Floats) -> Floats:
+        """Return (m,) float32, the forecast of the label, from the model's score."""
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """What the run itself has done before a decision, as far as it is known then; M rows whose label has matured.
+
+    Attributes:
+        start: The position of the first predicted time; the M rows are those of all times from it on whose label has
+            matured.
+        offsets: (times + 1,) int64 row offsets of each of these times.
+        codes: (M,) int32 instrument columns.
+        score: (M,) float32 forecasts, as they were made.
+        label: (M,) float32 processed labels, NaN where there is none; the unit that a model learns, and of `score`.
+        learned: What the model of the window before was fitted on last; None in the first window.
+        fitted: That model; None in the first window.
+        state: What the plan of the window before left behind; empty in the first window.
+    """
+
+    start: int
+    offsets: Positions
+    codes: npt.NDArray[np.int32]
+    score: Floats
+    label: Floats
+    learned: Segment | None = None
+    fitted: FittedModel | None = None
+    state: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """History and feedback: all that is known when a window is planned.
+
+    Attributes:
+        raw: View as of the decision of the raw features and label.
+        view: View as of the decision of the processed ones, which the model sees.
+        model: The configured model, which an adaptation may fit on parts of the past.
+        feedback: The run's own past. Without rows, model and state where windows are planned alone.
+    """
+
+    raw: AsOfView
+    view: AsOfView
+    model: Model
+    feedback: Feedback
+
+
+@dataclass(frozen=True, eq=False)
+class WindowPlan:
+    """How the model of one window comes about.
+
+    Attributes:
+        weights: Per block of times or per row; None when all count alike.
+        learn: The part of the train segment to learn from; None is all of it.
+        start_from: ``previous`` continues the model of the window before, and begins one that can be continued in the
+            first window; None fits anew.
+        refit: False keeps the model of the window before as it is.
+        transform: Changes features and label before fitting, features and score at prediction.
+        state: Arrays for the plan of the next window, such as parameters that go on learning.
+
+    Raises:
+        DataError: When a plan keeps the model and says how to fit one, too.
+    """
+
+    weights: TimeWeights | SampleWeights | None = None
+    learn: Segment | None = None
+    start_from: Literal["previous"] | None = None
+    refit: bool = True
+    transform: Transform | None = None
+    state: Arrays = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.refit and (self.weights, self.learn, self.start_from) != (None, None, None):
+            given = [name for name in ("weights", "learn", "start_from") if getattr(self, name) is not None]
+            what = "A plan that keeps the model fits nothing, so it cannot say how."
+            raise DataError(what, where="WindowPlan.refit", got=f"false, with {', '.join(given)}", expected="none")
+        if self.start_from not in (None, "previous"):
+            what, where = "A model can be continued from the window before only.", "WindowPlan.start_from"
+            raise DataError(what, where=where, got=self.start_from, expected="'previous' or None")
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether it takes something from the window before, or leaves something to the next."""
+        return self.start_from is not None or not self.refit or bool(self.state)
+
+
+@runtime_checkable
+class WindowPlanner(Protocol):
+    """What an adaptation has learned that does more than weight; may also have the fields of `AdaptationTraits`.
+
+    Its windows are a chain, each planned after all before it, unless it says `chained = False`.
+    """
+
+    def plan(self, window: Window, known: Known) -> WindowPlan:
+        """Return how the window's model comes about; `window.train` is what the configured model learns from."""
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned, for reports; may write nothing."""
+
+
+class Adaptation(Protocol):
+    """How models follow the drift. May also be a `StoredAdaptation`, `DividedAdaptation`, or have `LeakyVariants`."""
+
+    def fit(self, history: History) -> FittedAdaptation | WindowPlanner:
+        """Learn from history, before any window is predicted; a `WindowPlanner` does more than weight."""
 
 
 @runtime_checkable
 class StoredAdaptation(Adaptation, Protocol):
     """An adaptation whose fitted state can be read back, so that it is fitted once; others are fitted in every run."""
 
-    def load(self, folder: Path) -> FittedAdaptation:
+    def load(self, folder: Path) -> FittedAdaptation | WindowPlanner:
         """Read what `FittedAdaptation.save` wrote; the same weights, bit for bit."""
 
 
@@ -331,8 +452,13 @@ class DividedAdaptation(StoredAdaptation, Protocol):
 
 # Protocol → what an object of it may say beyond it, with the defaults; and the protocols that extend it.
 TRAITS: Mapping[type, type] = MappingProxyType(
-    {Model: ModelTraits, FittedAdaptation: AdaptationTraits, Preprocess: PreprocessTraits}
+    {
+        Model: ModelTraits,
+        FittedAdaptation: AdaptationTraits,
+        WindowPlanner: AdaptationTraits,
+        Preprocess: PreprocessTraits,
+    }
 )
 EXTENSIONS: Mapping[type, tuple[type, ...]] = MappingProxyType(
-    {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyVariants)}
+    {Adaptation: (StoredAdaptation, DividedAdaptation, LeakyVariants), Model: (ContinuingModel,)}
 )

@@ -226,6 +226,12 @@ class AsOfView:
         self.release(start, stop)
         return AsOfView(self._table.labelled, self.decision, (start, stop))
 
+    def replaced(self, start: int, stop: int, features: Floats, label: Floats) -> AsOfView:
+        """Return a view of [start, stop), and of nothing else, with other columns; what they are made of is read."""
+        self.release(start, stop)
+        table = self._table.restricted(start, stop).with_columns(features, self.feature_names, label)
+        return AsOfView(table, self.decision, (start, stop))
+
     def release(self, start: int, stop: int) -> None:
         """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand."""
         self._release("features", start, stop)

@@ -26,6 +26,7 @@ from harness.samples.interfaces import (
     Model,
     ModelTraits,
     Preprocess,
+    WindowPlanner,
 )
 from harness.samples.windows import Segment, Window
 from harness.store.records import attributes_of
@@ -159,8 +160,8 @@ def test_what_fit_returns_must_be_something_fitted(fitted: object, protocol: typ
 def test_what_is_left_out_has_one_default_for_all_readers() -> None:
     assert traits_of(Plain(), ModelTraits) == ModelTraits(include_valid=None, threads=1)
     assert traits_of(Plain(), AdaptationTraits) == AdaptationTraits((), ())
-    assert set(TRAITS) == {Model, FittedAdaptation, Preprocess}
-    assert set(EXTENSIONS) == {Adaptation}
+    assert set(TRAITS) == {Model, FittedAdaptation, WindowPlanner, Preprocess}
+    assert set(EXTENSIONS) == {Adaptation, Model}
 
 
 @pytest.mark.parametrize("fit", [lambda self, train: None, lambda self, train, valid, weights: None])

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from harness.config.instantiate import build
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, DataError
-from harness.samples.interfaces import FittedModel, LearnSet, Model, TimeWeights
+from harness.samples.interfaces import ContinuingModel, FittedModel, LearnSet, Model, TimeWeights
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store.records import describe
@@ -166,6 +166,21 @@ class ModelContract:
             self.model.load(tmp_path).predict(final_rows(table)).tobytes()
             == fitted.predict(final_rows(table)).tobytes()
         )
+
+    def test_it_goes_on_from_a_loaded_model_as_from_its_own_and_leaves_that_alone(self, tmp_path: Path) -> None:
+        if not isinstance(self.model, ContinuingModel):
+            pytest.skip("it cannot be continued")
+        table = make_table()
+        stop_on = learn(table, VALID) if self.model.needs_valid else None
+        begun = self.model.fit_from(None, learn(table, Segment(0, HALF)), stop_on)
+        written = saved_files(begun, tmp_path / "begun")
+        ends = [
+            saved_files(self.model.fit_from(start, learn(table, Segment(HALF, TRAIN.stop)), stop_on), tmp_path / name)
+            for name, start in (("own", begun), ("loaded", self.model.load(tmp_path / "begun")))
+        ]
+        assert ends[0] == ends[1]
+        assert ends[0] != written
+        assert saved_files(begun, tmp_path / "again") == written
 
     def test_saving_again_writes_the_same_bytes(self, tmp_path: Path) -> None:
         table = make_table()

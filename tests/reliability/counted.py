@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from baselines.models.linear import FittedLinear, Linear
-from harness.samples.interfaces import LearnSet
+from harness.samples.interfaces import FittedModel, LearnSet
 from harness.store.fingerprint import fingerprint_arrays
 
 __all__ = ["LOG", "SLOW", "CountedLinear"]
@@ -23,12 +23,22 @@ class CountedLinear(Linear):
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
         """Write the window down as the store describes it, and fit."""
-        if LOG in os.environ:
-            weights = train.time_weights
-            told = None if weights is None else fingerprint_arrays({"starts": weights.starts, "values": weights.values})
-            line = json.dumps([[train.segment.start, train.segment.stop], told]) + "\n"
-            handle = os.open(os.environ[LOG], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-            os.write(handle, line.encode())
-            os.close(handle)
-        time.sleep(float(os.environ.get(SLOW, "0")))
+        _write_down(train)
         return super().fit(train, valid)
+
+    def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedLinear:
+        """Write down where the block ends, and continue."""
+        _write_down(train, is_continued=True)
+        return super().fit_from(start, train, valid)
+
+
+def _write_down(train: LearnSet, *, is_continued: bool = False) -> None:
+    if LOG in os.environ:
+        weights = train.time_weights
+        told = None if weights is None else fingerprint_arrays({"starts": weights.starts, "values": weights.values})
+        started = "chain" if is_continued else train.segment.start
+        line = json.dumps([[started, train.segment.stop], told]) + "\n"
+        handle = os.open(os.environ[LOG], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(handle, line.encode())
+        os.close(handle)
+    time.sleep(float(os.environ.get(SLOW, "0")))

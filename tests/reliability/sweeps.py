@@ -13,7 +13,7 @@ from tests.reliability.counted import LOG
 
 SWEEP = [
     *["data.instruments=24", "data.days=480", "data.members=16", "label.horizon=5", "windows.step=20"],
-    *["adaptation=rolling_retrain,gf_exp", "model._target_=tests.reliability.counted.CountedLinear"],
+    *["adaptation=rolling_retrain,incremental", "model._target_=tests.reliability.counted.CountedLinear"],
 ]
 DDGDA = [
     *["adaptation=rolling_retrain,ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2"],
@@ -68,7 +68,8 @@ def finished_windows(folder: Path) -> set[str]:
     found = set()
     for path in (folder / "store" / "window").glob("[!.]*/manifest.json"):
         parts = json.loads(path.read_text(encoding="utf-8"))["parts"]
-        found.add(json.dumps([parts["train"], parts["weights"]]))
+        train = ["chain", parts["train"][1]] if "planner" in parts else parts["train"]
+        found.add(json.dumps([train, parts["weights"]]))
     return found
 
 

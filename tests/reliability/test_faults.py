@@ -1,6 +1,7 @@
 """Whatever ends a sweep, nothing half-written is ever visible, no finished window is computed again, no bit changes.
 
-By day the sweep compares rolling retraining with gradual forgetting, by night with DDG-DA, which has more stages.
+By day the sweep compares rolling retraining with incremental learning, whose windows are a chain, by night with DDG-DA,
+which has more stages.
 """
 
 from __future__ import annotations
@@ -93,6 +94,14 @@ def test_a_sweep_that_is_killed_at_twenty_moments_gives_the_same_bytes(
 ) -> None:
     for at, moment in enumerate(moments(20, 2, undisturbed_ddgda[2])):
         check_kills(tmp_path / str(at), [moment], undisturbed_ddgda, how, *DDGDA)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["serial", "local"])
+def test_a_chain_that_is_killed_again_and_again_gives_the_same_bytes(
+    tmp_path: Path, undisturbed: Undisturbed, how: str
+) -> None:
+    check_kills(tmp_path, moments(8, 3, undisturbed[2] / 2), undisturbed, how)
 
 
 def check_two_at_once(folder: Path, undisturbed: Undisturbed, *overrides: str) -> None:
