@@ -87,7 +87,7 @@ def top_turnover(score: Values, codes: Codes, offsets: Offsets, quantile: float 
     score, codes, offsets = score[keep], codes[keep], offsets_among(offsets, keep)
     top = _first_share(-score, offsets, quantile)
     held = np.zeros((offsets.size - 1, int(codes.max(initial=-1)) + 1), dtype=np.bool_)  # (S, N)
-    held[_times(offsets)[top], codes[top]] = True
+    held[times_of(offsets)[top], codes[top]] = True
     held[~times_that_vary(score, offsets)] = False
     size = held.sum(axis=1)
     kept = (held[lag:] & held[:-lag]).sum(axis=1)
@@ -102,12 +102,19 @@ def score_autocorrelation(score: Values, codes: Codes, offsets: Offsets, lag: in
 
     Over the instruments scored at both times; NaN for the first `lag` times and where fewer than two are common.
     """
-    times = _times(offsets)
-    table = np.full((offsets.size - 1, int(codes.max(initial=-1)) + 1), np.nan, dtype=score.dtype)  # (S, N)
-    table[times, codes] = score
-    before = np.full_like(table, np.nan)
-    before[lag:] = table[:-lag]
-    return rank_ic(score, before[times, codes], offsets)
+    return rank_ic(score, shifted(score, codes, offsets, lag), offsets)
+
+
+def shifted(values: Values, codes: Codes, offsets: Offsets, lag: int) -> Values:
+    """Return (n,) what each row's instrument had `lag` times before, or after where `lag` < 0; NaN where nothing."""
+    times = times_of(offsets)
+    table = np.full((offsets.size - 1, int(codes.max(initial=-1)) + 1), np.nan, dtype=values.dtype)  # (S, N)
+    table[times, codes] = values
+    there = times - lag
+    inside = (there >= 0) & (there < offsets.size - 1)
+    found = np.full_like(values, np.nan)
+    found[inside] = table[there[inside], codes[inside]]
+    return found
 
 
 def correlation(x: Values, y: Values, offsets: Offsets) -> Doubles:
@@ -125,8 +132,8 @@ def correlation(x: Values, y: Values, offsets: Offsets) -> Doubles:
 
 def ranks(values: Values, offsets: Offsets) -> Doubles:
     """Return (n,) float64, the rank of each value without NaN within its time, from 1; ties share the average."""
-    order = _order_within(values, offsets)
-    times = _times(offsets)
+    order = order_within(values, offsets)
+    times = times_of(offsets)
     ordered = values[order]
     opens = np.append(True, (ordered[1:] != ordered[:-1]) | (times[1:] != times[:-1]))[: ordered.size]
     first = np.flatnonzero(opens)
@@ -225,7 +232,8 @@ def offsets_among(offsets: Offsets, keep: npt.NDArray[np.bool_]) -> Offsets:
     return np.concatenate([[0], np.cumsum(keep)])[offsets].astype(np.int64)
 
 
-def _times(offsets: Offsets) -> npt.NDArray[np.int64]:
+def times_of(offsets: Offsets) -> npt.NDArray[np.int64]:
+    """Return (n,) int64, the time of each row, from 0."""
     return np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
 
 
@@ -256,7 +264,8 @@ def _deviations(values: Values, offsets: Offsets) -> Doubles:
     return shifted
 
 
-def _order_within(values: Values, offsets: Offsets) -> npt.NDArray[np.int64]:
+def order_within(values: Values, offsets: Offsets) -> npt.NDArray[np.int64]:
+    """Return (n,) int64, the rows in the order of their time, then of their value; equal values keep their order."""
     counts = np.diff(offsets)
     filled = np.arange(int(counts.max(initial=0))) < counts[:, None]
     padded: npt.NDArray[Any] = np.full(filled.shape, np.nan, dtype=values.dtype)  # NaN sorts behind everything
@@ -277,7 +286,7 @@ def _order_within(values: Values, offsets: Offsets) -> npt.NDArray[np.int64]:
 
 def _first_share(values: Values, offsets: Offsets, quantile: float) -> npt.NDArray[np.bool_]:
     """Return (n,) bool, the ⌊quantile · m⌋ smallest values of each time; of equal values the earlier rows."""
-    order = _order_within(values, offsets)
+    order = order_within(values, offsets)
     counts = np.diff(offsets)
     rank = np.arange(values.size) - np.repeat(offsets[:-1], counts)
     chosen = np.zeros(values.size, dtype=np.bool_)
@@ -287,7 +296,7 @@ def _first_share(values: Values, offsets: Offsets, quantile: float) -> npt.NDArr
 
 def times_that_vary(values: Values, offsets: Offsets) -> npt.NDArray[np.bool_]:
     """Return (S,) bool, whether a time has two values that differ."""
-    times = _times(offsets)
+    times = times_of(offsets)
     varied = np.zeros(offsets.size - 1, dtype=np.bool_)
     varied[times[1:][(values[1:] != values[:-1]) & (times[1:] == times[:-1])]] = True
     return varied

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from harness.data.panel import Panel
 from harness.errors import DataError, closest
 from harness.errors.redaction import redacted
 from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, headings_of, metrics_of
+from harness.evaluation.ranking import Ranking
 from harness.evaluation.significance.hac import HacTest
 from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
-from harness.run.finished import LEADERBOARD, FinishedRun, FinishedSweep, SweepRow, folders_under, read_finished
+from harness.run.finished import (
+    LEADERBOARD,
+    PREDICTIONS,
+    FinishedRun,
+    FinishedSweep,
+    SweepRow,
+    folders_under,
+    read_finished,
+)
 from harness.run.sweep_columns import MAYBE_BEST, SIGNS, RowStatistics, SweepStatistics
 from harness.run.sweep_statistics import scenarios, sweep_statistics
+from harness.snapshots.evidence import Evidence
+from harness.store.artifacts import ArtifactStore
 
 METRIC = "rank_IC"
 _WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
@@ -31,11 +44,32 @@ class Report:
     cells: tuple[FinishedRun, ...]  # the reference first, then by rank IC, the best first; no name twice
     missing: tuple[SweepRow, ...]  # cells of sweeps that were refused or failed
     references: tuple[str, ...] = ()  # names of the cells that the others are tested against, one per scenario
+    store: ArtifactStore | None = None  # that may hold the panels; without it nothing is known of groups
 
     @property
     def reference(self) -> FinishedRun:
         """The cell that the others of its scenario are tested against."""
         return self.cells[0]
+
+    @cached_property
+    def rankings(self) -> tuple[Ranking | None, ...]:
+        """What the ranking of every cell is worth; None where its predictions are not at hand."""
+        panel_of = cache(Evidence(self.store).panel) if self.store is not None else lambda _: None
+        return tuple(_ranking(cell, panel_of) for cell in self.cells)
+
+
+GROUP_FIELDS = ("sector", "industry", "group")
+"""Panel fields that number the groups within which a ranking is judged too."""
+
+
+def _ranking(cell: FinishedRun, panel_of: Callable[[str], Panel | None]) -> Ranking | None:
+    if not (cell.folder / PREDICTIONS).is_file():
+        return None
+    predictions, panel = cell.predictions(), panel_of(str(cell.snapshot.identity["data"]["fingerprint"]))
+    at, fields = (predictions.row_times, predictions.codes), {} if panel is None else panel.fields
+    groups = {name: fields[name][at] for name in GROUP_FIELDS if name in fields}
+    lag = int(cell.config["evaluation"]["signal"]["lag"])
+    return Ranking.of(predictions, lag=lag, horizon=cell.horizon, groups=groups)
 
 
 def find_folders(root: Path) -> list[Path]:
@@ -51,11 +85,12 @@ def find_folders(root: Path) -> list[Path]:
     return [max(sweeps, key=lambda folder: (folder / LEADERBOARD).stat().st_mtime)] if sweeps else runs
 
 
-def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Report:
+def read_cells(folders: Sequence[Path], *, reference: str | None = None, store: ArtifactStore | None = None) -> Report:
     """Read sweeps and runs; a run that occurs twice is read once.
 
     Args:
         reference: Name of the cell to compare with; None: that of the sweep, by `harness.run.sweep_statistics.RULE`.
+        store: Where the panels may be found.
 
     Raises:
         DataError: When a folder holds neither, or no cell has that name.
@@ -83,7 +118,7 @@ def read_cells(folders: Sequence[Path], *, reference: str | None = None) -> Repo
         raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)
     bases = tuple(scenarios(cells, asked))
     cells.sort(key=lambda cell: (cell is not bases[0], rank_of(METRICS[METRIC], cell.overall.get(METRIC))))
-    return Report(tuple(cells), tuple(missing), tuple(base.name for base in bases))
+    return Report(tuple(cells), tuple(missing), tuple(base.name for base in bases), store)
 
 
 def compare(report: Report) -> SweepStatistics | None:

@@ -24,6 +24,12 @@ class CellTable:
 
 SECTIONS: tuple[Figure | CellTable, ...] = (
     *portfolio.FIGURES,
+    CellTable(
+        "drawdowns",
+        "Drawdowns",
+        "Start: the first time below the highest point so far; periods: until it is reached again, or the end.",
+        portfolio.drawdowns,
+    ),
     *signal.FIGURES,
     *sweep.FIGURES,
     CellTable("windows", "Windows", "", windows_table),

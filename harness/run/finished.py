@@ -20,6 +20,7 @@ from harness.snapshots.snapshot import Snapshot, read_snapshot
 Doubles = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 LEADERBOARD, SNAPSHOT, SERIES = "leaderboard.json", "snapshot.json", "series.parquet"
+PREDICTIONS = "predictions.parquet"
 _RANGE = "test range"
 
 
@@ -85,7 +86,7 @@ class FinishedRun:
         return path if path.is_file() else None
 
     def predictions(self) -> Predictions:
-        return Predictions.read_parquet(self.folder / "predictions.parquet")
+        return Predictions.read_parquet(self.folder / PREDICTIONS)
 
     def at(self, name: str, times: Times) -> Doubles:
         """Return (T,) a series at some of its times."""

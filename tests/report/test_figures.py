@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from harness.data.calendar import Calendar
+from harness.data.panel import save_panel
+from harness.evaluation import formulas
+from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.portfolio.performance import accumulated, drawdown
-from harness.evaluation.predictions import Predictions
 from harness.report.cells import Report, swept_numbers
 from harness.report.figures.adaptation import coarse
 from harness.report.figures.plot import MOST_POINTS, date_texts, packed, thinned
-from harness.report.figures.signal import monthly_means, quantile_means
+from harness.report.figures.portfolio import drawdowns, rolling_width
 from harness.report.figures.sweep import ic_over_horizons
 from harness.report.sections import figures_of
+from harness.snapshots.evidence import Evidence
+from harness.store.artifacts import ArtifactStore, key_of
 
 
 def test_every_plot_is_valid_plotly(report: Report) -> None:
-    own = {"cell", "palette", "daily", "scale"}
+    own = {"cell", "palette", "neutral", "faint", "scale"}
     figures = figures_of(report)
     assert figures.keys() == {
-        *("cumulative", "ic", "monthly", "horizons", "quantiles", "response"),
+        *("cumulative", "returns", "risk", "ic", "monthly", "decay", "quantiles", "turnover", "horizons", "response"),
         *("weights", "similarity", "meta", "frontier"),
     }
     for variants in figures.values():
@@ -32,46 +37,6 @@ def test_every_plot_is_valid_plotly(report: Report) -> None:
             traces = [{k: v for k, v in trace.items() if k not in own} for trace in variant.traces]
             go.Figure(data=traces, layout=variant.layout)
             assert variant.summary
-
-
-def test_compounded_returns_multiply_and_their_drawdown_is_relative() -> None:
-    value = accumulated(np.array([0.1, np.nan, -0.5]), compounds=True)
-    np.testing.assert_allclose(value, [0.1, 0.1, -0.45])
-    np.testing.assert_allclose(drawdown(value, compounds=True), [0.0, 0.0, -0.5])
-
-
-def test_summed_returns_add_and_a_loss_from_the_start_is_a_drawdown() -> None:
-    value = accumulated(np.array([-0.1, 0.3, -0.2]), compounds=False)
-    np.testing.assert_allclose(value, [-0.1, 0.2, 0.0], atol=1e-15)
-    np.testing.assert_allclose(drawdown(value, compounds=False), [-0.1, 0.0, -0.2])
-
-
-def test_a_month_without_a_value_stays_empty() -> None:
-    times = np.array(["2019-11-05", "2019-11-06", "2020-01-02"], dtype="datetime64[ns]")
-    years, means = monthly_means(times, np.array([0.1, 0.3, np.nan]))
-    assert years == [2019, 2020]
-    assert means[0, 10] == pytest.approx(0.2)
-    assert np.isnan(np.delete(means.ravel(), 10)).all()
-
-
-def test_quantile_returns_are_those_of_sorted_groups(report: Report) -> None:
-    predictions = report.reference.predictions()
-    frame = predictions.to_frame().dropna()
-    found = quantile_means(predictions)
-    per_time = []
-    for _, rows in frame.groupby("datetime"):
-        ranked = rows.sort_values("score", kind="stable")
-        group = np.arange(len(ranked)) * 5 // len(ranked)
-        per_time.append(ranked.groupby(group)["label"].mean() - ranked["label"].mean())
-    assert found is not None
-    np.testing.assert_allclose(found, pd.concat(per_time, axis=1).mean(axis=1), rtol=1e-5)
-
-
-def test_times_with_too_few_rows_have_no_quantiles() -> None:
-    times = pd.to_datetime(["2020-01-01"] * 4)
-    frame = pd.DataFrame({"datetime": times, "instrument": list("abcd"), "score": [1.0, 2, 3, 4], "label": [1.0] * 4})
-    calendar = Calendar(np.array(["2020-01-01"], dtype="datetime64[ns]"))
-    assert quantile_means(Predictions.from_frame(frame, calendar, ("a", "b", "c", "d"))) is None
 
 
 def test_a_coarse_matrix_keeps_its_mean_and_its_holes() -> None:
@@ -140,3 +105,88 @@ def test_no_curve_without_a_swept_number(report: Report) -> None:
 def test_cells_without_saved_files_have_no_section_for_them(report: Report) -> None:
     bare = tuple(cell for cell in report.cells if not (cell.folder / "adaptation").exists())
     assert {"weights", "similarity", "meta", "frontier"}.isdisjoint(figures_of(Report(bare, ())))
+
+
+def test_a_curve_of_returns_ends_at_their_sum_and_the_benchmark_is_drawn_once(report: Report) -> None:
+    first = figures_of(report)["cumulative"][0]
+    cell = report.reference
+    y = np.frombuffer(base64.b64decode(first.traces[0]["y"]["bdata"]), "<f4")
+    assert y[-1] == pytest.approx(np.nansum(cell.series["portfolio_return"]), rel=1e-5)
+    assert [trace["name"] for trace in first.traces if "neutral" in trace].count("benchmark") == 2  # above and below
+
+
+def test_a_month_is_written_with_its_sum_and_coloured_by_the_largest(report: Report) -> None:
+    variant = figures_of(report)["returns"][0]
+    (trace,) = variant.traces
+    returns, times = report.reference.series["portfolio_return"], pd.DatetimeIndex(report.reference.series.times)
+    in_year = times.year == times[0].year
+    in_month = in_year & (times.month == times[0].month)
+    assert trace["text"][0][times[0].month - 1] == f"{np.nansum(returns[in_month]):.1%}"
+    assert trace["text"][0][12] == f"{np.nansum(returns[in_year]):.1%}"
+    shades = np.frombuffer(base64.b64decode(trace["z"]["bdata"]), "<f4")
+    assert np.nanmax(np.abs(shades)) <= 1
+
+
+def test_the_drawdowns_of_a_cell_begin_with_the_one_of_its_metric(report: Report) -> None:
+    found = drawdowns(report.reference)
+    assert found is not None
+    assert found.rows[0][0].text == "excess 1"
+    below = drawdown(accumulated(report.reference.series["excess_return"], compounds=False), compounds=False)
+    assert found.rows[0][4].value == below.min()
+    assert drawdowns(replace(report.reference, given=DailySeries(report.reference.series.times, {}))) is None
+
+
+def test_a_rolling_ratio_has_the_width_that_its_axis_says(report: Report) -> None:
+    width = rolling_width(report.reference)
+    variants = {variant.label: variant for variant in figures_of(report)["risk"]}
+    assert variants.keys() == {"Sharpe ratio", "information ratio", "beta"}
+    assert variants["Sharpe ratio"].layout["yaxis"]["title"]["text"] == f"Sharpe ratio, {width} periods"
+    y = np.frombuffer(base64.b64decode(variants["Sharpe ratio"].traces[0]["y"]["bdata"]), "<f4")
+    last = report.reference.series["portfolio_return"][-width - 1 : -1]
+    year = report.reference.snapshot.identity["year"]["periods"]
+    assert y[-2] == pytest.approx(last.mean() / last.std(ddof=1) * year**0.5, rel=1e-4)
+
+
+def test_a_decay_begins_at_the_rank_ic(report: Report) -> None:
+    (variant,) = figures_of(report)["decay"]
+    for cell, trace in zip(report.cells, variant.traces, strict=True):
+        assert trace["y"][0] == pytest.approx(cell.overall["rank_IC"])
+
+
+def test_quantiles_over_time_end_at_their_sum_over_the_horizon(report: Report) -> None:
+    mean, over_time, *_ = figures_of(report)["quantiles"]
+    ranked = report.rankings[0]
+    assert ranked is not None
+    np.testing.assert_allclose(mean.traces[0]["y"], np.nanmean(ranked.quantile_returns, axis=0))
+    ends = [np.frombuffer(base64.b64decode(trace["y"]["bdata"]), "<f4")[-1] for trace in over_time.traces]
+    np.testing.assert_allclose(ends, np.nansum(ranked.quantile_returns, axis=0) / report.reference.horizon, rtol=1e-4)
+
+
+def test_cells_without_predictions_have_no_rankings(report: Report, tmp_path: Path) -> None:
+    bare = Report((replace(report.reference, folder=tmp_path, given=report.reference.series),), ())
+    assert {"decay", "quantiles", "turnover"}.isdisjoint(figures_of(bare))
+
+
+def test_an_ic_within_groups_is_shown_where_the_panel_has_a_group_field(report: Report) -> None:
+    identity = report.reference.snapshot.identity
+    store = ArtifactStore(report.reference.folder.parent.parent / "store")
+    panel = Evidence(store).panel(identity["data"]["fingerprint"])
+    assert panel is not None
+    shape = (len(panel.calendar), len(panel.instruments))
+    sector = np.broadcast_to(np.arange(shape[1]) % 3, shape).astype(np.float32)
+    grouped = replace(panel, fields={**panel.fields, "sector": sector})
+    data = {**identity["data"], "fingerprint": grouped.fingerprint}
+    snapshot = replace(report.reference.snapshot, identity={**identity, "data": data})
+    store.get_or_make(key_of("panel", of="a panel with sectors"), lambda folder: save_panel(grouped, folder))
+    shown = Report((replace(report.reference, snapshot=snapshot),), (), store=store)
+    ranked = shown.rankings[0]
+    assert ranked is not None
+    frame = report.reference.predictions().to_frame().dropna()
+    frame["sector"] = [panel.instruments.index(name) % 3 for name in frame["instrument"]]
+    groups = frame.groupby(["datetime", "sector"])
+    for side in ("score", "label"):
+        frame[side] = frame[side].astype(np.float64) - groups[side].transform("mean")
+    daily = frame.groupby("datetime")[["score", "label"]].corr(method="spearman").iloc[::2, 1]
+    assert formulas.mean(ranked.neutral["sector"]) == pytest.approx(daily.mean(), abs=1e-6)
+    assert "rank IC within sector" in [variant.label for variant in figures_of(shown)["ic"]]
+    assert "rank IC within sector" not in [variant.label for variant in figures_of(report)["ic"]]

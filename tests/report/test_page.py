@@ -61,7 +61,7 @@ def column(driver: Any, table: str, index: int) -> list[str]:
 def test_the_page_draws_every_figure_and_the_console_stays_silent(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
-    assert len(driver.find_elements("css selector", "figure[data-figure]")) == 10
+    assert len(driver.find_elements("css selector", "figure[data-figure]")) == 14
     assert browser.problems(driver) == []
     loaded = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in loaded if not name.startswith(("data:", "blob:"))] == []
@@ -97,9 +97,9 @@ def test_cells_and_variants_are_switched(driver: Any, page: Path) -> None:
     see_all(driver)
     plot = "document.getElementById('plot-cumulative')"
     count = f"return {plot}.data.filter(t => t.visible && t.yaxis !== 'y2').length"
-    assert driver.execute_script(count) == 4
+    assert driver.execute_script(count) == 5  # four cells and the benchmark
     driver.find_element("css selector", "#cells input").send_keys(" ")
-    assert driver.execute_script(count) == 3
+    assert driver.execute_script(count) == 4
     drawn = f"return JSON.stringify({plot}.data[0].y)"
     first = driver.execute_script(drawn)
     driver.execute_script(
@@ -107,7 +107,7 @@ def test_cells_and_variants_are_switched(driver: Any, page: Path) -> None:
     )
     assert driver.execute_script(drawn) != first
     summary = driver.find_element("id", "summary-cumulative").get_attribute("textContent")
-    assert "before cost" in summary
+    assert "minus benchmark, after cost" in summary
     driver.execute_script(
         "const s = document.getElementById('choose-windows'); s.value = '2'; s.dispatchEvent(new Event('change'))"
     )
@@ -121,7 +121,8 @@ def test_a_legend_names_the_cells_that_a_plot_shows(driver: Any, page: Path) -> 
     see_all(driver)
     names = "return [...document.querySelectorAll('#legend-cumulative li')].map(e => e.textContent)"
     before = driver.execute_script(names)
-    assert len(before) == len(set(before)) == 4
+    assert len(before) == len(set(before)) == 5
+    assert before[-1] == "benchmark"
     driver.find_element("css selector", "#cells input").send_keys(" ")
     assert driver.execute_script(names) == before[1:]
 

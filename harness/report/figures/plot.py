@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +23,13 @@ class Variant:
 
     label: str
     # plotly traces; the key ``cell`` (index of a cell) gives a trace that cell's colour and switches it with the
-    # cell, ``daily`` marks the faint values behind a line
+    # cell, ``palette`` (a number) gives the colour of that number, ``neutral`` that of no cell; ``faint`` marks what is
+    # drawn while few cells are shown, such as the single values behind a line
     traces: list[dict[str, Any]]
     layout: dict[str, Any] = field(default_factory=dict)  # plotly layout, without colours: the page's theme gives them
     summary: str = ""  # what a reader who cannot see it should know
     height: int | None = None  # in pixels; None: that of its figure
+    width: int | None = None  # in pixels, the least at which it can be read: a narrower screen scrolls it
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,40 @@ def heat_map(x: list[Any], y: list[Any], z: npt.NDArray[Any], hover: str, **more
     """Return the trace of a heat map in colours to both sides of its middle."""
     shown = {"hovertemplate": f"{hover}<extra></extra>", **more}
     return {"type": "heatmap", "x": x, "y": y, "z": packed(z), "scale": "diverging", **shown}
+
+
+def curve(times: npt.NDArray[np.datetime64], values: Doubles, hover: str, **more: Any) -> dict[str, Any]:
+    """Return the trace of a line over time, thinned."""
+    shown = thinned(values.size)
+    style = {"type": "scatter", "mode": "lines", "hovertemplate": hover, **more}
+    return {**style, "x": date_texts(times[shown]), "y": packed(values[shown])}
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def month_maps(found: Mapping[str, tuple[list[int], Doubles, Doubles]], form: str) -> Iterator[Variant]:
+    """Yield a plot per label of what `by_month` returned: years down, months and the year across.
+
+    Months have one colour scale in all plots, years another. Numbers are written in `form`.
+    """
+    layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "xaxis": {"side": "top", "showgrid": False}}
+    tables = found.values()
+    reach = [max(map(_reach, parts), default=0.0) or 1.0 for parts in ([t[1] for t in tables], [t[2] for t in tables])]
+    for label, (years, months, whole) in found.items():
+        values = np.column_stack([months, whole])
+        text = [["" if np.isnan(value) else f"{value:{form}}" for value in row] for row in values]
+        shown = {"text": text, "texttemplate": "%{text}", "xgap": 2, "ygap": 2, "showscale": False}
+        scaled = np.column_stack([months / reach[0], whole / reach[1]])
+        x, y = [*_MONTHS, "year"], list(map(str, years))
+        trace = heat_map(x, y, scaled, "%{y} %{x}: %{text}", zmin=-1, zmax=1, **shown)
+        known = months[np.isfinite(months)]
+        summary = f"{label}: positive in {int((known > 0).sum())} of {known.size} months."
+        yield Variant(label, [trace], layout, summary, height=110 + 34 * len(years), width=680)
+
+
+def _reach(values: Doubles) -> float:
+    return float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def thinned(size: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:

@@ -15,8 +15,10 @@
   let theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const boxes = [...document.querySelectorAll("#cells input")];
   const shown = () => new Set(boxes.length ? boxes.filter((b) => b.checked).map((b) => Number(b.value)) : data.cells.map((_, i) => i));
-  const colour = (i) => palettes[theme][i % palettes[theme].length];
-  const dash = (i) => dashes[Math.floor(i / palettes[theme].length) % dashes.length];
+  // A cell has the colour of its index, what belongs to none the soft one of texts: it counts from -1 down.
+  const indexOf = (trace) => trace.cell ?? trace.palette ?? (trace.neutral === undefined ? undefined : -1 - trace.neutral);
+  const colour = (i) => i < 0 ? token("--soft") : palettes[theme][i % palettes[theme].length];
+  const dash = (i) => i < 0 ? dashes[2 - (i + 1) % 2] : dashes[Math.floor(i / palettes[theme].length) % dashes.length];
   const token = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const drawn = new Set();
@@ -27,20 +29,20 @@
     for (const key of ["x", "y"]) if (copy[key]?.shared !== undefined) copy[key] = data.shared[copy[key].shared];
     // Plotly reads a little HTML in names and labels: what comes from data must stay text.
     if (copy.name !== undefined) copy.name = safe(copy.name);
-    const at = copy.cell ?? copy.palette;
+    const at = indexOf(copy);
     if (at !== undefined) {
       copy.line = { color: colour(at), dash: dash(at), width: 2 };
       copy.marker = { color: colour(at) };
     }
     if (copy.error_y) copy.error_y = { ...copy.error_y, color: colour(at) };
-    if (copy.daily) copy.marker = { color: colour(at), size: 3, opacity: 0.35 };
+    if (copy.faint) copy.marker = { color: colour(at), size: 3, opacity: 0.35 };
     if (copy.scale) {
       copy.colorscale = scales[theme][copy.scale];
       copy.colorbar = { thickness: 12, outlinewidth: 0, ...copy.colorbar };
     }
     copy.visible = copy.cell === undefined || visible.has(copy.cell);
-    if (copy.daily && visible.size > 2) copy.visible = false;
-    for (const key of ["cell", "palette", "daily", "scale"]) delete copy[key];
+    if (copy.faint && visible.size > 2) copy.visible = false;
+    for (const key of ["cell", "palette", "neutral", "faint", "scale"]) delete copy[key];
     return copy;
   }
 
@@ -54,7 +56,7 @@
       ...layout,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: token("--ink"), size: narrow ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
-      margin: { l: narrow ? 44 : 64, r: 12, t: 12, b: 44 },
+      margin: { l: narrow ? 44 : 64, r: 12, t: narrow ? 12 : layout.xaxis?.side === "top" ? 58 : 34, b: 44 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--soft"), activecolor: token("--ink") },
       hoverlabel: { bgcolor: token("--panel"), bordercolor: token("--line"), font: { color: token("--ink") } },
       xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
@@ -66,6 +68,7 @@
   function draw(figure) {
     const plot = document.getElementById(`plot-${figure.key}`);
     const variant = figure.variants[chosen[figure.key] ?? 0];
+    plot.style.minWidth = variant.width ? `${variant.width}px` : "";
     if (variant.height) plot.style.height = `${variant.height}px`;
     const visible = shown();
     const layout = laidOut(variant.layout);
@@ -84,7 +87,7 @@
   function explain(legend, traces, visible) {
     const names = new Map();
     for (const trace of traces) {
-      const at = trace.cell ?? trace.palette;
+      const at = indexOf(trace);
       if (at !== undefined && (trace.cell === undefined || visible.has(trace.cell))) names.set(at, data.cells[trace.cell] ?? trace.name);
     }
     legend.replaceChildren(...(names.size < 2 ? [] : [...names].map(([at, name]) => {
@@ -204,6 +207,7 @@
       const cell = document.createElement(tag);
       cell.textContent = text;
       if (numeric) cell.className = "number";
+      else if (text.length <= 16) cell.className = "short";
       if (order !== null && order !== undefined) cell.dataset.order = String(order);
       return cell;
     };
