@@ -51,7 +51,8 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropnaLabel as DropnaLabel, Fillna as Fillna
     from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm, Pipeline as Pipeline
     from harness.samples.preprocess import ProcessInf as ProcessInf, Processor as Processor, ZScoreNorm as ZScoreNorm
-    from harness.samples.preprocess import RobustZScoreNorm as RobustZScoreNorm, TanhProcess as TanhProcess
+    from harness.samples.preprocess import RobustZScoreNorm as RobustZScoreNorm, SeriesScale as SeriesScale
+    from harness.samples.preprocess import TanhProcess as TanhProcess
     from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
     from harness.samples.windows import Segment as Segment, Window as Window
     from harness.store.fingerprint import fingerprint_file as fingerprint_file
@@ -87,7 +88,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.samples.interfaces", None, "WindowPlan Known Feedback Transform Batch"),
     ("harness.samples.preprocess", "harness.preprocess", "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna"),
     ("harness.samples.preprocess", "harness.preprocess", "TanhProcess DropnaLabel DropCol FilterCol MinMaxNorm"),
-    ("harness.samples.preprocess", "harness.preprocess", "RobustZScoreNorm ZScoreNorm Pipeline"),
+    ("harness.samples.preprocess", "harness.preprocess", "RobustZScoreNorm SeriesScale ZScoreNorm Pipeline"),
     ("harness.samples.preprocess", None, "Processor"),
     ("harness.samples.table", None, "AsOfView SampleTable"),
     ("harness.samples.windows", None, "Segment Window"),

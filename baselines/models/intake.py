@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.errors.limits import Count, Seed, check_limits
 from harness.samples.interfaces import Doubles, Floats, LearnSet
+from harness.store.records import LATER
 
 Scalar = bool | int | float | str
 
@@ -48,6 +49,7 @@ class StopsEarly:
 
     Attributes:
         include_valid: Train on the validation segment too; only without early stopping.
+        per_instrument: Fit one model for each instrument, on its own rows.
 
     Raises:
         ConfigError: For an impossible value, or a segment that shall both stop the training and be trained on.
@@ -58,6 +60,7 @@ class StopsEarly:
     early_stopping_rounds: Count | None
     seed: Seed | None
     include_valid: bool = False
+    per_instrument: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_limits(self, "model")

@@ -42,6 +42,7 @@ class Linear:
         fit_intercept: Fit b; it is not penalised.
         include_valid: Take the validation segment into training, as nothing here is stopped early.
         keep: Share of its weight that the past keeps when the model is continued, in (0, 1]; 1 forgets nothing.
+        per_instrument: Fit one model for each instrument, on its own rows.
 
     Raises:
         ConfigError: When ridge or lasso have no positive penalty.
@@ -52,6 +53,7 @@ class Linear:
     fit_intercept: bool = False
     include_valid: bool = True
     keep: Share = field(default=1.0, metadata=LATER)
+    per_instrument: bool = field(default=False, metadata=LATER)
     needs_valid: ClassVar[bool] = False
     supports_weights: ClassVar[bool] = True
 

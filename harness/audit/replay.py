@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.config import ExperimentConfig
+from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer
 from harness.run.experiment import ExperimentResult
 from harness.run.pipeline import Fitted, Pipeline
 from harness.run.rolling import Recipe, WalkForward, collect, learning_segments
-from harness.samples.interfaces import FittedPreprocess, History, Preprocess, WindowPlan
+from harness.samples.interfaces import FittedPreprocess, History, Preprocess, PreprocessTraits, WindowPlan
 from harness.samples.preprocess import apply
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
@@ -147,7 +148,8 @@ class Replay:
     @cached_property
     def fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
         """Where what the processors learn from ends, they, and their table; None when each window fits its own."""
-        if self.config.preprocess.refit != "once":
+        preprocess = self.config.preprocess
+        if preprocess.refit != "once" or traits_of(preprocess, PreprocessTraits).restores_label:
             return None
         train, _ = learning_segments(self.windows[0], self.config.model)
         fitted = self.config.preprocess.fit(self.real.table.as_of(self.windows[0].decision), train)

@@ -68,6 +68,7 @@ class WindowsConfig:
         purge_valid: Purge between train and valid too.
         include_valid: Whether a model that stops nothing early, and does not say by an `include_valid` of its own,
             learns from valid too: from everything known at the decision. qlib's rule is false.
+        memory: Periods before each decision beyond which nothing is learned from, such as 8760 hours; None: all.
     """
 
     kind: Kind
@@ -79,6 +80,7 @@ class WindowsConfig:
     embargo: Natural
     purge_valid: bool
     include_valid: bool = field(default=True, metadata=LATER)
+    memory: Count | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):

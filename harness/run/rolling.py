@@ -19,6 +19,7 @@ from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit
 from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
 from harness.run.stages import Cache, Stage, files_of
+from harness.samples import interfaces
 from harness.samples.gram import GramBlocks, Period
 from harness.samples.interfaces import (
     AdaptationTraits,
@@ -35,6 +36,7 @@ from harness.samples.interfaces import (
     WindowPlan,
     WindowPlanner,
 )
+from harness.samples.per_instrument import FittedEach, PerInstrument
 from harness.samples.preprocess import apply
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.transform import batches, predicted, transformed
@@ -117,6 +119,7 @@ class WalkForward:
     observer: Observer = field(default_factory=Silent)
     planner_key: str = ""
     fitted: int = field(default=0, init=False)
+    _newest: tuple[int, interfaces.FittedPreprocess, Reads] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         model, adaptation = self.recipe.model, self.recipe.adaptation
@@ -126,6 +129,8 @@ class WalkForward:
         else:
             self._weights = tuple(adaptation.time_weights(window) for window in self.windows)
             self.chained = False
+        if traits_of(model, ModelTraits).per_instrument:
+            self.recipe = replace(self.recipe, model=PerInstrument(model))
         self._past = Past(self.table, self.windows)
         self._keys: list[Key] = []
         self._learning = tuple(learning_segments(window, model) for window in self.windows)
@@ -219,6 +224,9 @@ class WalkForward:
         except Exception as error:  # somebody's own model may raise anything; it goes on as it is
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
+        if traits_of(self.recipe.preprocess, interfaces.PreprocessTraits).restores_label:
+            codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
+            score = self._processors(at if self._refits else 0)[0].restore(score, codes)  # type: ignore[attr-defined]
         self.fitted += 1
         reads = replace(reads, preprocess=processors_read, plan=plan_read)
         return Scored(score, reads, learned, plan.state, fitted)
@@ -284,9 +292,16 @@ class WalkForward:
         return self._past.model
 
     def _process(self, table: SampleTable, at: int) -> Processed:
-        view = self.table.as_of(self.windows[at].decision)
-        fitted = self.recipe.preprocess.fit(view, self._learning[at][0])
-        return apply(table, fitted), view.reads
+        fitted, reads = self._processors(at)
+        return apply(table, fitted), reads
+
+    def _processors(self, at: int) -> tuple[interfaces.FittedPreprocess, Reads]:
+        """Return the processors as of a window, fitted once while no other window asks."""
+        if self._newest is None or self._newest[0] != at:
+            view = self.table.as_of(self.windows[at].decision)
+            fitted = self.recipe.preprocess.fit(view, self._learning[at][0])
+            self._newest = (at, fitted, view.reads)
+        return self._newest[1:]
 
     @cached_property
     def _shared(self) -> tuple[Processed, GramBlocks]:
@@ -361,6 +376,11 @@ def _predict(fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: 
     rows = table.index.rows(window.test.start, window.test.stop)
     tested = table.features[rows]
     where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
+    if isinstance(fitted, FittedEach):
+        if plan.transform is not None:
+            what, expected = "A transform looks at all instruments of a time together.", "false"
+            raise RefusedError(what, where="model.per_instrument", got=True, expected=expected)
+        fitted = fitted.of(table.index.codes[rows])
     if plan.transform is None:
         return _scores(fitted.predict(tested), len(tested), where)
     offsets = table.index.local_offsets(window.test.start, window.test.stop)

@@ -33,7 +33,7 @@ def resolve_schedule(config: WindowsConfig, calendar: Calendar, look_ahead: int)
         train, valid, test = _dated(config, calendar)
     else:
         train, valid, test = _cut(len(calendar), config.split)
-    same = {key: getattr(config, key) for key in ("step", "kind", "embargo", "purge_valid", "include_valid")}
+    same = {key: getattr(config, key) for key in ("step", "kind", "embargo", "purge_valid", "include_valid", "memory")}
     return Schedule(train=train, valid=valid, test=test, look_ahead=look_ahead, **same)
 
 

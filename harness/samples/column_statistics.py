@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from harness.samples.table import Doubles, Floats, Positions
 from harness.store.compiled import compiled
@@ -157,3 +158,22 @@ def rank_norm(values: Floats, offsets: Positions, scale: float) -> None:
                 for i in range(first, last + 1):
                     values[rows[order[i]], j] = (share - 0.5) * scale
                 first = last + 1
+
+
+def series_moments(values: Floats, codes: npt.NDArray[np.int32]) -> tuple[Doubles, Doubles]:
+    """Return mean and deviation (of the population) of each column for each instrument column; missing left out.
+
+    Both are (C + 1, F) float64 for C − 1 the largest of the (m,) codes; the last row, and that of an instrument without
+    a value, are those of all rows together; 0 where there is none.
+    """
+    count = int(codes.max(initial=-1)) + 2
+    centre, scale = np.empty((count, values.shape[1])), np.empty((count, values.shape[1]))
+    for column in range(values.shape[1]):
+        known = ~np.isnan(values[:, column])
+        own, given = codes[known], values[known, column].astype(np.float64)
+        number = np.bincount(own, minlength=count)
+        mean = np.bincount(own, given, minlength=count) / np.maximum(number, 1)
+        square = np.bincount(own, (given - mean[own]) ** 2, minlength=count) / np.maximum(number, 1)
+        mean[number == 0], square[number == 0] = (given.mean(), given.var()) if given.size else (0.0, 0.0)
+        centre[:, column], scale[:, column] = mean, np.sqrt(square)
+    return centre, scale

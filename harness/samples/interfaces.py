@@ -83,6 +83,12 @@ class LearnSet:
         per_time = self.time_weights.at(self.segment.start, self.segment.stop)
         return np.repeat(per_time, np.diff(self.offsets))
 
+    def of_instrument(self, code: int) -> LearnSet:
+        """Return the rows of one instrument column, whose sums no window shares."""
+        period = self.segment.start, self.segment.stop
+        own = None if self.row_weights is None else self.row_weights[self.view.codes(*period) == code]
+        return LearnSet(self.view.of_instrument(code, *period), self.segment, self.time_weights, row_weights=own)
+
     def normal_equations(self) -> NormalEquations:
         """Return XᵀWX, XᵀWy and their companions over these rows, in float64.
 
@@ -153,10 +159,12 @@ class ModelTraits:
             the decision. None, or nothing said: as `windows.include_valid` says, by default true.
         threads: How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them. None: all that the
             process has, for a model whose bits do not depend on them.
+        per_instrument: Fit one model for each instrument, on its own rows.
     """
 
     include_valid: bool | None = None
     threads: Threads | None = 1
+    per_instrument: bool = False
 
 
 class FittedPreprocess(Protocol):
@@ -189,10 +197,14 @@ class PreprocessTraits:
     """What a preprocessor may say of itself beyond `Preprocess`.
 
     Attributes:
-        keeps_label_unit: The processed label has the unit of the raw one, so that errors of a forecast mean something.
+        keeps_label_unit: The processed label has the unit of the raw one, or forecasts of it are brought back to that
+            unit, so that their errors mean something.
+        restores_label: Forecasts are brought back, by a method ``restore(score, codes)`` of what `fit` returns: of (m,)
+            forecasts and instrument columns.
     """
 
     keeps_label_unit: bool = False
+    restores_label: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,17 +17,27 @@ from annotated_types import Ge, Gt, Le
 
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits
-from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm, shared
+from harness.samples.column_statistics import (
+    column_extremes,
+    column_medians,
+    column_moments,
+    median,
+    rank_norm,
+    series_moments,
+    shared,
+)
 from harness.samples.interfaces import FittedPreprocess
 from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
 from harness.samples.windows import Segment
 
-State = Mapping[str, Doubles]
+Codes = npt.NDArray[np.int32]
+State = Mapping[str, npt.NDArray[Any]]
 
 _CHUNK = 1024  # rows that pass through the whole chain at a time, so that they stay in the cache
 _LABEL = ("label",)
 _RANK_SCALE = 3.46  # brings a uniform distribution on (−½, ½) to about unit deviation: √12
 _MAD_TO_DEVIATION = np.float32(1.4826)  # of a normal distribution
+_ROUNDING = 1e-9
 _SMALLEST_MAD = np.float32(1e-12)
 
 
@@ -42,16 +52,27 @@ class Processor(ABC):
         for_features, for_label: Where it may stand.
         keeps_unit: Values stay in their unit, so that a forecast of a processed label can be subtracted from the raw
             one.
+        by_series: It learns by `fit_series`, is told the instrument column of each row as ``codes`` in the state, and
+            brings forecasts of the label back to the unit before it by `restore`.
     """
 
     learns: ClassVar[bool] = False
     for_features: ClassVar[bool] = True
     for_label: ClassVar[bool] = True
     keeps_unit: ClassVar[bool] = False
+    by_series: ClassVar[bool] = False
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
         """Return what is learned from (m, F) values, as small arrays by name; only called when it `learns`."""
         return {}
+
+    def fit_series(self, values: Floats, codes: Codes) -> State:
+        """Return what is learned from (m, F) values and (m,) instrument columns; in place of `fit`, by series."""
+        return {}
+
+    def restore(self, values: Floats, state: State) -> Floats:
+        """Return (m,) values of a processed label in the unit before it; only called when it is `by_series`."""
+        return values
 
     def columns(self, names: tuple[str, ...]) -> Positions | None:
         """Return the positions of the columns to keep, in order, or None for all."""
@@ -90,8 +111,13 @@ class Pipeline:
 
     @property
     def keeps_label_unit(self) -> bool:
-        """Whether the processed label is in the unit of the raw one, so that errors of a forecast mean something."""
-        return all(processor.keeps_unit for processor in self.label)
+        """Whether forecasts end in the unit of the raw label, so that their errors mean something."""
+        return all(processor.keeps_unit or processor.by_series for processor in self.label)
+
+    @property
+    def restores_label(self) -> bool:
+        """Whether forecasts are brought back to the unit of the raw label."""
+        return self.keeps_label_unit and any(processor.by_series for processor in self.label)
 
     def fit(self, view: AsOfView, segment: Segment) -> FittedPipeline:
         """Fit every processor on what those before it make of the rows of `segment`.
@@ -103,10 +129,12 @@ class Pipeline:
             DataError: When a processor cannot be fitted on these rows.
         """
         period = segment.start, segment.stop
-        features, names = _fit(
-            self.features, view.feature_names, lambda: (view.features(*period), view.offsets(*period))
-        )
-        label, _ = _fit(self.label, _LABEL, lambda: (view.label(*period)[:, None], view.offsets(*period)))
+
+        def rows(values: Floats) -> tuple[Floats, Positions, Codes]:
+            return values, view.offsets(*period), view.codes(*period)
+
+        features, names = _fit(self.features, view.feature_names, lambda: rows(view.features(*period)))
+        label, _ = _fit(self.label, _LABEL, lambda: rows(view.label(*period)[:, None]))
         return FittedPipeline(view.feature_names, names, features, label)
 
 
@@ -118,17 +146,28 @@ class FittedPipeline:
     feature_names: tuple[str, ...]
     feature_steps: tuple[_Step, ...]
     label_steps: tuple[_Step, ...]
+    codes: Codes | None = None  # (m,) of the rows that are processed, for steps by series
+
+    def for_series(self, codes: Codes) -> FittedPipeline:
+        """Return the processors for the rows of these (m,) instrument columns."""
+        return replace(self, codes=codes)
+
+    def restore(self, score: Floats, codes: Codes) -> Floats:
+        """Return (m,) forecasts of the processed label in the unit of the raw one."""
+        for processor, state, _ in reversed(self.label_steps):
+            score = processor.restore(score, {**state, "codes": codes}) if processor.by_series else score
+        return score
 
     def features(self, features: Floats, offsets: Positions) -> Floats:
         if features.shape[1] != len(self.input_names):
             what, expected = "The processors were fitted on other features.", len(self.input_names)
             raise DataError(what, got=features.shape[1], expected=expected)
-        return _run(self.feature_steps, features, offsets)
+        return _run(self.feature_steps, features, offsets, self.codes)
 
     def label(self, label: Floats, offsets: Positions) -> Floats:
         if not self.label_steps:
             return label
-        processed = _run(self.label_steps, label[:, None], offsets)[:, 0]
+        processed = _run(self.label_steps, label[:, None], offsets, self.codes)[:, 0]
         return np.where(np.isnan(label), np.float32(np.nan), processed)
 
 
@@ -137,28 +176,31 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
 
     Leak-free although it covers every time: a row depends on the rows of its own time and on the fitted state only.
     """
-    offsets = table.index.offsets
+    offsets, for_series = table.index.offsets, getattr(fitted, "for_series", None)
+    fitted = fitted if for_series is None else for_series(table.index.codes)
     features = fitted.features(table.features, offsets)
     return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
 
 
 def _fit(
-    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Positions]]
+    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Positions, Codes]]
 ) -> tuple[tuple[_Step, ...], tuple[str, ...]]:
     """Return the steps of a chain, fitted on the rows that `read` gives, and the names of the columns they leave."""
     steps: list[_Step] = []
     learning = [at for at, processor in enumerate(chain) if processor.learns]
-    rows, offsets = read() if learning else (np.empty((0, len(names)), np.float32), np.zeros(1, np.int64))
+    nothing = np.empty((0, len(names)), np.float32), np.zeros(1, np.int64), np.empty(0, np.int32)
+    rows, offsets, codes = read() if learning else nothing
     for at, processor in enumerate(chain):
         columns = processor.columns(names)
-        steps.append((processor, processor.fit(rows, names) if processor.learns else {}, columns))
+        state = processor.fit_series(rows, codes) if processor.by_series else {}
+        steps.append((processor, processor.fit(rows, names) if processor.learns and not state else state, columns))
         if learning and at < learning[-1]:
-            rows = _run(steps[-1:], rows, offsets)
+            rows = _run(steps[-1:], rows, offsets, codes)
         names = names if columns is None else tuple(names[at] for at in columns)
     return tuple(steps), names
 
 
-def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions) -> Floats:
+def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions, codes: Codes | None = None) -> Floats:
     """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
     if not steps:
         return rows
@@ -172,7 +214,8 @@ def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions) -> Floats:
         for processor, state, columns in steps:
             if columns is not None:
                 values = np.take(values, columns, axis=1)
-            processor.transform(values, chunk_offsets - chunk_offsets[0], state)
+            own = {**state, "codes": codes[period]} if processor.by_series and codes is not None else state
+            processor.transform(values, chunk_offsets - chunk_offsets[0], own)
         out[period] = values
 
     starts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _CHUNK), side="right") - 1
@@ -386,6 +429,38 @@ class RobustZScoreNorm(_Scaling):
         super().transform(values, offsets, state)
         if self.clip is not None:
             np.clip(values, np.float32(-self.clip), np.float32(self.clip), out=values)
+
+
+@dataclass(frozen=True)
+class SeriesScale(Processor):
+    """(x − mean) / standard deviation of each series by itself, both of its own past; a constant one is only centred.
+
+    For sets of series of different size: what is learned in one has the scale of the others. Forecasts of a label that
+    was scaled so are brought back to its unit. An instrument without a value in the learning period takes mean and
+    deviation of all together.
+    """
+
+    learns: ClassVar[bool] = True
+    by_series: ClassVar[bool] = True
+
+    def fit_series(self, values: Floats, codes: Codes) -> State:
+        centre, scale = series_moments(values, codes)
+        return {"centre": centre, "scale": np.where(scale > _ROUNDING * np.abs(centre), scale, 1.0)}
+
+    def transform(self, values: Floats, offsets: Positions, state: State) -> None:
+        at = _own(state)
+        values -= state["centre"].astype(np.float32)[at]
+        values /= state["scale"].astype(np.float32)[at]
+
+    def restore(self, values: Floats, state: State) -> Floats:
+        at = _own(state)
+        restored: Floats = (values * state["scale"][at, 0] + state["centre"][at, 0]).astype(np.float32)
+        return restored
+
+
+def _own(state: State) -> npt.NDArray[np.intp]:
+    """Return (m,) the row of the state for each instrument column; the last for one that was not there."""
+    return np.minimum(state["codes"], len(state["centre"]) - 1).astype(np.intp)
 
 
 class _ByExtremes(_Scaling):

@@ -125,8 +125,13 @@ class SampleTable:
         Whether row s is in it depends on label s alone, which a view releases only once it has matured.
         """
         keep = ~np.isnan(self.label)
-        if keep.all():
-            return self
+        return self if keep.all() else self._kept(keep)
+
+    def of_instrument(self, code: int) -> SampleTable:
+        """Return only the rows of one instrument column."""
+        return self._kept(self.index.codes == code)
+
+    def _kept(self, keep: Booleans) -> SampleTable:
         kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)  # (n + 1,)
         index = RowIndex(kept_before[self.index.offsets], self.index.codes[keep])
         return replace(self, index=index, features=self.features[keep], label=self.label[keep])
@@ -231,6 +236,14 @@ class AsOfView:
         self.release(start, stop)
         table = self._table.restricted(start, stop).with_columns(features, self.feature_names, label)
         return AsOfView(table, self.decision, (start, stop))
+
+    def of_instrument(self, code: int, start: int, stop: int) -> AsOfView:
+        """Return a view of the rows of one instrument column in [start, stop); what may be read there is recorded here.
+
+        Positions keep their meaning.
+        """
+        self.release(start, stop)
+        return AsOfView(self._table.restricted(start, stop).of_instrument(code), self.decision, (start, stop))
 
     def release(self, start: int, stop: int) -> None:
         """Record that features and labels of [start, stop) are used, for statistics that were summed beforehand."""

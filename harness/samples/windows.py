@@ -84,6 +84,7 @@ class Schedule:
         purge_valid: Purge between train and valid too. Only qlib parity switches it off: there, train labels reach into
             valid.
         include_valid: As in `Window`.
+        memory: Periods before each decision beyond which nothing is learned from; None: all that is known.
     """
 
     train: Segment
@@ -95,6 +96,7 @@ class Schedule:
     embargo: Natural = 0
     purge_valid: bool = True
     include_valid: bool = True
+    memory: Count | None = None
 
     def __post_init__(self) -> None:
         check_limits(self, "windows")
@@ -130,6 +132,8 @@ def walk_forward(schedule: Schedule) -> tuple[Window, ...]:
             if schedule.purge_valid:
                 latest = valid.start - gap + 1
         train_start = schedule.train.start + (shift if schedule.kind is Kind.SLIDING else 0)
+        if schedule.memory is not None:
+            train_start = max(train_start, test.start - schedule.memory)
         train = _cut((train_start, schedule.train.stop + shift), latest, "train", index)
         windows.append(Window(index, train, valid, test, schedule.include_valid))
     return tuple(windows)
