@@ -457,15 +457,15 @@ examples:
         "new",
         "integrations:new",
         """\
-Write a working model, adaptation, data source or metric: one Python file with a class, the YAML file that names it, and
-a test that passes. Then change what it does.
+Write a working model, adaptation, data source, metric or strategy: one Python file with a class, the YAML file that
+names it, and a test that passes. Then change what it does.
 
 examples:
   bench new model my_model
   bench new data my_data --folder research
   bench new metric my_metric""",
         (
-            option("kind", "what to write", choices=("model", "adaptation", "data", "metric")),
+            option("kind", "what to write", choices=("model", "adaptation", "data", "metric", "strategy")),
             option("name NAME", "name of the module, such as my_model"),
             option("--folder FOLDER", "where to write it", "."),
         ),

@@ -20,7 +20,7 @@ from harness.data.panel import Panel
 from harness.data.validation import a_share_limit, describe, validate
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.evaluation.evaluate import year_of
-from harness.evaluation.portfolio.topk_dropout import TopkDropout
+from harness.evaluation.portfolio.strategy import Strategy
 from harness.execution.progress import PlainObserver, telling
 from harness.report.table import Table, numbers, prose, table
 from harness.run.pipeline import Pipeline
@@ -130,11 +130,11 @@ def data_validate(arguments: Namespace, observer: PlainObserver) -> Answer:
     return Answer([shown if found else table("nothing looks odd", (), ())], found)
 
 
-def _price_limit(portfolio: TopkDropout | None, panel: Panel) -> float | None:
+def _price_limit(portfolio: Strategy | None, panel: Panel) -> float | None:
     """Return the limit, in whole per cent, that the portfolio's threshold lies a little below; by default A-shares'."""
     if portfolio is None:
         return a_share_limit(panel.instruments)
-    threshold = portfolio.limit_threshold
+    threshold = portfolio.trading.limit_threshold
     return None if threshold is None else math.ceil(round(100 * threshold, 6)) / 100
 
 

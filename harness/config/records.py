@@ -19,7 +19,8 @@ from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
 from harness.evaluation.metrics import Metric, SignalEvaluation, check_extra
-from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
+from harness.evaluation.portfolio.strategy import Rules, Strategy
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.significance.bootstrap import Bootstrap
 from harness.execution.progress import Observer
 from harness.execution.task import Executor
@@ -119,14 +120,14 @@ class EvaluationConfig:
 
     Attributes:
         signal: How the signal is judged.
-        portfolio: The strategy whose portfolio is judged; None: the signal alone.
+        portfolio: The strategy whose portfolio is judged, top-k dropout without a `_target_`; None: the signal alone.
         significance: How intervals are made; None: no intervals.
         extra: The user's metrics, see `harness.evaluation.metrics.Metric`.
         rules: ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """
 
     signal: SignalEvaluation
-    portfolio: TopkDropout | None
+    portfolio: TopkDropout | Strategy | None
     significance: Bootstrap | None = None
     extra: tuple[Metric, ...] = field(default=(), metadata=LATER)
     rules: Rules = "harness"

@@ -260,7 +260,10 @@ def _property(option: Option, classes: Mapping[str, type]) -> Schema:
 
 
 def _value(hint: Any, classes: Mapping[str, type], more: Sequence[Schema] = ()) -> Schema:
-    accepted = [*(_one(part, classes) for part in alternatives(hint)), *more]
+    parts = alternatives(hint)
+    accepted = [*(_one(part, classes) for part in parts), *more]
+    if any(map(is_record, parts)):  # without a `_target_` a mapping is the record
+        accepted = [{**s, "required": [TARGET]} if s.get("properties", {}).keys() == {TARGET} else s for s in accepted]
     return accepted[0] if len(accepted) == 1 else {"anyOf": accepted}
 
 

@@ -22,7 +22,7 @@ from harness.evaluation import formulas
 from harness.evaluation.formulas import Doubles, offsets_among, times_that_vary
 from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, SignalEvaluation, check_needs, metrics_of
 from harness.evaluation.portfolio.backtest import backtest
-from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
+from harness.evaluation.portfolio.strategy import Rules, Strategy
 from harness.evaluation.predictions import Predictions, read_table
 from harness.evaluation.significance.bootstrap import Bootstrap, Question, bootstrap_intervals
 from harness.evaluation.significance.hac import calendar_years, hac_mean
@@ -41,7 +41,7 @@ class Criteria(Protocol):
     def signal(self) -> SignalEvaluation: ...
 
     @property
-    def portfolio(self) -> TopkDropout | None: ...
+    def portfolio(self) -> Strategy | None: ...
 
     @property
     def rules(self) -> Rules: ...
@@ -174,7 +174,7 @@ def evaluate(
     found = {**series, **counts}
     known = [metric for metric in metrics_of(criteria.extra).values() if metric.series in found]
 
-    accumulate = "sum" if criteria.portfolio is None else criteria.portfolio.accumulate
+    accumulate = "sum" if criteria.portfolio is None else criteria.portfolio.trading.accumulate
 
     def summary(at: slice) -> dict[str, Number]:
         values = {metric.name: _value(metric, found, at, year.periods, horizon, accumulate) for metric in known}
@@ -283,7 +283,7 @@ def intervals(
     """
     known = metrics_of(criteria.extra).values()
     metrics = [m for m in known if m.name in evaluation.overall and m.series in evaluation.series]
-    compounding = criteria.portfolio is not None and criteria.portfolio.accumulate == "product"
+    compounding = criteria.portfolio is not None and criteria.portfolio.trading.accumulate == "product"
     questions = []
     for metric in metrics:
         series, overlap = evaluation.series[metric.series], metric.overlap_at(look_ahead, criteria.signal.lag)

@@ -13,7 +13,8 @@ from harness.data.panel import Panel
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError, RefusedError
 from harness.evaluation.metrics import check_needs
-from harness.evaluation.portfolio.backtest import Market, check_change
+from harness.evaluation.portfolio.market import Market, check_change
+from harness.evaluation.portfolio.strategy import Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of, parse
@@ -166,21 +167,22 @@ def _check_deal_price(panel: Panel, field: str, start: int, stop: int) -> None:
         raise DataError(what, where=where, got=got, expected="about 1", hint=hint)
 
 
-def _check_portfolio(portfolio: TopkDropout, panel: Panel, start: int, stop: int) -> None:
+def _check_portfolio(strategy: Strategy, panel: Panel, start: int, stop: int) -> None:
     hint = "evaluation=signal judges forecasts without a portfolio"
     _refuse_no_price(panel, panel.price_field, slice(max(start - 1, 0), stop), "evaluation.portfolio", hint)
-    market = Market(panel, start, stop, portfolio)
+    trading, topk = strategy.trading, strategy.topk if isinstance(strategy, TopkDropout) else 0
+    market = Market(panel, start, stop, trading)
     members = int((panel.traded[start:stop] & panel.membership[start:stop]).any(axis=0).sum())
-    if portfolio.topk >= members:
+    if topk >= members:
         # The built-in portfolios hold the best fifth of 250 and replace a tenth of it.
         fifth = max(members // 5, 1)
         smaller = f"evaluation.portfolio.topk={fifth} evaluation.portfolio.n_drop={max(fifth // 10, 1)}"
         hint = hint if members < 2 else f"a fifth of them: {smaller}"
         what = "A portfolio of the best must leave some out: topk reaches the number of instruments in the test range."
         expected = f"less than {members}, the members that have a price in the test range"
-        raise ConfigError(what, where="evaluation.portfolio.topk", got=portfolio.topk, expected=expected, hint=hint)
-    if portfolio.limit_threshold is not None:
+        raise ConfigError(what, where="evaluation.portfolio.topk", got=topk, expected=expected, hint=hint)
+    if trading.limit_threshold is not None:
         check_change(panel, start, stop)  # before what follows: in another unit it can be at the limit everywhere
     if not (market.can_buy.any() and market.can_sell.any()):
         return  # a note of the result says that nothing was traded, and what would
-    _check_deal_price(panel, portfolio.deal_price, start, stop)
+    _check_deal_price(panel, trading.deal_price, start, stop)

@@ -10,6 +10,7 @@ import pytest
 from harness.config import Composer, compose_config
 from harness.config.compose import parse_overrides
 from harness.errors import ConfigError, UnknownKeyError
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.run.search.study import read_space
 from harness.run.sweep import plan_sweep
 
@@ -159,7 +160,7 @@ def test_a_field_that_the_file_leaves_out_is_a_key_all_the_same(own: Path) -> No
 def test_a_key_inside_one_that_is_null_says_so() -> None:
     with pytest.raises(UnknownKeyError, match="is null") as caught:
         compose_config(["evaluation.portfolio.topk=3"])
-    assert "evaluation: portfolio, portfolio_cn, portfolio_us, signal" in str(caught.value)
+    assert "evaluation: long_short, portfolio, portfolio_cn, portfolio_us, score_weighted, signal" in str(caught.value)
 
 
 def test_a_deleted_key_is_not_silently_the_default() -> None:
@@ -324,8 +325,8 @@ def test_the_rules_of_markets_are_those_of_the_portfolio_but_for_limits_lots_and
         compose_config([f"evaluation={name}"]).evaluation.portfolio
         for name in ("portfolio", "portfolio_cn", "portfolio_us")
     )
-    assert plain is not None
-    assert us is not None
+    assert isinstance(plain, TopkDropout)
+    assert isinstance(us, TopkDropout)
     assert plain == china
     assert (us.limit_threshold, us.trade_unit, us.min_cost) == (None, None, 0.0)
     assert (us.topk, us.n_drop, us.deal_price, us.rules) == (plain.topk, plain.n_drop, plain.deal_price, plain.rules)

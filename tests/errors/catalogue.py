@@ -538,7 +538,7 @@ SYNTAX = (
     ),
     Mistake("several values without a sweep", run("windows.step=20,40"), ("windows.step=20,40", "bench run -m")),
     Mistake("a misspelt key of a chosen model", run("model=lightgbm", "model.num_leafs=3"), ("`model.num_leaves`",)),
-    Mistake("a key inside one that is null", run("evaluation.portfolio.topk=3"), ("is null", "portfolio_us, signal")),
+    Mistake("a key inside one that is null", run("evaluation.portfolio.topk=3"), ("is null", "score_weighted, signal")),
     Mistake("a deleted key with a default", run("~model.alpha"), ("model.alpha", "0.05", "model.alpha=VALUE")),
     Mistake("a key that is there, added", run("+windows.step=40"), ("windows.step", "windows.step=40 changes it")),
     Mistake(

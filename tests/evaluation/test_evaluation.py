@@ -17,7 +17,8 @@ from harness.evaluation.evaluate import DailySeries, Evaluation, evaluate
 from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
 from harness.evaluation.portfolio.backtest import backtest
-from harness.evaluation.portfolio.topk_dropout import Rules, TopkDropout
+from harness.evaluation.portfolio.strategy import Rules
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 
 TIMES, NAMES, START = 60, 20, 10

@@ -12,7 +12,8 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation.formulas import risk_analysis
-from harness.evaluation.portfolio.backtest import Market, PortfolioResult, backtest
+from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
+from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.topk_dropout import TopkDropout, choose
 from harness.evaluation.predictions import Predictions
 

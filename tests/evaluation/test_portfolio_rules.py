@@ -14,7 +14,8 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate
-from harness.evaluation.portfolio.backtest import Market, backtest, check_change
+from harness.evaluation.portfolio.backtest import backtest
+from harness.evaluation.portfolio.market import Market, check_change
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 from tests.evaluation.test_evaluation import Both

@@ -1,4 +1,4 @@
-"""Working models, adaptations, sources and metrics to begin with: a Python file, the YAML that names it, and a test."""
+"""Working models, adaptations, sources, metrics and strategies: a Python file, the YAML that names it, and a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.store.files import write_atomically
 
-KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric": "evaluation"}
+KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric": "evaluation", "strategy": "evaluation"}
 _FOLDER = "my_conf"
 
 

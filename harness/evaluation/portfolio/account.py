@@ -1,0 +1,127 @@
+"""The account of a backtest: cash and holdings, what orders do to them, and what is written down."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.evaluation.portfolio.market import Market
+from harness.evaluation.portfolio.strategy import Orders, Trading
+
+_NOTHING = 1e-5  # below this value an order counts as not filled and costs nothing, as in qlib's exchange
+_LOT_TOLERANCE = 0.1  # raw shares that may lack to a lot, as in qlib: a rounding error does not cost a whole one
+
+
+class Account:
+    """Cash and holdings, (N,) each; `cost` and `traded` count one time's orders in money."""
+
+    def __init__(self, trading: Trading, width: int) -> None:
+        self.trading = trading
+        self.cash = self.value = trading.account
+        self.cost = self.traded = 0.0
+        self.shares, self.price = np.zeros(width), np.zeros(width)  # shares that are owed are negative
+        self.held_for = np.zeros(width, dtype=np.int64)
+        self.claims = np.zeros(width)  # shares of written-down holdings
+        self.written_down: list[tuple[int, int]] = []  # (time, column)
+        self.returned = 0
+
+    def open(self, market: Market, s: int) -> None:
+        """Pay for what is borrowed, and end what was written down and trades again."""
+        self.cost = self.traded = 0.0
+        if self.trading.borrow_fee is not None:
+            owed = -float((np.minimum(self.shares, 0.0) + np.minimum(self.claims, 0.0)) @ self.price)
+            fee = owed * self.trading.borrow_fee * float(market.days[s]) / 365.0
+            self._book(0.0, fee, -fee)
+        for column in np.flatnonzero(self.claims).tolist() if self.written_down else ():
+            claim = float(self.claims[column])
+            if claim > 0 and market.can_sell[s, column]:
+                ended = claim if self._sell(market, s, column, claim) else 0.0
+            else:
+                ended = (
+                    -self._buy(market, s, column, -claim, -claim) if claim < 0 and market.can_buy[s, column] else 0.0
+                )
+            self.claims[column] -= ended
+            self.returned += ended == claim
+
+    def execute(self, market: Market, s: int, orders: Orders) -> None:
+        """Sell, then buy what the exchange accepts and the cash is enough for."""
+        asked = None if orders.shares is None else orders.shares.tolist()
+        for column in orders.sell[market.can_sell[s][orders.sell]].tolist():
+            held = amount = float(self.shares[column])
+            if asked is not None:
+                amount = asked[column] if self.trading.borrow_fee is not None else min(asked[column], held)
+                amount = self._lots(market, s, column, amount, held, 0.0)
+            if self._sell(market, s, column, amount):
+                self._hold(column, held, held - amount)
+        buy = orders.buy
+        if orders.places is not None:
+            buy = buy[: max(orders.places - np.count_nonzero(self.shares), 0)]
+        budget = self.cash * orders.spend / max(buy.size, 1)
+        for column in buy[market.can_buy[s][buy]].tolist():
+            held = float(self.shares[column])
+            wanted = budget / float(market.deal[s, column]) if asked is None else asked[column]
+            if amount := self._buy(market, s, column, wanted, -held):
+                self._hold(column, held, held + amount)
+
+    def close(self, market: Market, s: int) -> None:
+        """Write down what has had no price for too long, and value the rest at the close."""
+        close, held = market.close[s], self.shares.nonzero()[0]
+        if self.trading.patience is not None and held.size:
+            given_up = market.absent[s][held] >= self.trading.patience
+            for column in held[given_up].tolist():
+                self.claims[column], self.shares[column], self.held_for[column] = self.shares[column], 0.0, 0
+                self.written_down.append((s, column))
+            held = held[~given_up]
+        self.held_for[held] += 1
+        new = close[held]
+        price = self.price[held] = np.where(np.isnan(new), self.price[held], new)
+        self.value = self.cash + float(self.shares[held] @ price)
+        if self.written_down:
+            waiting = (self.claims != 0) & ~np.isnan(close)
+            self.price[waiting] = close[waiting]
+            self.value += float(np.maximum(self.claims, 0.0) @ self.price) * (1.0 - self.trading.delisted_loss)
+            self.value += float(np.minimum(self.claims, 0.0) @ self.price)
+
+    def _hold(self, column: int, before: float, amount: float) -> None:
+        if amount * before <= 0:
+            self.held_for[column] = 0
+        self.shares[column] = amount
+
+    def _sell(self, market: Market, s: int, column: int, amount: float) -> bool:
+        worth = amount * float(market.deal[s, column])
+        cost = max(worth * self.trading.close_cost, self.trading.min_cost)
+        if worth <= _NOTHING or self.cash + worth < cost:
+            return False
+        self._book(worth, cost, worth - cost)
+        return True
+
+    def _buy(self, market: Market, s: int, column: int, wanted: float, owed: float) -> float:
+        """Return how much is bought, at most what is wanted."""
+        rate, least, price = self.trading.open_cost, self.trading.min_cost, float(market.deal[s, column])
+        amount = self._lots(market, s, column, wanted, owed, _LOT_TOLERANCE)
+        worth = amount * price
+        if self.cash < max(worth * rate, least):
+            return 0.0
+        if self.cash < worth + max(worth * rate, least):
+            affordable = max(min(self.cash / (1.0 + rate), self.cash - least), 0.0)
+            # qlib keeps the tolerance here too, and can overdraw the account by a tenth of a share.
+            amount = self._lots(market, s, column, min(affordable / price, amount), owed, 0.0)
+            worth = amount * price
+        if worth <= _NOTHING:
+            return 0.0
+        cost = max(worth * rate, least)
+        # Rounding may ask for a hair more than the cash that the amount was made of.
+        self._book(worth, cost, -min(worth + cost, self.cash))
+        return amount
+
+    def _lots(self, market: Market, s: int, column: int, amount: float, whole: float, tolerance: float) -> float:
+        """Return an amount in whole lots; one that ends a holding, or what is owed, is not rounded."""
+        unit = self.trading.trade_unit
+        if unit is None or market.factor is None or amount == whole:
+            return amount
+        factor = float(market.factor[s, column])
+        return (amount * factor + tolerance) // unit * unit / factor
+
+    def _book(self, worth: float, cost: float, flow: float) -> None:
+        self.traded += worth
+        self.cost += cost
+        self.cash += flow
