@@ -24,9 +24,14 @@ ON_STREAMS = {"fea_imp_n": None, "preprocess": PLAIN, "sim_preprocess": None, "s
 
 def configured(name: str, **changes: Any) -> Any:
     """Return what conf/adaptation/<name>.yaml describes, with `changes`."""
+    return build({**_node(name), **changes}, "adaptation")
+
+
+def _node(name: str) -> dict[str, Any]:
     node = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert isinstance(node, dict)
-    return build({**node, **changes}, "adaptation")
+    below = [_node(base) for base in node.pop("defaults", []) if base != "_self_"]
+    return {str(key): value for level in (*below, node) for key, value in level.items()}
 
 
 def ddgda(name: str = "ddgda", **changes: Any) -> DDGDA:

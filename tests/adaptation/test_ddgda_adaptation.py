@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from baselines.adaptation.ddgda.fitted import SCHEMA_VERSION, FittedDDGDA, load_fitted
-from baselines.adaptation.ddgda.meta_task import Phase
+from baselines.adaptation.ddgda.meta_task import LEAKS, Phase
+from harness.config import compose_config
 from harness.config.instantiate import build
 from harness.errors import ArtifactError, ConfigError, DataError
 from harness.execution.progress import Silent
@@ -104,11 +105,12 @@ class TestConfiguration:
             configured("ddgda", **{key: value})
         assert str(caught.value.where).endswith(key)
 
-    def test_the_two_profiles_share_every_number_that_is_not_a_leak(self) -> None:
+    def test_the_two_profiles_differ_in_what_closes_a_leak_and_in_nothing_else(self) -> None:
         ours, qlibs = configured("ddgda"), configured("ddgda_qlib")
-        shared = ["fea_imp_n", "sim_alpha", "hist_step_n", "fill_method", "clip_method", "clip_weight"]
-        shared += ["alpha", "criterion", "loss_skip_thresh", "lr", "max_epoch"]
-        assert [getattr(ours, key) for key in shared] == [getattr(qlibs, key) for key in shared]
+        closed = {"profile": "point_in_time", "segments": None, "seed": None}  # the experiment's seed is qlib's
+        assert dataclasses.replace(qlibs, **closed) == ours
+        assert compose_config([]).seed == qlibs.seed
+        assert dataclasses.replace(ours._flags, **dict.fromkeys(LEAKS, True)) == qlibs._flags
 
     def test_ranges_can_be_given_as_a_mapping(self) -> None:
         ranges = {"train": ["2000-05-01", "2000-07-01"], "test": ["2000-07-02", "2000-08-01"]}
@@ -207,19 +209,22 @@ class TestNoLeak:
 
 
 class TestProfiles:
-    def test_rows_after_the_last_block_weigh_alike_in_training_and_at_inference(
-        self, fitted: FittedDDGDA, windows: tuple[Window, ...]
+    @pytest.mark.parametrize("name", ["ddgda", "ddgda_qlib"])
+    def test_rows_after_the_last_block_weigh_one_as_in_qlib(
+        self, table: SampleTable, windows: tuple[Window, ...], name: str
     ) -> None:
-        found = fitted.time_weights(windows[0])
+        found = ddgda(name, **SMALL).fit(history_of(table, windows, STEP)).time_weights(windows[0])
+        assert found.values[-1] == 1.0
+        assert found.starts[-1] == found.starts[-2] + STEP
+
+    def test_on_request_they_weigh_like_the_last_block_as_in_training(
+        self, table: SampleTable, windows: tuple[Window, ...]
+    ) -> None:
+        same = ddgda(**SMALL, switches={"plain_tail": False})
+        found = same.fit(history_of(table, windows, STEP)).time_weights(windows[0])
         assert found.starts[-1] + STEP < windows[0].learn_stop
         per_time = found.at(windows[0].train.start, windows[0].learn_stop)
         assert per_time[-1] == found.values[-1] != 1.0
-
-    def test_in_qlib_they_weigh_one(self, table: SampleTable, windows: tuple[Window, ...]) -> None:
-        qlib = ddgda("ddgda_qlib", **SMALL, meta_1st_train_end=None, segments=0.6)
-        found = qlib.fit(history_of(table, windows, STEP)).time_weights(windows[0])
-        assert found.values[-1] == 1.0
-        assert found.starts[-1] == found.starts[-2] + STEP
 
     @pytest.mark.parametrize(
         ("segments", "expected"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from baselines.adaptation.ddgda.adaptation import DDGDA, FLAGS
-from baselines.adaptation.ddgda.meta_task import Flags, Switches
+from baselines.adaptation.ddgda.meta_task import LEAKS, POINT_IN_TIME, Flags, Switches
 from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.store.records import describe
@@ -40,9 +40,12 @@ def test_without_a_switch_a_result_keeps_its_identity(profile: str) -> None:
     assert "switches" not in described
 
 
-def test_an_adaptation_that_leaks_by_a_switch_claims_no_leak_free_variants() -> None:
-    assert composed("ddgda").leaky_variants()
-    assert not composed("ddgda", "adaptation.switches.drop_before_scoring=true").leaky_variants()
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adaptation_that_leaks_by_a_switch_claims_no_leak_free_variants(name: str) -> None:
+    turned = str(not getattr(POINT_IN_TIME, name)).lower()
+    variants = composed("ddgda", f"adaptation.switches.{name}={turned}").leaky_variants()
+    assert bool(variants) == (name not in LEAKS)
+    assert not composed("ddgda_qlib").leaky_variants()
 
 
 def test_an_unknown_switch_is_refused_with_those_that_there_are() -> None:

@@ -158,7 +158,10 @@ def test_the_command_describes_every_option_of_a_group(choice: str, capsys: pyte
 
 
 def test_the_keys_of_what_could_stand_at_a_key_are_described_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config", "--describe", "adaptation", "--json", "adaptation=ddgda"]) == 0
+    assert (
+        main(["config", "--describe", "adaptation", "--json", "adaptation=ddgda", "adaptation.sim_preprocess=null"])
+        == 0
+    )
     found = {entry["key"]: entry["value"] for entry in json.loads(capsys.readouterr().out)}
     assert found["adaptation.segments.train"] == "???"
     assert found["adaptation.segments.test"] is None

@@ -34,6 +34,9 @@ SMALL = (
     "adaptation.choice_gbdt.rounds=3",
     "adaptation.choice_gbdt.num_leaves=6",
     "adaptation.choice_gbdt.max_depth=3",
+    # On so few rows no split would pay for the default's penalties.
+    "adaptation.choice_gbdt.lambda_l1=0",
+    "adaptation.choice_gbdt.lambda_l2=1",
 )
 POINT_IN_TIME = ("adaptation=ddgda", *SMALL)
 QLIB = ("adaptation=ddgda_qlib", *SMALL)

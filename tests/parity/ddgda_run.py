@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from omegaconf import OmegaConf
 
 from baselines.adaptation.ddgda.adaptation import DDGDA
 from baselines.adaptation.ddgda.weight_model import WeightModel, WeightShape
-from harness.config.instantiate import build
 from harness.execution.progress import Silent
 from harness.features.engine import compute_expression, compute_features
 from harness.features.feature_set import Alpha158
 from harness.samples.interfaces import History
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
+from tests.adaptation.configured import configured as configured_yaml
 from tests.parity import oracle
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -31,9 +30,7 @@ BLOCKS_SCORED = 155  # blocks that end by the last recorded time
 
 def configured(name: str, **changes: Any) -> DDGDA:
     """Return conf/adaptation/<name>.yaml with some keys changed."""
-    node = OmegaConf.to_container(OmegaConf.load(CONF / "adaptation" / f"{name}.yaml"))
-    assert isinstance(node, dict)
-    adaptation = build({**node, **changes}, "adaptation")
+    adaptation = configured_yaml(name, **changes)
     assert isinstance(adaptation, DDGDA)
     return adaptation
 

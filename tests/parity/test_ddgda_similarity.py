@@ -91,17 +91,12 @@ def test_by_default_an_instrument_without_a_label_still_counts_in_the_z_score() 
     assert np.isnan(clean.label).any()
 
 
-def test_by_default_similarity_is_measured_on_the_proxy_data() -> None:
-    ours, qlibs = ddgda_run.configured("ddgda"), ddgda_run.configured("ddgda_qlib")
-    assert ours.sim_preprocess is None
-    assert qlibs.sim_preprocess == qlibs.preprocess
-
-
-def test_an_undefined_column_is_neutral_by_default_and_the_best_one_in_qlib() -> None:
+def test_an_undefined_column_is_the_best_one_as_in_qlib_and_neutral_on_request() -> None:
     # With 100 instruments and gbdt proxies, 132 of the peer's 156 columns are such.
     values = ddgda_run.recorded_similarity()[:1000, :50].copy()
     values[:, 3] = np.nan
     known = KnownSimilarity(0, oracle.STEP, oracle.LOOK_AHEAD, values)
-    ours, qlibs = (WeightRule(30, "max", best, plain_tail=best).meta_input(known) for best in (False, True))
+    assert POINT_IN_TIME.undefined_is_best
+    neutral, qlibs = (WeightRule(30, "max", best, plain_tail=best).meta_input(known) for best in (False, True))
     np.testing.assert_array_equal(qlibs[:, 3], qlibs.max(axis=1))
-    np.testing.assert_array_equal(ours[:, 3], 0.0)
+    np.testing.assert_array_equal(neutral[:, 3], 0.0)

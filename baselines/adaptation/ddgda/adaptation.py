@@ -37,8 +37,8 @@ class DDGDA(MetaTraining, ProxySettings):
     """Meta-learned time weights; the names of the parameters are those of qlib's ``DDGDA`` where it has them.
 
     Attributes:
-        profile: ``point_in_time``: nothing is learned from what is not known at its decision. ``qlib``: as published,
-            with its leaks, which the fitted adaptation names.
+        profile: ``qlib``: as published, with its leaks, which the fitted adaptation names. ``point_in_time``: the same
+            with the leaks closed, so that nothing is learned from what is not known at its decision.
         hist_step_n: History steps H that the weight model looks back on.
         fill_method: What a masked similarity becomes: ``max`` the largest value of its time, ``zero`` nothing,
             ``maxseg`` the largest mean, over the block's masked times, of the blocks that are known at all of them.
@@ -47,7 +47,7 @@ class DDGDA(MetaTraining, ProxySettings):
         meta_1st_train_end: Last learning date of the first meta-task, before its purge (the end of a month or year);
             None takes the earliest with enough history.
         loss_skip_thresh: A time with fewer instruments is not judged.
-        switches: Single flags of the profile that are turned, for taking a gain apart; what leaks then is named too.
+        switches: Single flags that are turned, for taking a gain apart; what leaks then is named too.
     """
 
     profile: Literal["point_in_time", "qlib"]
@@ -87,7 +87,7 @@ class DDGDA(MetaTraining, ProxySettings):
     def leaky_variants(self) -> Mapping[str, Adaptation]:
         """Return name of a leak that an implementation may well have → this adaptation with it; none for qlib's."""
         flags = self._flags
-        if flags != POINT_IN_TIME:
+        if flags.leaks:
             return {}
         late, unscored = replace(flags, learn_choice_late=True), replace(flags, drop_before_scoring=True)
         unpurged = replace(flags, count_survivors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.data.calendar import Calendar
@@ -15,14 +15,15 @@ from harness.samples.windows import Segment
 
 @dataclass(frozen=True)
 class Switches:
-    """Single flags that are turned against their profile, so that what each carries can be measured.
+    """Single flags that are turned, so that what each carries can be measured.
 
-    Each is None, as the profile says, or replaces the flag of the same name.
+    Each is None, as the profile says, or replaces the flag of the same name. The profiles differ in the leaks alone; in
+    the last three both do what qlib does.
 
     Attributes:
         learn_choice_late: Choose features on the train segment of the first final window: a leak.
         count_survivors: Count a share of `segments` among the tasks with enough history, and purge nothing: a leak.
-        judge_in_test: Let meta-test tasks lie in the final test period.
+        judge_in_test: Let meta-test tasks lie in the final test period: they are watched, nothing learns from them.
         drop_before_scoring: Drop rows without a label before the per-time z-score: a leak.
         undefined_is_best: Fill an undefined similarity like a masked one.
         shrink_correlation: Take the correlation times (n − 1)/n as loss.
@@ -44,19 +45,25 @@ class Switches:
 
 @dataclass(frozen=True)
 class Flags(Switches):
-    """What the leak-free variant and qlib's do differently: every switch set; the default is the leak-free choice."""
+    """Every switch set; the default is qlib's choice, its leaks closed."""
 
     learn_choice_late: bool = False
     count_survivors: bool = False
     judge_in_test: bool = False
     drop_before_scoring: bool = False
-    undefined_is_best: bool = False
-    shrink_correlation: bool = False
-    plain_tail: bool = False
+    undefined_is_best: bool = True
+    shrink_correlation: bool = True
+    plain_tail: bool = True
+
+    @property
+    def leaks(self) -> tuple[str, ...]:
+        """Names of the flags by which something is read before it is known."""
+        return tuple(name for name in LEAKS if getattr(self, name))
 
 
+LEAKS = ("learn_choice_late", "count_survivors", "judge_in_test", "drop_before_scoring")
 POINT_IN_TIME = Flags()
-QLIB = Flags(**dict.fromkeys((flag.name for flag in fields(Flags)), True))
+QLIB = Flags(**dict.fromkeys(LEAKS, True))
 
 
 class Phase(StrEnum):

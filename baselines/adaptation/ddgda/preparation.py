@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -241,8 +241,9 @@ class Preparation:
     @property
     def subtasks(self) -> tuple[Subtask, tuple[Subtask, ...]]:
         """What workers can make before `made`: the rows on which similarity is measured, then every block's column."""
-        columns = (Subtask({**self._parts, "block": k}, partial(self.column, k)) for k in range(len(self.columns)))
-        return Subtask({**self._parts, "block": None}, lambda: self.rows), tuple(columns)
+        parts = self._similarity_parts
+        columns = (Subtask({**parts, "block": k}, partial(self.column, k)) for k in range(len(self.columns)))
+        return Subtask({**parts, "block": None}, lambda: self.rows), tuple(columns)
 
     @property
     def columns(self) -> tuple[Segment, ...]:
@@ -270,14 +271,14 @@ class Preparation:
             )
             return SampleTable(view.calendar, (), index, features, names, label, view.look_ahead), learned
 
-        return self.history.cached("similarity_rows", self._parts, Stored(make, save, load))
+        return self.history.cached("similarity_rows", self._similarity_parts, Stored(make, save, load))
 
     def column(self, k: int) -> Doubles:
         """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.rows
         stored = Stored.record(lambda: rank_ic(self._proxies.predict(k), self._proxies.ranks), np.ndarray)
-        return self.history.cached("similarity_column", {**self._parts, "block": k}, stored)
+        return self.history.cached("similarity_column", {**self._similarity_parts, "block": k}, stored)
 
     @cached_property
     def _proxies(self) -> BlockProxies:
@@ -286,15 +287,31 @@ class Preparation:
 
     @property
     def seed(self) -> int:
-        return self.setting.seed_in(self.history)
+        """Of LightGBM."""
+        return self.setting.proxy_seed_in(self.history)
 
     @property
     def _parts(self) -> dict[str, object]:
         """What determines the proxy data, besides the data and the code."""
-        names = [field.name for field in fields(ProxySettings) if field.name != "refresh_years"]
-        rule = {name: describe(getattr(self.setting, name)) for name in names} | {"seed": self.seed}
-        rest = {"last": self.last, "flags": describe(self.flags), "step": self.history.step}
-        return {**self._learned_from, **rest, "rule": rule}
+        return {**self._similarity_parts, **self._proxy_parts}
+
+    @property
+    def _similarity_parts(self) -> dict[str, object]:
+        """What determines similarity: of proxy data only where it is measured on them, so that others can share it."""
+        setting, reads_proxies = self.setting, self.setting.sim_preprocess is None
+        own = {"last": self.last, "step": self.history.step, "processors": describe(setting.sim_preprocess)}
+        proxies = self._proxy_parts if reads_proxies else {}
+        return {**self._learned_from, **own, **setting.sim_parts(self.seed), **proxies}
+
+    @property
+    def _proxy_parts(self) -> dict[str, object]:
+        """What determines the proxy data but for similarity; `decision` and `period` say the rest of the flags."""
+        scored = {"drop_before_scoring": self.flags.drop_before_scoring}
+        return {"preprocess": describe(self.setting.preprocess), **scored, "choice": self._choice_parts}
+
+    @property
+    def _choice_parts(self) -> dict[str, object]:
+        return {**self._learned_from, "rule": self.setting.choice_parts, "seed": self.seed}
 
     @property
     def _learned_from(self) -> dict[str, object]:
@@ -308,8 +325,7 @@ class Preparation:
             choice = choose_features(seen, self.period, self.setting, self.seed)
             return choice, FitRecord("feature choice", self.decision, seen.reads)
 
-        parts = {**self._learned_from, "rule": self.setting.choice_parts, "seed": self.seed}
-        return self.history.cached("feature_choice", parts, Stored.record(make, tuple[Choice, FitRecord]))
+        return self.history.cached("feature_choice", self._choice_parts, Stored.record(make, tuple[Choice, FitRecord]))
 
     def _all_features(self, pipeline: Pipeline) -> Rows:
         raw = known_rows(self.history.as_of(self.last), self.period.start)
@@ -327,17 +343,26 @@ class Preparation:
         return table, self._blocks(table), FitRecord("proxy processors", self.decision, seen.reads)
 
     def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[FitRecord, ...]]:
-        """Measure similarity on the proxy data, or on all features where the recipe processes them for it."""
-        start, step, setting = self.period.start, self.history.step, self.setting
-        fitted: tuple[FitRecord, ...] = ()
-        if setting.sim_preprocess is not None:
-            table, fitted = self._all_features(setting.sim_preprocess)
-            blocks = self._blocks(table)
-        view = table.as_of(self.last)
+        """Measure similarity on the proxy data, or on all features where the recipe processes them for it.
+
+        The latter does not depend on the proxy data, and is shared by experiments that differ in them.
+        """
+        processors = self.setting.sim_preprocess
+        if processors is None:
+            return self._measured(table, blocks), ()
+
+        def make() -> tuple[Similarity, tuple[FitRecord, ...]]:
+            table, fitted = self._all_features(processors)
+            return self._measured(table, self._blocks(table)), fitted
+
+        stored = Stored.record(make, tuple[Similarity, tuple[FitRecord, ...]])
+        return self.history.cached("similarity", self._similarity_parts, stored)
+
+    def _measured(self, table: SampleTable, blocks: GramBlocks) -> Similarity:
+        view, start, step, setting = table.as_of(self.last), self.period.start, self.history.step, self.setting
         if setting.sim_task_model == "linear":
-            return linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha), fitted
-        observer = self.history.observer
-        return gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=observer), fitted
+            return linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha)
+        return gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=self.history.observer)
 
     def _blocks(self, table: SampleTable) -> GramBlocks:
         offsets = table.index.offsets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import lightgbm
@@ -18,7 +18,7 @@ from harness.samples.interfaces import Floats, History
 from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
 from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
-from harness.store.records import describe
+from harness.store.records import LATER, describe
 
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
 
@@ -83,6 +83,7 @@ class ProxySettings:
         gbdt: The LightGBM of each block, where `sim_task_model` is ``gbdt``.
         choice_gbdt: The LightGBM that chooses features.
         seed: Of the initial weight model and of LightGBM; None takes the experiment's.
+        proxy_seed: Of LightGBM alone, so that runs with other seeds share its proxies; None takes `seed`.
     """
 
     fea_imp_n: Count | None
@@ -97,9 +98,19 @@ class ProxySettings:
     gbdt: GbdtParameters
     choice_gbdt: GbdtParameters
     seed: Seed | None
+    proxy_seed: Seed | None = field(default=None, kw_only=True, metadata=LATER)
 
     def seed_in(self, history: History) -> int:
         return history.seed if self.seed is None else self.seed
+
+    def proxy_seed_in(self, history: History) -> int:
+        return self.seed_in(history) if self.proxy_seed is None else self.proxy_seed
+
+    def sim_parts(self, seed: int) -> dict[str, object]:
+        """What determines the proxies of the blocks, besides their rows; a ridge draws nothing."""
+        if self.sim_task_model == "linear":
+            return {"sim_alpha": self.sim_alpha}
+        return {"gbdt": describe(self.gbdt), "seed": seed}
 
     @property
     def choice_parts(self) -> dict[str, object]:
