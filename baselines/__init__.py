@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from baselines.adaptation.ddgda.adaptation import DDGDA as DDGDA
     from baselines.adaptation.ddgda.meta_task import MetaRanges as MetaRanges
     from baselines.adaptation.ddgda.proxy import GbdtParameters as GbdtParameters
+    from baselines.adaptation.forgetting_mixture import ForgettingMixture as ForgettingMixture
     from baselines.adaptation.gradual_forgetting import GradualForgetting as GradualForgetting
     from baselines.adaptation.incremental import Incremental as Incremental
     from baselines.adaptation.no_retrain import NoRetrain as NoRetrain
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Where the classes are that configurations and snapshots name.
 PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.adaptation.DDGDA": "baselines.adaptation.ddgda.adaptation",
+    "baselines.adaptation.ForgettingMixture": "baselines.adaptation.forgetting_mixture",
     "baselines.adaptation.GbdtParameters": "baselines.adaptation.ddgda.proxy",
     "baselines.adaptation.GradualForgetting": "baselines.adaptation.gradual_forgetting",
     "baselines.adaptation.Incremental": "baselines.adaptation.incremental",
