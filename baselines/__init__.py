@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from baselines.adaptation.no_retrain import NoRetrain as NoRetrain
     from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
     from baselines.models.catboost import CatBoost as CatBoost
+    from baselines.models.gru import GRU as GRU
     from baselines.models.lightgbm import LightGBM as LightGBM
     from baselines.models.linear import Linear as Linear
     from baselines.models.mlp import MLP as MLP
@@ -32,6 +33,7 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.adaptation.NoRetrain": "baselines.adaptation.no_retrain",
     "baselines.adaptation.RollingRetrain": "baselines.adaptation.rolling_retrain",
     "baselines.models.CatBoost": "baselines.models.catboost",
+    "baselines.models.GRU": "baselines.models.gru",
     "baselines.models.LightGBM": "baselines.models.lightgbm",
     "baselines.models.Linear": "baselines.models.linear",
     "baselines.models.MLP": "baselines.models.mlp",

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.models.mlp import MLP, FittedMLP
+from baselines.models import network
+from baselines.models.mlp import MLP
+from baselines.models.network import FittedNetwork
 from harness.errors import ConfigError, DataError
 from tests.models.contract import (
     TRAIN,
@@ -51,9 +53,9 @@ class TestContract(ModelContract):
     tolerance = 1e-4
 
 
-def trained(**changes: Any) -> FittedMLP:
+def trained(**changes: Any) -> FittedNetwork:
     fitted = fit(MLP(**{**SMALL, **changes}), make_table())
-    assert isinstance(fitted, FittedMLP)
+    assert isinstance(fitted, FittedNetwork)
     return fitted
 
 
@@ -92,16 +94,14 @@ def test_a_linear_network_reaches_weighted_least_squares() -> None:
 
 
 def test_the_best_epoch_is_kept_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    from baselines.models import mlp
-
     losses: list[float] = []
-    original = mlp._mean_loss
+    original = network._mean_loss
 
     def record(*arguments: Any) -> float:
         losses.append(original(*arguments))
         return losses[-1]
 
-    monkeypatch.setattr(mlp, "_mean_loss", record)
+    monkeypatch.setattr(network, "_mean_loss", record)
     # Far too many parameters for these few rows: the validation loss soon rises again.
     fitted = trained(lr=0.03, hidden_sizes=(64, 64), dropout=0.0, max_epochs=40, early_stopping_rounds=40)
     valid = learn(make_table(), VALID)
@@ -111,18 +111,16 @@ def test_the_best_epoch_is_kept_not_the_last(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_stops_when_the_validation_loss_no_longer_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    from baselines.models import mlp
-
     epochs: list[int] = []
-    original = mlp._epoch
+    original = network._epoch
 
     def count(*arguments: Any) -> None:
         epochs.append(1)
         original(*arguments)
 
     losses = iter([3.0, 2.0, 2.5, 2.0, 2.1, 1.0])
-    monkeypatch.setattr(mlp, "_epoch", count)
-    monkeypatch.setattr(mlp, "_mean_loss", lambda *_: next(losses))
+    monkeypatch.setattr(network, "_epoch", count)
+    monkeypatch.setattr(network, "_mean_loss", lambda *_: next(losses))
     trained()
     assert len(epochs) == 5  # the second is the best, and three more do not beat it
 

@@ -18,7 +18,7 @@ from baselines.adaptation.ddgda.meta_task import USED, MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import ProxyData
 from baselines.adaptation.ddgda.rank_correlation import LabelRanks, linear_rank_ic, rank_labels
 from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel, WeightRule, WeightShape
-from baselines.models.mlp import torch_threads
+from baselines.models.network import torch_threads
 from harness.errors import ConfigError
 from harness.execution.progress import Observer
 from harness.execution.threads import one_blas_thread
