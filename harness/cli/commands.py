@@ -377,17 +377,26 @@ examples:
         "report:report",
         """\
 Write one HTML file about sweeps and runs: leaderboard with intervals and tests, returns, ICs, windows, learned weights,
-provenance. It holds everything it needs and works offline; it can be mailed and printed.
+provenance. It holds everything it needs and works offline; it can be mailed and printed. Of two runs or blessed
+versions the metrics stand side by side, with all that differs between them.
 
 examples:
   bench report
+  bench report runs/my-run-0123456789ab smoke/linear@v2
   bench report runs/sweep-0123456789ab --out sweep.html --reference "adaptation=rolling_retrain"
   bench report runs/synthetic.* --out all.html --title "All runs on the simulated market"
 """,
         (
-            shared.FOLDERS,
+            option(
+                "folders FOLDER",
+                "of a sweep or a run, or a blessed version, SUITE/CASE@vN (default: the newest sweep under runs, or all"
+                " runs)",
+                nargs="*",
+            ),
             option("--out FILE", "the file to write", "report.html"),
             shared.REFERENCE,
+            shared.RESULTS,
+            option("--store FOLDER", "the artifact store, for versions and groups (default: output.store)"),
             option("--title", "the heading", "driftbench report"),
         ),
     ),

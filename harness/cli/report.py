@@ -5,17 +5,23 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
+
 from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
+from harness.config import compose_config
 from harness.config.reference import reference_results
-from harness.errors import ConfigError, closest
+from harness.errors import ConfigError, SnapshotError, closest
+from harness.evaluation.evaluate import DailySeries
 from harness.execution.progress import PlainObserver, telling
 from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, leaderboard_rows, read_cells
 from harness.report.reproduction import reproduce as reproductions
 from harness.report.table import EXPORTS
-from harness.run.finished import folders_under
+from harness.run.finished import FinishedRun, folders_under
 from harness.run.sweep_columns import caption, cell_notes
-from harness.store.artifacts import canonical_json
+from harness.snapshots.baseline import Baselines
+from harness.snapshots.evidence import Evidence
+from harness.store.artifacts import ArtifactStore, canonical_json
 
 
 def _read(arguments: Namespace) -> Report:
@@ -80,6 +86,27 @@ def report(arguments: Namespace, observer: PlainObserver) -> Answer:
     if path.is_dir():
         raise ConfigError("A report is one file.", where="--out", got=str(path), expected="such as report.html")
     with telling(observer, "report"):
-        found = _read(arguments)
+        store = ArtifactStore(Path(arguments.store or compose_config().output.store))
+        versions = Baselines(Path(arguments.results))
+        sources = [_source(text, versions, store) for text in arguments.folders] or find_folders(Path("runs"))
+        found = read_cells(sources, reference=arguments.reference, store=store)
         write_file(path, render(found, title=arguments.title), "--out")
-    return Answer([f"{path}: {len(found.cells)} cells, {path.stat().st_size / 1e6:.1f} MB"])
+    bare = (cell.name for cell in found.cells if not cell.series.values)
+    lost = [f"{name}: no curves and no tests, as its series are not in the store {store.root}" for name in bare]
+    return Answer([f"{path}: {len(found.cells)} cells, {path.stat().st_size / 1e6:.1f} MB"], notes=lost)
+
+
+def _source(text: str, versions: Baselines, store: ArtifactStore) -> Path | FinishedRun:
+    """Return the folder that a text names, or the blessed version, with what the store still holds of its result."""
+    if Path(text).exists():
+        return Path(text)
+    try:
+        found = versions.resolve(text)
+    except SnapshotError:
+        if "@" in text:
+            raise
+        return Path(text)  # more likely a folder, whose error says what one is
+    folder = Evidence(store).result(found.snapshot)
+    if folder is None:
+        return FinishedRun(found.label, found.snapshot, given=DailySeries(np.empty(0, dtype="datetime64[ns]"), {}))
+    return FinishedRun(found.label, found.snapshot, folder)

@@ -85,34 +85,41 @@ def find_folders(root: Path) -> list[Path]:
     return [max(sweeps, key=lambda folder: (folder / LEADERBOARD).stat().st_mtime)] if sweeps else runs
 
 
-def read_cells(folders: Sequence[Path], *, reference: str | None = None, store: ArtifactStore | None = None) -> Report:
+def read_cells(
+    sources: Sequence[Path | FinishedRun], *, reference: str | None = None, store: ArtifactStore | None = None
+) -> Report:
     """Read sweeps and runs; a run that occurs twice is read once.
 
     Args:
-        reference: Name of the cell to compare with; None: that of the sweep, by `harness.run.sweep_statistics.RULE`.
+        sources: Folders, and runs that are at hand already.
+        reference: Name of the cell to compare with; None: that of the sweep, of two runs the first, else by
+            `harness.run.sweep_statistics.RULE`.
         store: Where the panels may be found.
 
     Raises:
         DataError: When a folder holds neither, or no cell has that name.
         SnapshotError: When a snapshot is missing, damaged, or of another schema.
     """
-    found: dict[Path, FinishedRun] = {}
+    found: dict[Path | str, FinishedRun] = {}
     missing: list[SweepRow] = []
     asked = [] if reference is None else [reference]
-    for finished in map(read_finished, folders):
+    read = [read_finished(source) if isinstance(source, Path) else source for source in sources]
+    for source, finished in zip(sources, read, strict=True):
         if isinstance(finished, FinishedSweep):
             found |= {run.folder.resolve(): run for run in finished.runs}
             missing += [row for row in finished.rows if row.folder is None]
             asked += finished.references
         else:
-            found.setdefault(finished.folder.resolve(), finished)
+            found.setdefault(finished.folder.resolve() if isinstance(source, Path) else finished.name, finished)
+    if len(read) == 2 and isinstance(read[0], FinishedRun) and isinstance(read[1], FinishedRun):
+        asked.append(read[0].name)
     named: dict[str, FinishedRun] = {}
     for run in found.values():
         name = run.name if run.name not in named else f"{run.name} ({run.folder.name[-12:]})"
         named[name] = replace(run, name=name)
     cells, names = list(named.values()), list(named)
     if not cells:
-        raise DataError("No cell has a result.", where=", ".join(map(str, folders)), got=f"{len(missing)} without one")
+        raise DataError("No cell has a result.", where=", ".join(map(str, sources)), got=f"{len(missing)} without one")
     if reference is not None and reference not in names:
         what, hint = "No cell has the name of the reference.", closest(reference, names)
         raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)

@@ -10,10 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.config.reference import reference_results
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS
 from harness.report import cells
+from harness.report.comparison import scorecard, side_by_side
 from harness.report.figures.plot import Variant
 from harness.report.reproduction import reproduce
 from harness.report.sections import SECTIONS, figures_of, tables_of
@@ -56,6 +59,8 @@ def render(report: cells.Report, *, title: str = "driftbench report") -> str:
         leaderboard=cells.leaderboard_rows(report, statistics),
         statistics=None if statistics is None else caption(statistics).splitlines(),
         notes=cell_notes((cell.name, cell.notes) for cell in report.cells),
+        pair=side_by_side(report, statistics),
+        scorecard=scorecard(report, statistics),
         stability=None if statistics is None else cells.stability_table(statistics),
         summary=_summary(report),
         sections=[section for section in SECTIONS if section.key in figures or section.key in tables],
@@ -125,11 +130,11 @@ def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], in
 def _summary(report: cells.Report) -> Mapping[str, Any]:
     shown, metric = report.cells, METRICS[cells.METRIC]
     best = max(shown, key=lambda c: c.overall.get(cells.METRIC) or float("-inf"))
-    first = min(str(cell.series.times[0])[:10] for cell in shown)
-    last = max(str(cell.series.times[-1])[:10] for cell in shown)
+    times = np.concatenate([cell.series.times for cell in shown])
+    period = f"{str(times.min())[:10]} … {str(times.max())[:10]}" if times.size else "not in the store"
     return {
         "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in shown)),
-        "period": f"{first} … {last}",
+        "period": period,
         "metric": metric.heading,
         "best": f"{metric.text(best.overall.get(cells.METRIC))}, {best.name}",
         "times": max(cell.series.times.size for cell in shown),

@@ -23,6 +23,7 @@ class CellTable:
 
 
 SECTIONS: tuple[Figure | CellTable, ...] = (
+    sweep.DIFFERENCE,
     *portfolio.FIGURES,
     CellTable(
         "drawdowns",

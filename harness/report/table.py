@@ -39,6 +39,7 @@ class TableCell:
     best: bool = False
     style: str = ""  # its colour in a terminal, or ``italic``, in Markdown too
     link: str = ""  # of Markdown: a relative path or an address
+    shade: float | None = None  # of HTML: −1 in the full colour of worse, 1 in that of better
 
     @property
     def sign(self) -> str:

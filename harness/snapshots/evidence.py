@@ -36,11 +36,14 @@ class Evidence:
 
         They are found by the digest of the predictions and the overall metrics, whatever code made them.
         """
+        folder = self.result(snapshot)
+        return None if folder is None else DailySeries.read(folder / "series.parquet")
+
+    def result(self, snapshot: Snapshot) -> Path | None:
+        """Return the folder of the result that a snapshot is of, or None when the store does not hold it any more."""
         digest, overall = snapshot.metrics.get("predictions"), snapshot.metrics.get("overall")
-        for folder, text in self._holding(digest, "result", "metrics.json"):
-            if json.loads(text).get("overall") == overall:
-                return DailySeries.read(folder / "series.parquet")
-        return None
+        held = self._holding(digest, "result", "metrics.json")
+        return next((folder for folder, text in held if json.loads(text).get("overall") == overall), None)
 
     def panel(self, fingerprint: object) -> Panel | None:
         """Return the panel with a fingerprint, or None when the store does not hold it."""

@@ -26,10 +26,23 @@ from harness.store.artifacts import ArtifactStore, key_of
 
 
 def test_every_plot_is_valid_plotly(report: Report) -> None:
-    own = {"cell", "palette", "neutral", "faint", "scale"}
+    own = {"cell", "palette", "neutral", "shade", "band", "faint", "scale"}
     figures = figures_of(report)
     assert figures.keys() == {
-        *("cumulative", "returns", "risk", "ic", "monthly", "decay", "quantiles", "turnover", "horizons", "response"),
+        *(
+            "difference",
+            "parallel",
+            "cumulative",
+            "returns",
+            "risk",
+            "ic",
+            "monthly",
+            "decay",
+            "quantiles",
+            "turnover",
+            "horizons",
+            "response",
+        ),
         *("weights", "similarity", "meta", "frontier"),
     }
     for variants in figures.values():

@@ -61,7 +61,7 @@ def column(driver: Any, table: str, index: int) -> list[str]:
 def test_the_page_draws_every_figure_and_the_console_stays_silent(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
-    assert len(driver.find_elements("css selector", "figure[data-figure]")) == 14
+    assert len(driver.find_elements("css selector", "figure[data-figure]")) == 16
     assert browser.problems(driver) == []
     loaded = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in loaded if not name.startswith(("data:", "blob:"))] == []

@@ -195,6 +195,26 @@ def hac_test(estimate: float, error: float, degrees: int, count: int, dropped: i
     return HacTest(estimate, error, t_value, float(2.0 * stdtr(degrees, -abs(t_value))), degrees, count, dropped)
 
 
+def cumulative_difference(
+    ours: Doubles, base: Doubles, *, look_ahead: int = 1, level: float = 0.95
+) -> tuple[Doubles, Doubles]:
+    """Return (S,) the summed difference of two series, and (S,) half the width of its band at each time.
+
+    After k of T pairs that are defined the band is c · e · √(k T), with e the standard error of the mean difference and
+    c Student's critical value: at the end it leaves zero out when `hac_mean` of the differences rejects at 1 − level.
+    An undefined pair adds nothing; the band is NaN where the mean cannot be tested.
+    """
+    from scipy.special import stdtrit  # not needed to import the harness
+
+    check_look_ahead(look_ahead)
+    x, y = defined_rows("cumulative_difference", ours, base)
+    degrees, error = standard_error(x - y, max(largest(x), largest(y)), look_ahead)
+    critical = float(stdtrit(degrees, (1 + level) / 2)) if degrees else math.nan
+    difference = ours - base
+    pairs = np.cumsum(~np.isnan(difference))
+    return np.cumsum(np.nan_to_num(difference)), critical * error * np.sqrt(pairs * x.size)
+
+
 def standard_error(
     values: Doubles, magnitude: float, look_ahead: int, method: Method = "cosine", lags: int | None = None
 ) -> tuple[int, float]:

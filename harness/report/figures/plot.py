@@ -23,8 +23,9 @@ class Variant:
 
     label: str
     # plotly traces; the key ``cell`` (index of a cell) gives a trace that cell's colour and switches it with the
-    # cell, ``palette`` (a number) gives the colour of that number, ``neutral`` that of no cell; ``faint`` marks what is
-    # drawn while few cells are shown, such as the single values behind a line
+    # cell, ``palette`` (a number) gives the colour of that number, ``neutral`` that of no cell, ``shade`` (0 … 1) a
+    # strength of one colour; ``band`` fills the area while at most three cells are shown; ``faint`` is drawn while at
+    # most two are, such as the single values behind a line
     traces: list[dict[str, Any]]
     layout: dict[str, Any] = field(default_factory=dict)  # plotly layout, without colours: the page's theme gives them
     summary: str = ""  # what a reader who cannot see it should know
@@ -65,6 +66,14 @@ def curve(times: npt.NDArray[np.datetime64], values: Doubles, hover: str, **more
     shown = thinned(values.size)
     style = {"type": "scatter", "mode": "lines", "hovertemplate": hover, **more}
     return {**style, "x": date_texts(times[shown]), "y": packed(values[shown])}
+
+
+def band(times: npt.NDArray[np.datetime64], low: Doubles, high: Doubles, **more: Any) -> dict[str, Any]:
+    """Return the trace of the area between two lines over time, thinned."""
+    shown = thinned(low.size)
+    x = date_texts(times[shown])
+    y = packed(np.concatenate([high[shown], low[shown][::-1]]))
+    return {"type": "scatter", "mode": "lines", "band": True, "hoverinfo": "skip", "x": [*x, *x[::-1]], "y": y, **more}
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

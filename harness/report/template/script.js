@@ -9,8 +9,8 @@
   };
   const dashes = ["solid", "dash", "dot", "dashdot"];
   const scales = {
-    light: { diverging: [[0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F7F7F7"], [0.75, "#67A9CF"], [1, "#2166AC"]] },
-    dark: { diverging: [[0, "#F1A340"], [0.25, "#A8661C"], [0.5, "#20262D"], [0.75, "#2F78B5"], [1, "#7CC0F5"]] },
+    light: { strength: ["#B9CCE3", "#08306B"], diverging: [[0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F7F7F7"], [0.75, "#67A9CF"], [1, "#2166AC"]] },
+    dark: { strength: ["#3A5573", "#C9E4FF"], diverging: [[0, "#F1A340"], [0.25, "#A8661C"], [0.5, "#20262D"], [0.75, "#2F78B5"], [1, "#7CC0F5"]] },
   };
   let theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const boxes = [...document.querySelectorAll("#cells input")];
@@ -21,6 +21,8 @@
   const dash = (i) => i < 0 ? dashes[2 - (i + 1) % 2] : dashes[Math.floor(i / palettes[theme].length) % dashes.length];
   const token = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const blend = ([from, to], share) => `rgb(${channels(from).map((c, i) => Math.round(c + (channels(to)[i] - c) * share)).join(",")})`;
   const drawn = new Set();
   const chosen = {};
 
@@ -36,13 +38,18 @@
     }
     if (copy.error_y) copy.error_y = { ...copy.error_y, color: colour(at) };
     if (copy.faint) copy.marker = { color: colour(at), size: 3, opacity: 0.35 };
+    if (copy.band) Object.assign(copy, { fill: "toself", fillcolor: `${colour(at)}22`, line: { width: 0 } });
+    if ("shade" in copy) {
+      const ink = copy.shade === null ? token("--soft") : blend(scales[theme].strength, copy.shade);
+      Object.assign(copy, { line: { color: ink, width: 1.5 }, marker: { color: ink, size: 6 }, customdata: copy.customdata.map(safe) });
+    }
     if (copy.scale) {
       copy.colorscale = scales[theme][copy.scale];
       copy.colorbar = { thickness: 12, outlinewidth: 0, ...copy.colorbar };
     }
     copy.visible = copy.cell === undefined || visible.has(copy.cell);
-    if (copy.faint && visible.size > 2) copy.visible = false;
-    for (const key of ["cell", "palette", "neutral", "faint", "scale"]) delete copy[key];
+    if ((copy.faint && visible.size > 2) || (copy.band && visible.size > 3)) copy.visible = false;
+    for (const key of ["cell", "palette", "neutral", "shade", "band", "faint", "scale"]) delete copy[key];
     return copy;
   }
 
@@ -50,6 +57,7 @@
     const narrow = window.innerWidth < 700;
     const axis = (given) => ({
       gridcolor: token("--grid"), zerolinecolor: token("--line"), linecolor: token("--line"), automargin: true, ...given,
+      ...(given?.ticktext && { ticktext: given.ticktext.map(safe) }),
       title: { ...(given?.title ?? {}), text: safe(given?.title?.text ?? ""), standoff: 8 },
     });
     const full = {
@@ -61,6 +69,7 @@
       hoverlabel: { bgcolor: token("--panel"), bordercolor: token("--line"), font: { color: token("--ink") } },
       xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
     };
+    if (layout.annotations) full.annotations = layout.annotations.map((note) => ({ ...note, text: safe(note.text), bgcolor: token("--page"), borderpad: 1 }));
     if (layout.yaxis2) full.yaxis2 = axis(layout.yaxis2);
     return full;
   }

@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
 from harness.errors import ConfigError, DataError
-from harness.evaluation.significance.hac import HacTest, Method, cosine_basis, hac_mean
+from harness.evaluation.significance.hac import HacTest, Method, cosine_basis, cumulative_difference, hac_mean
 from tests.evaluation.significance.series import Doubles, autoregressive
 
 METHODS: tuple[Method, ...] = ("cosine", "newey_west", "harvey")
@@ -120,3 +120,26 @@ def test_only_what_can_be_tested_is_accepted() -> None:
 def test_records_with_equal_content_are_equal() -> None:
     assert hac_mean(a_series(8)) == hac_mean(a_series(8))
     assert isinstance(hac_mean(a_series(8)), HacTest)
+
+
+def test_a_summed_difference_ends_at_the_sum_with_a_band_that_agrees_with_the_test() -> None:
+    ours, base = a_series(1), a_series(2)
+    ours[[3, 40]] = np.nan
+    value, half = cumulative_difference(ours, base, look_ahead=5)
+    test = hac_mean(ours - base, look_ahead=5)
+    np.testing.assert_allclose(value, np.cumsum(np.nan_to_num(ours - base)))
+    assert half[-1] == pytest.approx(stats.t.ppf(0.975, test.degrees) * test.standard_error * test.count)
+    assert half[99] / half[-1] == pytest.approx(np.sqrt(98 / 298))  # of the pairs up to there, two are undefined
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.2])
+def test_a_band_leaves_zero_out_exactly_when_the_test_rejects(shift: float) -> None:
+    ours, base = a_series(1) + shift, a_series(2)
+    value, half = cumulative_difference(ours, base)
+    assert (abs(value[-1]) > half[-1]) == (hac_mean(ours - base).p_value < 0.05)
+
+
+def test_a_difference_that_cannot_be_tested_has_no_band() -> None:
+    value, half = cumulative_difference(a_series(1)[:20], a_series(2)[:20], look_ahead=21)
+    assert np.isfinite(value).all()
+    assert np.isnan(half).all()
