@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # isort: off
     from harness.errors import ConfigError as ConfigError, DataError as DataError, HarnessError as HarnessError
     from harness.errors import LookAheadError as LookAheadError, UnsupportedWeightsError as UnsupportedWeightsError
     from harness.evaluation.metrics import Metric as Metric, SignalEvaluation as SignalEvaluation
+    from harness.evaluation.portfolio.costs import CostModel as CostModel, FixedCost as FixedCost
+    from harness.evaluation.portfolio.costs import PricedOrder as PricedOrder, ProportionalCost as ProportionalCost
+    from harness.evaluation.portfolio.costs import SquareRootImpact as SquareRootImpact
     from harness.evaluation.portfolio.strategy import Decision as Decision, Orders as Orders
     from harness.evaluation.portfolio.strategy import Strategy as Strategy, Trading as Trading
     from harness.evaluation.portfolio.target_weights import LongShort as LongShort, ScoreWeighted as ScoreWeighted
@@ -73,6 +76,8 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.errors", None, "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError"),
     ("harness.evaluation.metrics", "harness.evaluation", "SignalEvaluation"),
     ("harness.evaluation.metrics", None, "Metric"),
+    ("harness.evaluation.portfolio.costs", None, "CostModel PricedOrder"),
+    ("harness.evaluation.portfolio.costs", "harness.portfolio", "FixedCost ProportionalCost SquareRootImpact"),
     ("harness.evaluation.portfolio.strategy", None, "Decision Orders Strategy Trading"),
     ("harness.evaluation.portfolio.target_weights", "harness.portfolio", "LongShort ScoreWeighted"),
     ("harness.evaluation.portfolio.topk_dropout", "harness.portfolio", "TopkDropout"),

@@ -21,7 +21,7 @@ from harness.errors.limits import traits_of
 from harness.evaluation import formulas
 from harness.evaluation.formulas import Doubles, offsets_among, times_that_vary
 from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, SignalEvaluation, check_needs, metrics_of
-from harness.evaluation.portfolio.backtest import backtest
+from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
 from harness.evaluation.portfolio.strategy import Rules, Strategy
 from harness.evaluation.predictions import Predictions, read_table
 from harness.evaluation.significance.bootstrap import Bootstrap, Question, bootstrap_intervals
@@ -92,6 +92,7 @@ class Evaluation:
         series: Name → (S,) float64, NaN where undefined.
         periods_per_year: What a year was taken to be; None where nothing is annualised.
         notes: What a reader must know beside the numbers: what is undefined, missing or taken otherwise, with counts.
+        account: What the portfolio did; None without one.
     """
 
     overall: dict[str, Number]
@@ -101,6 +102,7 @@ class Evaluation:
     series: Mapping[str, Doubles]
     periods_per_year: int | None = None
     notes: tuple[str, ...] = ()
+    account: PortfolioResult | None = None
 
     def write_series(self, path: Path) -> None:
         """Write the series as Parquet: column ``datetime``, then one per series; equal series give equal bytes."""
@@ -166,8 +168,8 @@ def evaluate(
     check_needs(criteria.extra, panel.fields)
     series, counts = _signal_series(predictions, criteria.signal, same_unit)
     notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead)]
-    if criteria.portfolio is not None:
-        account = backtest(panel, predictions, criteria.portfolio)
+    account = None if criteria.portfolio is None else backtest(panel, predictions, criteria.portfolio)
+    if account is not None:
         series |= account.series
         notes += account.notes
     series |= {metric.name: _computed(metric, predictions, panel) for metric in criteria.extra}
@@ -195,6 +197,7 @@ def evaluate(
         series=series,
         periods_per_year=year.periods,
         notes=tuple(notes),
+        account=account,
     )
 
 

@@ -9,6 +9,7 @@ from harness.report.cells import Report, windows_table
 from harness.report.figures import adaptation, portfolio, signal, sweep
 from harness.report.figures.plot import Figure, Variant
 from harness.report.table import Table
+from harness.report.trades import holdings_table, trades_table
 from harness.run.finished import FinishedRun
 
 
@@ -31,6 +32,14 @@ SECTIONS: tuple[Figure | CellTable, ...] = (
         "Start: the first time below the highest point so far; periods: until it is reached again, or the end.",
         portfolio.drawdowns,
     ),
+    CellTable(
+        "trades",
+        "Trades and capacity",
+        "A day's trading: the mean of price times volume over the 20 periods up to the signal. Capacity: the account "
+        "at the start with which 95 % of the orders would have stayed below a tenth of it.",
+        trades_table,
+    ),
+    CellTable("holdings", "Last holdings", "Weight: share of the account; negative: owed.", holdings_table),
     *signal.FIGURES,
     *sweep.FIGURES,
     CellTable("windows", "Windows", "", windows_table),

@@ -34,9 +34,9 @@ class ExperimentResult:
     """What a run leaves behind.
 
     Attributes:
-        folder: Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, and what was
-            read: ``reads.json`` by each window's fitting, ``artefacts.json`` by the adaptation; in ``adaptation`` what
-            that has learned, when it saves anything.
+        folder: Holds ``snapshot.json``, ``predictions.parquet``, ``series.parquet``, ``metrics.json``, with a portfolio
+            ``orders.parquet`` and ``positions.parquet``, and what was read: ``reads.json`` by each window's fitting,
+            ``artefacts.json`` by the adaptation; in ``adaptation`` what that has learned, when it saves anything.
         reused: True when the store held the whole result already.
         cost: What it took to get it, this time.
         seconds_elsewhere: What workers spent on it, before this process took it from the store.
@@ -171,7 +171,8 @@ def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path
     own = "" if user is None else f"-{user['digest'][:8]}"
     target = Path(config.output.runs) / f"{config.case_name}-{sha256(snapshot.identity)[:12]}{own}"
     learned = sorted(p.relative_to(folder) for p in (folder / stages.ADAPTATION).rglob("*") if p.is_file())
-    for name in (*stages.PUBLISHED, *map(str, learned)):
+    traded = [name for name in stages.TRADES if (folder / name).is_file()]
+    for name in (*stages.PUBLISHED, *traded, *map(str, learned)):
         write_atomically(target / name, (folder / name).read_bytes())
     write_snapshot(snapshot, target / "snapshot.json")
     return target

@@ -19,6 +19,7 @@ from harness.data.source import Source
 from harness.errors import DataError
 from harness.errors.limits import traits_of
 from harness.evaluation.evaluate import Evaluation, evaluate, intervals
+from harness.evaluation.portfolio.ledger import ORDERS, POSITIONS
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, compute_features
@@ -39,7 +40,8 @@ from harness.store.records import describe, modules_of
 PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
 READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
 PROVENANCE = "provenance.json"
-PUBLISHED = (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS)  # beside the snapshot
+PUBLISHED = (PREDICTIONS, SERIES, METRICS, READS, ARTEFACTS)  # beside the snapshot; and with a portfolio:
+TRADES = (ORDERS, POSITIONS)
 _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
@@ -358,6 +360,8 @@ class Pipeline:
         evaluation, metrics = self._judge(rolled.predictions)
         rolled.predictions.write_parquet(folder / PREDICTIONS)
         evaluation.write_series(folder / SERIES)
+        if evaluation.account is not None:
+            evaluation.account.ledger.write(folder)
         _write(folder / METRICS, metrics)
         _write(folder / READS, rolled.reads)
         features = self.cache.get(self.features_stage)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
+from harness.errors import DataError
+from harness.evaluation.portfolio.costs import PricedOrder
+from harness.evaluation.portfolio.ledger import FILLED, REFUSED, UNFILLED, Entry
 from harness.evaluation.portfolio.market import Market
-from harness.evaluation.portfolio.strategy import Orders, Trading
+from harness.evaluation.portfolio.strategy import Codes, Orders, Trading
 
 _NOTHING = 1e-5  # below this value an order counts as not filled and costs nothing, as in qlib's exchange
 _LOT_TOLERANCE = 0.1  # raw shares that may lack to a lot, as in qlib: a rounding error does not cost a whole one
+_HALVINGS = 60  # until an amount is known to the last bit
 
 
 class Account:
@@ -23,6 +30,9 @@ class Account:
         self.claims = np.zeros(width)  # shares of written-down holdings
         self.written_down: list[tuple[int, int]] = []  # (time, column)
         self.returned = 0
+        self.entries: list[Entry] = []
+        self.waiting: list[tuple[int, int, float, float]] = []
+        self.unmeasured = 0  # orders whose costs should follow from a volume or a volatility that is not known
 
     def open(self, market: Market, s: int) -> None:
         """Pay for what is borrowed, and end what was written down and trades again."""
@@ -45,7 +55,7 @@ class Account:
     def execute(self, market: Market, s: int, orders: Orders) -> None:
         """Sell, then buy what the exchange accepts and the cash is enough for."""
         asked = None if orders.shares is None else orders.shares.tolist()
-        for column in orders.sell[market.can_sell[s][orders.sell]].tolist():
+        for column in orders.sell[market.can_sell[s][orders.sell]].tolist():  # the others were refused before
             held = amount = float(self.shares[column])
             if asked is not None:
                 amount = asked[column] if self.trading.borrow_fee is not None else min(asked[column], held)
@@ -56,11 +66,18 @@ class Account:
         if orders.places is not None:
             buy = buy[: max(orders.places - np.count_nonzero(self.shares), 0)]
         budget = self.cash * orders.spend / max(buy.size, 1)
-        for column in buy[market.can_buy[s][buy]].tolist():
+        accepted = market.can_buy[s][buy]
+        if not accepted.all():
+            self.refuse(s, True, buy[~accepted])
+        for column in buy[accepted].tolist():
             held = float(self.shares[column])
             wanted = budget / float(market.deal[s, column]) if asked is None else asked[column]
             if amount := self._buy(market, s, column, wanted, -held):
                 self._hold(column, held, held + amount)
+
+    def refuse(self, s: int, is_purchase: bool, columns: Codes) -> None:
+        """Enter orders that the exchange refused."""
+        self.entries += [(s, column, is_purchase, REFUSED, 0.0, math.nan, 0.0) for column in columns.tolist()]
 
     def close(self, market: Market, s: int) -> None:
         """Write down what has had no price for too long, and value the rest at the close."""
@@ -80,6 +97,9 @@ class Account:
             self.price[waiting] = close[waiting]
             self.value += float(np.maximum(self.claims, 0.0) @ self.price) * (1.0 - self.trading.delisted_loss)
             self.value += float(np.minimum(self.claims, 0.0) @ self.price)
+            kept = np.where(self.claims > 0, 1.0 - self.trading.delisted_loss, 1.0) * self.claims * self.price
+            for column in np.flatnonzero(self.claims).tolist():
+                self.waiting.append((s, column, float(self.claims[column]), float(kept[column])))
 
     def _hold(self, column: int, before: float, amount: float) -> None:
         if amount * before <= 0:
@@ -87,31 +107,70 @@ class Account:
         self.shares[column] = amount
 
     def _sell(self, market: Market, s: int, column: int, amount: float) -> bool:
-        worth = amount * float(market.deal[s, column])
+        price = float(market.deal[s, column])
+        worth = amount * price
         cost = max(worth * self.trading.close_cost, self.trading.min_cost)
+        if self.trading.costs:
+            cost += self._costs(market, s, column, False)(worth)
         if worth <= _NOTHING or self.cash + worth < cost:
+            self.entries.append((s, column, False, UNFILLED, 0.0, math.nan, 0.0))
             return False
         self._book(worth, cost, worth - cost)
+        self.entries.append((s, column, False, FILLED, amount, price, cost))
         return True
 
     def _buy(self, market: Market, s: int, column: int, wanted: float, owed: float) -> float:
         """Return how much is bought, at most what is wanted."""
         rate, least, price = self.trading.open_cost, self.trading.min_cost, float(market.deal[s, column])
-        amount = self._lots(market, s, column, wanted, owed, _LOT_TOLERANCE)
+        amount, more = self._lots(market, s, column, wanted, owed, _LOT_TOLERANCE), 0.0
         worth = amount * price
-        if self.cash < max(worth * rate, least):
-            return 0.0
+        payable = self.cash >= max(worth * rate, least)
         if self.cash < worth + max(worth * rate, least):
             affordable = max(min(self.cash / (1.0 + rate), self.cash - least), 0.0)
             # qlib keeps the tolerance here too, and can overdraw the account by a tenth of a share.
             amount = self._lots(market, s, column, min(affordable / price, amount), owed, 0.0)
-            worth = amount * price
-        if worth <= _NOTHING:
+        if self.trading.costs:
+            costs = self._costs(market, s, column, True)
+            if self.cash < amount * price + max(amount * price * rate, least) + costs(amount * price):
+                amount = self._lots(market, s, column, self._affordable(amount, price, costs), owed, 0.0)
+            more = costs(amount * price)
+        worth = amount * price
+        cost = max(worth * rate, least) + more
+        if worth <= _NOTHING or not payable:
+            self.entries.append((s, column, True, UNFILLED, 0.0, math.nan, 0.0))
             return 0.0
-        cost = max(worth * rate, least)
         # Rounding may ask for a hair more than the cash that the amount was made of.
         self._book(worth, cost, -min(worth + cost, self.cash))
+        self.entries.append((s, column, True, FILLED, amount, price, cost))
         return amount
+
+    def _affordable(self, amount: float, price: float, costs: Callable[[float], float]) -> float:
+        """Return the largest amount up to this one that the cash pays with all costs, found by halving."""
+        low, high = 0.0, amount
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2.0
+            worth = middle * price
+            paid = worth + max(worth * self.trading.open_cost, self.trading.min_cost) + costs(worth)
+            low, high = (middle, high) if paid <= self.cash else (low, middle)
+        return low
+
+    def _costs(self, market: Market, s: int, column: int, is_purchase: bool) -> Callable[[float], float]:
+        """Return what the configured costs of an order of some value are."""
+        daily = float(market.daily_value(np.array([s]), np.array([column]))[0])
+        volatility, models = market.volatility(s, column), self.trading.costs
+        if any(model.needs_volume for model in models) and not (daily > 0 and volatility >= 0):
+            self.unmeasured += 1
+
+        def paid(worth: float) -> float:
+            order = PricedOrder(worth, is_purchase, daily, volatility)
+            costs = [model.cost(order) for model in models]
+            for cost, kind in zip(costs, map(type, models), strict=True):
+                if not cost >= 0:
+                    what, where = "A cost cannot be negative or missing.", f"{kind.__module__}.{kind.__qualname__}.cost"
+                    raise DataError(what, where=where, got=cost, expected="a number ≥ 0")
+            return sum(costs)
+
+        return paid
 
     def _lots(self, market: Market, s: int, column: int, amount: float, whole: float, tolerance: float) -> float:
         """Return an amount in whole lots; one that ends a holding, or what is owed, is not rounded."""

@@ -10,6 +10,7 @@ import numpy as np
 from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.evaluation.portfolio.account import Account
+from harness.evaluation.portfolio.ledger import Ledger
 from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.strategy import Decision, Doubles, Orders, Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
@@ -26,6 +27,7 @@ class PortfolioResult:
         benchmark: (S,) float64 return.
         value, cash: (S,) float64, the account at the close with what is left of written-down holdings, and its cash.
         shares: (S, N) float64 adjusted shares held at the close; without written-down ones.
+        ledger: Every order and holding.
         notes: What a reader must know beside the numbers, with counts.
 
     After the last time at which anybody has a price, and while the account is worth nothing, there is no return, cost
@@ -39,6 +41,7 @@ class PortfolioResult:
     value: Doubles
     cash: Doubles
     shares: Doubles
+    ledger: Ledger
     notes: tuple[str, ...] = ()
 
     @property
@@ -95,7 +98,7 @@ def backtest(panel: Panel, predictions: Predictions, strategy: Strategy) -> Port
     traded[market.stop :] = cost[market.stop :] = np.nan
     returns = (value - before + cost) / before
     series = (returns, cost / before, traded / before, market.benchmark, value, cash)
-    return PortfolioResult(*series, shares, notes)
+    return PortfolioResult(*series, shares, Ledger(market, account.entries, shares, account.waiting, value), notes)
 
 
 def _orders(strategy: Strategy, market: Market, account: Account, s: int, score: Doubles) -> Orders:
@@ -124,6 +127,7 @@ def _orders(strategy: Strategy, market: Market, account: Account, s: int, score:
         _check(orders, score.size, strategy)
         again = orders.sell[~market.can_sell[s][orders.sell]]
         if not again.size or refused[again].all():
+            account.refuse(s, False, np.flatnonzero(refused))
             return orders
         refused[again] = True
 
@@ -171,6 +175,11 @@ def _notes(
         )
     if not has_traded and market.stop > 1:
         yield "the portfolio never trades: no order was accepted in the whole test range"
+    if account.unmeasured:
+        yield (
+            f"{account.unmeasured} order(s) had no volume or no volatility in the 20 periods before them: "
+            "their impact is counted as nothing"
+        )
     if ruined := int(np.isnan(before[: market.stop]).sum()):
         yield (
             f"the account is worth nothing before {ruined} of {market.stop} test times: they have no return and count "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError, closest
-from harness.evaluation.portfolio.strategy import Doubles, Flags, Trading
+from harness.evaluation.portfolio.strategy import Codes, Doubles, Flags, Trading
 
+_MONTH = 20  # periods over which volume and volatility are taken
 _FEW = 0.01  # share of prices without volume that real data have, and that nobody need hear of
 
 
@@ -39,6 +42,10 @@ class Market:
         span = slice(start, stop)
         self._panel, self._config, self._span, self.notes = panel, config, span, list[str]()
         self.times, self.instruments = panel.calendar.times[span], panel.instruments
+        if "volume" not in panel.fields and any(cost.needs_volume for cost in config.costs):
+            what, where = "A cost follows from volumes, and the panel has none.", "evaluation.portfolio.costs"
+            expected, hint = "a field `volume`", "leave that cost out"
+            raise ConfigError(what, where=where, got=", ".join(panel.fields), expected=expected, hint=hint)
         close = panel.fields[panel.price_field].astype(np.float64)  # (T, N)
         has_price = panel.traded[span] & panel.membership[span]
         if config.needs_volume and "volume" in panel.fields:
@@ -73,6 +80,28 @@ class Market:
             hint = closest(field, fields)
             raise ConfigError(what, where="evaluation.portfolio", got=field, expected=expected, hint=hint)
         return fields[field][max(stop - max(periods, 0), 0) : stop].astype(np.float64)
+
+    def daily_value(self, at: Codes, column: Codes) -> Doubles:
+        """Return (n,) float64, what was traded of instruments per period before times `at`, as `PricedOrder` has it."""
+        if "volume" not in self._panel.fields:
+            return np.full(at.size, np.nan)
+        close, volume = (self._past(name, at, column) for name in (self._panel.price_field, "volume"))
+        value = close * volume
+        known = value > 0
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(known, value, 0.0).sum(axis=1) / known.sum(axis=1))
+
+    def volatility(self, s: int, column: int) -> float:
+        """Return the volatility of an instrument before time s, as `PricedOrder` has it."""
+        close = self._past(self._panel.price_field, np.array([s]), np.array([column]))[0]
+        moved = np.diff(np.log(close[close > 0]))
+        return float(moved.std(ddof=1)) if moved.size > 1 else math.nan
+
+    def _past(self, field: str, at: Codes, column: Codes) -> Doubles:
+        """Return (n, 20) float64, a field's values before times; NaN before the calendar."""
+        times = (self._span.start + at)[:, None] - np.arange(_MONTH, 0, -1)
+        values = self._panel.fields[field][np.maximum(times, 0), column[:, None]].astype(np.float64)
+        return np.where(times >= 0, values, np.nan)
 
     def _field(self, name: str) -> Doubles:
         return self._panel.fields[name][self._span].astype(np.float64)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from annotated_types import Ge, Gt, Le, Lt
 
 from harness.errors.limits import Fraction, Natural, NonNegative, Positive, check_limits
+from harness.evaluation.portfolio.costs import CostModel
 from harness.store.records import LATER
 
 Rules = Literal["harness", "qlib"]
@@ -51,6 +52,7 @@ class Trading:
         delisted_loss: Share of its last price that a written-down holding is valued less; what is owed is owed in full.
         borrow_fee: What borrowed shares cost per year of 365 days, as a share of their value at the last close. None:
             nothing can be borrowed, and sales end at what is held.
+        costs: What every order pays on top, such as its impact on the price, see `harness.evaluation.portfolio.costs`.
 
     Raises:
         ConfigError: When a number is impossible.
@@ -71,6 +73,7 @@ class Trading:
     delisted_after: Natural | None = None
     delisted_loss: Fraction = 0.3
     borrow_fee: Fraction | None = field(default=None, metadata=LATER)
+    costs: tuple[CostModel, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         check_limits(self, "evaluation.portfolio")
