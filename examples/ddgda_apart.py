@@ -139,7 +139,7 @@ def variants(runs: Sequence[FinishedRun]) -> Iterator[Variant]:
     Another kind of proxies is another scenario. What all runs of DDG-DA have in common is no change. A run that seeds
     its weight model and LightGBM differently is left out: it shows too little of what is random.
     """
-    plain, grouped = {}, defaultdict[tuple[str, ...], dict[int, FinishedRun]](dict)
+    plain, grouped = {}, defaultdict[tuple[str, str, str, str], dict[int, FinishedRun]](dict)
     for run in runs:
         if run.config["adaptation"]["_target_"].endswith(".RollingRetrain"):
             plain[canonical_json(scenario_of(run))] = run
@@ -154,11 +154,11 @@ def variants(runs: Sequence[FinishedRun]) -> Iterator[Variant]:
         own, proxies = seeds_of(run)
         if own == proxies and canonical_json(scenario) in plain:
             grouped[canonical_json(scenario), name, SIDES[run.config["adaptation"]["profile"]], change][own] = run
-    for (key, *named), members in sorted(grouped.items(), key=lambda item: item[0][1:]):
-        yield _variant(named, dict(sorted(members.items())), plain[key])
+    for (key, name, profile, change), members in sorted(grouped.items(), key=lambda item: item[0][1:]):
+        yield _variant((name, profile, change), dict(sorted(members.items())), plain[key])
 
 
-def _variant(name: Sequence[str], members: Mapping[int, FinishedRun], plain: FinishedRun) -> Variant:
+def _variant(name: tuple[str, str, str], members: Mapping[int, FinishedRun], plain: FinishedRun) -> Variant:
     metric = metrics_of(plain.snapshot.identity)[METRIC]
     times = common_times([plain, *members.values()])
     own = {seed: run.at(metric.series, times) for seed, run in members.items()}
