@@ -28,6 +28,7 @@ HOW_TO = (
     "portfolio",
     "statistics",
     "report",
+    "collect",
     "search",
     "cluster",
     "snapshots",

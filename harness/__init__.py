@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # isort: off
     from harness.data.sources.tabular import TabularSource as TabularSource
     from harness.errors import ConfigError as ConfigError, DataError as DataError, HarnessError as HarnessError
     from harness.errors import LookAheadError as LookAheadError, UnsupportedWeightsError as UnsupportedWeightsError
+    from harness.evaluation.collection import average as average, merge_windows as merge_windows
     from harness.evaluation.metrics import Metric as Metric, SignalEvaluation as SignalEvaluation
     from harness.evaluation.portfolio.costs import CostModel as CostModel, FixedCost as FixedCost
     from harness.evaluation.portfolio.costs import PricedOrder as PricedOrder, ProportionalCost as ProportionalCost
@@ -74,6 +75,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.data.panel", None, "Benchmark Panel"),
     ("harness.data.source", None, "Source existing_file"),
     ("harness.errors", None, "ConfigError DataError HarnessError LookAheadError UnsupportedWeightsError"),
+    ("harness.evaluation.collection", None, "average merge_windows"),
     ("harness.evaluation.metrics", "harness.evaluation", "SignalEvaluation"),
     ("harness.evaluation.metrics", None, "Metric"),
     ("harness.evaluation.portfolio.costs", None, "CostModel PricedOrder"),

@@ -422,6 +422,36 @@ examples:
         ),
     ),
     Command(
+        "collect",
+        "collect:collect",
+        """\
+Find finished runs by their configuration, merge their windows, average their predictions into an ensemble. Without
+--merge and --average the runs are listed. What is made is judged by the members' criteria and left as a run: `bench
+report`, `leaderboard`, `diff`, `bless` and `check` take its folder like any other.
+
+  --where KEY=VALUE    any key of the configuration (model.alpha=1,10), a group by its class or as it was typed
+                       (model=lightgbm), suite, case, look_ahead or data; several must all be met
+  --merge              runs that differ in nothing but their windows become one; where they overlap, the later wins
+  --average SCALE      the mean over the runs of their scores, of their z-scores or of their ranks at each time
+
+Runs of other data, labels, criteria or test ranges are not averaged, nor is a run that an audit has found to leak; the
+message names what differs.
+
+examples:
+  bench collect --where windows.step=20 --where model=linear,lightgbm
+  bench collect --where label.horizon=20 --average zscore --case my_ensemble
+  bench collect runs/sweep-0123456789ab --average rank
+  bench collect --where seed=43 --merge""",
+        (
+            option("folders FOLDER", "of a sweep or a run (default: all runs under runs)", nargs="*"),
+            option("--where KEY=VALUE", "only runs of this setting; may be given again", [], action="append"),
+            flag("--merge", "put runs together that differ in their windows"),
+            option("--average SCALE", "average the predictions", choices=("score", "zscore", "rank")),
+            option("--case NAME", "what is made is called so (default: ensemble.SCALE, or the case that was merged)"),
+            shared.JSON,
+        ),
+    ),
+    Command(
         "reproduce",
         "report:reproduce",
         """\

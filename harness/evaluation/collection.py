@@ -1,19 +1,22 @@
 """Predictions of several windows merged in time, and of several models averaged: plain functions.
 
-What qlib does with ``RollingEnsemble`` (`merge_windows`) and ``AverageEnsemble`` (`average`); what its collectors do,
-`harness.run.finished` does: a finished run has the predictions of all its windows.
+What qlib does with ``RollingEnsemble`` (`merge_windows`) and ``AverageEnsemble`` (`average`); `harness.run.collection`
+does it with finished runs, as qlib's collectors and ``RollingGroup`` do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from harness.errors import DataError
 from harness.evaluation.predictions import Predictions, offsets_of
+
+Scale = Literal["score", "zscore", "rank"]
 
 
 def merge_windows(parts: Iterable[Predictions]) -> Predictions:
@@ -30,14 +33,15 @@ def merge_windows(parts: Iterable[Predictions]) -> Predictions:
     return _arranged(ordered, rows[~rows.index.duplicated(keep="last")].sort_index())
 
 
-def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predictions:
+def average(models: Sequence[Predictions], *, scale: Scale = "zscore") -> Predictions:
     """Return the mean score of several models, over every row that at least one of them has.
 
     Args:
         models: Predictions of the same panel; a row that a model lacks, or scores NaN, counts for the others only.
-        standardise: Take each model's scores to mean 0 and standard deviation 1 (ddof 1) at each time first, so that
-            models of different scale count alike, as qlib does. A model whose scores do not vary at a time has no say
-            there.
+        scale: What is averaged. ``zscore``: each model's scores with mean 0 and standard deviation 1 (ddof 1) at each
+            time, so that models of different scale count alike, as in qlib; a model whose scores do not vary at a time
+            has no say there. ``rank``: their ranks r = 1 … m at each time as (r − 0.5) / m, equal scores sharing the
+            mean of theirs. ``score``: the scores as they are.
 
     Raises:
         DataError: When there are none, their panels differ, or they carry different labels for the same row.
@@ -48,10 +52,12 @@ def average(models: Sequence[Predictions], *, standardise: bool = True) -> Predi
         for column in ("score", "label")
     )
     _refuse_other_labels(models[0], label)
-    if standardise:
-        by_time = score.groupby(level=0)
+    by_time = score.groupby(level=0)
+    if scale == "zscore":
         varies = by_time.transform("max") > by_time.transform("min")
         score = ((score - by_time.transform("mean")) / by_time.transform("std")).where(varies)
+    elif scale == "rank":
+        score = (by_time.rank() - 0.5) / by_time.transform("count")
     return _arranged(models, pd.DataFrame({"score": score.mean(axis=1), "label": label.max(axis=1)}))
 
 

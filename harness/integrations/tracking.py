@@ -140,7 +140,7 @@ def _tags(snapshot: Snapshot) -> dict[str, str]:
         "driftbench.version": code["version"],
         "driftbench.dirty": code["dirty"],
         "driftbench.user_code": (snapshot.provenance.get("user_code") or {}).get("digest"),
-        "driftbench.command": " ".join(["bench run", *command]),
+        "driftbench.command": " ".join(["bench", snapshot.provenance.get("program", "run"), *command]),
         "mlflow.source.git.commit": code["commit"],
     }
     return {name: _shortened(str(value), _LONGEST_TAG) for name, value in tags.items() if value is not None}

@@ -24,6 +24,7 @@ from harness.run.finished import (
     FinishedRun,
     FinishedSweep,
     SweepRow,
+    flatten,
     folders_under,
     read_finished,
 )
@@ -136,16 +137,6 @@ def compare(report: Report) -> SweepStatistics | None:
 def leaderboard_metrics(cells: Sequence[FinishedRun]) -> dict[str, MetricRecord]:
     """Return the metrics of a leaderboard that some cell has: the harness's in their order, then the users'."""
     return columns_of(metrics_of(*(cell.snapshot.identity for cell in cells)), (cell.overall for cell in cells))
-
-
-def flatten(node: object, path: str = "") -> dict[str, object]:
-    """Return dotted key → plain value of nested mappings and lists."""
-    if not isinstance(node, Mapping | list | tuple):
-        return {path: node}
-    found: dict[str, object] = {}
-    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-        found |= flatten(value, f"{path}.{key}" if path else str(key))
-    return found
 
 
 def differing_keys(cells: Sequence[FinishedRun]) -> list[str]:
@@ -316,4 +307,5 @@ def _user_code(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def command(cell: FinishedRun) -> str | None:
     """Return the command line that makes this row again; None when the run did not record it."""
     given = cell.snapshot.provenance.get("command")
-    return None if given is None else shlex.join(["bench", "run", *(redacted(str(text)) for text in given)])
+    program = cell.snapshot.provenance.get("program", "run")
+    return None if given is None else shlex.join(["bench", program, *(redacted(str(text)) for text in given)])

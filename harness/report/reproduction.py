@@ -11,9 +11,8 @@ from harness.config.reference import Claim, ReferenceResults, ReferenceRow, publ
 from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.evaluation.significance.bootstrap import PairedDifference, paired_difference
 from harness.evaluation.significance.hac import HacTest
-from harness.report.cells import flatten
 from harness.report.table import Table, TableCell, markdown_text, metric_cell, numbers, prose, table, to_markdown
-from harness.run.finished import FinishedRun
+from harness.run.finished import FinishedRun, flatten
 from harness.run.sweep_columns import LEVEL, finite
 from harness.run.sweep_statistics import common_times
 from harness.snapshots.evidence import overlap_of

@@ -172,6 +172,16 @@ def folders_under(root: Path) -> tuple[list[Path], list[Path]]:
     return sweeps, runs
 
 
+def flatten(node: object, path: str = "") -> dict[str, object]:
+    """Return dotted key → plain value of nested mappings and lists."""
+    if not isinstance(node, Mapping | list | tuple):
+        return {path: node}
+    found: dict[str, object] = {}
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+        found |= flatten(value, f"{path}.{key}" if path else str(key))
+    return found
+
+
 def _run_folder(sweep: Path, recorded: str | None) -> Path | None:
     if recorded is None:
         return None

@@ -333,13 +333,12 @@ class Pipeline:
         self.watch.fitted += rolled.fitted
         return rolled
 
-    def _judge(self, predictions: Predictions) -> tuple[Evaluation, dict[str, Any]]:
+    def _judge(self, predictions: Predictions, same_unit: bool) -> tuple[Evaluation, dict[str, Any]]:
         config, label, asked = self.config, self.config.label, (self.panel, self.config.evaluation)
         spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
         found = None
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
-                same_unit = traits_of(config.preprocess, interfaces.PreprocessTraits, "preprocess").keeps_label_unit
                 evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit)
                 truth = _truth(self.panel, predictions, config)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
@@ -356,13 +355,22 @@ class Pipeline:
             "notes": list(evaluation.notes),
         }
 
-    def _save_result(self, rolled: RollingResult, folder: Path) -> None:
-        evaluation, metrics = self._judge(rolled.predictions)
-        rolled.predictions.write_parquet(folder / PREDICTIONS)
+    @property
+    def keeps_label_unit(self) -> bool:
+        """Whether scores are in the unit of the raw label, so that errors of a forecast mean something."""
+        return traits_of(self.config.preprocess, interfaces.PreprocessTraits, "preprocess").keeps_label_unit
+
+    def save_judged(self, predictions: Predictions, folder: Path, *, same_unit: bool) -> None:
+        """Judge predictions by the configured criteria, and write them with series and metrics into a folder."""
+        evaluation, metrics = self._judge(predictions, same_unit)
+        predictions.write_parquet(folder / PREDICTIONS)
         evaluation.write_series(folder / SERIES)
         if evaluation.account is not None:
             evaluation.account.ledger.write(folder)
         _write(folder / METRICS, metrics)
+
+    def _save_result(self, rolled: RollingResult, folder: Path) -> None:
+        self.save_judged(rolled.predictions, folder, same_unit=self.keeps_label_unit)
         _write(folder / READS, rolled.reads)
         features = self.cache.get(self.features_stage)
         _write(folder / RESOLVED, {"features": features.names, "dropped": features.dropped})
@@ -374,6 +382,9 @@ class Pipeline:
         records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").fit_records
         _write(folder / ARTEFACTS, {"views": self._log.fit_records(ADAPTATION), "artefacts": records})
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
+        self.save_provenance(folder)
+
+    def save_provenance(self, folder: Path) -> None:
         _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))
 
     def _get(self, stage: Stage[Value], event: str) -> Value:

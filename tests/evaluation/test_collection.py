@@ -109,7 +109,7 @@ class TestAverage:
 
     def test_without_standardising_it_is_the_plain_mean(self):
         left, right = predicted(0, 3, 1, share=1.0), predicted(0, 3, 2, share=1.0)
-        result = average([left, right], standardise=False)
+        result = average([left, right], scale="score")
         np.testing.assert_allclose(result.score, (left.score.astype(np.float64) + right.score) / 2, rtol=1e-6)
 
     def test_scale_does_not_matter_when_standardised(self):

@@ -15,12 +15,11 @@ from harness.report.cells import (
     Report,
     curves_over,
     differing_keys,
-    flatten,
     leaderboard_metrics,
     swept_numbers,
 )
 from harness.report.figures.plot import Doubles, Figure, Variant, axes, band, curve, date_texts, line
-from harness.run.finished import FinishedRun, Times
+from harness.run.finished import FinishedRun, Times, flatten
 from harness.run.sweep_statistics import common_times, scenarios
 from harness.snapshots.evidence import overlap_of
 
