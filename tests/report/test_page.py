@@ -175,10 +175,31 @@ def test_it_prints_without_controls(driver: Any, page: Path) -> None:
         assert folded > 0
         driver.execute_script("window.dispatchEvent(new Event('beforeprint'))")
         assert driver.find_elements("css selector", "details:not([open])") == []
+        widths = driver.execute_script("return [...document.querySelectorAll('.main-svg')].map(e => e.clientWidth)")
+        assert max(widths) <= 690  # what A4 leaves
         driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
         assert len(driver.find_elements("css selector", "details:not([open])")) == folded
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@in_a_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_covers_a_heading_that_a_link_leads_to(driver: Any, page: Path, width: int) -> None:
+    browser.resize(driver, width, 844)
+    try:
+        browser.open_page(driver, page)
+        covered = driver.execute_script("""
+            document.documentElement.style.scrollBehavior = "auto";
+            return [...document.querySelectorAll("nav a")].map((link) => {
+              link.click();
+              const head = document.querySelector(`${link.getAttribute("href")} h2`);
+              const { left, top, height } = head.getBoundingClientRect();
+              return document.elementFromPoint(left + 4, top + height / 2) === head ? null : head.textContent;
+            }).filter(Boolean)""")
+        assert covered == []
+    finally:
+        browser.resize(driver, 1280, 900)
 
 
 @in_a_browser

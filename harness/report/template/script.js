@@ -24,6 +24,9 @@
   const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
   const blend = ([from, to], share) => `rgb(${channels(from).map((c, i) => Math.round(c + (channels(to)[i] - c) * share)).join(",")})`;
   const drawn = new Set();
+  // The width that A4 and letter leave a plot: paper has none to measure before it is laid out.
+  const PAPER = 690;
+  let printing = false;
   const chosen = {};
 
   function dressed(trace, visible) {
@@ -77,11 +80,12 @@
   function draw(figure) {
     const plot = document.getElementById(`plot-${figure.key}`);
     const variant = figure.variants[chosen[figure.key] ?? 0];
-    plot.style.minWidth = variant.width ? `${variant.width}px` : "";
+    plot.style.minWidth = variant.width && !printing ? `${variant.width}px` : "";
     if (variant.height) plot.style.height = `${variant.height}px`;
     const visible = shown();
     const layout = laidOut(variant.layout);
     layout.showlegend = false;
+    if (printing) layout.width = PAPER;
     Plotly.react(plot, variant.traces.map((trace) => dressed(trace, visible)), layout, {
       responsive: true, displaylogo: false, displayModeBar: window.innerWidth < 700 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
@@ -144,6 +148,7 @@
     let folded = [];
     window.addEventListener("beforeprint", () => {
       before = theme;
+      printing = true;
       folded = [...document.querySelectorAll("details:not([open])")];
       folded.forEach((element) => { element.open = true; });
       redraw(all);
@@ -151,6 +156,7 @@
     });
     window.addEventListener("afterprint", () => {
       folded.forEach((element) => { element.open = false; });
+      printing = false;
       wear(before);
     });
   }
