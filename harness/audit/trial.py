@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from harness.data.source import Source, at_the_root
 from harness.errors import HarnessError
 from harness.errors.limits import traits_of
 from harness.evaluation import formulas
+from harness.evaluation.errors import Target
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
 from harness.features.expression import look_back
@@ -175,8 +176,11 @@ class Trial:
         """Judge the same predictions on a panel whose second half of the test range is another one."""
         predictions, config, panel = self.replay.predictions, self.replay.config, self.replay.real.panel
         cut = (predictions.start + predictions.stop - 1) // 2
+        asked: dict[str, Any] = {"horizon": config.label.horizon}
+        if config.label.target is not None:
+            asked["target"] = Target(*config.label.target)
         real, other = (
-            evaluate(predictions, judged, config.evaluation, horizon=config.label.horizon).series
+            evaluate(predictions, judged, config.evaluation, **asked).series
             for judged in (panel, poison(panel, cut, SEED))
         )
         findings = []

@@ -45,7 +45,7 @@ def explain(arguments: Namespace, observer: PlainObserver) -> Answer:
     look_ahead, calendar = config.label.look_ahead, panel.calendar
     windows = resolve_windows(config.windows, calendar, look_ahead)
     rows = check(config, panel, windows)
-    year = year_of(calendar, config.evaluation.signal.periods_per_year, config.evaluation.rules)
+    year = year_of(calendar, config.evaluation.periods_per_year, config.evaluation.rules)
     embargo = "" if config.windows.embargo == 0 else f", and {config.windows.embargo} more of embargo"
     lines = (
         f"label     {config.label.expression_text}",

@@ -13,6 +13,7 @@ from harness.config import compose_config
 from harness.config.reference import reference_results
 from harness.errors import ConfigError, SnapshotError, closest
 from harness.evaluation.evaluate import DailySeries
+from harness.evaluation.metrics import RANKED_BY
 from harness.execution.progress import PlainObserver, telling
 from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, leaderboard_rows, read_cells
 from harness.report.reproduction import reproduce as reproductions
@@ -32,7 +33,8 @@ def _read(arguments: Namespace) -> Report:
 def leaderboard(arguments: Namespace, observer: PlainObserver) -> Answer:
     _check_out(arguments)
     with telling(observer, "tests"):
-        report, metric = _read(arguments), arguments.sort_by
+        report = _read(arguments)
+        metric = report.metric if arguments.sort_by == RANKED_BY else arguments.sort_by
         known = leaderboard_metrics(report.cells)
         if metric not in known:
             what, hint = "No cell has this metric.", closest(metric, known)

@@ -18,7 +18,14 @@ from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
 from harness.config import ExperimentConfig, composed_yaml
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
+from harness.evaluation.metrics import (
+    METRICS,
+    RANKED_BY,
+    MetricRecord,
+    columns_of,
+    metrics_of,
+    other_forecasters,
+)
 from harness.evaluation.significance.hac import why_untested
 from harness.execution.machine import peak_memory_mb
 from harness.execution.progress import Countdown, PlainObserver, telling
@@ -62,6 +69,8 @@ def _sweep(arguments: Namespace, observer: PlainObserver, since: tuple[float, fl
     with telling(observer, "configuration"):
         cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
     configs, metric = [cell.config for cell in cells if cell.config is not None], arguments.sort_by
+    if metric == RANKED_BY and configs and configs[0].evaluation.signal is None:
+        metric = "MAE"
     known = metrics_of(*(config.evaluation.extra for config in configs)).values()
     columns = [record.name for record in known if record.column]
     if metric not in columns:
@@ -162,8 +171,8 @@ def result_table(result: ExperimentResult) -> Table:
     if result.intervals is not None:
         reach = [m.interval(own.get(m.name), result.intervals.get(m.name)) or "–" for m in metrics]
         rows.append((TableCell("  interval"), *map(TableCell, reach)))
-    if oracle is not None:
-        rows.append((TableCell("oracle"), *(metric_cell(m, oracle.get(m.name)) for m in metrics)))
+    for other, values in other_forecasters(result.snapshot.metrics).items():
+        rows.append((TableCell(other), *(metric_cell(m, values.get(m.name)) for m in metrics)))
     title = f"{result.snapshot.identity['data']['name']}, {len(result.windows)} windows"
     return table(title, ("forecaster", *metric_columns(metrics)), rows)
 
@@ -173,12 +182,14 @@ def result_lines(result: ExperimentResult) -> Iterator[str]:
     identity, metrics = result.snapshot.identity, result.metrics
     first, last, year = identity["windows"][0], identity["windows"][-1], identity["year"]
     lacking = ""
-    if metrics["undefined_days"]:  # of labels that are not known yet, or where nothing varies
+    ranked = "IC" in metrics
+    if ranked and metrics["undefined_days"]:  # of labels that are not known yet, or where nothing varies
         times = "days" if "daily" in year["source"] else "periods"
         lacking = f"; {metrics['undefined_days']:,} of {metrics['days']:,} test {times} have no defined IC"
     yield f"test      {first['test'][0]} … {last['test'][1]}, {metrics['rows']:,} predictions{lacking}"
-    yield f"a year    {year['periods']:,} periods ({year['source']})"
-    if result.intervals is not None:
+    if any(metric.scale != "none" for name, metric in METRICS.items() if name in metrics):
+        yield f"a year    {year['periods']:,} periods ({year['source']})"
+    if result.intervals is not None and ranked:
         yield f"evidence  {result.intervals['IC']['level']:.0%} intervals; {_evidence(result, result.intervals)}"
     yield f"cost      {_cost_text(result.cost)}"
     yield f"snapshot  {result.folder / 'snapshot.json'}"

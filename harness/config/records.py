@@ -18,6 +18,7 @@ from harness.data.dates import configured_span
 from harness.data.source import Source
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Fraction, Natural, Seed, check_limits
+from harness.evaluation.errors import ErrorEvaluation
 from harness.evaluation.metrics import Metric, SignalEvaluation, check_extra
 from harness.evaluation.portfolio.strategy import Rules, Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
@@ -119,21 +120,28 @@ class EvaluationConfig:
     """How predictions are judged, and how sure the metrics are; without `significance` they have no intervals.
 
     Attributes:
-        signal: How the signal is judged.
+        signal: How the signal is judged; None: no metrics across instruments, which sets of series have not.
+        errors: How forecasts of series are judged by their errors; None: not.
         portfolio: The strategy whose portfolio is judged, top-k dropout without a `_target_`; None: the signal alone.
         significance: How intervals are made; None: no intervals.
         extra: The user's metrics, see `harness.evaluation.metrics.Metric`.
         rules: ``harness``, or ``qlib`` for comparison: its 238 days a year, and its rules of the portfolio.
     """
 
-    signal: SignalEvaluation
+    signal: SignalEvaluation | None
     portfolio: TopkDropout | Strategy | None
     significance: Bootstrap | None = None
     extra: tuple[Metric, ...] = field(default=(), metadata=LATER)
+    errors: ErrorEvaluation | None = field(default=None, metadata=LATER)
     rules: Rules = "harness"
 
     def __post_init__(self) -> None:
         check_extra(self.extra)
+
+    @property
+    def periods_per_year(self) -> int | None:
+        """The configured periods in a year; None: by the calendar."""
+        return None if self.signal is None else self.signal.periods_per_year
 
 
 @dataclass(frozen=True)
@@ -206,7 +214,8 @@ class ExperimentConfig:
         if self.case is not None:
             return self.case
         parts = [self.choices[group].replace("/", ".") for group in ("data", "model", "adaptation")]
-        return ".".join([*parts, f"h{self.label.look_ahead - 1}", f"s{self.windows.step}"])
+        horizon = self.label.look_ahead - 1 if self.label.target is None else self.label.look_ahead
+        return ".".join([*parts, f"h{horizon}", f"s{self.windows.step}"])
 
 
 def parse(composed: DictConfig) -> ExperimentConfig:

@@ -57,10 +57,10 @@ class SeriesFormat:
         calendar: Fields made of the clock of the data, known for ever: hour (0 to 24, with its fraction), weekday (0 is
             Monday), month, yearday, their hour_sin, hour_cos, year_sin and year_cos, and holiday.
         holidays: Whose public holidays ``holiday`` is 1 on: a country, or a part of one, such as ``US`` or ``US-PA``,
-            as the package `holidays` names them.
+            as the package `holidays` names them. None: it is 0 everywhere.
 
     Raises:
-        ConfigError: When a value is impossible, or `holiday` and `holidays` do not come together.
+        ConfigError: When a value is impossible, or there are `holidays` without `holiday`.
     """
 
     every: str | None = None
@@ -76,10 +76,9 @@ class SeriesFormat:
             if name not in known:
                 what, hint = "There is no such field of a calendar.", closest(name, known)
                 raise ConfigError(what, where=where, got=name, expected=", ".join(known), hint=hint)
-        if (HOLIDAY in self.calendar) != (self.holidays is not None):
-            got, expected = f"calendar {list(self.calendar)}, holidays {self.holidays}", "both or neither"
-            what = "The field `holiday` needs the place whose holidays are meant."
-            raise ConfigError(what, where="data.series.holidays", got=got, expected=expected)
+        if self.holidays is not None and HOLIDAY not in self.calendar:
+            what, expected = "Holidays are given, and no field of the calendar holds them.", "`holiday` among these"
+            raise ConfigError(what, where="data.series.holidays", got=list(self.calendar), expected=expected)
         if self.every is not None:
             self._step(self.every)
 
@@ -138,6 +137,8 @@ class SeriesFormat:
         return {**self.known_ahead, **dict.fromkeys(self.calendar, ALWAYS)}
 
     def _holidays(self, times: pd.DatetimeIndex) -> npt.NDArray[Any]:
+        if self.holidays is None:
+            return np.zeros(len(times))
         try:
             import holidays
         except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,8 +19,17 @@ from harness.data.panel import Panel
 from harness.errors import DataError
 from harness.errors.limits import traits_of
 from harness.evaluation import formulas
+from harness.evaluation.errors import ErrorEvaluation, Group, Target, error_cells, groups_of, pooled
 from harness.evaluation.formulas import Doubles, offsets_among, times_that_vary
-from harness.evaluation.metrics import Metric, MetricRecord, MetricTraits, SignalEvaluation, check_needs, metrics_of
+from harness.evaluation.metrics import (
+    METRICS,
+    Metric,
+    MetricRecord,
+    MetricTraits,
+    SignalEvaluation,
+    check_needs,
+    metrics_of,
+)
 from harness.evaluation.portfolio.backtest import PortfolioResult, backtest
 from harness.evaluation.portfolio.strategy import Rules, Strategy
 from harness.evaluation.predictions import Predictions, read_table
@@ -38,7 +47,10 @@ class Criteria(Protocol):
     """What predictions are judged by, see `harness.config.records.EvaluationConfig`."""
 
     @property
-    def signal(self) -> SignalEvaluation: ...
+    def signal(self) -> SignalEvaluation | None: ...
+
+    @property
+    def errors(self) -> ErrorEvaluation | None: ...
 
     @property
     def portfolio(self) -> Strategy | None: ...
@@ -90,6 +102,8 @@ class Evaluation:
         per_year: One record per calendar year: ``year``, then the metrics.
         times: (S,) ``datetime64[ns]``.
         series: Name → (S,) float64, NaN where undefined.
+        groups: What the errors of parts of the forecasts are: ``by`` and ``name`` as in `Group`, then the metrics.
+        parts: The series behind them.
         periods_per_year: What a year was taken to be; None where nothing is annualised.
         notes: What a reader must know beside the numbers: what is undefined, missing or taken otherwise, with counts.
         account: What the portfolio did; None without one.
@@ -100,6 +114,8 @@ class Evaluation:
     per_year: tuple[Record, ...]
     times: npt.NDArray[np.datetime64]
     series: Mapping[str, Doubles]
+    groups: tuple[Record, ...] = ()
+    parts: tuple[Group, ...] = field(default=(), repr=False)
     periods_per_year: int | None = None
     notes: tuple[str, ...] = ()
     account: PortfolioResult | None = None
@@ -141,6 +157,7 @@ def evaluate(
     horizon: int | None,
     look_ahead: int = 1,
     same_unit: bool = True,
+    target: Target | None = None,
 ) -> Evaluation:
     """Judge predictions by all that `criteria` ask for; everything takes a year to have the same number of times.
 
@@ -159,27 +176,34 @@ def evaluate(
         look_ahead: A label at s is known at s + look_ahead.
         same_unit: Scores are in the unit of the raw label; False where models learn a processed one, such as its rank:
             an error metric (``MSE``) is undefined.
+        target: What is forecast, where it is the value of a field; needed to judge errors of series.
 
     Raises:
         ConfigError: When a metric needs a field that the panel has not.
         DataError: When a metric does not return one finite or undefined number per test time.
     """
-    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
+    signal, parts = criteria.signal, list[Group]()
+    year = year_of(panel.calendar, None if signal is None else signal.periods_per_year, criteria.rules)
     check_needs(criteria.extra, panel.fields)
-    series, counts = _signal_series(predictions, criteria.signal, same_unit)
-    notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead)]
+    series = {} if signal is None else _signal_series(predictions, signal, same_unit)
+    if criteria.errors is not None and target is not None and same_unit:
+        cells = error_cells(predictions, panel, target, criteria.errors)
+        series, parts = series | pooled(cells), list(groups_of(predictions, cells, target))
+    counts = _counts(predictions, next(iter(series.values()), None))
+    notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead, signal is not None)]
     account = None if criteria.portfolio is None else backtest(panel, predictions, criteria.portfolio)
     if account is not None:
         series |= account.series
         notes += account.notes
     series |= {metric.name: _computed(metric, predictions, panel) for metric in criteria.extra}
     found = {**series, **counts}
-    known = [metric for metric in metrics_of(criteria.extra).values() if metric.series in found]
+    known = [m for m in metrics_of(criteria.extra).values() if m.series in found and (m.base or m.series) in found]
 
     accumulate = "sum" if criteria.portfolio is None else criteria.portfolio.trading.accumulate
 
-    def summary(at: slice) -> dict[str, Number]:
-        values = {metric.name: _value(metric, found, at, year.periods, horizon, accumulate) for metric in known}
+    def summary(at: slice, of: Mapping[str, npt.NDArray[Any]] = found) -> dict[str, Number]:
+        own = (metric for metric in known if metric.series in of)
+        values = {metric.name: _value(metric, of, at, year.periods, horizon, accumulate) for metric in own}
         return {name: v if v is not None and math.isfinite(v) else None for name, v in values.items()}
 
     times, years, shown = predictions.times, calendar_years(predictions.times), predictions.calendar.format
@@ -195,6 +219,8 @@ def evaluate(
         per_year=tuple({"year": int(years[at.start]), **summary(at)} for at in _slices(first, size)),
         times=times,
         series=series,
+        groups=tuple({"by": part.by, "name": part.name, **summary(slice(None), part.series)} for part in parts),
+        parts=tuple(parts),
         periods_per_year=year.periods,
         notes=tuple(notes),
         account=account,
@@ -220,6 +246,10 @@ def _value(
         return None if horizon is None else formulas.annualise(values, periods, horizon)
     if metric.statistic == "ir":
         return formulas.ir(values)
+    if metric.statistic == "root":
+        return formulas.root_mean(values)
+    if metric.base is not None:
+        return formulas.skill(values, series[metric.base][at])
     return formulas.mean(values) * (periods if metric.scale == "year" else 1)
 
 
@@ -227,12 +257,9 @@ def _slices(starts: npt.NDArray[np.int64], size: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise([*starts.tolist(), size]) if a < b]
 
 
-def _signal_series(
-    predictions: Predictions, config: SignalEvaluation, same_unit: bool
-) -> tuple[dict[str, Doubles], dict[str, npt.NDArray[np.generic]]]:
-    """Return the series of a signal, and what is counted of it."""
+def _signal_series(predictions: Predictions, config: SignalEvaluation, same_unit: bool) -> dict[str, Doubles]:
     score, label, offsets, codes = predictions.score, predictions.label, predictions.offsets, predictions.codes
-    series = {
+    return {
         "IC": formulas.ic(score, label, offsets),
         "rank_IC": formulas.rank_ic(score, label, offsets),
         "long_short_return": formulas.long_short_return(score, label, offsets, config.quantile),
@@ -241,11 +268,16 @@ def _signal_series(
         "autocorrelation": formulas.score_autocorrelation(score, codes, offsets, config.lag),
         "MSE": formulas.mse(score, label, offsets) if same_unit else np.full(offsets.size - 1, np.nan),
     }
-    return series, {
+
+
+def _counts(predictions: Predictions, first: Doubles | None) -> dict[str, npt.NDArray[np.generic]]:
+    """Return what is counted of predictions; days are undefined where the first series is, IC or MAE."""
+    score, label, offsets = predictions.score, predictions.label, predictions.offsets
+    return {
         "days": np.ones(offsets.size - 1),
         "rows": np.diff(offsets),
         "labelled_rows": np.diff(offsets_among(offsets, ~(np.isnan(label) | np.isnan(score)))),
-        "undefined_days": np.isnan(series["IC"]),
+        "undefined_days": np.zeros(offsets.size - 1) if first is None else np.isnan(first),
     }
 
 
@@ -287,11 +319,12 @@ def intervals(
     known = metrics_of(criteria.extra).values()
     metrics = [m for m in known if m.name in evaluation.overall and m.series in evaluation.series]
     compounding = criteria.portfolio is not None and criteria.portfolio.trading.accumulate == "product"
-    questions = []
+    questions, lag = [], 1 if criteria.signal is None else criteria.signal.lag
     for metric in metrics:
-        series, overlap = evaluation.series[metric.series], metric.overlap_at(look_ahead, criteria.signal.lag)
+        series, overlap = evaluation.series[metric.series], metric.overlap_at(look_ahead, lag)
         values = np.log1p(series) if compounding and metric.compounds else series
-        questions.append(Question(values, metric.statistic, overlap))
+        base = None if metric.base is None else evaluation.series[metric.base]
+        questions.append(Question(values, metric.statistic, overlap, base=base))
     found: dict[str, dict[str, float | None]] = {}
     for metric, answer in zip(metrics, bootstrap_intervals(questions, bootstrap, observer), strict=True):
         interval = answer.scaled(metric.factor(evaluation.periods_per_year, horizon))
@@ -306,10 +339,29 @@ def intervals(
     return found
 
 
-def signal_notes(predictions: Predictions, look_ahead: int) -> Iterator[str]:
+def group_intervals(
+    evaluation: Evaluation, bootstrap: Bootstrap, *, look_ahead: int, observer: Observer | None = None
+) -> list[dict[str, dict[str, float | None]]]:
+    """Return for each group of an evaluation metric → ``low`` and ``high`` of the metrics with a column, as above."""
+    asked: list[tuple[int, MetricRecord, Question]] = []
+    for at, part in enumerate(evaluation.parts):
+        overlap = max(-(-look_ahead // part.apart), 1)
+        for metric in (m for m in METRICS.values() if m.column and m.series in part.series):
+            base = None if metric.base is None else part.series[metric.base]
+            asked.append((at, metric, Question(part.series[metric.series], metric.statistic, overlap, base=base)))
+    answers = bootstrap_intervals([question for *_, question in asked], bootstrap, observer)
+    found: list[dict[str, dict[str, float | None]]] = [{} for _ in evaluation.parts]
+    for (at, metric, _), answer in zip(asked, answers, strict=True):
+        bounds = {"low": answer.low, "high": answer.high}
+        found[at][metric.name] = {name: value if math.isfinite(value) else None for name, value in bounds.items()}
+    return found
+
+
+def signal_notes(predictions: Predictions, look_ahead: int, ranks: bool = True) -> Iterator[str]:
     """Yield what a reader must know beside a signal's metrics: what is missing, undefined or constant, with counts.
 
-    Times whose labels are not known yet, within `look_ahead` of the end of the calendar, need no note.
+    Times whose labels are not known yet, within `look_ahead` of the end of the calendar, need no note; nor do those at
+    which nothing can be ranked, where nobody asks for `ranks`.
     """
     score, offsets, start = predictions.score, predictions.offsets, predictions.start
     counts, shown = np.diff(offsets), predictions.calendar.format
@@ -326,7 +378,7 @@ def signal_notes(predictions: Predictions, look_ahead: int) -> Iterator[str]:
             "sells what has no score first; see what the model returns"
         )
     asked, reasons = _undefined(predictions, look_ahead)
-    if total := int(np.logical_or.reduce(list(reasons.values())).sum()):
+    if ranks and (total := int(np.logical_or.reduce(list(reasons.values())).sum())):
         why = ", ".join(f"{reason} at {times.sum()}" for reason, times in reasons.items() if times.any())
         yield (
             f"IC and rank IC are undefined at {total} of {asked} test periods ({why}), and those do not count in them; "

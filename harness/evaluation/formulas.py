@@ -161,6 +161,21 @@ def ir(series: Doubles) -> float:
     return float(defined.mean() / defined.std(ddof=1))
 
 
+def root_mean(series: Doubles) -> float:
+    """Return the root of the mean of the defined values of a (S,) series of squares, such as an RMSE; NaN for none."""
+    return math.sqrt(mean(series)) if not math.isnan(mean(series)) else math.nan
+
+
+def skill(series: Doubles, base: Doubles) -> float:
+    """Return 1 minus the mean of a (S,) series of losses over that of `base`, where both are defined.
+
+    1 is perfect, 0 as good as what is compared with (Murphy, Weather and Forecasting 1988); NaN when that is perfect.
+    """
+    both = ~(np.isnan(series) | np.isnan(base))
+    loss, reference = mean(series[both]), mean(base[both])
+    return 1.0 - loss / reference if reference > 0 else math.nan
+
+
 def annualise(series: Doubles, periods_per_year: int, horizon: int) -> float:
     """Return the mean of a series of `horizon`-period returns, as a return per year.
 

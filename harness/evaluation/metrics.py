@@ -14,12 +14,15 @@ from annotated_types import Ge, Gt, Le, Predicate
 
 from harness.errors import ConfigError, closest
 from harness.errors.limits import Count, check_limits, traits_of
+from harness.evaluation.errors import REFERENCES
 from harness.evaluation.predictions import Predictions
 from harness.store.records import describe
 
 Direction = Literal["higher", "lower", "none"]
 Unit = Literal["plain", "percent", "count"]
 UNDEFINED = "–"
+RANKED_BY = "rank_IC"
+"""The metric that orders rows, where they have it."""
 _SYMMETRIC = 1e-9
 _DIGITS, _MOST_DIGITS = 4, 12
 _OTHER_HEADINGS = ("cell", "forecaster", "case", "seconds", "from", "to", "window", "row")
@@ -61,7 +64,9 @@ class MetricRecord:
         heading: For people.
         direction: Which way it is better.
         series: The series that it follows from, one value per time.
-        statistic: ``mean``, ``ir`` (mean over standard deviation), ``drawdown``, or ``count``: a sum without interval.
+        statistic: ``mean``, ``ir`` (mean over standard deviation), ``root`` (of the mean), ``skill`` (1 minus the ratio
+            of its mean to that of `base`), ``drawdown``, or ``count``: a sum without interval.
+        base: The series of what a skill is over.
         overlap: What neighbouring values of the series share: the ``label``'s look-ahead, the scores of ``lag`` times
             before, or nothing.
         scale: What the statistic is multiplied by: nothing, returns of a ``horizon`` to a year, periods to a ``year``,
@@ -77,7 +82,8 @@ class MetricRecord:
     heading: str
     direction: Direction
     series: str
-    statistic: Literal["mean", "ir", "drawdown", "count"] = "mean"
+    statistic: Literal["mean", "ir", "root", "skill", "drawdown", "count"] = "mean"
+    base: str | None = None
     overlap: Literal["label", "lag", "nothing"] = "label"
     scale: Literal["none", "horizon", "year", "root"] = "none"
     compounds: bool = False
@@ -139,6 +145,21 @@ def _excess(suffix: str, heading: str, **how: Any) -> tuple[MetricRecord, ...]:
     )
 
 
+_LARGE = {"digits": None, "column": True}
+_ERRORS = (
+    _metric("MAE", "MAE", "lower", **_LARGE),
+    _metric("RMSE", "RMSE", "lower", series="squared_error", statistic="root", **_LARGE),
+    _metric("NMAE", "NMAE", "lower", column=True),
+    _metric("NRMSE", "NRMSE", "lower", series="normalised_squared_error", statistic="root", column=True),
+    _metric("MASE", "MASE", "lower", column=True),
+    _metric("skill", "skill", "higher", series="MAE", statistic="skill", base="MAE_persistence", column=True),
+    *(
+        _metric(f"skill_{name}", f"skill over {text}", "higher", series="MAE", statistic="skill", base=f"MAE_{name}")
+        for name, text in REFERENCES.items()
+        if name != "persistence"
+    ),
+    _metric("bias", "bias", "none", digits=None),
+)
 METRICS: Mapping[str, MetricRecord] = MappingProxyType(
     {
         metric.name: metric
@@ -151,6 +172,7 @@ METRICS: Mapping[str, MetricRecord] = MappingProxyType(
             _metric("turnover", "turnover", "none", overlap="lag", column=True),
             _metric("autocorrelation", "autocorr.", "none", overlap="lag", column=True),
             *_excess("", "", column=True),
+            *_ERRORS,
             _metric("long_average_return", "long average", "none", scale="horizon"),
             _metric("MSE", "MSE", "lower", digits=None),
             *(_metric(name, name.replace("_", " "), "none", **_COUNT) for name in ("days", "rows", "labelled_rows")),
@@ -237,6 +259,19 @@ def headings_of(metrics: Iterable[MetricRecord]) -> dict[str, str]:
         taken = {*found.values(), *_OTHER_HEADINGS}
         found[metric.name] = metric.heading if metric.heading not in taken else f"{metric.heading} ({metric.name})"
     return found
+
+
+def headline(overalls: Iterable[Container[str]], wanted: str = RANKED_BY) -> str:
+    """Return the metric that orders rows: the wanted one if some row has it, else the first of their columns."""
+    rows = tuple(overalls)
+    return wanted if any(wanted in row for row in rows) else next(iter(columns_of(METRICS, rows)), wanted)
+
+
+def other_forecasters(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return heading → metrics of what else was judged beside a run: the oracle, and the reference forecasts."""
+    references = metrics.get("references") or {}
+    named = {heading: references.get(name) for name, heading in REFERENCES.items()}
+    return {heading: found for heading, found in {"oracle": metrics.get("oracle"), **named}.items() if found}
 
 
 def directions_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, Direction]:

@@ -13,7 +13,7 @@ from harness.data.panel import ALWAYS
 from harness.data.series import CALENDAR_FIELDS, HOLIDAY
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.errors.limits import check_limits
-from harness.features.expression import Expression, fields_of, look_ahead, parse
+from harness.features.expression import Call, Expression, Field, fields_of, look_ahead, parse
 from harness.store.records import LATER
 
 _WINDOWS = (5, 10, 20, 30, 60)
@@ -256,6 +256,14 @@ class ForwardReturn:
             return self.expression
         entry, leave = f"Ref({self.price}, -1)", f"Ref({self.price}, -{(self.horizon or 0) + 1})"
         return f"{leave}/{entry} - 1"
+
+    @property
+    def target(self) -> tuple[str, int] | None:
+        """The field and how many periods ahead its value is forecast, as in ``Ref($value, -24)``; None for others."""
+        found = parse(self.expression_text)
+        if not isinstance(found, Call) or found.operator != "Ref" or not isinstance(found.series[0], Field):
+            return None
+        return found.series[0].name, int(-float(found.parameters[0]))
 
     @property
     def look_ahead(self) -> int:

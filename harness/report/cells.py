@@ -14,7 +14,16 @@ from typing import Any
 from harness.data.panel import Panel
 from harness.errors import DataError, closest
 from harness.errors.redaction import redacted
-from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, headings_of, metrics_of
+from harness.evaluation.metrics import (
+    METRICS,
+    RANKED_BY,
+    MetricRecord,
+    columns_of,
+    headings_of,
+    headline,
+    metrics_of,
+    other_forecasters,
+)
 from harness.evaluation.ranking import Ranking
 from harness.evaluation.significance.hac import HacTest
 from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
@@ -33,8 +42,8 @@ from harness.run.sweep_statistics import scenarios, sweep_statistics
 from harness.snapshots.evidence import Evidence
 from harness.store.artifacts import ArtifactStore
 
-METRIC = "rank_IC"
-_WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "rows")
+METRIC = RANKED_BY
+_WINDOW_METRICS = ("IC", "rank_IC", "long_short_return", "excess_return", "turnover", "MAE", "RMSE", "skill", "rows")
 _FRONTIER = ("window", "decision", "newest", "oldest", "waste")
 
 
@@ -52,6 +61,11 @@ class Report:
         """The cell that the others of its scenario are tested against."""
         return self.cells[0]
 
+    @property
+    def metric(self) -> str:
+        """The metric that orders the cells: the rank IC, or MAE where nothing is ranked."""
+        return headline(cell.overall for cell in self.cells)
+
     @cached_property
     def rankings(self) -> tuple[Ranking | None, ...]:
         """What the ranking of every cell is worth; None where its predictions are not at hand."""
@@ -64,12 +78,13 @@ GROUP_FIELDS = ("sector", "industry", "group")
 
 
 def _ranking(cell: FinishedRun, panel_of: Callable[[str], Panel | None]) -> Ranking | None:
-    if not (cell.folder / PREDICTIONS).is_file():
+    signal = cell.config["evaluation"].get("signal")
+    if signal is None or not (cell.folder / PREDICTIONS).is_file():
         return None
     predictions, panel = cell.predictions(), panel_of(str(cell.snapshot.identity["data"]["fingerprint"]))
     at, fields = (predictions.row_times, predictions.codes), {} if panel is None else panel.fields
     groups = {name: fields[name][at] for name in GROUP_FIELDS if name in fields}
-    lag = int(cell.config["evaluation"]["signal"]["lag"])
+    lag = int(signal["lag"])
     return Ranking.of(predictions, lag=lag, horizon=cell.horizon, groups=groups)
 
 
@@ -125,13 +140,14 @@ def read_cells(
         what, hint = "No cell has the name of the reference.", closest(reference, names)
         raise DataError(what, where="--reference", got=reference, expected="; ".join(names), hint=hint)
     bases = tuple(scenarios(cells, asked))
-    cells.sort(key=lambda cell: (cell is not bases[0], rank_of(METRICS[METRIC], cell.overall.get(METRIC))))
+    by = METRICS[headline(cell.overall for cell in cells)]
+    cells.sort(key=lambda cell: (cell is not bases[0], rank_of(by, cell.overall.get(by.name))))
     return Report(tuple(cells), tuple(missing), tuple(base.name for base in bases), store)
 
 
 def compare(report: Report) -> SweepStatistics | None:
     """Return paired tests against the reference of each scenario, confidence sets, deflation; None for one cell."""
-    return sweep_statistics(report.cells, metric=METRIC, asked=(report.reference.name, *report.references))
+    return sweep_statistics(report.cells, metric=report.metric, asked=(report.reference.name, *report.references))
 
 
 def leaderboard_metrics(cells: Sequence[FinishedRun]) -> dict[str, MetricRecord]:
@@ -190,19 +206,23 @@ def swept_numbers(cells: Sequence[FinishedRun]) -> dict[str, list[Curve]]:
     return {key: found for key, found in curves.items() if found}
 
 
-def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str = METRIC) -> Table:
+def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort_by: str | None = None) -> Table:
     """Return every cell with its metrics, intervals, and how it stands to the reference; the best by a metric first."""
     metrics = leaderboard_metrics(report.cells)
-    by = metrics.get(sort_by, METRICS[METRIC])
+    sort_by = sort_by or report.metric
+    by = metrics.get(sort_by, METRICS[report.metric])
     ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(sort_by)))
     rows = []
     for cell in ranked:
         known = None if statistics is None else statistics.row(cell.name)
         name = TableCell(cell.name, detail=", ".join(_standing(cell, known, report)))
         rows.append(MetricRow(name, cell.overall, cell.snapshot.intervals, known))
-    found = [oracle for cell in report.cells if (oracle := cell.snapshot.metrics.get("oracle"))]
-    name = TableCell("oracle", detail="the best forecast in expectation; a run may beat it by luck")
-    oracles = {repr(sorted(oracle.items())): MetricRow(name, oracle, competes=False) for oracle in found}
+    said = {"oracle": "the best forecast in expectation; a run may beat it by luck"}
+    others = [pair for cell in report.cells for pair in other_forecasters(cell.snapshot.metrics).items()]
+    oracles = {
+        (name, repr(sorted(of.items()))): MetricRow(TableCell(name, detail=said.get(name, "")), of, competes=False)
+        for name, of in others
+    }
     heading = headings_of(metrics.values()).get(sort_by, sort_by)
     reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
     caption = f"{len(ranked)} cells, by {heading}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
-from harness.report.cells import METRIC, Report, leaderboard_metrics
+from harness.report.cells import Report, leaderboard_metrics
 from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import Difference, RowStatistics, SweepStatistics
@@ -26,7 +26,8 @@ def scorecard(report: Report, statistics: SweepStatistics | None) -> Table | Non
     if statistics is None or len(report.cells) < _FEWEST:
         return None
     metrics = leaderboard_metrics(report.cells)
-    ranked = sorted(report.cells, key=lambda cell: rank_of(METRICS[METRIC], cell.overall.get(METRIC)))
+    by = METRICS[report.metric]
+    ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(by.name)))
     rows = [MetricRow(TableCell(c.name), c.overall, statistics=statistics.row(c.name)) for c in ranked]
     reference = next(at for at, cell in enumerate(ranked) if cell is report.reference)
     made = metric_table("cell", metrics.values(), rows, caption="Against the reference", reference=reference)

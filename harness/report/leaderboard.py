@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of, other_forecasters
 from harness.report.table import (
     MetricRow,
     Table,
@@ -164,9 +164,9 @@ def _row(ended: Cell, known: Mapping[str, MetricRecord]) -> Row:
 def _oracles(results: Sequence[Cell], known: Mapping[str, MetricRecord]) -> list[Row]:
     found: dict[str, Row] = {}
     for ended in results:  # cells on the same market and label share theirs
-        if ended.result is not None and (oracle := ended.result.oracle) is not None:
-            values = {m: oracle[m] for m in columns_of(known, [oracle])}
-            found.setdefault(canonical_json(values), Row(_ORACLE, _ORACLE, values, 0.0, True, None, None))
+        for name, of in () if ended.result is None else other_forecasters(ended.result.snapshot.metrics).items():
+            values = {m: of[m] for m in columns_of(known, [of])}
+            found.setdefault(name + canonical_json(values), Row(name, _ORACLE, values, 0.0, True, None, None))
     return list(found.values())
 
 
@@ -230,7 +230,8 @@ def _table(versions: Sequence[Version]) -> Table:
     for version, snapshot in zip(versions, snapshots, strict=True):
         link = f"{snapshot.suite}/{snapshot.case}/v{version.number:04d}.json"
         rows.append(MetricRow(TableCell(snapshot.case, link=link), snapshot.overall, snapshot.intervals))
-    oracle = max((s.metrics["oracle"] for s in snapshots if s.metrics.get("oracle") is not None), key=len, default=None)
-    if oracle is not None:
-        rows.append(MetricRow(TableCell(_ORACLE, style="italic"), oracle, competes=False))
+    others = [other_forecasters(snapshot.metrics) for snapshot in snapshots]
+    for name in dict.fromkeys(name for found in others for name in found):
+        values = max((found[name] for found in others if name in found), key=len)
+        rows.append(MetricRow(TableCell(name, style="italic"), values, competes=False))
     return metric_table("case", main_metrics(snapshots), rows)

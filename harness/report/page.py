@@ -20,7 +20,7 @@ from harness.report.comparison import scorecard, side_by_side
 from harness.report.figures.plot import Variant
 from harness.report.reproduction import reproduce
 from harness.report.sections import SECTIONS, figures_of, tables_of
-from harness.report.table import Table
+from harness.report.table import Table, rank_of
 from harness.run.sweep_columns import caption, cell_notes
 from harness.store.files import write_atomically
 
@@ -128,15 +128,15 @@ def _with_shared_axes(trace: Mapping[str, Any], shared: dict[tuple[str, ...], in
 
 
 def _summary(report: cells.Report) -> Mapping[str, Any]:
-    shown, metric = report.cells, METRICS[cells.METRIC]
-    best = max(shown, key=lambda c: c.overall.get(cells.METRIC) or float("-inf"))
+    shown, metric = report.cells, METRICS[report.metric]
+    best = min(shown, key=lambda c: rank_of(metric, c.overall.get(metric.name)))
     times = np.concatenate([cell.series.times for cell in shown])
     period = f"{str(times.min())[:10]} … {str(times.max())[:10]}" if times.size else "not in the store"
     return {
         "data": ", ".join(dict.fromkeys(str(cell.snapshot.identity["data"]["name"]) for cell in shown)),
         "period": period,
         "metric": metric.heading,
-        "best": f"{metric.text(best.overall.get(cells.METRIC))}, {best.name}",
+        "best": f"{metric.text(best.overall.get(metric.name))}, {best.name}",
         "times": max(cell.series.times.size for cell in shown),
     }
 

@@ -15,7 +15,8 @@ from harness.run.sweep_columns import SIGNS, RowStatistics
 from harness.snapshots.snapshot import Snapshot
 from harness.store.artifacts import canonical_json
 
-_MAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown")
+_ERRORS = ("MAE", "RMSE", "NMAE", "MASE", "skill")
+_MAIN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "excess_return", "information_ratio", "max_drawdown", *_ERRORS)
 
 
 @dataclass(frozen=True)

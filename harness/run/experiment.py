@@ -62,6 +62,11 @@ class ExperimentResult:
         return found
 
     @property
+    def references(self) -> dict[str, dict[str, Any]]:
+        """Name of a reference forecast → the same metrics for it; empty where errors of series are not judged."""
+        return dict(self.snapshot.metrics.get("references") or {})
+
+    @property
     def intervals(self) -> dict[str, dict[str, Any]] | None:
         """Metric → ``low``, ``high``, ``level``, for the mean ICs ``t`` and ``p``; None when that is switched off."""
         found: dict[str, dict[str, Any]] | None = self.snapshot.metrics["intervals"]
@@ -149,7 +154,7 @@ def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None) -> E
 
 def _identity(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     config, panel, criteria = pipeline.config, pipeline.panel, pipeline.config.evaluation
-    year = year_of(panel.calendar, criteria.signal.periods_per_year, criteria.rules)
+    year = year_of(panel.calendar, criteria.periods_per_year, criteria.rules)
     return {
         "config": without_secrets(settings_of(config)),
         "data": {"name": panel.name, "fingerprint": panel.fingerprint},

@@ -18,7 +18,8 @@ from harness.data.panel import Panel, load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
 from harness.errors.limits import traits_of
-from harness.evaluation.evaluate import Evaluation, evaluate, intervals
+from harness.evaluation.errors import Target, reference_forecasts
+from harness.evaluation.evaluate import Evaluation, evaluate, group_intervals, intervals
 from harness.evaluation.portfolio.ledger import ORDERS, POSITIONS
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
@@ -336,15 +337,26 @@ class Pipeline:
     def _judge(self, predictions: Predictions, same_unit: bool) -> tuple[Evaluation, dict[str, Any]]:
         config, label, asked = self.config, self.config.label, (self.panel, self.config.evaluation)
         spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
-        found = None
+        target = None if label.target is None else Target(*label.target)
+        found, more = None, dict[str, Any]()
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
-                evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit)
+                evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit, target=target)
                 truth = _truth(self.panel, predictions, config)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
+                if config.evaluation.errors is not None and target is not None and same_unit:
+                    made = reference_forecasts(predictions, self.panel, target)
+                    judged = (replace(predictions, score=score) for score in made.values())
+                    overall = [evaluate(one, *asked, **spans, target=target).overall for one in judged]
+                    more["references"] = dict(zip(made, overall, strict=True))
+                    more["groups"] = list(evaluation.groups)
             if (significance := config.evaluation.significance) is not None:
                 with self.watch.stage("significance"):
                     found = intervals(evaluation, config.evaluation, significance, **spans, observer=self.observer)
+                    parts = group_intervals(evaluation, significance, look_ahead=label.look_ahead)
+                    if parts:
+                        both = zip(evaluation.groups, parts, strict=True)
+                        more["groups"] = [{**group, "intervals": bounds} for group, bounds in both]
         return evaluation, {
             "overall": evaluation.overall,
             "per_window": evaluation.per_window,
@@ -353,6 +365,7 @@ class Pipeline:
             "oracle": None if oracle is None else oracle.overall,
             "predictions": predictions.digest,
             "notes": list(evaluation.notes),
+            **more,
         }
 
     @property

@@ -12,12 +12,14 @@ from harness.data.dates import When
 from harness.data.panel import Panel
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError, RefusedError
+from harness.errors.limits import traits_of
 from harness.evaluation.metrics import check_needs
 from harness.evaluation.portfolio.market import Market, check_change
 from harness.evaluation.portfolio.strategy import Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of, parse
+from harness.samples.interfaces import PreprocessTraits
 from harness.samples.table import RowIndex, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 
@@ -105,11 +107,24 @@ def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -
         for price in sorted(fields_of(parse(config.label.price)) & set(PRICES)):
             _refuse_no_price(panel, price, slice(None), "label", "give a label of differences: 'label.expression=…'")
     check_needs(config.evaluation.extra, panel.fields)
+    if config.evaluation.errors is not None:
+        _check_errors(config)
     rows = index_rows(panel, listed=config.samples.rows == "listed")
     _check_windows(rows, panel, windows, needs_valid=config.model.needs_valid)
     if config.evaluation.portfolio is not None:
         _check_portfolio(config.evaluation.portfolio, panel, windows[0].test.start, windows[-1].test.stop)
     return rows
+
+
+def _check_errors(config: ExperimentConfig) -> None:
+    """Refuse to judge errors of what is no value ahead, or of forecasts in another unit than the label's."""
+    if config.label.target is None:
+        what, expected = "Errors are those of a value ahead.", "such as Ref($value, -24): label=forward_value"
+        raise ConfigError(what, where="label.expression", got=config.label.expression_text, expected=expected)
+    if not traits_of(config.preprocess, PreprocessTraits, "preprocess").keeps_label_unit:
+        what, got = "The forecasts would be in another unit than the label, and have no errors.", config.choices
+        expected = "preprocess=series, or preprocess=none"
+        raise ConfigError(what, where="preprocess.label", got=got.get("preprocess"), expected=expected)
 
 
 def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:

@@ -16,7 +16,13 @@ from harness.data.panel import Panel
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance import hac, selection
-from harness.evaluation.significance.bootstrap import Bootstrap, PairedDifference, Question, bootstrap_intervals
+from harness.evaluation.significance.bootstrap import (
+    PAIRED,
+    Bootstrap,
+    PairedDifference,
+    Question,
+    bootstrap_intervals,
+)
 from harness.evaluation.significance.selection import ModelConfidenceSet, model_confidence_set
 from harness.execution.progress import Observer, Silent
 from harness.run.finished import SERIES, Doubles, FinishedRun, Times
@@ -184,10 +190,11 @@ def differences_to(
     metrics, questions = metrics_of(identity), {}
     for name, metric in metrics.items():
         series = metric.series
-        if metric.statistic not in ("mean", "ir") or any(series not in c.series.values for c in (reference, candidate)):
+        if metric.statistic not in PAIRED or any(series not in c.series.values for c in (reference, candidate)):
             continue
         ours, base, overlap = candidate.at(series, times), reference.at(series, times), overlap_of(identity, metric)
-        questions[name] = Question(ours, metric.statistic, overlap, base)
+        over = None if metric.base is None else candidate.at(metric.base, times)
+        questions[name] = Question(ours, metric.statistic, overlap, base, over)
     answers = bootstrap_intervals(tuple(questions.values()), bootstrap or Bootstrap())
     found = {}
     for name, interval in zip(questions, answers, strict=True):

@@ -103,8 +103,8 @@ class Evidence:
 
 def overlap_of(identity: Mapping[str, Any], metric: MetricRecord) -> int:
     """Return `MetricRecord.overlap_at` for the label and the lag of a snapshot's identity."""
-    lag = identity.get("config", {}).get("evaluation", {}).get("signal", {}).get("lag", 1)
-    return metric.overlap_at(int(identity.get("look_ahead", 1)), int(lag))
+    signal = identity.get("config", {}).get("evaluation", {}).get("signal") or {}
+    return metric.overlap_at(int(identity.get("look_ahead", 1)), int(signal.get("lag", 1)))
 
 
 def explain_data_difference(a: Panel, b: Panel) -> tuple[str, ...]:

@@ -111,7 +111,6 @@ def test_fields_of_the_calendar_say_hour_weekday_and_holiday_of_every_time(tmp_p
         ({"every": "often"}, "data.series.every"),
         ({"every": "-1h"}, "data.series.every"),
         ({"calendar": ("hours",)}, "data.series.calendar"),
-        ({"calendar": ("holiday",)}, "data.series.holidays"),
         ({"holidays": "US"}, "data.series.holidays"),
     ],
     ids=str,

@@ -13,6 +13,7 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import ConfigError, DataError
 from harness.evaluation import formulas as metrics
+from harness.evaluation.errors import ErrorEvaluation
 from harness.evaluation.evaluate import DailySeries, Evaluation, evaluate
 from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.metrics import METRICS, Metric, SignalEvaluation
@@ -31,6 +32,7 @@ class Both:
     signal: SignalEvaluation = SIGNAL
     portfolio: TopkDropout | None = STRATEGY
     extra: tuple[Metric, ...] = ()
+    errors: ErrorEvaluation | None = None
     rules: Rules = "harness"
 
 
@@ -171,7 +173,9 @@ class TestTogether:
     def test_every_metric_has_a_direction_and_every_direction_a_metric(self):
         panel = market()
         result = evaluate(signal(panel), panel, Both(), horizon=20)
-        assert set(result.overall) == set(METRICS)
+        of_errors = {name for name, metric in METRICS.items() if metric.series not in result.series}
+        assert set(result.overall) == set(METRICS) - {name for name in of_errors if METRICS[name].statistic != "count"}
+        assert "MAE" in of_errors
 
 
 class TestSeries:

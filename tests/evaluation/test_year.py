@@ -81,7 +81,7 @@ def test_qlibs_238_days_are_those_of_an_exchange_and_elsewhere_a_note_says_they_
     panel, predictions = on("h")
     assert evaluate(predictions, panel, Both(rules="qlib"), horizon=5).notes[0] == hourly.note
     assert compose_config(["compat=qlib"]).evaluation.rules == "qlib"
-    assert compose_config([]).evaluation.signal.periods_per_year is None
+    assert compose_config([]).evaluation.periods_per_year is None
 
 
 def test_an_error_metric_needs_scores_in_the_unit_of_the_label() -> None:

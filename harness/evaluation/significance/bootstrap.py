@@ -37,11 +37,16 @@ class SmoothStatistic:
         return float(self.value(self.moments.mean(axis=0)))
 
 
-def smooth_statistic(series: Doubles, statistic: str, reference: Doubles | None = None) -> SmoothStatistic:
-    """Return the mean, or mean over standard deviation (ddof 1), of a (T,) series without NaN.
+def smooth_statistic(
+    series: Doubles, statistic: str, reference: Doubles | None = None, base: Doubles | None = None
+) -> SmoothStatistic:
+    """Return the mean, its root, mean over standard deviation (ddof 1), or skill, of a (T,) series without NaN.
 
-    With a reference of the same times: minus that of the reference, both resampled at the same times.
+    With a reference of the same times: minus that of the reference, both resampled at the same times. A skill is 1
+    minus the mean over that of `base`.
     """
+    if statistic == "skill" and base is not None:
+        return _skill(series, base, 1.0) if reference is None else _skill(series - reference, base, 0.0)
     hac.check_choice("statistic", statistic, _STATISTICS)
     first = _STATISTICS[statistic](series)
     if reference is None:
@@ -94,7 +99,33 @@ def _ir(series: Doubles) -> SmoothStatistic:
     return SmoothStatistic(moments, value, gradient, influence, hac.largest(influence))
 
 
-_STATISTICS = {"mean": _mean, "ir": _ir}
+def _root(series: Doubles) -> SmoothStatistic:
+    root = math.sqrt(float(series.mean())) if series.size else math.nan
+    influence = series / (2.0 * root) if root > 0 else np.full(series.size, np.nan)
+
+    def gradient(means: Doubles) -> Doubles:
+        return np.asarray(0.5 / np.sqrt(means))
+
+    moments = np.ascontiguousarray(series[:, None])
+    return SmoothStatistic(moments, lambda m: np.sqrt(m[..., 0]), gradient, influence, hac.largest(influence))
+
+
+def _skill(series: Doubles, base: Doubles, perfect: float) -> SmoothStatistic:
+    scale = float(base.mean()) if base.size else math.nan
+    ratio = float(series.mean()) / scale if scale else math.nan
+    influence = (ratio * base - series) / scale if scale else np.full(series.size, np.nan)
+
+    def gradient(means: Doubles) -> Doubles:
+        return np.stack((-1.0 / means[..., 1], means[..., 0] / means[..., 1] ** 2), axis=-1)
+
+    moments = np.stack((series, base), axis=1)
+    magnitude = max(hac.largest(series), hac.largest(base)) / scale if scale else math.nan
+    return SmoothStatistic(moments, lambda m: perfect - m[..., 0] / m[..., 1], gradient, influence, magnitude)
+
+
+_STATISTICS = {"mean": _mean, "ir": _ir, "root": _root}
+PAIRED = ("mean", "ir", "root", "skill")
+"""The statistics whose difference to a reference can be tested."""
 _WIDEST = 3.0  # an interval that reaches over more than three times the range of the values says nothing
 _STILL = 1e-9  # a resample does not vary when its standard error is that share of the series' own
 
@@ -205,9 +236,10 @@ class Question:
     """A statistic of a series, whose interval is wanted."""
 
     series: Doubles  # (S,)
-    statistic: str  # ``mean``, ``ir`` or ``drawdown``
+    statistic: str  # ``mean``, ``ir``, ``root``, ``skill`` or ``drawdown``
     look_ahead: int  # of the label behind the series
-    reference: Doubles | None = None  # (S,) values whose ``mean`` or ``ir`` is subtracted
+    reference: Doubles | None = None  # (S,) values whose statistic is subtracted
+    base: Doubles | None = None  # (S,) values of what a ``skill`` is over
 
 
 def bootstrap_intervals(
@@ -270,12 +302,13 @@ def paired_difference(
 def _plan(asked: Question, bootstrap: Bootstrap) -> tuple[Resamples | None, Callable[[], Interval]]:
     """Return what is to be resampled, if anything, and what makes the interval of it."""
     hac.check_look_ahead(asked.look_ahead)
-    values, *others = hac.defined_rows("series", asked.series, *(() if asked.reference is None else (asked.reference,)))
+    beside = {name: rows for name in ("reference", "base") if (rows := getattr(asked, name)) is not None}
+    values, *others = hac.defined_rows("series", asked.series, *beside.values())
     smooth = None
     if asked.statistic == "drawdown" and not others:
         estimate, magnitude = float(largest_fall(values)) if values.size else math.nan, hac.largest(values)
     else:
-        smooth = smooth_statistic(values, asked.statistic, *others)
+        smooth = smooth_statistic(values, asked.statistic, **dict(zip(beside, others, strict=True)))
         estimate, values, magnitude = smooth.estimate(), smooth.influence, smooth.magnitude
     degrees, error = hac.standard_error(values, magnitude, asked.look_ahead)
     dropped = asked.series.size - values.size
