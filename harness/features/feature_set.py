@@ -206,6 +206,9 @@ class Expressions:
     expressions: dict[str, str]
     known_ahead: dict[str, int] | None = field(default=None, metadata=LATER)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known_ahead", self.known_ahead or None)  # nothing is recorded of nothing
+
     def feature_set(self) -> FeatureSet:
         """Return the names and expressions; raises what `FeatureSet` raises."""
         names, texts = tuple(self.expressions), tuple(self.expressions.values())

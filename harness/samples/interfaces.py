@@ -181,6 +181,18 @@ class FittedPreprocess(Protocol):
         """Return (m,) float32, the processed label; NaN stays NaN."""
 
 
+@dataclass(frozen=True)
+class SeriesTraits:
+    """What fitted processors may say of themselves beyond `FittedPreprocess`.
+
+    Attributes:
+        by_series: They must be told the instrument of each row: a method ``for_series(codes)`` returns them for rows of
+            these (m,) instrument columns.
+    """
+
+    by_series: bool = False
+
+
 class Preprocess(Protocol):
     """How to process features and label."""
 

@@ -16,17 +16,10 @@ import numpy.typing as npt
 from annotated_types import Ge, Gt, Le
 
 from harness.errors import ConfigError, DataError, closest
-from harness.errors.limits import check_limits
-from harness.samples.column_statistics import (
-    column_extremes,
-    column_medians,
-    column_moments,
-    median,
-    rank_norm,
-    series_moments,
-    shared,
-)
-from harness.samples.interfaces import FittedPreprocess
+from harness.errors.limits import check_limits, traits_of
+from harness.samples import column_statistics
+from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm, shared
+from harness.samples.interfaces import FittedPreprocess, SeriesTraits
 from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
 from harness.samples.windows import Segment
 
@@ -148,6 +141,10 @@ class FittedPipeline:
     label_steps: tuple[_Step, ...]
     codes: Codes | None = None  # (m,) of the rows that are processed, for steps by series
 
+    @property
+    def by_series(self) -> bool:
+        return any(processor.by_series for processor, *_ in (*self.feature_steps, *self.label_steps))
+
     def for_series(self, codes: Codes) -> FittedPipeline:
         """Return the processors for the rows of these (m,) instrument columns."""
         return replace(self, codes=codes)
@@ -176,8 +173,9 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
 
     Leak-free although it covers every time: a row depends on the rows of its own time and on the fitted state only.
     """
-    offsets, for_series = table.index.offsets, getattr(fitted, "for_series", None)
-    fitted = fitted if for_series is None else for_series(table.index.codes)
+    offsets = table.index.offsets
+    if traits_of(fitted, SeriesTraits).by_series:
+        fitted = fitted.for_series(table.index.codes)  # type: ignore[attr-defined]
     features = fitted.features(table.features, offsets)
     return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
 
@@ -444,7 +442,7 @@ class SeriesScale(Processor):
     by_series: ClassVar[bool] = True
 
     def fit_series(self, values: Floats, codes: Codes) -> State:
-        centre, scale = series_moments(values, codes)
+        centre, scale = column_statistics.series_moments(values, codes)
         return {"centre": centre, "scale": np.where(scale > _ROUNDING * np.abs(centre), scale, 1.0)}
 
     def transform(self, values: Floats, offsets: Positions, state: State) -> None:
