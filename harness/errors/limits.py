@@ -143,7 +143,7 @@ Traits = TypeVar("Traits")
 def traits_of(value: object, kind: type[Traits], where: str = "model") -> Traits:
     """Return what an object says of itself beyond its protocol, with the defaults of `kind` for what it leaves out."""
     found: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    for name, hint in _hints(typing.cast("Any", kind)).items():
         if not hasattr(value, name):
             continue
         said = getattr(value, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -24,6 +25,9 @@ Period = tuple[int, int]
 CHUNK = 2048  # rows converted to float64 at a time: a few MB, so that they stay in the cache
 SPAN = 16 * CHUNK  # rows of one task where there are no blocks
 _STAGE = "gram blocks"
+_GROUP = (
+    16  # times, up to which shorter blocks are summed as one where they weigh alike: with a step of 1 they are many
+)
 _MOST_RUNS = 2  # a block across which the weight changes once is cut there, and both parts are kept for later windows
 RANK_CUTOFF = 1e-11
 """A direction below this share of the largest eigenvalue counts as none; the Gram matrix is scaled to a unit diagonal.
@@ -66,9 +70,13 @@ class GramBlocks:
         self._stop = offsets.size - 1
         inner = np.arange(origin % step, self._stop, step, dtype=np.int64)
         self._bounds = np.unique(np.concatenate([[0], inner, [self._stop]])).astype(np.int64)
+        together = step * max(1, _GROUP // step)
+        self._groups = self._bounds[(self._bounds - origin) % together == 0]
         self._labels_before = np.concatenate([[0], np.cumsum(~np.isnan(label))])[offsets]  # (T + 1,)
         self._observer = observer or Silent()
         self._sums: dict[Period, Doubles] = {}  # of [features, label, 1]; both are shared with what `until` returns
+        # The terms that the last request began with, and their total: the next window's often begin alike.
+        self._begun: list[tuple[list[tuple[Period, float | Doubles]], Doubles]] = []
         self._kept = [] if kept is None else [kept]
 
     @property
@@ -132,7 +140,14 @@ class GramBlocks:
         varying = [(period, weight) for period, weight in terms if not isinstance(weight, float)]
         by_rows = iter(list(in_order(lambda term: self._of_rows(*term), varying)))
         total, part = np.zeros((2, self._features.shape[1] + 2, self._features.shape[1] + 2))
-        for period, weight in terms:
+        begun, so_far = self._begun[0] if self._begun else ([], total)
+        if varying or terms[: len(begun)] != begun:
+            begun = []
+        elif begun:
+            total += so_far
+        for at, (period, weight) in enumerate(terms[len(begun) :], len(begun)):
+            if not varying and at == len(terms) - _GROUP:
+                self._begun[:] = [(terms[:at], total.copy())]
             if isinstance(weight, float):
                 total += np.multiply(self._sums[period], weight, out=part)
             else:
@@ -147,17 +162,27 @@ class GramBlocks:
     def _terms(self, start: int, stop: int, weights: Doubles) -> list[tuple[Period, float | Doubles]]:
         """Return each part of [start, stop) that counts, with its weight: one, or one per time where it changes often.
 
-        Cut at the block borders, and a block whose weight changes once where it changes.
+        Cut at the borders of blocks, or of groups of short ones, and a part whose weight changes once where it changes;
+        a group whose weight changes more often is cut into its blocks.
         """
-        borders = [start, *self._bounds[(self._bounds > start) & (self._bounds < stop)].tolist(), stop]
         terms: list[tuple[Period, float | Doubles]] = []
-        for a, b in itertools.pairwise(borders):
-            changes = np.flatnonzero(np.diff(weights[a - start : b - start])) + a + 1
-            cuts = [a, *changes.tolist(), b] if changes.size < _MOST_RUNS else [a, b]
-            for i, j in itertools.pairwise(cuts):
-                weight = weights[i - start : j - start]
-                if weight.any():
-                    terms.append(((i, j), weight if len(cuts) == 2 and changes.size else float(weight[0])))
+        groups = self._groups[(self._groups >= start) & (self._groups <= stop)]
+        first, last = (groups[0], groups[-1]) if groups.size else (stop, stop)
+        ends = self._bounds[(self._bounds > start) & (self._bounds < stop)]
+        borders = [*ends[(ends <= first) | (ends >= last)].tolist(), *groups.tolist(), start, stop]
+        changes = (np.flatnonzero(np.diff(weights)) + start + 1).tolist()
+        for a, b in itertools.pairwise(sorted(set(borders))):
+            is_whole = _count(changes, a, b) < _MOST_RUNS
+            inner = [a, b] if is_whole else [a, *ends[(ends > a) & (ends < b)].tolist(), b]
+            for i, j in itertools.pairwise(inner):
+                within = _count(changes, i, j)
+                cuts = [i, *changes[bisect_right(changes, i) :][:within], j] if within < _MOST_RUNS else [i, j]
+                for u, v in itertools.pairwise(cuts):
+                    weight = weights[u - start : v - start]
+                    if within < _MOST_RUNS and weight[0]:
+                        terms.append(((u, v), float(weight[0])))
+                    elif within >= _MOST_RUNS and weight.any():
+                        terms.append(((u, v), weight))
         return terms
 
     def _of_rows(self, period: Period, per_time: Doubles | None = None) -> Doubles:
@@ -177,6 +202,11 @@ class GramBlocks:
             self._sums[period] = sums
             self._observer.advance(_STAGE)
         self._observer.finish(_STAGE)
+
+
+def _count(changes: list[int], start: int, stop: int) -> int:
+    """Return how many of some sorted positions lie within a period, its ends not counted."""
+    return bisect_left(changes, stop) - bisect_right(changes, start)
 
 
 def _sums_in_order(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
@@ -201,6 +231,10 @@ def _sums_in_order(features: Floats, label: Floats, weights: Doubles | None) -> 
 
 def in_order(task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield the results of independent tasks in the order of their items, computed by a few threads."""
+    if len(items) < 2:  # no thread is worth it
+        with one_blas_thread():
+            yield from map(task, items)
+        return
     with one_blas_thread(), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         yield from pool.map(task, items)
 
@@ -291,15 +325,15 @@ class NormalEquations:
             DataError: When the rows hold missing or infinite features, or no weight at all.
         """
         gram, moment = self._system(fit_intercept)
-        plain = _Spectrum(gram)
         if alpha > 0:
-            solved = _Spectrum(gram + alpha * np.eye(moment.size))
+            solved, rank = _Spectrum(gram + alpha * np.eye(moment.size)), _rank(gram)
             keep = solved.values > moment.size * np.finfo(np.float64).eps * solved.values[-1]
         else:
-            solved, keep = plain, plain.determined
+            solved = _Spectrum(gram)
+            keep, rank = solved.determined, solved.rank
         theta = solved.solve(moment, keep)
         condition = float(solved.values[-1] / solved.values[keep].min()) if keep.any() else 1.0
-        return Solution(theta, self.intercept(theta) if fit_intercept else 0.0, plain.rank, condition)
+        return Solution(theta, self.intercept(theta) if fit_intercept else 0.0, rank, condition)
 
     def square_root(self, *, fit_intercept: bool = False) -> SquareRoot:
         """Return A (p, p), b (p,) with |b − Aθ|² equal to Σ w (y − xᵀθ − b₀)² at its best b₀, up to a constant.
@@ -349,6 +383,20 @@ class SquareRoot:
     condition: float
 
 
+def _scaled(matrix: Doubles) -> tuple[Doubles, Doubles]:
+    """Return D⁻¹MD⁻¹ (p, p) with a unit diagonal, and the diagonal (p,) of D; 1 where M's is 0."""
+    diagonal = np.diag(matrix)
+    scale: Doubles = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    return matrix / np.outer(scale, scale), scale
+
+
+def _rank(matrix: Doubles) -> int:
+    """Return the rank of a `_Spectrum` without its vectors, which take twice as long."""
+    with one_blas_thread():
+        values = np.linalg.eigvalsh(_scaled(matrix)[0])
+    return int(np.count_nonzero(values > RANK_CUTOFF * max(float(values[-1]), 0.0)))
+
+
 class _Spectrum:
     """Eigenvalues (p,), increasing and not negative, and vectors (p, p) of D⁻¹MD⁻¹ with a unit diagonal.
 
@@ -356,10 +404,9 @@ class _Spectrum:
     """
 
     def __init__(self, matrix: Doubles) -> None:
-        diagonal = np.diag(matrix)
-        self.scale: Doubles = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        scaled, self.scale = _scaled(matrix)
         with one_blas_thread():
-            values, self.vectors = np.linalg.eigh(matrix / np.outer(self.scale, self.scale))
+            values, self.vectors = np.linalg.eigh(scaled)
         self.values: Doubles = np.maximum(values, 0.0)
         self.determined: Booleans = self.values > RANK_CUTOFF * self.values[-1]
         self.rank = int(np.count_nonzero(self.determined))

@@ -102,6 +102,17 @@ class TestBlocks:
         used.weighted(3, 31, None)
         assert same_bits(used.weighted(*period), fresh)
 
+    @pytest.mark.parametrize("origin", [0, 5, 39])
+    def test_short_blocks_are_exact_and_the_same_bits_whatever_was_asked_before(self, origin: int) -> None:
+        rows, rng = make_rows(3), np.random.default_rng(0)
+        kept = blocks_of(rows, 1, origin)
+        for stop in range(20, TIMES):
+            for per_time in (None, np.repeat(rng.random(5), 8)[:stop], rng.random(stop)):
+                found = kept.weighted(0, stop, per_time)
+                assert_equal(found, direct(rows, 0, stop, per_time))
+                alone = blocks_of(rows, 1, origin).weighted(0, stop, per_time)
+                assert found.gram.tobytes() == alone.gram.tobytes()
+
     def test_bits_do_not_depend_on_threads(self) -> None:
         rows = make_rows()
         weights = np.linspace(0.1, 1, TIMES)
