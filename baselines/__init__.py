@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from baselines.adaptation.incremental import Incremental as Incremental
     from baselines.adaptation.no_retrain import NoRetrain as NoRetrain
     from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
+    from baselines.adaptation.triggered import Triggered as Triggered
     from baselines.models.catboost import CatBoost as CatBoost
     from baselines.models.gru import GRU as GRU
     from baselines.models.lightgbm import LightGBM as LightGBM
@@ -32,6 +33,7 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.adaptation.MetaRanges": "baselines.adaptation.ddgda.meta_task",
     "baselines.adaptation.NoRetrain": "baselines.adaptation.no_retrain",
     "baselines.adaptation.RollingRetrain": "baselines.adaptation.rolling_retrain",
+    "baselines.adaptation.Triggered": "baselines.adaptation.triggered",
     "baselines.models.CatBoost": "baselines.models.catboost",
     "baselines.models.GRU": "baselines.models.gru",
     "baselines.models.LightGBM": "baselines.models.lightgbm",
