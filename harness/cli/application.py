@@ -11,10 +11,10 @@ import sys
 import textwrap
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.cli.commands import COMMANDS
 from harness.cli.declaration import LOUDNESS, OVERRIDES, Answer, Command
@@ -22,6 +22,43 @@ from harness.cli.streams import OutputConsole, StreamConsole, as_json, degrading
 from harness.errors import HarnessError, refused_by_the_system
 from harness.store.files import config_folder
 
+# What a command is for → the first words of commands, and what each does in a few words.
+_PURPOSES: Mapping[str, Mapping[str, str]] = {
+    "run": {
+        "run": "one experiment, or with -m every combination of values",
+        "search": "hyper-parameters, on the validation period",
+        "status": "how far runs are, from another terminal",
+        "config": "the composed configuration, what keys mean, schemas",
+        "explain": "the windows of a configuration",
+    },
+    "judge": {
+        "audit": "prove that nothing used the future",
+        "check": "hold a suite to its blessed numbers",
+        "bless": "write new baselines, with a reason",
+        "nightly": "run, check and report a suite",
+        "diff": "compare two snapshots",
+        "reproduce": "hold runs to published tables",
+    },
+    "look": {
+        "report": "one HTML file about sweeps and runs",
+        "leaderboard": "print or export the table",
+        "log": "versions of baselines, and runs",
+        "collect": "find runs, merge windows, make ensembles",
+        "track": "send runs to MLflow",
+    },
+    "data": {
+        "data": "look at, check, convert, export market data",
+        "cache": "look after the artifact store",
+    },
+    "project": {
+        "init": "a project folder that works at once",
+        "new": "a model, adaptation, source, metric or strategy",
+        "doctor": "what this machine has, and which extras it lacks",
+        "convert-qlib": "a workflow of qlib as an experiment",
+        "migrate": "bring snapshots to the current schema",
+        "completion": "for bash and zsh",
+    },
+}
 # What commands of two words have in common.
 _GROUPS = {
     "data": "look at, check or convert market data",
@@ -33,13 +70,12 @@ OTHER_FOLDERS = ("reference", "regression", "suites")
 _HELP = """\
 Walk-forward forecasting under concept drift: run it, leave a snapshot, trust the number.
 
-  bench run                           the main job on a simulated market
-  bench run data=cn_csi300            the same on real prices
-  bench explain windows.step=40       which windows would be walked
-  bench COMMAND --help                teaches a command
-
-Ctrl-C, SIGTERM and SIGHUP end a command in order, with its workers; finished windows are kept. The exit code is then
-130, 143 or 129."""
+  bench run                   the main job on a simulated market
+  bench run data=cn_csi300    the same on real prices
+  bench COMMAND --help        teaches a command
+"""
+_END = """
+Ctrl-C, SIGTERM and SIGHUP end a command in order; finished windows are kept. Exit codes: 130, 143, 129."""
 _KILLED = 128  # a shell adds the signal's number
 
 
@@ -169,24 +205,33 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
         asked: The first word of a command: the others are then only listed, which is faster. None is all of them.
     """
     as_written = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(prog="bench", description=_HELP, formatter_class=as_written)
+    usage, text = "bench [-h] [--version] COMMAND …", f"{_HELP}\n{chr(10).join(_purposes())}\n{_END}"
+    top = argparse.ArgumentParser(prog="bench", usage=usage, description=text, formatter_class=as_written)
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    groups = {"": top.add_subparsers(title="commands", metavar="COMMAND", required=True)}
+    groups = {"": top.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog="bench")}
     found = {"": top}
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
         if group not in groups:
-            parser = groups[""].add_parser(group, help=_GROUPS[group])
+            parser = groups[""].add_parser(group, description=_GROUPS[group])
             groups[group] = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
         if asked in (None, command.name.split()[0]):
             description = f"{command.text.rstrip()}\n\n{textwrap.fill(f'exit codes: {command.exits}', 120)}"
-            leaf = groups[group].add_parser(name, help=command.summary, description=description)
+            listed: dict[str, Any] = {"help": command.summary} if group else {}  # the others stand in the description
+            leaf = groups[group].add_parser(name, description=description, **listed)
             leaf.formatter_class = as_written
             _add_options(leaf, command)
             found[command.name] = leaf
         elif not group:
-            groups[group].add_parser(name, help=command.summary, add_help=False)
+            groups[group].add_parser(name, add_help=False)
     return found
+
+
+def _purposes() -> Iterator[str]:
+    """Yield a line for each command, beside what it is for."""
+    for purpose, commands in _PURPOSES.items():
+        for at, (name, what) in enumerate(commands.items()):
+            yield f"  {'' if at else purpose:<9}{name:<14}{what}"
 
 
 def _add_options(leaf: argparse.ArgumentParser, command: Command) -> None:

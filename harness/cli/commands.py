@@ -192,6 +192,24 @@ examples:
         ),
     ),
     Command(
+        "data window",
+        "explain:data_window",
+        """\
+Write the data of one window as its model gets them, as Parquet: processed as of its decision. train.parquet and, where
+the model stops early, valid.parquet hold features and label of what is learned from; test.parquet the processed
+features that are predicted from, and the raw label that predictions are judged by. Only processors are fitted.
+
+examples:
+  bench data window 0 data=cn_csi300 --out window_0
+  bench data window 12 model=lightgbm preprocess.refit=per_window --out window_12""",
+        (
+            option("window N", "number of the window, from 0: see `bench explain`", type=int),
+            *shared.CONFIGURED,
+            option("--out FOLDER", "a new folder for the files", required=True),
+            shared.JSON,
+        ),
+    ),
+    Command(
         "cache status",
         "cache:status",
         """\
@@ -508,6 +526,34 @@ examples:
             option("name NAME", "name of the module, such as my_model"),
             option("--folder FOLDER", "where to write it", "."),
         ),
+    ),
+    Command(
+        "init",
+        "project:init",
+        """\
+Write a project of your own: a folder with a model, an experiment, a suite, what CI runs, and what git ignores. It works
+as it is; `bench new` adds to it. Nothing that is there already is touched.
+
+examples:
+  bench init my_study
+  cd my_study && PYTHONPATH=. bench run --config-dir my_conf experiment=base""",
+        (
+            option("folder FOLDER", "where to write it (default: here)", ".", nargs="?"),
+            option("--model NAME", "name of its model's module", "my_model"),
+        ),
+    ),
+    Command(
+        "doctor",
+        "project:doctor",
+        """\
+Look at what runs need: Python and libraries, kernels, threads, store and disk, and which extras are missing and how to
+install them here. A missing extra is no fault: whatever needs it names it.
+
+examples:
+  bench doctor
+  bench doctor output.store=/scratch/store --json""",
+        (*shared.CONFIGURED, shared.JSON),
+        exits="0 nothing is in the way of a run, 1 something is, 2 a mistake in the command",
     ),
     Command(
         "convert-qlib",

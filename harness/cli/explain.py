@@ -25,6 +25,7 @@ from harness.execution.progress import PlainObserver, telling
 from harness.report.table import Table, numbers, prose, table
 from harness.run.pipeline import Pipeline
 from harness.run.schedule import check, describe_windows, resolve_windows
+from harness.run.window_data import write_window
 from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
 
@@ -143,6 +144,16 @@ def data_convert(arguments: Namespace, observer: PlainObserver) -> Answer:
     with telling(observer, "convert"):
         convert(panel, Path(arguments.out), arguments.to, universe=arguments.universe)
     return Answer([f"written to {arguments.out}"])
+
+
+def data_window(arguments: Namespace, observer: PlainObserver) -> Answer:
+    pipeline, folder = Pipeline(config_of(arguments), observer=observer), Path(arguments.out)
+    written = write_window(pipeline, arguments.window, folder)
+    window, calendar = pipeline.windows[arguments.window], pipeline.panel.calendar
+    rows = ((str(folder / name), f"{count:,}") for name, count in written.items())
+    shown = table(f"window {arguments.window}", ("file", *numbers("rows")), rows)
+    decision = f"decision  {calendar.format(window.decision)}: nothing in train and valid was known later"
+    return Answer([shown, decision], {"folder": str(folder), "rows": written})
 
 
 def _plain(value: object) -> str:

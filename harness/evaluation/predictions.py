@@ -87,6 +87,10 @@ class Predictions:
         frame: pd.DataFrame = self._table().to_pandas()
         return frame
 
+    def _repr_html_(self) -> str:
+        """Show the first and the last rows in a notebook."""
+        return str(self.to_frame().to_html(max_rows=10))
+
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, calendar: Calendar, instruments: tuple[str, ...]) -> Predictions:
         """Make predictions from rows in any order, such as those of a model fitted elsewhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from harness.config import ExperimentConfig, compose_config
 from harness.errors import ConfigError, no_exit
 from harness.errors.redaction import without_secrets
 from harness.evaluation.evaluate import year_of
+from harness.evaluation.metrics import columns_of, metrics_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.machine import peak_memory_mb
 from harness.execution.progress import Observer, PlainObserver, Silent
@@ -76,6 +78,21 @@ class ExperimentResult:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know beside the metrics: what is undefined, missing or taken otherwise, with counts."""
         return tuple(self.snapshot.metrics.get("notes", ()))
+
+    def _repr_html_(self) -> str:
+        """Show the metrics in a notebook: a row for the run, one for its intervals, one for the oracle."""
+        metrics = columns_of(metrics_of(self.snapshot.identity), (self.metrics, self.oracle or {})).values()
+        rows = [["", *(metric.heading for metric in metrics)]]
+        rows.append([self.snapshot.case, *(metric.text(self.metrics.get(metric.name)) for metric in metrics)])
+        if (known := self.intervals) is not None:
+            reach = (metric.interval(self.metrics.get(metric.name), known.get(metric.name)) for metric in metrics)
+            rows.append(["interval", *(text or "–" for text in reach)])
+        if (oracle := self.oracle) is not None:
+            rows.append(["oracle", *(metric.text(oracle.get(metric.name)) for metric in metrics)])
+        head, *body = ("".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows)
+        lines = (f"<tr>{row}</tr>" for row in body)
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{notes}"
 
     def predictions(self) -> Predictions:
         """Read the predictions of all windows."""

@@ -291,6 +291,16 @@ class WalkForward:
             self._past.model, self._past.model_of = self._get(stage), made_in
         return self._past.model
 
+    def learning_of(self, at: int) -> tuple[Segment, Segment | None]:
+        """Return the segments that a window's model trains on and stops early on."""
+        return self._learning[at]
+
+    def table_of(self, at: int) -> SampleTable:
+        """Return the processed table from which a window's model learns and predicts."""
+        window = self.windows[at]
+        seen = self.table.restricted(window.train.start, window.test.stop)
+        return (self._process(seen, at) if self._refits else self._get(self.processed))[0]
+
     def _process(self, table: SampleTable, at: int) -> Processed:
         fitted, reads = self._processors(at)
         return apply(table, fitted), reads

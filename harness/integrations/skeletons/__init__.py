@@ -44,6 +44,32 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
     return list(wanted), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
 
 
+_PROJECT = {
+    f"{_FOLDER}/experiment/base.yaml": "base.yaml",
+    f"{_FOLDER}/suites/mine.yaml": "mine.yaml",
+    ".github/workflows/check.yml": "check.yml",
+    ".gitignore": "gitignore.txt",
+    "README.md": "readme.md",
+}
+
+
+def write_project(folder: Path, model: str) -> list[Path]:
+    """Write a project into a folder: a model with its test, an experiment, a suite, CI and what git ignores.
+
+    Raises:
+        ConfigError: As `write_skeleton`; nothing is written then.
+    """
+    for there in (folder / name for name in _PROJECT if (folder / name).exists()):
+        what, hint = "The file is there already, and stays as it is.", "choose another folder"
+        raise ConfigError(what, where=str(there), expected="a folder without a project", hint=hint)
+    written, _ = write_skeleton("model", model, folder)
+    for name, template in _PROJECT.items():
+        text = resources.files(__name__).joinpath("templates", "project", template).read_text(encoding="utf-8")
+        write_atomically(folder / name, text.replace("@name@", model).encode())
+        written.append(folder / name)
+    return written
+
+
 def _check(name: str, folder: Path) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower() or not name.isascii():
         expected = "small letters, digits and _, beginning with a letter, such as my_model"
