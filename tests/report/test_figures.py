@@ -203,3 +203,12 @@ def test_an_ic_within_groups_is_shown_where_the_panel_has_a_group_field(report: 
     assert formulas.mean(ranked.neutral["sector"]) == pytest.approx(daily.mean(), abs=1e-6)
     assert "rank IC within sector" in [variant.label for variant in figures_of(shown)["ic"]]
     assert "rank IC within sector" not in [variant.label for variant in figures_of(report)["ic"]]
+
+
+def test_benchmarks_that_differ_are_named_by_their_cell(report: Report) -> None:
+    first, second, *_ = report.cells
+    series = second.series
+    other = DailySeries(series.times, {**series.values, "benchmark_return": series["benchmark_return"] + 0.01})
+    variant = figures_of(Report((first, replace(second, given=other)), ()))["cumulative"][0]
+    names = [trace["name"] for trace in variant.traces if "neutral" in trace and "yaxis" not in trace]
+    assert names == [f"benchmark of {first.name}", f"benchmark of {second.name}"]

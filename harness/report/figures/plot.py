@@ -84,7 +84,8 @@ def month_maps(found: Mapping[str, tuple[list[int], Doubles, Doubles]], form: st
 
     Months have one colour scale in all plots, years another. Numbers are written in `form`.
     """
-    layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "xaxis": {"side": "top", "showgrid": False}}
+    down = {"type": "category", "autorange": "reversed", "showgrid": False}
+    layout = {"yaxis": down, "xaxis": {"side": "top", "showgrid": False}}
     tables = found.values()
     reach = [max(map(_reach, parts), default=0.0) or 1.0 for parts in ([t[1] for t in tables], [t[2] for t in tables])]
     for label, (years, months, whole) in found.items():

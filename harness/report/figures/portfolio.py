@@ -53,11 +53,14 @@ def _having(report: Report, name: str) -> list[tuple[int, FinishedRun]]:
     return [(at, cell) for at, cell in enumerate(report.cells) if name in cell.series]
 
 
+_MOST_BENCHMARKS = 3
+
+
 def _benchmarks(cells: Sequence[FinishedRun]) -> Iterator[dict[str, Any]]:
-    """Yield the curves of the benchmark of each scenario, equal ones once."""
+    """Yield the curves of the benchmarks of the first cells, equal ones once."""
     found = {_value(cell, _BENCHMARK).tobytes(): cell for cell in reversed(cells)}
-    for number, cell in enumerate(reversed(found.values())):
-        name = "benchmark" if len(found) == 1 else f"benchmark {number + 1}"
+    for number, cell in enumerate(list(reversed(found.values()))[:_MOST_BENCHMARKS]):
+        name = "benchmark" if len(found) == 1 else f"benchmark of {cell.name}"
         yield from ({**trace, "name": name} for trace in _curve(cell, _BENCHMARK, neutral=number))
 
 
