@@ -49,7 +49,9 @@ complete -o default -F _bench bench
 
 
 def push(arguments: Namespace, observer: PlainObserver) -> Answer:
-    from harness.integrations.tracking import Mlflow, all_folders
+    from harness.cli.report import add_report
+    from harness.integrations.mlflow_records import all_folders
+    from harness.integrations.tracking import Mlflow
 
     sink = Mlflow(arguments.uri or os.environ.get("MLFLOW_TRACKING_URI") or None, arguments.experiment)
     sink.check()
@@ -57,6 +59,8 @@ def push(arguments: Namespace, observer: PlainObserver) -> Answer:
     for absent in (folder for folder in folders if not folder.is_dir()):
         raise DataError("There is no such folder.", where="FOLDER", got=str(absent), expected="a run's or a sweep's")
     folders = folders or all_folders(Path("runs"))
+    for found in folders:
+        add_report(found, observer)
     done = sink.push(folders, folders[0].resolve().parent, observer)
     missed = {str(folder): reason for folder, reason in done.missed.items()}
     for folder, reason in missed.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,18 +13,20 @@ from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
 from harness.config import compose_config
 from harness.config.reference import reference_results
-from harness.errors import ConfigError, SnapshotError, closest
+from harness.errors import ConfigError, HarnessError, SnapshotError, closest
 from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.metrics import RANKED_BY
-from harness.execution.progress import PlainObserver, telling
+from harness.execution.progress import Observer, PlainObserver, telling
 from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, leaderboard_rows, read_cells
 from harness.report.reproduction import reproduce as reproductions
 from harness.report.table import EXPORTS
-from harness.run.finished import FinishedRun, folders_under
+from harness.run.finished import LEADERBOARD, SNAPSHOT, FinishedRun, folders_under
 from harness.run.sweep_columns import caption, cell_notes
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.evidence import Evidence
 from harness.store.artifacts import ArtifactStore, canonical_json
+
+REPORT = "report.html"
 
 
 def _read(arguments: Namespace) -> Report:
@@ -96,6 +100,21 @@ def report(arguments: Namespace, observer: PlainObserver) -> Answer:
     bare = (cell.name for cell in found.cells if not cell.series.values)
     lost = [f"{name}: no curves and no tests, as its series are not in the store {store.root}" for name in bare]
     return Answer([f"{path}: {len(found.cells)} cells, {path.stat().st_size / 1e6:.1f} MB"], notes=lost)
+
+
+def add_report(folder: Path, observer: Observer, store: ArtifactStore | None = None) -> None:
+    """Write the report of a run or sweep into its folder, unless the newest is there, so that tracking sends it too."""
+    path = folder / REPORT
+    made = [file.stat().st_mtime for name in (SNAPSHOT, LEADERBOARD) if (file := folder / name).is_file()]
+    if path.is_file() and path.stat().st_mtime >= max(made, default=0.0):
+        return
+    if importlib.util.find_spec("jinja2") is None:
+        observer.notice("no report among the files that are tracked: pip install 'driftbench[report]'")
+        return
+    from harness.report.page import write_report
+
+    with telling(observer, "report"), contextlib.suppress(HarnessError):  # a sweep without a result has none
+        write_report(read_cells([folder], store=store), path)
 
 
 def _source(text: str, versions: Baselines, store: ArtifactStore) -> Path | FinishedRun:

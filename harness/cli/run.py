@@ -38,6 +38,7 @@ from harness.run.sweep import Cell, CellPlan, Outcome, exit_code, plan_cells, pl
 from harness.run.sweep_columns import caption, cell_notes
 from harness.run.sweep_statistics import check_reference, statistics_of
 from harness.snapshots.provenance import Cost
+from harness.store.artifacts import ArtifactStore
 
 RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
 _CELLS = "cells"
@@ -56,7 +57,7 @@ def run(arguments: Namespace, observer: PlainObserver) -> Answer:
         config = config_of(arguments)
     config.tracking.check()
     result, verdict = _runner([config], observer)(config)
-    config.tracking.send([result.folder], Path(config.output.runs), observer)
+    _track(config, result.folder, observer)
     result = replace(result, cost=_cost(since, [result]))
     shown: list[Table | str] = [result_table(result), *result_lines(result)]
     if verdict is not None:
@@ -97,7 +98,7 @@ def _sweep(arguments: Namespace, observer: PlainObserver, since: tuple[float, fl
     runs = Path(configs[0].output.runs if configs else "runs")
     folder = write_leaderboard(board, ended, runs)
     if configs:
-        configs[0].tracking.send([folder], runs, observer)
+        _track(configs[0], folder, observer)
     done = [(cell.name, cell.result) for cell in ended if cell.result is not None]
     cost = _cost(since, [result for _, result in done])
     shown: list[Table | str] = [board.table(), *([] if statistics is None else [caption(statistics)])]
@@ -105,6 +106,16 @@ def _sweep(arguments: Namespace, observer: PlainObserver, since: tuple[float, fl
     shown += [f"note      {line}" for line in cell_notes((name, result.notes) for name, result in done)]
     has_leak = any(result.snapshot.leak is not None for _, result in done)
     return Answer(shown, board.to_json(), 1 if has_leak else exit_code(cell.outcome for cell in ended))
+
+
+def _track(config: ExperimentConfig, folder: Path, observer: PlainObserver) -> None:
+    """Send the folder of a run or sweep, with its report, where runs are tracked."""
+    from harness.cli.report import add_report
+    from harness.integrations.tracking import NoTracking
+
+    if not isinstance(config.tracking, NoTracking):
+        add_report(folder, observer, ArtifactStore(Path(config.output.store)))
+        config.tracking.send([folder], Path(config.output.runs), observer)
 
 
 def plan_tables(plans: Sequence[CellPlan], stages: Mapping[str, tuple[int, int]]) -> tuple[Table, Table]:

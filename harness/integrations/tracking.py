@@ -1,197 +1,44 @@
 """Where finished runs are also sent: nowhere, or to MLflow, which reads what they leave and changes no number.
 
-A run becomes a run, a sweep a parent with its cells as children; each is sent once. MLflow: Zaharia et al.,
+A run becomes a run, a sweep a parent with its cells as children; each attempt is sent once. MLflow: Zaharia et al.,
 "Accelerating the Machine Learning Lifecycle with MLflow", IEEE Data Eng. Bull. 41(4), 2018.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import logging
 import os
-import posixpath
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
-from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
-from harness.errors import ConfigError, DataError, HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
-from harness.run.finished import LEADERBOARD, SNAPSHOT, FinishedRun, FinishedSweep, folders_under, read_finished
-from harness.snapshots.snapshot import Snapshot, sha256
+from harness.integrations.mlflow_records import ATTEMPT, DIGEST, MARKER, SWEEP, Record, read_record
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.locks import only_maker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
-Value = TypeVar("Value")
-_MARKER = "tracked.json"
-# A run is found again by these three.
-_KIND, _SNAPSHOT, _SWEEP = "driftbench.kind", "driftbench.snapshot", "driftbench.sweep"
-_LONGEST_NAME, _LONGEST_VALUE, _LONGEST_TAG = 250, 500, 5000
-_REFUSED = re.compile(r"[^\w\-. :/]", flags=re.ASCII)
-_OUTCOMES = ("done", "refused", "mistaken", "failed")
+_COMPLETE = "driftbench.complete"  # set when everything is there, whatever the outcome
 _MOST = {"metrics": 1000, "params": 100}  # that a server takes in one request
 _LOGGERS = ("mlflow", "alembic")
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One run of MLflow's."""
-
-    folder: Path  # where it lies; every file in it but hidden ones and the marker is sent
-    name: str  # of the case, or the swept values
-    digest: str  # of the snapshot, or of all cells of a sweep: equal digest, equal result
-    ended: int  # milliseconds since 1970 at which the snapshot was made
-    seconds: float  # what it took
-    # tags, params: hashes, fingerprint and code; the resolved configuration
-    tags: Mapping[str, str]
-    params: Mapping[str, str] = field(default_factory=dict)
-    # (metric, value, step): the step is the window's index, 0 for a metric over all windows
-    points: tuple[tuple[str, float, int], ...] = ()
-    cells: tuple[Record, ...] = ()  # of a sweep; each becomes a child
-
-    def files(self) -> Iterator[Path]:
-        """Yield what is sent along, relative to the folder, sorted."""
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.name != _MARKER and not path.name.startswith("."):
-                yield path.relative_to(self.folder)
-
-
-def all_folders(root: Path) -> list[Path]:
-    """Return all sweeps under `root`, and the runs that are cells of none, sorted.
-
-    Raises:
-        DataError: When there is neither.
-    """
-    sweeps, runs = folders_under(root)
-    rows = [row for sweep in sweeps for row in FinishedSweep.read(sweep).rows]
-    cells = {row.folder.resolve() for row in rows if row.folder is not None}
-    found = [*sweeps, *(run for run in runs if run.resolve() not in cells)]
-    if not found:
-        expected, hint = f"folders with {LEADERBOARD} or {SNAPSHOT}", "run something first: bench run tracking=mlflow"
-        raise DataError("There is nothing to send.", where=str(root), expected=expected, hint=hint)
-    return found
-
-
-def _read_record(folder: Path) -> Record:
-    finished = read_finished(folder)
-    if isinstance(finished, FinishedRun):
-        return _record_of_run(finished)
-    cells = tuple(map(_record_of_run, finished.runs))
-    others = {row.name: row.outcome for row in finished.rows if row.folder is None}
-    content = canonical_json({"cells": sorted(cell.digest for cell in cells), "others": others})
-    outcomes = [row.outcome for row in finished.rows]
-    return Record(
-        folder,
-        name=_shortened(folder.name, _LONGEST_NAME),
-        digest=hashlib.sha256(content.encode()).hexdigest(),
-        ended=max((cell.ended for cell in cells), default=0),
-        seconds=sum(cell.seconds for cell in cells),
-        tags={_KIND: "sweep", **{f"driftbench.{o}": str(outcomes.count(o)) for o in _OUTCOMES}},
-        points=tuple((o, float(outcomes.count(o)), 0) for o in _OUTCOMES),
-        cells=cells,
-    )
-
-
-def _record_of_run(run: FinishedRun) -> Record:
-    snapshot, identity = run.snapshot, run.snapshot.identity
-    plain = {"suite": snapshot.suite, "case": snapshot.case, "look_ahead": identity["look_ahead"]}
-    return Record(
-        run.folder,
-        name=_shortened(run.name, _LONGEST_NAME),
-        digest=snapshot.digest,
-        ended=round(datetime.fromisoformat(snapshot.provenance["created"]).timestamp() * 1000),
-        seconds=run.seconds,
-        tags=_tags(snapshot),
-        params=accepted(_flat({**plain, "data": identity["data"]["name"], **identity["config"]})),
-        points=tuple(_points(snapshot)),
-    )
-
-
-def _tags(snapshot: Snapshot) -> dict[str, str]:
-    code = snapshot.provenance["code"]
-    # Of a snapshot that is older than redaction, the tracking address may hold a password.
-    command = [redacted(text) for text in snapshot.provenance["command"] if not text.startswith("tracking.")]
-    tags = {
-        _KIND: "run",
-        "driftbench.config": sha256(snapshot.identity["config"]),
-        "driftbench.identity": sha256(snapshot.identity),
-        "driftbench.data": snapshot.identity["data"]["fingerprint"],
-        "driftbench.code": code["digest"],
-        "driftbench.version": code["version"],
-        "driftbench.dirty": code["dirty"],
-        "driftbench.user_code": (snapshot.provenance.get("user_code") or {}).get("digest"),
-        "driftbench.command": " ".join(["bench", snapshot.provenance.get("program", "run"), *command]),
-        "mlflow.source.git.commit": code["commit"],
-    }
-    return {name: _shortened(str(value), _LONGEST_TAG) for name, value in tags.items() if value is not None}
-
-
-def _points(snapshot: Snapshot) -> Iterator[tuple[str, float, int]]:
-    """Yield ``IC``, ``IC/low``, ``IC/high``, ``oracle/IC`` once and ``window/IC`` with a step for each window."""
-    bounds = ((name, interval, end) for name, interval in snapshot.intervals.items() for end in ("low", "high"))
-    once = {
-        **snapshot.overall,
-        **{f"{name}/{end}": interval[end] for name, interval, end in bounds},
-        **{f"oracle/{name}": value for name, value in (snapshot.metrics["oracle"] or {}).items()},
-    }
-    steps = [(once, 0)]
-    for window in snapshot.metrics["per_window"]:
-        steps.append(({f"window/{k}": v for k, v in window.items() if k != "window"}, int(window["window"])))
-    for values, step in steps:
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        for name, value in accepted(numbers).items():
-            yield name, value, step
-
-
-def _flat(node: object, path: str = "") -> dict[str, str]:
-    """Return a described configuration as dotted key → text; an object's class stands under the object's own key."""
-    if not isinstance(node, Mapping):
-        text = node if isinstance(node, str) else json.dumps(node, ensure_ascii=False)
-        return {path: _shortened(text, _LONGEST_VALUE)}
-    found: dict[str, str] = {}
-    for key, value in node.items():
-        found |= _flat(value, path if key == "_target_" and path else f"{path}.{key}".lstrip("."))
-    return found
-
-
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def accepted(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the same values under names that MLflow accepts, still all different.
-
-    MLflow takes ASCII letters, digits and ``_ - . space : /``, at most 250 of them, and nothing that reads as a path
-    with ``..``, an empty part, or a beginning at the root.
-    """
-    found: dict[str, Value] = {}
-    for name, value in values.items():
-        safe = _REFUSED.sub("_", name)[:_LONGEST_NAME]
-        if safe != posixpath.normpath(safe) or safe.startswith(("/", "..")) or safe == ".":
-            safe = safe.replace("/", "_").replace("..", "__").replace(".", "_") or "_"
-        numbered = (f"{safe[: _LONGEST_NAME - 8]}_{number}" for number in count(2))
-        found[next(free for free in chain([safe], numbered) if free not in found)] = value
-    return found
 
 
 @dataclass(eq=False)
@@ -237,18 +84,21 @@ class Server:
                 os.environ.pop(name, None)
 
     def send(self, record: Record, sweep: str = "", parent: str | None = None) -> None:
-        """Send a run, or a sweep and then its cells, unless it is there: where a parent is finished, all children are.
+        """Send a run, or a sweep and then its cells, unless it is there: where a parent is complete, all children are.
 
-        A run that an earlier attempt left unfinished is taken up: the same values at the same times change nothing.
-        One that is left unfinished now does not stand there as if it were still running.
+        A run that an earlier sending left incomplete is taken up: the same values at the same times change nothing. One
+        that is left so now does not stand there as if it were still running.
         """
         place = {"uri": redacted(self.uri), "experiment": self.experiment, "digest": record.digest, "sweep": sweep}
-        if any(place.items() <= known.items() for known in _marks(record.folder)):
+        # Markers of earlier versions know of no attempts.
+        known = ({"attempt": record.attempt, **mark} for mark in _marks(record.folder))
+        place["attempt"] = record.attempt
+        if any(place.items() <= mark.items() for mark in known):
             self.present += 1 + len(record.cells)
             return
         run = self._find(record, sweep) or self._create(record, sweep, parent)
         run_id = run.info.run_id
-        if run.info.status == "FINISHED":
+        if _is_complete(run):
             self.present += 1 + len(record.cells)
             _mark(record.folder, place, run_id)
             return
@@ -257,12 +107,13 @@ class Server:
                 self._client.update_run(run_id, status="RUNNING")
             self._log_record(run_id, record)
             for cell in record.cells:
-                self.send(cell, record.digest, run_id)
+                self.send(cell, f"{record.digest} {record.attempt}", run_id)
+            self._client.set_tag(run_id, _COMPLETE, "true")
         except BaseException as error:
             with contextlib.suppress(*_unreachable()):
                 self._client.set_terminated(run_id, status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-        self._client.set_terminated(run_id, status="FINISHED", end_time=record.ended)
+        self._client.set_terminated(run_id, status=record.status, end_time=record.ended)
         _mark(record.folder, place, run_id)
         self.sent += 1
 
@@ -283,12 +134,13 @@ class Server:
         return str(self._client.create_experiment(self.experiment, artifact_location=location))
 
     def _find(self, record: Record, sweep: str) -> Run | None:
-        tags = f"tags.`{_SNAPSHOT}` = '{record.digest}' and tags.`{_SWEEP}` = '{sweep or '-'}'"
-        found = self._client.search_runs([self._experiment_id], tags, max_results=100)
-        return next((run for run in found if run.info.status == "FINISHED"), found[0] if found else None)
+        tags = f"tags.`{DIGEST}` = '{record.digest}' and tags.`{SWEEP}` = '{sweep or '-'}'"
+        known = self._client.search_runs([self._experiment_id], tags, max_results=1000)
+        found = [run for run in known if run.data.tags.get(ATTEMPT, record.attempt) == record.attempt]
+        return next(filter(_is_complete, found), found[0] if found else None)
 
     def _create(self, record: Record, sweep: str, parent: str | None) -> Run:
-        tags = {**record.tags, _SNAPSHOT: record.digest, _SWEEP: sweep or "-"}
+        tags = {**record.tags, DIGEST: record.digest, SWEEP: sweep or "-", ATTEMPT: record.attempt}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         began = record.ended - round(record.seconds * 1000)
@@ -304,25 +156,48 @@ class Server:
         for kind, entries in sent.items():
             for at in range(0, len(entries), _MOST[kind]):
                 self._client.log_batch(run_id, **{kind: entries[at : at + _MOST[kind]]})
-        for inner in record.files():
-            where = None if inner.parent == Path() else inner.parent.as_posix()
-            self._client.log_artifact(run_id, str(record.folder / inner), where)
+        if record.dataset is not None:
+            self._client.log_inputs(run_id, [_dataset(*record.dataset, record.source)])
+        if record.folder is not None:
+            for inner in record.files():
+                where = None if inner.parent == Path() else inner.parent.as_posix()
+                self._client.log_artifact(run_id, str(record.folder / inner), where)
 
 
-def _marks(folder: Path) -> list[dict[str, str]]:
+def _is_complete(run: Run) -> bool:
+    """Return whether everything of a run was sent; earlier versions said so by its status."""
+    tags = run.data.tags
+    return tags.get(_COMPLETE) == "true" or (ATTEMPT not in tags and run.info.status == "FINISHED")
+
+
+def _dataset(name: str, digest: str, source: Mapping[str, str]) -> DatasetInput:
+    """Return the data of a run as MLflow shows and finds them: their source is what chose them, not where they lie."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    made = CodeDatasetSource(tags=dict(source))
+    of = Dataset(name=name, digest=digest, source_type=made._get_source_type(), source=made.to_json())
+    return DatasetInput(of, [InputTag("mlflow.data.context", "evaluation")])
+
+
+def _marks(folder: Path | None) -> list[dict[str, str]]:
     """Read where a result went; a marker that is missing or damaged says nothing, and the server is asked instead."""
+    if folder is None:
+        return []
     try:
-        found = json.loads((folder / _MARKER).read_text(encoding="utf-8"))["sent"]
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sent"]
         return [{str(k): str(v) for k, v in entry.items()} for entry in found]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
-def _mark(folder: Path, place: dict[str, str], run_id: object) -> None:
+def _mark(folder: Path | None, place: dict[str, str], run_id: object) -> None:
     """Note where a result went, atomically, instead of an older note for the same place."""
+    if folder is None:
+        return
     kept = [known for known in _marks(folder) if not place.items() <= known.items()]
     content = canonical_json({"sent": [*kept, {**place, "run_id": str(run_id)}]}, indent=1)
-    write_atomically(folder / _MARKER, content.encode())
+    write_atomically(folder / MARKER, content.encode())
 
 
 def _unreachable() -> tuple[type[Exception], ...]:
@@ -406,7 +281,7 @@ class Mlflow:
         with server.quiet():
             for at, folder in enumerate(folders):
                 try:
-                    record = _read_record(folder)
+                    record = read_record(folder)
                     with only_maker(folder / ".tracking.lock"):
                         server.send(record)
                 except HarnessError as error:

@@ -30,6 +30,8 @@ from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.records import describe
 
+_NOT_CHOSEN = ("executor", "output", "tracking")  # groups that say where, not what
+
 
 @dataclass(frozen=True, eq=False)
 class ExperimentResult:
@@ -156,7 +158,11 @@ def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None) -> E
         case=config.case_name,
         identity=_identity(pipeline, folder),
         metrics=_record(folder / stages.METRICS),
-        provenance={**_record(folder / stages.PROVENANCE), "command": list(config.command)},
+        provenance={
+            **_record(folder / stages.PROVENANCE),
+            "command": list(config.command),
+            "choices": {k: v for k, v in config.choices.items() if k not in _NOT_CHOSEN and v != "None"},
+        },
     )
     published, fitted = _publish(config, snapshot, folder), pipeline.watch.fitted
     cost = Cost(

@@ -23,7 +23,8 @@ import requests
 from harness.cli import main
 from harness.errors.redaction import redacted
 from harness.execution.progress import Silent
-from harness.integrations.tracking import Mlflow, Record, Server, accepted
+from harness.integrations.mlflow_records import Record, accepted, read_record
+from harness.integrations.tracking import Mlflow, Server
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
 
@@ -139,10 +140,10 @@ def test_a_password_is_not_written_down() -> None:
     assert redacted("http://user:secret@host:5000/x") == "http://***@host:5000/x"
 
 
-def test_a_sweep_is_a_parent_run_whose_children_carry_a_step_for_every_window(run_folder: Path) -> None:
+def test_a_sweep_is_a_parent_run_whose_children_are_all_its_cells_as_they_were_typed(run_folder: Path) -> None:
     runs = run_folder.parent / "swept"
     output = [f"output.runs={runs}", f"output.store={run_folder.parents[1] / 'store'}", "tracking.uri=null"]
-    assert main(["run", "-m", *SMALL, *output, "tracking=mlflow", "model.alpha=0.1,1"]) == 0
+    assert main(["run", "-m", *SMALL, *output, "tracking=mlflow", "model.alpha=0.1,1,-5"]) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from mlflow import MlflowClient
@@ -150,21 +151,67 @@ def test_a_sweep_is_a_parent_run_whose_children_carry_a_step_for_every_window(ru
         client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("driftbench")
         assert experiment is not None
-        found = client.search_runs([experiment.experiment_id])
+        ids = [experiment.experiment_id]
+        found = client.search_runs(ids)
+        (typed,) = client.search_runs(ids, "params.model = 'linear' and params.`model.alpha` = '1'")
+        of_data = client.search_runs(ids, "dataset.name = 'synthetic'")
     (parent,) = [run for run in found if run.data.tags["driftbench.kind"] == "sweep"]
-    cells = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.data.params["model.alpha"] for run in cells) == ["0.1", "1.0"]
+    assert parent.info.status == "FAILED"  # as one of its cells has
+    assert parent.data.params["data.days"] == "420"
+    sent = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"leaderboard.json", "report.html"} <= sent
+    children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    ended = {run.data.params["model.alpha"]: run.info.status for run in children}
+    assert ended == {"0.1": "FINISHED", "1": "FINISHED", "-5": "FAILED"}
+    cells = [run for run in children if run.info.status == "FINISHED"]
+    (failed,) = [run for run in children if run.info.status == "FAILED"]
+    assert "`alpha` is out of range" in failed.data.tags["mlflow.note.content"]
+    assert failed.data.params["data.days"] == "420"
+    assert typed.data.params["model._target_"] == "baselines.models.Linear"
+    assert {run.info.run_id for run in of_data} == {run.info.run_id for run in (parent, *cells)}
     for run in cells:
         (path,) = [p for p in runs.glob("*/snapshot.json") if run.data.tags["driftbench.snapshot"] in p.read_text()]
-        metrics = json.loads(path.read_text())["metrics"]
+        snapshot = json.loads(path.read_text())
+        assert run.inputs is not None
+        (given,) = run.inputs.dataset_inputs
+        assert snapshot["identity"]["data"]["fingerprint"].startswith(given.dataset.digest)
+        assert json.loads(given.dataset.source)["tags"]["data.instruments"] == "24"
+        assert run.data.tags["mlflow.source.name"] == "bench run"
         history = client.get_metric_history(run.info.run_id, "window/rank_IC")
-        defined = {w["window"]: w["rank_IC"] for w in metrics["per_window"] if w["rank_IC"] is not None}
+        windows = snapshot["metrics"]["per_window"]
+        defined = {w["window"]: w["rank_IC"] for w in windows if w["rank_IC"] is not None}
         assert len(defined) > 1
         assert {m.step: m.value for m in history} == defined
-        assert run.data.metrics["rank_IC"] == metrics["overall"]["rank_IC"]
+        assert run.data.metrics["rank_IC"] == snapshot["metrics"]["overall"]["rank_IC"]
         sent = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"snapshot.json", "predictions.parquet"} <= sent
         assert "tracked.json" not in sent
+
+
+def test_what_is_computed_again_is_another_attempt_and_what_is_sent_again_is_none(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / run_folder.name
+    shutil.copytree(run_folder, copy)
+    (copy / "tracked.json").unlink(missing_ok=True)
+    server, record = Server(f"sqlite:///{tmp_path / 'twice.db'}", "driftbench", 10, tmp_path), read_record(copy)
+    with server.quiet():
+        for attempt in (record.attempt, record.attempt, "2031-01-01T00:00:00+00:00", record.attempt):
+            server.send(replace(record, attempt=attempt))
+            (copy / "tracked.json").unlink()
+    assert (server.sent, server.present) == (2, 2)
+
+
+def test_a_run_that_an_earlier_version_sent_is_there(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / run_folder.name
+    shutil.copytree(run_folder, copy)
+    record, uri = read_record(copy), f"sqlite:///{tmp_path / 'none.db'}"
+    place = {"uri": uri, "experiment": "driftbench", "digest": record.digest, "sweep": "", "run_id": "0"}
+    (copy / "tracked.json").write_text(json.dumps({"sent": [place]}), encoding="utf-8")
+    server = Server(uri, "driftbench", 10, tmp_path)
+    server.send(record)
+    assert (server.sent, server.present) == (0, 1)
+    assert not (tmp_path / "none.db").exists()
 
 
 @pytest.fixture
@@ -209,16 +256,24 @@ def test_a_run_reaches_a_real_server_with_its_files(server: str, run_folder: Pat
     assert server in json.dumps(marker)
     found = requests.post(
         f"{server}/api/2.0/mlflow/runs/search",
-        json={"experiment_ids": [e["experiment_id"] for e in experiments(server)], "max_results": 10},
+        json={
+            "experiment_ids": [e["experiment_id"] for e in experiments(server)],
+            "filter": "params.`data.days` = '420' and dataset.name = 'synthetic' and attributes.status = 'FINISHED'",
+            "max_results": 10,
+        },
         timeout=10,
     ).json()["runs"]
     (run,) = found
+    params = {param["key"]: param["value"] for param in run["data"]["params"]}
+    assert (params["model"], params["data"], params["data.days"]) == ("linear", "synthetic", "420")
+    (given,) = run["inputs"]["dataset_inputs"]
+    assert given["dataset"]["name"] == "synthetic"
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
     expected = json.loads((copy / "snapshot.json").read_text(encoding="utf-8"))["metrics"]["overall"]
     assert metrics["rank_IC"] == pytest.approx(expected["rank_IC"], abs=0)
     assert run["info"]["status"] == "FINISHED"
     files = {path.name for path in (tmp_path / "files").rglob("*") if path.is_file()}
-    assert {"snapshot.json", "predictions.parquet"} <= files
+    assert {"snapshot.json", "predictions.parquet", "report.html"} <= files
 
 
 def experiments(server: str) -> list[dict[str, str]]:
