@@ -246,11 +246,24 @@ def _judgement(replay: Replay) -> Iterator[Finding]:
         at = wrong[0]
         what = f"{wrong.size} scores are judged by another label than the configured one."
         yield Finding(what, replay.date(int(times[at])), f"{predictions.label[at]:.6g}", f"{label[at]:.6g}")
-    reported = replay.result.metrics.get("IC")
-    actual = _mean_ic(predictions.score, label, predictions.offsets)
-    if (reported is None) != np.isnan(actual) or (reported is not None and abs(reported - actual) > _EXACT):
-        what = "The reported IC is not that of the stored scores and the configured label."
+    name, actual = "IC", _mean_ic(predictions.score, label, predictions.offsets)
+    if replay.config.evaluation.signal is None:
+        name, actual = "MAE", _mean_error(predictions.score, label, predictions.offsets)
+    if replay.config.evaluation.signal is None and replay.config.evaluation.errors is None:
+        return
+    reported, exact = replay.result.metrics.get(name), _EXACT * max(abs(actual), 1.0)
+    if (reported is None) != np.isnan(actual) or (reported is not None and abs(reported - actual) > exact):
+        what = f"The reported {name} is not that of the stored scores and the configured label."
         yield Finding(what, "metrics", "none" if reported is None else f"{reported:.6f}", f"{actual:.6f}")
+
+
+def _mean_error(
+    score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]
+) -> float:
+    errors = np.abs(score.astype(np.float64) - label)
+    known = (errors[start:stop][~np.isnan(errors[start:stop])] for start, stop in itertools.pairwise(offsets))
+    times = [float(own.mean()) for own in known if own.size]
+    return float(np.mean(times)) if times else float("nan")
 
 
 def _mean_ic(score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> float:

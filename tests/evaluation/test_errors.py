@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from utilsforecast import losses
 
+from harness.audit import Level, audit
 from harness.config import compose_config
 from harness.config.records import EvaluationConfig
 from harness.data.calendar import Calendar
@@ -266,3 +267,9 @@ def test_errors_of_a_ranked_label_or_of_a_return_are_refused_before_anything_is_
     with pytest.raises(ConfigError, match="value ahead"):
         run_experiment(_small(tmp_path, "label.expression='Ref($value, -24) - $value'"))
     assert compose_config(["evaluation=errors"]).evaluation.signal is None
+
+
+def test_a_run_that_is_judged_by_its_errors_passes_an_audit(tmp_path: Path) -> None:
+    config = compose_config(_small(tmp_path))
+    verdict = audit(config, Level.SAMPLED)
+    assert verdict.caught_by == ()
