@@ -2,7 +2,7 @@
 
 from harness.audit.audit import audit, audit_result, run_audited
 from harness.audit.cost import LeakCost, leak_costs
-from harness.audit.poison import PoisonedSource, poison, poisoned
+from harness.audit.poison import poison
 from harness.audit.verdict import Check, Finding, Frontier, Level, Outcome, Verdict
 
 __all__ = [
@@ -12,12 +12,10 @@ __all__ = [
     "LeakCost",
     "Level",
     "Outcome",
-    "PoisonedSource",
     "Verdict",
     "audit",
     "audit_result",
     "leak_costs",
     "poison",
-    "poisoned",
     "run_audited",
 ]

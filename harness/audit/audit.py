@@ -1,45 +1,36 @@
-"""The audit of one configuration: what costs nothing, what runs it again, and what its code keeps between fits."""
+"""The audit of one configuration: what costs nothing, and what computes it again in other worlds."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
-import sys
 import traceback
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.audit.poison import is_copy, label_of
 from harness.audit.replay import ProgressOnly, Replay
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
-from harness.data.panel import Panel
 from harness.errors import LookAheadError
+from harness.evaluation.errors import Target
+from harness.evaluation.evaluate import evaluate
 from harness.execution.progress import Observer, Silent
 from harness.features.expression import look_ahead, parse
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import learning_segments
 from harness.run.stages import Cache
-from harness.samples.table import AsOfView, SampleTable, index_rows
+from harness.samples.table import index_rows
 from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore
-from harness.store.records import attributes_of
 
-_PARTS = ("adaptation", "preprocess", "model")
-_EXACT = 1e-6  # of a recomputed mean IC: both are float64 sums over the same days
-_LARGE = 256  # numbers; a table of constants in the source is smaller
-_DEPTH = 4
-_EXPECTED = "everything that is learned is in what `fit` returns"
+_EXACT = 1e-6  # of a metric that is computed again from the same predictions
 
 
 def audit(
@@ -62,7 +53,6 @@ def audit(
         HarnessError: When the harness refuses the configuration for another reason than a look ahead: that is found.
     """
     observer = observer or Silent()
-    before = _numbers(config)
     try:
         result = run(config, observer, None if store is None else Cache(store))
     except LookAheadError as error:
@@ -76,7 +66,7 @@ def audit(
         finding = Finding("The code changes its inputs, which are read-only.", where, str(error))
         refusal = Check.of("inputs", [finding])
     else:
-        return audit_result(config, result, level, observer=observer, store=store, cuts=cuts, before=before)
+        return audit_result(config, result, level, observer=observer, store=store, cuts=cuts)
     return Verdict(level, config.case_name, (refusal,))
 
 
@@ -88,12 +78,8 @@ def audit_result(
     observer: Observer | None = None,
     store: ArtifactStore | None = None,
     cuts: int | None = None,
-    before: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Audit a finished run; parameters and return value as in `audit`.
-
-    `before` is what the parts' variables held before the run, where that is known.
-    """
+    """Audit a finished run; parameters and return value as in `audit`."""
     if level is Level.NONE:
         return Verdict(level, config.case_name, ())
     observer = observer or Silent()
@@ -106,20 +92,12 @@ def audit_result(
         store.root.mkdir(parents=True, exist_ok=True)
         # Beside the store, so that poisoned stages, which nobody needs again, do not stay in it.
         scratch = TemporaryDirectory(prefix=".audit-", dir=store.root, ignore_cleanup_errors=True)
-        replay.outside.watch()
         with scratch as folder:
-            trial = Trial(replay, Path(folder), cuts)
+            trial = Trial(replay, Path(folder).resolve(), cuts)
             checks += trial.sampled() if level is Level.SAMPLED else trial.full()
             # A leak makes the frontier meaningless, and its code may fail on it.
             if level is Level.FULL and not any(check.findings for check in checks):
                 frontiers = trial.frontiers()
-        reached = [Finding(f"The code under audit reaches for {what}.") for what in replay.outside.seen]
-        checks.append(Check.of("outside", reached))
-    # Last, so that it sees what all these runs have left behind.
-    kept = [finding for part in _PARTS for finding in kept_data(getattr(config, part))]
-    large = {finding.where for finding in kept}
-    small = () if before is None else changed_numbers(before, _numbers(config))
-    checks.append(Check.of("memory", (*kept, *(one for one in small if one.where not in large))))
     period = f"{replay.date(predictions.start)} … {replay.date(predictions.stop - 1)}"
     subject = f"{len(result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
     return Verdict(level, config.case_name, tuple(checks), frontiers, subject)
@@ -133,20 +111,15 @@ def run_audited(
     Parameters as in `harness.run.experiment.run`. Returns the result, with the verdict under ``provenance.audit``,
     where it identifies nothing and changes no number, and the verdict; None when ``audit`` is ``none``.
     """
-    before = _numbers(config)
     result = run(config, observer, cache)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None
     store = None if cache is None else cache.store
-    verdict = audit_result(config, result, level, observer=observer, store=store, before=before)
+    verdict = audit_result(config, result, level, observer=observer, store=store)
     snapshot = replace(result.snapshot, provenance={**result.snapshot.provenance, "audit": verdict.to_record()})
     write_snapshot(snapshot, result.folder / "snapshot.json")
     return replace(result, snapshot=snapshot), verdict
-
-
-def _numbers(config: ExperimentConfig) -> dict[str, str]:
-    return {where: digest for part in _PARTS for where, digest in numbers_of(getattr(config, part)).items()}
 
 
 def _recorded_frontiers(replay: Replay) -> tuple[Frontier, ...]:
@@ -239,155 +212,23 @@ def _rows(replay: Replay) -> Iterator[Finding]:
 
 
 def _judgement(replay: Replay) -> Iterator[Finding]:
-    predictions, times = replay.predictions, replay.predictions.row_times
-    label = label_of(replay.real.panel, replay.config.label.expression_text, times, predictions.codes)
-    wrong = np.flatnonzero(~np.isclose(label, predictions.label, rtol=0, atol=0, equal_nan=True))
+    predictions, times, config = replay.predictions, replay.predictions.row_times, replay.config
+    panel, label = replay.real.panel, config.label
+    values = label_of(panel, label.expression_text, times, predictions.codes)
+    wrong = np.flatnonzero(~np.isclose(values, predictions.label, rtol=0, atol=0, equal_nan=True))
     if wrong.size:
         at = wrong[0]
         what = f"{wrong.size} scores are judged by another label than the configured one."
-        yield Finding(what, replay.date(int(times[at])), f"{predictions.label[at]:.6g}", f"{label[at]:.6g}")
-    name, actual = "IC", _mean_ic(predictions.score, label, predictions.offsets)
-    if replay.config.evaluation.signal is None:
-        name, actual = "MAE", _mean_error(predictions.score, label, predictions.offsets)
-    if replay.config.evaluation.signal is None and replay.config.evaluation.errors is None:
-        return
-    reported, exact = replay.result.metrics.get(name), _EXACT * max(abs(actual), 1.0)
-    if (reported is None) != np.isnan(actual) or (reported is not None and abs(reported - actual) > exact):
-        what = f"The reported {name} is not that of the stored scores and the configured label."
-        yield Finding(what, "metrics", "none" if reported is None else f"{reported:.6f}", f"{actual:.6f}")
-
-
-def _mean_error(
-    score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]
-) -> float:
-    errors = np.abs(score.astype(np.float64) - label)
-    known = (errors[start:stop][~np.isnan(errors[start:stop])] for start, stop in itertools.pairwise(offsets))
-    times = [float(own.mean()) for own in known if own.size]
-    return float(np.mean(times)) if times else float("nan")
-
-
-def _mean_ic(score: npt.NDArray[np.float32], label: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> float:
-    daily = []
-    for start, stop in itertools.pairwise(offsets):
-        known = ~(np.isnan(score[start:stop]) | np.isnan(label[start:stop]))
-        left, right = (values[start:stop][known].astype(np.float64) for values in (score, label))
-        if left.size >= 2 and np.ptp(left) > 0 and np.ptp(right) > 0:
-            daily.append(float(np.corrcoef(left, right)[0, 1]))
-    return float(np.mean(daily)) if daily else float("nan")
-
-
-def kept_data(part: object) -> tuple[Finding, ...]:
-    """Return one finding per variable that holds data, of `part` or that its methods refer to.
-
-    Data are arrays and frames of more than 256 numbers, panels, tables, views, and containers of them. Followed are the
-    functions and classes of the same module that its methods mention, their closures and defaults.
-    """
-    found: dict[str, str] = {}
-    for where, value in _variables(part):
-        if what := _data(value, _DEPTH):
-            found.setdefault(where, what)
-    said = "Data outlive a fit, where no other panel reaches them."
-    return tuple(Finding(said, where, what, _EXPECTED) for where, what in found.items())
-
-
-def numbers_of(part: object) -> dict[str, str]:
-    """Return variable → digest of its content, for each that `part` or its methods refer to and that holds numbers.
-
-    However few they are: what code has learned elsewhere may be one number per window.
-    """
-    contents = ((where, _content(value, _DEPTH)) for where, value in _variables(part))
-    return {where: hashlib.sha256(repr(held).encode()).hexdigest() for where, held in contents if _holds_floats(held)}
-
-
-def changed_numbers(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Return one finding per variable whose numbers are others than before the first fit."""
-    said = "Numbers that a fit leaves behind outlive it, where no other panel reaches them."
-    changed = [where for where, digest in after.items() if before.get(where) != digest]
-    return tuple(Finding(said, where, "changed while it was fitted and predicted", _EXPECTED) for where in changed)
-
-
-def _variables(part: object) -> Iterator[tuple[str, object]]:
-    """Yield (module: variable, value) of everything that an object and the code of its class can reach."""
-    module = type(part).__module__
-    for name, value in attributes_of(part).items():
-        yield f"{module}: self.{name}", value
-    for name, value in _reachable(type(part).__qualname__, type(part), module, set()):
-        yield f"{module}: {name}", value
-
-
-def _reachable(name: str, value: Any, module: str, seen: set[int]) -> Iterator[tuple[str, object]]:
-    """Yield a variable, or for a function or class of `module` every variable that it can reach, by name."""
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, property):
-        value = value.fget
-    value = getattr(value, "__wrapped__", value)
-    if not isinstance(value, types.FunctionType | type):
-        yield name, value
-    elif value.__module__ == module and id(value) not in seen:
-        seen.add(id(value))
-        for mentioned, held in _mentioned_by(value, module):
-            yield from _reachable(mentioned, held, module, seen)
-
-
-def _mentioned_by(owner: Any, module: str) -> Iterator[tuple[str, object]]:
-    if isinstance(owner, type):
-        yield from [(f"{owner.__qualname__}.{name}", value) for name, value in vars(owner).items()]
-        yield from [(base.__qualname__, base) for base in owner.__bases__]
-        return
-    for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
-        try:
-            yield f"{owner.__qualname__} (closure) {name}", cell.cell_contents
-        except ValueError:
-            continue  # not filled yet
-    for value in owner.__defaults__ or ():
-        yield f"{owner.__qualname__} (default)", value
-    names = vars(sys.modules[module])
-    yield from [(name, names[name]) for name in _names_in(owner.__code__) if name in names]
-
-
-def _names_in(code: types.CodeType) -> set[str]:
-    inner = [_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _items(value: object) -> list[tuple[object, object]]:
-    """Return (key or name, item) of what a container or an object holds."""
-    if isinstance(value, Mapping):
-        return list(value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(enumerate(value))
-    if isinstance(value, types.ModuleType | type) or type(value).__module__ in ("builtins", "typing"):
-        return []
-    return sorted(getattr(value, "__dict__", {}).items())
-
-
-def _content(value: object, depth: int) -> object:
-    """Return what a value holds as text, numbers and tuples of them; nothing of what is no data."""
-    if isinstance(value, np.ndarray):
-        return ("array", value.shape, float(value.size), hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest())
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        return value
-    if depth == 0 or callable(value):
-        return ()
-    return tuple((_content(key, 1), _content(item, depth - 1)) for key, item in _items(value))
-
-
-def _holds_floats(content: object) -> bool:
-    return any(map(_holds_floats, content)) if isinstance(content, tuple) else isinstance(content, float | complex)
-
-
-def _data(value: object, depth: int) -> str:
-    """Return what data a value holds, in words; nothing when it holds none."""
-    if isinstance(value, Panel | SampleTable | AsOfView):
-        return f"a {type(value).__name__}"
-    if isinstance(value, np.ndarray):
-        return f"{value.size} numbers" if value.size > _LARGE else ""
-    if type(value).__module__.partition(".")[0] in ("pandas", "pyarrow", "torch") and hasattr(value, "shape"):
-        return f"a {type(value).__name__}" if int(np.prod(value.shape)) > _LARGE else ""
-    items = [item for _, item in _items(value)] if depth else []
-    if len(items) > _LARGE and all(isinstance(item, int | float) for item in items):
-        return f"{len(items)} numbers"
-    return next((what for item in items if (what := _data(item, depth - 1))), "")
+        yield Finding(what, replay.date(int(times[at])), f"{predictions.label[at]:.6g}", f"{values[at]:.6g}")
+    spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
+    spans["target"] = None if label.target is None else Target(*label.target)
+    spans["same_unit"] = replay.real.keeps_label_unit
+    again = evaluate(replace(predictions, label=values), panel, config.evaluation, **spans).overall
+    for name, reported in replay.result.metrics.items():
+        actual = again.get(name)
+        is_same = reported == actual
+        if isinstance(reported, float) and isinstance(actual, float):
+            is_same = bool(np.isclose(reported, actual, rtol=_EXACT, atol=_EXACT))
+        if not is_same:
+            what = f"The reported {name} is not that of the stored scores and the configured label."
+            yield Finding(what, "metrics", str(reported), str(actual))

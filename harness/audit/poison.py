@@ -1,22 +1,17 @@
-"""Another future: a panel whose every raw value after a cut is replaced by an unrelated one, and its sample table."""
+"""Another future: a panel whose every raw value after a cut is replaced by an unrelated one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import ExperimentConfig
-from harness.data.calendar import Calendar
 from harness.data.panel import Benchmark, Panel
-from harness.data.source import Source, at_the_root
-from harness.data.validation import PRICES, check_panel
-from harness.errors import ConfigError, DataError
-from harness.features.engine import compute_expression, compute_features
-from harness.samples.table import RowIndex, SampleTable, index_rows
-from harness.store.code_digest import code_digest
+from harness.data.validation import PRICES
+from harness.features.engine import compute_expression
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,56 +20,9 @@ _MOVE = 0.03  # standard deviation of a step's log return
 _RANGE = 0.01  # of the log distance of high and low from open and close
 _POSITIVE = (*PRICES, "factor")
 _COPY = 0.9999  # correlation beyond which a field is the price field under another name
-_MARGIN = 250  # times computed before those that are wanted, so that windows are full
 
 
-@dataclass(frozen=True)
-class PoisonedSource:
-    """A source whose future after calendar position `cut` ≥ 0 is another one; the calendar and the instruments stay."""
-
-    inner: Source
-    cut: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.cut < 0:
-            raise ConfigError("A cut must be a position of the calendar.", where="cut", got=self.cut, expected="≥ 0")
-
-    def load(self) -> Panel:
-        panel = poison(self.inner.load(), self.cut, self.seed)
-        return check_panel(panel, where=f"the panel poisoned after position {self.cut}")
-
-    def inputs(self) -> dict[str, str]:
-        return {**self.inner.inputs(), "inner source": code_digest(type(self.inner).__module__)}
-
-
-class LoadedOnce:
-    """A source that reads its files once, however often its panel is asked for."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    @cached_property
-    def _panel(self) -> Panel:
-        return self.source.load()
-
-    def load(self) -> Panel:
-        return self._panel
-
-    def inputs(self) -> dict[str, str]:
-        return self.source.inputs()
-
-
-def poisoned(source: Source, cut: int, seed: int) -> Source:
-    """Return `source` with its raw data poisoned after `cut`.
-
-    A source that transforms another one (a field that is a source) is poisoned at its root, so that the transformation
-    is audited too.
-    """
-    return at_the_root(source, lambda root: PoisonedSource(root, cut, seed))
-
-
-def poison(panel: Panel, cut: int, seed: int) -> Panel:
+def poison(panel: Panel, cut: int, seed: int, known_ahead: Mapping[str, int] = MappingProxyType({})) -> Panel:
     """Return the panel with everything after calendar position `cut` replaced.
 
     Prices become random walks from a level that belonged to any instrument, with high ≥ low; other fields are drawn
@@ -83,7 +31,7 @@ def poison(panel: Panel, cut: int, seed: int) -> Panel:
     members is drawn anew, NaN and row existence with it; the benchmark is another random walk; a simulator's truth is
     left out.
     """
-    rng = np.random.Generator(np.random.PCG64([seed, cut]))
+    rng = np.random.Generator(np.random.PCG64([seed, cut + 1]))
     start = cut + 1
     shape = (len(panel.calendar) - start, len(panel.instruments))
     present = rng.random(shape) < _PRESENT
@@ -92,7 +40,7 @@ def poison(panel: Panel, cut: int, seed: int) -> Panel:
     for name, values in panel.fields.items():
         future = bars[name] if name in bars else _drawn(values[:start], name, shape, rng)
         future = np.where(present, future, np.float32(np.nan))
-        lead = panel.known_ahead.get(name, 0)
+        lead = max(panel.known_ahead.get(name, 0), 0 if name == panel.price_field else known_ahead.get(name, 0))
         if lead and not is_copy(values[:start], panel.fields[panel.price_field][:start]):
             future[:lead] = values[start : start + lead]
         fields[name] = np.concatenate([values[:start], future])
@@ -164,93 +112,3 @@ def label_of(panel: Panel, expression: str, times: npt.NDArray[np.int64], codes:
     """Return (n,) float32, the label of every row (time, instrument) from the panel alone; NaN where there is none."""
     label = compute_expression(panel, expression)[times, codes]
     return np.where(np.isfinite(label), label, np.float32(np.nan))
-
-
-@dataclass(eq=False)
-class Splice:
-    """Makes the table of a poisoned panel from `panel` and `table`, the real ones.
-
-    The features of times up to a cut are taken from the real table only once they have been reproduced, bit for bit,
-    by a computation that was handed nothing beyond the cut: the panel truncated there, not a poisoned one. So they are
-    a function of data that the poison left as they are. What cannot be proved that way is not spliced.
-    """
-
-    config: ExperimentConfig
-    panel: Panel
-    table: SampleTable
-    _proved: int | None = 0  # None: refuted
-
-    def of(self, panel: Panel, cut: int) -> SampleTable | None:
-        """Return the table of `panel`, whose future after position `cut` is another one.
-
-        None when its past differs from the real one, or when the real table's past is not proved to be made of the
-        past alone: then the table must be computed from the poisoned panel, and shows what it shows.
-        """
-        start = cut + 1
-        if start >= len(panel.calendar) or not _same_past(self.panel, panel, start) or not self._is_causal(start):
-            return None
-        index, real = index_rows(panel, listed=self.config.samples.rows == "listed"), self.table.index
-        kept = int(real.offsets[start])
-        past = ((index.offsets[: start + 1], real.offsets[: start + 1]), (index.codes[:kept], real.codes[:kept]))
-        if not all(np.array_equal(*sides) for sides in past):
-            return None
-        future = self._features(panel, index, start, len(panel.calendar))
-        if future is None:
-            return None
-        features = np.concatenate([self.table.features[:kept], future])
-        times = index.times(0, len(panel.calendar))
-        label = label_of(panel, self.config.label.expression_text, times, index.codes)
-        return replace(self.table, index=index, features=features, label=label)
-
-    def _is_causal(self, stop: int) -> bool:
-        """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
-        if self._proved is not None and stop > self._proved:
-            # From the last proof on is enough where windows are short; else from the first time.
-            proved = any(self._reproduced(start, stop) for start in dict.fromkeys((self._proved, 0)))
-            self._proved = stop if proved else None
-        return self._proved is not None
-
-    def _reproduced(self, start: int, stop: int) -> bool:
-        again = self._features(_truncated(self.panel, 0, stop), self.table.index, start, stop)
-        return again is not None and not differ(again, self.table.features[self.table.index.rows(start, stop)]).any()
-
-    def _features(self, panel: Panel, index: RowIndex, start: int, stop: int) -> Floats | None:
-        """Return the features of positions [start, stop) in the real table's columns; None when others have values."""
-        names, first, rows = self.table.feature_names, max(start - _MARGIN, 0), index.rows(start, stop)
-        values = np.full((rows.stop - rows.start, len(names)), np.nan, dtype=np.float32)
-        if not len(values):
-            return values
-        offsets = np.concatenate([np.zeros(start - first, dtype=np.int64), index.local_offsets(start, stop)])
-        features = self.config.features.feature_set()
-        try:
-            made = compute_features(_truncated(panel, first, stop), features, offsets, index.codes[rows])
-        except DataError:
-            return None
-        if not set(made.names) <= set(names):
-            return None
-        values[:, [names.index(name) for name in made.names]] = made.values
-        return values
-
-
-def _truncated(panel: Panel, start: int, stop: int) -> Panel:
-    """Return the panel of positions [start, stop): what lies outside is not in it."""
-    if (start, stop) == (0, len(panel.calendar)):
-        return panel
-    return replace(
-        panel,
-        calendar=Calendar(panel.calendar.times[start:stop]),
-        fields={name: np.array(values[start:stop]) for name, values in panel.fields.items()},
-        membership=np.array(panel.membership[start:stop]),
-        benchmark=None,
-        truth=None,
-    )
-
-
-def _same_past(left: Panel, right: Panel, stop: int) -> bool:
-    return (
-        left.instruments == right.instruments
-        and left.fields.keys() == right.fields.keys()
-        and np.array_equal(left.calendar.times, right.calendar.times)
-        and np.array_equal(left.membership[:stop], right.membership[:stop])
-        and not any(differ(values[:stop], right.fields[name][:stop]).any() for name, values in left.fields.items())
-    )

@@ -1,393 +1,276 @@
-"""The checks that run a configuration again, on other data, on permuted labels, in an empty store, and compare."""
+"""The checks that compute a configuration again in other worlds, each in a fresh process, and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from shutil import rmtree
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.audit.poison import Floats, LoadedOnce, Splice, differ, poison, poisoned
+from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
+from harness.audit.fresh import FreshProcess
+from harness.audit.frontier import frontier
+from harness.audit.prior import is_pretrained, prior_check, prior_share
 from harness.audit.replay import Replay, each
+from harness.audit.roots import Roots, Tree, roots_of, tree_of
+from harness.audit.splice import PastWriter, Splice, past_of
 from harness.audit.verdict import Check, Finding, Frontier
-from harness.data.source import Source, at_the_root
-from harness.errors import HarnessError
-from harness.errors.limits import traits_of
-from harness.evaluation import formulas
-from harness.evaluation.errors import Target
-from harness.evaluation.evaluate import evaluate
+from harness.audit.world import ORDERS, SERIES, WHOLE, WINDOW, Arrays, World, orders
+from harness.evaluation.evaluate import DailySeries
+from harness.evaluation.portfolio.strategy import Trading
 from harness.evaluation.predictions import Predictions
-from harness.features.expression import look_back
-from harness.run.experiment import run
-from harness.run.pipeline import Pipeline
-from harness.run.stages import Cache
-from harness.samples import preprocess
-from harness.samples.interfaces import AdaptationTraits
-from harness.samples.table import SampleTable
-from harness.store.artifacts import ArtifactStore
+from harness.run.pipeline import SERIES as SERIES_FILE
+from harness.store.codec import load
+from harness.store.records import describe, walk
 
 SEED = 20_170_103
 
-# What code under audit may raise on data that it did not expect.
-FAILURES = (HarnessError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+# How many windows are predicted with mirrored labels.
+_FEW, _MANY = 4, 12
+# A share of unchanged prices, and a number of instruments with equal acceptance, that are no accident.
+_UNCHANGED, _FEWEST_ACCEPTED = 0.1, 10
+_SHOWN = 3  # findings of one kind
 
-# Neither a pass nor a failure may be an accident: beyond 5 deviations lies 1 in 1,700,000 of the normal law.
-_DEVIATIONS = 5.0
-_FEWEST_TIMES = 20
-
-_NO_PROCESSORS = preprocess.Pipeline(features=(), label=(), refit="once")
-_LONGEST_MEMORY = 250  # times, beyond which what a feature still shows of the past fades
+Record = dict[str, Any]
+Value = TypeVar("Value")
 
 
 class Cut(NamedTuple):
-    """After which calendar position the future is another one, and which window is then predicted."""
+    """After which calendar position the future is another one, and which window is then predicted; −1: all of them."""
 
     position: int
     window: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Trial:
-    """Runs one configuration again under changed circumstances; its raw data are read once."""
+    """Computes one configuration in other worlds; its raw data are read once."""
 
     replay: Replay
-    folder: Path  # for the stages of other panels
+    folder: Path  # for everything of other worlds
     cuts: int | None = None  # how many decisions a full audit looks at, evenly spread; None for every one
+    opened: dict[str, None] = field(default_factory=dict)
+    _leaks: dict[str, None] = field(default_factory=dict)
 
     def sampled(self) -> list[Check]:
-        """Poison after the first decision, with every window, and after a middle one, with that window alone.
+        """Poison after a middle decision, with every window, and inside a late one, with that window alone.
 
         A second run is made only when the predictions differ, to tell a look at the future from chance.
         """
-        checks = self._poisoned({self._middle})
-        return [*checks, self._repeated()] if checks[0].findings else checks
+        checks = self._checks([self._inside(self._last)], [], _FEW)
+        repeat = [self._repeated()] if checks[0].findings else []
+        return [*checks, *repeat, self._outside()]
 
     def full(self) -> list[Check]:
-        """Poison after every decision and inside the last window, repeat the run, permute the labels."""
-        last = self.replay.windows[-1]
-        inside = Cut((last.test.start + last.test.last) // 2, last.index)
-        chosen = {Cut(self.replay.windows[at].decision, at) for at in self._chosen}
-        return [*self._poisoned({self._middle, inside}, chosen), self._repeated(), self._shuffled()]
+        """Poison after every decision too, inside the first and a middle window, and repeat the run."""
+        inside = {self._inside(at) for at in (0, self._middle, self._last)}
+        decisions = [Cut(self.replay.windows[at].decision, at) for at in self._chosen]
+        return [*self._checks(sorted(inside), decisions, _MANY), self._repeated(), self._outside()]
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
         return tuple(frontier(self.replay, index) for index in each(self.replay.observer, "frontier", self._chosen))
 
     @property
-    def _middle(self) -> Cut:
-        middle = self.replay.windows[len(self.replay.windows) // 2]
-        return Cut(middle.decision, middle.index)
+    def _middle(self) -> int:
+        return len(self.replay.windows) // 2
+
+    @property
+    def _last(self) -> int:
+        """The last window whose test segment can be cut, and leaves a future to be another one."""
+        return max((w.index for w in self.replay.windows if len(w.test) > 1), default=len(self.replay.windows) - 1)
 
     @property
     def _chosen(self) -> list[int]:
         """The windows that a full audit looks at."""
         count = len(self.replay.windows)
-        spread = np.linspace(0, count - 1, min(self.cuts or count, count))
-        return sorted({int(at) for at in np.round(spread)})
+        return _spread(count, min(self.cuts or count, count))
 
-    def _poisoned(self, cuts: Set[Cut], spliced: Set[Cut] = frozenset()) -> list[Check]:
-        """Return the checks on futures that differ after the first decision, and after each cut for its own window."""
-        # At `cuts` everything is computed on the poisoned panel; at those that are only `spliced`, all that is learned.
-        first = Cut(self.replay.windows[0].decision, 0)
-        try:
-            whole = self._whole(first.position)
-        except FAILURES:
-            # A later window may rightly fail on a strange past; whether the first one does is asked alone.
-            whole = None
-        asked = sorted({first} | cuts | spliced)
-        alone = [cut for cut in asked if whole is None or cut != first or len(self.replay.windows) == 1]
-        findings = [] if whole is None else self._compared(first, whole)
-        named: dict[str, None] = {}
-        for cut in each(self.replay.observer, "poison", alone):
-            try:
-                predictions, leaks = self._window(cut, spliced=cut in spliced - cuts)
-            except FAILURES as error:
-                got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                findings.append(Finding("The run fails on another future.", self._where(cut), got))
-            else:
-                named |= dict.fromkeys(leaks)
-                findings += self._compared(cut, predictions)
+    def _inside(self, window: int) -> Cut:
+        test = self.replay.windows[window].test
+        return Cut((test.start + max(test.last - 1, test.start)) // 2, window)
+
+    def _checks(self, alone: Sequence[Cut], spliced: Sequence[Cut], mirrored: int) -> list[Check]:
+        """Return the checks on the whole run, on windows alone, and on mirrored labels."""
+        middle = Cut(self.replay.windows[self._middle].decision, -1)
+        asked, found = sorted({middle, *alone, *spliced}), list[Finding]()
+        why = "the whole run failed on another future"
+        checks = [Check.skipped("reported", why), Check.skipped("batches", why)]
+        with self._process("poisoned") as process:
+            for cut in each(self.replay.observer, "poison", asked):
+                made = self._future(process, cut, cut in spliced and cut not in alone)
+                if cut == middle and "error" in made.outcome:
+                    # A later window may rightly fail on a strange past; whether its own one does is asked alone.
+                    made = self._future(process, Cut(cut.position, self._middle), False)
+                elif cut == middle:
+                    checks = list(self._of_the_whole(made))
+                found += self._compared(made)
+                rmtree(made.world.folder)
+            prior = self._mirrored(process, mirrored)
         where = [self.replay.date(cut.position) for cut in asked]
         places = ", ".join(where) if len(where) <= 3 else f"each of {len(where)} cuts, {where[0]} … {where[-1]}"
-        return [
-            Check.of("poison", findings, f"after {places}"),
-            self._foreign(whole),
-            self._evaluated(),
-            Check.of("adaptation", [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in named]),
-        ]
+        named = [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in self._leaks]
+        return [Check.of("poison", found, f"after {places}"), *checks, Check.of("adaptation", named), prior]
+
+    # Worlds
 
     @cached_property
-    def _source(self) -> Source:
-        return at_the_root(self.replay.config.data, LoadedOnce)
+    def _tree(self) -> Tree:
+        return tree_of(self.replay.config)
 
     @cached_property
-    def _splice(self) -> Splice:
-        return Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
+    def _roots(self) -> Roots:
+        return roots_of(self._tree["data"])
 
-    def _whole(self, position: int | None) -> Predictions:
-        """Run all but the intervals in an empty store, with another future after a position, or on the real data."""
-        config, folder = self.replay.config, self.folder / f"whole-{position}"
-        changed = replace(
-            config,
-            data=self._source if position is None else poisoned(self._source, position, SEED),
-            output=replace(config.output, store=str(folder / "store"), runs=str(folder / "runs")),
-            evaluation=replace(config.evaluation, significance=None),
-        )
-        return run(changed, self.replay.observer).predictions()
+    @cached_property
+    def _splice(self) -> tuple[Splice, PastWriter]:
+        splice = Splice(self.replay.config, self.replay.real.panel, self.replay.real.table)
+        return splice, PastWriter(self.folder / "poisoned" / "past")
 
-    def _window(self, cut: Cut, *, spliced: bool) -> tuple[Predictions, tuple[str, ...]]:
-        """Fit and predict one window with another future; return too which leaks the adaptation names."""
-        replay, panel = self.replay, poisoned(self._source, cut.position, SEED).load()
-        table = self._splice.of(panel, cut.position) if spliced else None
-        with TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
-            if table is None:
-                cache = Cache(ArtifactStore(Path(folder)))
-                table = Pipeline(replay.config, cache, observer=replay.observer, panel=panel).table
-            adaptation = replay.adapt(table)
-            predictions = replay.predict_one(table, cut.window, adaptation)
-        return predictions, traits_of(adaptation, AdaptationTraits).leaks
+    def _process(self, name: str) -> FreshProcess:
+        texts = (text for part in self._parts.values() if is_pretrained(part) for _, text in walk(describe(part)))
+        declared = [text for text in texts if isinstance(text, str) and Path(text).is_absolute()]
+        return FreshProcess(self.folder / name, self._roots.classes, declared)
 
-    def _compared(self, cut: Cut, other: Predictions) -> list[Finding]:
-        start = self.replay.windows[cut.window].test.start
-        difference = first_difference(self.replay.predictions, other, start, cut.position + 1)
-        what = "Another future moves predictions that were made before it."
-        return [] if difference is None else [Finding(what, self._where(cut), difference, "the same bits")]
+    @property
+    def _parts(self) -> dict[str, object]:
+        """The configured objects that may declare what they knew before."""
+        config = self.replay.config
+        parts = {name: getattr(config, name) for name in ("features", "preprocess", "adaptation", "model")}
+        return {**parts, "portfolio": config.evaluation.portfolio}
 
-    def _foreign(self, other: Predictions | None) -> Check:
-        if other is None:
-            return Check.skipped("foreign", "the whole run failed on another future")
-        backs = [look_back(expression) for expression in self.replay.config.features.feature_set().parsed()]
-        reach = max((_LONGEST_MEMORY if back is None else min(back, _LONGEST_MEMORY) for back in backs), default=0)
-        start = self.replay.windows[0].decision + 1 + reach
-        found = association(other, self.replay.predictions, start)
-        if found is None or found.times < _FEWEST_TIMES:
-            return Check.skipped("foreign", "too few times lie beyond the memory of the features")
-        note = f"IC {found.ic:+.4f}, {found.z:+.1f} deviations, {found.times} periods"
-        what = "Scores that were made without the real future agree with it."
-        agrees = [Finding(what, "", note, f"within {_DEVIATIONS:g} deviations of 0")]
-        return Check.of("foreign", agrees if abs(found.z) > _DEVIATIONS else [], note)
+    def _config(self, folder: Path, after: int | None) -> Tree:
+        """Write the raw data of a world, and return its configuration: other data, an empty store, no intervals."""
+        panel = self.replay.real.panel
+        first = None if after is None else panel.calendar.times[after + 1 : after + 2]
+        data = self._roots.write(folder, first, SEED, panel.known_ahead)
+        evaluation = {**self._tree["evaluation"], "significance": None}
+        output = {"store": str(folder / "store"), "runs": str(folder / "runs")}
+        return {**self._tree, "data": data, "output": output, "evaluation": evaluation, "audit": "none"}
 
-    def _evaluated(self) -> Check:
-        """Judge the same predictions on a panel whose second half of the test range is another one."""
-        predictions, config, panel = self.replay.predictions, self.replay.config, self.replay.real.panel
-        cut = (predictions.start + predictions.stop - 1) // 2
-        asked: dict[str, Any] = {"horizon": config.label.horizon}
-        if config.label.target is not None:
-            asked["target"] = Target(*config.label.target)
-        real, other = (
-            evaluate(predictions, judged, config.evaluation, **asked).series
-            for judged in (panel, poison(panel, cut, SEED))
-        )
-        findings = []
-        for name, values in real.items():
-            left, right = (series[: cut + 1 - predictions.start] for series in (values, other[name]))
-            moved = np.flatnonzero(~np.isclose(left, right, rtol=0, atol=0, equal_nan=True))
-            if moved.size:
-                at, what = int(moved[0]), f"Another future moves the series `{name}`."
-                date = self.replay.date(predictions.start + at)
-                findings.append(Finding(what, date, f"{right[at]:.6g}", f"{left[at]:.6g}"))
-        return Check.of("evaluation", findings, f"after {self.replay.date(cut)}")
+    def _future(self, process: FreshProcess, cut: Cut, is_spliced: bool) -> Made:
+        folder = process.folder / f"after-{cut.position}-{cut.window}"
+        config, past = self._config(folder, cut.position), None
+        if is_spliced:
+            splice, writer = self._splice
+            proved = splice.past(cut.position)
+            past = None if proved is None else str(writer.write(proved))
+        windows = () if cut.window < 0 else (cut.window,)
+        return self._ask(process, cut, World(str(folder), config, cut.position, windows, past))
+
+    def _ask(self, process: FreshProcess, cut: Cut, world: World) -> Made:
+        outcome = process.ask(world)
+        self.opened |= dict.fromkeys(outcome["opened"])
+        self._leaks |= dict.fromkeys(outcome.get("leaks", ()))
+        return Made(cut, world, outcome)
+
+    # What is compared
+
+    def _compared(self, made: Made) -> Iterator[Finding]:
+        cut, real = made.cut, self.replay.predictions
+        where = "every window" if cut.window < 0 else f"window {cut.window}"
+        where = f"{where}, after {self.replay.date(cut.position)}"
+        if "error" in made.outcome:
+            yield Finding("The run fails on another future.", where, made.outcome["error"])
+            return
+        # In the segment in which the future begins a batch has other rows, and may round otherwise.
+        segment = next(w.test for w in self.replay.windows if w.test.start <= cut.position < w.test.stop)
+        start = real.start if cut.window < 0 else self.replay.windows[cut.window].test.start
+        difference = first_difference(real, made.predictions(cut.window), start, cut.position + 1, segment.start)
+        if difference is not None:
+            what = "Another future moves predictions that were made before it."
+            yield Finding(what, where, difference, "the same bits")
+
+    def _of_the_whole(self, made: Made) -> Iterator[Check]:
+        replay, cut = self.replay, made.cut.position
+        real, ahead = replay.result, replay.config.label.look_ahead
+        series, stop = DailySeries.read(real.folder / SERIES_FILE), cut + 1 - replay.predictions.start
+        found = list(series_that_differ(series, made.read(Arrays, SERIES), stop, ahead))
+        last = replay.real.panel.calendar.format(max(cut - ahead, 0))
+        found += metrics_that_differ(real.snapshot.metrics["per_window"], made.outcome["per_window"], last)
+        yield Check.of("reported", found, f"after {replay.date(cut)}")
+        what = "Earlier scores of a test segment are others when {}."
+        batches = [Finding(what.format(how), f"window {at}") for at, how in made.outcome["batches"]]
+        yield Check.of("batches", batches[:_SHOWN], f"{len(replay.windows)} segments, each divided at two times")
+        strategy = replay.config.evaluation.portfolio
+        if strategy is not None:
+            yield Check.of("orders", self._orders(made, strategy.trading), f"signals of {replay.date(cut)}")
+
+    def _orders(self, made: Made, trading: Trading) -> Iterator[Finding]:
+        """Hold the orders of the time after the cut, which the signals of the cut make, against those of the real one.
+
+        Everything after the cut is another market: what is the same there was known before.
+        """
+        at = made.cut.position + 1
+        real, other = orders(trading, self.replay.real.panel, at), made.read(Arrays, ORDERS)
+        names, left, right = np.intersect1d(real["instruments"], other["instruments"], return_indices=True)
+        prices = [values["deal"][rows] for values, rows in ((real, left), (other, right))]
+        both = np.isfinite(prices[0]) & np.isfinite(prices[1])
+        same = both & (prices[0] == prices[1])
+        date = self.replay.date(at)
+        if same.sum() > _UNCHANGED * max(int(both.sum()), 1):
+            what = f"{same.sum()} of {both.sum()} order prices are known when their signal is made."
+            first = int(np.flatnonzero(same)[0])
+            yield Finding(what, f"{names[first]} at {date}", f"{prices[0][first]:.6g}, whatever the market does")
+        if trading.limit_threshold is not None and both.sum() >= _FEWEST_ACCEPTED:
+            accepted = [values["limits"][rows][both] for values, rows in ((real, left), (other, right))]
+            if np.array_equal(accepted[0], accepted[1]):
+                yield Finding("Whether an order is accepted is known when its signal is made.", date)
+
+    # Other labels, and the same again
+
+    def _mirrored(self, process: FreshProcess, count: int) -> Check:
+        """Predict some windows with every label's sign turned, and look how much of the scores stays as it was."""
+        replay = self.replay
+        windows = tuple(_spread(len(replay.windows), min(count, len(replay.windows))))
+        folder, real = process.folder / "mirrored", replay.real
+        config, writer = self._config(folder, None), PastWriter(folder / "past")
+        past = writer.write(past_of(real.panel, real.table, len(real.panel.calendar)))
+        world = World(str(folder), config, windows=windows, past=str(past), mirrored=True)
+        made = self._ask(process, Cut(-1, -1), world)
+        if "error" in made.outcome:
+            return Check.skipped("prior", f"it fails on mirrored labels: {made.outcome['error']}")
+        tests = [replay.windows[at].test for at in windows]
+        shown = [within(replay.predictions, test.start, test.stop) for test in tests]
+        share = prior_share(shown, [made.predictions(at) for at in windows])
+        first = replay.real.panel.calendar.times[replay.windows[0].decision]
+        return prior_check(self._parts, share, first)
 
     def _repeated(self) -> Check:
-        try:
-            again = self._whole(None)
-        except FAILURES as error:
-            failed = Finding("The second run fails.", "", f"{type(error).__name__}: {error}")
-            return Check.of("repeat", [failed])
-        first = self.replay.predictions
-        difference = first_difference(first, again, first.start, max(first.stop, again.stop))
-        what = "A second run gives other predictions."
-        return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
+        with self._process("repeated") as process:
+            folder = process.folder / "again"
+            made = self._ask(process, Cut(-1, -1), World(str(folder), self._config(folder, None)))
+            if "error" in made.outcome:
+                return Check.of("repeat", [Finding("The second run fails.", "", made.outcome["error"])])
+            again, first = made.predictions(-1), self.replay.predictions
+            difference = first_difference(first, again, first.start, max(first.stop, again.stop))
+            what = "A second run gives other predictions."
+            return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
 
-    def _shuffled(self) -> Check:
-        table = shuffled(self.replay.real.table, SEED)
-        try:
-            other = self.replay.predict(table, self.replay.adapt(table))
-        except FAILURES as error:
-            return Check.skipped("shuffled", f"it fails on dealt labels: {type(error).__name__}: {error}")
-        findings, note, found = [], "no time can be judged", chance(other)
-        if found is not None:
-            rank_ic, deviation = found
-            note = f"rank IC {rank_ic:+.4f} ± {deviation:.4f}"
-            if abs(rank_ic / deviation) > _DEVIATIONS:
-                what = "Labels that were dealt at random are predicted."
-                findings.append(Finding(what, "", note, f"0 within {_DEVIATIONS:g} errors"))
-        first = self.replay.predictions
-        if first.score.size and first_difference(first, other, first.start, first.stop) is None:
-            findings.append(Finding("Other labels change no prediction: what was learned is not from this run."))
-        return Check.of("shuffled", findings, note)
-
-    def _where(self, cut: Cut) -> str:
-        return f"window {cut.window}, after {self.replay.date(cut.position)}"
+    def _outside(self) -> Check:
+        return Check.of("outside", [Finding(f"The code under audit opens {what}.") for what in self.opened])
 
 
-def frontier(replay: Replay, index: int) -> Frontier:
-    """Return the newest and the oldest learning time that moves a prediction of window `index` of a clean replay.
+@dataclass(frozen=True)
+class Made:
+    """A world that has been answered."""
 
-    Found by bisection: perturbing everything from a time on (up to it) moves a prediction exactly when the newest
-    (oldest) such time lies there. The model is fitted again at each probe; the adaptation is held.
-    """
-    window, date = replay.windows[index], replay.date
+    cut: Cut
+    world: World
+    outcome: Record
 
-    @cache
-    def moves(start: int, stop: int) -> bool:
-        if start >= stop:
-            return False
-        other = _perturbed(replay, index, start, stop)
-        return first_difference(replay.predictions, other, window.test.start, window.test.stop) is not None
+    def predictions(self, window: int) -> Predictions:
+        """Return the predictions of one window, or of the whole run for −1."""
+        return self.read(Predictions, WHOLE if window < 0 else f"{WINDOW}{window}")
 
-    decision, guess = window.decision, window.learn_stop - 1
-    if not moves(guess, decision) and not moves(0, decision):
-        return Frontier(index, date(decision), None, None, None)
-    # Where a sound pipeline has its borders, two probes each confirm it.
-    newest = _farthest(lambda at: moves(at, decision), 0, decision, guess)
-    oldest = _farthest(lambda at: moves(0, at + 1), newest, -1, window.train.start)
-    allowed = decision - replay.real.table.look_ahead - replay.config.windows.embargo
-    return Frontier(index, date(decision), date(newest), date(oldest), allowed - newest)
+    def read(self, kind: type[Value], name: str) -> Value:
+        """Return one of its files."""
+        return load(Path(self.world.folder), kind, name, mapped=False)
 
 
-def _perturbed(replay: Replay, index: int, start: int, stop: int) -> Predictions:
-    """Return what window `index` predicts when the samples of times [start, stop) are changed."""
-    # Processors that are fitted once, before `start`, are held, and only the changed samples processed again: the run
-    # is known to be clean by now, so each time depends on its own samples and on what was fitted before.
-    table, held = replay.real.table, None
-    if replay.fitted_once is None or start < replay.fitted_once[0]:
-        table = perturbed(table, start, stop)
-    else:
-        _, fitted, clean = replay.fitted_once
-        rows = clean.index.rows(start, stop)
-        changed = preprocess.apply(perturbed(table.restricted(start, stop), start, stop), fitted)
-        features, label = np.array(clean.features), np.array(clean.label)
-        features[rows], label[rows] = changed.features, changed.label
-        table, held = clean.with_columns(features, clean.feature_names, label), _NO_PROCESSORS
-    return replay.predict_one(table, index, replay.real.adaptation, held)
-
-
-def perturbed(table: SampleTable, start: int, stop: int) -> SampleTable:
-    """Return the table with the samples of times [start, stop) changed.
-
-    At each time the labels are handed on from each labelled row to the next, and every feature grows by an eighth.
-    """
-    rows = table.index.rows(start, stop)
-    features, label = np.array(table.features), np.array(table.label)
-    features[rows] *= np.float32(1.125)
-    for time in range(start, stop):
-        own = table.index.rows(time, time + 1)
-        known = own.start + np.flatnonzero(~np.isnan(label[own]))
-        label[known] = np.roll(label[known], 1)
-    return replace(table, features=features, label=label)
-
-
-def _farthest(holds: Callable[[int], bool], inside: int, outside: int, guess: int) -> int:
-    """Return the last position on the way from `inside`, where it `holds`, to `outside`, where it does not any more."""
-    probes = [guess + (1 if inside < outside else -1), guess]
-    while abs(outside - inside) > 1:
-        at = probes.pop() if probes else (inside + outside) // 2
-        if min(inside, outside) < at < max(inside, outside):
-            inside, outside = (at, outside) if holds(at) else (inside, at)
-    return inside
-
-
-def first_difference(left: Predictions, right: Predictions, start: int, stop: int) -> str | None:
-    """Return where two runs part within calendar positions [start, stop), in words, or None when every bit agrees.
-
-    Both must have predicted the whole period. Rows are matched by (time, instrument).
-    """
-    scores = [_dense(run, run.score, start, stop) for run in (left, right)]
-    known = [~np.isnan(_dense(run, np.zeros_like(run.score), start, stop)) for run in (left, right)]
-    missing = known[0] != known[1]
-    different = missing | differ(scores[0], scores[1])
-    if not different.any():
-        return None
-    both = different & ~missing
-    largest = np.nanmax(np.abs(scores[0][both].astype(np.float64) - scores[1][both]), initial=0.0)
-    time = left.calendar.format(start + int(np.argmax(different.any(axis=1))))
-    gone = f", {missing.sum()} of them in one run only" if missing.any() else ""
-    count = (known[0] | known[1]).sum()
-    return f"{different.sum()} of {count} predictions differ from {time} on{gone}; by up to {largest:.3g}"
-
-
-def _dense(predictions: Predictions, values: Floats, start: int, stop: int) -> Floats:
-    """Return (stop − start, N) values of one per predicted row; NaN where there is none."""
-    times = predictions.row_times
-    inside = (times >= start) & (times < stop)
-    dense = np.full((stop - start, len(predictions.instruments)), np.float32(np.nan))
-    dense[times[inside] - start, predictions.codes[inside]] = values[inside]
-    return dense
-
-
-def shuffled(table: SampleTable, seed: int) -> SampleTable:
-    """Return the table with its labels permuted among the labelled rows of each time, independently."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    label = np.array(table.label)
-    known = np.flatnonzero(~np.isnan(label))
-    times = np.searchsorted(table.index.offsets, known, side="right") - 1
-    label[known] = table.label[known[np.lexsort((rng.random(known.size), times))]]
-    return replace(table, label=label)
-
-
-def chance(predictions: Predictions) -> tuple[float, float] | None:
-    """Return the mean rank IC against permuted labels and its standard error; None when no time can be judged.
-
-    Given the scores, the rank ICs of times are independent, with mean 0 and variance 1 / (n − 1) for n instruments
-    without ties: the standard error is exact, whatever the scores are.
-    """
-    daily = formulas.rank_ic(predictions.score, predictions.label, predictions.offsets)
-    both = ~(np.isnan(predictions.score) | np.isnan(predictions.label))
-    counts: npt.NDArray[np.int64] = np.diff(np.concatenate([[0], np.cumsum(both)])[predictions.offsets])
-    judged = ~np.isnan(daily) & (counts > 1)
-    if not judged.any():
-        return None
-    return float(daily[judged].mean()), float(np.sqrt(np.sum(1.0 / (counts[judged] - 1))) / judged.sum())
-
-
-class Association(NamedTuple):
-    """How scores go with labels at `times` times: mean IC, and that in deviations over permutations of instruments."""
-
-    ic: float
-    z: float
-    times: int
-
-
-def association(scores: Predictions, labels: Predictions, start: int) -> Association | None:
-    """Return how scores of one run go with the labels of another, from calendar position `start` on.
-
-    Both are standardised at each time. Holding a permutation for all times keeps every autocorrelation, so that mean
-    and variance of the statistic are exact for exchangeable instruments (Hoeffding, *A combinatorial central limit
-    theorem*, 1951), however slowly scores and labels move. None when nothing can be compared.
-    """
-    stop = min(scores.stop, labels.stop)
-    if start >= stop:
-        return None
-    left = _standardised(scores, scores.score, start, stop)
-    right = _standardised(labels, labels.label, start, stop)
-    times = int((left.any(axis=1) & right.any(axis=1)).sum())
-    if times == 0:
-        return None
-    pairs = left.T @ right  # (N, N): instrument of the score, instrument of the label
-    n = pairs.shape[0]
-    spread = pairs - pairs.mean(axis=0) - pairs.mean(axis=1)[:, None] + pairs.mean()
-    deviation = float(np.sqrt(np.square(spread).sum() / (n - 1)))
-    if deviation == 0.0:
-        return None
-    excess = float(np.trace(pairs) - pairs.sum() / n)
-    norm = float(np.sqrt(np.square(left).sum() * np.square(right).sum()))
-    return Association(ic=float(np.trace(pairs)) / norm, z=excess / deviation, times=times)
-
-
-def _standardised(predictions: Predictions, values: Floats, start: int, stop: int) -> formulas.Doubles:
-    """Return (stop − start, N) values with mean 0 and length 1 at each time; 0 where there is none."""
-    given = _dense(predictions, values, start, stop).astype(np.float64)
-    known = np.isfinite(given)
-    dense = np.where(known, given, 0.0)
-    mean = dense.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    centred = np.where(known, dense - mean[:, None], 0.0)
-    length = np.sqrt(np.square(centred).sum(axis=1))
-    # What is left of a constant time is rounding error.
-    defined = length > 1e-6 * np.sqrt(np.square(dense).sum(axis=1))
-    return np.where(defined[:, None], centred / np.where(defined, length, 1.0)[:, None], 0.0)
+def _spread(count: int, wanted: int) -> list[int]:
+    return sorted({int(at) for at in np.round(np.linspace(0, count - 1, wanted))})

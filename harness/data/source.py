@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -36,15 +34,6 @@ class Source(Protocol):
         With the fields of the dataclass it identifies the panel, so that a cached result can be found without loading.
         """
         ...
-
-
-def at_the_root(source: Source, change: Callable[[Source], Source]) -> Source:
-    """Return `source` with its root changed: a source may transform another one, which is a field of it."""
-    names: list[str] = [f.name for f in dataclasses.fields(source)] if dataclasses.is_dataclass(source) else []
-    name = next((name for name in names if isinstance(getattr(source, name), Source)), None)
-    if name is None:
-        return change(source)
-    return replace(source, **{name: at_the_root(getattr(source, name), change)})  # type: ignore[type-var]
 
 
 def existing_file(path: str, *, key: str, expected: str, kind: Literal["file", "folder"] = "file") -> Path:

@@ -167,6 +167,20 @@ class ModelTraits:
     per_instrument: bool = False
 
 
+@dataclass(frozen=True)
+class PriorTraits:
+    """What any configured object may say of knowledge that it has before it is shown a label: read by audits.
+
+    Attributes:
+        prior: ``rule``: a rule that somebody thought of, such as momentum; ``random``: numbers drawn without looking;
+            ``pretrained``: learned elsewhere. None: it has none.
+        prior_ends: The date of the newest data that something ``pretrained`` has seen, such as ``2016-12-31``.
+    """
+
+    prior: Literal["rule", "random", "pretrained"] | None = None
+    prior_ends: str | None = None
+
+
 class FittedPreprocess(Protocol):
     """Processors with their fitted state."""
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.audit import Level, audit
+from harness.audit.batches import differs, dividing
 from harness.audit.cost import BackwardFilled
-from harness.audit.poison import differ, poison, poisoned
-from harness.audit.trial import _farthest, association, chance
+from harness.audit.frontier import _farthest, frontier
+from harness.audit.poison import differ, poison
+from harness.audit.prior import association
+from harness.audit.replay import Replay
+from harness.audit.roots import roots_of
 from harness.config import compose_config
+from harness.config.instantiate import build
 from harness.data.panel import Panel
-from harness.evaluation.predictions import Predictions
+from harness.data.source import Source
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.execution.progress import Silent
 from harness.run.experiment import run
+from harness.run.pipeline import Pipeline
+from harness.samples.interfaces import WindowPlan
+from harness.samples.table import SampleTable
+from harness.samples.windows import Window
+from harness.store.records import describe
 from tests.audit.market import SMALL, small
 
 CUT = 200
@@ -25,11 +38,6 @@ CUT = 200
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     return compose_config([*SMALL, "data.suspension_rate=0.02"]).data.load()
-
-
-@pytest.fixture(scope="module")
-def predictions(tmp_path_factory: pytest.TempPathFactory) -> Predictions:
-    return run(small(tmp_path_factory.mktemp("run")), Silent()).predictions()
 
 
 def test_poison_changes_everything_after_the_cut_and_nothing_before(panel: Panel) -> None:
@@ -55,50 +63,122 @@ def test_another_seed_is_another_future(panel: Panel) -> None:
     assert not (first == second).any()
 
 
-def test_a_source_that_transforms_another_is_poisoned_underneath() -> None:
+@dataclass(frozen=True)
+class Joined:
+    """Prices of some sources, with a field of another one that is nested among settings."""
+
+    prices: tuple[Source, ...]
+    others: dict[str, Any]
+
+    def load(self) -> Panel:
+        panel, other = self.prices[0].load(), self.others["deep"]["source"].load()
+        return replace(panel, fields={**panel.fields, "other": other.fields["volume"]})
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+
+def test_every_source_is_poisoned_at_its_root_however_nested(tmp_path: Path) -> None:
+    first, second = (compose_config([*SMALL, f"data.seed={seed}"]).data for seed in (1, 2))
+    source = Joined((BackwardFilled(first),), {"deep": {"source": second, "days": [3]}})
+    roots = roots_of(describe(source))
+    assert len(roots.nodes) == 2
+    times = source.load().calendar.times
+    clean, other = source.load(), other_world(source, times[CUT + 1 : CUT + 2], tmp_path)
+    for name in ("close", "other"):
+        after = other.fields[name][CUT + 1 :]
+        assert not (after == clean.fields[name][CUT + 1 :]).any(), name
+    np.testing.assert_array_equal(clean.fields["other"][: CUT + 1], other.fields["other"][: CUT + 1])
+
+
+def test_the_arithmetic_of_a_wrapper_runs_on_the_other_future(tmp_path: Path) -> None:
     source = BackwardFilled(compose_config([*SMALL, "data.suspension_rate=0.05"]).data)
-    clean, other = source.load(), poisoned(source, CUT, seed=1).load()
+    clean = source.load()
+    other = other_world(source, clean.calendar.times[CUT + 1 : CUT + 2], tmp_path)
     differs = (clean.fields["close"] != other.fields["close"]) & ~np.isnan(clean.fields["close"])
     assert differs[: CUT + 1].any(), "gaps before the cut were filled from after it"
 
 
+def other_world(source: Source, after: Any, folder: Path) -> Panel:
+    made = build(roots_of(describe(source)).write(folder, after, 1), "data", Source)
+    assert isinstance(made, Source)
+    return made.load()
+
+
+def test_what_takes_no_other_source_is_a_root_itself() -> None:
+    source = Strict(compose_config(list(SMALL)).data)  # type: ignore[arg-type]
+    assert roots_of(describe(source)).nodes.keys() != roots_of(describe(source.inner)).nodes.keys()
+    assert roots_of(describe(source)).whole
+
+
+@dataclass(frozen=True)
+class Strict:
+    """Takes one class of source only."""
+
+    inner: SyntheticMarket
+
+    def load(self) -> Panel:
+        return self.inner.load()
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+
 def test_the_frontier_finds_what_is_learned_and_what_is_wasted(tmp_path: Path) -> None:
     """Validation is 60 times long, its purge 6; leaving it out wastes both, and the static reads agree."""
-    used = audit(small(tmp_path, "windows.step=60"), Level.FULL)
-    assert [at.waste for at in used.frontiers] == [0, 0]
-    assert all(at.perturbed for at in used.frontiers)
-    left_out = small(tmp_path, "windows.step=60", "model.include_valid=false")
-    moved, read = audit(left_out, Level.FULL), audit(left_out, Level.STATIC)
-    assert [at.waste for at in moved.frontiers] == [at.waste for at in read.frontiers] == [60, 60]
-    assert [at.newest for at in moved.frontiers] == [at.newest for at in read.frontiers]
-    assert "60 periods before the purge were never learned from" in moved.summary
+    for override, waste in (("model.include_valid=true", 0), ("model.include_valid=false", 60)):
+        config = small(tmp_path, "windows.step=60", override)
+        replay = Replay(run(config, Silent()), Pipeline(config), Silent())
+        moved, read = [frontier(replay, at) for at in (0, 1)], audit(config, Level.STATIC)
+        assert [at.waste for at in moved] == [at.waste for at in read.frontiers] == [waste, waste]
+        assert [at.newest for at in moved] == [at.newest for at in read.frontiers]
+        assert all(at.perturbed for at in moved)
+    assert "60 periods before the purge were never learned from" in read.summary
 
 
-def test_knowledge_of_the_real_future_is_told_from_chance(predictions: Predictions) -> None:
+def test_knowledge_of_the_labels_is_told_from_chance() -> None:
     rng = np.random.default_rng(0)
-    z = []
-    for _ in range(200):
-        scores = np.asarray(rng.standard_normal(predictions.score.size), dtype=np.float32)
-        found = association(_scored(predictions, scores), predictions, predictions.start)
-        assert found is not None
-        z.append(found.z)
+    label = rng.standard_normal((80, 20))
+    found = [association(rng.standard_normal((80, 20)), label) for _ in range(200)]
+    z = [one.z for one in found if one is not None]
+    assert len(z) == 200
     assert abs(np.mean(z)) < 0.3
-    # Above 1, as these scores have the very rows of the labels, which a poisoned future does not: five are still far.
-    assert 0.8 < np.std(z) < 1.4
-    known = np.nan_to_num(predictions.label) + rng.standard_normal(predictions.score.size).astype(np.float32) * 0.1
-    found = association(_scored(predictions, known.astype(np.float32)), predictions, predictions.start)
-    assert found is not None
-    assert found.z > 5
+    assert 0.85 < np.std(z) < 1.15
+    known = association(label + rng.standard_normal((80, 20)), label)
+    assert known is not None
+    assert known.z > 5
+    assert association(np.ones((80, 20)), label) is None
 
 
-def test_scores_that_know_nothing_lie_within_the_error_of_chance(predictions: Predictions) -> None:
-    rng = np.random.default_rng(1)
-    draws = [rng.standard_normal(predictions.score.size).astype(np.float32) for _ in range(100)]
-    found = [chance(_scored(predictions, draw)) for draw in draws]
-    z = [one[0] / one[1] for one in found if one is not None]
-    assert len(z) == 100
-    assert abs(np.mean(z)) < 0.4
-    assert 0.75 < np.std(z) < 1.25
+@pytest.mark.parametrize(
+    ("after", "leaks"),
+    [
+        (lambda scores: scores, False),
+        (np.tanh, False),
+        (lambda scores: scores - scores.mean(), True),
+        (lambda scores: np.argsort(np.argsort(scores)), True),
+        (lambda scores: scores + np.append(scores[1:], 0.0), True),
+    ],
+)
+def test_a_score_is_the_same_whatever_is_predicted_with_it(
+    tmp_path: Path, after: Callable[[Any], Any], leaks: bool
+) -> None:
+    pipeline, found = Pipeline(small(tmp_path)), list[tuple[int, str]]()
+
+    def predict(fitted: Any, plan: WindowPlan, table: SampleTable, window: Window) -> Any:
+        features = np.nan_to_num(table.features[table.index.rows(window.test.start, window.test.stop)])
+        return after(features @ np.linspace(1.0, 2.0, features.shape[1]).astype(np.float32))
+
+    asked: Any = (None, WindowPlan(), pipeline.table, pipeline.windows[1])
+    np.testing.assert_array_equal(dividing(predict, found)(*asked), predict(*asked))
+    assert [at for at, _ in found] == [1] * leaks
+
+
+def test_rounding_is_no_difference_and_a_missing_score_is() -> None:
+    left = np.array([1.0, 2.0, np.nan])
+    assert not differs(left, left + 1e-9, 1.0)
+    assert differs(left, left + 1e-3, 1.0)
+    assert differs(left, np.array([1.0, 2.0, 3.0]), 1.0)
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(0, 12), (11, -1)])
@@ -113,7 +193,3 @@ def test_bits_differ_where_values_or_signs_do_and_every_nan_is_the_same() -> Non
     left = np.array([1.0, 0.0, np.nan, np.nan], dtype=np.float32)
     right = np.array([1.0, -0.0, -np.nan, 1.0], dtype=np.float32)
     assert differ(left, right).tolist() == [False, True, False, True]
-
-
-def _scored(predictions: Predictions, score: np.ndarray) -> Predictions:
-    return replace(predictions, score=score)

@@ -23,5 +23,5 @@ def test_the_example_of_a_leaky_model_is_named(
     finally:
         sys.modules.pop("leaky_model", None)
     out = capsys.readouterr().out
-    assert "LEAK  found by poison, repeat, memory" in out
-    assert "SEEN" in out
+    assert "LEAK  found by poison" in out
+    assert "predictions differ" in out

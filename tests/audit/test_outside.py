@@ -1,45 +1,84 @@
-"""Files that code reaches for are named; its own are not."""
+"""What nobody declared is named, however it is opened; what a process has written itself is not."""
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pytest
 
-from harness.audit.replay import Outside, Watched
+# What a fresh process opens → what is said of it; `answers` is there before, `own` is not.
+OPENED = {
+    "open(answers).read()": "the file",
+    "open(answers, 'r+').write('x')": "the file",
+    "os.open(answers, os.O_RDWR)": "the file",
+    "sqlite3.connect(answers)": "the file",
+    "SharedMemory('TOLD')": "the file",
+    "open('/proc/1/environ')": "the file",
+    "socket.create_connection(('127.0.0.1', 9), 0.1)": "the network",
+    "subprocess.run(['cat', answers], stdout=subprocess.DEVNULL)": "the program cat",
+    "os.posix_spawn('/bin/cat', ['cat', '/dev/null'], {})": "the program cat",
+    "os.spawnv(os.P_WAIT, '/bin/cat', ['cat', '/dev/null'])": "the program cat",
+    "os.system('cat /dev/null')": "the program cat",
+    "ctypes.CDLL(None)": "the system through ctypes",
+    "open(own, 'w').write('x'), open(own).read(), open(own, 'r+')": None,
+    "open(answers, 'w').write('x'), open(answers).read()": None,
+    "open(answers, 'a').write('x')": None,
+    "sqlite3.connect(':memory:')": None,
+    "SharedMemory(create=True, size=8).unlink()": None,
+    "open('/dev/urandom', 'rb').read(4), time.time(), os.listdir('/')": None,
+    "open(declared).read()": None,
+}
+SCRIPT = """
+import ctypes, mmap, os, socket, sqlite3, subprocess, sys, time
+from contextlib import suppress
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from harness.audit.watch import Watch
+folder = sys.argv[1]
+declared = f"{folder}/declared/file"
+watch = Watch([Path(folder, "declared")], Path(folder, "heard"))
+time.sleep(0.1)
+watch.began = time.time() - 0.05
+watch.begin()
+for at, code in enumerate(sys.argv[2:]):
+    answers, own = f"{folder}/answers-{at}", f"{folder}/own-{at}"
+    os.truncate(watch.log, 0)
+    with suppress(OSError, sqlite3.Error):
+        eval(compile(code, f"{folder}/code.py", "eval"))
+    print(" ".join(watch.heard()))
+"""
 
 
-class Reader:
-    def __init__(self, path: Path, writes: bool) -> None:
-        self.path, self.writes = path, writes
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Each piece of code, and what was heard while one fresh process ran it."""
+    from multiprocessing.shared_memory import SharedMemory
 
-    def fit(self, data: Any) -> Reader:
-        if self.writes:
-            np.save(self.path, np.asarray(data))
-        np.load(self.path)
-        return self
-
-
-def seen(path: Path, writes: bool) -> list[str]:
-    outside = Outside()
-    outside.watch()
-    Watched(Reader(path, writes), outside).fit([1.0])
-    return list(outside.seen)
-
-
-def test_a_file_that_was_there_before_is_named_and_one_of_its_own_is_not(tmp_path: Path) -> None:
-    np.save(tmp_path / "answers.npy", np.ones(3))
-    time.sleep(0.1)  # so that the file is older than the watch
-    assert seen(tmp_path / "answers.npy", writes=False) == ["the file answers.npy"]
-    assert seen(tmp_path / "scratch.npy", writes=True) == []
+    folder, found = tmp_path_factory.mktemp("outside"), {}
+    (folder / "declared").mkdir()
+    (folder / "declared" / "file").write_text("x")
+    shared = SharedMemory(create=True, size=8)
+    try:
+        for at in range(len(OPENED)):
+            (folder / f"answers-{at}").write_text("")
+        codes = [code.replace("TOLD", shared.name) for code in OPENED]
+        command = [sys.executable, "-c", SCRIPT, str(folder), *codes]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+        found = dict(zip(OPENED, said.stdout.split("\n"), strict=False))
+    finally:
+        shared.close()
+        with suppress(FileNotFoundError):  # the other process's tracker has taken it for its own
+            shared.unlink()
+    return found
 
 
-def test_nothing_is_heard_of_code_that_is_not_under_audit(tmp_path: Path) -> None:
-    np.save(tmp_path / "prices.npy", np.ones(3))
-    time.sleep(0.1)
-    outside = Outside()
-    outside.watch()
-    np.load(tmp_path / "prices.npy")
-    assert not outside.seen
+@pytest.mark.parametrize("code", OPENED)
+def test_a_process_is_heard(heard: dict[str, str], code: str) -> None:
+    expected = OPENED[code]
+    if expected is None:
+        assert heard[code] == ""
+    else:
+        assert heard[code].startswith(expected)

@@ -15,9 +15,15 @@ import pytest
 import harness.run.pipeline
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
-from harness.audit.poison import Splice, poison
+from harness.audit.frontier import frontier
+from harness.audit.poison import poison
+from harness.audit.replay import Replay
+from harness.audit.roots import tree_of
+from harness.audit.splice import PastWriter, Splice
+from harness.audit.world import World
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
+from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Silent
 from harness.features import engine
 from harness.run.experiment import run
@@ -25,6 +31,7 @@ from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache
 from harness.samples.table import SampleTable
 from harness.store.artifacts import ArtifactStore
+from harness.store.codec import load
 from tests.audit.market import small
 
 CUTS = (140, 170, 250)
@@ -99,31 +106,49 @@ def test_a_table_that_was_stored_wrongly_is_not_taken_from_the_store(tmp_path: P
     assert stale.of(poison(splice.panel, 170, seed=1), 170) is None
 
 
-def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_but_the_second_run(
+def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_and_may_look_at_fewer_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The second run, which asks whether the first can be repeated, and other futures are a fresh process's."""
     config = small(tmp_path)
     run(config, Silent())
-    real = Pipeline(config).panel.fingerprint
     made = []
+    monkeypatch.setattr(harness.run.pipeline, "compute_features", lambda *given, **named: made.append(1))
+    verdict = audit(config, Level.FULL, cuts=2)
+    assert verdict.clean
+    assert made == []
+    windows = [at.window for at in verdict.frontiers]
+    assert len(windows) == 2
+    assert windows[0] == 0
+    note = next(check.note for check in verdict.checks if check.name == "poison")
+    assert note.startswith("after each of 6 cuts"), (
+        "the first and the last decision, a middle one for the whole run, and once inside three windows"
+    )
 
-    def counted(panel: Panel, *given: Any, **named: Any) -> Any:
-        made.append(panel.fingerprint == real)
-        return engine.compute_features(panel, *given, **named)
 
-    monkeypatch.setattr(harness.run.pipeline, "compute_features", counted)
-    assert audit(config, Level.FULL).clean
-    assert made.count(True) == 1, "the second run, which asks whether the first can be repeated"
-    assert made.count(False) == 3, "the first decision, a middle one, and once inside a window; the others are spliced"
+def test_a_world_with_a_proved_past_is_the_one_that_is_computed_whole(tmp_path: Path) -> None:
+    """And one cut after the other adds what is new to the files of the one before."""
+    config = small(tmp_path)
+    windows, splice, writer = run(config, Silent()).windows, splice_of(config), PastWriter(tmp_path / "past")
+    for at in (1, 3):
+        cut, scores = windows[at].decision, []
+        past = splice.past(cut)
+        assert past is not None
+        for name, folder in (("spliced", str(writer.write(past))), ("computed", None)):
+            world = World(str(tmp_path / f"{name}-{at}"), tree_of(config), cut, (at,), folder)
+            Path(world.folder).mkdir()
+            world.outcome()
+            scores.append(load(Path(world.folder), Predictions, f"window-{at}").score)
+        np.testing.assert_array_equal(scores[0], scores[1])
+    parts = sorted(writer.folder.glob("*.npy"))
+    last = splice.past(windows[3].decision)
+    assert last is not None
+    assert sum(len(np.load(part)) for part in parts) == last.rows
 
 
-@pytest.mark.parametrize("step", [20, 40])
-def test_a_full_audit_fits_each_window_a_fixed_number_of_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    """Once for the first cut, its own cut, the second run and dealt labels; three times for the frontier's borders."""
-    config = small(tmp_path, f"windows.step={step}")
-    windows = len(run(config, Silent()).windows)
+def test_a_frontier_fits_a_clean_window_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small(tmp_path, "windows.step=40")
+    result = run(config, Silent())
     fit, fits = Linear.fit, itertools.count()
 
     def counted(*given: Any) -> Any:
@@ -131,17 +156,5 @@ def test_a_full_audit_fits_each_window_a_fixed_number_of_times(
         return fit(*given)
 
     monkeypatch.setattr(Linear, "fit", counted)
-    assert audit(config, Level.FULL).clean
-    # The first window's own cut is the whole run; in its place stands the cut inside a window.
-    assert next(fits) == 7 * windows
-
-
-def test_a_full_audit_can_look_at_fewer_decisions(tmp_path: Path) -> None:
-    verdict = audit(small(tmp_path), Level.FULL, cuts=2)
-    windows = [at.window for at in verdict.frontiers]
-    assert len(windows) == 2
-    assert windows[0] == 0
-    note = next(check.note for check in verdict.checks if check.name == "poison")
-    assert note.startswith("after each of 4 cuts"), (
-        "the first and the last decision, a middle one, and once inside a window"
-    )
+    frontier(Replay(result, Pipeline(config), Silent()), 1)
+    assert next(fits) == 3

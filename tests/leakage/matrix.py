@@ -1,39 +1,46 @@
-"""The matrix mutant × detector: `python -m tests.leakage.matrix` audits every mutant and writes it anew."""
+"""The matrix mutant × detector: `python -m tests.leakage.matrix` audits every mutant and every clean configuration.
+
+It writes the record and the page anew; `--resume` keeps what is recorded, `--workers N` works in N processes.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import tempfile
+from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 from harness.audit import Level
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
-from tests.leakage import adaptation, data, learning, reporting
+from tests.leakage import adaptation, data, learning, reporting, unseen
 from tests.leakage.mutant import Mutant, verdict_of
+from tests.leakage.test_clean import CLEAN, alarms
 
-__all__ = ["DETECTORS", "DOCUMENT", "MUTANTS", "RECORD", "Caught", "audited", "document", "recorded"]
-
-Caught = dict[str, list[str]]  # level → detectors
+__all__ = ["DETECTORS", "DOCUMENT", "MUTANTS", "RECORD", "SEEDS", "audited", "document", "main", "recorded"]
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("matrix.json")
 DOCUMENT = ROOT / "docs" / "explanation" / "leakage-matrix.md"
-MUTANTS: tuple[Mutant, ...] = (*data.MUTANTS, *learning.MUTANTS, *adaptation.MUTANTS, *reporting.MUTANTS)
+KNOWN: tuple[Mutant, ...] = (*data.MUTANTS, *learning.MUTANTS, *adaptation.MUTANTS, *reporting.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*KNOWN, *unseen.MUTANTS)
+SEEDS = (0, 1, 2, 3, 4)  # of the market, for each clean configuration
 DETECTORS = {
     "reads": "what a fit read, as its views recorded it or refused it, against its decision",
     "borders": "purge at every border, by the label's own look-ahead; features that look ahead",
     "rows": "predicted rows against those that could be traded",
-    "judgement": "label and IC, computed again from the panel",
-    "poison": "predictions up to a cut, with another future after it",
-    "foreign": "predictions made on another future, against the real one",
-    "evaluation": "series up to a cut, with another future after it",
+    "judgement": "label and metrics, computed again from the panel",
+    "poison": "predictions up to a cut, with other raw data after it, in a fresh process",
+    "reported": "series and metrics up to a cut, likewise",
+    "batches": "earlier scores of a segment, with other rows after them",
+    "orders": "price and acceptance of orders, with another market after their signal",
     "adaptation": "leaks that the adaptation names itself",
-    "repeat": "a second run in an empty store",
-    "shuffled": "labels dealt at random",
-    "outside": "files, network, other programs",
-    "memory": "data kept in the object, in globals, in closures",
+    "outside": "files, network, other programs, the real data",
+    "prior": "what stays of the predictions when every label has the other sign",
+    "repeat": "a second run in a fresh process and an empty store",
     "inputs": "inputs that are changed",
 }
 _LEVELS = (Level.SAMPLED, Level.FULL)
@@ -41,54 +48,101 @@ _HEAD = """\
 # Mutants and what catches them
 
 Each row is a deliberately leaky variant from `tests/leakage`, on a small simulated market: ● caught by `--level
-sampled`, ○ by `--level full` alone. Written by `python -m tests.leakage.matrix`; the nightly tests audit every mutant
-again.
+sampled`, ○ by `--level full`, which is asked where `sampled` finds nothing. ◆ marks what is held out: written before it
+was run, and no detector was tuned on it. Written by `python -m tests.leakage.matrix`; the nightly tests audit every
+mutant again.
 """
 
 
-def audited(mutant: Mutant) -> Caught:
-    """Return which detectors catch a mutant at each level."""
-    caught = {}
+def audited(mutant: Mutant) -> dict[str, list[str]]:
+    """Return which detectors catch a mutant at each level; what `sampled` finds, `full` finds too."""
+    caught: dict[str, list[str]] = {}
     for level in _LEVELS:
         with tempfile.TemporaryDirectory() as folder:
-            caught[str(level)] = list(verdict_of(mutant, level, Path(folder)).caught_by)
+            found = next(iter(caught.values()), []) or list(verdict_of(mutant, level, Path(folder)).caught_by)
+        caught[str(level)] = found
     return caught
 
 
-def recorded() -> dict[str, Caught]:
-    """Return name → what was caught when the matrix was last written."""
-    found: dict[str, Caught] = json.loads(RECORD.read_text(encoding="utf-8"))
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return ``mutants``: name → what caught them, and ``clean``: name → seed → what raised an alarm."""
+    found: dict[str, dict[str, Any]] = json.loads(RECORD.read_text(encoding="utf-8"))
     return found
 
 
-def document(record: dict[str, Caught]) -> str:
+def document(record: dict[str, dict[str, Any]]) -> str:
     """Return the page."""
-    levels = [str(level) for level in _LEVELS]
-    counts = ", ".join(
-        f"{sum(bool(record[m.name][level]) for m in MUTANTS)} of {len(MUTANTS)} by `{level}`" for level in levels
-    )
     explained = "\n".join(f"- **{name}**: {what}" for name, what in DETECTORS.items())
     header = "| leak through | mutant | " + " | ".join(DETECTORS) + " |"
     rule = "|---|---|" + ":-:|" * len(DETECTORS)
-    rows = [_row(mutant, record[mutant.name]) for mutant in MUTANTS]
-    return "\n".join([_HEAD, f"Caught: {counts}.", "", explained, "", header, rule, *rows, ""])
+    rows = [_row(mutant, record["mutants"][mutant.name]) for mutant in MUTANTS]
+    return "\n".join([_HEAD, *_rates(record), "", explained, "", header, rule, *rows, ""])
 
 
-def _row(mutant: Mutant, caught: Caught) -> str:
+def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
+    halves = {"known": [m for m in MUTANTS if not m.held_out], "held out ◆": [m for m in MUTANTS if m.held_out]}
+    lines = ["| | caught by `sampled` | caught by `full` |", "|---|--:|--:|"]
+    for name, half in halves.items():
+        counts = [sum(bool(record["mutants"][m.name][str(level)]) for m in half) for level in _LEVELS]
+        lines.append(f"| {name} | " + " | ".join(share(count, len(half)) for count in counts) + " |")
+    alarms = [bool(found) for seeds in record["clean"].values() for found in seeds.values()]
+    said = share(sum(alarms), len(alarms))
+    shown = (
+        f"False alarms of `sampled`: {said} audits of {len(record['clean'])} clean configurations, odd ones among them."
+    )
+    return [*lines, "", shown, "Intervals are Wilson's, at 95 %."]
+
+
+def share(count: int, of: int) -> str:
+    """Return a share with its 95 % interval (Wilson, 1927)."""
+    z, p = 1.96, count / of
+    middle, half = p + z * z / (2 * of), z * (p * (1 - p) / of + z * z / (4 * of * of)) ** 0.5
+    low, high = (max(0.0, min(1.0, (middle + side * half) / (1 + z * z / of))) for side in (-1, 1))
+    return f"{count} of {of} ({low:.0%} … {high:.0%})"
+
+
+def _row(mutant: Mutant, caught: dict[str, list[str]]) -> str:
     sampled, full = (set(caught[str(level)]) for level in _LEVELS)
     marks = ["●" if name in sampled else "○" if name in full else "" for name in DETECTORS]
-    return f"| {mutant.group} | {mutant.name} | " + " | ".join(marks) + " |"
+    return f"| {mutant.group} | {mutant.name}{' ◆' if mutant.held_out else ''} | " + " | ".join(marks) + " |"
 
 
-def main() -> None:
-    """Audit every mutant, and write the record and the page."""
-    record = {}
-    for mutant in MUTANTS:
-        record[mutant.name] = audited(mutant)
-        sys.stderr.write(f"{mutant.group}: {mutant.name}: {record[mutant.name]}\n")
-    write_atomically(RECORD, canonical_json(record, indent=1).encode())
-    write_atomically(DOCUMENT, document(record).encode())
+def _job(job: tuple[str, str, str]) -> tuple[tuple[str, str, str], Any]:
+    kind, name, seed = job
+    try:
+        if kind == "mutants":
+            return job, audited(next(mutant for mutant in MUTANTS if mutant.name == name))
+        with tempfile.TemporaryDirectory() as folder:
+            return job, alarms(Path(folder), name, Level.SAMPLED, int(seed))
+    except Exception as error:
+        error.add_note(f"in {kind}: {name} {seed}")
+        raise
+
+
+def main(arguments: list[str]) -> None:
+    """Audit every mutant and clean configuration, and write the record and the page."""
+    parser = ArgumentParser(prog="python -m tests.leakage.matrix")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args(arguments)
+    record = recorded() if asked.resume else {}
+    mutants = {m.name: record.get("mutants", {}).get(m.name) for m in MUTANTS}
+    clean = {name: record.get("clean", {}).get(name, {}) for name in CLEAN}
+    jobs = [("mutants", name, "") for name, found in mutants.items() if found is None]
+    jobs += [("clean", name, str(seed)) for seed in SEEDS for name in CLEAN if str(seed) not in clean[name]]
+    try:
+        with multiprocessing.get_context("spawn").Pool(asked.workers, maxtasksperchild=1) as pool:
+            for (kind, name, seed), found in pool.imap_unordered(_job, jobs):
+                if kind == "mutants":
+                    mutants[name] = found
+                else:
+                    clean[name][seed] = found
+                sys.stderr.write(f"{kind}: {name} {seed}: {found}\n")
+    finally:  # at the end: the record counts as code of the mutants, which does not change while they run
+        known = {name: caught for name, caught in mutants.items() if caught is not None}
+        write_atomically(RECORD, canonical_json({"mutants": known, "clean": clean}, indent=1).encode())
+    write_atomically(DOCUMENT, document(recorded()).encode())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from harness.audit import Level, Verdict, audit
 from harness.config import ExperimentConfig
 from tests.audit.market import small
+from tests.leakage.planted import Planted
 
 __all__ = ["Mutant", "base", "verdict_of"]
 
@@ -30,7 +31,9 @@ class Mutant:
     change
         From the composed configuration to the leaky one.
     patch
-        Plants a bug into the harness or into an adaptation.
+        Plants a bug into the harness or into an adaptation: here, and in every fresh process of the audit.
+    held_out
+        Nothing was tuned on it: it says how a detector does on leaks that it has never met.
     before
         Something that is run in the same store first, as a stale artefact needs.
     files
@@ -44,12 +47,14 @@ class Mutant:
     patch: Callable[[pytest.MonkeyPatch], None] | None = None
     before: Callable[[Path], None] | None = None
     files: Callable[[Path], None] | None = None
+    held_out: bool = False
 
 
 def base(folder: Path, mutant: Mutant) -> ExperimentConfig:
     """Return the leaky configuration, which keeps everything in `folder`."""
     config = small(folder, *mutant.overrides)
-    return config if mutant.change is None else mutant.change(config)
+    config = config if mutant.change is None else mutant.change(config)
+    return config if mutant.patch is None else replace(config, tracking=Planted(mutant.name))
 
 
 def verdict_of(mutant: Mutant, level: Level, folder: Path) -> Verdict:

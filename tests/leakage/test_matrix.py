@@ -7,29 +7,14 @@ from pathlib import Path
 import pytest
 
 from harness.audit import Level
-from tests.leakage.matrix import DETECTORS, DOCUMENT, MUTANTS, audited, document, recorded
+from tests.leakage.matrix import DETECTORS, DOCUMENT, MUTANTS, SEEDS, audited, document, recorded, share
 from tests.leakage.mutant import Mutant, verdict_of
+from tests.leakage.test_clean import CLEAN
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 GROUPS = ("data", "features", "label", "windows", "preprocessing", "adaptation", "model", "evaluation", "caching")
-# At least one of each group, and one for each detector that the sampled audit has.
-REPRESENTATIVE = (
-    "survivors only",
-    "tomorrow's return",
-    "purge off by one",
-    "learning ends one time too late",
-    "averaged with the next row",
-    "weights from a view after the test segment",
-    "DDG-DA: similarity unmasked",
-    "weights kept in a global",
-    "labels in a file",
-    "data of all windows kept in the object",
-    "inputs changed in place",
-    "rows with bad outcomes left out",
-    "the better half of the days reported",
-    "benchmark a day early",
-    "windows of other weights",
-)
+# Refused or found without a second world, in a world, and in the portfolio alone.
+REPRESENTATIVE = ("inputs changed in place", "coefficients in a function", "filled at yesterday's low")
 
 
 def test_there_are_at_least_40_mutants_spread_over_the_whole_pipeline() -> None:
@@ -38,12 +23,36 @@ def test_there_are_at_least_40_mutants_spread_over_the_whole_pipeline() -> None:
     assert sum(mutant.name.startswith("DDG-DA") for mutant in MUTANTS) >= 10
 
 
-def test_all_are_caught_by_full_and_nine_in_ten_by_sampled() -> None:
+def test_nine_in_ten_are_caught_of_those_that_are_known_and_of_those_held_out() -> None:
     record = recorded()
-    assert record.keys() == BY_NAME.keys(), "stale: run `python -m tests.leakage.matrix`"
-    assert [name for name, caught in record.items() if not caught["full"]] == []
-    assert sum(bool(caught["sampled"]) for caught in record.values()) >= 0.9 * len(MUTANTS)
-    assert {name for caught in record.values() for names in caught.values() for name in names} <= DETECTORS.keys()
+    assert record["mutants"].keys() == BY_NAME.keys(), "stale: run `python -m tests.leakage.matrix`"
+    for half in (False, True):
+        caught = [bool(record["mutants"][m.name]["full"]) for m in MUTANTS if m.held_out is half]
+        assert len(caught) >= 25
+        assert sum(caught) >= 0.9 * len(caught)
+    found = {name for caught in record["mutants"].values() for names in caught.values() for name in names}
+    assert found <= DETECTORS.keys()
+
+
+def test_every_detector_that_needs_another_world_catches_what_no_other_does() -> None:
+    alone = {names["full"][0] for names in recorded()["mutants"].values() if len(names["full"]) == 1}
+    # Rows cost nothing. A repetition tells chance from a look at the future, an adaptation's own word says which leak.
+    # Prior knowledge is no look at the future: no other world can show it, and a short market seldom proves it.
+    assert DETECTORS.keys() - alone <= {"rows", "repeat", "adaptation", "prior"}
+
+
+def test_clean_configurations_are_many_odd_and_seldom_accused() -> None:
+    clean = recorded()["clean"]
+    assert clean.keys() == CLEAN.keys()
+    assert len(clean) >= 30
+    assert {seed for seeds in clean.values() for seed in seeds} <= set(map(str, SEEDS))
+    alarms = [bool(found) for seeds in clean.values() for found in seeds.values()]
+    assert sum(alarms) <= 0.02 * len(alarms)
+
+
+def test_a_share_has_the_interval_of_wilson() -> None:
+    assert share(10, 10) == "10 of 10 (72% … 100%)"
+    assert share(5, 10) == "5 of 10 (24% … 76%)"
 
 
 def test_the_published_matrix_is_the_recorded_one() -> None:
@@ -52,17 +61,10 @@ def test_the_published_matrix_is_the_recorded_one() -> None:
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_a_representative_is_caught_by_what_the_matrix_says(tmp_path: Path, name: str) -> None:
-    assert list(verdict_of(BY_NAME[name], Level.SAMPLED, tmp_path).caught_by) == recorded()[name]["sampled"]
-
-
-def test_the_representatives_stand_for_every_group_and_every_sampled_detector() -> None:
-    assert {BY_NAME[name].group for name in REPRESENTATIVE} == set(GROUPS)
-    caught = {detector for name in REPRESENTATIVE for detector in recorded()[name]["sampled"]}
-    # `adaptation` needs a whole DDG-DA run, `shuffled` the full audit: the nightly tests have both.
-    assert caught == DETECTORS.keys() - {"adaptation", "shuffled"}
+    assert list(verdict_of(BY_NAME[name], Level.SAMPLED, tmp_path).caught_by) == recorded()["mutants"][name]["sampled"]
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_every_mutant_is_caught_by_what_the_matrix_says(mutant: Mutant) -> None:
-    assert audited(mutant) == recorded()[mutant.name]
+    assert audited(mutant) == recorded()["mutants"][mutant.name]

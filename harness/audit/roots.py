@@ -1,0 +1,153 @@
+"""Other raw data underneath a configuration: every source that holds no other source is replaced, however nested."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.audit.poison import poison
+from harness.config import ExperimentConfig
+from harness.config.instantiate import build, lacking_methods, locate
+from harness.config.records import rebuild
+from harness.data.panel import Panel, load_panel, save_panel
+from harness.data.source import Source
+from harness.data.validation import check_panel
+from harness.errors import HarnessError
+from harness.store.artifacts import canonical_json
+from harness.store.records import TARGET, describe, public_name, walk
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredPanel:
+    """A source that stands for another one: a panel that was written beforehand.
+
+    Attributes:
+        folder: Where `harness.data.panel.save_panel` wrote it.
+        name: What the source that it stands for is called.
+    """
+
+    folder: str
+    name: str = "panel"
+
+    def load(self) -> Panel:
+        """Return the panel, its arrays memory-mapped."""
+        return load_panel(Path(self.folder))
+
+    def inputs(self) -> dict[str, str]:
+        """Return its fingerprint."""
+        return {"panel": self.load().fingerprint}
+
+
+def tree_of(config: ExperimentConfig) -> Tree:
+    """Return the plain data from which a fresh process makes the configuration again.
+
+    What was composed stands in it as it was; a part that was put there by hand is described by its fields.
+    """
+    names = [f.name for f in dataclasses.fields(config) if f.name != "composed"]
+    composed = json.loads(config.composed) if config.composed else {}
+    original = rebuild(config.composed) if config.composed else None
+    tree = {}
+    for name in names:
+        now = describe(getattr(config, name))
+        as_composed = name in composed and describe(getattr(original, name)) == now
+        tree[name] = composed[name] if as_composed else now
+    return tree
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The root sources of a configuration; each is read once, however many futures it is given.
+
+    Attributes:
+        data: The plain data of the configured source.
+        whole: The configured source as one root: where a wrapper takes nothing else in the place of what it wraps.
+    """
+
+    data: Any
+    whole: bool = False
+
+    @cached_property
+    def nodes(self) -> dict[str, Any]:
+        """Canonical text → plain data of every root; two that are equal are one."""
+        return {canonical_json(node): node for node in ([self.data] if self.whole else _roots(self.data))}
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the roots: nobody loads the real data in a world that is given other ones."""
+        return tuple(sorted({public_name(locate(node[TARGET], "data")) for node in self.nodes.values()}))
+
+    @cached_property
+    def panels(self) -> dict[str, Panel]:
+        """Canonical text of a root → its panel."""
+        return {text: _built(node).load() for text, node in self.nodes.items()}
+
+    def write(
+        self,
+        folder: Path,
+        after: npt.NDArray[np.datetime64] | None,
+        seed: int,
+        known_ahead: Mapping[str, int] = MappingProxyType({}),
+    ) -> Any:
+        """Write every root's panel below `folder`, and return the plain data of the source that stands on them.
+
+        `after` is the first time that is poisoned, or empty where that lies beyond the calendar; None: no root is.
+        `known_ahead` is what the configured source's panel declares.
+        """
+        stand_ins = {}
+        for at, (text, panel) in enumerate(self.panels.items()):
+            target = folder / f"root-{at}"
+            target.mkdir(parents=True)
+            times = panel.calendar.times
+            cut = len(times) if after is None or not after.size else int(np.searchsorted(times, after[0])) - 1
+            if cut < len(times) - 1:
+                panel = check_panel(poison(panel, cut, seed, known_ahead), where="the poisoned panel", any_sign=True)
+            save_panel(panel, target)
+            stand_in = StoredPanel(str(target), panel.name)
+            stand_ins[text] = {TARGET: public_name(StoredPanel), **dataclasses.asdict(stand_in)}
+        return _replaced(self.data, stand_ins)
+
+
+def roots_of(data: Any) -> Roots:
+    """Return the roots of a configured source; the source itself where another root cannot stand in it."""
+    roots = Roots(data)
+    try:
+        stand_in = {TARGET: public_name(StoredPanel), "folder": "", "name": ""}
+        _built(_replaced(data, dict.fromkeys(roots.nodes, stand_in)))
+    except HarnessError:
+        return Roots(data, whole=True)
+    return roots
+
+
+def _built(node: Any) -> Source:
+    source = build(node, "data", Source)
+    assert isinstance(source, Source)
+    return source
+
+
+def _is_source(node: object) -> bool:
+    return isinstance(node, Mapping) and TARGET in node and not lacking_methods(locate(node[TARGET], "data"), Source)
+
+
+def _roots(node: Any) -> Iterator[Any]:
+    """Yield every source in plain data that holds no other one."""
+    for _, part in walk(node):
+        if _is_source(part) and not any(_is_source(inner) for _, inner in walk(part) if inner is not part):
+            yield part
+
+
+def _replaced(node: Any, stand_ins: Mapping[str, Any]) -> Any:
+    if isinstance(node, Mapping):
+        stand_in = stand_ins.get(canonical_json(node)) if TARGET in node else None
+        return stand_in or {key: _replaced(value, stand_ins) for key, value in node.items()}
+    return [_replaced(value, stand_ins) for value in node] if isinstance(node, list | tuple) else node

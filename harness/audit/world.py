@@ -1,0 +1,157 @@
+"""Another world, computed by an interpreter that has seen no other data, see `harness.audit.fresh.FreshProcess`.
+
+Reads the name of a world's folder per line, and answers each with a line when the outcome stands in that folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.audit.batches import dividing
+from harness.audit.replay import adapted, predicted
+from harness.audit.splice import joined, read_past
+from harness.audit.watch import Watch
+from harness.config import ExperimentConfig
+from harness.config.instantiate import locate
+from harness.config.records import rebuild
+from harness.data.panel import Panel
+from harness.errors import DataError
+from harness.errors.limits import traits_of
+from harness.evaluation.portfolio.market import Market
+from harness.evaluation.portfolio.strategy import Trading
+from harness.run import pipeline as stages
+from harness.run import rolling
+from harness.run.pipeline import Pipeline
+from harness.run.rolling import Recipe, WalkForward
+from harness.run.stages import Cache
+from harness.samples.interfaces import AdaptationTraits
+from harness.samples.table import SampleTable
+from harness.store.codec import save
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """One world: a configuration whose raw data are others, or whose labels are, and what is asked of it.
+
+    Attributes:
+        folder: Where its panels lie and its outcome goes.
+        config: The plain data of the configuration.
+        cut: The calendar position after which the data are others; None: nowhere.
+        windows: Which windows are predicted, each alone; empty: the whole run.
+        past: A folder with the features of the times up to the cut, see `harness.audit.splice`.
+        mirrored: Whether every label has the other sign.
+    """
+
+    folder: str
+    config: Record
+    cut: int | None = None
+    windows: tuple[int, ...] = ()
+    past: str | None = None
+    mirrored: bool = False
+
+    def outcome(self) -> Record:
+        """Compute it, and return what else there is to say than its files."""
+        config = rebuild(json.dumps(self.config))
+        return self._windows(config) if self.windows else self._whole(config)
+
+    def _whole(self, config: ExperimentConfig) -> Record:
+        pipeline, found = Pipeline(config, Cache.of(config), panel=config.data.load()), list[tuple[int, str]]()
+        # Straight from what is fitted now: a store would ask what code it is that makes it.
+        recipe = Recipe(config.preprocess, pipeline.adaptation, config.model, config.windows.step)
+        predict = rolling._predict
+        try:
+            vars(rolling)["_predict"] = predict if self.cut is None else dividing(predict, found)
+            predictions = WalkForward(pipeline.table, pipeline.windows, recipe).run().predictions
+        finally:
+            vars(rolling)["_predict"] = predict
+        save(Path(self.folder), predictions, WHOLE)
+        evaluation, metrics = pipeline._judge(predictions, pipeline.keeps_label_unit)
+        save(Path(self.folder), dict(evaluation.series), SERIES)
+        if self.cut is not None and config.evaluation.portfolio is not None:
+            save(Path(self.folder), orders(config.evaluation.portfolio.trading, pipeline.panel, self.cut + 1), ORDERS)
+        return {"per_window": metrics["per_window"], "batches": found}
+
+    def _windows(self, config: ExperimentConfig) -> Record:
+        pipeline = Pipeline(config, Cache.of(config), panel=config.data.load())
+        table = self._table(config, pipeline)
+        adaptation = adapted(config, pipeline.windows, table)
+        recipe = Recipe(config.preprocess, adaptation, config.model, config.windows.step)
+        made = predicted(recipe, pipeline.windows, table, self.windows)
+        for at, predictions in zip(self.windows, made, strict=True):
+            save(Path(self.folder), predictions, f"{WINDOW}{at}")
+        return {"leaks": list(traits_of(adaptation, AdaptationTraits, "adaptation").leaks)}
+
+    def _table(self, config: ExperimentConfig, pipeline: Pipeline) -> SampleTable:
+        table = None
+        if self.past is not None:
+            cut = len(pipeline.panel.calendar) - 1 if self.cut is None else self.cut
+            table = joined(config, pipeline.panel, cut, read_past(Path(self.past)))
+        table = table or pipeline.table
+        return replace(table, label=-table.label) if self.mirrored else table
+
+
+WHOLE, WINDOW, SERIES, ORDERS, OUTCOME = "whole", "window-", "series", "orders", "outcome.json"
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def orders(trading: Trading, panel: Panel, at: int) -> Arrays:
+    """Return instrument, price and acceptance of orders at one calendar position, as the portfolio's market has them.
+
+    ``deal`` (N,) float64, NaN while suspended; ``limits`` (N, 2) bool: may it be bought, sold; N instruments.
+    """
+    market = Market(panel, at, at + 1, replace(trading, benchmark="cash", trade_unit=None))
+    limits = np.stack([market.can_buy[0], market.can_sell[0]], axis=1)
+    return {"instruments": np.array(panel.instruments, np.str_), "deal": market.deal[0], "limits": limits}
+
+
+def _guarded(names: list[str], watch: Watch) -> None:
+    """Have nobody load the real data: a world is given others in their place."""
+    for name in names:
+        cls: Any = locate(name, "data")
+
+        def load(self: object, name: str = name) -> Panel:
+            watch.tell(f"the real data, through {name}")
+            raise DataError("The code under audit loads the real data beside the panel that it is given.", where=name)
+
+        cls.load = load
+
+
+def main() -> None:
+    """Answer one world after the other until there is no more."""
+    home = Path(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what code under audit prints is no answer
+    setup = json.loads((home / "setup.json").read_text(encoding="utf-8"))
+    watch = Watch([home, *map(Path, setup["declared"])], home / "heard")
+    watch.begin()
+    # What this process makes nobody finds again, so that nobody asks what code has made it.
+    for module in (stages, rolling):
+        vars(module)["code_digest"] = lambda *names: ""
+    _guarded(setup["real"], watch)
+    for line in sys.stdin:
+        folder = Path(json.loads(line))
+        given = json.loads((folder / "world.json").read_text(encoding="utf-8"))
+        world = World(**{**given, "windows": tuple(given["windows"])})
+        text = json.dumps({**_answer(world.outcome), "opened": watch.heard()})
+        (folder / OUTCOME).write_text(text, encoding="utf-8", newline="\n")
+        answers.write("\n")
+        answers.flush()
+
+
+def _answer(ask: Callable[[], Record]) -> Record:
+    try:
+        return ask()
+    except Exception as error:  # code under audit may raise anything on data that it did not expect
+        said = str(error).splitlines()
+        return {"error": f"{type(error).__name__}: {said[0] if said else ''}"}

@@ -1,0 +1,178 @@
+"""Clean but odd: what an audit must not take for a leak, each a part that somebody might write."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import ExperimentConfig
+from harness.data.panel import Panel
+from harness.data.source import Source
+from harness.evaluation.predictions import Predictions
+from harness.samples.interfaces import LearnSet
+from tests.leakage.learning import Doubles, Scores, solve
+from tests.leakage.mutant import Change
+
+__all__ = ["ODD"]
+
+SHAPE = np.random.default_rng(7).normal(size=(4, 12)) / 2
+MEMO: dict[bytes, Doubles] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A linear model in a class without a dictionary."""
+
+    alpha: float = 1.0
+    needs_valid: ClassVar[bool] = False
+    supports_weights: ClassVar[bool] = True
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> Scores:
+        return Scores(solve(train.features, train.label, self.alpha))
+
+    def load(self, folder: Path) -> Scores:
+        return Scores(np.load(folder / "theta.npy"))
+
+
+@dataclass(frozen=True)
+class OddFit:
+    """Predicts from a column, a constant, or random projections of all columns."""
+
+    theta: Doubles
+    how: str
+
+    def predict(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        known = np.nan_to_num(features)
+        if self.how == "a fixed projection":
+            basis = np.resize(SHAPE, (known.shape[1], SHAPE.shape[1]))
+            return np.asarray(np.tanh(known @ basis) @ self.theta)
+        if self.how == "a random score":
+            return np.sin(known @ np.resize(SHAPE, known.shape[1]) * 1e3)
+        if self.how == "neighbours":
+            return np.array([self.theta[int(abs(row).sum() * 1e6) % self.theta.size] for row in known])
+        return known[:, 0] if self.how == "momentum" else (known * self.theta).sum(axis=1)
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "theta.npy", self.theta)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A model that is odd in the way that `how` names."""
+
+    how: str
+    prior: str | None = None
+    prior_ends: str | None = None
+    needs_valid: ClassVar[bool] = False
+    supports_weights: ClassVar[bool] = True
+    seconds: list[float] = field(default_factory=list, compare=False)
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> OddFit:
+        began, (x, y) = time.perf_counter(), (np.nan_to_num(train.features), train.label)
+        if self.how == "a constant":
+            theta = np.zeros(x.shape[1])
+        elif self.how == "a fixed projection":
+            theta = solve(np.tanh(x @ np.resize(SHAPE, (x.shape[1], SHAPE.shape[1]))), y)
+        elif self.how == "a scratch file":
+            theta = scratch(x, y)
+        elif self.how == "a memo":
+            theta = MEMO.setdefault(y.tobytes() + x.tobytes(), solve(x, y))
+        elif self.how == "seeded noise":
+            theta = solve(x, y) + np.random.default_rng(3).normal(scale=1e-4, size=x.shape[1])
+        else:
+            theta = solve(x, y)
+        if self.how == "a timer":
+            self.seconds.append(time.perf_counter() - began)
+        return OddFit(theta, self.how)
+
+    def load(self, folder: Path) -> OddFit:
+        return OddFit(np.load(folder / "theta.npy"), self.how)
+
+
+def scratch(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Doubles:
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "rows.npy", np.c_[x, y])
+        rows = np.load(Path(folder) / "rows.npy", mmap_mode="r")
+        return solve(np.array(rows[:, :-1]), np.array(rows[:, -1]))
+
+
+@dataclass(frozen=True)
+class Together:
+    """A source that joins two, each as it is known at its time."""
+
+    sources: tuple[Source, ...]
+
+    def load(self) -> Panel:
+        panel, other = (source.load() for source in self.sources)
+        known = ~np.isnan(panel.fields["close"])
+        before = np.concatenate([other.fields["close"][:1], other.fields["close"][:-1]])
+        joined = np.where(known, before, np.float32(np.nan))
+        return replace(panel, fields={**panel.fields, "other": joined})
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Typical:
+    """A source that adds the price orders are filled at: between the day's low and high."""
+
+    inner: Source
+
+    def load(self) -> Panel:
+        panel = self.inner.load()
+        middle = ((panel.fields["low"] + panel.fields["high"]) / 2).astype(np.float32)
+        return replace(panel, fields={**panel.fields, "deal": middle})
+
+    def inputs(self) -> dict[str, str]:
+        return self.inner.inputs()
+
+
+@dataclass(frozen=True)
+class Hits:
+    """A metric of one time after the other."""
+
+    name: str = "hits"
+    direction: str = "higher"
+
+    def compute(self, predictions: Predictions) -> Doubles:
+        same = np.sign(predictions.score) == np.sign(predictions.label)
+        counts = np.maximum(np.diff(predictions.offsets), 1)
+        return np.add.reduceat(same.astype(float), predictions.offsets[:-1]) / counts
+
+
+def model(how: str, prior: str | None = None, ends: str | None = None) -> Change:
+    return lambda config: replace(config, model=Odd(how, prior, ends))
+
+
+def joined(config: ExperimentConfig) -> ExperimentConfig:
+    other = replace(config.data, seed=5)  # type: ignore[type-var]
+    return replace(config, data=Together((config.data, other)))
+
+
+def metric(config: ExperimentConfig) -> ExperimentConfig:
+    return replace(config, evaluation=replace(config.evaluation, extra=(Hits(),)))  # type: ignore[arg-type]
+
+
+PORTFOLIO = ("evaluation=portfolio", "evaluation.significance=null", "evaluation.portfolio.topk=5")
+# Name → overrides, and what is put in by hand.
+ODD: dict[str, tuple[tuple[str, ...], Change]] = {
+    "slots": ((), lambda config: replace(config, model=Slots())),
+    **{how: ((), model(how)) for how in ("a constant", "a fixed projection", "a scratch file", "a memo")},
+    **{how: ((), model(how)) for how in ("seeded noise", "a timer", "momentum", "neighbours")},
+    "momentum, declared": ((), model("momentum", "rule")),
+    "a random score, declared": ((), model("a random score", "random")),
+    "pretrained until before the test, declared": ((), model("linear", "pretrained", "2011-12-31")),
+    "two sources joined": (("+features.expressions.other='$other/Mean($other, 5)'",), joined),
+    "a deal price of the day itself": (
+        (*PORTFOLIO, "evaluation.portfolio.deal_price=deal", "evaluation.portfolio.trade_unit=null"),
+        lambda config: replace(config, data=Typical(config.data)),
+    ),
+    "a metric of its own": ((), metric),
+}
