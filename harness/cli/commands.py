@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.cli import declaration as shared
 from harness.cli.declaration import Command, config_dir, flag, option
 
+ADAPTATIONS = ("weights", "sample_weights", "state", "trigger", "transform")
 COMMANDS = (
     Command(
         "run",
@@ -519,11 +520,13 @@ names it, and a test that passes. Then change what it does.
 
 examples:
   bench new model my_model
+  bench new adaptation my_trigger --kind trigger
   bench new data my_data --folder research
   bench new metric my_metric""",
         (
             option("kind", "what to write", choices=("model", "adaptation", "data", "metric", "strategy")),
             option("name NAME", "name of the module, such as my_model"),
+            option("--kind", "of an adaptation: what it does (default: weights)", dest="plan", choices=ADAPTATIONS),
             option("--folder FOLDER", "where to write it", "."),
         ),
     ),

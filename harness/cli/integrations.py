@@ -72,7 +72,11 @@ def push(arguments: Namespace, observer: PlainObserver) -> Answer:
 def new(arguments: Namespace, observer: PlainObserver) -> Answer:
     from harness.integrations.skeletons import write_skeleton
 
-    files, command = write_skeleton(arguments.kind, arguments.name, Path(arguments.folder))
+    kind = arguments.kind if arguments.plan in (None, "weights") else arguments.plan
+    if arguments.plan is not None and arguments.kind != "adaptation":
+        what, expected = "Only an adaptation has a kind.", "bench new adaptation NAME --kind …"
+        raise ConfigError(what, where="--kind", got=f"{arguments.plan}, with {arguments.kind}", expected=expected)
+    files, command = write_skeleton(kind, arguments.name, Path(arguments.folder))
     lines = [f"written   {path}" for path in files]
     return Answer([*lines, f"test      python -m pytest {files[-1]}", f"run       {command}"])
 

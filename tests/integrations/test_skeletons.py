@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.integrations.skeletons import KINDS, write_skeleton
+from harness.integrations.skeletons import KINDS, PLANS, write_skeleton
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -31,7 +31,7 @@ def test_the_tests_that_are_written_pass(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "17 passed" in done.stdout
+    assert "21 passed" in done.stdout
 
 
 def test_all_four_together_from_outside_the_repository(
@@ -65,3 +65,20 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         write_skeleton("model", "my_model", tmp_path)
     assert source.read_text(encoding="utf-8") == "mine"
     assert not test.exists()
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_an_adaptation_that_plans_is_written_by_its_kind_and_runs(
+    plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["new", "adaptation", f"own_{plan}", "--kind", plan, "--folder", str(tmp_path)]) == 0
+    assert len((tmp_path / f"own_{plan}.py").read_text(encoding="utf-8").splitlines()) <= 40
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    few = [*SMALL, "features=expressions", "evaluation.significance=null"]
+    assert main(["run", "--config-dir", "my_conf", f"adaptation=own_{plan}", *few]) == 0
+
+
+def test_only_an_adaptation_has_a_kind(tmp_path: Path) -> None:
+    assert main(["new", "model", "own_model", "--kind", "state", "--folder", str(tmp_path)]) == 2
+    assert list(tmp_path.iterdir()) == []

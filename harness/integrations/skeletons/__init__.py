@@ -11,7 +11,12 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.store.files import write_atomically
 
-KINDS = {"model": "model", "adaptation": "adaptation", "data": "data", "metric": "evaluation", "strategy": "evaluation"}
+# Adaptations that plan their windows, beside the one that weights times.
+PLANS = ("sample_weights", "state", "trigger", "transform")
+KINDS = {
+    **{kind: kind for kind in ("model", "adaptation", "data")},
+    **{"metric": "evaluation", "strategy": "evaluation", **dict.fromkeys(PLANS, "adaptation")},
+}
 _FOLDER = "my_conf"
 
 
