@@ -71,7 +71,7 @@ def _compounds(cell: FinishedRun, name: str) -> bool:
 
 def _value(cell: FinishedRun, name: str) -> Doubles:
     returns = cell.series[name]
-    returns = returns / cell.horizon if name == "long_short_return" else returns
+    returns = returns / max(cell.horizon, 1) if name == "long_short_return" else returns
     return accumulated(returns, compounds=_compounds(cell, name))
 
 

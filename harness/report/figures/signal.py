@@ -88,7 +88,7 @@ def quantile_returns(report: Report) -> Iterator[Variant]:
     for at, found in known:
         if not np.isfinite(found.quantile_returns).any():
             continue
-        values = np.cumsum(np.nan_to_num(found.quantile_returns), axis=0) / report.cells[at].horizon
+        values = np.cumsum(np.nan_to_num(found.quantile_returns), axis=0) / max(report.cells[at].horizon, 1)
         drawn = zip(_NAMES, values.T, strict=True)
         traces = [curve(found.times, y, "%{x}: %{y:.4f}", name=x, palette=q) for q, (x, y) in enumerate(drawn)]
         axis = {"title": {"text": "added up, minus that of all"}, "zeroline": True, "tickformat": ".4~f"}
