@@ -143,6 +143,8 @@ def validate(panel: Panel, *, limit: float | None = None) -> list[Finding]:
         findings.append(_cells(panel, np.abs(moves) > _EXTREME_RETURN, "moves exceed ±50 %", (panel.price_field,)))
         if limit is not None and frequency_of(panel.calendar).name.startswith("daily"):
             findings.append(_beyond_limit(panel, before, moves, limit))
+    else:
+        findings += _holes(panel)
     if "factor" in fields:
         findings.append(_undone_factors(panel))
     if "volume" in fields:
@@ -162,6 +164,18 @@ def validate(panel: Panel, *, limit: float | None = None) -> list[Finding]:
         first = tuple(panel.calendar.format(at) for at in np.flatnonzero(bad)[:SHOWN].tolist())
         findings.append(Finding(what, int(bad.sum()), first))
     return sorted((f for f in findings if f.count), key=lambda finding: (not finding.advice, -finding.count))
+
+
+def _holes(panel: Panel) -> list[Finding]:
+    """Name series that begin late, and times within a series without a value, such as hours that clocks leave out."""
+    traded, shown = panel.traded, panel.calendar.format
+    begun, over = np.logical_or.accumulate(traded), ~np.logical_or.accumulate(traded[::-1])[::-1]
+    first = {panel.instruments[at]: int(traded[:, at].argmax()) for at in np.flatnonzero(traded.any(axis=0)).tolist()}
+    late = [f"{name} {shown(at)}" for name, at in first.items() if at > 0]
+    return [
+        Finding("series begin after the first time", len(late), tuple(late[:SHOWN])),
+        _cells(panel, begun & ~over & ~traded, "times within a series have no value", ()),
+    ]
 
 
 def a_share_limit(instruments: Iterable[str]) -> float | None:

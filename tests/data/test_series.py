@@ -15,6 +15,7 @@ from harness.data.panel import ALWAYS, Panel
 from harness.data.series import CALENDAR_FIELDS, SeriesFormat
 from harness.data.source import truncate
 from harness.data.sources.tabular import TabularSource
+from harness.data.validation import validate
 from harness.errors import ConfigError, DataError, LookAheadError
 from harness.features.engine import check_fields, compute_expression
 from harness.features.expression import look_ahead, parse
@@ -51,6 +52,13 @@ def test_an_hour_that_is_missing_has_its_time_on_a_regular_calendar(tmp_path: Pa
     assert panel.calendar.texts[1] == "2020-03-29 02:00:00"
     assert np.isnan(panel.fields["load"][1]).all()
     assert panel.fields["load"][:, 0].tolist()[2:] == [11.0, 12.0]
+
+
+def test_validation_names_series_that_begin_late_and_hours_that_are_missing(tmp_path: Path) -> None:
+    panel = _source(tmp_path, ["2020-03-29 01:00", "2020-03-29 03:00", "2020-03-29 04:00"], every="1h").load()
+    found = {finding.what: finding for finding in validate(panel)}
+    assert found["series begin after the first time"].examples == ("B 2020-03-29T03:00",)
+    assert found["times within a series have no value"].examples == ("2020-03-29T02:00 A",)
 
 
 def test_quarter_hours_make_a_regular_calendar_too(tmp_path: Path) -> None:
