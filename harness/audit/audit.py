@@ -104,14 +104,14 @@ def audit_result(
 
 
 def run_audited(
-    config: ExperimentConfig, observer: Observer, cache: Cache | None = None
+    config: ExperimentConfig, observer: Observer, cache: Cache | None = None, folder: Path | None = None
 ) -> tuple[ExperimentResult, Verdict | None]:
     """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
 
     Parameters as in `harness.run.experiment.run`. Returns the result, with the verdict under ``provenance.audit``,
     where it identifies nothing and changes no number, and the verdict; None when ``audit`` is ``none``.
     """
-    result = run(config, observer, cache)
+    result = run(config, observer, cache, folder)
     level = Level(config.audit)
     if level is Level.NONE:
         return result, None

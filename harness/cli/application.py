@@ -125,7 +125,9 @@ def _run(given: argparse.Namespace) -> int:
         if error.hint is None and str(error.where).startswith("--"):
             error.hint = f"`bench {given.command.name} --help` explains it"
         err.write(f"bench: {error}", "bold red")
-        if verbosity > 0 and error.__cause__ is not None:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            _print_bug(type(error), error, error.__traceback__)
+        elif verbosity > 0 and error.__cause__ is not None:
             err.write("".join(traceback.format_exception(error.__cause__)))
         return error.exit_code
     except OSError as error:
@@ -195,7 +197,7 @@ def group_choices() -> dict[str, list[str]]:
     """Return configuration group → its choices, both sorted."""
     folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in OTHER_FOLDERS)
     found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
-    return {name: choices for name, choices in found.items() if choices}
+    return {name: choices for name, choices in found.items() if choices and name != "hydra"}
 
 
 def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:

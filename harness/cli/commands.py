@@ -23,6 +23,7 @@ examples:
   bench run data=tabular data.path=my.parquet data.columns.time=date
   bench run --config-dir my_conf model=my_model
   bench run -m model=linear,lightgbm windows.step=20,40      sweeps every combination
+  bench run -m hydra/launcher=joblib model=linear,lightgbm   the same, each cell in a process of its own
   bench run audit=sampled                                    and audits it: see `bench audit --help`
 
 A cell of a sweep that a rule refuses (too little history, weights that the model cannot use) is reported and spoils
@@ -31,9 +32,9 @@ nothing, unless all are refused.""",
             *shared.CONFIGURED,
             flag("-m --multirun", "sweep: run every combination of KEY=A,B,… values"),
             flag("--plan", "with -m: print the cells and stop"),
-            option("--sort-by METRIC", "with -m: the metric that orders the table", "rank_IC"),
+            option("--sort-by METRIC", "with -m: the metric that orders the table (default: rank_IC)"),
             option("--reference CELL", "with -m: what others are tested against (default: the first rolling_retrain)"),
-            flag("--cfg", "print the composed configuration and stop"),
+            *shared.HYDRA,
             shared.JSON,
         ),
         is_long=True,

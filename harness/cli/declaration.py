@@ -35,7 +35,7 @@ def flag(names: str, meaning: str, **settings: Any) -> Option:
 
 
 def config_dir(holds: str) -> Option:
-    return option("--config-dir FOLDER", f"a folder with your own {holds}", [], action="append")
+    return option("-cd --config-dir FOLDER", f"a folder with your own {holds}", [], action="append")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,24 @@ class Answer:
 # Of a command that composes a configuration.
 OVERRIDES = option("overrides KEY=VALUE", "Hydra overrides, see below", nargs="*")
 CONFIGURED = (OVERRIDES, config_dir("configuration groups"))
+# Of Hydra's own command line.
+SHOWN = ("job", "hydra", "all")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+HYDRA = (
+    option("-cn --config-name NAME", "another main file than config"),
+    option("-cp --config-path FOLDER", "another main folder than conf/"),
+    option("-c --cfg WHAT", f"print the composed configuration and stop: {', '.join(SHOWN)}", nargs="?", const=""),
+    option("-p --package KEY", "with --cfg: only what stands below a key"),
+    flag("--resolve", "with --cfg: references replaced by their values, as --cfg alone prints them"),
+    option(
+        "-i --info WHAT",
+        f"print what Hydra knows and stop: {', '.join(INFO)}",
+        nargs="?",
+        const="",
+    ),
+    flag("--hydra-help", "print Hydra's own help"),
+    flag("-sc --shell-completion", "install=SHELL, uninstall=SHELL, query=SHELL: completion by Hydra"),
+)
 JSON = flag("--json", "print JSON instead of text")
 VERDICTS_AS_JSON = flag("--json", "print the verdicts as JSON instead of tables")
 EVERY_METRIC = flag("--all", "show every metric, not only findings")

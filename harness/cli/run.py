@@ -5,59 +5,54 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from harness.audit import Frontier, LeakCost, Level, Verdict, audit, leak_costs, run_audited
+from harness.audit import Frontier, LeakCost, Level, Verdict, audit, leak_costs
 from harness.audit import Outcome as AuditOutcome
 from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
-from harness.config import ExperimentConfig, composed_yaml
-from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import (
-    METRICS,
-    RANKED_BY,
-    MetricRecord,
-    columns_of,
-    metrics_of,
-    other_forecasters,
-)
+from harness.cli.hydra_application import Application
+from harness.errors import ConfigError
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of, other_forecasters
 from harness.evaluation.significance.hac import why_untested
 from harness.execution.machine import peak_memory_mb
-from harness.execution.progress import Countdown, PlainObserver, telling
-from harness.report.leaderboard import leaderboard, write_leaderboard
+from harness.execution.progress import PlainObserver, telling
+from harness.report.leaderboard import RankedSweep
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, numbers, prose, table
-from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
 from harness.run.search import trials as searching
-from harness.run.sweep import Cell, CellPlan, Outcome, exit_code, plan_cells, plan_sweep, run_sweep
+from harness.run.sweep import CellPlan, Outcome, exit_code, plan_cells
 from harness.run.sweep_columns import caption, cell_notes
-from harness.run.sweep_statistics import check_reference, statistics_of
 from harness.snapshots.provenance import Cost
-from harness.store.artifacts import ArtifactStore
 
-RunOne = Callable[[ExperimentConfig], tuple[ExperimentResult, Verdict | None]]
-_CELLS = "cells"
-_LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes
 _INTERRUPTED = 130
 _STYLES = {AuditOutcome.PASSED: "green", AuditOutcome.LEAK: "bold red", AuditOutcome.SKIPPED: "yellow"}
 
 
 def run(arguments: Namespace, observer: PlainObserver) -> Answer:
     since = time.perf_counter(), time.process_time()
-    if arguments.cfg:
-        return Answer(record=composed_yaml(arguments.overrides, search_path=arguments.config_dir))
-    if arguments.multirun:
-        return _sweep(arguments, observer, since)
-    with telling(observer, "configuration"):
-        config = config_of(arguments)
-    config.tracking.check()
-    result, verdict = _runner([config], observer)(config)
-    _track(config, result.folder, observer)
+    with Application(arguments, observer) as application:
+        if (text := application.shown()) is not None:
+            return Answer(record=text)
+        if not application.is_sweep:
+            return _experiment(application, since)
+        if arguments.plan:
+            return _plan(application, observer)
+        found = application.sweep()
+    if isinstance(found, RankedSweep):
+        return _swept(found, since)
+    if isinstance(found, searching.SearchResult):
+        return search_answer(found)
+    return _launched(found)
+
+
+def _experiment(application: Application, since: tuple[float, float]) -> Answer:
+    result, verdict = application.run()
     result = replace(result, cost=_cost(since, [result]))
     shown: list[Table | str] = [result_table(result), *result_lines(result)]
     if verdict is not None:
@@ -66,56 +61,31 @@ def run(arguments: Namespace, observer: PlainObserver) -> Answer:
     return Answer(shown, record, int(verdict is not None and not verdict.clean))
 
 
-def _sweep(arguments: Namespace, observer: PlainObserver, since: tuple[float, float]) -> Answer:
+def _plan(application: Application, observer: PlainObserver) -> Answer:
     with telling(observer, "configuration"):
-        cells = plan_sweep(arguments.overrides, search_path=arguments.config_dir)
-    configs, metric = [cell.config for cell in cells if cell.config is not None], arguments.sort_by
-    if metric == RANKED_BY and configs and configs[0].evaluation.signal is None:
-        metric = "MAE"
-    known = metrics_of(*(config.evaluation.extra for config in configs)).values()
-    columns = [record.name for record in known if record.column]
-    if metric not in columns:
-        what, expected = "There is no such metric.", ", ".join(columns)
-        raise ConfigError(what, where="--sort-by", got=metric, expected=expected, hint=closest(metric, columns))
-    check_reference(arguments.reference, [cell.name for cell in cells])
-    if arguments.plan:
-        planned, stages = plan_cells(cells, observer)
-        return Answer(plan_tables(planned, stages), code=exit_code(plan.cell.outcome for plan in planned))
-    if configs:
-        configs[0].tracking.check()
-    run_one = _runner(configs, observer)
+        cells = application.cells()
+    planned, stages = plan_cells(cells, observer)
+    return Answer(plan_tables(planned, stages), code=exit_code(plan.cell.outcome for plan in planned))
 
-    def audited(config: ExperimentConfig) -> ExperimentResult:
-        result, verdict = run_one(config)
-        if verdict is not None and not verdict.clean:
-            observer.notice(f"{config.case_name}: {verdict.summary}")
-        return result
 
-    ended = run_sweep(cells, audited, CellProgress(cells, observer).ended)
-    observer.finish(_CELLS)
-    statistics = statistics_of(ended, metric, arguments.reference, observer)
-    board = leaderboard(ended, sort_by=metric, statistics=statistics, reference=arguments.reference)
-    runs = Path(configs[0].output.runs if configs else "runs")
-    folder = write_leaderboard(board, ended, runs)
-    if configs:
-        _track(configs[0], folder, observer)
+def _swept(found: RankedSweep, since: tuple[float, float]) -> Answer:
+    board, ended = found.board, found.cells
     done = [(cell.name, cell.result) for cell in ended if cell.result is not None]
     cost = _cost(since, [result for _, result in done])
-    shown: list[Table | str] = [board.table(), *([] if statistics is None else [caption(statistics)])]
-    shown += [f"cost      {_cost_text(cost)}", f"table     {folder / 'leaderboard.csv'}"]
+    shown: list[Table | str] = [board.table(), *([] if board.statistics is None else [caption(board.statistics)])]
+    shown += [f"cost      {_cost_text(cost)}", f"table     {found.folder / 'leaderboard.csv'}"]
     shown += [f"note      {line}" for line in cell_notes((name, result.notes) for name, result in done)]
     has_leak = any(result.snapshot.leak is not None for _, result in done)
     return Answer(shown, board.to_json(), 1 if has_leak else exit_code(cell.outcome for cell in ended))
 
 
-def _track(config: ExperimentConfig, folder: Path, observer: PlainObserver) -> None:
-    """Send the folder of a run or sweep, with its report, where runs are tracked."""
-    from harness.cli.report import add_report
-    from harness.integrations.tracking import NoTracking
-
-    if not isinstance(config.tracking, NoTracking):
-        add_report(folder, observer, ArtifactStore(Path(config.output.store)))
-        config.tracking.send([folder], Path(config.output.runs), observer)
+def _launched(found: object) -> Answer:
+    """Return what a sweeper of somebody else's has launched: where each job's result lies."""
+    returns = (
+        [job for batch in found if isinstance(batch, Sequence) for job in batch] if isinstance(found, list) else []
+    )
+    lines = [f"{' '.join(job.overrides or ())}: {vars(job)['_return_value']['folder']}" for job in returns]
+    return Answer(lines or ["the sweeper has ended"], lines)
 
 
 def plan_tables(plans: Sequence[CellPlan], stages: Mapping[str, tuple[int, int]]) -> tuple[Table, Table]:
@@ -129,23 +99,6 @@ def plan_tables(plans: Sequence[CellPlan], stages: Mapping[str, tuple[int, int]]
     cells = table(f"{len(plans)} cells", ("cell", *numbers("windows"), *prose("plan")), rows)
     counts = ((stage, str(count), str(held)) for stage, (count, held) in stages.items())
     return cells, table("stages", ("stage", *numbers("different ones", "stored")), counts)
-
-
-def _runner(configs: Sequence[ExperimentConfig], observer: PlainObserver) -> RunOne:
-    """Let the executor's workers prepare all experiments, and return what then runs each of them."""
-    dispatched = Dispatched(configs, observer)
-
-    def run_one(config: ExperimentConfig) -> tuple[ExperimentResult, Verdict | None]:
-        done = dispatched.work_of(config)
-        result, verdict = run_audited(config, observer, dispatched.cache_of(config))
-        if done is None:
-            return result, verdict
-        own, memory = result.cost, max(result.cost.memory_mb, done.memory_mb)
-        cost = replace(own, cpu=own.cpu + done.cpu, worker_cpu=done.cpu, workers=done.workers, memory_mb=memory)
-        cost = replace(cost, stored=max(own.stored - done.fitted, 0))
-        return replace(result, reused=False, seconds_elsewhere=done.seconds, cost=cost), verdict
-
-    return run_one
 
 
 def _cost(since: tuple[float, float], results: Sequence[ExperimentResult]) -> Cost:
@@ -220,36 +173,6 @@ def _evidence(result: ExperimentResult, intervals: Mapping[str, Any]) -> str:
     return f"{', '.join(values)}, allowing for labels that overlap"
 
 
-class CellProgress:
-    """Reports each cell that has ended, and how long the others will take, as the stage ``cells``.
-
-    What a cell takes is learned from cells of the same data, model and adaptation that were computed. One that the
-    store held, in whole or for the most part, says nothing about the others; nor does one that was refused or failed.
-    """
-
-    def __init__(self, cells: Sequence[Cell], observer: PlainObserver) -> None:
-        kinds = [_kind(cell) for cell in cells if cell.config is not None]
-        self._observer, self._countdown = observer, Countdown(observer, _CELLS, len(cells), kinds)
-
-    def ended(self, now: Cell) -> None:
-        result, seconds = now.result, None
-        if now.reason is not None:
-            self._observer.notice(f"{now.name}: {now.outcome}: {now.reason}")
-        if result is not None and not result.reused:
-            computed = result.cost.windows - result.cost.stored
-            # What workers have made is there for all cells, and the others will take as long as this one here.
-            if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
-                seconds = now.seconds - (result.seconds_elsewhere or 0.0)
-        self._countdown.ended(seconds, _kind(now))
-        how = "from the store" if result is not None and result.reused else f"{now.seconds:.1f} s of work"
-        self._observer.advance(_CELLS, 0, note=f"{now.name}: {now.outcome}, {how}")
-
-
-def _kind(cell: Cell) -> tuple[str, ...]:
-    choices = {} if cell.config is None else cell.config.choices
-    return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))
-
-
 def search(arguments: Namespace, observer: PlainObserver) -> Answer:
     request = searching.SearchRequest(
         overrides=tuple(arguments.overrides),
@@ -266,7 +189,10 @@ def search(arguments: Namespace, observer: PlainObserver) -> Answer:
         if trial.reason is not None:
             observer.notice(f"{trial.name}: {trial.outcome}: {trial.reason}")
 
-    found = searching.search(request, observer, report)
+    return search_answer(searching.search(request, observer, report))
+
+
+def search_answer(found: searching.SearchResult) -> Answer:
     first, last = found.period.judged
     shown: list[Table | str] = [
         _trials_table(found),

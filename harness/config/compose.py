@@ -10,8 +10,8 @@ import os
 import random
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
@@ -32,12 +34,19 @@ from harness.errors.redaction import redacted
 from harness.store.files import config_folder
 from harness.store.records import TARGET, join_key, walk
 
+MAIN = "config"  # the main file
 _EVERY_KEY = "`bench config --describe` prints every key"
 # More cells than anybody runs; a range with a slip in it would fill the memory.
 _MOST = 100_000
 _LONGEST = 200  # characters of a text that a message shows
 # A plain value that ends an override: what has a meaning in Hydra's grammar is no part of it.
 _PLAIN = re.compile(r"(?P<key>\+{0,2}[\w./@:\-]+)=(?P<value>(?! )[^\t\r\n'\"\\\[\]{}(),$]+(?<! ))")
+# What a choice of Hydra's needs that may not be installed.
+_EXTRAS = {
+    "hydra/launcher=joblib": "pip install 'driftbench[joblib]'",
+    "hydra/launcher=submitit_local": "pip install 'driftbench[submitit]'",
+    "hydra/launcher=submitit_slurm": "pip install 'driftbench[submitit]'",
+}
 # `shuffle` gives one order, the same every time.
 _SHUFFLED = 43
 
@@ -47,11 +56,15 @@ class Composer:
 
     Args:
         search_path: Folders outside this project that hold further configuration groups.
+        opened: Composes overrides, see `with_choices`; by default the main file and the folders.
     """
 
-    def __init__(self, search_path: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self, search_path: Sequence[str | Path] = (), opened: Callable[[Sequence[str]], DictConfig] | None = None
+    ) -> None:
         self._given = tuple(search_path)
         self._folders = [search_folder(Path(folder)) for folder in self._given]
+        self._opened = opened or (lambda overrides: _compose(overrides, self._folders))
         self._trees: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
 
     def __call__(self, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -67,54 +80,40 @@ class Composer:
 
     def tree(self, overrides: Sequence[str]) -> DictConfig:
         """Return the composed tree, references not yet resolved."""
-        read = [self._plain(override) for override in parse_overrides(overrides)]
+        read = read_overrides(overrides)
         for override in read:
             _refuse_foreign(override)
         lines = [str(o.input_line) for o in read]
-        shared = [o for o in read if not _is_change(o)]
+        shared = [o for o in read if not is_change(o)]
         if any(isinstance(o.value(), Mapping) for o in shared):
             tree, _ = self._open(lines)  # a whole subtree: what is changed in it before and after differs
         else:
             tree, _ = self._open([str(o.input_line) for o in shared])
             # Which other keys exist depends on the class.
-            changes = sorted(filter(_is_change, read), key=lambda o: not o.key_or_group.endswith(f".{TARGET}"))
+            changes = sorted(filter(is_change, read), key=lambda o: not o.key_or_group.endswith(f".{TARGET}"))
             if not all(_changed(tree, change) for change in changes):
                 tree, _ = self._open(lines)  # Hydra says what is wrong
         for deleted in read:
-            _refuse_default(tree, deleted)
+            refuse_default(tree, deleted)
         return tree
 
-    def _plain(self, override: Override) -> Override:
-        """Return ``+GROUP=CHOICE`` as ``GROUP=CHOICE`` where the group is in the main file's defaults already."""
-        is_group = override.is_add() and override.package is None and override.key_or_group in main_groups()
-        return parse_overrides([str(override.input_line).lstrip("+")])[0] if is_group else override
+    def hydra_of(self, overrides: Sequence[str]) -> DictConfig:
+        """Return Hydra's own settings in the files that are chosen; nobody changes them."""
+        return self._open([str(o.input_line) for o in read_overrides(overrides) if not is_change(o)])[1]
 
     def axes(self, overrides: Sequence[str]) -> dict[str, str]:
         """Return ``hydra.sweeper.params`` of the files that are chosen: key → values as text."""
-        read = [self._plain(override) for override in parse_overrides(overrides)]
-        _, hydra = self._open([str(o.input_line) for o in read if not _is_change(o)])
-        params = OmegaConf.select(hydra, "sweeper.params")
+        params = OmegaConf.select(self.hydra_of(overrides), "sweeper.params")
         return {} if params is None else {str(key): str(value) for key, value in params.items()}
 
     def _open(self, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
         """Return the tree of some overrides, a copy, and Hydra's own settings beside it."""
         key = tuple(overrides)
         if key not in self._trees:
-            tree = _compose(overrides, self._folders)
+            tree = self._opened(overrides)
             self._trees[key] = tree, tree.pop("hydra")
         tree, hydra = self._trees[key]
         return copy.deepcopy(tree), hydra
-
-
-# Settings of Hydra's own, which nothing here reads, and what stands for them.
-_HYDRAS = {
-    "hydra.run": "output.runs=FOLDER says where runs go",
-    "hydra.sweep": "output.runs=FOLDER says where sweeps go",
-    "hydra.sweeper": "`bench search` tries values of an interval, `bench search --help` lists its options",
-    "hydra.launcher": "executor=local or executor=dask computes in parallel",
-    "hydra.searchpath": "--config-dir FOLDER adds a folder",
-    "hydra.verbose": "-v tells more",
-}
 
 
 @dataclass(frozen=True)
@@ -147,22 +146,27 @@ def _refuse_foreign(override: Override) -> None:
     """Refuse several values where one is wanted, and the settings of Hydra's own."""
     key, line = override.key_or_group, str(override.input_line)
     if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
-        hint = "the configuration is composed with Hydra's grammar, but Hydra does not run it"
-        hint = _HYDRAS.get(".".join(re.split(r"[./@]", key)[:2]), hint)
         what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
+        hint = "`bench run` is the Hydra application; what composes a configuration alone runs no job"
         raise UnknownKeyError(what, where=key, got=line, expected=expected, hint=hint)
+    refuse_sweep(override)
+
+
+def refuse_sweep(override: Override) -> None:
+    """Refuse several values where one is wanted."""
     if override.is_sweep_override():
-        key = override.get_key_element()
+        key, line = override.get_key_element(), str(override.input_line)
         what, expected = f"`{key}` has several values, which makes a sweep.", f"one value, or a list {key}=[…]"
         text = f"""{key}='"{line.partition("=")[2]}"'"""
         hint = f"`bench run -m {shlex.quote(line)}` runs one after the other; a text with a comma is {text}"
         raise ConfigError(what, where=key.lstrip("+~"), got=line, expected=expected, hint=hint)
 
 
-def _is_change(override: Override) -> bool:
+def is_change(override: Override) -> bool:
     """Return whether it gives a key that exists another value, so that it does not decide what else is composed."""
     key = override.key_or_group
     is_plain = not (override.is_add() or override.is_delete() or override.is_sweep_override())
+    is_plain = is_plain and not override.is_hydra_override()
     return is_plain and override.package is None and "." in key and "/" not in key
 
 
@@ -190,7 +194,7 @@ def _changed(tree: DictConfig, change: Override) -> bool:
     return True
 
 
-def _refuse_default(tree: DictConfig, override: Override) -> None:
+def refuse_default(tree: DictConfig, override: Override) -> None:
     """Refuse to delete the key of a class that would then silently have its default."""
     parent, _, name = override.key_or_group.rpartition(".")
     place = _place_of(tree, parent) if override.is_delete() and parent else None
@@ -227,10 +231,35 @@ def composed_yaml(overrides: Sequence[str] = (), *, search_path: Sequence[str | 
 def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfig:
     quoted = ",".join(QuotedString(f"file://{path}", Quote.double).with_quotes() for path in search_path)
     extra = [f"hydra.searchpath=[{quoted}]"] if search_path else []
+    with composing(overrides, partial(group_options, search_path=search_path)), _initialized():
+        composed = compose(MAIN, overrides=[*extra, *overrides], return_hydra_config=True)
+        return with_choices(composed, composed.hydra.runtime.choices)
+
+
+@contextmanager
+def _initialized() -> Iterator[None]:
+    """Let Hydra compose from our folder, also inside a job that it runs."""
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*extra, *overrides], return_hydra_config=True)
-            choices = {k: str(v) for k, v in composed.hydra.runtime.choices.items() if "/" not in k}
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def with_choices(composed: DictConfig, choices: Mapping[Any, object]) -> DictConfig:
+    """Return a composed tree, open to changes, with the choices of its groups; Hydra's own are not among them."""
+    OmegaConf.set_readonly(composed, False)
+    OmegaConf.set_struct(composed, False)
+    composed["choices"] = {k: str(v) for k, v in choices.items() if "/" not in k and k != "hydra"}
+    return composed
+
+
+@contextmanager
+def composing(overrides: Sequence[str], options: Callable[[str], list[str]]) -> Iterator[None]:
+    """Say of what Hydra cannot compose inside what is wrong; `options` gives the choices of a group."""
+    try:
+        yield
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", None)
@@ -238,7 +267,7 @@ def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfi
         expected = "KEY: VALUE lines in UTF-8, nested by spaces"
         raise _bad_file(what, place, got or _first_line(error), expected) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise _not_composed(error, overrides, search_path) from error
+        raise _not_composed(error, overrides, options) from error
     except RecursionError as error:
         expected = "defaults and aliases (*name) that do not lead back to their own file or value"
         raise _bad_file("contains itself, or is nested without end", None, None, expected) from error
@@ -247,10 +276,6 @@ def _compose(overrides: Sequence[str], search_path: Sequence[Path]) -> DictConfi
             raise
         # OmegaConf's word for a file that is a number.
         raise _bad_file("is no mapping", None, _first_line(error), "KEY: VALUE lines") from error
-    OmegaConf.set_readonly(composed, False)
-    OmegaConf.set_struct(composed, False)
-    composed["choices"] = choices
-    return composed
 
 
 def _bad_file(what: str, where: str | None, got: str | None, expected: str, hint: str | None = None) -> ConfigError:
@@ -258,21 +283,29 @@ def _bad_file(what: str, where: str | None, got: str | None, expected: str, hint
     return ConfigError(what, where=where, got=got, expected=expected, hint=hint)
 
 
-def _not_composed(error: Exception, overrides: Sequence[str], search_path: Sequence[Path]) -> ConfigError:
+def _not_composed(error: Exception, overrides: Sequence[str], options_of: Callable[[str], list[str]]) -> ConfigError:
     """Return the error for overrides that Hydra cannot compose: a choice, a file or a key that does not exist."""
     text, cause = str(error), str(error.__cause__ or "")
     group = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if group:
-        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or group_options(group[1], search_path)
-        return _no_choice(group[1], group[2], options, "", closest(group[2], options))
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or options_of(group[1])
+        hint = closest(group[2], options) or _EXTRAS.get(f"{group[1]}={group[2]}")
+        return _no_choice(group[1], group[2], options, "", hint)
     if text.startswith("Config group override must be"):  # a number, a truth value or null
         for override in parse_overrides(overrides):
             key, value = override.key_or_group, str(override.input_line).partition("=")[2]
-            options = group_options(key, search_path)
+            options = options_of(key)
             if options and not isinstance(override.value(), str | list | Mapping):
                 hint = "`none` is the choice for nothing" if "none" in options else None
                 as_text = f"{key}=\"'{value}'\" makes it text" if value in options else hint
                 return _no_choice(key, value, options, ": it is no text", as_text)
+    if primary := re.search(r"Cannot find primary config '([^']+)'", text):
+        what, known = (
+            "There is no such main file on the search path.",
+            [name for name in options_of("") if name[0] != "_"],
+        )
+        hint = closest(primary[1], known) or "--config-dir FOLDER adds a folder to the search path"
+        return ConfigError(what, where="--config-name", got=primary[1], expected=", ".join(known), hint=hint)
     if text.startswith("In '"):
         hint = "`# @package _global_` must be the first line of such a file" if "@experiment" in text else None
         expected = "a defaults list of groups and choices that exist"
@@ -285,7 +318,7 @@ def _not_composed(error: Exception, overrides: Sequence[str], search_path: Seque
     if re.search(r"Key '([^']+)' is not in struct", cause) or "Could not" in text:
         full = re.search(r"full_key: (\S+)", cause) or re.search(r"'([^']+)'", text)
         name = full[1] if full else ""
-        known = known_keys()
+        known = hydra_keys() if name.startswith("hydra.") else known_keys()
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
         return _unknown(name, given, siblings, closest(name, siblings) or closest(name, known))
@@ -326,6 +359,16 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         return parser.parse_overrides([_as_text(text) for text in overrides])
     except (HydraException, ValueError) as error:  # ValueError: of a number that has thousands of digits
         raise unreadable(overrides, error) from error
+
+
+def read_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return the overrides, ``+GROUP=CHOICE`` as ``GROUP=CHOICE`` where the main file's defaults have the group."""
+
+    def plain(override: Override) -> Override:
+        is_group = override.is_add() and override.package is None and override.key_or_group in main_groups()
+        return parse_overrides([str(override.input_line).lstrip("+")])[0] if is_group else override
+
+    return [plain(override) for override in parse_overrides(overrides)]
 
 
 def last_of_each_key(overrides: Sequence[Override]) -> list[Override]:
@@ -401,11 +444,11 @@ def _is_readable(override: str) -> bool:
 def main_groups() -> list[str]:
     """Return the groups in the defaults of the main file."""
     main = OmegaConf.load(config_folder() / "config.yaml")
-    return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry]
+    return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry if group != "hydra"]
 
 
-def search_folder(given: Path) -> Path:
-    """Return a folder of a search path, absolute; ``~`` is the home where no folder has that name."""
+def search_folder(given: Path, option: str = "--config-dir") -> Path:
+    """Return a folder that an option gives, absolute; ``~`` is the home where no folder has that name."""
     folder = given if given.is_dir() else Path(os.path.expanduser(given))  # one that is not known here stays ~somebody
     if folder.is_dir():
         return folder.resolve()
@@ -415,7 +458,7 @@ def search_folder(given: Path) -> Path:
     what = f"The configuration folder {'is a file' if folder.exists() else 'does not exist'}."
     expected = "a folder with groups like conf/, such as FOLDER/model/mine.yaml"
     hint = f"in {above}: {near}" if near else "`bench new model mine` writes one"
-    raise ConfigError(what, where="--config-dir", got=str(given), expected=expected, hint=hint)
+    raise ConfigError(what, where=option, got=str(given), expected=expected, hint=hint)
 
 
 def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:
@@ -426,6 +469,12 @@ def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:
 
 def known_keys() -> list[str]:
     """Return every dotted key of the main configuration, sorted."""
-    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config"), resolve=False)
+    with _initialized():
+        tree = OmegaConf.to_container(compose(MAIN), resolve=False)
+    return sorted(key for key, _ in walk(tree) if key and "[" not in key)
+
+
+def hydra_keys() -> list[str]:
+    """Return every dotted key of Hydra's own settings, sorted."""
+    tree = {"hydra": OmegaConf.to_container(OmegaConf.structured(HydraConf), resolve=False)}
     return sorted(key for key, _ in walk(tree) if key and "[" not in key)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of, other_forecasters
+from harness.errors import ConfigError, closest
+from harness.evaluation.metrics import METRICS, RANKED_BY, MetricRecord, columns_of, metrics_of, other_forecasters
+from harness.execution.progress import Observer
 from harness.report.table import (
     MetricRow,
     Table,
@@ -24,7 +26,7 @@ from harness.report.table import (
 )
 from harness.run.sweep import Cell, Outcome
 from harness.run.sweep_columns import MAYBE_BEST, RowStatistics, SweepStatistics, csv_columns
-from harness.run.sweep_statistics import candidates_of, scenarios
+from harness.run.sweep_statistics import candidates_of, scenarios, statistics_of
 from harness.snapshots.baseline import Baselines, Version
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
@@ -135,14 +137,46 @@ def leaderboard(
     return Leaderboard(rows, metrics, sort_by, statistics, known, names)
 
 
-def write_leaderboard(board: Leaderboard, results: Sequence[Cell], runs: Path) -> Path:
+@dataclass(frozen=True, eq=False)
+class RankedSweep:
+    """A sweep that has ended: its cells, their table, and the folder that the table lies in."""
+
+    cells: tuple[Cell, ...]
+    board: Leaderboard
+    folder: Path
+
+
+def ordering_metric(cells: Sequence[Cell], metric: str) -> str:
+    """Return the metric that orders the table: errors, where cells have no signal; refuse one that no cell can have."""
+    configs = [cell.config for cell in cells if cell.config is not None]
+    if metric == RANKED_BY and configs and configs[0].evaluation.signal is None:
+        metric = "MAE"
+    known = metrics_of(*(config.evaluation.extra for config in configs)).values()
+    columns = [record.name for record in known if record.column]
+    if metric not in columns:
+        what, expected = "There is no such metric.", ", ".join(columns)
+        raise ConfigError(what, where="--sort-by", got=metric, expected=expected, hint=closest(metric, columns))
+    return metric
+
+
+def rank_sweep(
+    ended: Sequence[Cell], metric: str, reference: str | None, observer: Observer, folder: Path | None
+) -> RankedSweep:
+    """Make the table of a sweep that has ended, and write it; `folder` as of `write_leaderboard`."""
+    runs = next((Path(cell.config.output.runs) for cell in ended if cell.config is not None), Path("runs"))
+    statistics = statistics_of(ended, metric, reference, observer)
+    board = leaderboard(ended, sort_by=metric, statistics=statistics, reference=reference)
+    return RankedSweep(tuple(ended), board, write_leaderboard(board, ended, runs, folder))
+
+
+def write_leaderboard(board: Leaderboard, results: Sequence[Cell], runs: Path, folder: Path | None = None) -> Path:
     """Write the table as CSV, Markdown and JSON, and the traceback of every failed cell; return their folder.
 
-    The folder is named by the cells and the runs that they led to, so that the same sweep writes to the same place, and
-    one on other data or by other code beside it.
+    Without a `folder` it is named by the cells and the runs that they led to, so that the same sweep writes to the same
+    place, and one on other data or by other code beside it.
     """
     names = "\n".join(sorted(f"{r.name} {r.result.folder.name if r.result else ''}" for r in results))
-    folder = runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    folder = folder or runs / f"sweep-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     for ending, text in (("csv", board.to_csv()), ("md", board.to_markdown()), ("json", board.to_json())):
         write_atomically(folder / f"leaderboard.{ending}", text.encode())
     for number, result in enumerate(results):

@@ -132,39 +132,42 @@ def describe_experiment(config: ExperimentConfig) -> str:
 
 
 @no_exit()
-def run(config: ExperimentConfig, observer: Observer, cache: Cache | None = None) -> ExperimentResult:
+def run(
+    config: ExperimentConfig, observer: Observer, cache: Cache | None = None, folder: Path | None = None
+) -> ExperimentResult:
     """Run a composed configuration: panel → windows → table → adaptation → predictions → evaluation → snapshot.
 
-    `cache`: where stages are found or kept; the configured store by default.
+    `cache`: where stages are found or kept; the configured store by default. `folder`: where the result goes; by
+    default one under ``output.runs`` that its case and its digest name.
     """
     store = Path(config.output.store)
     if cache is not None and cache.store.root.absolute() != store.absolute():
-        return _run(config, observer, cache)  # an audit's: not what others have asked for
+        return _run(config, observer, cache, folder)  # an audit's: not what others have asked for
     with record_of(store).running(config, observer) as watching:
-        result = _run(config, watching, cache)
+        result = _run(config, watching, cache, folder)
         watching.ended(result.cost.windows, result.cost.windows - result.cost.stored)
         return result
 
 
-def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None) -> ExperimentResult:
+def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None, folder: Path | None) -> ExperimentResult:
     began, used = time.perf_counter(), time.process_time()
     pipeline = Pipeline(config, cache, observer=observer)
     reused = pipeline.cache.store.find(pipeline.result_stage.key) is not None
     if not reused:
         pipeline.check()
-    folder = pipeline.cache.get(pipeline.result_stage)
+    made = pipeline.cache.get(pipeline.result_stage)
     snapshot = Snapshot(
         suite=config.suite,
         case=config.case_name,
-        identity=_identity(pipeline, folder),
-        metrics=_record(folder / stages.METRICS),
+        identity=_identity(pipeline, made),
+        metrics=_record(made / stages.METRICS),
         provenance={
-            **_record(folder / stages.PROVENANCE),
+            **_record(made / stages.PROVENANCE),
             "command": list(config.command),
             "choices": {k: v for k, v in config.choices.items() if k not in _NOT_CHOSEN and v != "None"},
         },
     )
-    published, fitted = _publish(config, snapshot, folder), pipeline.watch.fitted
+    published, fitted = _publish(config, snapshot, made, folder), pipeline.watch.fitted
     cost = Cost(
         wall=time.perf_counter() - began,
         cpu=time.process_time() - used,
@@ -192,15 +195,15 @@ def _record(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _publish(config: ExperimentConfig, snapshot: Snapshot, folder: Path) -> Path:
+def _publish(config: ExperimentConfig, snapshot: Snapshot, made: Path, folder: Path | None) -> Path:
     """Copy the result beside its snapshot, which is written last: where it stands, everything stands."""
     # Code of the user's own identifies no result, but a run of other code must not take the place of an earlier one.
     user = snapshot.provenance["user_code"]
     own = "" if user is None else f"-{user['digest'][:8]}"
-    target = Path(config.output.runs) / f"{config.case_name}-{sha256(snapshot.identity)[:12]}{own}"
-    learned = sorted(p.relative_to(folder) for p in (folder / stages.ADAPTATION).rglob("*") if p.is_file())
-    traded = [name for name in stages.TRADES if (folder / name).is_file()]
+    target = folder or Path(config.output.runs) / f"{config.case_name}-{sha256(snapshot.identity)[:12]}{own}"
+    learned = sorted(p.relative_to(made) for p in (made / stages.ADAPTATION).rglob("*") if p.is_file())
+    traded = [name for name in stages.TRADES if (made / name).is_file()]
     for name in (*stages.PUBLISHED, *traded, *map(str, learned)):
-        write_atomically(target / name, (folder / name).read_bytes())
+        write_atomically(target / name, (made / name).read_bytes())
     write_snapshot(snapshot, target / "snapshot.json")
     return target

@@ -11,20 +11,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.errors.redaction import redacted
-from harness.execution.progress import Observer
+from harness.execution.progress import Countdown, Observer, PlainObserver
 from harness.run.experiment import ExperimentResult, describe_experiment
+from harness.run.finished import SNAPSHOT
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache, Stage
+from harness.snapshots.provenance import Cost
+from harness.snapshots.snapshot import read_snapshot
 from harness.store.artifacts import Key, MemoryCache
 
 _MOST_CELLS = 100_000
+CELLS = "cells"  # the stage that counts them
+_LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes
 
 
 class Outcome(StrEnum):
@@ -68,7 +74,9 @@ class Cell:
         return replace(self, outcome=Outcome.of(error), reason=str(error))
 
 
-def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = ()) -> tuple[Cell, ...]:
+def plan_sweep(
+    overrides: Sequence[str], *, search_path: Sequence[str | Path] = (), compose: Composer | None = None
+) -> tuple[Cell, ...]:
     """Return the cells of a sweep, in the order of the overrides, the last varying fastest.
 
     Axes that a chosen file gives as ``hydra.sweeper.params`` come first; the overrides fix, change or add some. A key
@@ -78,7 +86,7 @@ def plan_sweep(overrides: Sequence[str], *, search_path: Sequence[str | Path] = 
     Raises:
         ConfigError: When an override cannot be read, or a key exists in no cell.
     """
-    compose = Composer(search_path)
+    compose = compose or Composer(search_path)
     axes, parsed = _with_axes(last_of_each_key(parse_overrides(overrides)), compose)
     fixed = {plain_key(o.get_key_element()): str(o.input_line) for o in parsed if not o.is_sweep_override()}
     swept = {o.get_key_element(): swept_values(o, compose.options) for o in parsed if o.is_sweep_override()}
@@ -143,11 +151,21 @@ def run_cell(cell: Cell, run_one: Callable[[ExperimentConfig], ExperimentResult]
     except HarnessError as error:
         cell = cell.refused(error)
     except Exception as error:
-        refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
-        # A bug in one cell, in a user's model say, must not stop the others; its traceback is kept.
-        reason, trace = redacted(f"{type(error).__name__}: {error}"), redacted(traceback.format_exc())
-        cell = cell.refused(refusal) if refusal else replace(cell, outcome=Outcome.FAILED, reason=reason, trace=trace)
+        cell = _crashed(cell, error)  # a bug in one cell, in a user's model say, must not stop the others
     return replace(cell, seconds=time.perf_counter() - began + elsewhere)
+
+
+def _crashed(cell: Cell, error: BaseException) -> Cell:
+    """Return the cell as an error leaves it that nobody expected; its traceback is kept."""
+    if isinstance(error, OSError) and (refusal := refused_by_the_system(error)) is not None:
+        return cell.refused(refusal)
+    reason = redacted(f"{type(error).__name__}: {error}")
+    return replace(cell, outcome=Outcome.FAILED, reason=reason, trace=redacted(trace_of(error)))
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the traceback of an error as text."""
+    return "".join(traceback.format_exception(error))
 
 
 def run_sweep(
@@ -198,6 +216,29 @@ def compose_cell(
             dropped[inside[0]] = error
         except ConfigError as error:
             return Cell(kept, overrides, None).refused(error), dropped
+
+
+class JobCrashError(RuntimeError):
+    """A cell that crashed in another process; its traceback travels as text."""
+
+    def __init__(self, reason: str, trace: str) -> None:
+        super().__init__(reason, trace)
+        self.reason, self.trace = reason, trace
+
+
+def ended_cell(cell: Cell, returned: JobReturn) -> Cell:
+    """Return how the Hydra job of a cell has ended; its result is read from the folder that it left."""
+    found = vars(returned)["_return_value"]  # the property of this name prints a failure, and raises it
+    if isinstance(found, Mapping):
+        snapshot = read_snapshot(Path(found["folder"]) / SNAPSHOT)
+        about = (found["reused"], Cost(**found["cost"]), found["seconds_elsewhere"])
+        result = ExperimentResult(cast("ExperimentConfig", cell.config), (), snapshot, Path(found["folder"]), *about)
+        return replace(cell, result=result, seconds=found["seconds"])
+    if isinstance(found, HarnessError):
+        return cell.refused(found)
+    if isinstance(found, JobCrashError):
+        return replace(cell, outcome=Outcome.FAILED, reason=found.reason, trace=found.trace)
+    return _crashed(cell, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,3 +298,33 @@ def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryC
         return CellPlan(cell, len(windows), stored, bool(look_up([pipeline.result_stage])))
     except HarnessError as error:
         return CellPlan(cell.refused(error))
+
+
+class CellProgress:
+    """Reports each cell that has ended, and how long the others will take, as the stage ``cells``.
+
+    What a cell takes is learned from cells of the same data, model and adaptation that were computed. One that the
+    store held, in whole or for the most part, says nothing about the others; nor does one that was refused or failed.
+    """
+
+    def __init__(self, cells: Sequence[Cell], observer: PlainObserver) -> None:
+        kinds = [_kind(cell) for cell in cells if cell.config is not None]
+        self._observer, self._countdown = observer, Countdown(observer, CELLS, len(cells), kinds)
+
+    def ended(self, now: Cell) -> None:
+        result, seconds = now.result, None
+        if now.reason is not None:
+            self._observer.notice(f"{now.name}: {now.outcome}: {now.reason}")
+        if result is not None and not result.reused:
+            computed = result.cost.windows - result.cost.stored
+            # What workers have made is there for all cells, and the others will take as long as this one here.
+            if result.seconds_elsewhere is not None or computed >= _LEAST_FITTED * result.cost.windows:
+                seconds = now.seconds - (result.seconds_elsewhere or 0.0)
+        self._countdown.ended(seconds, _kind(now))
+        how = "from the store" if result is not None and result.reused else f"{now.seconds:.1f} s of work"
+        self._observer.advance(CELLS, 0, note=f"{now.name}: {now.outcome}, {how}")
+
+
+def _kind(cell: Cell) -> tuple[str, ...]:
+    choices = {} if cell.config is None else cell.config.choices
+    return tuple(choices.get(group, "") for group in ("data", "model", "adaptation"))

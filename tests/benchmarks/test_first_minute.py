@@ -1,7 +1,7 @@
 """What somebody waits for who has just installed: the help, a run, and the table of `make bench`.
 
 Each round is a process of its own in an empty folder, with kernels that have yet to be compiled. Budgets on two cores
-of a quiet machine (``budget``, in seconds): the help 0.4, a run 15, `make bench` 60.
+of a quiet machine (``budget``, in seconds): the help 0.4, a run until its first stage 1.5, a run 15, `make bench` 60.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ def run_in(folder: Path, command: list[str]) -> str:
 def test_help(benchmark: BenchmarkFixture, tmp_path: Path, command: list[str]) -> None:
     benchmark.extra_info["budget"] = 0.4
     assert "usage: bench" in benchmark.pedantic(run_in, args=(tmp_path, command), rounds=5, warmup_rounds=1)
+
+
+def test_until_the_first_stage(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """Everything is loaded and Hydra has composed the configuration; what follows computes."""
+    benchmark.extra_info["budget"] = 1.5
+    shown = benchmark.pedantic(run_in, args=(tmp_path, ["run", "--cfg", "job"]), rounds=5, warmup_rounds=1)
+    assert "windows:" in shown
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,12 @@ import pytest
 
 from harness import run_experiment
 from harness.cli import main
-from harness.cli.run import CellProgress
 from harness.config import compose_config
 from harness.execution.local import Local
 from harness.execution.progress import Silent
 from harness.execution.task import Ended, Task
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import Cell, Outcome
+from harness.run.sweep import Cell, CellProgress, Outcome
 from harness.snapshots.provenance import Cost
 from tests.execution import tasks
 

@@ -23,7 +23,8 @@ from harness.data.sources.tabular import TabularSource
 from tests.config.validator import mistakes
 
 CONF = config_folder()
-FILES = {str(path.relative_to(CONF)): path for path in sorted(CONF.rglob("*.yaml"))}
+# Settings of Hydra's own in hydra/ are described by Hydra.
+FILES = {str(p.relative_to(CONF)): p for p in sorted(CONF.rglob("*.yaml")) if p.relative_to(CONF).parts[0] != "hydra"}
 TARGETS = "baselines.models.Linear"
 CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression", "reference"}
 

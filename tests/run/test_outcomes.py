@@ -100,10 +100,10 @@ def test_a_sweep_in_which_a_rule_refuses_every_cell_has_no_result(capsys: pytest
 def test_a_full_disk_loses_its_own_cell_and_keeps_the_others(
     executor: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def publish(config: ExperimentConfig, snapshot: object, folder: Path) -> Path:
+    def publish(config: ExperimentConfig, *rest: object) -> Path:
         if config.model.alpha == 1.0:  # type: ignore[attr-defined]
             raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
-        return whole(config, snapshot, folder)  # type: ignore[arg-type]
+        return whole(config, *rest)  # type: ignore[arg-type]
 
     from harness.run import experiment
 
