@@ -127,7 +127,8 @@ def _orders(strategy: Strategy, market: Market, account: Account, s: int, score:
         _check(orders, score.size, strategy)
         again = orders.sell[~market.can_sell[s][orders.sell]]
         if not again.size or refused[again].all():
-            account.refuse(s, False, np.flatnonzero(refused))
+            if refused.any():
+                account.refuse(s, False, np.flatnonzero(refused))
             return orders
         refused[again] = True
 
