@@ -540,7 +540,7 @@ as it is; `bench new` adds to it. Nothing that is there already is touched.
 
 examples:
   bench init my_study
-  cd my_study && PYTHONPATH=. bench run --config-dir my_conf experiment=base""",
+  bench init my_study --model my_ridge""",
         (
             option("folder FOLDER", "where to write it (default: here)", ".", nargs="?"),
             option("--model NAME", "name of its model's module", "my_model"),
