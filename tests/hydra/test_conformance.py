@@ -153,7 +153,7 @@ SWEPT = [
     ("model.alpha=int(choice(1.0,2.0))", ["1", "2"]),
     ("model.alpha=tag(t1,choice(1,2))", ["1", "2"]),
     ("model=glob(l*)", ["lightgbm", "linear"]),
-    ("model=glob(*,exclude=[*boost,mlp])", ["lightgbm", "linear"]),
+    ("model=glob(li*,exclude=[*boost,mlp])", ["lightgbm", "linear"]),
     ("windows.split=[0.5,0.2,0.3],[0.6,0.2,0.2]", ["[0.5,0.2,0.3]", "[0.6,0.2,0.2]"]),
 ]
 
