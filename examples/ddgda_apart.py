@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     sys.stdout.write("\n".join([*table(found), ""]))
     if given.figure is not None:
-        given.figure.write_text(figure(found), encoding="utf-8")
+        given.figure.write_text(figure(found), encoding="utf-8", newline="\n")
     return 0
 
 
