@@ -81,22 +81,7 @@ def test_a_package_of_a_users_own_keeps_its_names_when_its_files_move(
 
 
 COMPOSER = Composer()
-# DDG-DA's settings became qlib's after these were blessed; the mark goes when they are blessed again.
-AGED = pytest.mark.xfail(reason="blessed with other settings of DDG-DA", strict=False)
-# Cases of sets of series that are yet to be blessed; the mark goes when they are.
-NEW = pytest.mark.xfail(reason="not blessed yet", strict=False)
-BLESSED = [
-    pytest.param(
-        suite,
-        case,
-        marks=[
-            *([AGED] if "adaptation=ddgda" in case.overrides else []),
-            *([NEW] if "evaluation=errors" in case.overrides else []),
-        ],
-    )
-    for suite in ("smoke", "full")
-    for case in named_suite(suite).cases
-]
+BLESSED = [(suite, case) for suite in ("smoke", "full") for case in named_suite(suite).cases]
 
 
 @pytest.mark.parametrize(("suite", "case"), BLESSED, ids=lambda value: getattr(value, "case", value))
