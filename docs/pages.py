@@ -125,7 +125,8 @@ def group(name: str) -> str:
 def _groups() -> list[str]:
     from harness.config import config_folder
 
-    return sorted(path.name for path in config_folder().iterdir() if path.is_dir())
+    # Files of Hydra's own configuration describe no class of ours.
+    return sorted(path.name for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
 
 
 def _page(name: str) -> str:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from harness.errors import ConfigError, closest
 from harness.errors.limits import Count, Seed, check_limits
@@ -53,9 +53,9 @@ class Triggered:
     """
 
     detector: Literal["adwin", "page_hinkley", "kswin"]
-    parameters: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, Annotated[float, Ge(-1e9), Le(1e9)]] = field(default_factory=dict)
     error: Literal["mse", "ic"]
-    warm_up: Annotated[int, Ge(2)]
+    warm_up: Annotated[int, Ge(2), Le(1_000_000)]
     longest: Count | None = None
     seed: Seed | None = None
 

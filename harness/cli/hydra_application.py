@@ -280,11 +280,11 @@ def _overrides_of(given: Namespace) -> list[str]:
     overrides = list(given.overrides)
     for name, known in (("cfg", SHOWN), ("info", INFO)):
         value = getattr(given, name)
-        if value is not None and value not in known:
+        if value and value not in known:
             if "=" not in value:
                 what, hint = f"--{name} shows no such thing.", closest(value, known)
                 raise ConfigError(what, where=f"--{name}", got=value, expected=", ".join(known), hint=hint)
-            overrides.insert(0, value)  # an override that follows the option alone
+            overrides.append(value)  # an override that follows the option alone
             setattr(given, name, "")
     if given.cfg == "":
         given.cfg, given.resolve = "job", True

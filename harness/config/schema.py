@@ -219,7 +219,7 @@ def experiment_schema(search_path: Sequence[str | Path] = ()) -> Schema:
         "$schema": _DRAFT,
         "title": "driftbench: a file that changes several groups, such as an experiment",
         "type": "object",
-        "properties": {**_HYDRA, **properties},
+        "properties": {**_HYDRA, **properties, "hydra": {"description": "Hydra's own keys.", "type": "object"}},
         "additionalProperties": False,
         "$defs": _definitions(classes),
     }

@@ -100,7 +100,7 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(
     shown = capsys.readouterr()
     assert "run the same command to resume" in shown.err
     assert "Traceback" not in shown.err + shown.out
-    assert not (Path.cwd() / "runs").exists()
+    assert not list((Path.cwd() / "runs").glob("[!.]*"))
     assert not list((Path.cwd() / ".bench").rglob(".making-*"))
 
 
@@ -110,7 +110,9 @@ def test_a_sweep_prints_one_table_and_writes_it(capsys: pytest.CaptureFixture[st
     assert sum(line.startswith("mistaken ") for line in out.splitlines()) == 2
     assert "oracle" in out
     path = Path(out.split("table ", 1)[1].split()[0])
-    assert sorted(p.name for p in path.parent.iterdir()) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        *("leaderboard.csv", "leaderboard.json", "leaderboard.md", "multirun.yaml")
+    ]
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["outcome"] for row in rows] == ["done", "done", "oracle", "mistaken", "mistaken"]

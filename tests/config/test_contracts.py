@@ -260,6 +260,7 @@ _FOREIGN = frozenset(
         *("filename", "name", "number", "problem", "problem_mark", "reason"),  # errors
         *("find_spec", "isoformat", "item", "sched_getaffinity", "shape"),  # importers, dates, the system, arrays
         *("config_dir", "format", "json", "overrides", "regression", "schema", "targets", "workerinput"),  # commands
+        *("prior",),  # whether a part declares anything; `prior_check` then reads its traits
         *("reused",),  # a result of ours or of a test's
     }
 )

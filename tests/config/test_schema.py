@@ -40,7 +40,7 @@ def keys(node: object, data: set[str], path: str = "") -> Iterator[str]:
             yield from keys(item, data, f"{path}[]")
     if isinstance(node, dict) and path not in data:
         for name, value in node.items():
-            if name in ("_target_", "defaults"):
+            if name in ("_target_", "defaults", "hydra"):  # Hydra describes its own
                 continue
             key = f"{path}.{name}" if path else name
             yield key

@@ -169,7 +169,7 @@ def summary_of(
     tested = {"low": None, "high": None, "level": 0.95, "block_length": 0.0, "t": t, "p": p}
     windows = [{"test": ["2019-01-01", "2019-02-01"]}]
     identity = {"look_ahead": 6, "windows": windows, "year": {"periods": 252, "source": year}}
-    metrics = {"overall": {"rows": 100, **overall}, "intervals": {"IC": tested, "rank_IC": tested}}
+    metrics = {"overall": {"IC": 0.05, "rows": 100, **overall}, "intervals": {"IC": tested, "rank_IC": tested}}
     snapshot = Snapshot("s", "c", identity, metrics, {"seconds": {}, "peak_memory_mb": 1})
     return "\n".join(result_lines(ExperimentResult(compose_config(), (), snapshot, Path("runs/c"), reused=True)))
 

@@ -27,6 +27,10 @@ SMALL = [
 SWEEP = ["windows.step=40", "adaptation=rolling_retrain,ddgda", "model.alpha=0.1,1"]
 
 
+# Hydra's record of how the run was asked for, its folders and executor among it.
+TYPED = ("hydra.yaml", "overrides.yaml", "config.yaml")
+
+
 def sweep(folder: Path, *overrides: str) -> dict[str, bytes]:
     """Run the sweep in a folder and return every file that says what came out, without provenance."""
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
@@ -38,7 +42,7 @@ def sweep(folder: Path, *overrides: str) -> dict[str, bytes]:
             record = json.loads(path.read_text())
             del record["provenance"], record["seal"]
             found[name] = json.dumps(record).encode()
-        elif path.is_file() and "sweep-" not in name:
+        elif path.is_file() and "sweep-" not in name and path.name not in TYPED:
             found[name] = path.read_bytes()
     assert sum(name.endswith("snapshot.json") for name in found) == 4
     return found
@@ -72,7 +76,7 @@ def learned(folder: Path, *overrides: str) -> dict[str, bytes]:
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
     assert main(["run", "-m", *PROXIES, *where, *overrides]) == 0
     files = [path for path in (folder / "runs").rglob("*") if path.is_file() and "sweep-" not in str(path)]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != "snapshot.json"}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name not in ("snapshot.json", *TYPED)}
 
 
 @pytest.mark.parametrize(
