@@ -76,6 +76,7 @@ Walk-forward forecasting under concept drift: run it, leave a snapshot, trust th
 """
 _END = """
 Ctrl-C, SIGTERM and SIGHUP end a command in order; finished windows are kept. Exit codes: 130, 143, 129."""
+_WITHOUT_PROJECT = ("init", "completion")  # which no project changes
 _KILLED = 128  # a shell adds the signal's number
 
 
@@ -107,7 +108,7 @@ def _run(given: argparse.Namespace) -> int:
     if is_json or getattr(given, "format", "") == "json" or getattr(given, "schema", None):
         as_json()
     try:
-        with _interruptible(asked):
+        with _interruptible(asked), _project(given, status):
             answer = _answer(given, status, verbose=verbosity > 0)
             for line in answer.notes:
                 status.write(line, "yellow")
@@ -142,6 +143,25 @@ def _run(given: argparse.Namespace) -> int:
         with contextlib.suppress(OSError):  # the terminal may be gone
             err.write("bench: interrupted; finished windows are kept, run the same command to resume.", "yellow")
         return _end(asked)
+
+
+@contextmanager
+def _project(given: argparse.Namespace, status: StreamConsole) -> Iterator[None]:
+    """Give a command what the project of the working directory adds, and say so; what it is given itself comes first."""
+    found = None
+    if os.path.exists("bench.toml") and given.command.name not in _WITHOUT_PROJECT:
+        from harness.cli.project import importable, project_here
+
+        found = project_here()
+    if found is None:
+        yield
+        return
+    status.write(f"project   {found}")
+    if hasattr(given, "config_dir"):
+        own = {os.path.abspath(folder) for folder in given.config_dir}
+        given.config_dir = [*given.config_dir, *(f for f in found.conf if os.path.abspath(f) not in own)]
+    with importable(found.modules):
+        yield
 
 
 def _answer(given: argparse.Namespace, status: StreamConsole, *, verbose: bool) -> Answer:

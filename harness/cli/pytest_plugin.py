@@ -15,6 +15,7 @@ Nothing heavy is imported when pytest starts, only when a snapshot is checked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -69,8 +70,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEDGER] = _Ledger(config)
-    if config.getoption("--bench-suite") and config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = []
+    config.stash[_CONF] = ()
+    if config.getoption("--bench-suite"):
+        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+            config.args = []
+        _take_project(config)
+
+
+def _take_project(config: pytest.Config) -> None:
+    """Let suites find what the project of the working directory adds, as under `bench`."""
+    from harness.cli.project import importable, project_here
+    from harness.errors import HarnessError
+
+    try:
+        project = project_here()
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    if project is not None:
+        config.stash[_CONF] = project.conf
+        stack = contextlib.ExitStack()
+        stack.enter_context(importable(project.modules))
+        config.add_cleanup(stack.close)
 
 
 @pytest.hookimpl(trylast=True)
@@ -80,7 +100,7 @@ def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
     from harness.config import compose_config
     from harness.execution.progress import Silent
 
-    return run_audited(compose_config(overrides), Silent())[0]
+    return run_audited(compose_config(overrides, search_path=config.stash[_CONF]), Silent())[0]
 
 
 @pytest.fixture
@@ -107,7 +127,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
     for name in names:
         try:
-            suite = named_suite(name)
+            suite = named_suite(name, config.stash[_CONF])
             items += _SuiteCollector.from_parent(session, name=f"bench-suite-{suite.name}", suite=suite).collect()
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
@@ -195,6 +215,7 @@ class _Ledger:
 
 
 _LEDGER = pytest.StashKey[_Ledger]()
+_CONF = pytest.StashKey[tuple[str, ...]]()  # the folders of the project
 
 
 class MetricSnapshot:
@@ -300,7 +321,8 @@ class _SuiteCollector(pytest.Collector):
             return self.config.hook.pytest_bench_run(config=self.config, overrides=overrides)
 
         suite = self.suite
-        standard = standard_of(self.config.stash[_LEDGER].root, suite.regression, store=_STORE)
+        root, conf = self.config.stash[_LEDGER].root, self.config.stash[_CONF]
+        standard = standard_of(root, suite.regression, store=_STORE, search_path=conf)
         runs = {case.case: partial(run_case, suite, case, run, standard) for case in suite.cases}
         for name in standard.baselines.orphans(suite.name, list(runs)):
             runs[name] = partial(CaseRun, CaseVerdict.without(suite.name, name, Problem.ORPHANED))

@@ -205,7 +205,7 @@ def locate(target: object, where: str) -> type:
             what = f"`{module_name}` needs the library `{error.name}`, which is not installed."
             raise ConfigError(what, where=where, got=target, hint=f"pip install {error.name}") from error
         what, known = "The module of a `_target_` cannot be found.", "a module that Python can import"
-        hint = "your own file must be importable: PYTHONPATH=FOLDER bench …"
+        hint = "your own file must be importable: PYTHONPATH=FOLDER bench …, or `modules` of a bench.toml"
         raise ConfigError(what, where=where, got=target, expected=known, hint=hint) from error
     except Exception as error:
         # Somebody's own file may raise anything while it is read; where it did so is what its author needs.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,13 @@ from harness.cli.commands import COMMANDS
 from harness.integrations import health
 from harness.integrations.health import install_command
 
+TOOL = (sys.executable, "-P", "-c", "import sys; from harness.cli import main; sys.exit(main())")
+TINY_BASE = """
+  - override /features: expressions
+data: {instruments: 24, members: 16, days: 420}
+windows: {step: 40}
+evaluation: {significance: null}
+"""
 TINY = ["data.instruments=24", "data.members=16", "data.days=420", "windows.step=40", "evaluation.significance=null"]
 
 
@@ -35,24 +45,86 @@ def test_every_command_stands_under_one_purpose_and_the_list_fits_on_a_screen() 
     assert max(map(len, lines)) <= 108
 
 
-def test_a_new_project_runs_is_blessed_and_checked(
+def done(*command: str) -> str:
+    """Run what stands in a folder as a newcomer does: another process, without PYTHONPATH and options."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def new_project(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, list[str]]:
+    """Write a project, go there, make its experiment small; return the commands that were printed, by their words."""
+    assert main(["init", "study", "--model", name]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert all(Path(path).is_file() for key, path in lines if key == "written")
+    monkeypatch.chdir("study")
+    base = Path("my_conf/experiment/base.yaml")
+    base.write_text(base.read_text(encoding="utf-8").split("\ndata:")[0] + TINY_BASE, encoding="utf-8")
+    assert name in Path(".github/workflows/check.yml").read_text(encoding="utf-8")
+    assert {"runs/", ".bench/"} <= set(Path(".gitignore").read_text(encoding="utf-8").split())
+    return {key: shlex.split(text)[1:] for key, text in lines}
+
+
+def test_what_a_new_project_prints_works_in_its_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = new_project(capsys, monkeypatch, "model_of_study")
+    for command in ("run", "bless", "check"):
+        assert main(said[command]) == 0
+        assert "project   bench.toml: conf my_conf, modules ." in capsys.readouterr().err
+    # What is added runs as it says too.
+    assert main(["new", "strategy", "strategy_of_study"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split() == ["run", "bench", "run", "evaluation=strategy_of_study"]
+    assert main([*line.split()[2:], "--cfg", "job"]) == 0
+
+
+@pytest.mark.nightly  # six processes that each load everything: half a minute
+def test_a_newcomer_types_what_is_printed_and_gives_workers_and_pytest_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = new_project(capsys, monkeypatch, "model_of_newcomer")
+    done(*TOOL, *said["run"], "executor=local")
+    assert "3 passed" in done(sys.executable, *said["test"])
+    done(*TOOL, *said["bless"])
+    assert "same" in done(*TOOL, *said["check"])
+    assert "1 passed" in done(sys.executable, "-P", "-m", "pytest", "-q", "--bench-suite", "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('conf = ["gone"]', "gone"),
+        ('conf = "my_conf"', "a list of folders"),
+        ('module = ["."]', "conf and modules"),
+        ("conf", "no TOML"),
+    ],
+)
+def test_a_project_file_that_is_wrong_is_a_mistake(text: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bench.toml").write_text(text, encoding="utf-8")
+    assert main(["explain"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_project_is_that_of_its_own_folder_only_and_never_somebody_elses(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert main(["init", "study", "--model", "model_of_study"]) == 0
-    written = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("written")]
-    assert all(Path(path).is_file() for path in written)
-    monkeypatch.chdir("study")
-    monkeypatch.syspath_prepend(str(tmp_path / "study"))
-    found = ["--config-dir", "my_conf"]
-    assert main(["run", *found, "experiment=base", *TINY]) == 0
-    suite = Path("my_conf/suites/mine.yaml")
-    small = suite.read_text(encoding="utf-8").replace("overrides: []", f"overrides: [{', '.join(TINY)}]")
-    suite.write_text(small, encoding="utf-8")
-    assert main(["bless", "mine", *found, "--reason", "the first"]) == 0
-    assert main(["check", "mine", *found]) == 0
-    assert "model_of_study" in Path(".github/workflows/check.yml").read_text(encoding="utf-8")
-    ignored = Path(".gitignore").read_text(encoding="utf-8").split()
-    assert {"runs/", ".bench/"} <= set(ignored)
+    Path("conf_of_mine/model").mkdir(parents=True)
+    Path("conf_of_mine/model/mine.yaml").write_text("_target_: baselines.Linear\n", encoding="utf-8")
+    Path("bench.toml").write_text('conf = ["conf_of_mine"]\n', encoding="utf-8")
+    path, variable = list(sys.path), os.environ.get("PYTHONPATH")
+    assert main(["config", "model=mine"]) == 0
+    assert main(["config", "model=mine", "--config-dir", "conf_of_mine"]) == 0
+    assert (sys.path, os.environ.get("PYTHONPATH")) == (path, variable)
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert main(["config", "model=mine"]) == 2
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: 123456)
+    assert main(["config", "model=mine"]) == 2
+    assert "somebody else" in capsys.readouterr().err
 
 
 def test_a_project_overwrites_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ KINDS = {
     **{"metric": "evaluation", "strategy": "evaluation", **dict.fromkeys(PLANS, "adaptation")},
 }
 _FOLDER = "my_conf"
+_MARKER = "bench.toml"
 
 
 def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]:
@@ -32,11 +33,12 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
         ConfigError: When the name is no module name, hides another module, or a file is there already.
     """
     _check(name, folder)
+    is_project = (folder / _MARKER).is_file()
     wanted = {folder / f"{name}.py": f"{kind}.py.txt", folder / _FOLDER / KINDS[kind] / f"{name}.yaml": f"{kind}.yaml"}
     choices = [f"{KINDS[kind]}={name}"]
     if kind == "data":
         wanted[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
-        choices += [f"data.path={folder.as_posix()}/closes.csv", f"features={name}", "windows.step=40"]
+        choices += [f"data.path={(Path() if is_project else folder).joinpath('closes.csv').as_posix()}", f"features={name}", "windows.step=40"]
     wanted[folder / f"test_{name}.py"] = f"test_{kind}.py.txt"
     for there in (target for target in wanted if target.exists()):
         what, hint = "The file is there already, and stays as it is.", "choose another NAME or another --folder"
@@ -45,11 +47,15 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
     for target, template in wanted.items():
         text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
         write_atomically(target, text.replace("@name@", name).replace("@Class@", title).encode())
+    if is_project:
+        there = "" if folder.resolve() == Path().resolve() else f"cd {shlex.quote(folder.as_posix())} && "
+        return list(wanted), f"{there}{shlex.join(['bench', 'run', *choices])}"
     command = shlex.join(["bench", "run", "--config-dir", (folder / _FOLDER).as_posix(), *choices])
     return list(wanted), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
 
 
 _PROJECT = {
+    _MARKER: "bench.toml",
     f"{_FOLDER}/experiment/base.yaml": "base.yaml",
     f"{_FOLDER}/suites/mine.yaml": "mine.yaml",
     ".github/workflows/check.yml": "check.yml",
