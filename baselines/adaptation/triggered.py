@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from harness.errors import ConfigError, closest
+from harness.errors.extras import missing_extra
 from harness.errors.limits import Count, Seed, check_limits
 from harness.samples.interfaces import Doubles, Feedback, History, Known, WindowPlan
 from harness.samples.windows import Window
@@ -77,8 +78,7 @@ class Triggered:
         try:
             from river import drift
         except ModuleNotFoundError as error:
-            text, hint = "This adaptation needs the library `river`, which is not installed.", "driftbench[river]"
-            raise ConfigError(text, where="adaptation._target_", hint=f"pip install '{hint}'") from error
+            raise missing_extra("This adaptation", "river", "adaptation._target_") from error
         given: dict[str, Any] = {k: int(v) if float(v).is_integer() else v for k, v in self.parameters.items()}
         if self.detector == "kswin":
             given["seed"] = seed

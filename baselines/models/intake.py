@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness.errors import ConfigError, DataError, RefusedError
+from harness.errors.extras import missing_extra
 from harness.errors.limits import Count, Seed, check_limits
 from harness.samples.interfaces import Doubles, Floats, LearnSet
 from harness.store.records import LATER
@@ -126,5 +127,4 @@ def import_extra(library: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != library:
             raise
-        text = f"This model needs the library `{library}`, which is not installed."
-        raise ConfigError(text, where="model._target_", hint=f"pip install driftbench[{library}]") from error
+        raise missing_extra("This model", library, "model._target_") from error

@@ -147,10 +147,10 @@ def _run(given: argparse.Namespace) -> int:
 
 @contextmanager
 def _project(given: argparse.Namespace, status: StreamConsole) -> Iterator[None]:
-    """Give a command what the project of the working directory adds, and say so; what it is given itself comes first."""
+    """Give a command what the project of the working directory adds, and say so; its own options come first."""
     found = None
     if os.path.exists("bench.toml") and given.command.name not in _WITHOUT_PROJECT:
-        from harness.cli.project import importable, project_here
+        from harness.cli.project_file import importable, project_here
 
         found = project_here()
     if found is None:

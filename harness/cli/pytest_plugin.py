@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _take_project(config: pytest.Config) -> None:
     """Let suites find what the project of the working directory adds, as under `bench`."""
-    from harness.cli.project import importable, project_here
+    from harness.cli.project_file import importable, project_here
     from harness.errors import HarnessError
 
     try:

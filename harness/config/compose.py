@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.config.instantiate import hints_of, keys_of, locate, record_of
 from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.errors.extras import missing_extra
 from harness.errors.redaction import redacted
 from harness.store.files import config_folder
 from harness.store.records import TARGET, join_key, walk
@@ -41,11 +42,11 @@ _MOST = 100_000
 _LONGEST = 200  # characters of a text that a message shows
 # A plain value that ends an override: what has a meaning in Hydra's grammar is no part of it.
 _PLAIN = re.compile(r"(?P<key>\+{0,2}[\w./@:\-]+)=(?P<value>(?! )[^\t\r\n'\"\\\[\]{}(),$]+(?<! ))")
-# What a choice of Hydra's needs that may not be installed.
+# The extra that a choice of Hydra's needs.
 _EXTRAS = {
-    "hydra/launcher=joblib": "pip install 'driftbench[joblib]'",
-    "hydra/launcher=submitit_local": "pip install 'driftbench[submitit]'",
-    "hydra/launcher=submitit_slurm": "pip install 'driftbench[submitit]'",
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/launcher=submitit_slurm": "submitit",
 }
 # `shuffle` gives one order, the same every time.
 _SHUFFLED = 43
@@ -289,8 +290,9 @@ def _not_composed(error: Exception, overrides: Sequence[str], options_of: Callab
     group = re.search(r"Could not find '([^']+)/([^'/]*)'", text)
     if group:
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE) or options_of(group[1])
-        hint = closest(group[2], options) or _EXTRAS.get(f"{group[1]}={group[2]}")
-        return _no_choice(group[1], group[2], options, "", hint)
+        if (extra := _EXTRAS.get(f"{group[1]}={group[2]}")) is not None:
+            return missing_extra(f"`{group[1]}={group[2]}`", extra, group[1])
+        return _no_choice(group[1], group[2], options, "", closest(group[2], options))
     if text.startswith("Config group override must be"):  # a number, a truth value or null
         for override in parse_overrides(overrides):
             key, value = override.key_or_group, str(override.input_line).partition("=")[2]

@@ -17,6 +17,7 @@ from harness.data.dates import time_texts
 from harness.data.panel import ALWAYS, Floats
 from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError, closest
+from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
 
 _DAY, _YEAR = 24.0, 365.25
@@ -142,8 +143,7 @@ class SeriesFormat:
         try:
             import holidays
         except ModuleNotFoundError as error:
-            what, hint = "Holidays need the library `holidays`, which is not installed.", "driftbench[holidays]"
-            raise ConfigError(what, where="data.series.holidays", hint=f"pip install '{hint}'") from error
+            raise missing_extra("A calendar of holidays", "holidays", "data.series.holidays") from error
         country, _, part = str(self.holidays).partition("-")
         try:
             years = range(times.year.min(), times.year.max() + 1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.errors.extras import missing_extra
 from harness.errors.limits import Natural, Threads, check_limits
 from harness.errors.redaction import redacted
 from harness.execution.task import Ended, Pool, Task, Work, measured
@@ -45,8 +46,7 @@ class Dask:
         try:
             import distributed
         except ModuleNotFoundError as error:
-            what = "The Dask executor needs the library `distributed`, which is not installed."
-            raise ConfigError(what, where="executor", hint="pip install 'driftbench[dask]'") from error
+            raise missing_extra("The Dask executor", "dask", "executor") from error
         stack = ExitStack()
         found: Any = self.address
         if found is None:  # an empty address is a mistake, see below

@@ -6,7 +6,6 @@ import fcntl
 import importlib
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,14 +16,12 @@ from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from harness.config import ExperimentConfig
+from harness.errors.extras import PROGRAM, install_command, requirements
 from harness.execution.machine import machine, threads
 from harness.execution.threads import available_cores
 
-_PROGRAM = "driftbench"
 _FOR_OURSELVES = ("dev",)
 _LEAST_FREE, _LITTLE_FREE = 0.2, 5.0  # GB of disk; below the first nothing can be written in earnest
-_EXTRA = r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]"
-_REQUIREMENT = re.compile(rf"^(?P<name>[\w.\-]+)(?P<limits>[^;]*?)\s*(?:;.*?{_EXTRA}.*)?$")
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,9 @@ def examine(config: ExperimentConfig) -> tuple[Finding, ...]:
     return (*_libraries(), _kernels(), _threads(), *_store(Path(config.output.store)), *_extras())
 
 
-def requirements() -> Iterator[tuple[str, str, str | None]]:
-    """Yield name, limits and extra, None for the core, of every library that the installed program names."""
-    for text in metadata.requires(_PROGRAM) or ():
-        if (found := _REQUIREMENT.match(text)) is not None:
-            yield found["name"], found["limits"].strip(), found["extra"]
-
-
 def _libraries() -> Iterator[Finding]:
     version = platform.python_version()
-    yield Finding("python", "ok", f"{version}, {_PROGRAM} {metadata.version(_PROGRAM)}, in {sys.prefix}")
+    yield Finding("python", "ok", f"{version}, {PROGRAM} {metadata.version(PROGRAM)}, in {sys.prefix}")
     lacking = [name + limits for name, limits, extra in requirements() if extra is None and _version(name) is None]
     advice = f"pip install {' '.join(map(repr, lacking))}" if lacking else ""
     yield Finding("libraries", "bad" if lacking else "ok", f"missing: {lacking}" if lacking else "all there", advice)
@@ -113,16 +103,6 @@ def _extras() -> Iterator[Finding]:
         versions = {name: _version(name) for name in names}
         lacking = [name for name, version in versions.items() if version is None]
         if lacking:
-            yield Finding(f"extra {extra}", "missing", f"without {', '.join(lacking)}", install_command(extra, lacking))
+            yield Finding(f"extra {extra}", "missing", f"without {', '.join(lacking)}", install_command(extra))
         else:
             yield Finding(f"extra {extra}", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
-
-
-def install_command(extra: str, names: list[str], prefix: str = sys.prefix) -> str:
-    """Return what installs an extra into an environment, by whatever has made it: pipx, `uv tool`, or pip."""
-    parts = Path(prefix).parts
-    if "pipx" in parts:
-        return f"pipx inject {_PROGRAM} {' '.join(names)}"
-    if "uv" in parts and "tools" in parts:
-        return f"uv tool install '{_PROGRAM}[{extra}]'"
-    return f"pip install '{_PROGRAM}[{extra}]'"

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Le
 
 from harness.errors import ConfigError, HarnessError
+from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
@@ -258,9 +259,7 @@ class Mlflow:
     def check(self) -> None:
         """Refuse to begin work whose tracking cannot be loaded: raises `ConfigError` when MLflow is not installed."""
         if importlib.util.find_spec("mlflow") is None:
-            what = "Tracking needs the library `mlflow`, which is not installed."
-            expected, hint = "none, or an installed mlflow", "pip install 'driftbench[mlflow]'"
-            raise ConfigError(what, where="tracking", got="mlflow", expected=expected, hint=hint)
+            raise missing_extra("Tracking", "mlflow", "tracking")
 
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.reference import reference_results
-from harness.errors import ConfigError
+from harness.errors.extras import missing_extra
 from harness.evaluation.metrics import METRICS
 from harness.report import cells
 from harness.report.comparison import scorecard, side_by_side
@@ -44,8 +44,7 @@ def render(report: cells.Report, *, title: str = "driftbench report") -> str:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
-        what, hint = "A report needs Jinja2.", "pip install 'driftbench[report]'"
-        raise ConfigError(what, got=str(error), hint=hint) from error
+        raise missing_extra("A report", "report") from error
     figures, tables = figures_of(report), tables_of(report)
     # Of Plotly what draws lines, bars and heat maps; its licence asks to travel with it.
     plotly = f"/*\n{_file('plotly-LICENSE.txt')}*/\n{_file('plotly-cartesian.min.js')}"

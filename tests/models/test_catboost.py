@@ -149,4 +149,4 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "catboost", None)
     with pytest.raises(ConfigError, match="not installed") as caught:
         fit(CatBoost(**SMALL), make_table())
-    assert caught.value.hint == "pip install driftbench[catboost]"
+    assert caught.value.hint == "pip install 'driftbench[catboost]'"

@@ -218,7 +218,7 @@ def test_a_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ConfigError, match="not installed") as caught:
         fit(MLP(**SMALL), make_table())
-    assert caught.value.hint == "pip install driftbench[torch]"
+    assert caught.value.hint == "pip install 'driftbench[torch]'"
 
 
 def test_importing_the_module_does_not_import_torch() -> None:

@@ -130,4 +130,4 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(ConfigError, match="not installed") as caught:
         fit(XGBoost(**SMALL), make_table())
-    assert caught.value.hint == "pip install driftbench[xgboost]"
+    assert caught.value.hint == "pip install 'driftbench[xgboost]'"

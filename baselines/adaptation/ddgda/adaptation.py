@@ -20,6 +20,7 @@ from baselines.adaptation.ddgda.proxy import ProxySettings
 from baselines.adaptation.ddgda.weight_model import FillMethod, MetaScore, MetaTraining, WeightModel, WeightRule
 from harness.data.dates import configured_date
 from harness.errors import ConfigError
+from harness.errors.extras import missing_extra
 from harness.errors.limits import Count, check_limits
 from harness.samples.interfaces import Adaptation, History, Subtask
 from harness.samples.table import AsOfView
@@ -113,8 +114,7 @@ class Learning:
 
     def fitted(self) -> FittedDDGDA:
         if importlib.util.find_spec("torch") is None:
-            text, hint = "DDG-DA needs torch, which is not installed.", "pip install 'driftbench[torch]'"
-            raise ConfigError(text, where="adaptation", hint=hint)
+            raise missing_extra("DDG-DA", "torch", "adaptation")
         # torch is imported here and in `train` only, so that everything but DDG-DA runs without it.
         from baselines.adaptation.ddgda.meta_training import meta_problems
 

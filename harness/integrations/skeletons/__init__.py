@@ -38,7 +38,8 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
     choices = [f"{KINDS[kind]}={name}"]
     if kind == "data":
         wanted[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
-        choices += [f"data.path={(Path() if is_project else folder).joinpath('closes.csv').as_posix()}", f"features={name}", "windows.step=40"]
+        prices = (Path() if is_project else folder) / "closes.csv"
+        choices += [f"data.path={prices.as_posix()}", f"features={name}", "windows.step=40"]
     wanted[folder / f"test_{name}.py"] = f"test_{kind}.py.txt"
     for there in (target for target in wanted if target.exists()):
         what, hint = "The file is there already, and stays as it is.", "choose another NAME or another --folder"

@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.config.compose import untaken
 from harness.errors import ConfigError, UnknownKeyError, closest
+from harness.errors.extras import missing_extra
 from harness.evaluation.metrics import METRICS, directions_of
 from harness.run.pipeline import settings_of
 from harness.run.sweep import Cell, compose_cell, plain_key
@@ -266,7 +267,7 @@ def _optuna() -> ModuleType:
     try:
         return importlib.import_module("optuna")
     except ModuleNotFoundError as error:
-        raise ConfigError("A search needs Optuna.", got=str(error), hint="pip install 'driftbench[optuna]'") from error
+        raise missing_extra("A search", "optuna") from error
 
 
 def direction_of(metric: str, config: ExperimentConfig) -> Direction:
