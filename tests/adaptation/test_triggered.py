@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +93,6 @@ def test_a_parameter_that_the_detector_does_not_have_is_refused_and_names_those_
 def test_a_value_that_river_refuses_is_a_mistake_before_any_window() -> None:
     with pytest.raises(ConfigError, match="refuses its parameters"):
         Triggered(**{**SETTINGS, "detector": "kswin"}, parameters={"alpha": 2}).new_detector(1)
-
-
-def test_a_missing_river_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "river", None)
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        Triggered(**SETTINGS).new_detector(1)
-    assert caught.value.hint == "pip install 'driftbench[river]'"
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

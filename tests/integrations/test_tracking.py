@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -118,18 +117,6 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
     monkeypatch.setattr(Server, "_log_record", log_record)
     assert sink.push([copy], tmp_path, Silent()).sent == 1
     assert statuses() == ["FINISHED"]
-
-
-def test_mlflow_that_is_not_installed_is_named_with_its_extra_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *more: None if name == "mlflow" else found(name, *more)
-    )
-    assert main(["run", *SMALL, "tracking=mlflow", f"output.runs={tmp_path}/runs"]) == 2
-    assert "driftbench[mlflow]" in capsys.readouterr().err
-    assert not list((tmp_path / "runs").glob("[!.]*"))
 
 
 def test_names_that_a_server_refuses_are_made_acceptable_and_stay_different() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -143,10 +142,3 @@ def test_an_unknown_extra_is_refused() -> None:
 def test_validation_cannot_be_trained_on_and_stop_the_training() -> None:
     with pytest.raises(ConfigError, match="cannot be trained on"):
         CatBoost(**SMALL, include_valid=True)
-
-
-def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "catboost", None)
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        fit(CatBoost(**SMALL), make_table())
-    assert caught.value.hint == "pip install 'driftbench[catboost]'"

@@ -214,13 +214,6 @@ def test_validation_cannot_be_trained_on_and_stop_the_training() -> None:
         MLP(**SMALL, include_valid=True)
 
 
-def test_a_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        fit(MLP(**SMALL), make_table())
-    assert caught.value.hint == "pip install 'driftbench[torch]'"
-
-
 def test_importing_the_module_does_not_import_torch() -> None:
     code = "import sys, baselines.models.mlp; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -124,10 +123,3 @@ def test_an_unknown_extra_is_refused_with_the_nearest_name() -> None:
 def test_validation_cannot_be_trained_on_and_stop_the_training() -> None:
     with pytest.raises(ConfigError, match="cannot be trained on"):
         XGBoost(**SMALL, include_valid=True)
-
-
-def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        fit(XGBoost(**SMALL), make_table())
-    assert caught.value.hint == "pip install 'driftbench[xgboost]'"
