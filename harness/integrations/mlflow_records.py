@@ -6,8 +6,8 @@ import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 from harness.errors import DataError
 from harness.errors.redaction import redacted
+from harness.integrations.attempts import Attempt
 from harness.run.finished import (
     LEADERBOARD,
     SNAPSHOT,
@@ -55,7 +56,7 @@ class Record:
     # (metric, value, step): the step is the window's index, 0 for a metric over all windows
     points: tuple[tuple[str, float, int], ...] = ()
     cells: tuple[Record, ...] = ()  # of a sweep; each becomes a child
-    status: Literal["FINISHED", "FAILED"] = "FINISHED"
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
     folder: Path | None = None  # where it lies, None without a result; all but hidden files and the marker is sent
     dataset: tuple[str, str] | None = None  # name and digest of the data
     source: Mapping[str, str] = field(default_factory=dict)  # the parameters that chose them
@@ -92,20 +93,38 @@ def read_record(folder: Path) -> Record:
 
 
 def _record_of_sweep(sweep: FinishedSweep) -> Record:
-    """Return a parent: failed where a cell is; its cells without a result are children that say why."""
+    """Return a parent: failed where a cell is."""
+    has_failed = any(row.outcome in _MISTAKES for row in sweep.rows)
     cells = tuple(map(_record_of_run, sweep.runs))
-    lacking = [row for row in sweep.rows if row.folder is None]
-    content = {"cells": sorted(c.digest for c in cells), "others": {row.name: row.outcome for row in lacking}}
-    outcomes = [row.outcome for row in sweep.rows]
-    has_failed = any(outcome in _MISTAKES for outcome in outcomes)
     written = (sweep.folder / LEADERBOARD).stat().st_mtime
     # A sweep in which something failed was attempted when it was run; of another all is known by its cells.
     ended = round(written * 1000) if has_failed or not cells else max(cell.ended for cell in cells)
+    parent = _record_of_rows(sweep.folder.name, sweep.rows, cells, ended)
+    return replace(parent, status="FAILED" if has_failed else "FINISHED", folder=sweep.folder)
+
+
+def record_of_attempt(attempt: Attempt) -> Record:
+    """Return the parent of a sweep that has not ended in order, with the cells that have; its description says why."""
+    name = datetime.fromtimestamp(attempt.began, UTC).strftime("sweep-unfinished-%Y%m%d-%H%M%S")
+    cells = tuple(_record_of_run(FinishedRun.read(r.folder, r.name)) for r in attempt.rows if r.folder is not None)
+    parent = _record_of_rows(name, attempt.rows, cells, round(attempt.ended * 1000))
+    left = len(attempt.cells) - len(attempt.rows)
+    tags = {**parent.tags, "driftbench.unfinished": str(left), "mlflow.note.content": attempt.note}
+    # Two attempts at one sweep may end with the same cells: what tells them apart is when they began.
+    own = hashlib.sha256(f"{parent.digest} {attempt.began}".encode()).hexdigest()
+    return replace(parent, digest=own, status=attempt.status, seconds=attempt.ended - attempt.began, tags=tags)
+
+
+def _record_of_rows(name: str, rows: Sequence[SweepRow], cells: tuple[Record, ...], ended: int) -> Record:
+    """Return a parent of cells that have a result; those of `rows` without one are children that say why."""
+    lacking = [row for row in rows if row.folder is None]
+    content = {"cells": sorted(c.digest for c in cells), "others": {row.name: row.outcome for row in lacking}}
+    outcomes = [row.outcome for row in rows]
     when = datetime.fromtimestamp(ended / 1000, UTC).isoformat(timespec="seconds")
     common = dict(sorted(set.intersection(*(set(cell.params.items()) for cell in cells)))) if cells else {}
     data = {cell.dataset for cell in cells}
     return Record(
-        name=_shortened(sweep.folder.name, _LONGEST_NAME),
+        name=_shortened(name, _LONGEST_NAME),
         digest=hashlib.sha256(canonical_json(content).encode()).hexdigest(),
         attempt=when,
         ended=ended,
@@ -114,8 +133,6 @@ def _record_of_sweep(sweep: FinishedSweep) -> Record:
         params=common,
         points=tuple((o, float(outcomes.count(o)), 0) for o in _OUTCOMES),
         cells=(*cells, *(_record_of_failure(row, when, ended, common) for row in lacking)),
-        status="FAILED" if has_failed else "FINISHED",
-        folder=sweep.folder,
         dataset=data.pop() if len(data) == 1 else None,
         source={key: value for key, value in common.items() if key.split(".")[0] == "data"},
     )

@@ -27,7 +27,16 @@ from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
-from harness.integrations.mlflow_records import ATTEMPT, DIGEST, MARKER, SWEEP, Record, read_record
+from harness.integrations.attempts import Notes, unfinished
+from harness.integrations.mlflow_records import (
+    ATTEMPT,
+    DIGEST,
+    MARKER,
+    SWEEP,
+    Record,
+    read_record,
+    record_of_attempt,
+)
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from harness.store.locks import only_maker
@@ -261,6 +270,23 @@ class Mlflow:
         if importlib.util.find_spec("mlflow") is None:
             raise missing_extra("Tracking", "mlflow", "tracking")
 
+    @contextmanager
+    def attempt(self, cells: Sequence[str], runs: Path, observer: Observer) -> Iterator[Notes]:
+        """Give what notes how the named cells of a sweep end; it is sent as it stands when an error leaves the block.
+
+        Nothing of a sweep that ends in order stays. One that is killed, or whose sending is, is found and sent by the
+        next sending from the folder `runs`.
+        """
+        notes = Notes(runs, self._place(runs), tuple(cells))
+        try:
+            yield notes
+        except BaseException as error:
+            notes.ended(error)
+            if not notes.is_ranked:
+                self.send([], runs, observer)
+            raise
+        notes.remove()
+
     def send(self, folders: Sequence[Path], runs: Path, observer: Observer) -> None:
         """Send runs and sweeps; what cannot be sent is a notice with the command that sends it later."""
         uri = "" if self.uri is None else f" --uri {redacted(self.uri)}"
@@ -274,7 +300,7 @@ class Mlflow:
 
         The default database and, for any database, the files go into the folder `runs`.
         """
-        uri = self.uri or f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"
+        uri = self._address(runs)
         server = Server(uri, self.experiment, self.timeout, runs.resolve())
         observer.start("tracking", len(folders))
         with server.quiet():
@@ -292,5 +318,27 @@ class Mlflow:
                     break
                 finally:
                     observer.advance("tracking")
+            if not server.missed:
+                self._send_unfinished(server, runs, observer)
         observer.finish("tracking", f"{server.sent} sent, {server.present} there already")
         return server
+
+    def _send_unfinished(self, server: Server, runs: Path, observer: Observer) -> None:
+        """Send the sweeps from the folder `runs` that have not ended in order; one that cannot be sent now waits."""
+        with unfinished(runs, self._place(runs)) as attempts:
+            for attempt in attempts:
+                try:
+                    server.send(record_of_attempt(attempt) if attempt.folder is None else read_record(attempt.folder))
+                except HarnessError as error:
+                    server.missed[attempt.path] = str(error)
+                except _unreachable() as error:
+                    server.missed[attempt.path] = redacted(f"{server.uri}: {type(error).__name__}: {error}")[:400]
+                    break
+                attempt.path.unlink(missing_ok=True)
+                observer.notice(f"tracked too: a sweep that {attempt.note}")
+
+    def _address(self, runs: Path) -> str:
+        return self.uri or f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"
+
+    def _place(self, runs: Path) -> dict[str, str]:
+        return {"uri": redacted(self._address(runs)), "experiment": self.experiment}

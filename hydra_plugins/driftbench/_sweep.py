@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -12,10 +13,13 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
+from harness.config import ExperimentConfig
 from harness.config.loader import JobComposer, Loader, is_provisional
 from harness.errors import ConfigError
 from harness.execution.progress import PlainObserver
+from harness.integrations.attempts import Notes
 from harness.report.leaderboard import RankedSweep, ordering_metric, rank_sweep
+from harness.run.finished import SweepRow
 from harness.run.job import move, settle
 from harness.run.sweep import CELLS, Cell, CellProgress, ended_cell, plan_sweep
 from harness.run.sweep_statistics import check_reference
@@ -77,20 +81,43 @@ def sweep(
         _refuse_one_folder(cells, compose)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(job.config, folder / _MULTIRUN)
-    try:
-        ended, returned = batches.run(cells, CellProgress(cells, observer).ended)
-        observer.finish(CELLS)
-        ranked = rank_sweep(ended, sort_by, reference, observer, own)
-        for one in returned:
-            settle(one, ranked.folder / Path(one.hydra_cfg.hydra.runtime.output_dir).name)  # type: ignore[union-attr]
-        if own is None:
-            move(folder, ranked.folder)
-    finally:
-        if own is None:
-            move(folder, None)
-    if config is not None and (track := getattr(job.task, "track", None)) is not None:
-        track(config, ranked.folder)
+    track = None if config is None else getattr(job.task, "track", None)
+    progress = CellProgress(cells, observer)
+    with _noted(cells, None if track is None else config, observer) as notes:
+
+        def tell(cell: Cell) -> None:
+            progress.ended(cell)
+            if notes is not None:
+                result = None if cell.result is None else cell.result.folder
+                notes.cell(SweepRow(cell.name, str(cell.outcome), cell.reason or "", result))
+
+        try:
+            ended, returned = batches.run(cells, tell)
+            observer.finish(CELLS)
+            ranked = rank_sweep(ended, sort_by, reference, observer, own)
+            for one in returned:
+                settle(one, ranked.folder / Path(one.hydra_cfg.hydra.runtime.output_dir).name)  # type: ignore[union-attr]
+            if own is None:
+                move(folder, ranked.folder)
+        finally:
+            if own is None:
+                move(folder, None)
+        if track is not None:
+            if notes is not None:
+                notes.ranked(ranked.folder)
+            track(config, ranked.folder)
     return ranked
+
+
+def _noted(
+    cells: Sequence[Cell], config: ExperimentConfig | None, observer: PlainObserver
+) -> AbstractContextManager[Notes | None]:
+    """Return what a tracker that is told of unfinished sweeps notes of this one; of no other tracker."""
+    attempt = None if config is None else getattr(config.tracking, "attempt", None)
+    if config is None or attempt is None:
+        return nullcontext()
+    noted: AbstractContextManager[Notes] = attempt([cell.name for cell in cells], Path(config.output.runs), observer)
+    return noted
 
 
 def observer_of(job: JobContext) -> PlainObserver:

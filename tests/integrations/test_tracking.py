@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -20,10 +21,13 @@ import pytest
 import requests
 
 from harness.cli import main
+from harness.cli.hydra_application import Job
 from harness.errors.redaction import redacted
 from harness.execution.progress import Silent
+from harness.integrations.attempts import Notes
 from harness.integrations.mlflow_records import Record, accepted, read_record
 from harness.integrations.tracking import Mlflow, Server
+from hydra_plugins.driftbench import _sweep
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
 
@@ -175,6 +179,70 @@ def test_a_sweep_is_a_parent_run_whose_children_are_all_its_cells_as_they_were_t
         assert "tracked.json" not in sent
 
 
+def found_in(uri: str) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Return the parents that MLflow's own search finds, the newest last, and the children of each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("driftbench")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], order_by=["attributes.end_time ASC"])
+    parents = [run for run in runs if run.data.tags["driftbench.kind"] == "sweep"]
+    of = {p.info.run_id: [r for r in runs if r.data.tags.get("mlflow.parentRunId") == p.info.run_id] for p in parents}
+    return parents, of
+
+
+def test_a_sweep_that_does_not_end_is_a_parent_that_says_so_with_its_finished_cells_and_stays(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, uri = tmp_path / "runs", f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    command = ["run", "-m", *SMALL, f"output.runs={runs}", f"output.store={run_folder.parents[1] / 'store'}"]
+    command += ["tracking=mlflow", "model.alpha=-5,0.1,1"]
+    experiment = Job._run
+
+    def interrupted(self: Job, config: Any, folder: Path | None) -> Any:
+        if config.model.alpha == 1:
+            raise KeyboardInterrupt
+        return experiment(self, config, folder)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("of a kind that nobody expects")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_run", interrupted)
+        assert main(command) == 130
+    assert "tracked too: a sweep that ended after 2 of 3 cells: interrupted" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(_sweep, "rank_sweep", broken)
+        with pytest.raises(RuntimeError):
+            main(command)
+    # Killed: nobody says so, and the file of the attempt is all there is.
+    with monkeypatch.context() as patch:
+        patch.setattr(Notes, "ended", lambda self, error: self.close())
+        patch.setattr(Mlflow, "send", lambda *_: None)
+        patch.setattr(Job, "_run", interrupted)
+        assert main(command) == 130
+    assert len(list((runs / ".attempts").iterdir())) == 1
+    assert main(command) == 2
+    assert "its process was killed" in capsys.readouterr().err
+    assert not list((runs / ".attempts").iterdir())
+    parents, of = found_in(uri)
+    assert sorted(run.info.status for run in parents) == ["FAILED", "FAILED", "KILLED", "KILLED"]
+    notes = {run.data.tags.get("mlflow.note.content", "") for run in parents}
+    assert notes == {
+        "",
+        "ended after 2 of 3 cells: interrupted",
+        "ended after 3 of 3 cells: RuntimeError: of a kind that nobody expects",
+        "ended after 2 of 3 cells: its process was killed",
+    }
+    for parent in parents:
+        ended = {run.data.params["model.alpha"]: run.info.status for run in of[parent.info.run_id]}
+        done = {"-5": "FAILED", "0.1": "FINISHED"}
+        assert ended == (done if parent.info.status == "KILLED" else {**done, "1": "FINISHED"})
+
+
 def test_what_is_computed_again_is_another_attempt_and_what_is_sent_again_is_none(
     run_folder: Path, tmp_path: Path
 ) -> None:
@@ -267,3 +335,46 @@ def experiments(server: str) -> list[dict[str, str]]:
     answer = requests.post(f"{server}/api/2.0/mlflow/experiments/search", json={"max_results": 10}, timeout=10)
     found: list[dict[str, str]] = answer.json()["experiments"]
     return found
+
+
+# Runs a sweep whose last cell says that it has begun, and does not end.
+ENDLESS = """
+import sys, time, pathlib
+from harness.cli import main
+from harness.cli.hydra_application import Job
+experiment = Job._run
+def endless(self, config, folder):
+    if config.model.alpha == 1:
+        pathlib.Path("begun").touch()
+        time.sleep(600)
+    return experiment(self, config, folder)
+Job._run = endless
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.nightly  # a server, and processes that are ended from outside
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_is_ended_from_outside_stands_on_a_real_server_as_killed(
+    number: signal.Signals, server: str, run_folder: Path, tmp_path: Path
+) -> None:
+    command = ["run", "-m", *SMALL, f"output.store={run_folder.parents[1] / 'store'}", "model.alpha=0.1,1"]
+    command += ["tracking=mlflow", f"tracking.uri={server}"]
+    with subprocess.Popen([sys.executable, "-c", ENDLESS, *command], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        for _ in range(600):
+            if (tmp_path / "begun").exists():
+                break
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(number)
+        process.communicate(timeout=120)
+    assert process.returncode == (-9 if number is signal.SIGKILL else 128 + number)
+    if number is signal.SIGKILL:  # the next run from the same folder finds it
+        bench = "import sys; from harness.cli import main; sys.exit(main())"
+        one = [*SMALL, f"output.store={run_folder.parents[1] / 'store'}", *command[-2:]]
+        subprocess.run([sys.executable, "-c", bench, "run", *one], cwd=tmp_path, check=True, capture_output=True)
+    ((parent,), of) = found_in(server)
+    assert parent.info.status == "KILLED"
+    assert parent.data.tags["mlflow.note.content"].startswith("ended after 1 of 2 cells: ")
+    (child,) = of[parent.info.run_id]
+    assert (child.info.status, child.data.params["model.alpha"]) == ("FINISHED", "0.1")

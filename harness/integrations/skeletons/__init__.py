@@ -49,8 +49,8 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
         text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
         write_atomically(target, text.replace("@name@", name).replace("@Class@", title).encode())
     if is_project:
-        there = "" if folder.resolve() == Path().resolve() else f"cd {shlex.quote(folder.as_posix())} && "
-        return list(wanted), f"{there}{shlex.join(['bench', 'run', *choices])}"
+        go = "" if folder.resolve() == Path().resolve() else f"cd {shlex.quote(folder.as_posix())} && "
+        return list(wanted), f"{go}{shlex.join(['bench', 'run', *choices])}"
     command = shlex.join(["bench", "run", "--config-dir", (folder / _FOLDER).as_posix(), *choices])
     return list(wanted), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
 
