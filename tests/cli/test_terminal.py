@@ -16,8 +16,9 @@ from rich.console import Console
 
 from harness.cli import main, terminal
 from harness.cli.terminal import printable, show
-from harness.evaluation.metrics import METRICS
+from harness.evaluation.metrics import columns_of, headings_of, metrics_of
 from harness.report.table import Table, TableCell, numbers, prose, table
+from harness.run.finished import FinishedSweep
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import read_snapshot
 
@@ -186,7 +187,9 @@ def check_whole(made: Table, width: int) -> None:
         assert not lost, f"at {width}: {lost}"
 
 
-SHOWN = ("IC", "ICIR", "rank_IC", "rank_ICIR", "long_short_return", "turnover", "autocorrelation")
+def swept(folder: Path) -> FinishedSweep:
+    (sweep,) = (folder / "runs").glob("sweep-*")
+    return FinishedSweep.read(sweep)
 
 
 def test_a_terminal_of_80_columns_cuts_no_heading(
@@ -197,8 +200,12 @@ def test_a_terminal_of_80_columns_cuts_no_heading(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["leaderboard"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    heads = [*(m.heading for m in METRICS.values() if m.column and m.name in SHOWN), "[red] spread | of a day"]
-    assert all(any(head in line for line in lines) for head in heads)
+    # Whatever the cells of the sweep have that is worth a column, those of the portfolio and the user's own too.
+    snapshots = [read_snapshot(row.folder / "snapshot.json") for row in swept(finished).rows if row.folder is not None]
+    known = metrics_of(*(snapshot.identity for snapshot in snapshots))
+    heads = list(headings_of(columns_of(known, [snapshot.overall for snapshot in snapshots]).values()).values())
+    assert {"rank IC", "MDD", "[red] spread | of a day"} < set(heads)
+    assert not [head for head in heads if not any(head in line for line in lines)]
     blocks = [line for line in lines if line.split()[:1] == ["cell"]]
     assert len(blocks) > 1
     assert max(map(len, blocks)) <= 80
