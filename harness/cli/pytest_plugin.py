@@ -215,7 +215,7 @@ class _Ledger:
 
 
 _LEDGER = pytest.StashKey[_Ledger]()
-_CONF = pytest.StashKey[tuple[str, ...]]()  # the folders of the project
+_CONF = pytest.StashKey[Sequence[str | Path]]()  # the folders of the project
 
 
 class MetricSnapshot:
