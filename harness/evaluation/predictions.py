@@ -78,9 +78,14 @@ class Predictions:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of times, instruments and scores."""
-        codes = np.array(self.instruments, dtype=np.str_)[self.codes]
-        times = self.calendar.times[self.row_times]
-        return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score})
+        return self.digest_of(self.start, self.stop)
+
+    def digest_of(self, start: int, stop: int) -> str:
+        """Return the `digest` of the rows of calendar positions [start, stop) alone."""
+        rows = slice(*(int(self.offsets[at - self.start]) for at in (start, stop)))
+        codes = np.array(self.instruments, dtype=np.str_)[self.codes[rows]]
+        times = self.calendar.times[self.row_times[rows]]
+        return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows]})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows for a notebook: columns ``datetime``, ``instrument``, ``score``, ``label``, ``window``."""

@@ -20,11 +20,23 @@ from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError, closest
 from harness.execution.progress import Observer, Silent
 from harness.features import kernels
-from harness.features.expression import OPERATORS, Call, Expression, Field, Number, fields_of, parse, walk
+from harness.features.expression import (
+    OPERATORS,
+    Call,
+    Expression,
+    Field,
+    Number,
+    fields_of,
+    look_ahead,
+    look_back,
+    parse,
+    walk,
+)
 from harness.features.feature_set import FeatureSet, refuse_look_ahead
 from harness.features.kernels import Floats, Positions
 
 Array = npt.NDArray[np.generic]
+Bools = npt.NDArray[np.bool_]
 Sink = Callable[[slice, Floats], None]
 
 # Fields that a market is expected to have; a panel that lacks one has it NaN everywhere.
@@ -99,36 +111,87 @@ def compute_features(
             or when every feature is NaN everywhere.
     """
     n = int(offsets[-1])
-    graph = _Graph(panel, features.parsed())
-    computed = tuple(name for name, nothing in zip(features.names, graph.hopeless, strict=True) if not nothing)
-    flat = _buffer(out, n, len(features), len(computed))
-    values = flat.reshape(n, len(computed))
-    rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
-    rows[codes, np.repeat(np.arange(graph.times), np.diff(offsets))] = np.arange(n)
-    known = np.zeros(len(computed), dtype=np.bool_)
-
-    def sink(chunk: slice, block: Floats) -> None:
-        seen = np.zeros(len(computed), dtype=np.bool_)
-        kernels.scatter(block, rows[chunk], values, seen)
-        known[seen] = True
-
+    names = known_fields(panel, features)
+    flat = _buffer(out, n, len(features), len(names))
+    values = flat.reshape(n, len(names))
     observer = observer or Silent()
-    observer.start(STAGE, graph.instruments)
-    for chunk in _evaluate(graph, sink):
-        observer.advance(STAGE, chunk.stop - chunk.start)
+    known = compute_period(panel, features, offsets, codes, (0, len(panel.calendar)), values, observer)
+    kept = np.flatnonzero(known)
+    if kept.size and kept.size < len(names):
+        moved = flat[: n * kept.size].reshape(n, kept.size)
+        for at in range(0, n, _ROWS_PER_MOVE):  # to the front of the buffer: never onto a row that is still to be read
+            moved[at : at + _ROWS_PER_MOVE] = values[at : at + _ROWS_PER_MOVE, kept]
+        values = moved
+    return FeatureMatrix(values, *settle_names(features, names, known, n, observer))
+
+
+def known_fields(panel: Panel, features: FeatureSet) -> tuple[str, ...]:
+    """Return the names of the features that read fields with values; the others are NaN whatever the arithmetic."""
+    hopeless = _Graph(panel, features.parsed(), (0, 1)).hopeless
+    return tuple(name for name, nothing in zip(features.names, hopeless, strict=True) if not nothing)
+
+
+def settle_names(
+    features: FeatureSet, computed: tuple[str, ...], known: Bools, rows: int, observer: Observer
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which features have a value anywhere, as `known` says of those `computed`, and which are dropped.
+
+    Raises:
+        DataError: When every feature is NaN in every row.
+    """
     names = tuple(name for name, is_known in zip(computed, known, strict=True) if is_known)
     dropped = tuple(name for name in features.names if name not in set(names))
     if not names:
         raise DataError("Every feature is NaN in every row.", where="features", got=", ".join(features.names[:5]))
-    if len(names) < len(computed):
-        kept, columns = flat[: n * len(names)].reshape(n, len(names)), np.flatnonzero(known)
-        for at in range(0, n, _ROWS_PER_MOVE):  # to the front of the buffer: never onto a row that is still to be read
-            kept[at : at + _ROWS_PER_MOVE] = values[at : at + _ROWS_PER_MOVE, columns]
-        values = kept
     if dropped:
         observer.notice(f"{len(dropped)} feature(s) dropped, NaN in every row: {', '.join(dropped)}")
-    observer.finish(STAGE, f"{len(names)} features of {n} rows")
-    return FeatureMatrix(values, names, dropped)
+    observer.finish(STAGE, f"{len(names)} features of {rows} rows")
+    return names, dropped
+
+
+def reach_of(features: FeatureSet) -> int:
+    """Return how many times after its own a feature reads, of fields that are known ahead."""
+    return max(map(look_ahead, features.parsed()), default=0)
+
+
+def compute_period(
+    panel: Panel,
+    features: FeatureSet,
+    offsets: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.int32],
+    period: tuple[int, int],
+    out: Floats,
+    observer: Observer,
+) -> Bools:
+    """Compute the features that can have values, `known_fields`, at the rows of calendar positions [start, stop).
+
+    A row's bits do not depend on the period: every window is computed from its own values alone, and what has no bound
+    is computed from the first time on.
+
+    Args:
+        offsets, codes: As `compute_features` takes them, of all times.
+        out: (m, C) float32, for the m rows and the C features.
+
+    Returns:
+        (C,) bool, whether a feature has a value at any of the rows.
+    """
+    start, stop = period
+    graph = _Graph(panel, features.parsed(), period)
+    first, m = int(offsets[start]), int(offsets[stop] - offsets[start])
+    rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
+    times = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1])) - graph.begin
+    rows[codes[first : first + m], times] = np.arange(m)
+    known = np.zeros(out.shape[1], dtype=np.bool_)
+
+    def sink(chunk: slice, block: Floats) -> None:
+        seen = np.zeros(out.shape[1], dtype=np.bool_)
+        kernels.scatter(block, rows[chunk], out, seen)
+        known[seen] = True
+
+    observer.start(STAGE, graph.instruments)
+    for chunk in _evaluate(graph, sink):
+        observer.advance(STAGE, chunk.stop - chunk.start)
+    return known
 
 
 def compute_expression(panel: Panel, text: str) -> Floats:
@@ -154,24 +217,38 @@ def compute_expression(panel: Panel, text: str) -> Floats:
 
 
 class _Graph:
-    """The nodes of some expressions and what they read of a panel; T times, N instruments.
+    """The nodes of some expressions and what they read of a panel; N instruments, T times.
+
+    The times are those that the expressions read at calendar positions [start, stop), by default at all.
 
     Attributes:
+        begin: The calendar position of the first of the T times.
         fields: name → (T, N) float32.
         nodes, outputs: See `lower`.
-        starts: For each node (N,) int64, where the series of each instrument begins: `_first_times`.
-        hopeless: For each output: does no series of it begin, whatever the arithmetic; such are not computed.
+        starts: For each node (N,) int64, where the series of each instrument begins among the T times, T for not at
+            all: `_first_times`.
+        hopeless: For each output: does no series of it begin in the whole panel, whatever the arithmetic; such are not
+            computed.
         masked: Mask → (T,) series of one instrument.
     """
 
-    def __init__(self, panel: Panel, expressions: tuple[Expression, ...]) -> None:
-        self.times, self.instruments = len(panel.calendar), len(panel.instruments)
-        self.fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
+    def __init__(
+        self, panel: Panel, expressions: tuple[Expression, ...], period: tuple[int, int] | None = None
+    ) -> None:
+        total, self.instruments = len(panel.calendar), len(panel.instruments)
+        start, stop = period or (0, total)
+        backs = [look_back(expression) for expression in expressions]
+        self.begin = 0 if None in backs else max(0, start - max((b for b in backs if b is not None), default=0))
+        end = min(total, stop + max(map(look_ahead, expressions), default=0))
+        self.times = end - self.begin
+        fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
+        self.fields = {name: values[self.begin : end] for name, values in fields.items()}
         self.nodes, self.outputs = lower(expressions)
-        present = {name: ~np.isnan(values) for name, values in self.fields.items()}
-        begins = {name: np.where(p.any(axis=0), p.argmax(axis=0), self.times) for name, p in present.items()}
-        self.starts = _first_times(self.nodes, begins, panel)
-        self.hopeless = tuple(bool((self.starts[node] >= self.times).all()) for node in self.outputs)
+        present = {name: ~np.isnan(values) for name, values in fields.items()}
+        begins = {name: np.where(p.any(axis=0), p.argmax(axis=0), total) for name, p in present.items()}
+        starts = _first_times(self.nodes, begins, panel)
+        self.hopeless = tuple(bool((starts[node] >= total).all()) for node in self.outputs)
+        self.starts = tuple(np.clip(one - self.begin, 0, self.times) for one in starts)
         self.masked: dict[int, Array] = {}
         for mask, node in enumerate(self.nodes):
             if node.kernel == MASK:  # an inner one comes before the outer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,20 +23,23 @@ from harness.evaluation.evaluate import Evaluation, evaluate, group_intervals, i
 from harness.evaluation.portfolio.ledger import ORDERS, POSITIONS
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
-from harness.features.engine import check_fields, compute_expression, compute_features
-from harness.features.expression import parse
+from harness.features.engine import check_fields, compute_expression, reach_of
+from harness.features.expression import fields_of, parse
+from harness.run.feature_chunks import FeatureChunks, Names
 from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
 from harness.samples import interfaces
+from harness.samples.growth import chained_digests
 from harness.samples.interfaces import FittedAdaptation, History, Stored, WindowPlanner
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
+from harness.snapshots.growth import WindowTrace
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.artifacts import Key, canonical_json, key_of
 from harness.store.code_digest import code_digest
 from harness.store.codec import load, save
-from harness.store.records import describe, modules_of
+from harness.store.records import content_of, describe, modules_of
 
 PREDICTIONS, SERIES, METRICS = "predictions.parquet", "series.parquet", "metrics.json"
 READS, ARTEFACTS, RESOLVED, ADAPTATION = "reads.json", "artefacts.json", "resolved.json", "adaptation"
@@ -47,6 +50,7 @@ _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
 Arrays = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 Fitted = FittedAdaptation | WindowPlanner
 Logged = tuple[Value, tuple[FitRecord, ...]]
 """A value, and what was read to make it."""
@@ -63,14 +67,6 @@ def settings_of(config: ExperimentConfig) -> dict[str, object]:
 def panel_key_of(source: Source) -> Key:
     """Return what identifies a source's panel: how it is read, the content of its files, and the code that reads it."""
     return key_of("panel", source=describe(source), inputs=source.inputs(), code=code_digest(*modules_of(source)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Features:
-    values: npt.NDArray[np.float32]
-    rows: RowIndex
-    names: list[str]
-    dropped: list[str]
 
 
 class Pipeline:
@@ -143,11 +139,43 @@ class Pipeline:
     # Sample table
 
     @cached_property
-    def features_stage(self) -> Stage[_Features]:
+    def rows(self) -> RowIndex:
+        return index_rows(self.panel, listed=self.config.samples.rows == "listed")
+
+    @cached_property
+    def features_stage(self) -> Stage[Names]:
+        """What features there are, and the chunks that hold them."""
         features = self.config.features.feature_set()
         names, expressions = list(features.names), list(features.expressions)
         key = key_of("features", **self._parts_of_rows, names=names, expressions=expressions)
-        return Stage("features", lambda: key, self._compute_features, *files_of(_Features))
+        return Stage("features", lambda: key, lambda: self.chunks.make(), *files_of(Names))
+
+    @cached_property
+    def chunks(self) -> FeatureChunks:
+        features = self.config.features.feature_set()
+        digests = self._digests({*fields_of(*features.parsed()), self.panel.price_field})
+        code = str(self._parts_of_rows["code"])
+        return FeatureChunks(self.panel, features, self.rows, digests, code, self.cache, self.observer)
+
+    def _digests(self, fields: set[str]) -> tuple[str, ...]:
+        """Return what these fields, and the rows, show before each position, see `chained_digests`."""
+        text = canonical_json([self.panel.fingerprint, self.config.samples.rows, fields])
+        return self.cache.memory.get("digests", text, lambda: chained_digests(self.panel, self.rows, fields))
+
+    def shown(self, stop: int) -> str:
+        """Return what identifies the rows of the table before a position: how they are made, and of what."""
+        features, label = self.config.features.feature_set(), self.config.label.expression_text
+        expressions = fields_of(*features.parsed(), parse(label))
+        digests = self._digests({*expressions, self.panel.price_field})
+        return f"{self._made_by} {digests[min(stop + reach_of(features), len(digests) - 1)]}"
+
+    @cached_property
+    def _made_by(self) -> str:
+        features = self.config.features.feature_set()
+        expressions = dict(zip(features.names, features.expressions, strict=True))
+        parts = {"label": self.config.label.expression_text, "look_ahead": self.config.label.look_ahead}
+        chosen = {name: expressions[name] for name in self.table.feature_names}
+        return key_of("rows", features=list(chosen.items()), code=self._parts_of_rows["code"], **parts).digest
 
     @cached_property
     def label_stage(self) -> Stage[Arrays]:
@@ -179,9 +207,9 @@ class Pipeline:
         table = SampleTable(
             calendar=self.panel.calendar,
             instruments=self.panel.instruments,
-            index=features.rows,
-            features=features.values,
-            feature_names=tuple(features.names),
+            index=self.rows,
+            features=cast("Floats", self.chunks.matrix(features.names)),
+            feature_names=features.names,
             label=label,
             look_ahead=self.config.label.look_ahead,
         )
@@ -198,15 +226,8 @@ class Pipeline:
                 raise DataError(what, where=where, hint=hint)
         return table
 
-    def _compute_features(self) -> _Features:
-        features = self.config.features.feature_set()
-        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
-        matrix = compute_features(self.panel, features, rows.offsets, rows.codes, observer=self.observer)
-        return _Features(matrix.values, rows, list(matrix.names), list(matrix.dropped))
-
     def _compute_label(self) -> Arrays:
-        rows = index_rows(self.panel, listed=self.config.samples.rows == "listed")
-        values = compute_expression(self.panel, self.config.label.expression_text)  # (T, N)
+        rows, values = self.rows, compute_expression(self.panel, self.config.label.expression_text)  # (T, N)
         label = values[rows.times(0, len(self.panel.calendar)), rows.codes]
         return np.where(np.isfinite(label), label, np.float32(np.nan))
 
@@ -313,8 +334,17 @@ class Pipeline:
     def walk(self) -> WalkForward:
         config, table_key = self.config, self.table_stage.key.digest
         recipe = Recipe(config.preprocess, self.adaptation, config.model, config.windows.step)
-        planner = self.adaptation_stage.key.digest if isinstance(self.adaptation, WindowPlanner) else ""
-        return WalkForward(self.table, self.windows, recipe, self.cache, table_key, self.observer, planner)
+        planner = self._planner_key(self.adaptation) if isinstance(self.adaptation, WindowPlanner) else ""
+        return WalkForward(self.table, self.windows, recipe, self.cache, table_key, self.observer, planner, self.shown)
+
+    def _planner_key(self, planner: WindowPlanner) -> str:
+        """Return what identifies a fitted planner: its content, or, where that cannot be told, all it may have seen."""
+        try:
+            content = content_of(planner)
+        except TypeError:
+            return self.adaptation_stage.key.digest
+        code = code_digest("harness.samples.interfaces", *modules_of(content, self.config.adaptation))
+        return key_of("planner", content=content, code=code).digest
 
     @cached_property
     def result_stage(self) -> Stage[Path]:
@@ -395,10 +425,29 @@ class Pipeline:
         records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").fit_records
         _write(folder / ARTEFACTS, {"views": self._log.fit_records(ADAPTATION), "artefacts": records})
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
-        self.save_provenance(folder)
+        self.save_provenance(folder, windows=self._traces(rolled.predictions))
 
-    def save_provenance(self, folder: Path) -> None:
-        _write(folder / PROVENANCE, provenance(self.watch, modules_of(self.config.data, settings_of(self.config))))
+    def save_provenance(self, folder: Path, **more: object) -> None:
+        made = provenance(self.watch, modules_of(self.config.data, settings_of(self.config)))
+        _write(folder / PROVENANCE, {**made, **more})
+
+    def _traces(self, predictions: Predictions) -> list[WindowTrace]:
+        """Return what each window stood on, so that a run on data that have grown can be held against this one."""
+        panel, label = self.panel, self.config.label
+        used = fields_of(*self.config.features.feature_set().parsed(), parse(label.expression_text))
+        used |= {panel.price_field}
+        series = {} if panel.benchmark is None else {panel.benchmark.name: panel.benchmark.close}
+        rest = chained_digests(panel, self.rows, set(panel.fields) - used, series)
+        digests = self._digests(set(used))
+        return [
+            WindowTrace(
+                window=window.index,
+                data=f"{digests[window.test.stop]}{rest[window.test.stop]}",
+                predictions=predictions.digest_of(window.test.start, window.test.stop),
+                settled=window.test.last + label.look_ahead < len(panel.calendar),
+            )
+            for window in self.windows
+        ]
 
     def _get(self, stage: Stage[Value], event: str) -> Value:
         with self.watch.stage(stage.name), telling(self.observer, event):

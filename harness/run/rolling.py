@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -72,6 +73,7 @@ class RollingResult:
     fitted: int
 
 
+_Fit = tuple[FittedModel, Segment, WindowReads]
 Processed = tuple[SampleTable, Reads]
 """A table, and what its processors read."""
 
@@ -104,6 +106,8 @@ class WalkForward:
         cache: Where finished windows are kept; None keeps nothing.
         table_key: Digest that identifies `table` in the cache.
         planner_key: Digest that identifies an adaptation that does more than weight.
+        shown: Returns what identifies the table before a position, so that a window does not hang on what comes after
+            it; by default `table_key` identifies all of it.
         fitted: Windows that were fitted here so far.
 
     Raises:
@@ -118,6 +122,7 @@ class WalkForward:
     table_key: str = ""
     observer: Observer = field(default_factory=Silent)
     planner_key: str = ""
+    shown: Callable[[int], str] | None = None
     fitted: int = field(default=0, init=False)
     _newest: tuple[int, interfaces.FittedPreprocess, Reads] | None = field(default=None, init=False)
 
@@ -188,23 +193,32 @@ class WalkForward:
         return self._keys[at]
 
     def _key_of(self, at: int) -> Key:
+        test = self.windows[at].test
+        return key_of("window", table=self._shown(test.stop), test=_positions(test), **self._parts_of_fit(at))
+
+    def _shown(self, stop: int) -> str:
+        return self.table_key if self.shown is None else self.shown(stop)
+
+    def _parts_of_fit(self, at: int) -> dict[str, object]:
         weights, (train, valid) = self._weights[at], self._learning[at]
         arrays = None if weights is None else {"starts": weights.starts, "values": weights.values}
         before = {"before": self._keys[at - 1].digest} if self.chained and at > 0 else {}
-        return key_of(
-            "window",
-            table=self.table_key,
-            code=self._code,
-            preprocess=describe(self.recipe.preprocess),
-            processors_fitted_on=None if self._refits else _positions(self._learning[0][0]),
-            model=describe(self.recipe.model),
-            train=_positions(train),
-            valid=_positions(valid),
-            test=_positions(self.windows[at].test),
-            step=self.recipe.step,
-            weights=arrays and fingerprint_arrays(arrays),
+        return {
+            "code": self._code,
+            "preprocess": describe(self.recipe.preprocess),
+            "processors_fitted_on": None if self._refits else _positions(self._learning[0][0]),
+            "model": describe(self.recipe.model),
+            "train": _positions(train),
+            "valid": _positions(valid),
+            "step": self.recipe.step,
+            "weights": arrays and fingerprint_arrays(arrays),
             **({"planner": self.planner_key, **before} if self.planner_key else {}),
-        )
+        }
+
+    def _fit_key(self, at: int) -> Key:
+        self._window_key(at)  # of a chain: those before
+        decision = self.windows[at].decision
+        return key_of("fit", table=self._shown(decision + 1), decision=decision, **self._parts_of_fit(at))
 
     def _fit_and_predict(self, at: int) -> Scored:
         window = self.windows[at]
@@ -219,7 +233,7 @@ class WalkForward:
         try:
             plan, plan_read = self._planned(at, table)
             with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
-                fitted, learned, reads = self._fit(at, plan, table, blocks)
+                fitted, learned, reads = self._fit_once(at, plan, table, blocks)
                 score = _predict(fitted, plan, table, window)
         except Exception as error:  # somebody's own model may raise anything; it goes on as it is
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
@@ -227,7 +241,6 @@ class WalkForward:
         if traits_of(self.recipe.preprocess, interfaces.PreprocessTraits).restores_label:
             codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
             score = self._processors(at if self._refits else 0)[0].restore(score, codes)  # type: ignore[attr-defined]
-        self.fitted += 1
         reads = replace(reads, preprocess=processors_read, plan=plan_read)
         return Scored(score, reads, learned, plan.state, fitted)
 
@@ -245,10 +258,32 @@ class WalkForward:
         check_plan(plan, self.recipe.model, train, first=at == 0, chained=self.chained)
         return plan, raw.reads | view.reads
 
-    def _fit(
-        self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None
-    ) -> tuple[FittedModel, Segment, WindowReads]:
+    def _fit_once(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
+        """Return what `_fit` does; a window whose test segment may still grow keeps it, and fits no second time."""
+        make = partial(self._fit, at, plan, table, blocks)
+        if self.cache is None or not plan.refit:
+            return make()
+        stage: Stage[_Fit] = Stage("fit", partial(self._fit_key, at), make, _save_fit, self._load_fit)
+        keeps = self._is_open(at) or self.cache.store.find(stage.key) is not None
+        return self.cache.get(stage) if keeps else make()
+
+    def _is_open(self, at: int) -> bool:
+        """Whether a window's test segment may still grow."""
+        return at == len(self.windows) - 1 and len(self.windows[at].test) < self.recipe.step
+
+    @property
+    def fit_keys(self) -> list[Key]:
+        """The keys of the fits that are kept beside their windows."""
+        at = len(self.windows) - 1
+        return [self._fit_key(at)] if self._is_open(at) else []
+
+    def _load_fit(self, folder: Path) -> _Fit:
+        learned, reads = load(folder, tuple[Segment, WindowReads])
+        return self.recipe.model.load(folder / _MODEL), learned, reads
+
+    def _fit(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
         """Return the fitted model, what it was fitted on last, and what was read in all."""
+        self.fitted += 1
         model, window, (train, valid) = self.recipe.model, self.windows[at], self._learning[at]
         nothing = WindowReads(window.index, window.decision, Reads(), Reads(), Reads(), fitted_in=at)
         before = self._past.last.reads if at > 0 and self.chained else nothing
@@ -331,7 +366,7 @@ class WalkForward:
     def _save_processed(self, made: Processed, folder: Path) -> None:
         """Write it; features that no processor touches stay those of the raw table."""
         table, reads = made
-        features = None if table.features is self.table.features else table.features
+        features = None if table.features is self.table.features else np.asarray(table.features)
         save(folder, _Columns(features, table.feature_names, table.label))
         save(folder, reads, "reads")
 
@@ -343,9 +378,11 @@ class WalkForward:
     def _gram(self, table: SampleTable) -> Stage[GramBlocks]:
         """Return the stage of the shared sums, cut where the windows' learning periods end: none has a ragged end.
 
+        They are cut from the first window's end on, so that a window more changes none of them.
+
         Where processes share, the sums that any window needs are taken once, when the first asks for one.
         """
-        origin, step, processed = self._learning[-1][0].stop, self.recipe.step, self.processed
+        origin, step, processed = self._learning[0][0].stop, self.recipe.step, self.processed
         parts = (table.features, table.label, table.index.offsets)
         blocks = partial(GramBlocks, *parts, step=step, origin=origin, observer=self.observer)
         if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
@@ -404,6 +441,13 @@ def _save_scored(at: int, scored: Scored, folder: Path) -> None:
     if scored.reads.fitted_in == at:  # a model that is kept lies with the window that fitted it
         (folder / _MODEL).mkdir()
         scored.fitted.save(folder / _MODEL)
+
+
+def _save_fit(fit: _Fit, folder: Path) -> None:
+    fitted, learned, reads = fit
+    save(folder, (learned, reads))
+    (folder / _MODEL).mkdir()
+    fitted.save(folder / _MODEL)
 
 
 def _positions(segment: Segment | None) -> list[int] | None:

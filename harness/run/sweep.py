@@ -293,6 +293,8 @@ def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryC
         windows, stored = range(len(pipeline.windows)), None
         if look_up(first) == len(first):
             stored = look_up(pipeline.walk.window(at) for at in windows)
+            beside = [*(stage.key for stage in pipeline.chunks.stages), *pipeline.walk.fit_keys]
+            held.update({key: True for key in beside if cache.store.holds(key)})
             if not pipeline.walk.processed.local and cache.holds(pipeline.walk.processed):
                 look_up([pipeline.walk.processed])
         return CellPlan(cell, len(windows), stored, bool(look_up([pipeline.result_stage])))

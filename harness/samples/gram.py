@@ -16,6 +16,7 @@ import numpy as np
 from harness.errors import DataError, LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
+from harness.samples.chunks import ChunkedRows
 from harness.samples.table import Booleans, Doubles, Floats, Positions
 
 Item = TypeVar("Item")
@@ -44,7 +45,7 @@ class GramBlocks:
     Every sum is taken once, when it is first needed, for every window and every weighting.
 
     Args:
-        features: (n, F) float32 rows in (time, instrument) order; may be memory-mapped.
+        features: (n, F) float32 rows in (time, instrument) order; may be memory-mapped, or in chunks.
         label: (n,) float32.
         offsets: (T + 1,) int64 row offsets of each time.
         step: Times per block.
@@ -55,7 +56,7 @@ class GramBlocks:
 
     def __init__(
         self,
-        features: Floats,
+        features: Floats | ChunkedRows,
         label: Floats,
         offsets: Positions,
         *,

@@ -176,7 +176,9 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
     offsets = table.index.offsets
     if traits_of(fitted, SeriesTraits).by_series:
         fitted = fitted.for_series(table.index.codes)  # type: ignore[attr-defined]
-    features = fitted.features(table.features, offsets)
+    # A preprocessor of somebody else's may do with an array what rows in chunks cannot.
+    rows = table.features if isinstance(fitted, FittedPipeline) else np.asarray(table.features)
+    features = fitted.features(rows, offsets)
     return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
 
 

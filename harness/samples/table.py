@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError
+from harness.samples.chunks import ChunkedRows
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -68,7 +69,7 @@ class SampleTable:
 
     Attributes:
         calendar, instruments: What positions and codes stand for.
-        features: (n, F) float32, C-contiguous; may be memory-mapped.
+        features: (n, F) float32, C-contiguous; may be memory-mapped, or `ChunkedRows`, of which slices are arrays.
         label: (n,) float32, NaN where it cannot be computed.
         look_ahead: A label at position s is known at s + look_ahead.
 
@@ -99,7 +100,8 @@ class SampleTable:
         if self.look_ahead < 0:
             raise DataError("A label cannot be known before its own time.", got=f"look_ahead = {self.look_ahead}")
         for values in (self.features, self.label, self.index.codes, self.index.offsets):
-            values.setflags(write=False)
+            if isinstance(values, np.ndarray):
+                values.setflags(write=False)
 
     def __len__(self) -> int:
         return int(self.index.offsets[-1])
@@ -116,7 +118,9 @@ class SampleTable:
         """Return only the rows of positions [start, stop), without a copy; positions keep their meaning."""
         rows = self.index.rows(start, stop)
         index = RowIndex(np.clip(self.index.offsets, rows.start, rows.stop) - rows.start, self.index.codes[rows])
-        return replace(self, index=index, features=self.features[rows], label=self.label[rows])
+        whole: object = self.features
+        features = cast("Floats", whole.part(rows)) if isinstance(whole, ChunkedRows) else self.features[rows]
+        return replace(self, index=index, features=features, label=self.label[rows])
 
     @cached_property
     def labelled(self) -> SampleTable:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.config.tolerances import Exact, Learned, Tolerance, Tolerances
 from harness.errors import SnapshotError
+from harness.snapshots.growth import Growth, growth_of, window_leaves
 from harness.snapshots.snapshot import Snapshot, sha256
 from harness.snapshots.verdicts import (
     ABSENT,
@@ -118,7 +119,8 @@ def compare(
 ) -> CaseVerdict:
     """Return the verdict on `candidate`, metric by metric: overall, per window, per year, oracle, predictions.
 
-    The same code in the same environment must give the same bits; another one is held to the tolerances. The
+    Where one snapshot goes on where the data of the other end, what both have is compared, and the rest is new, see
+    `Growth`. The same code in the same environment must give the same bits; another one is held to the tolerances. The
     comparison is symmetric: with the sides exchanged, missing becomes new and worsened improved, and nothing that was
     a finding is none.
 
@@ -131,17 +133,24 @@ def compare(
         labels: The two sides in words.
     """
     identity = tuple(differences(with_public_names(baseline.identity), with_public_names(candidate.identity)))
+    growth = growth_of(baseline, candidate) if identity else None
+    identity = () if growth is not None else identity
     basis, reason = _basis(baseline, candidate) if not identity else (Basis.NONE, "the identities differ")
     if basis is Basis.TOLERANCE and tolerances.demand_equal_bits:
         basis, reason = Basis.EXACT, "the tolerances demand equal bits"
-    rule = _Rule(basis, tolerances, directions, difference_test)
-    left, right = metric_leaves(baseline.metrics), metric_leaves(candidate.metrics)
+    rule = _Rule(basis, tolerances, directions, difference_test, growth)
+    left, right = (
+        {**metric_leaves(one.metrics), **({} if growth is None else window_leaves(one))}
+        for one in (baseline, candidate)
+    )
     paths = [*left, *(path for path in right if path not in left)]
     seconds = candidate.provenance.get("seconds", {})
     return CaseVerdict(
         *(candidate.suite, candidate.case, *labels, basis, reason),
         metrics=tuple(rule.judge(path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in paths),
         identity=identity,
+        data=() if growth is None else growth.lines,
+        has_grown=growth is not None,
         seconds=float(sum(seconds.values())) if isinstance(seconds, Mapping) else 0.0,
     )
 
@@ -166,12 +175,19 @@ class _Rule:
     tolerances: Tolerances
     directions: Mapping[str, Direction]
     difference_test: DifferenceTest | None
+    growth: Growth | None = None
 
     def judge(self, path: str, old: Scalar, new: Scalar) -> MetricVerdict:
         numbers = is_number(old) and is_number(new)
         tolerance = Exact() if self.basis is Basis.EXACT or not numbers else self.tolerances.of(path)
         said, p_value = str(tolerance), None
-        if self.basis is Basis.NONE:
+        is_digest = path.rpartition(".")[2] == PREDICTIONS
+        both = ABSENT not in (old, new)
+        if self.growth is not None and self.growth.is_revised(path) and both:
+            verdict, said, reason = Verdict.INCOMPARABLE, "none", "the data that the window has seen were revised"
+        elif self.growth is not None and both and (why := self.growth.why_not_judged(path)) is not None:
+            verdict, said, reason = Verdict.NEW, "none", why
+        elif self.basis is Basis.NONE:
             verdict, said, reason = Verdict.INCOMPARABLE, "none", "the identities differ"
         elif ABSENT in (old, new) or (None in (old, new) and old != new):
             what, absent = ("not there", ABSENT) if ABSENT in (old, new) else ("undefined", None)
@@ -182,13 +198,13 @@ class _Rule:
             verdict, reason = Verdict.SAME, "undefined on both sides" if old is None else "equal"
         elif is_number(old) and is_number(new):
             verdict, said, reason, p_value = self._moved(path, old, new, tolerance)
-        elif path == PREDICTIONS and self.basis is Basis.TOLERANCE:
+        elif is_digest and self.basis is Basis.TOLERANCE:
             # Another environment may round the predictions differently.
             reason = "other bits, as another environment may give; the metrics are held to their tolerances"
             verdict, said = Verdict.WITHIN_TOLERANCE, "bits may differ"
         else:
             verdict = Verdict.WORSENED
-            reason = "predictions differ though code and environment are the same" if path == PREDICTIONS else "differs"
+            reason = "predictions differ though code and environment are the same" if is_digest else "differs"
         return MetricVerdict(path, verdict, old, new, said, reason, p_value)
 
     def _moved(self, path: str, old: float, new: float, tolerance: Tolerance) -> tuple[Verdict, str, str, float | None]:

@@ -126,8 +126,9 @@ class CaseVerdict:
     basis_reason: str
     metrics: tuple[MetricVerdict, ...] = ()  # one verdict per number, in the order of the paths
     identity: tuple[IdentityDifference, ...] = ()  # the keys in which the identities differ; empty unless incomparable
-    # which instruments, dates and values differ, where the data do and both panels are at hand
+    # which instruments, dates and values differ, where the data do and both panels are at hand; or how they have grown
     data: tuple[str, ...] = ()
+    has_grown: bool = False  # one side goes on where the data of the other end: what only one has is no finding
     # problem, detail: why there was nothing to compare, if so
     problem: Problem | None = None
     detail: str = ""
@@ -170,7 +171,8 @@ class CaseVerdict:
             return _OF_PROBLEM[self.problem][1]
         if self.verdict is Verdict.INCOMPARABLE:
             return ExitCode.NOT_COMPARABLE
-        moved = self.basis is Basis.EXACT and self.verdict is not Verdict.SAME
+        quiet = {Verdict.SAME, Verdict.NEW} if self.has_grown else {Verdict.SAME}
+        moved = self.basis is Basis.EXACT and not {m.verdict for m in self.metrics} <= quiet
         is_worse = moved or self.verdict in (Verdict.WORSENED, Verdict.MISSING)
         return ExitCode.REGRESSION if is_worse else ExitCode.FINE
 

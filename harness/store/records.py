@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
+
+from harness.store.fingerprint import fingerprint_arrays
 
 TARGET = "_target_"
 OURS = ("harness", "baselines")
@@ -117,6 +119,29 @@ def describe(value: object) -> object:
         return value.as_posix()
     attributes = {k: describe(v) for k, v in sorted(attributes_of(value).items()) if not k.startswith("_")}
     return {TARGET: public_name(type(value)), **attributes}
+
+
+def content_of(value: object) -> object:
+    """Return everything that is in a value as JSON-able data, arrays as their fingerprints: equal content, equal value.
+
+    Raises:
+        TypeError: When something in it cannot be told: what is no record, no plain data and no array, or a record with
+            attributes beside its fields.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name for field in dataclasses.fields(value)}
+        if beside := sorted(attributes_of(value).keys() - fields):
+            raise TypeError(f"{type(value).__name__} keeps {', '.join(beside)} beside its fields")
+        return {TARGET: public_name(type(value)), **{name: content_of(getattr(value, name)) for name in sorted(fields)}}
+    if isinstance(value, Mapping):
+        return {str(name): content_of(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [content_of(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype") and value.dtype.kind in "biufmMU":
+        return fingerprint_arrays({"": cast("Any", value)})
+    raise TypeError(f"what is in {type(value).__name__} cannot be told")
 
 
 def attributes_of(value: object) -> dict[str, object]:

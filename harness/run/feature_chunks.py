@@ -1,0 +1,155 @@
+"""Features in chunks of time, each stored by what it is made of: a panel that grows leaves them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.panel import Panel
+from harness.execution.progress import Observer
+from harness.features.engine import compute_period, known_fields, reach_of, settle_names
+from harness.features.feature_set import FeatureSet
+from harness.run.stages import Cache, Stage, files_of
+from harness.samples.chunks import ChunkedRows, chunk_borders
+from harness.samples.table import RowIndex
+from harness.store.artifacts import Key, key_of
+
+LENGTH = 128
+"""Calendar positions of a chunk: few enough that the newest is soon computed, so many that there are few files."""
+_LOOKED_AT = 512  # rows in which every feature is likely to have a value
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """The rows of one chunk, of the features that can have values, and which of them have one."""
+
+    values: Floats
+    known: Bools
+
+
+@dataclass(frozen=True)
+class Names:
+    """The features that have a value in some row, and those that have none."""
+
+    names: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureChunks:
+    """The features of a panel's rows.
+
+    Attributes:
+        digests: (T + 1,) of what features are made of before each time, see `harness.samples.growth`.
+        code: Digest of the code that computes them.
+    """
+
+    panel: Panel
+    features: FeatureSet
+    rows: RowIndex
+    digests: tuple[str, ...]
+    code: str
+    cache: Cache
+    observer: Observer
+    _open: dict[int, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def computed(self) -> tuple[str, ...]:
+        """The C features that can have values: the columns of the chunks."""
+        return known_fields(self.panel, self.features)
+
+    @cached_property
+    def borders(self) -> list[tuple[int, int]]:
+        """The calendar positions [start, stop) of each chunk."""
+        return chunk_borders(len(self.panel.calendar), LENGTH)
+
+    @cached_property
+    def _expressions(self) -> list[str]:
+        expressions = dict(zip(self.features.names, self.features.expressions, strict=True))
+        return [expressions[name] for name in self.computed]
+
+    def matrix(self, names: tuple[str, ...]) -> ChunkedRows:
+        """Return (n, F') the features of every row, in the columns `names`; chunks are opened when they are read."""
+        bounds = self.rows.offsets[[0, *(stop for _, stop in self.borders)]]
+        columns = np.array([self.computed.index(name) for name in names], dtype=np.int64)
+        return ChunkedRows.of(bounds, self._opened, columns, len(self.computed))
+
+    def make(self) -> Names:
+        """Compute the chunks that are missing, in one pass; return what has a value anywhere."""
+        known, first = self._known_before()
+        missing = [k for k in range(first, len(self.borders)) if not self.cache.store.holds(self.stage(k).key)]
+        made = None
+        if missing:
+            period = self.borders[missing[0]][0], len(self.panel.calendar)
+            made = self._compute(period)
+        for k in range(first, len(self.borders)):
+            stage = self.stage(k)
+            if made is not None and k >= missing[0]:
+                stage = self.stage(k, partial(self._cut, made, self.borders[missing[0]][0], k))
+            known = known | self.cache.get(stage).known
+            if k == len(self.borders) - 2:
+                self.cache.get(self._summary(k, known))
+        rows = int(self.rows.offsets[-1])
+        return Names(*settle_names(self.features, self.computed, known, rows, self.observer))
+
+    @property
+    def stages(self) -> list[Stage[Any]]:
+        """Everything that is stored of these features."""
+        nothing = np.zeros(len(self.computed), dtype=np.bool_)
+        found: list[Stage[Any]] = [self.stage(k) for k in range(len(self.borders))]
+        return [*found, *(self._summary(k, nothing) for k in range(len(self.borders) - 1))]
+
+    def stage(self, k: int, make: Callable[[], Chunk] | None = None) -> Stage[Chunk]:
+        """Return the stage of chunk `k`."""
+        return Stage("chunk", partial(self._key, "chunk", k), make or partial(self._alone, k), *files_of(Chunk), at=k)
+
+    def _key(self, name: str, k: int) -> Key:
+        start, stop = self.borders[k]
+        seen = self.digests[min(stop + reach_of(self.features), len(self.digests) - 1)]
+        return key_of(name, seen=seen, period=[start, stop], expressions=self._expressions, code=self.code)
+
+    def _summary(self, k: int, known: Bools) -> Stage[Bools]:
+        """Return the stage that says which features have a value in any of the chunks up to `k`."""
+        files = files_of(np.ndarray, mapped=False)
+        return Stage("known", partial(self._key, "known", k), lambda: known, *files)
+
+    def _known_before(self) -> tuple[Bools, int]:
+        """Return which features are known to have a value without opening chunks, and the first chunk to look at."""
+        nothing = np.zeros(len(self.computed), dtype=np.bool_)
+        for k in range(len(self.borders) - 2, -1, -1):
+            summary = self._summary(k, nothing)
+            if self.cache.store.find(summary.key) is not None:
+                return self.cache.get(summary), k + 1
+        return nothing, 0
+
+    def _alone(self, k: int) -> Chunk:
+        return self._cut(self._compute(self.borders[k]), self.borders[k][0], k)
+
+    def _compute(self, period: tuple[int, int]) -> Floats:
+        offsets = self.rows.offsets
+        out = np.empty((int(offsets[period[1]] - offsets[period[0]]), len(self.computed)), dtype=np.float32)
+        compute_period(self.panel, self.features, offsets, self.rows.codes, period, out, self.observer)
+        return out
+
+    def _cut(self, made: Floats, begin: int, k: int) -> Chunk:
+        """Return chunk `k` of what was computed from position `begin` on."""
+        first, last = (int(self.rows.offsets[at] - self.rows.offsets[begin]) for at in self.borders[k])
+        values = made[first:last]
+        known = np.zeros(values.shape[1], dtype=np.bool_)
+        for at in range(0, len(values), _LOOKED_AT):
+            known |= ~np.isnan(values[at : at + _LOOKED_AT]).all(axis=0)
+            if known.all():
+                break
+        return Chunk(values, known)
+
+    def _opened(self, k: int) -> Floats:
+        if k not in self._open:
+            self._open[k] = self.cache.get(self.stage(k)).values
+        return self._open[k]

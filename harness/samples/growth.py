@@ -1,0 +1,69 @@
+"""What data show before each time, as chained digests: what is appended leaves every earlier one as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.panel import Panel
+from harness.samples.table import RowIndex
+
+Floats = npt.NDArray[np.float32]
+_LENGTH = 16  # bytes of a digest
+_BLOCK = 64  # times that are normalised at once
+
+
+def chained_digests(
+    panel: Panel, index: RowIndex, fields: Iterable[str], series: Mapping[str, Floats] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """Return T + 1 hex digests; number t covers all that the panel shows before calendar position t.
+
+    Each chains the one before with the times, the instruments that have a row, and the values of `fields` of every
+    instrument that has any. An instrument is told by its code and not by its column, so that one that begins later
+    changes nothing before. Equal values give equal digests: all NaNs are one, and −0.0 is 0.0.
+
+    Args:
+        index: The rows of the panel.
+        fields: Names; those that the panel lacks are left out.
+        series: Name → (T,) float32 that count too, such as a benchmark.
+    """
+    names = sorted(set(fields) & set(panel.fields))
+    chain = [_digest(b"", *(name.encode() for name in (*names, *sorted(series))))]
+    codes = np.array([_digest(b"", code.encode()) for code in panel.instruments], dtype=f"V{_LENGTH}")  # (N,)
+    times, alone = (
+        panel.calendar.times.astype("<i8"),
+        _normalised([series[name] for name in sorted(series)], panel.calendar.times.shape),
+    )
+    for start in range(0, times.size, _BLOCK):
+        stop = min(start + _BLOCK, times.size)
+        values = _normalised(
+            [panel.fields[name][start:stop] for name in names], panel.membership[start:stop].shape
+        )  # (fields, times, N)
+        row, column = np.nonzero(~np.isnan(values).all(axis=0))
+        ends = np.searchsorted(row, np.arange(stop - start + 1)).tolist()
+        present, known = codes[column], np.ascontiguousarray(values[:, row, column].T)
+        for at, (first, last) in enumerate(itertools.pairwise(ends), start):
+            rows = codes[index.codes[int(index.offsets[at]) : int(index.offsets[at + 1])]]
+            parts = (times[at : at + 1], rows, present[first:last], known[first:last], alone[:, at])
+            chain.append(_digest(chain[-1], *(part.tobytes() for part in parts)))
+    return tuple(digest.hex() for digest in chain)
+
+
+def _digest(before: bytes, *parts: bytes) -> bytes:
+    digest = hashlib.blake2b(before, digest_size=_LENGTH)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _normalised(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
+    """Return arrays of a shape as one, little-endian; in it all NaNs are one and −0.0 is 0.0."""
+    values = np.array(arrays, dtype="<f4").reshape(len(arrays), *shape) + np.float32(0.0)
+    values[np.isnan(values)] = np.nan
+    return values

@@ -1,0 +1,132 @@
+"""Snapshots of data that have grown: which windows two of them have in common, and what of them must be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.snapshots.snapshot import Snapshot
+
+WINDOWS = "windows"
+_APART = ("data", "windows")
+
+
+@dataclass(frozen=True)
+class WindowTrace:
+    """What one window of a run stood on, and what came of it; part of the provenance.
+
+    Attributes:
+        window: Its index.
+        data: Digest of all that the data show before the end of its test segment.
+        predictions: Digest of its predictions.
+        settled: Every label of its test segment is as known as it will ever be.
+    """
+
+    window: int
+    data: str
+    predictions: str
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How one snapshot goes on where another ends; symmetric.
+
+    Attributes:
+        common: Windows that both have, with the same dates.
+        revised: Those of them that have seen other data.
+        settled: Those of them whose labels were all known in both.
+        years_before: The first year that is not settled: earlier ones are over in both.
+        lines: What has grown, for people.
+    """
+
+    common: frozenset[int]
+    revised: frozenset[int]
+    settled: frozenset[int]
+    years_before: int
+    lines: tuple[str, ...]
+
+    def why_not_judged(self, path: str) -> str | None:
+        """Return why a metric of both snapshots is one of another question in each; None when it must be equal."""
+        section, _, rest = path.partition(".")
+        name, _, metric = rest.partition(".")
+        if section == "per_year":
+            return None if int(name) < self.years_before else "the year goes on, or its labels have matured since"
+        if section != "per_window":
+            return "over another test range, or with labels that have matured since"
+        if int(name) not in self.common:
+            return "the window has grown"
+        return None if int(name) in self.settled or metric == "predictions" else "its labels have matured since"
+
+    def is_revised(self, path: str) -> bool:
+        """Return whether a metric stands on data that are other ones in each snapshot."""
+        section, name = path.split(".")[:2] if "." in path else (path, "")
+        return section == "per_window" and int(name) in self.revised
+
+
+def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
+    """Return how the data of one snapshot go on where those of the other end; None when they differ in more than that.
+
+    Two that differ in nothing but how far the data and the test range reach, and that say what their windows stood on.
+    """
+    pair = baseline, candidate
+    if _asked(baseline) != _asked(candidate):
+        return None
+    traces, dates = [_traces(one) for one in pair], [one.identity.get(WINDOWS, ()) for one in pair]
+    if not all(traces) or len(traces[0]) != len(dates[0]) or len(traces[1]) != len(dates[1]):
+        return None
+    shorter = min(map(len, dates))
+    both = list(zip(*dates, strict=False))
+    if any(old != new for old, new in both[:-1]) or _but_end(both[-1][0]) != _but_end(both[-1][1]):
+        return None
+    common = frozenset(k for k, (old, new) in enumerate(both) if old == new)
+    old, new = ([trace[k] for k in range(shorter)] for trace in traces)
+    revised = frozenset(k for k in common if old[k].data != new[k].data)
+    settled = frozenset(k for k in common if old[k].settled and new[k].settled)
+    open_ones = [both[k][0]["test"][0] for k in range(shorter) if k not in settled or k in revised]
+    first_open = min([*open_ones, *(windows[shorter]["test"][0] for windows in dates if len(windows) > shorter)])
+    return Growth(common, revised, settled, int(str(first_open)[:4]), _lines(dates, common, revised, settled))
+
+
+def _lines(
+    dates: Sequence[Sequence[Mapping[str, Any]]], common: frozenset[int], revised: frozenset[int], settled: Any
+) -> tuple[str, ...]:
+    ends = " → ".join(str(windows[-1]["test"][1]) for windows in dates)
+    counts = " → ".join(str(len(windows)) for windows in dates)
+    found = [f"grown: the test range ends {ends}, windows {counts}"]
+    found.append(f"{len(common)} windows in common, of which {len(settled)} with all labels known on both sides")
+    if revised:
+        which = ", ".join(map(str, sorted(revised)[:8])) + (" …" if len(revised) > 8 else "")
+        found.append(f"revised: {len(revised)} windows in common have seen other data: {which}")
+    return tuple(found)
+
+
+def _asked(snapshot: Snapshot) -> dict[str, Any]:
+    """Return an identity without what grows: the data's content, the windows' dates, and where the test range ends."""
+    identity = snapshot.identity
+    rest = {name: value for name, value in identity.items() if name not in _APART}
+    config = identity.get("config", {})
+    windows = config.get("windows", {}) if isinstance(config, Mapping) else {}
+    test = windows.get("test") if isinstance(windows, Mapping) else None
+    if isinstance(test, Sequence) and len(test) == 2:
+        rest["config"] = {**config, "windows": {**windows, "test": [test[0]]}}
+    data = identity.get("data", {})
+    return {**rest, "data": data.get("name") if isinstance(data, Mapping) else data}
+
+
+def _traces(snapshot: Snapshot) -> tuple[WindowTrace, ...]:
+    recorded = snapshot.provenance.get(WINDOWS)
+    try:
+        return tuple(WindowTrace(**one) for one in recorded or ())
+    except TypeError:
+        return ()
+
+
+def _but_end(window: Mapping[str, Any]) -> dict[str, Any]:
+    return {**window, "test": window["test"][0]}
+
+
+def window_leaves(snapshot: Snapshot) -> dict[str, str]:
+    """Return path → digest of the predictions of every window that says so."""
+    return {f"per_window.{one.window}.predictions": one.predictions for one in _traces(snapshot)}

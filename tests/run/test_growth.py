@@ -1,0 +1,188 @@
+"""Data that grow: a run on the longer panel computes what is new, and gives the bytes of a run from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from baselines.models.lightgbm import LightGBM
+from baselines.models.linear import Linear
+from harness.config import compose_config
+from harness.data.panel import Panel
+from harness.data.source import truncate
+from harness.data.sources.synthetic import SyntheticMarket
+from harness.evaluation.predictions import Predictions
+from harness.features import engine
+from harness.run import feature_chunks
+from harness.run.pipeline import ADAPTATION, ARTEFACTS, PUBLISHED, Pipeline
+from harness.run.stages import Cache
+from harness.store.artifacts import ArtifactStore
+
+FIRST, STEP, LOOK_AHEAD = 240, 20, 6
+FEATURES = {
+    "close_to_mean": "Mean($close, 10)/$close",
+    "five": "$close/Ref($close, 5) - 1",
+    "spread": "Std($close/Ref($close, 1) - 1, 20)",
+    "smooth": "EMA($close, 12)/$close",
+    "rank": "Rank($volume, 30)",
+}
+SMALL = [
+    *(f"+features.expressions.{name}='{text}'" for name, text in FEATURES.items()),
+    *("features=expressions", "evaluation=signal", f"windows.step={STEP}", "label.horizon=5", "executor=serial"),
+]
+DDGDA = [
+    *("adaptation=ddgda", "adaptation.hist_step_n=4", "adaptation.max_epoch=2", "adaptation.fea_imp_n=3"),
+    *("adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"),
+]
+TREES = ["model=lightgbm", "model.num_boost_round=4", "model.early_stopping_rounds=4"]
+KINDS = {
+    "linear": [],
+    "per_window": ["preprocess.refit=per_window", "windows=sliding"],
+    "short_step": ["windows.step=3", "adaptation=gf_exp"],
+    "trees": TREES,
+    "chain": ["adaptation=incremental"],
+    "kept": ["adaptation=triggered", "adaptation.warm_up=8"],
+    "ddgda": DDGDA,
+}
+
+
+@pytest.fixture(scope="module")
+def market() -> Panel:
+    """A market of 400 days in which some instruments begin late, and some end."""
+    found = compose_config(["data.instruments=30", "data.days=400", "data.members=24", "data.late_listings=0.4"]).data
+    assert isinstance(found, SyntheticMarket)
+    return replace(found.load(), truth=None)
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_chunks, "LENGTH", 32)
+
+
+class Team:
+    """Runs one configuration on one panel after the other, with one store."""
+
+    def __init__(self, store: Path, *overrides: str) -> None:
+        self.store, self.overrides, self.folder = store, overrides, store
+
+    def run(self, panel: Panel) -> dict[str, bytes]:
+        at, has_valid = panel.calendar.format, any("lightgbm" in text for text in self.overrides)
+        dates = [f"windows.train=[{at(20)},{at(FIRST - 60 if has_valid else FIRST - 1)}]"]
+        dates.append(f"windows.test=[{at(FIRST)},null]")
+        if has_valid:
+            dates.append(f"windows.valid=[{at(FIRST - 59)},{at(FIRST - 1)}]")
+        config = compose_config([*SMALL, *dates, f"output.store={self.store}", *self.overrides])
+        pipeline = Pipeline(config, Cache(ArtifactStore(self.store)), panel=panel)
+        pipeline.check()
+        self.folder = pipeline.cache.get(pipeline.result_stage)
+        files = [self.folder / name for name in (*PUBLISHED, ARTEFACTS)]
+        files += sorted(path for path in (self.folder / ADAPTATION).glob("*"))
+        return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One past the last position of each period that a model was fitted on, in order."""
+    seen: list[int] = []
+    for model in (Linear, LightGBM):
+        for name in ("fit", "fit_from"):
+            monkeypatch.setattr(model, name, counted(getattr(model, name), seen))
+    return seen
+
+
+def counted(method: Callable[..., Any], seen: list[int]) -> Callable[..., Any]:
+    def wrapped(self: Any, *given: Any) -> Any:
+        seen.append(given[-2].segment.stop)
+        return method(self, *given)
+
+    return wrapped
+
+
+def revised(panel: Panel, position: int, field: str = "close") -> Panel:
+    """Return the panel with another price of one instrument that has one there."""
+    values = np.array(panel.fields[field])
+    values[position, int(np.flatnonzero(panel.traded[position] & panel.membership[position])[0])] *= 1.01
+    return replace(panel, fields={**panel.fields, field: values})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_that_grew_gives_the_bytes_of_a_run_from_scratch(market: Panel, tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(len(kind))
+    cuts = sorted(rng.choice(np.arange(FIRST + 4, len(market.calendar)), 2, replace=False).tolist())
+    grown = Team(tmp_path / "grown", *KINDS[kind])
+    grown.run(truncate(market, cuts[0] - 3))
+    for cut in cuts:
+        panel = truncate(market, cut)
+        assert grown.run(panel) == Team(tmp_path / f"scratch{cut}", *KINDS[kind]).run(panel)
+
+
+@pytest.mark.parametrize("kind", ["linear", "per_window", "trees", "chain"])
+def test_a_day_more_costs_no_fit_and_a_new_window_one(
+    market: Panel, tmp_path: Path, fits: list[int], kind: str
+) -> None:
+    team = Team(tmp_path, *KINDS[kind])
+    full = FIRST + 3 * STEP
+    team.run(truncate(market, full - 2))
+    assert len(fits) == 3
+    costs = []
+    for stop in (full - 1, full, full + 1, full + 2):
+        fits.clear()
+        team.run(truncate(market, stop))
+        costs.append(len(fits))
+    assert costs == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("kind", ["linear", "per_window"])
+def test_a_revised_price_computes_exactly_the_windows_that_could_have_seen_it(
+    market: Panel, tmp_path: Path, fits: list[int], kind: str
+) -> None:
+    stop = FIRST + 5 * STEP
+    panel = truncate(market, stop)
+    team = Team(tmp_path / "store", *KINDS[kind])
+    team.run(panel)
+    for position in (FIRST + 2 * STEP + 7, FIRST + STEP, 100, stop - 1):
+        fits.clear()
+        changed = revised(panel, position)
+        found = team.run(changed)
+        # Window k is fitted at FIRST + k · STEP, and predicts from the features of its own days.
+        seen_by = [k for k in range(5) if FIRST + (k + 1) * STEP > position]
+        assert [stop - FIRST for stop in fits] == [k * STEP - LOOK_AHEAD + 1 for k in seen_by]
+        assert found == Team(tmp_path / f"scratch{position}", *KINDS[kind]).run(changed)
+    fits.clear()
+    team.run(revised(panel, 100, "vwap"))  # which no feature reads
+    assert fits == []
+
+
+def test_only_the_chunks_that_grow_are_computed(market: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    periods: list[tuple[int, int]] = []
+    real = engine.compute_period
+
+    def noted(*given: Any) -> Any:
+        periods.append(given[4])
+        return real(*given)
+
+    monkeypatch.setattr(feature_chunks, "compute_period", noted)
+    team = Team(tmp_path)
+    team.run(truncate(market, 330))
+    team.run(truncate(market, 331))
+    team.run(truncate(market, 361))
+    team.run(revised(truncate(market, 361), 200))
+    assert periods == [(0, 330), (320, 331), (320, 361), (192, 361)]
+
+
+def test_what_no_label_is_known_of_yet_is_predicted_and_judged_when_it_matures(market: Panel, tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    unknown: list[Sequence[int]] = []
+    for stop in (FIRST + 30, FIRST + 36):
+        team.run(truncate(market, stop))
+        found = Predictions.read_parquet(team.folder / "predictions.parquet")
+        assert found.stop == stop
+        assert not np.isnan(found.score).any()
+        labelled = np.add.reduceat(~np.isnan(found.label), found.offsets[:-1])
+        unknown.append(np.flatnonzero(labelled == 0).tolist())
+    assert unknown == [list(range(30 - LOOK_AHEAD, 30)), list(range(36 - LOOK_AHEAD, 36))]
