@@ -33,6 +33,7 @@ HOW_TO = (
     "cluster",
     "snapshots",
     "nightly",
+    "growing-data",
     "project",
     "mlflow",
     "troubleshooting",

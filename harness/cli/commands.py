@@ -78,6 +78,24 @@ examples:
         exits=f"0 a best trial is found, 1 a trial crashed, 2 a mistake, or no trial has a value, {shared.INTERRUPTED}",
     ),
     Command(
+        "predict",
+        "predict:predict",
+        """\
+Print the newest scores: those of the last time that there are data of, whose label nobody knows yet; with a portfolio
+the orders that follow from them, for the next time. Runs the configuration, or finds in the store what has been run.
+
+examples:
+  bench predict data=tabular data.path=prices.parquet 'windows.train=[2010,2018]' 'windows.test=[2019-01-02,null]'
+  bench predict evaluation=portfolio evaluation.portfolio.topk=10 evaluation.portfolio.n_drop=1 --top 10
+  bench predict data=cn_csi300 'windows.test=[2017-01-03,null]' --json""",
+        (
+            *shared.CONFIGURED,
+            option("--top N", "how many of the best scores are printed", 20, type=int),
+            shared.JSON,
+        ),
+        is_long=True,
+    ),
+    Command(
         "status",
         "status:status",
         """\

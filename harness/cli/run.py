@@ -57,7 +57,9 @@ def _experiment(application: Application, since: tuple[float, float]) -> Answer:
     shown: list[Table | str] = [result_table(result), *result_lines(result)]
     if verdict is not None:
         shown += [f"audit     {verdict.summary}", *([] if verdict.clean else [verdict_table(verdict)])]
-    record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json())}
+    time, scores = result.predictions().newest()
+    newest = {"time": time, "scores": [{"instrument": name, "score": score} for name, score in scores]}
+    record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json()), "newest": newest}
     return Answer(shown, record, int(verdict is not None and not verdict.clean))
 
 

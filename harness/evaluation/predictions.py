@@ -87,6 +87,20 @@ class Predictions:
         times = self.calendar.times[self.row_times[rows]]
         return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows]})
 
+    def newest(self) -> tuple[str, list[tuple[str, float]]]:
+        """Return the last time at which anybody has a score, and the instruments with their scores, best first.
+
+        The last time and no instrument where nobody ever has one.
+        """
+        known = np.flatnonzero(~np.isnan(self.score))
+        if not known.size:
+            return self.calendar.format(self.stop - 1), []
+        at = int(np.searchsorted(self.offsets, known[-1], side="right")) - 1
+        rows = known[known >= self.offsets[at]]
+        rows = rows[np.argsort(-self.score[rows], kind="stable")]
+        scores = [(self.instruments[self.codes[row]], float(self.score[row])) for row in rows.tolist()]
+        return self.calendar.format(self.start + at), scores
+
     def to_frame(self) -> pd.DataFrame:
         """Return the rows for a notebook: columns ``datetime``, ``instrument``, ``score``, ``label``, ``window``."""
         frame: pd.DataFrame = self._table().to_pandas()

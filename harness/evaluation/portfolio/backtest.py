@@ -12,7 +12,7 @@ from harness.errors import DataError
 from harness.evaluation.portfolio.account import Account
 from harness.evaluation.portfolio.ledger import Ledger
 from harness.evaluation.portfolio.market import Market
-from harness.evaluation.portfolio.strategy import Decision, Doubles, Orders, Strategy
+from harness.evaluation.portfolio.strategy import Decision, Doubles, Flags, Orders, Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 
@@ -74,6 +74,77 @@ def backtest(panel: Panel, predictions: Predictions, strategy: Strategy) -> Port
             makes orders that cannot be.
         ConfigError: When the panel lacks a field that the strategy needs.
     """
+    followed = _follow(panel, predictions, strategy)
+    market, account, score, shares = followed.market, followed.account, followed.score, followed.shares
+    value, cash, cost, traded = followed.books
+    before = np.append(account.trading.account, value[:-1])
+    before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
+    notes = (*market.notes, *_notes(account, score, before, bool(traded.any()), market, predictions, strategy))
+    traded[market.stop :] = cost[market.stop :] = np.nan
+    returns = (value - before + cost) / before
+    series = (returns, cost / before, traded / before, market.benchmark, value, cash)
+    return PortfolioResult(*series, shares, Ledger(market, account.entries, shares, account.waiting, value), notes)
+
+
+@dataclass(frozen=True)
+class PlannedOrder:
+    """An order for a time that has not come, as large as it would be at the last close.
+
+    Attributes:
+        side: ``sell`` or ``buy``; sales come first.
+        shares, price, value: Adjusted shares, last adjusted close, and both multiplied.
+    """
+
+    instrument: str
+    side: str
+    shares: float
+    price: float
+    value: float
+
+
+def planned_orders(panel: Panel, predictions: Predictions, strategy: Strategy) -> tuple[PlannedOrder, ...]:
+    """Return what the strategy orders by the scores of the last time, with the account that has followed the others.
+
+    Whether the exchange accepts an order, and at which price, is not known yet; lots and costs are not taken off.
+    Empty where nobody has a score at the last time. Raises as `backtest` does.
+    """
+    followed = _follow(panel, predictions, strategy)
+    market, account, score = followed.market, followed.account, followed.score[-1]
+    if np.isnan(score).all() or account.value < 0.0:
+        return ()
+    last = np.where(np.isnan(market.close[-1]), market.before[-1], market.close[-1])
+    decision = _decision(market, account, len(followed.score), score, last, np.zeros(score.size, dtype=np.bool_))
+    orders = strategy.orders(decision)
+    _check(orders, score.size, strategy)
+    sold = account.shares if orders.shares is None else orders.shares
+    buy, paid = orders.buy, float(np.nansum((sold * last)[orders.sell]))
+    if orders.places is not None:
+        ended = int(np.count_nonzero(sold[orders.sell] >= account.shares[orders.sell]))
+        buy = buy[: max(orders.places - np.count_nonzero(account.shares) + ended, 0)]
+    budget = (account.cash + paid) * orders.spend / max(buy.size, 1)
+    bought = (
+        np.divide(budget, last, where=last > 0, out=np.zeros_like(last)) if orders.shares is None else orders.shares
+    )
+    sides = [
+        *(("sell", at, sold[at]) for at in orders.sell.tolist()),
+        *(("buy", at, bought[at]) for at in buy.tolist()),
+    ]
+    return tuple(
+        PlannedOrder(panel.instruments[at], side, float(shares), float(last[at]), float(shares * last[at]))
+        for side, at, shares in sides
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    market: Market
+    account: Account
+    score: Doubles  # (S, N)
+    shares: Doubles  # (S, N)
+    books: Doubles  # (4, S) value, cash, cost and traded value
+
+
+def _follow(panel: Panel, predictions: Predictions, strategy: Strategy) -> _Followed:
     if predictions.calendar != panel.calendar or predictions.instruments != panel.instruments:
         sizes = (f"{len(at.calendar)} periods × {len(at.instruments)} instruments" for at in (predictions, panel))
         what = "Predictions and panel do not belong together: their calendars or instruments differ."
@@ -92,37 +163,14 @@ def backtest(panel: Panel, predictions: Predictions, strategy: Strategy) -> Port
         account.close(market, s)
         value[s], cash[s], cost[s], traded[s] = account.value, account.cash, account.cost, account.traded
         shares[s] = account.shares
-    before = np.append(account.trading.account, value[:-1])
-    before[before <= 0.0] = np.nan  # whoever has nothing can neither gain nor lose a share of it
-    notes = (*market.notes, *_notes(account, score, before, bool(traded.any()), market, predictions, strategy))
-    traded[market.stop :] = cost[market.stop :] = np.nan
-    returns = (value - before + cost) / before
-    series = (returns, cost / before, traded / before, market.benchmark, value, cash)
-    return PortfolioResult(*series, shares, Ledger(market, account.entries, shares, account.waiting, value), notes)
+    return _Followed(market, account, score, shares, np.stack([value, cash, cost, traded]))
 
 
 def _orders(strategy: Strategy, market: Market, account: Account, s: int, score: Doubles) -> Orders:
     """Return the orders for time s, by `score` of the time before, once the strategy knows which sales are refused."""
-
-    def history(field: str, periods: int) -> Doubles:
-        return market.history(s, field, periods)
-
     refused = np.zeros(score.size, dtype=np.bool_)
-    if account.written_down:  # one position per instrument: nothing is bought beside what waits to be sold
-        score = np.where(account.claims != 0, np.nan, score)
     while True:
-        decision = Decision(
-            time=market.times[s - 1],
-            instruments=market.instruments,
-            score=score.copy(),
-            shares=account.shares.copy(),
-            held_for=account.held_for.copy(),
-            price=market.before[s].copy(),
-            cash=account.cash,
-            value=account.value,
-            refused=refused.copy(),
-            history=history,
-        )
+        decision = _decision(market, account, s, score, market.before[s], refused)
         orders = strategy.orders(decision)
         _check(orders, score.size, strategy)
         again = orders.sell[~market.can_sell[s][orders.sell]]
@@ -131,6 +179,28 @@ def _orders(strategy: Strategy, market: Market, account: Account, s: int, score:
                 account.refuse(s, False, np.flatnonzero(refused))
             return orders
         refused[again] = True
+
+
+def _decision(market: Market, account: Account, s: int, score: Doubles, price: Doubles, refused: Flags) -> Decision:
+    """Return what is known when the orders for time s are made; s may be one past the market's last."""
+
+    def history(field: str, periods: int) -> Doubles:
+        return market.history(s, field, periods)
+
+    if account.written_down:  # one position per instrument: nothing is bought beside what waits to be sold
+        score = np.where(account.claims != 0, np.nan, score)
+    return Decision(
+        time=market.times[s - 1],
+        instruments=market.instruments,
+        score=score.copy(),
+        shares=account.shares.copy(),
+        held_for=account.held_for.copy(),
+        price=price.copy(),
+        cash=account.cash,
+        value=account.value,
+        refused=refused.copy(),
+        history=history,
+    )
 
 
 def _check(orders: object, width: int, strategy: Strategy) -> None:

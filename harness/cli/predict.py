@@ -1,0 +1,57 @@
+"""`bench predict`: the newest scores of a configuration, and the orders that follow from them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.audit import run_audited
+from harness.cli.declaration import Answer
+from harness.cli.explain import config_of
+from harness.errors import ConfigError
+from harness.evaluation.portfolio.backtest import PlannedOrder, planned_orders
+from harness.execution.progress import PlainObserver
+from harness.report.table import Table, numbers, table
+from harness.run.pipeline import Pipeline
+
+
+def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
+    if arguments.top is not None and arguments.top < 1:
+        raise ConfigError("Nothing would be shown.", where="--top", got=arguments.top, expected="at least 1")
+    config = config_of(arguments)
+    result, _ = run_audited(config, observer)
+    predictions, strategy = result.predictions(), config.evaluation.portfolio
+    time, scores = predictions.newest()
+    panel, last = Pipeline(config).panel, predictions.calendar.format(predictions.stop - 1)
+    orders = None if strategy is None or time != last else planned_orders(panel, predictions, strategy)
+    window = result.windows[-1]
+    record = {
+        "time": time,
+        "window": window.index,
+        "decision": predictions.calendar.format(window.decision),
+        "scores": [{"instrument": name, "score": score} for name, score in scores],
+        "orders": None if orders is None else [asdict(order) for order in orders],
+        "folder": str(result.folder),
+    }
+    shown: list[Table | str] = [_scores_table(time, scores, arguments.top)]
+    shown += [] if orders is None else [_orders_table(orders)]
+    shown.append(f"model     fitted at the close of {record['decision']}, window {window.index}")
+    shown.append(f"snapshot  {result.folder / 'snapshot.json'}")
+    return Answer(shown, record)
+
+
+def _scores_table(time: str, scores: Sequence[tuple[str, float]], top: int | None) -> Table:
+    rows = [(str(rank), name, f"{score:.6g}") for rank, (name, score) in enumerate(scores[:top], 1)]
+    left = len(scores) - len(rows)
+    below = [f"and {left} more: --top {len(scores)} or --json shows them"] if left else []
+    return table(
+        f"scores at the close of {time}", (*numbers("rank"), "instrument", *numbers("score")), rows, below=below
+    )
+
+
+def _orders_table(orders: Sequence[PlannedOrder]) -> Table:
+    rows = [(o.side, o.instrument, f"{o.shares:,.2f}", f"{o.price:.6g}", f"{o.value:,.0f}") for o in orders]
+    below = ["at the last close, in adjusted shares; before lots, costs and what the exchange refuses"] if rows else []
+    title = f"{len(rows)} orders for the next time"
+    return table(title, ("side", "instrument", *numbers("shares", "last close", "value")), rows, below=below)
