@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from baselines.models.gru import GRU as GRU
     from baselines.models.lightgbm import LightGBM as LightGBM
     from baselines.models.linear import Linear as Linear
+    from baselines.models.linear_quantile import LinearQuantile as LinearQuantile
     from baselines.models.mlp import MLP as MLP
+    from baselines.models.quantiles import Quantiles as Quantiles
     from baselines.models.xgboost import XGBoost as XGBoost
 
 # Where the classes are that configurations and snapshots name.
@@ -38,7 +40,9 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "baselines.models.GRU": "baselines.models.gru",
     "baselines.models.LightGBM": "baselines.models.lightgbm",
     "baselines.models.Linear": "baselines.models.linear",
+    "baselines.models.LinearQuantile": "baselines.models.linear_quantile",
     "baselines.models.MLP": "baselines.models.mlp",
+    "baselines.models.Quantiles": "baselines.models.quantiles",
     "baselines.models.XGBoost": "baselines.models.xgboost",
 }
 # What earlier versions recorded as the module of such a class → its public module.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # isort: off
     from harness.data.panel import Benchmark as Benchmark, Panel as Panel
     from harness.data.source import Source as Source, existing_file as existing_file
     from harness.data.sources.download import DownloadSource as DownloadSource
+    from harness.data.sources.packaged import PackagedSource as PackagedSource
+    from harness.data.sources.public_series import PublicSeries as PublicSeries
     from harness.data.sources.qlib_bin import QlibBinSource as QlibBinSource
     from harness.data.sources.synthetic import SyntheticMarket as SyntheticMarket
     from harness.data.sources.tabular import TabularSource as TabularSource
@@ -68,6 +70,8 @@ if TYPE_CHECKING:  # isort: off
 _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.config.records", "harness.config", "EvaluationConfig OutputConfig SamplesConfig WindowsConfig"),
     ("harness.data.sources.download", "harness.data", "DownloadSource"),
+    ("harness.data.sources.packaged", "harness.data", "PackagedSource"),
+    ("harness.data.sources.public_series", "harness.data", "PublicSeries"),
     ("harness.data.sources.qlib_bin", "harness.data", "QlibBinSource"),
     ("harness.data.sources.synthetic", "harness.data", "SyntheticMarket"),
     ("harness.data.sources.tabular", "harness.data", "TabularSource"),

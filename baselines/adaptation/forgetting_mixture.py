@@ -15,6 +15,7 @@ from harness.errors import ConfigError
 from harness.errors.limits import Count, Positive, check_limits
 from harness.execution.threads import one_blas_thread
 from harness.samples.interfaces import Doubles, Floats, History, Preprocess, TimeWeights
+from harness.samples.preprocess import of_series
 from harness.samples.table import Positions
 from harness.samples.windows import Window
 from harness.store import codec
@@ -72,7 +73,8 @@ class ForgettingMixture:
             view = history.as_of(window.decision)
             for a, b in proxies.chunks(window.learn_stop):
                 offsets = view.offsets(a, b)
-                features, label = fitted.features(view.features(a, b), offsets), fitted.label(view.label(a, b), offsets)
+                own = of_series(fitted, view.codes(a, b))
+                features, label = own.features(view.features(a, b), offsets), own.label(view.label(a, b), offsets)
                 proxies.learn(features, label, offsets)
             found.append(proxies.probabilities())
             history.observer.advance(_STAGE)

@@ -83,7 +83,8 @@ class Boosting(StopsEarly, ABC):
     As in qlib, weights count in the validation loss too. Features may be missing.
 
     Attributes:
-        loss: What is minimised, and what early stopping watches (the root of it for ``mse``).
+        loss: What is minimised, and what early stopping watches (the root of it for ``mse``); LightGBM alone has
+            ``quantile``.
         learning_rate: Shrinkage of each tree, > 0.
         num_boost_round: Most trees to grow.
         early_stopping_rounds: Stop when the validation loss has not fallen for that many trees, and keep the trees up
@@ -98,7 +99,7 @@ class Boosting(StopsEarly, ABC):
     library: ClassVar[Library]
     fitted: ClassVar[type[FittedTrees]]
 
-    loss: Literal["mse", "mae", "huber"]
+    loss: Literal["mse", "mae", "huber", "quantile"]
     learning_rate: Positive
     num_boost_round: Count
     threads: Threads | None
@@ -106,6 +107,9 @@ class Boosting(StopsEarly, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.loss not in self.library.losses:
+            what, expected = f"{type(self).__name__} has no such loss here.", " | ".join(self.library.losses)
+            raise ConfigError(what, where="model.loss", got=self.loss, expected=expected)
         arguments = {self.library.objective: "loss", **self.library.given}
         owned = {name: f"set model.{own}" for name, own in arguments.items()} | {**self.library.reserved}
         seen: dict[str, str] = {}

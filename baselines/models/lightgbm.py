@@ -8,7 +8,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import lightgbm as lgb
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from baselines.models.boosting import Boosting, FittedTrees, Library
 from baselines.models.intake import Rows, check_same_features
@@ -49,6 +49,7 @@ class LightGBM(Boosting):
 
     Attributes:
         loss: What is minimised, and what early stopping watches.
+        level: ``quantile`` only: which, in (0, 1).
         num_leaves: Most leaves of a tree.
         max_depth: Largest depth of a tree; −1 is unlimited.
         colsample_bytree: Share of the features that each tree may use, in (0, 1].
@@ -68,7 +69,7 @@ class LightGBM(Boosting):
 
     library: ClassVar = Library(
         objective="objective",
-        losses={"mse": "mse", "mae": "mae", "huber": "huber"},
+        losses={"mse": "mse", "mae": "mae", "huber": "huber", "quantile": "quantile"},
         same=("learning_rate", "num_leaves", "max_depth", "lambda_l1", "lambda_l2", "seed"),
         arguments={
             "feature_fraction": "colsample_bytree",
@@ -100,6 +101,12 @@ class LightGBM(Boosting):
     continue_by: Literal["trees", "leaves"] = field(default="trees", metadata=LATER)
     continue_rounds: Count = field(default=10, metadata=LATER)
     continue_decay: Share = field(default=0.9, metadata=LATER)
+    level: Annotated[float, Gt(0), Lt(1)] = field(default=0.5, metadata=LATER)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        # LightGBM's alpha is the level of a quantile here, and elsewhere the border of the Huber loss.
+        return super().parameters | ({"alpha": self.level} if self.loss == "quantile" else {})
 
     def fit_from(self, start: FittedModel | None, train: LearnSet, valid: LearnSet | None) -> FittedTrees:
         if start is None:

@@ -14,6 +14,7 @@ from harness.config import ExperimentConfig
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.errors import HarnessError
+from harness.evaluation.metrics import METRICS, columns_of
 from harness.execution.progress import Observer, Silent
 from harness.features.feature_set import ForwardReturn
 from harness.run.experiment import run
@@ -151,11 +152,14 @@ class LeakCost:
 def leak_costs(
     config: ExperimentConfig, observer: Observer | None = None, store: ArtifactStore | None = None
 ) -> tuple[LeakCost, ...]:
-    """Return what every named leak adds to IC, rank IC, long-short return, excess return and the user's metrics."""
+    """Return what every named leak adds to the metrics: IC, rank IC and returns, or errors; and the user's."""
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     clean = run(config, observer, Cache(store)).metrics
-    known = {n: clean[n] for n in (*_METRICS, *(metric.name for metric in config.evaluation.extra)) if n in clean}
+    own = [metric.name for metric in config.evaluation.extra]
+    # Without a ranking what is judged by is whatever leaderboards show.
+    ranked = _METRICS if config.evaluation.signal is not None else tuple(columns_of(METRICS, [clean]))
+    known = {name: clean[name] for name in (*ranked, *own) if name in clean}
     found = []
     # A leaky snapshot must not lie among the honest ones.
     with tempfile.TemporaryDirectory() as runs:

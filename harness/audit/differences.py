@@ -32,6 +32,11 @@ def first_difference(
 
     Rows are matched by time and instrument. From position `rounded_from` on, rounding is no difference.
     """
+    if left.quantiles is not None and right.quantiles is not None:  # each by itself, as if it were the score
+        columns = zip((left.score, *left.quantiles.T), (right.score, *right.quantiles.T), strict=True)
+        pairs = ((left.with_score(one), right.with_score(other)) for one, other in columns)
+        found = (first_difference(one, other, start, stop, rounded_from) for one, other in pairs)
+        return next((text for text in found if text is not None), None)
     names = sorted({*left.instruments, *right.instruments})
     scores = [dense(run, run.score, (start, stop), names) for run in (left, right)]
     known = [~np.isnan(dense(run, np.zeros_like(run.score), (start, stop), names)) for run in (left, right)]
@@ -83,6 +88,7 @@ def within(predictions: Predictions, start: int, stop: int) -> Predictions:
         codes=predictions.codes[rows],
         score=predictions.score[rows],
         label=predictions.label[rows],
+        quantiles=None if predictions.quantiles is None else predictions.quantiles[rows],
         window_starts=np.array([start], dtype=np.int64),
     )
 

@@ -14,7 +14,7 @@ from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult
 from harness.run.pipeline import Fitted, Pipeline
 from harness.run.rolling import Recipe, WalkForward, collect, learning_segments
-from harness.samples.interfaces import FittedPreprocess, History, Preprocess, PreprocessTraits
+from harness.samples.interfaces import FittedPreprocess, History, ModelTraits, Preprocess, PreprocessTraits
 from harness.samples.preprocess import apply
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
@@ -69,7 +69,7 @@ def predicted(
             scored = walk.score(index)
         else:
             scored = WalkForward(table, (*before, window), recipe).score(len(before))
-        yield collect(table, (window,), scored.score)
+        yield collect(table, (window,), [scored], traits_of(recipe.model, ModelTraits).quantile_levels)
 
 
 @dataclass(frozen=True, eq=False)

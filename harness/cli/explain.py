@@ -46,13 +46,14 @@ def explain(arguments: Namespace, observer: PlainObserver) -> Answer:
     look_ahead, calendar = config.label.look_ahead, panel.calendar
     windows = resolve_windows(config.windows, calendar, look_ahead)
     rows = check(config, panel, windows)
-    year = year_of(calendar, config.evaluation.periods_per_year, config.evaluation.rules)
+    year, judged = year_of(calendar, config.evaluation.periods_per_year, config.evaluation.rules), config.evaluation
+    annualised = judged.signal is not None or judged.portfolio is not None
     embargo = "" if config.windows.embargo == 0 else f", and {config.windows.embargo} more of embargo"
     lines = (
         f"label     {config.label.expression_text}",
         f"purge     a label is known {look_ahead} periods after its own, so learning ends {look_ahead} periods before "
         f"the decision{embargo}",
-        f"a year    {year.periods:,} periods ({year.source})",
+        *([f"a year    {year.periods:,} periods ({year.source})"] if annualised else []),
     )
     record = {"look_ahead": look_ahead, "windows": describe_windows(windows, calendar)}
     return Answer([windows_table(windows, calendar, rows), *lines], record)

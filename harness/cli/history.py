@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.cli.cases import shown_verdicts, standard_for
 from harness.cli.declaration import Answer
 from harness.errors import SnapshotError
-from harness.evaluation.metrics import METRICS
+from harness.evaluation.metrics import METRICS, MetricRecord, columns_of
 from harness.execution.progress import PlainObserver
 from harness.report.check_output import to_json
 from harness.report.table import Table, TableCell, metric_cell, metric_columns, prose, table
@@ -20,7 +20,6 @@ from harness.snapshots.baseline import Baselines, Version, named
 from harness.snapshots.comparison import differences, metric_leaves
 from harness.snapshots.snapshot import Snapshot, migrate_file, read_snapshot
 
-_HEADLINE = (METRICS["IC"], METRICS["rank_IC"])
 _SHOWN = 3
 _SNAPSHOT = re.compile(r"v\d{4,}\.json|snapshot\.json")
 
@@ -40,15 +39,24 @@ def log(arguments: Namespace, observer: PlainObserver) -> Answer:
             errors.append(f"{suite}/{case}: {error}")
             continue
         listed, rows = list[object](), list[tuple[TableCell | str, ...]]()
+        headline = _headline(version.snapshot for version in versions)
         for version, change in zip(versions, _changes(versions), strict=True):
             named = {"version": version.number, "path": str(version.path), "time": version.time}
             said = {"reason": version.reason, "changed": change}
             listed.append({**named, **said, **_snapshot_record(version.snapshot)})
-            rows.append((*_row(f"v{version.number}", version.time, version.snapshot), change, version.reason))
+            named_row = _row(f"v{version.number}", version.time, version.snapshot, headline)
+            rows.append((*named_row, change, version.reason))
         records.append({"suite": suite, "case": case, "versions": listed})
-        columns = ("version", "blessed", "commit", *metric_columns(_HEADLINE), *prose("changed", "reason"))
+        columns = ("version", "blessed", "commit", *metric_columns(headline), *prose("changed", "reason"))
         shown.append(table(f"{suite}/{case}", columns, reversed(rows)))
     return _logged(shown, records, errors)
+
+
+def _headline(snapshots: Iterable[Snapshot]) -> tuple[MetricRecord, ...]:
+    """Return the two metrics that tell most of some snapshots: IC and rank IC, or the first that have a column."""
+    overalls = [snapshot.overall for snapshot in snapshots]
+    known = columns_of(METRICS, overalls)
+    return tuple(known[name] for name in ("IC", "rank_IC") if name in known) or tuple(known.values())[:2]
 
 
 def _log_runs(arguments: Namespace) -> Answer:
@@ -72,8 +80,9 @@ def _log_runs(arguments: Namespace) -> Answer:
         runs = sorted(found[suite, case], key=lambda run: str(run[1].provenance.get("created")), reverse=True)
         listed = [{"path": str(place / "snapshot.json"), **_snapshot_record(snapshot)} for place, snapshot in runs]
         records.append({"suite": suite, "case": case, "runs": listed})
-        columns = ("run", "computed", "commit", "own code", *metric_columns(_HEADLINE))
-        shown.append(table(f"{suite}/{case}", columns, (_run_row(*run) for run in runs)))
+        headline = _headline(snapshot for _, snapshot in runs)
+        columns = ("run", "computed", "commit", "own code", *metric_columns(headline))
+        shown.append(table(f"{suite}/{case}", columns, (_run_row(*run, headline) for run in runs)))
     return _logged(shown, records, errors)
 
 
@@ -81,14 +90,16 @@ def _logged(shown: Sequence[Table | str], records: Sequence[object], errors: Seq
     return Answer(shown, records, 2 if errors else 0, errors=errors)
 
 
-def _run_row(folder: Path, snapshot: Snapshot) -> tuple[TableCell | str, ...]:
+def _run_row(folder: Path, snapshot: Snapshot, headline: Sequence[MetricRecord]) -> tuple[TableCell | str, ...]:
     user = snapshot.provenance.get("user_code") or {}
     own = [str(user.get("digest", "–"))[:8], *(_commit(found) for found in user.get("repositories", ()))]
-    return _row(str(folder), str(snapshot.provenance.get("created", "–")), snapshot, ", ".join(own))
+    return _row(str(folder), str(snapshot.provenance.get("created", "–")), snapshot, headline, ", ".join(own))
 
 
-def _row(name: str, time: str, snapshot: Snapshot, *own: str) -> tuple[TableCell | str, ...]:
-    metrics = (metric_cell(metric, snapshot.overall.get(metric.name)) for metric in _HEADLINE)
+def _row(
+    name: str, time: str, snapshot: Snapshot, headline: Sequence[MetricRecord], *own: str
+) -> tuple[TableCell | str, ...]:
+    metrics = (metric_cell(metric, snapshot.overall.get(metric.name)) for metric in headline)
     return (name, time[:16].replace("T", " "), _commit(snapshot.provenance.get("code")), *own, *metrics)
 
 

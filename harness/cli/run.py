@@ -271,7 +271,8 @@ def cost_table(costs: Sequence[LeakCost], known: Mapping[str, MetricRecord]) -> 
         label = cost.leak if cost.refused is None else f"{cost.leak} (refused: {cost.refused})"
         rows.append((label, *(_gain(metric, cost.gained[metric.name]) for metric in metrics)))
     columns = ("leak", *numbers(*(f"Δ {metric.heading}" for metric in metrics)))
-    return table("what a leak would add to the metrics; returns per year", columns, rows)
+    per_year = "; returns per year" if any(metric.scale != "none" for metric in metrics) else ""
+    return table(f"what a leak would add to the metrics{per_year}", columns, rows)
 
 
 def _gain(metric: MetricRecord, value: float | None) -> str:

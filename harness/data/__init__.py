@@ -8,6 +8,8 @@
 `TabularSource`           Parquet or CSV: long, wide, or a file per instrument
 `QlibBinSource`           qlib's directory format
 `DownloadSource`          an archive of that format, fetched by URL
+`PublicSeries`            electricity load of UCI and irradiance of Folsom, fetched by URL
+`PackagedSource`          a table that comes with the package
 ========================  =================================================================================
 
 A user's own source needs the two methods of `harness.data.source.Source`. `raw_prices` adjusts what exporters write,

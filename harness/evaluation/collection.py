@@ -23,7 +23,8 @@ def merge_windows(parts: Iterable[Predictions]) -> Predictions:
     """Return the predictions of several windows as one, in time order.
 
     Where windows overlap, the one that starts later wins, row by row; of two that start together, the one given later.
-    Times between the windows are there, without rows; `window_starts` are those of all windows.
+    Times between the windows are there, without rows; `window_starts` are those of all windows. Quantiles are kept
+    where all have the same levels.
 
     Raises:
         DataError: When there are none, or their calendars or instruments differ.
@@ -34,7 +35,7 @@ def merge_windows(parts: Iterable[Predictions]) -> Predictions:
 
 
 def average(models: Sequence[Predictions], *, scale: Scale = "zscore") -> Predictions:
-    """Return the mean score of several models, over every row that at least one of them has.
+    """Return the mean score of several models, over every row that at least one of them has, without quantiles.
 
     Args:
         models: Predictions of the same panel; a row that a model lacks, or scores NaN, counts for the others only.
@@ -62,8 +63,12 @@ def average(models: Sequence[Predictions], *, scale: Scale = "zscore") -> Predic
 
 
 def _rows(predictions: Predictions) -> pd.DataFrame:
-    """Return scores and labels by calendar position and instrument column."""
+    """Return scores, labels and quantiles by calendar position and instrument column."""
     columns = {"score": predictions.score, "label": predictions.label}
+    if predictions.quantiles is not None:
+        columns |= {
+            str(level): values for level, values in zip(predictions.levels, predictions.quantiles.T, strict=True)
+        }
     return pd.DataFrame(columns, index=[predictions.row_times, predictions.codes])
 
 
@@ -80,6 +85,8 @@ def _refuse_other_labels(of: Predictions, label: pd.DataFrame) -> None:
 def _arranged(parts: list[Predictions], rows: pd.DataFrame) -> Predictions:
     start, stop = min(p.start for p in parts), max(p.stop for p in parts)
     times, codes = (rows.index.get_level_values(level).to_numpy() for level in (0, 1))
+    levels = parts[0].levels if all(p.levels == parts[0].levels for p in parts) else ()
+    levels = levels if set(map(str, levels)) <= set(rows) else ()
     return replace(
         parts[0],
         start=start,
@@ -87,6 +94,8 @@ def _arranged(parts: list[Predictions], rows: pd.DataFrame) -> Predictions:
         codes=codes.astype(np.int32),
         score=rows["score"].to_numpy(np.float32),
         label=rows["label"].to_numpy(np.float32),
+        levels=levels,
+        quantiles=rows[[str(level) for level in levels]].to_numpy(np.float32) if levels else None,
         window_starts=np.unique(np.concatenate([p.window_starts for p in parts])),
     )
 

@@ -97,6 +97,9 @@ def error_cells(predictions: Predictions, panel: Panel, target: Target, config: 
     - ``MASE`` |e|/q, with q the mean absolute error of the value a season before, over everything known at the first
       decision (Hyndman & Koehler, International Journal of Forecasting 2006)
     - ``MAE_persistence`` and so on: |e| of the reference forecasts, for skill
+    - of quantiles q_τ of Q levels: ``pinball`` Σ_τ max(τd, (τ − 1)d)/Q with d = label − q_τ (Koenker & Bassett,
+      Econometrica 1978), and of the interval between the lowest and the highest ``coverage``, whether it holds the
+      label, and ``interval_width``
     """
     label, score = _dense(predictions, predictions.label), _dense(predictions, predictions.score)
     error = score - label
@@ -115,8 +118,25 @@ def error_cells(predictions: Predictions, panel: Panel, target: Target, config: 
         "normalised_squared_error": normalised**2,
         "MASE": scaled,
     }
+    if predictions.quantiles is not None:
+        cells |= _quantile_cells(predictions, label)
     made = reference_forecasts(predictions, panel, target)
     return cells | {f"MAE_{name}": np.abs(_dense(predictions, score) - label) for name, score in made.items()}
+
+
+def _quantile_cells(predictions: Predictions, label: Doubles) -> dict[str, Doubles]:
+    assert predictions.quantiles is not None
+    each = [_dense(predictions, column) for column in predictions.quantiles.T]
+    losses = [
+        np.fmax(q * (label - found), (q - 1) * (label - found))
+        for q, found in zip(predictions.levels, each, strict=True)
+    ]
+    cells = {"pinball": np.mean(losses, axis=0)}
+    if len(each) > 1:
+        known = ~np.isnan(label + each[0] + each[-1])
+        cells["coverage"] = np.where(known, (each[0] <= label) & (label <= each[-1]), np.nan)
+        cells["interval_width"] = np.where(known, each[-1] - each[0], np.nan)
+    return cells
 
 
 def pooled(cells: Mapping[str, Doubles]) -> dict[str, Doubles]:

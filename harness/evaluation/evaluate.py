@@ -182,15 +182,20 @@ def evaluate(
         ConfigError: When a metric needs a field that the panel has not.
         DataError: When a metric does not return one finite or undefined number per test time.
     """
-    signal, parts = criteria.signal, list[Group]()
+    signal, parts, extra = criteria.signal, list[Group](), tuple[str, ...]()
     year = year_of(panel.calendar, None if signal is None else signal.periods_per_year, criteria.rules)
     check_needs(criteria.extra, panel.fields)
     series = {} if signal is None else _signal_series(predictions, signal, same_unit)
     if criteria.errors is not None and target is not None and same_unit:
         cells = error_cells(predictions, panel, target, criteria.errors)
         series, parts = series | pooled(cells), list(groups_of(predictions, cells, target))
+        extra = quantile_notes(predictions.levels)
     counts = _counts(predictions, next(iter(series.values()), None))
-    notes = [*(() if year.note is None else (year.note,)), *signal_notes(predictions, look_ahead, signal is not None)]
+    notes = [
+        *(() if year.note is None else (year.note,)),
+        *signal_notes(predictions, look_ahead, signal is not None),
+        *extra,
+    ]
     account = None if criteria.portfolio is None else backtest(panel, predictions, criteria.portfolio)
     if account is not None:
         series |= account.series
@@ -355,6 +360,16 @@ def group_intervals(
         bounds = {"low": answer.low, "high": answer.high}
         found[at][metric.name] = {name: value if math.isfinite(value) else None for name, value in bounds.items()}
     return found
+
+
+def quantile_notes(levels: tuple[float, ...]) -> tuple[str, ...]:
+    """Return what a reader of a coverage must know: what it should be."""
+    if len(levels) < 2:
+        return ()
+    return (
+        f"coverage is that of the interval between the quantiles {levels[0]:g} and {levels[-1]:g}, nominally "
+        f"{levels[-1] - levels[0]:.0%}; pinball is the mean over {len(levels)} quantiles",
+    )
 
 
 def signal_notes(predictions: Predictions, look_ahead: int, ranks: bool = True) -> Iterator[str]:

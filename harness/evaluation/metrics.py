@@ -159,6 +159,9 @@ _ERRORS = (
         if name != "persistence"
     ),
     _metric("bias", "bias", "none", digits=None),
+    _metric("pinball", "pinball", "lower", **_LARGE),
+    _metric("coverage", "coverage", "none", column=True),
+    _metric("interval_width", "interval width", "none", digits=None),
 )
 METRICS: Mapping[str, MetricRecord] = MappingProxyType(
     {

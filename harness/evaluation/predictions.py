@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ class Predictions:
         score: (n,) float32 predictions.
         label: (n,) float32 raw labels, NaN where there is none (yet).
         window_starts: (W,) int64 calendar positions at which the windows' test segments start.
+        levels: Of the Q quantiles that are forecast too, in (0, 1) and rising.
+        quantiles: (n, Q) float32; None without levels.
 
     Raises:
         DataError: When lengths or positions disagree.
@@ -49,6 +51,8 @@ class Predictions:
     score: npt.NDArray[np.float32]
     label: npt.NDArray[np.float32]
     window_starts: npt.NDArray[np.int64]
+    levels: tuple[float, ...] = ()
+    quantiles: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         rows = {self.codes.size, self.score.size, self.label.size}
@@ -56,6 +60,11 @@ class Predictions:
             got = f"{self.codes.size} codes, {self.score.size} scores, {self.label.size} labels"
             expected = "as many as the offsets say, and offsets that never fall"
             raise DataError("The arrays of the predictions disagree.", where="Predictions", got=got, expected=expected)
+        if (() if self.quantiles is None else self.quantiles.shape) != (
+            (self.score.size, n) if (n := len(self.levels)) else ()
+        ):
+            got = "none" if self.quantiles is None else str(self.quantiles.shape)
+            raise DataError("There is not one quantile per row and level.", where="Predictions.quantiles", got=got)
         if not 0 <= self.start <= self.stop <= len(self.calendar):
             got, expected = f"positions [{self.start}, {self.stop})", f"positions within [0, {len(self.calendar)})"
             raise DataError("The predictions leave the calendar.", where="Predictions", got=got, expected=expected)
@@ -77,7 +86,7 @@ class Predictions:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of times, instruments and scores."""
+        """Hex SHA-256 of times, instruments, scores and quantiles."""
         return self.digest_of(self.start, self.stop)
 
     def digest_of(self, start: int, stop: int) -> str:
@@ -85,7 +94,8 @@ class Predictions:
         rows = slice(*(int(self.offsets[at - self.start]) for at in (start, stop)))
         codes = np.array(self.instruments, dtype=np.str_)[self.codes[rows]]
         times = self.calendar.times[self.row_times[rows]]
-        return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows]})
+        quantiles = {} if self.quantiles is None else {"quantiles": self.quantiles[rows]}
+        return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows], **quantiles})
 
     def newest(self) -> tuple[str, list[tuple[str, float]]]:
         """Return the last time at which anybody has a score, and the instruments with their scores, best first.
@@ -101,8 +111,15 @@ class Predictions:
         scores = [(self.instruments[self.codes[row]], float(self.score[row])) for row in rows.tolist()]
         return self.calendar.format(self.start + at), scores
 
+    def with_score(self, score: npt.NDArray[np.float32]) -> Predictions:
+        """Return other forecasts of the same rows, without quantiles."""
+        return replace(self, score=score, levels=(), quantiles=None)
+
     def to_frame(self) -> pd.DataFrame:
-        """Return the rows for a notebook: columns ``datetime``, ``instrument``, ``score``, ``label``, ``window``."""
+        """Return the rows for a notebook: columns ``datetime``, ``instrument``, ``score``, ``label``, ``window``.
+
+        Quantiles follow, as ``quantile_0.1`` and so on.
+        """
         frame: pd.DataFrame = self._table().to_pandas()
         return frame
 
@@ -160,6 +177,7 @@ class Predictions:
             "start": self.start,
             "stop": self.stop,
             "window_starts": self.window_starts.tolist(),
+            **({"levels": list(self.levels)} if self.levels else {}),
         }
         metadata = {_METADATA: json.dumps(context, sort_keys=True).encode()}
         pq.write_table(self._table().replace_schema_metadata(metadata), path, compression="zstd")
@@ -183,7 +201,10 @@ class Predictions:
         codes = column[names.indices.to_numpy()].astype(np.int32)
         score, label = np.array(table["score"].to_numpy()), np.array(table["label"].to_numpy())
         offsets, starts = offsets_of(times - start, stop - start), np.array(context["window_starts"], dtype=np.int64)
-        return cls(calendar, tuple(context["instruments"]), start, offsets, codes, score, label, starts)
+        levels = tuple(context.get("levels", ()))
+        quantiles = np.stack([table[_column(level)].to_numpy() for level in levels], axis=1) if levels else None
+        rest = (levels, quantiles)
+        return cls(calendar, tuple(context["instruments"]), start, offsets, codes, score, label, starts, *rest)
 
     def _table(self) -> pa.Table:
         instruments = pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.instruments, pa.string()))
@@ -195,8 +216,17 @@ class Predictions:
                 "score": self.score,
                 "label": self.label,
                 "window": window.astype(np.int32),
+                **{
+                    _column(level): self.quantiles[:, at]
+                    for at, level in enumerate(self.levels)
+                    if self.quantiles is not None
+                },
             }
         )
+
+
+def _column(level: float) -> str:
+    return f"quantile_{level:g}"
 
 
 def offsets_of(times: npt.NDArray[np.int64], size: int = 0) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.report.cells import Report, windows_table
-from harness.report.figures import adaptation, portfolio, signal, sweep
+from harness.report.figures import adaptation, errors, portfolio, signal, sweep
 from harness.report.figures.plot import Figure, Variant
 from harness.report.table import Table
 from harness.report.trades import holdings_table, trades_table
@@ -41,6 +41,7 @@ SECTIONS: tuple[Figure | CellTable, ...] = (
     ),
     CellTable("holdings", "Last holdings", "Weight: share of the account; negative: owed.", holdings_table),
     *signal.FIGURES,
+    *errors.FIGURES,
     *sweep.FIGURES,
     CellTable("windows", "Windows", "", windows_table),
     *adaptation.FIGURES,

@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, LookAheadError, RefusedError, UnsupportedWeightsError
-from harness.samples.interfaces import Arrays, ContinuingModel, Feedback, FittedModel, Model, WindowPlan
+from harness.samples.interfaces import (
+    Arrays,
+    ContinuingModel,
+    Feedback,
+    FittedModel,
+    FittedPreprocess,
+    Model,
+    WindowPlan,
+)
+from harness.samples.preprocess import of_series
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.windows import Segment, Window
 
@@ -36,7 +45,8 @@ class WindowReads:
 class Scored:
     """The predictions of one window, (m,) float32 for the rows of its test segment; `fitted` until it is stored.
 
-    `learned` is what its model was fitted on last, `state` what its plan left behind.
+    `learned` is what its model was fitted on last, `state` what its plan left behind, `quantiles` (m, Q) float32 of a
+    model that forecasts them.
     """
 
     score: Floats
@@ -44,6 +54,7 @@ class Scored:
     learned: Segment
     state: Arrays = field(default_factory=dict)
     fitted: FittedModel | None = None
+    quantiles: Floats | None = None
 
 
 @dataclass(eq=False)
@@ -72,12 +83,19 @@ class Past:
         if scored.fitted is not None:  # nothing is stored
             self.model, self.model_of = scored.fitted, scored.reads.fitted_in
 
-    def feedback(self, at: int, view: AsOfView, fitted: FittedModel | None) -> Feedback:
-        """Return what the first `at` windows have forecast, as far as its label has matured as of a view."""
+    def feedback(
+        self, at: int, view: AsOfView, fitted: FittedModel | None, processors: FittedPreprocess | None = None
+    ) -> Feedback:
+        """Return what the first `at` windows have forecast, as far as its label has matured as of a view.
+
+        `processors` bring forecasts that were brought back to the raw label's unit into that of the view's labels.
+        """
         start = self.windows[0].test.start
         stop = start if at == 0 else max(start, min(view.label_stop, self.windows[at].test.start))
         period = (start, stop) if stop > start else (0, 0)
         label, score = view.label(*period), self._score[: view.label(*period).size]
+        if processors is not None:
+            score = of_series(processors, view.codes(*period)).label(score, view.offsets(*period))
         score.setflags(write=False)
         rows = Feedback(start, view.offsets(*period), view.codes(*period), score, label)
         if at == 0:

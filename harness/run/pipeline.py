@@ -376,7 +376,7 @@ class Pipeline:
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
                 if config.evaluation.errors is not None and target is not None and same_unit:
                     made = reference_forecasts(predictions, self.panel, target)
-                    judged = (replace(predictions, score=score) for score in made.values())
+                    judged = (predictions.with_score(score) for score in made.values())
                     overall = [evaluate(one, *asked, **spans, target=target).overall for one in judged]
                     more["references"] = dict(zip(made, overall, strict=True))
                     more["groups"] = list(evaluation.groups)
@@ -464,4 +464,4 @@ def _truth(panel: Panel, predictions: Predictions, config: ExperimentConfig) -> 
         return None
     expected = panel.truth.expected_return(2, config.label.look_ahead)  # (T, N)
     times = np.repeat(np.arange(predictions.start, predictions.stop), np.diff(predictions.offsets))
-    return replace(predictions, score=expected[times, predictions.codes])
+    return predictions.with_score(expected[times, predictions.codes])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -155,7 +155,7 @@ class WalkForward:
             countdown.ended(time.perf_counter() - began if self.fitted > fitted else None)
         fitted = self.fitted - before
         countdown.finish(f"{fitted} fitted, {len(self.windows) - fitted} reused")
-        predictions = collect(self.table, self.windows, np.concatenate([one.score for one in scored]))
+        predictions = collect(self.table, self.windows, scored, self._levels)
         return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
 
     def score(self, at: int) -> Scored:
@@ -182,6 +182,14 @@ class WalkForward:
     @property
     def _refits(self) -> bool:
         return self.recipe.preprocess.refit == "per_window"
+
+    @property
+    def _levels(self) -> tuple[float, ...]:
+        return traits_of(self.recipe.model, ModelTraits).quantile_levels
+
+    @property
+    def _restores(self) -> bool:
+        return traits_of(self.recipe.preprocess, interfaces.PreprocessTraits).restores_label
 
     @cached_property
     def _code(self) -> str:
@@ -235,14 +243,18 @@ class WalkForward:
             with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
                 fitted, learned, reads = self._fit_once(at, plan, table, blocks)
                 score = _predict(fitted, plan, table, window)
+                quantiles = _quantiles(fitted, plan, table, window, self._levels) if self._levels else None
         except Exception as error:  # somebody's own model may raise anything; it goes on as it is
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
-        if traits_of(self.recipe.preprocess, interfaces.PreprocessTraits).restores_label:
+        if self._restores:
             codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
-            score = self._processors(at if self._refits else 0)[0].restore(score, codes)  # type: ignore[attr-defined]
+            restore = self._processors(at if self._refits else 0)[0].restore  # type: ignore[attr-defined]
+            score = restore(score, codes)
+            if quantiles is not None:
+                quantiles = np.stack([restore(column, codes) for column in quantiles.T], axis=1)
         reads = replace(reads, preprocess=processors_read, plan=plan_read)
-        return Scored(score, reads, learned, plan.state, fitted)
+        return Scored(score, reads, learned, plan.state, fitted, quantiles)
 
     def _planned(self, at: int, table: SampleTable) -> tuple[WindowPlan, Reads]:
         """Return the window's plan, and what was read to make it."""
@@ -251,7 +263,8 @@ class WalkForward:
             return WindowPlan(self._weights[at]), Reads()
         raw, view = self.table.as_of(window.decision), table.as_of(window.decision)
         before = self._model_before(at) if self.chained else None
-        feedback = self._past.feedback(at if self.chained else 0, view, before)
+        processors = self._processors(at if self._refits else 0)[0] if self._restores else None
+        feedback = self._past.feedback(at if self.chained else 0, view, before, processors)
         known = Known(raw, view, self.recipe.model, feedback)
         with thread_limit(1):
             plan = planner.plan(replace(window, train=train, valid=valid), known)
@@ -403,8 +416,10 @@ class WalkForward:
         return Stage("gram", lambda: sums.key, lambda: blocks(kept=kept), remembered=True)
 
 
-def collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> Predictions:
-    """Return predictions of consecutive windows with the table's rows and labels; `score` has one value per row."""
+def collect(
+    table: SampleTable, windows: tuple[Window, ...], scored: Sequence[Scored], levels: tuple[float, ...] = ()
+) -> Predictions:
+    """Return what consecutive windows have predicted, with the table's rows and labels."""
     start, stop = windows[0].test.start, windows[-1].test.stop
     rows = table.index.rows(start, stop)
     return Predictions(
@@ -413,16 +428,18 @@ def collect(table: SampleTable, windows: tuple[Window, ...], score: Floats) -> P
         start=start,
         offsets=table.index.local_offsets(start, stop),
         codes=np.array(table.index.codes[rows]),
-        score=score,
+        score=np.concatenate([one.score for one in scored]),
         label=np.array(table.label[rows]),
         window_starts=np.array([w.test.start for w in windows], dtype=np.int64),
+        levels=levels,
+        quantiles=np.concatenate([one.quantiles for one in scored if one.quantiles is not None]) if levels else None,
     )
 
 
 def _predict(fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: Window) -> Floats:
     rows = table.index.rows(window.test.start, window.test.stop)
     tested = table.features[rows]
-    where = f"{type(fitted).__module__}.{type(fitted).__qualname__}.predict, window {window.index}"
+    where = f"{_name_of(fitted)}.predict, window {window.index}"
     if isinstance(fitted, FittedEach):
         if plan.transform is not None:
             what, expected = "A transform looks at all instruments of a time together.", "false"
@@ -433,6 +450,27 @@ def _predict(fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: 
     offsets = table.index.local_offsets(window.test.start, window.test.stop)
     times = batches(tested, table.index.codes[rows], offsets, window.test.start)
     return _scores(predicted(fitted, plan.transform, times, len(tested)), len(tested), where)
+
+
+def _quantiles(
+    fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: Window, levels: tuple[float, ...]
+) -> Floats:
+    """Return (m, Q) float32 quantiles; refuse a transform, which brings back one forecast, and quantiles that cross."""
+    if plan.transform is not None:
+        what, expected = "A transform brings back forecasts, not quantiles.", "a model without quantiles"
+        raise RefusedError(what, where="model", got=f"levels {list(levels)}", expected=expected)
+    rows = table.index.rows(window.test.start, window.test.stop)
+    fitted = fitted.of(table.index.codes[rows]) if isinstance(fitted, FittedEach) else fitted
+    where = f"{_name_of(fitted)}.predict_quantiles, window {window.index}"
+    given = np.asarray(fitted.predict_quantiles(table.features[rows]))  # type: ignore[attr-defined]
+    if given.shape != (rows.stop - rows.start, len(levels)) or (np.diff(given, axis=1) < 0).any():
+        what, expected = "A model predicts something else than a rising quantile per level.", f"levels {list(levels)}"
+        raise DataError(what, where=where, got=f"{given.dtype} {given.shape}", expected=expected)
+    return np.stack([_scores(column, len(given), where) for column in given.T], axis=1)
+
+
+def _name_of(fitted: FittedModel) -> str:
+    return f"{type(fitted).__module__}.{type(fitted).__qualname__}"
 
 
 def _save_scored(at: int, scored: Scored, folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from harness.features.expression import fields_of, parse
 from harness.samples.interfaces import PreprocessTraits
 from harness.samples.table import RowIndex, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
+from harness.store.records import TARGET, describe, walk
 
 Dates = tuple[When, When]
 
@@ -91,6 +93,10 @@ def _cut(times: int, split: tuple[float, float, float]) -> tuple[Segment, Segmen
     return Segment(0, first), Segment(first, second) if second > first else None, Segment(second, last)
 
 
+# Processors across the instruments of a time; keys whose value ranks; and choices that have a variant for series.
+_ACROSS = ("CSRankNorm", "CSZScoreNorm")
+_RANKING = MappingProxyType({"adaptation.error": "ic", "adaptation.criterion": "ic_loss"})
+_FOR_SERIES = ("ddgda", "forgetting_mixture", "triggered")
 _ANOTHER_UNIT = 1.5  # times the close, in the median: what no open, vwap or close of another hour is
 
 
@@ -125,6 +131,19 @@ def _check_errors(config: ExperimentConfig) -> None:
         what, got = "The forecasts would be in another unit than the label, and have no errors.", config.choices
         expected = "preprocess=series, or preprocess=none"
         raise ConfigError(what, where="preprocess.label", got=got.get("preprocess"), expected=expected)
+    if config.evaluation.signal is None:
+        _check_ranked(describe(config.adaptation), config.choices.get("adaptation"))
+
+
+def _check_ranked(adaptation: object, choice: str | None) -> None:
+    """Refuse an adaptation that ranks labels, or its own forecasts, across instruments where nothing is judged so."""
+    for key, value in walk(adaptation, "adaptation"):
+        ranks = isinstance(value, Mapping) and str(value.get(TARGET, "")).endswith(_ACROSS) and ".label[" in key
+        if ranks or (key in _RANKING and value == _RANKING[key]):
+            what = "This adaptation judges by ranks across instruments, which sets of series do not have."
+            hint = f"adaptation={choice}_series" if choice in _FOR_SERIES else None
+            expected = "something that is judged by its errors, each series on its own scale"
+            raise ConfigError(what, where=key, got=value.get(TARGET) if ranks else value, expected=expected, hint=hint)
 
 
 def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:

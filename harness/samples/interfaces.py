@@ -160,11 +160,14 @@ class ModelTraits:
         threads: How many threads `fit` and `predict` may use; OpenMP and BLAS are held to them. None: all that the
             process has, for a model whose bits do not depend on them.
         per_instrument: Fit one model for each instrument, on its own rows.
+        quantile_levels: Of the quantiles, in (0, 1) and rising, that a fitted model forecasts too: its method
+            ``predict_quantiles(features)`` returns (m, Q) of them, beside `predict`.
     """
 
     include_valid: bool | None = None
     threads: Threads | None = 1
     per_instrument: bool = False
+    quantile_levels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -168,14 +168,21 @@ class FittedPipeline:
         return np.where(np.isnan(label), np.float32(np.nan), processed)
 
 
+def of_series(fitted: FittedPreprocess, codes: Codes) -> FittedPreprocess:
+    """Return processors for the rows of these (m,) instrument columns: others, where they go by series."""
+    if not traits_of(fitted, SeriesTraits).by_series:
+        return fitted
+    own: FittedPreprocess = fitted.for_series(codes)  # type: ignore[attr-defined]
+    return own
+
+
 def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
     """Return the table with processed features and label.
 
     Leak-free although it covers every time: a row depends on the rows of its own time and on the fitted state only.
     """
     offsets = table.index.offsets
-    if traits_of(fitted, SeriesTraits).by_series:
-        fitted = fitted.for_series(table.index.codes)  # type: ignore[attr-defined]
+    fitted = of_series(fitted, table.index.codes)
     # A preprocessor of somebody else's may do with an array what rows in chunks cannot.
     rows = table.features if isinstance(fitted, FittedPipeline) else np.asarray(table.features)
     features = fitted.features(rows, offsets)

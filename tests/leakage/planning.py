@@ -305,8 +305,8 @@ def planned(how: str) -> Change:
 
 
 def immature_feedback(patch: pytest.MonkeyPatch) -> None:
-    def everything(self: Past, at: int, view: AsOfView, fitted: FittedModel | None) -> Feedback:
-        found, start = honest(self, at, view, fitted), self.windows[0].test.start
+    def everything(self: Past, at: int, view: AsOfView, fitted: FittedModel | None, *more: Any) -> Feedback:
+        found, start = honest(self, at, view, fitted, *more), self.windows[0].test.start
         stop = self.windows[at].test.start
         if at == 0 or stop <= start:
             return found

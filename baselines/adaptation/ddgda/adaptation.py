@@ -47,7 +47,7 @@ class DDGDA(MetaTraining, ProxySettings):
             None for the first test.
         meta_1st_train_end: Last learning date of the first meta-task, before its purge (the end of a month or year);
             None takes the earliest with enough history.
-        loss_skip_thresh: A time with fewer instruments is not judged.
+        loss_skip_thresh: The correlation of a time with fewer instruments is not judged; ``mse`` judges all.
         switches: Single flags that are turned, for taking a gain apart; what leaks then is named too.
     """
 
@@ -93,9 +93,10 @@ class DDGDA(MetaTraining, ProxySettings):
         late, unscored = replace(flags, learn_choice_late=True), replace(flags, drop_before_scoring=True)
         unpurged = replace(flags, count_survivors=True)
         everything, inside = replace(self, segments=_ALL_BUT_ONE), replace(unpurged, judge_in_test=True)
+        scores = {"DDG-DA: z-scores of those that will have a label": LeakyDDGDA(self, unscored)}
         return {
             "DDG-DA: features chosen at the first test, for earlier meta-tasks": LeakyDDGDA(self, late),
-            "DDG-DA: z-scores of those that will have a label": LeakyDDGDA(self, unscored),
+            **(scores if self.sim_metric == "rank_ic" else {}),
             "DDG-DA: meta-labels not purged at the first decision": LeakyDDGDA(self, unpurged),
             "DDG-DA: meta-training in the test period": LeakyDDGDA(everything, inside),
             "DDG-DA: similarity unmasked where labels overlap": LeakyDDGDA(self, flags, "unmasked"),
@@ -121,7 +122,8 @@ class Learning:
         calendar, windows = self.first_view.calendar, self.history.windows
         prepared, setting, flags = [self._seen(p.stashed()) for p in self.preparations], self.setting, self.flags
         rule = WeightRule(setting.hist_step_n, setting.fill_method, flags.undefined_is_best, flags.plain_tail)
-        problems = meta_problems(self.tasks, prepared, rule, setting.loss_skip_thresh)
+        skip_below = setting.loss_skip_thresh if setting.criterion == "ic_loss" else None
+        problems = meta_problems(self.tasks, prepared, rule, skip_below)
         model, scores = self.train(problems)
         regimes = tuple(data.regime for data in prepared)
         leaks = named_leaks(flags, problems.tasks, windows[0], calendar, self.span.look_ahead)

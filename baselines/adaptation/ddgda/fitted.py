@@ -75,7 +75,8 @@ class FittedDDGDA:
                 columns = int(np.isnan(found.values).all(axis=0).sum())
                 notes.append(
                     f"{found.undefined} similarities ({found.undefined / found.values.size:.1%}) are undefined, "
-                    f"{columns} of {found.values.shape[1]} blocks wholly: their proxies or the labels are constant"
+                    f"{columns} of {found.values.shape[1]} blocks wholly: a time has no row, or forecasts or labels "
+                    "are constant"
                 )
         return [*notes, *(f"leak: {leak}" for leak in self.leaks)]
 

@@ -33,7 +33,7 @@ _NO_SPREAD = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """The test segment of a meta-task; D of its times have enough instruments. All float64 but the rows.
+    """The test segment of a meta-task; D of its times are judged by correlation. All float64 but the rows.
 
     Attributes:
         covariance, moment: (D, p, p) XᵀX and (D, p) Xᵀy of each time, centred.
@@ -84,12 +84,12 @@ class MetaProblems:
 
 
 def meta_problems(
-    tasks: Sequence[MetaTask], prepared: Sequence[ProxyData], rule: WeightRule, skip_below: int
+    tasks: Sequence[MetaTask], prepared: Sequence[ProxyData], rule: WeightRule, skip_below: int | None
 ) -> MetaProblems:
     """Return the inner problem of every task that is used; a `ConfigError` when no meta-train task can be judged.
 
     A task takes the proxy data of the newest feature choice made by its decision. Times with fewer than `skip_below`
-    labelled instruments are not judged.
+    labelled instruments have no correlation that is judged; None judges no correlation at all, but the squared error.
     """
     marked, problems = list(tasks), []
     with one_blas_thread():
@@ -106,7 +106,8 @@ def meta_problems(
     by_phase = {str(phase): tuple(p for p in problems if p.task.phase is phase) for phase in USED}
     if not by_phase[Phase.META_TRAIN]:
         text, expected = "No meta-train task can be judged.", "at most the number of labelled instruments at a time"
-        raise ConfigError(text, where="adaptation.loss_skip_thresh", got=skip_below, expected=expected)
+        hint = "adaptation=ddgda_series, for sets of series, judges by squared error"
+        raise ConfigError(text, where="adaptation.loss_skip_thresh", got=skip_below, expected=expected, hint=hint)
     return MetaProblems(tuple(marked), by_phase)
 
 
@@ -118,7 +119,7 @@ def _block_sums(data: ProxyData) -> tuple[Doubles, Doubles]:  # of the whole blo
 
 
 def _problem(
-    task: MetaTask, data: ProxyData, sums: tuple[Doubles, Doubles], rule: WeightRule, skip_below: int
+    task: MetaTask, data: ProxyData, sums: tuple[Doubles, Doubles], rule: WeightRule, skip_below: int | None
 ) -> InnerProblem | None:
     matured = min(task.test.last + data.table.look_ahead, len(data.table.calendar) - 1)
     judged = _judgement(data.table.as_of(matured), task, skip_below)
@@ -131,21 +132,24 @@ def _problem(
     return InnerProblem(task, meta, sums[0][:count], sums[1][:count], tail.gram, tail.moment, judged)
 
 
-def _judgement(view: AsOfView, task: MetaTask, skip_below: int) -> Judgement | None:
+def _judgement(view: AsOfView, task: MetaTask, skip_below: int | None) -> Judgement | None:
     start, stop = task.test.start, min(task.test.stop, view.label_stop)
     if stop <= start:
         return None
     known = view.labelled(start, stop)
     features, label, offsets = known.features(start, stop), known.label(start, stop), known.offsets(start, stop)
-    spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(offsets)]
-    times = [NormalEquations.from_rows(features[s], label[s], None) for s in spans if s.stop - s.start >= skip_below]
-    judged = [equations for equations in times if _label_norm(equations) > _NO_SPREAD]
-    if not judged:
+    judged = []
+    if skip_below is not None:
+        spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(offsets)]
+        spans = [span for span in spans if span.stop - span.start >= skip_below]
+        times = [NormalEquations.from_rows(features[span], label[span], None) for span in spans]
+        judged = [equations for equations in times if _label_norm(equations) > _NO_SPREAD]
+    if not (label.size if skip_below is None else judged):
         return None
-    centred = [equations.centred() for equations in judged]
+    centred, width = [equations.centred() for equations in judged], features.shape[1]
     return Judgement(
-        covariance=np.stack([gram for gram, _ in centred]),
-        moment=np.stack([moment for _, moment in centred]),
+        covariance=np.array([gram for gram, _ in centred]).reshape(-1, width, width),
+        moment=np.array([moment for _, moment in centred]).reshape(-1, width),
         label_norm=np.array([_label_norm(equations) for equations in judged]),
         count=np.array([equations.weight_sum for equations in judged]),
         pooled=NormalEquations.from_rows(features, label, None),

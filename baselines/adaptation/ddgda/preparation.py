@@ -1,30 +1,35 @@
 """From history to proxy data and similarity, as of each feature choice.
 
-Similarity says how well a proxy model of each past block ranks the instruments at every other time.
+Similarity says how well a proxy model of each past block forecasts every other time: how it ranks the instruments, or
+how near it comes to their labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from baselines.adaptation.ddgda.closeness import closeness, known_labels, linear_closeness
 from baselines.adaptation.ddgda.meta_task import Flags
 from baselines.adaptation.ddgda.proxy import (
     Choice,
     GbdtParameters,
     ProxySettings,
+    SimilarityMetric,
     choose_features,
     known_rows,
     standardised,
 )
-from baselines.adaptation.ddgda.rank_correlation import linear_rank_ic, rank_ic, rank_labels
+from baselines.adaptation.ddgda.rank_correlation import Offsets, linear_rank_ic, rank_ic, rank_labels
 from harness.errors import ConfigError, LookAheadError
 from harness.execution.progress import Observer
 from harness.execution.threads import one_blas_thread
@@ -50,7 +55,8 @@ class KnownSimilarity:
     Attributes:
         step: Times per block; block k covers [start + k·step, start + (k + 1)·step).
         look_ahead: A label at s is known at s + look_ahead.
-        values: (rows, K) float64 rank IC; NaN where a proxy's predictions or the labels are constant.
+        values: (rows, K) float64 rank IC or closeness; NaN where a time has no row, and of the rank IC also where a
+            proxy's predictions or the labels are constant.
     """
 
     start: int
@@ -102,57 +108,96 @@ class Similarity:
         return int(np.isnan(self.values).sum())
 
 
-def linear_similarity(view: AsOfView, start: int, blocks: GramBlocks, *, step: int, alpha: float) -> Similarity:
+class _Measure(NamedTuple):
+    """What is made of the labels, and then of K linear forecasts of them, or of one, at every time."""
+
+    labels: Callable[[Floats, Offsets], Any]
+    linear: Callable[[Floats, Doubles, Any], Doubles]
+    one: Callable[[Floats, Any], Doubles]
+
+
+_MEASURES: Mapping[SimilarityMetric, _Measure] = MappingProxyType(
+    {
+        "rank_ic": _Measure(rank_labels, linear_rank_ic, rank_ic),
+        "error": _Measure(known_labels, linear_closeness, closeness),
+    }
+)
+
+
+def linear_similarity(
+    view: AsOfView, start: int, blocks: GramBlocks, *, step: int, alpha: float, metric: SimilarityMetric = "rank_ic"
+) -> Similarity:
     """Return the similarity by one ridge proxy per block of `step` times from `start`, fitted from shared Gram blocks.
 
     Every row of [start, label_stop) of `view` is scored; `blocks` are of the same rows, with a border at `start`. There
-    is no intercept, as features and label are centred at every time.
+    is no intercept, as features and label are centred, at every time or in every series.
     """
     stop = view.label_stop
     known = view.labelled(start, stop)
     with one_blas_thread():
         solved = [blocks.weighted(b.start, b.stop, None).ridge(alpha) for b in whole_blocks(start, stop, step)]
     proxies = np.stack([solution.theta for solution in solved])
-    ranks = rank_labels(known.label(start, stop), known.offsets(start, stop))
-    values = linear_rank_ic(known.features(start, stop), proxies, ranks)
+    measure = _MEASURES[metric]
+    labels = measure.labels(known.label(start, stop), known.offsets(start, stop))
+    values = measure.linear(known.features(start, stop), proxies, labels)
     return Similarity(start, step, view.look_ahead, values)
 
 
 class BlockProxies:
     """One LightGBM proxy per block of `step` times from `start`, scored at every known time of the processed rows."""
 
-    def __init__(self, view: AsOfView, start: int, step: int, parameters: GbdtParameters, seed: int) -> None:
+    def __init__(
+        self,
+        view: AsOfView,
+        start: int,
+        step: int,
+        parameters: GbdtParameters,
+        seed: int,
+        metric: SimilarityMetric = "rank_ic",
+    ) -> None:
         stop = view.label_stop
         known = view.labelled(start, stop)
         self.blocks = whole_blocks(start, stop, step)
         self.times = stop - start
         self._features, self._label = known.features(start, stop), known.label(start, stop)
-        self.ranks = rank_labels(self._label, known.offsets(start, stop))
+        self._measure, self._offsets = _MEASURES[metric], known.offsets(start, stop)
+        self._labels = self._measure.labels(self._label, self._offsets)
         self._parameters, self._seed = parameters, seed
 
     def predict(self, k: int) -> Floats:
         """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
         first, block = self.blocks[0].start, self.blocks[k]
-        rows = slice(*(int(self.ranks.offsets[at - first]) for at in (block.start, block.stop)))
+        rows = slice(*(int(self._offsets[at - first]) for at in (block.start, block.stop)))
         booster = self._parameters.grow(self._features[rows], self._label[rows], seed=self._seed, threads=1)
         return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
 
+    def column(self, k: int, prediction: Floats | None = None) -> Doubles:
+        """Return the similarity of every known time to block `k`, (times,), by the given predictions of its proxy."""
+        return self._measure.one(self.predict(k) if prediction is None else prediction, self._labels)
+
 
 def gbdt_similarity(
-    view: AsOfView, start: int, step: int, parameters: GbdtParameters, *, seed: int, observer: Observer
+    view: AsOfView,
+    start: int,
+    step: int,
+    parameters: GbdtParameters,
+    *,
+    seed: int,
+    observer: Observer,
+    metric: SimilarityMetric = "rank_ic",
 ) -> Similarity:
     """Return the similarity by one LightGBM proxy per block, scored as `linear_similarity` scores ridge proxies.
 
     Blocks are fitted and scored side by side, one thread each, as many at a time as Numba has threads; the result does
     not depend on how many.
     """
-    proxies = BlockProxies(view, start, step, parameters, seed)
+    proxies = BlockProxies(view, start, step, parameters, seed, metric)
     count = len(proxies.blocks)
     values = np.empty((proxies.times, count))
     observer.start(_STAGE, count)
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         for k, prediction in enumerate(pool.map(proxies.predict, range(count))):
-            values[:, k] = rank_ic(prediction, proxies.ranks)
+            values[:, k] = proxies.column(k, prediction)
             observer.advance(_STAGE)
     observer.finish(_STAGE)
     return Similarity(start, step, view.look_ahead, values)
@@ -178,7 +223,7 @@ class Regime:
 
 @dataclass(frozen=True, eq=False)
 class ProxyData:
-    """A regime, its rows of the chosen features, z-scored at every time, labels not yet known NaN, and their blocks."""
+    """A regime, its rows of the chosen features, labels not yet known NaN, and their blocks."""
 
     regime: Regime
     table: SampleTable
@@ -274,16 +319,17 @@ class Preparation:
         return self.history.cached("similarity_rows", self._similarity_parts, Stored(make, save, load))
 
     def column(self, k: int) -> Doubles:
-        """Return the rank IC of block `k`'s proxy at every known time, (times,)."""
+        """Return how well block `k`'s proxy forecasts every known time, (times,)."""
         # Looked up first, so that what the column is said to have read does not depend on which one was made first.
         _ = self.rows
-        stored = Stored.record(lambda: rank_ic(self._proxies.predict(k), self._proxies.ranks), np.ndarray)
+        stored = Stored.record(lambda: self._proxies.column(k), np.ndarray)
         return self.history.cached("similarity_column", {**self._similarity_parts, "block": k}, stored)
 
     @cached_property
     def _proxies(self) -> BlockProxies:
         view = self.rows[0].as_of(self.last)
-        return BlockProxies(view, self.period.start, self.history.step, self.setting.gbdt, self.seed)
+        parts = (self.setting.gbdt, self.seed, self.setting.sim_metric)
+        return BlockProxies(view, self.period.start, self.history.step, *parts)
 
     @property
     def seed(self) -> int:
@@ -306,7 +352,7 @@ class Preparation:
     @property
     def _proxy_parts(self) -> dict[str, object]:
         """What determines the proxy data but for similarity; `decision` and `period` say the rest of the flags."""
-        scored = {"drop_before_scoring": self.flags.drop_before_scoring}
+        scored = {"drop_before_scoring": self.flags.drop_before_scoring, "sim_metric": self.setting.sim_metric}
         return {"preprocess": describe(self.setting.preprocess), **scored, "choice": self._choice_parts}
 
     @property
@@ -334,12 +380,14 @@ class Preparation:
         return table, (FitRecord("similarity processors", self.decision, seen.reads),)
 
     def _proxy_table(self, choice: Choice) -> tuple[SampleTable, GramBlocks, FitRecord]:
-        """Return the rows of the chosen features, z-scored at every time, their Gram blocks, and what was read."""
+        """Return the rows of the chosen features, as they are compared, their Gram blocks, and what was read."""
         newest = self.history.as_of(self.last)
         raw = known_rows(newest, self.period.start, None if choice.names == newest.feature_names else choice.names)
         seen = raw.as_of(self.decision)
         data = apply(raw, self.setting.preprocess.fit(seen, self.period))
-        table = standardised(data.labelled if self.flags.drop_before_scoring else data)
+        table = data.labelled if self.flags.drop_before_scoring else data
+        if self.setting.sim_metric == "rank_ic":
+            table = standardised(table)
         return table, self._blocks(table), FitRecord("proxy processors", self.decision, seen.reads)
 
     def _similarity(self, table: SampleTable, blocks: GramBlocks) -> tuple[Similarity, tuple[FitRecord, ...]]:
@@ -361,8 +409,11 @@ class Preparation:
     def _measured(self, table: SampleTable, blocks: GramBlocks) -> Similarity:
         view, start, step, setting = table.as_of(self.last), self.period.start, self.history.step, self.setting
         if setting.sim_task_model == "linear":
-            return linear_similarity(view, start, blocks, step=step, alpha=setting.sim_alpha)
-        return gbdt_similarity(view, start, step, setting.gbdt, seed=self.seed, observer=self.history.observer)
+            alpha = setting.sim_alpha
+            return linear_similarity(view, start, blocks, step=step, alpha=alpha, metric=setting.sim_metric)
+        observer, seed = self.history.observer, self.seed
+        own = (view, start, step, setting.gbdt)
+        return gbdt_similarity(*own, seed=seed, observer=observer, metric=setting.sim_metric)
 
     def _blocks(self, table: SampleTable) -> GramBlocks:
         offsets = table.index.offsets

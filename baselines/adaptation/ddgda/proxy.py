@@ -1,4 +1,4 @@
-"""Proxy data: a few features that a booster finds important, z-scored at every time, and a processed label."""
+"""Proxy data: a few features that a booster finds important, and a processed label."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store.records import LATER, describe
 
+SimilarityMetric = Literal["rank_ic", "error"]
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
 
 
@@ -74,7 +75,7 @@ class ProxySettings:
         fea_names: Proxy features by name, instead of a choice.
         importance: What counts as important: a feature's ``split`` or its ``gain``.
         refresh_years: Choose features anew after so many years; None chooses once, at the first meta-task.
-        preprocess: Processors of proxy features and label; the features are then z-scored at every time.
+        preprocess: Processors of proxy features and label; for ``rank_ic`` features are then z-scored at every time.
         choice_preprocess: Processors of the data that the choice is made on; None takes `preprocess`.
         sim_preprocess: Processors of the data that similarity is measured on, with all features; None measures it on
             the proxy data.
@@ -84,6 +85,9 @@ class ProxySettings:
         choice_gbdt: The LightGBM that chooses features.
         seed: Of the initial weight model and of LightGBM; None takes the experiment's.
         proxy_seed: Of LightGBM alone, so that runs with other seeds share its proxies; None takes `seed`.
+        sim_metric: What similarity is: ``rank_ic``, how a proxy ranks the instruments at a time; or ``error``, 1 minus
+            its mean squared error at that time, not below −1, for sets of series, which have no cross-section. Then the
+            label needs a variance of about 1.
     """
 
     fea_imp_n: Count | None
@@ -99,6 +103,7 @@ class ProxySettings:
     choice_gbdt: GbdtParameters
     seed: Seed | None
     proxy_seed: Seed | None = field(default=None, kw_only=True, metadata=LATER)
+    sim_metric: SimilarityMetric = field(default="rank_ic", kw_only=True, metadata=LATER)
 
     def seed_in(self, history: History) -> int:
         return history.seed if self.seed is None else self.seed
@@ -108,9 +113,10 @@ class ProxySettings:
 
     def sim_parts(self, seed: int) -> dict[str, object]:
         """What determines the proxies of the blocks, besides their rows; a ridge draws nothing."""
+        metric = {"sim_metric": self.sim_metric}
         if self.sim_task_model == "linear":
-            return {"sim_alpha": self.sim_alpha}
-        return {"gbdt": describe(self.gbdt), "seed": seed}
+            return {"sim_alpha": self.sim_alpha, **metric}
+        return {"gbdt": describe(self.gbdt), "seed": seed, **metric}
 
     @property
     def choice_parts(self) -> dict[str, object]:

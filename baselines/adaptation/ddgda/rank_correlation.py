@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,21 +53,26 @@ def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) 
     """
     weights = np.ascontiguousarray(coefficients.T, dtype=np.float32)
     rows = np.ascontiguousarray(features)
-    times = labels.norm.size
-    result = np.full((times, weights.shape[1]), np.nan)
+    result = np.full((labels.norm.size, weights.shape[1]), np.nan)
 
-    def task(start: int, stop: int) -> None:
-        _correlate_times(rows, weights, labels.offsets, labels.centred, labels.norm, (start, stop), result)
+    def task(span: Span) -> None:
+        _correlate_times(rows, weights, labels.offsets, labels.centred, labels.norm, span, result)
 
-    threads = min(get_num_threads(), 1 + rows.shape[0] * weights.shape[1] // _SHARE)
+    over_times(task, rows.shape[0], result)
+    return result
+
+
+def over_times(task: Callable[[Span], None], rows: int, result: Doubles) -> None:
+    """Run `task`, which fills the times [start, stop) of a (T, K) result, by as many threads as (rows, K) are worth."""
+    times, models = result.shape
+    threads = min(get_num_threads(), 1 + rows * models // _SHARE)
     if threads == 1:
-        task(0, times)
-        return result
+        task((0, times))
+        return
     # Times do not depend on each other, so that the cut does not show in the result.
     cuts = np.linspace(0, times, 8 * threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(task, cuts[:-1], cuts[1:]))
-    return result
+        list(pool.map(task, itertools.pairwise(cuts)))
 
 
 def rank_ic(predictions: Floats, labels: LabelRanks) -> Doubles:
@@ -137,7 +144,7 @@ def _centred_ranks(label: Floats, offsets: Offsets) -> tuple[Doubles, Doubles]:
 
 
 @compiled()
-def _score(features: Floats, weights: Floats, scores: Floats) -> None:
+def score_rows(features: Floats, weights: Floats, scores: Floats) -> None:
     """Write features @ weights: each sum runs over the features in order, whatever the number of threads."""
     scores[:] = np.float32(0.0)
     for i in range(features.shape[0]):
@@ -176,7 +183,7 @@ def _correlate_times(
         first, last = offsets[t], offsets[t + 1]
         size = last - first
         scores = np.empty((size, models), dtype=np.float32)
-        _score(features[first:last], weights, scores)
+        score_rows(features[first:last], weights, scores)
         keys, room = np.empty(size, dtype=np.uint32), np.empty(size, dtype=np.uint32)
         order, moved = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
         for k in range(models):

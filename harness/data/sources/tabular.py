@@ -332,7 +332,9 @@ class TabularSource:
 
     @property
     def _repeated_hour(self) -> str | None:
-        """What to do about times that repeat or step back because they were read on the clock of a time zone."""
+        """What to do about times that repeat or step back because they were read on a clock that is set back."""
+        if self.series.every is not None and self.series.repeated == "refused":
+            return "data.series.repeated=mean, where it is the hour that comes twice when clocks go back"
         if self.timezone in (None, "UTC"):
             return None
         return f"when the clocks of {self.timezone} go back an hour repeats: data.timezone=UTC has none that does"
