@@ -54,26 +54,31 @@ class Account:
 
     def execute(self, market: Market, s: int, orders: Orders) -> None:
         """Sell, then buy what the exchange accepts and the cash is enough for."""
-        asked = None if orders.shares is None else orders.shares.tolist()
+        asked, shares = None if orders.shares is None else orders.shares.tolist(), self.shares
         for column in orders.sell[market.can_sell[s][orders.sell]].tolist():  # the others were refused before
-            held = amount = float(self.shares[column])
+            held = amount = float(shares[column])
             if asked is not None:
                 amount = asked[column] if self.trading.borrow_fee is not None else min(asked[column], held)
                 amount = self._lots(market, s, column, amount, held, 0.0)
             if self._sell(market, s, column, amount):
-                self._hold(column, held, held - amount)
+                shares[column] = left = held - amount
+                if left * held <= 0:
+                    self.held_for[column] = 0
         buy = orders.buy
         if orders.places is not None:
             buy = buy[: max(orders.places - np.count_nonzero(self.shares), 0)]
         budget = self.cash * orders.spend / max(buy.size, 1)
-        accepted = market.can_buy[s][buy]
+        accepted, deal = market.can_buy[s][buy], market.deal[s]
         if not accepted.all():
             self.refuse(s, True, buy[~accepted])
-        for column in buy[accepted].tolist():
-            held = float(self.shares[column])
-            wanted = budget / float(market.deal[s, column]) if asked is None else asked[column]
+            buy = buy[accepted]
+        for column in buy.tolist():
+            held = float(shares[column])
+            wanted = budget / float(deal[column]) if asked is None else asked[column]
             if amount := self._buy(market, s, column, wanted, -held):
-                self._hold(column, held, held + amount)
+                shares[column] = now = held + amount
+                if now * held <= 0:
+                    self.held_for[column] = 0
 
     def refuse(self, s: int, is_purchase: bool, columns: Codes) -> None:
         """Enter orders that the exchange refused."""
@@ -84,10 +89,11 @@ class Account:
         close, held = market.close[s], self.shares.nonzero()[0]
         if self.trading.patience is not None and held.size:
             given_up = market.absent[s][held] >= self.trading.patience
-            for column in held[given_up].tolist():
-                self.claims[column], self.shares[column], self.held_for[column] = self.shares[column], 0.0, 0
-                self.written_down.append((s, column))
-            held = held[~given_up]
+            if given_up.any():
+                for column in held[given_up].tolist():
+                    self.claims[column], self.shares[column], self.held_for[column] = self.shares[column], 0.0, 0
+                    self.written_down.append((s, column))
+                held = held[~given_up]
         self.held_for[held] += 1
         new = close[held]
         price = self.price[held] = np.where(np.isnan(new), self.price[held], new)
@@ -100,11 +106,6 @@ class Account:
             kept = np.where(self.claims > 0, 1.0 - self.trading.delisted_loss, 1.0) * self.claims * self.price
             for column in np.flatnonzero(self.claims).tolist():
                 self.waiting.append((s, column, float(self.claims[column]), float(kept[column])))
-
-    def _hold(self, column: int, before: float, amount: float) -> None:
-        if amount * before <= 0:
-            self.held_for[column] = 0
-        self.shares[column] = amount
 
     def _sell(self, market: Market, s: int, column: int, amount: float) -> bool:
         price = float(market.deal[s, column])

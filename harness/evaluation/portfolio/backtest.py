@@ -168,17 +168,17 @@ def _follow(panel: Panel, predictions: Predictions, strategy: Strategy) -> _Foll
 
 def _orders(strategy: Strategy, market: Market, account: Account, s: int, score: Doubles) -> Orders:
     """Return the orders for time s, by `score` of the time before, once the strategy knows which sales are refused."""
-    refused = np.zeros(score.size, dtype=np.bool_)
+    refused, is_again = np.zeros(score.size, dtype=np.bool_), False
     while True:
         decision = _decision(market, account, s, score, market.before[s], refused)
         orders = strategy.orders(decision)
         _check(orders, score.size, strategy)
-        again = orders.sell[~market.can_sell[s][orders.sell]]
-        if not again.size or refused[again].all():
-            if refused.any():
+        accepted = market.can_sell[s][orders.sell]
+        if accepted.all() or refused[orders.sell[~accepted]].all():
+            if is_again:
                 account.refuse(s, False, np.flatnonzero(refused))
             return orders
-        refused[again] = True
+        refused[orders.sell[~accepted]] = is_again = True
 
 
 def _decision(market: Market, account: Account, s: int, score: Doubles, price: Doubles, refused: Flags) -> Decision:
