@@ -12,7 +12,8 @@
     light: { strength: ["#B9CCE3", "#08306B"], diverging: [[0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F7F7F7"], [0.75, "#67A9CF"], [1, "#2166AC"]] },
     dark: { strength: ["#3A5573", "#C9E4FF"], diverging: [[0, "#F1A340"], [0.25, "#A8661C"], [0.5, "#20262D"], [0.75, "#2F78B5"], [1, "#7CC0F5"]] },
   };
-  let theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  let theme = system.matches ? "dark" : "light";
   const boxes = [...document.querySelectorAll("#cells input")];
   const shown = () => new Set(boxes.length ? boxes.filter((b) => b.checked).map((b) => Number(b.value)) : data.cells.map((_, i) => i));
   // A cell has the colour of its index, what belongs to none the soft one of texts: it counts from -1 down.
@@ -144,6 +145,7 @@
     }
     boxes.forEach((box) => box.addEventListener("change", () => redraw()));
     document.getElementById("theme").addEventListener("click", () => wear(theme === "dark" ? "light" : "dark"));
+    system.addEventListener("change", () => wear(system.matches ? "dark" : "light"));
     let before = theme;
     let folded = [];
     window.addEventListener("beforeprint", () => {
