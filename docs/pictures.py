@@ -58,7 +58,7 @@ def take(report: Path, folder: Path) -> list[Path]:
             resize(driver, width, 900)
             if (place := alone(driver, keys)) is not None:
                 WebDriverWait(driver, 120).until(lambda page: page.execute_script(_IS_SHOWN))
-                picture(driver, folder / name, width, *place)
+                picture(driver, folder / name, width, *(alone(driver, keys) or place))  # where it is once it is drawn
                 written.append(folder / name)
     return written
 
