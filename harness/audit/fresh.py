@@ -12,28 +12,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from harness.audit import sandbox
+from harness.audit.watch import CODE, INSTALLED
 from harness.audit.world import OUTCOME, World
 
 # What of the environment says where things are and how many threads there may be: all else could be knowledge.
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _KEPT_FAMILIES = ("LC_", "PYTHON", "DYLD_", "OMP_", "MKL_", "OPENBLAS_", "NUMBA_", "KMP_", "CUDA_", "COVERAGE_")
-_MAIN = "from harness.audit.world import main; main()"
+_KEPT_FAMILIES += ("XDG_CACHE_",)
 _SHOWN = 300  # characters of what a process says that ends too soon
 
 
 class FreshProcess:
     """Answers worlds in a new interpreter, in a folder of its own, with nothing of this one's environment.
 
-    Worlds come in the order of their cuts, so that it has never seen what lies beyond one of them.
+    Worlds come in the order of their cuts, so that it has never seen what lies beyond one of them. Where the system
+    has a sandbox it works in one, see `harness.audit.sandbox`.
+
+    Attributes:
+        held: What keeps it from the files and the network, in words, once it has begun.
     """
 
     def __init__(self, folder: Path, real: Sequence[str], declared: Sequence[str] = ()) -> None:
         """Take a folder that is not there yet, the classes that load the real data, and what may be read beside it."""
-        self.folder = folder
+        self.folder, self.held = folder, ""
         folder.mkdir()
-        self._errors = folder / "errors.txt"
-        text = json.dumps({"real": list(real), "declared": list(declared)})
-        (folder / "setup.json").write_text(text, encoding="utf-8", newline="\n")
+        self._errors, self._scratch = folder / "errors.txt", folder / "scratch"
+        self._scratch.mkdir()
+        self._real, self._declared = list(real), list(declared)
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> FreshProcess:
@@ -42,7 +48,7 @@ class FreshProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._process
+        process, self._process = self._process, None
         if process is None:
             return
         assert process.stdin is not None
@@ -59,8 +65,9 @@ class FreshProcess:
     def ask(self, world: World) -> dict[str, Any]:
         """Return the outcome of a world; its ``error`` says what stopped it, ``opened`` what it opened undeclared."""
         folder = Path(world.folder)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "world.json").write_text(json.dumps(asdict(world)), encoding="utf-8", newline="\n")
-        process = self._process = self._process or self._started()
+        process = self._process = self._process or self._begun()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -77,17 +84,34 @@ class FreshProcess:
         outcome: dict[str, Any] = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
         return outcome
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _begun(self) -> subprocess.Popen[str]:
+        """Start a process, in the sandbox; where it does not begin there, without."""
+        declared = [Path(path) for path in self._declared]
+        given = sandbox.grants(INSTALLED, CODE, [self.folder], declared) if sys.platform == "linux" else {}
+        for grants, before in ((given, sandbox.without_network() if given else ()), ({}, ())):
+            process = self._started(grants, before)
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if said:
+                break
+            process.wait()
+        files = "no file is opened but what is declared" if given and said == '""\n' else "files are heard of"
+        why = json.loads(said or '"it did not begin"') if files.startswith("files") else ""
+        network = "there is no network" if before else "the network is heard of"
+        self.held = f"{files}, {network}{f': {why}' if why else ''}"
+        return process
+
+    def _started(self, grants: sandbox.Grants, before: Sequence[str]) -> subprocess.Popen[str]:
+        text = json.dumps({"real": self._real, "declared": self._declared, "grants": grants})
+        (self.folder / "setup.json").write_text(text, encoding="utf-8", newline="\n")
         paths = [os.path.abspath(path) for path in sys.path]
         kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_FAMILIES)}
-        scratch = self.folder / "scratch"
-        scratch.mkdir(exist_ok=True)
-        environment = {**kept, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(scratch)}
-        command = [sys.executable, "-P", "-c", _MAIN, str(self.folder)]
+        environment = {**kept, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(self._scratch)}
+        command = [*before, sys.executable, "-P", sandbox.__file__, str(self.folder)]
         with self._errors.open("w", encoding="utf-8") as errors:
             return subprocess.Popen(
                 command,
-                cwd=scratch,
+                cwd=self._scratch,
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -54,6 +54,7 @@ class Trial:
     folder: Path  # for everything of other worlds
     cuts: int | None = None  # how many decisions a full audit looks at, evenly spread; None for every one
     opened: dict[str, None] = field(default_factory=dict)
+    held: str = ""  # what keeps the fresh process from files and network
     _leaks: dict[str, None] = field(default_factory=dict)
 
     def sampled(self) -> list[Check]:
@@ -164,6 +165,7 @@ class Trial:
 
     def _ask(self, process: FreshProcess, cut: Cut, world: World) -> Made:
         outcome = process.ask(world)
+        self.held = process.held
         self.opened |= dict.fromkeys(outcome["opened"])
         self._leaks |= dict.fromkeys(outcome.get("leaks", ()))
         return Made(cut, world, outcome)
@@ -252,7 +254,8 @@ class Trial:
             return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
 
     def _outside(self) -> Check:
-        return Check.of("outside", [Finding(f"The code under audit opens {what}.") for what in self.opened])
+        found = [Finding(f"The code under audit opens {what}.") for what in self.opened]
+        return Check.of("outside", found, self.held)
 
 
 @dataclass(frozen=True)

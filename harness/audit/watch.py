@@ -19,7 +19,7 @@ _NETWORK = (
 )
 # Event → which of its arguments names the program; forked processes of one's own are heard like their parent.
 _PROGRAMS = {"subprocess.Popen": 0, "os.system": 0, "os.exec": 0, "os.posix_spawn": 0, "os.spawn": 1, "pty.spawn": 0}
-_CODE = (".py", ".pyc", ".pyi", ".pyd", ".so", ".dylib", ".dll", ".nbi", ".nbc", ".pth")
+CODE = (".py", ".pyc", ".pyi", ".pyd", ".so", ".dylib", ".dll", ".nbi", ".nbc", ".pth")
 # What libraries ask about the machine, and what this harness asks about its own version.
 _ABOUT_THE_MACHINE = ("lscpu", "ldconfig", "uname", "nproc", "sysctl", "gcc", "cc", "ld", "file", "nvidia-smi", "git")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/sys", "/System", "/Library")
@@ -29,8 +29,8 @@ _CLOCK_TICK = 0.02  # seconds by which a file system's clock may lag
 
 
 # Before anything is heard: looking it up opens files.
-_INSTALLED = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-_PLACES = tuple(dict.fromkeys(Path(os.path.realpath(place)) for place in (*_INSTALLED, *_SYSTEM)))
+_PREFIXES = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+INSTALLED = tuple(dict.fromkeys(Path(os.path.realpath(place)) for place in (*_PREFIXES, *_SYSTEM)))
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Watch:
         path = Path(os.path.realpath(os.fsdecode(given)))
         mode = flags if isinstance(flags, int) else 0
         only_writes = bool(mode & os.O_TRUNC) or (mode & os.O_ACCMODE) == os.O_WRONLY
-        if only_writes or path.suffix in _CODE or self._is_declared(path) or path.is_dir() or not path.exists():
+        if only_writes or path.suffix in CODE or self._is_declared(path) or path.is_dir() or not path.exists():
             return None
         return None if self._is_own(path) or _is_about_code() else f"the file {path}"
 
@@ -96,7 +96,7 @@ class Watch:
         if text.startswith("/proc/"):
             first = path.parts[2] if len(path.parts) > 2 else ""
             return not first.isdigit() or int(first) == os.getpid()
-        return any(path.is_relative_to(folder) for folder in (*self.declared, *_PLACES))
+        return any(path.is_relative_to(folder) for folder in (*self.declared, *INSTALLED))
 
     def _is_own(self, path: Path) -> bool:
         try:
@@ -108,7 +108,7 @@ class Watch:
         """Return what a call of `ctypes` loads where that is no library's own affair."""
         if isinstance(name, str | bytes) and os.sep in (text := os.fsdecode(name)):
             path = Path(os.path.realpath(text))
-            if path.suffix not in _CODE and ".so" not in path.name and not self._is_declared(path):
+            if path.suffix not in CODE and ".so" not in path.name and not self._is_declared(path):
                 return f"the file {path}"
         frame: FrameType | None = sys._getframe()
         while frame is not None and _is_inner(frame.f_code.co_filename):
@@ -131,7 +131,7 @@ def _is_inner(file: str) -> bool:
 
 def _is_library(path: Path) -> bool:
     own = Path(__file__).resolve().parents[1]
-    return not path.is_absolute() or any(path.is_relative_to(folder) for folder in (own, *_PLACES))
+    return not path.is_absolute() or any(path.is_relative_to(folder) for folder in (own, *INSTALLED))
 
 
 def _path_of(descriptor: int) -> str | None:

@@ -5,6 +5,7 @@ Reads the name of a world's folder per line, and answers each with a line when t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -127,31 +128,43 @@ def _guarded(names: list[str], watch: Watch) -> None:
         cls.load = load
 
 
-def main() -> None:
-    """Answer one world after the other until there is no more."""
-    home = Path(sys.argv[1])
+def answer_worlds(home: Path, setup: Record, unheld: str) -> None:
+    """Answer one world after the other until there is no more; `unheld` says why no sandbox holds this process."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what code under audit prints is no answer
-    setup = json.loads((home / "setup.json").read_text(encoding="utf-8"))
     watch = Watch([home, *map(Path, setup["declared"])], home / "heard")
     watch.begin()
     # What this process makes nobody finds again, so that nobody asks what code has made it.
     for module in (stages, rolling):
         vars(module)["code_digest"] = lambda *names: ""
     _guarded(setup["real"], watch)
+    answers.write(json.dumps(unheld) + "\n")
+    answers.flush()
     for line in sys.stdin:
         folder = Path(json.loads(line))
         given = json.loads((folder / "world.json").read_text(encoding="utf-8"))
         world = World(**{**given, "windows": tuple(given["windows"])})
-        text = json.dumps({**_answer(world.outcome), "opened": watch.heard()})
+        text = json.dumps({**_answer(world.outcome, watch, not unheld), "opened": watch.heard()})
         (folder / OUTCOME).write_text(text, encoding="utf-8", newline="\n")
         answers.write("\n")
         answers.flush()
 
 
-def _answer(ask: Callable[[], Record]) -> Record:
+def _answer(ask: Callable[[], Record], watch: Watch, is_held: bool) -> Record:
     try:
         return ask()
     except Exception as error:  # code under audit may raise anything on data that it did not expect
         said = str(error).splitlines()
-        return {"error": f"{type(error).__name__}: {said[0] if said else ''}"}
+        text = f"{type(error).__name__}: {said[0] if said else ''}"
+        if is_held and _was_refused(error):
+            watch.tell(f"what the sandbox refuses: {text}")
+        return {"error": text}
+
+
+def _was_refused(error: BaseException | None) -> bool:
+    """Whether an error comes from a file that may not be opened, whoever has wrapped it since."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EACCES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
