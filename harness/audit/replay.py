@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -57,19 +57,11 @@ def adapted(config: ExperimentConfig, windows: tuple[Window, ...], table: Sample
 def predicted(
     recipe: Recipe, windows: tuple[Window, ...], table: SampleTable, wanted: Sequence[int]
 ) -> Iterator[Predictions]:
-    """Fit and predict some windows, in their order, each as a whole run does; a chain comes with those before."""
-    walk = WalkForward(table, windows[: max(wanted) + 1], recipe)
-    first = windows[0]
+    """Fit and predict some windows, in their order, and no other one; a chain comes with those before."""
+    walk = WalkForward(table, windows, recipe)  # processors that are fitted once are those of its first window
     for index in wanted:
-        window = windows[index]
-        # Processors that are fitted once are fitted for the first window, so it comes along; its test segment is
-        # stretched to close the gap, which changes nothing that is fitted.
-        before = () if index == 0 else (replace(first, test=Segment(first.test.start, window.test.start)),)
-        if walk.chained:
-            scored = walk.score(index)
-        else:
-            scored = WalkForward(table, (*before, window), recipe).score(len(before))
-        yield collect(table, (window,), [scored], traits_of(recipe.model, ModelTraits).quantile_levels)
+        levels = traits_of(recipe.model, ModelTraits).quantile_levels
+        yield collect(table, (windows[index],), [walk.score(index)], levels)
 
 
 @dataclass(frozen=True, eq=False)

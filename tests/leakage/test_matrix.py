@@ -12,7 +12,18 @@ from tests.leakage.mutant import Mutant, verdict_of
 from tests.leakage.test_clean import CLEAN
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
-GROUPS = ("data", "features", "label", "windows", "preprocessing", "adaptation", "model", "evaluation", "caching")
+GROUPS = (
+    "data",
+    "features",
+    "label",
+    "windows",
+    "preprocessing",
+    "adaptation",
+    "model",
+    "plans",
+    "evaluation",
+    "caching",
+)
 # Refused or found without a second world, in a world, and in the portfolio alone.
 REPRESENTATIVE = ("inputs changed in place", "coefficients in a function", "filled at yesterday's low")
 
