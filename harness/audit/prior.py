@@ -67,24 +67,64 @@ def prior_share(real: Sequence[Predictions], mirrored: Sequence[Predictions]) ->
     and (a − b)/2 the one that follows: the share is the sum of squares of the first in that of both. Its interval is a
     jackknife over groups of consecutive times. None where no score varies across instruments.
     """
-    stays, follows, known, label = [], [], [], []
-    for left, right in zip(real, mirrored, strict=True):
-        names, period = sorted({*left.instruments, *right.instruments}), (left.start, left.stop)
-        a, b = (_centred(dense(one, one.score, period, names)) for one in (left, right))
-        stays.append((a + b) / 2)
-        follows.append((a - b) / 2)
-        known.append(np.isfinite(dense(left, left.score, period, names)))
-        label.append(dense(left, left.label, period, names))
-    prior = np.concatenate(stays)
-    parts = np.square(prior).sum(axis=1), np.square(np.concatenate(follows)).sum(axis=1)  # (S,) each
+    both = _halves(real, mirrored)
+    parts = np.square(both.stays).sum(axis=1), np.square(both.follows).sum(axis=1)  # (S,) each
     total = float(sum(part.sum() for part in parts))
     size = float(sum(np.nansum(np.square(one.score.astype(np.float64))) for one in real))
     if total <= 1e-12 * size:
         return None  # rounding is all that varies
     share = float(parts[0].sum()) / total
     error = _jackknife(*parts)
-    knows = association(np.where(np.concatenate(known), prior, np.nan), np.concatenate(label))
+    knows = association(np.where(both.known, both.stays, np.nan), both.label)
     return Share(share, max(share - 1.96 * error, 0.0), min(share + 1.96 * error, 1.0), knows)
+
+
+Pair = tuple[Sequence[Predictions], Sequence[Predictions]]
+
+
+def kept_share(real: Sequence[Predictions], mirrored: Sequence[Predictions], dealt: Sequence[Pair]) -> Share:
+    """Return the share that stays in K worlds as well whose labels were dealt out anew, each with either sign.
+
+    A learner of |label| stays when signs turn: it is even, and its even part looks like knowledge. In a world without
+    any relation of features and labels it learns noise, another in each world, and what was known before is still
+    there. So the mean product of the even parts of two worlds, as a share of the scores' squares, is without bias the
+    share that was known before; its interval is a jackknife over worlds.
+    """
+    both = _halves(real, mirrored)
+    kept = np.stack([_halves(*pair).stays for pair in dealt])  # (K, S, N)
+    products = np.einsum("jsn,ksn->jk", kept, kept) / float(np.square(both.stays).sum() + np.square(both.follows).sum())
+    count = len(kept)
+
+    def mean(worlds: npt.NDArray[np.int64]) -> float:
+        chosen = products[np.ix_(worlds, worlds)]
+        return float((chosen.sum() - np.trace(chosen)) / (worlds.size * (worlds.size - 1)))
+
+    every = np.arange(count)
+    left = np.array([mean(np.delete(every, at)) for at in every])
+    error = float(np.sqrt((count - 1) / count * np.square(left - left.mean()).sum()))
+    share, knows = mean(every), association(np.where(both.known, kept.mean(axis=0), np.nan), both.label)
+    low, high = (min(max(share + side * 1.96 * error, 0.0), 1.0) for side in (-1, 1))
+    return Share(min(max(share, 0.0), 1.0), low, high, knows)
+
+
+class _Halves(NamedTuple):
+    """(S, N) each: what stays of scores when labels turn and what follows, which rows there are, the real labels."""
+
+    stays: Doubles
+    follows: Doubles
+    known: npt.NDArray[np.bool_]
+    label: npt.NDArray[np.floating]
+
+
+def _halves(ones: Sequence[Predictions], others: Sequence[Predictions]) -> _Halves:
+    found = []
+    names = sorted({name for one in (*ones, *others) for name in one.instruments})
+    for left, right in zip(ones, others, strict=True):
+        period = (left.start, left.stop)
+        a, b = (_centred(dense(one, one.score, period, names)) for one in (left, right))
+        known = np.isfinite(dense(left, left.score, period, names))
+        found.append(((a + b) / 2, (a - b) / 2, known, dense(left, left.label, period, names)))
+    return _Halves(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _jackknife(stays: Doubles, follows: Doubles) -> float:
@@ -140,17 +180,32 @@ def is_pretrained(part: object) -> bool:
     return bool(getattr(part, "prior", None) == "pretrained")
 
 
-def prior_check(parts: dict[str, object], share: Share | None, first_decision: np.datetime64) -> Check:
-    """Return the check of prior knowledge: clean when there is none, when it is declared, or when it knows nothing.
-
-    `parts` are the configured objects by name, any of which may declare; `first_decision` is when the test begins.
-    """
+def declared(parts: dict[str, object]) -> dict[str, PriorTraits]:
+    """Return what configured objects declare, by their name."""
     # A field `prior` that is no word is something else, such as the prior of a Bayesian model.
     saying = {name: part for name, part in parts.items() if isinstance(getattr(part, "prior", None), str)}
-    declared = {name: traits_of(part, PriorTraits, name) for name, part in saying.items()}
+    return {name: traits_of(part, PriorTraits, name) for name, part in saying.items()}
+
+
+def is_excused(parts: dict[str, object]) -> bool:
+    """Whether a configured object says that it knew something beforehand."""
+    return any(said.prior in ("rule", "pretrained") for said in declared(parts).values())
+
+
+def prior_check(
+    parts: dict[str, object], share: Share | None, first_decision: np.datetime64, kept: Share | None = None
+) -> Check:
+    """Return the check of prior knowledge: clean when there is none, when it is declared, or when it knows nothing.
+
+    `parts` are the configured objects by name, any of which may declare; `first_decision` is when the test begins;
+    `kept` is what stays of the share where labels were dealt out anew too, if that was asked.
+    """
+    said_by = declared(parts)
     note = "every prediction is the same: there is nothing to follow" if share is None else str(share)
+    if kept is not None:
+        note += f"; with labels dealt out anew: {kept}"
     findings = []
-    for name, said in declared.items():
+    for name, said in said_by.items():
         until = "" if said.prior_ends is None else f" until {said.prior_ends}"
         note += f"; {name} declares: {said.prior}{until}"
         if said.prior == "pretrained":
@@ -159,10 +214,10 @@ def prior_check(parts: dict[str, object], share: Share | None, first_decision: n
                 what = "What was learned beforehand may know the test period."
                 expected = f"prior_ends before {str(first_decision)[:10]}, where the first decision is made"
                 findings.append(Finding(what, name, str(said.prior_ends), expected))
-    kinds = {said.prior for said in declared.values()}
-    if share is not None and share.is_informed and not kinds & {"rule", "pretrained"}:
+    proved = share if kept is None else kept
+    if proved is not None and proved.is_informed and not is_excused(parts):
         what = "A part of the predictions does not follow the labels that were shown, and knows the real ones."
-        findings.append(Finding(what, "", str(share), "a declaration, `prior: rule` or `prior: pretrained`"))
-    elif share is not None and share.low > _SMALL and not kinds:
+        findings.append(Finding(what, "", str(proved), "a declaration, `prior: rule` or `prior: pretrained`"))
+    elif proved is not None and proved.low > _SMALL and not said_by:
         note += "; undeclared, and no sign that it knows the real labels"
     return Check.of("prior", findings, note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
@@ -14,12 +14,12 @@ import numpy as np
 from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
 from harness.audit.fresh import FreshProcess
 from harness.audit.frontier import frontier
-from harness.audit.prior import is_pretrained, prior_check, prior_share
+from harness.audit.prior import is_excused, is_pretrained, kept_share, prior_check, prior_share
 from harness.audit.replay import Replay, each
 from harness.audit.roots import Roots, Tree, roots_of, tree_of
 from harness.audit.splice import PastWriter, Splice, past_of
 from harness.audit.verdict import Check, Finding, Frontier
-from harness.audit.world import ORDERS, SERIES, WHOLE, WINDOW, Arrays, World, orders
+from harness.audit.world import ORDERS, SERIES, WHOLE, Arrays, World, orders, window_name
 from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.portfolio.strategy import Trading
 from harness.evaluation.predictions import Predictions
@@ -31,6 +31,7 @@ SEED = 20_170_103
 
 # How many windows are predicted with mirrored labels.
 _FEW, _MANY = 4, 12
+_DEALT = 8  # times that labels are dealt out anew, where prior knowledge shows
 # A share of unchanged prices, and a number of instruments with equal acceptance, that are no accident.
 _UNCHANGED, _FEWEST_ACCEPTED = 0.1, 10
 _SHOWN = 3  # findings of one kind
@@ -134,8 +135,8 @@ class Trial:
 
     def _process(self, name: str) -> FreshProcess:
         texts = (text for part in self._parts.values() if is_pretrained(part) for _, text in walk(describe(part)))
-        declared = [text for text in texts if isinstance(text, str) and Path(text).is_absolute()]
-        return FreshProcess(self.folder / name, self._roots.classes, declared)
+        files = [text for text in texts if isinstance(text, str) and Path(text).is_absolute()]
+        return FreshProcess(self.folder / name, self._roots.classes, files)
 
     @property
     def _parts(self) -> dict[str, object]:
@@ -226,21 +227,31 @@ class Trial:
     # Other labels, and the same again
 
     def _mirrored(self, process: FreshProcess, count: int) -> Check:
-        """Predict some windows with every label's sign turned, and look how much of the scores stays as it was."""
+        """Predict some windows with every label's sign turned, and look how much of the scores stays as it was.
+
+        What stays and knows the real labels is held against labels that are dealt out anew: a learner of their size,
+        which has no sign, follows these.
+        """
         replay = self.replay
         windows = tuple(_spread(len(replay.windows), min(count, len(replay.windows))))
         folder, real = process.folder / "mirrored", replay.real
         config, writer = self._config(folder, None), PastWriter(folder / "past")
         past = writer.write(past_of(real.panel, real.table, len(real.panel.calendar)))
-        world = World(str(folder), config, windows=windows, past=str(past), mirrored=True)
+        world = World(str(folder), config, windows=windows, past=str(past), labels=((-1, 0),))
         made = self._ask(process, Cut(-1, -1), world)
         if "error" in made.outcome:
             return Check.skipped("prior", f"it fails on mirrored labels: {made.outcome['error']}")
         tests = [replay.windows[at].test for at in windows]
         shown = [within(replay.predictions, test.start, test.stop) for test in tests]
-        share = prior_share(shown, [made.predictions(at) for at in windows])
+        share, kept = prior_share(shown, made.each(0)), None
+        if share is not None and share.is_informed and not is_excused(self._parts):
+            dealt = tuple((sign, seed) for seed in range(1, _DEALT + 1) for sign in (1, -1))
+            again = self._ask(process, Cut(-1, -1), replace(world, folder=str(folder / "dealt"), labels=dealt))
+            if "error" not in again.outcome:
+                pairs = [(again.each(at), again.each(at + 1)) for at in range(0, len(dealt), 2)]
+                kept = kept_share(shown, made.each(0), pairs)
         first = replay.real.panel.calendar.times[replay.windows[0].decision]
-        return prior_check(self._parts, share, first)
+        return prior_check(self._parts, share, first, kept)
 
     def _repeated(self) -> Check:
         with self._process("repeated") as process:
@@ -268,7 +279,11 @@ class Made:
 
     def predictions(self, window: int) -> Predictions:
         """Return the predictions of one window, or of the whole run for −1."""
-        return self.read(Predictions, WHOLE if window < 0 else f"{WINDOW}{window}")
+        return self.read(Predictions, WHOLE if window < 0 else window_name(window))
+
+    def each(self, number: int) -> list[Predictions]:
+        """Return the predictions of every window that was asked for, with the labels of a number."""
+        return [self.read(Predictions, window_name(at, number)) for at in self.world.windows]
 
     def read(self, kind: type[Value], name: str) -> Value:
         """Return one of its files."""

@@ -51,7 +51,8 @@ class World:
         cut: The calendar position after which the data are others; None: nowhere.
         windows: Which windows are predicted, each alone; empty: the whole run.
         past: A folder with the features of the times up to the cut, see `harness.audit.splice`.
-        mirrored: Whether every label has the other sign.
+        labels: Sign and seed, each of which is one more world: every label is multiplied by the sign, after all that
+            there are were dealt out anew to their rows by the seed; seed 0: none was. Empty: the labels as they are.
     """
 
     folder: str
@@ -59,7 +60,7 @@ class World:
     cut: int | None = None
     windows: tuple[int, ...] = ()
     past: str | None = None
-    mirrored: bool = False
+    labels: tuple[tuple[int, int], ...] = ()
 
     def outcome(self) -> Record:
         """Compute it, and return what else there is to say than its files."""
@@ -84,22 +85,37 @@ class World:
         return {"per_window": metrics["per_window"], "batches": found}
 
     def _windows(self, config: ExperimentConfig) -> Record:
-        pipeline = Pipeline(config, Cache.of(config), panel=config.data.load())
+        pipeline, leaks = Pipeline(config, Cache.of(config), panel=config.data.load()), list[str]()
         table = self._table(config, pipeline)
-        adaptation = adapted(config, pipeline.windows, table)
-        recipe = Recipe(config.preprocess, adaptation, config.model, config.windows.step)
-        made = predicted(recipe, pipeline.windows, table, self.windows)
-        for at, predictions in zip(self.windows, made, strict=True):
-            save(Path(self.folder), predictions, f"{WINDOW}{at}")
-        return {"leaks": list(traits_of(adaptation, AdaptationTraits, "adaptation").leaks)}
+        for number, (sign, seed) in enumerate(self.labels or ((1, 0),)):
+            shown = replace(table, label=relabelled(table.label, sign, seed))
+            adaptation = adapted(config, pipeline.windows, shown)
+            recipe = Recipe(config.preprocess, adaptation, config.model, config.windows.step)
+            made = predicted(recipe, pipeline.windows, shown, self.windows)
+            for at, predictions in zip(self.windows, made, strict=True):
+                save(Path(self.folder), predictions, window_name(at, number))
+            leaks += traits_of(adaptation, AdaptationTraits, "adaptation").leaks
+        return {"leaks": leaks}
 
     def _table(self, config: ExperimentConfig, pipeline: Pipeline) -> SampleTable:
-        table = None
-        if self.past is not None:
-            cut = len(pipeline.panel.calendar) - 1 if self.cut is None else self.cut
-            table = joined(config, pipeline.panel, cut, read_past(Path(self.past)))
-        table = table or pipeline.table
-        return replace(table, label=-table.label) if self.mirrored else table
+        if self.past is None:
+            return pipeline.table
+        cut = len(pipeline.panel.calendar) - 1 if self.cut is None else self.cut
+        return joined(config, pipeline.panel, cut, read_past(Path(self.past))) or pipeline.table
+
+
+def relabelled(label: npt.NDArray[np.float32], sign: int, seed: int) -> npt.NDArray[np.float32]:
+    """Return (n,) labels with another sign, or dealt out anew among the rows that have one, over all times."""
+    if seed:
+        known, dealt = np.flatnonzero(~np.isnan(label)), np.array(label)
+        dealt[known] = label[np.random.default_rng(seed).permutation(known)]
+        label = dealt
+    return label if sign > 0 else -label
+
+
+def window_name(window: int, number: int = 0) -> str:
+    """Return the name of the predictions of one window in the world of a number."""
+    return f"{WINDOW}{window}" + (f"-{number}" if number else "")
 
 
 WHOLE, WINDOW, SERIES, ORDERS, OUTCOME = "whole", "window-", "series", "orders", "outcome.json"
@@ -143,7 +159,8 @@ def answer_worlds(home: Path, setup: Record, unheld: str) -> None:
     for line in sys.stdin:
         folder = Path(json.loads(line))
         given = json.loads((folder / "world.json").read_text(encoding="utf-8"))
-        world = World(**{**given, "windows": tuple(given["windows"])})
+        labels = tuple((sign, seed) for sign, seed in given["labels"])
+        world = World(**{**given, "windows": tuple(given["windows"]), "labels": labels})
         text = json.dumps({**_answer(world.outcome, watch, not unheld), "opened": watch.heard()})
         (folder / OUTCOME).write_text(text, encoding="utf-8", newline="\n")
         answers.write("\n")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
-from harness.audit.prior import Share, prior_check, prior_share
+from harness.audit.prior import Share, kept_share, prior_check, prior_share
 from harness.audit.verdict import Outcome
+from harness.audit.world import relabelled
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
 from harness.evaluation.evaluate import DailySeries
@@ -54,6 +55,48 @@ def test_an_honest_learner_has_none_a_rule_is_nothing_else_and_a_constant_says_n
     assert (honest.share, honest.high) == (0.0, 0.0)
     assert (rule.share, rule.low) == (1.0, 1.0)
     assert share_of(0.0, 0.0) is None
+
+
+def scored(how: str, features: Any, label: Any) -> Any:
+    """Return (S, N) scores of a learner of |label|, of one of the label, or of one that adds what it knew before."""
+    x, y = features.reshape(-1, features.shape[-1]), label.ravel()
+    shown = -(np.abs(y) - np.abs(y).mean()) if how == "size" else y
+    theta = np.linalg.lstsq(x, shown, rcond=None)[0] + (how == "knowing") * np.linspace(-0.5, 0.3, x.shape[1])
+    return (features @ theta).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("how", "stays", "is_kept"), [("size", True, False), ("label", False, False), ("knowing", True, True)]
+)
+def test_what_stays_of_a_learner_of_the_size_of_labels_follows_labels_that_are_dealt_out_anew(
+    how: str, stays: bool, is_kept: bool
+) -> None:
+    """Calm instruments rise here: a learner of |label| is honest, agrees with labels, and stays when they turn."""
+    rng = np.random.default_rng(4)
+    features = rng.standard_normal((TIMES, WIDTH, 5))
+    nervous = features @ np.linspace(0.3, -0.4, 5)
+    label = (np.exp(nervous) * rng.standard_normal((TIMES, WIDTH)) - nervous).astype(np.float32)
+
+    def predicted(sign: int, seed: int) -> list[Predictions]:
+        shown = relabelled(label.ravel(), sign, seed).reshape(label.shape)
+        return [predictions(scored(how, features, shown), label)]
+
+    real, mirrored = predicted(1, 0), predicted(-1, 0)
+    share = prior_share(real, mirrored)
+    kept = kept_share(real, mirrored, [(predicted(1, seed), predicted(-1, seed)) for seed in range(1, 9)])
+    assert share is not None
+    assert (share.is_informed, kept.is_informed) == (stays, is_kept)
+    check = prior_check({"model": object()}, share, FIRST, kept)
+    assert (check.outcome is Outcome.LEAK) is is_kept
+    assert "dealt out anew" in check.note
+
+
+def test_labels_are_dealt_out_among_the_rows_that_have_one() -> None:
+    label = np.array([1.0, np.nan, 2.0, 3.0, np.nan, 4.0], dtype=np.float32)
+    dealt = relabelled(label, -1, 3)
+    np.testing.assert_array_equal(np.isnan(dealt), np.isnan(label))
+    assert sorted(-dealt[~np.isnan(dealt)]) == [1.0, 2.0, 3.0, 4.0]
+    np.testing.assert_array_equal(relabelled(label, 1, 0), label)
 
 
 @dataclass(frozen=True)
