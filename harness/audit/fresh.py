@@ -18,8 +18,7 @@ from harness.audit.world import OUTCOME, World
 
 # What of the environment says where things are and how many threads there may be: all else could be knowledge.
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
-_KEPT_FAMILIES = ("LC_", "PYTHON", "DYLD_", "OMP_", "MKL_", "OPENBLAS_", "NUMBA_", "KMP_", "CUDA_", "COVERAGE_")
-_KEPT_FAMILIES += ("XDG_CACHE_",)
+_KEPT_FAMILIES = ("LC_", "PYTHON", "DYLD_", "OMP_", "MKL_", "OPENBLAS_", "NUMBA_", "KMP_", "CUDA_", "COVERAGE_", "XDG_")
 _SHOWN = 300  # characters of what a process says that ends too soon
 
 

@@ -89,15 +89,29 @@ def without_network() -> tuple[str, ...]:
     return _UNSHARE if asked.returncode == 0 else ()
 
 
+def unavailable() -> str:
+    """Return why the kernel holds nobody to files: empty when it can."""
+    try:
+        from landlock import LandlockError, landlock_abi_version
+    except ImportError:
+        return "the package landlock is not installed"
+    try:
+        landlock_abi_version()
+    except (LandlockError, OSError) as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
 def enter(given: Grants) -> str:
     """Have the kernel refuse every file that is not granted, to this process and to all that it starts.
 
     Returns why it does not: empty when it does.
     """
-    try:
-        from landlock import FSAccess, LandlockError, Ruleset
-    except ImportError:
-        return "the package landlock is not installed"
+    why = unavailable()
+    if why:
+        return why
+    from landlock import FSAccess, LandlockError, Ruleset
+
     try:
         rules = Ruleset()
         file = FSAccess.EXECUTE | FSAccess.READ_FILE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit import Level, Verdict, audit, run_audited
+from harness.audit import Level, Verdict, audit, run_audited, sandbox
 from harness.cli import main
 from harness.errors import ConfigError
 from harness.execution.progress import Silent
@@ -21,8 +21,9 @@ def verdict_of(record: object) -> Verdict:
     return from_plain(Verdict, record)
 
 
-def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_digest(tmp_path: Path) -> None:
+def test_the_verdict_stands_in_the_snapshot_and_an_audit_changes_nothing_else_however_often(tmp_path: Path) -> None:
     plain = run(small(tmp_path), Silent()).snapshot
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
     result, verdict = run_audited(small(tmp_path, "audit=sampled"), Silent())
     assert verdict is not None
     assert verdict.clean, verdict.caught_by
@@ -31,6 +32,12 @@ def test_the_verdict_stands_in_the_snapshot_and_changes_neither_identity_nor_dig
     assert stored.digest == plain.digest
     assert sha256(stored.identity) == sha256(plain.identity)
     assert result.reused, "an audit is no reason to compute a result again"
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} == before, "nothing of other futures is left"
+    again = audit(small(tmp_path), Level.SAMPLED)
+    assert json.dumps(again.to_record()) == json.dumps(verdict.to_record())
+    outside = next(check for check in again.checks if check.name == "outside")
+    held = not sandbox.unavailable() and bool(sandbox.without_network())
+    assert (outside.note == "no file is opened but what is declared, there is no network") is held
 
 
 def test_without_an_audit_the_snapshot_has_no_verdict(tmp_path: Path) -> None:
@@ -44,21 +51,6 @@ def test_a_level_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Pat
         small(tmp_path, "audit=thorough")
     assert raised.value.where == "audit"
     assert "sampled" in str(raised.value)
-
-
-@pytest.mark.parametrize("level", ["static", "sampled"])
-def test_a_verdict_is_the_same_bytes_when_it_is_made_again(tmp_path: Path, level: str) -> None:
-    first, second = (audit(small(tmp_path), Level(level)) for _ in range(2))
-    assert json.dumps(first.to_record()) == json.dumps(second.to_record())
-    assert verdict_of(first.to_record()) == first
-
-
-def test_an_audit_leaves_nothing_of_other_futures_behind(tmp_path: Path) -> None:
-    run(small(tmp_path), Silent())
-    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
-    audit(small(tmp_path), Level.SAMPLED)
-    after = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
-    assert after == before
 
 
 def test_the_command_prints_a_verdict_as_json(

@@ -10,18 +10,10 @@ from harness.audit import Level
 from tests.leakage.mutant import verdict_of
 from tests.leakage.planning import CLEAN, MUTANTS
 
-BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
-
-@pytest.mark.parametrize(
-    "name", ["state updated with labels that have not matured", "a block that reaches the decision"]
-)
-def test_a_representative_is_caught(tmp_path: Path, name: str) -> None:
-    assert not verdict_of(BY_NAME[name], Level.SAMPLED, tmp_path).clean
-
-
-def test_an_honest_plan_by_feedback_raises_no_alarm(tmp_path: Path) -> None:
-    assert verdict_of(CLEAN["weights by feedback"], Level.SAMPLED, tmp_path).clean
+def test_a_plan_that_learns_up_to_the_decision_is_refused(tmp_path: Path) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == "a block that reaches the decision")
+    assert verdict_of(mutant, Level.SAMPLED, tmp_path).caught_by == ("reads",)
 
 
 @pytest.mark.nightly

@@ -627,10 +627,7 @@ MUTANTS = (
     mutant("features", "a span that fits the trends of all times", lambda c: replace(c, features=Timed(c.data))),
     *map(with_edges, ("bins between quantiles of all times", "labels less the mean of their series over all times")),
     mutant("adaptation", "weights by the volatility of the test range", lambda c: replace(c, adaptation=Volatile())),
-    *(
-        mutant("plans", how, lambda config, how=how: replace(config, adaptation=Plans(how)))  # type: ignore[misc]
-        for how in PLANS
-    ),
+    *(mutant("plans", how, lambda config, how=how: replace(config, adaptation=Plans(how))) for how in PLANS),
     mutant("windows", "every other window unpurged", None, patch=purged_every_other_time),
     mutant(
         "evaluation",
@@ -648,10 +645,7 @@ MUTANTS = (
     ),
     mutant("evaluation", "a cost by a list that somebody has kept", portfolio(charged), TRADING, files=told),
     mutant("evaluation", "a metric relative to the best day of the range", with_metric),
-    *(
-        mutant("model", how, lambda config, how=how: replace(config, model=Inside(how)))  # type: ignore[misc]
-        for how in INSIDE
-    ),
+    *(mutant("model", how, lambda config, how=how: replace(config, model=Inside(how))) for how in INSIDE),
 )
 
 
