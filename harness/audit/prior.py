@@ -82,8 +82,8 @@ def prior_share(real: Sequence[Predictions], mirrored: Sequence[Predictions]) ->
 Pair = tuple[Sequence[Predictions], Sequence[Predictions]]
 
 
-def kept_share(real: Sequence[Predictions], mirrored: Sequence[Predictions], dealt: Sequence[Pair]) -> Share:
-    """Return the share that stays in K worlds as well whose labels were dealt out anew, each with either sign.
+def kept_share(real: Sequence[Predictions], mirrored: Sequence[Predictions], permuted: Sequence[Pair]) -> Share:
+    """Return the share that stays in K worlds as well whose labels were permuted, each with either sign.
 
     A learner of |label| stays when signs turn: it is even, and its even part looks like knowledge. In a world without
     any relation of features and labels it learns noise, another in each world, and what was known before is still
@@ -91,7 +91,7 @@ def kept_share(real: Sequence[Predictions], mirrored: Sequence[Predictions], dea
     share that was known before; its interval is a jackknife over worlds.
     """
     both = _halves(real, mirrored)
-    kept = np.stack([_halves(*pair).stays for pair in dealt])  # (K, S, N)
+    kept = np.stack([_halves(*pair).stays for pair in permuted])  # (K, S, N)
     products = np.einsum("jsn,ksn->jk", kept, kept) / float(np.square(both.stays).sum() + np.square(both.follows).sum())
     count = len(kept)
 
@@ -198,12 +198,12 @@ def prior_check(
     """Return the check of prior knowledge: clean when there is none, when it is declared, or when it knows nothing.
 
     `parts` are the configured objects by name, any of which may declare; `first_decision` is when the test begins;
-    `kept` is what stays of the share where labels were dealt out anew too, if that was asked.
+    `kept` is what stays of the share where labels were permuted too, if that was asked.
     """
     said_by = declared(parts)
     note = "every prediction is the same: there is nothing to follow" if share is None else str(share)
     if kept is not None:
-        note += f"; with labels dealt out anew: {kept}"
+        note += f"; with permuted labels: {kept}"
     findings = []
     for name, said in said_by.items():
         until = "" if said.prior_ends is None else f" until {said.prior_ends}"

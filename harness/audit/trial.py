@@ -31,7 +31,7 @@ SEED = 20_170_103
 
 # How many windows are predicted with mirrored labels.
 _FEW, _MANY = 4, 12
-_DEALT = 8  # times that labels are dealt out anew, where prior knowledge shows
+_PERMUTATIONS = 8  # times that labels are permuted, where prior knowledge shows
 # A share of unchanged prices, and a number of instruments with equal acceptance, that are no accident.
 _UNCHANGED, _FEWEST_ACCEPTED = 0.1, 10
 _SHOWN = 3  # findings of one kind
@@ -229,8 +229,8 @@ class Trial:
     def _mirrored(self, process: FreshProcess, count: int) -> Check:
         """Predict some windows with every label's sign turned, and look how much of the scores stays as it was.
 
-        What stays and knows the real labels is held against labels that are dealt out anew: a learner of their size,
-        which has no sign, follows these.
+        What stays and knows the real labels is held against permuted labels: a learner of the size of labels, which
+        turning leaves as it is, follows these.
         """
         replay = self.replay
         windows = tuple(_spread(len(replay.windows), min(count, len(replay.windows))))
@@ -245,10 +245,10 @@ class Trial:
         shown = [within(replay.predictions, test.start, test.stop) for test in tests]
         share, kept = prior_share(shown, made.each(0)), None
         if share is not None and share.is_informed and not is_excused(self._parts):
-            dealt = tuple((sign, seed) for seed in range(1, _DEALT + 1) for sign in (1, -1))
-            again = self._ask(process, Cut(-1, -1), replace(world, folder=str(folder / "dealt"), labels=dealt))
+            permuted = tuple((sign, seed) for seed in range(1, _PERMUTATIONS + 1) for sign in (1, -1))
+            again = self._ask(process, Cut(-1, -1), replace(world, folder=str(folder / "permuted"), labels=permuted))
             if "error" not in again.outcome:
-                pairs = [(again.each(at), again.each(at + 1)) for at in range(0, len(dealt), 2)]
+                pairs = [(again.each(at), again.each(at + 1)) for at in range(0, len(permuted), 2)]
                 kept = kept_share(shown, made.each(0), pairs)
         first = replay.real.panel.calendar.times[replay.windows[0].decision]
         return prior_check(self._parts, share, first, kept)

@@ -51,8 +51,7 @@ class World:
         cut: The calendar position after which the data are others; None: nowhere.
         windows: Which windows are predicted, each alone; empty: the whole run.
         past: A folder with the features of the times up to the cut, see `harness.audit.splice`.
-        labels: Sign and seed, each of which is one more world: every label is multiplied by the sign, after all that
-            there are were dealt out anew to their rows by the seed; seed 0: none was. Empty: the labels as they are.
+        labels: Signs and seeds, of one more world each, see `relabelled`. Empty: the labels as they are.
     """
 
     folder: str
@@ -105,11 +104,11 @@ class World:
 
 
 def relabelled(label: npt.NDArray[np.float32], sign: int, seed: int) -> npt.NDArray[np.float32]:
-    """Return (n,) labels with another sign, or dealt out anew among the rows that have one, over all times."""
+    """Return (n,) labels times a sign; permuted among all rows that have one by a seed other than 0."""
     if seed:
-        known, dealt = np.flatnonzero(~np.isnan(label)), np.array(label)
-        dealt[known] = label[np.random.default_rng(seed).permutation(known)]
-        label = dealt
+        known, permuted = np.flatnonzero(~np.isnan(label)), np.array(label)
+        permuted[known] = label[np.random.default_rng(seed).permutation(known)]
+        label = permuted
     return label if sign > 0 else -label
 
 

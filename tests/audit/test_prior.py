@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,19 @@ from hypothesis import strategies as st
 
 from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
 from harness.audit.prior import Share, kept_share, prior_check, prior_share
+from harness.audit.replay import Replay
+from harness.audit.trial import Trial
 from harness.audit.verdict import Outcome
 from harness.audit.world import relabelled
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError
 from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.predictions import Predictions
+from harness.execution.progress import Silent
+from harness.run.experiment import run
+from harness.run.pipeline import Pipeline
+from tests.audit.market import small
+from tests.leakage.odd import ODD
 
 TIMES, WIDTH = 40, 12
 FIRST = np.datetime64("2017-01-03")
@@ -68,7 +76,7 @@ def scored(how: str, features: Any, label: Any) -> Any:
 @pytest.mark.parametrize(
     ("how", "stays", "is_kept"), [("size", True, False), ("label", False, False), ("knowing", True, True)]
 )
-def test_what_stays_of_a_learner_of_the_size_of_labels_follows_labels_that_are_dealt_out_anew(
+def test_what_stays_of_a_learner_of_the_size_of_labels_follows_labels_that_are_permuted(
     how: str, stays: bool, is_kept: bool
 ) -> None:
     """Calm instruments rise here: a learner of |label| is honest, agrees with labels, and stays when they turn."""
@@ -88,14 +96,14 @@ def test_what_stays_of_a_learner_of_the_size_of_labels_follows_labels_that_are_d
     assert (share.is_informed, kept.is_informed) == (stays, is_kept)
     check = prior_check({"model": object()}, share, FIRST, kept)
     assert (check.outcome is Outcome.LEAK) is is_kept
-    assert "dealt out anew" in check.note
+    assert "permuted" in check.note
 
 
-def test_labels_are_dealt_out_among_the_rows_that_have_one() -> None:
+def test_labels_are_permuted_among_the_rows_that_have_one() -> None:
     label = np.array([1.0, np.nan, 2.0, 3.0, np.nan, 4.0], dtype=np.float32)
-    dealt = relabelled(label, -1, 3)
-    np.testing.assert_array_equal(np.isnan(dealt), np.isnan(label))
-    assert sorted(-dealt[~np.isnan(dealt)]) == [1.0, 2.0, 3.0, 4.0]
+    permuted = relabelled(label, -1, 3)
+    np.testing.assert_array_equal(np.isnan(permuted), np.isnan(label))
+    assert sorted(-permuted[~np.isnan(permuted)]) == [1.0, 2.0, 3.0, 4.0]
     np.testing.assert_array_equal(relabelled(label, 1, 0), label)
 
 
@@ -165,3 +173,21 @@ def test_metrics_of_windows_that_have_ended_are_compared() -> None:
     other = [{**one, "IC": 0.5} for one in record]
     assert list(metrics_that_differ(record, record, "2017-09-01")) == []
     assert len(list(metrics_that_differ(record, other, "2017-02-01"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [("the size of labels", Outcome.PASSED), pytest.param("momentum", Outcome.LEAK, marks=pytest.mark.nightly)],
+)
+def test_permuted_labels_are_asked_where_what_stays_knows_the_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, outcome: Outcome
+) -> None:
+    """The market is too short to prove knowledge, so every agreement counts as one here."""
+    monkeypatch.setattr("harness.audit.prior._DEVIATIONS", -np.inf)
+    config = ODD[how][1](small(tmp_path))
+    trial = Trial(Replay(run(config, Silent()), Pipeline(config), Silent()), tmp_path / "worlds")
+    trial.folder.mkdir()
+    with trial._process("poisoned") as process:
+        check = trial._mirrored(process, 2)
+    assert "with permuted labels" in check.note
+    assert check.outcome is outcome

@@ -39,7 +39,7 @@ DETECTORS = {
     "orders": "price and acceptance of orders, with another market after their signal",
     "adaptation": "leaks that the adaptation names itself",
     "outside": "files, network, other programs, the real data, as the sandbox refuses and audit events hear them",
-    "prior": "what stays of the predictions when labels turn, and when they are dealt out anew",
+    "prior": "what stays of the predictions when labels turn, and when they are permuted",
     "repeat": "a second run in a fresh process and an empty store",
     "inputs": "inputs that are changed",
 }

@@ -83,6 +83,8 @@ class Odd:
             theta = scratch(x, y)
         elif self.how == "a memo":
             theta = MEMO.setdefault(y.tobytes() + x.tobytes(), solve(x, y))
+        elif self.how == "the size of labels":
+            theta = -solve(x, np.abs(y) - np.abs(y).mean())
         elif self.how == "seeded noise":
             theta = solve(x, y) + np.random.default_rng(3).normal(scale=1e-4, size=x.shape[1])
         else:
@@ -165,7 +167,7 @@ PORTFOLIO = ("evaluation=portfolio", "evaluation.significance=null", "evaluation
 ODD: dict[str, tuple[tuple[str, ...], Change]] = {
     "slots": ((), lambda config: replace(config, model=Slots())),
     **{how: ((), model(how)) for how in ("a constant", "a fixed projection", "a scratch file", "a memo")},
-    **{how: ((), model(how)) for how in ("seeded noise", "a timer", "momentum", "neighbours")},
+    **{how: ((), model(how)) for how in ("seeded noise", "a timer", "momentum", "neighbours", "the size of labels")},
     "momentum, declared": ((), model("momentum", "rule")),
     "a random score, declared": ((), model("a random score", "random")),
     "pretrained until before the test, declared": ((), model("linear", "pretrained", "2011-12-31")),
