@@ -82,12 +82,13 @@ def document(record: dict[str, dict[str, Any]]) -> str:
     explained = "\n".join(f"- **{name}**: {what}" for name, what in DETECTORS.items())
     header = "| leak through | mutant | " + " | ".join(DETECTORS) + " |"
     rule = "|---|---|" + ":-:|" * len(DETECTORS)
-    rows = [_row(mutant, record["mutants"][mutant.name]) for mutant in MUTANTS]
+    rows = [_row(mutant, record["mutants"][mutant.name]) for mutant in MUTANTS if mutant.name in record["mutants"]]
     return "\n".join([_HEAD, *_rates(record), "", explained, "", _KEPT, header, rule, *rows, ""])
 
 
 def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
-    halves = {"known": [m for m in MUTANTS if not m.held_out], "held out ◆": [m for m in MUTANTS if m.held_out]}
+    known = [mutant for mutant in MUTANTS if mutant.name in record["mutants"]]
+    halves = {"known": [m for m in known if not m.held_out], "held out ◆": [m for m in known if m.held_out]}
     lines = ["| | caught by `sampled` | caught by `full` |", "|---|--:|--:|"]
     for name, half in halves.items():
         counts = [sum(bool(record["mutants"][m.name][str(level)]) for m in half) for level in _LEVELS]
@@ -97,7 +98,8 @@ def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
     shown = (
         f"False alarms of `sampled`: {said} audits of {len(record['clean'])} clean configurations, odd ones among them."
     )
-    return [*lines, "", shown, "Intervals are Wilson's, at 95 %."]
+    asked = f"{len(known)} of the {len(MUTANTS)} mutants have been audited since they were last changed."
+    return [*lines, "", asked, shown, "Intervals are Wilson's, at 95 %."]
 
 
 def share(count: int, of: int) -> str:
