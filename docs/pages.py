@@ -87,7 +87,7 @@ def commands() -> str:
 
 def configuration() -> str:
     """Return what a configuration is made of: its groups, each with a page, and the main file."""
-    from harness.config import config_folder
+    from harness.config import config_files, config_folder
 
     root = config_folder()
     lines = [
@@ -103,8 +103,8 @@ def configuration() -> str:
         "| group | choices |",
         "| --- | --- |",
     ]
-    for name in _groups():
-        choices = ", ".join(f"`{path.stem}`" for path in sorted((root / name).glob("*.yaml")))
+    for name, files in config_files().items():
+        choices = ", ".join(f"`{path.stem}`" for path in files)
         lines.append(f"| [{name}](configuration-{name}.md) | {choices} |")
     return "\n".join([*lines, "", *_choice("", root / "config.yaml", "config.yaml")])
 
@@ -112,22 +112,21 @@ def configuration() -> str:
 def group(name: str) -> str:
     """Return every file of one group: what it is, each key with what it accepts, and the file itself."""
     from harness.cli.application import OTHER_FOLDERS
-    from harness.config import config_folder
+    from harness.config import config_files
 
     parts = [f"# {name}", ""]
     if name in OTHER_FOLDERS:
         parts += [f"Not a group of an experiment: `bench check`, `bless` and `nightly` read `{name}/`.", ""]
-    for path in sorted((config_folder() / name).glob("*.yaml")):
+    for path in config_files()[name]:
         parts += _choice(name, path, f"{name}={path.stem}")
     parts += _processors() if name == "preprocess" else []
     return "\n".join(parts)
 
 
 def _groups() -> list[str]:
-    from harness.config import config_folder
+    from harness.config import config_files
 
-    # Files of Hydra's own configuration describe no class of ours.
-    return sorted(path.name for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
+    return list(config_files())
 
 
 def _page(name: str) -> str:

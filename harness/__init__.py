@@ -52,10 +52,11 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.interfaces import Adaptation as Adaptation, FittedAdaptation as FittedAdaptation
     from harness.samples.interfaces import FittedModel as FittedModel, FittedPreprocess as FittedPreprocess
     from harness.samples.interfaces import History as History, LearnSet as LearnSet, Model as Model
-    from harness.samples.interfaces import Batch as Batch, ContinuingModel as ContinuingModel, Feedback as Feedback
-    from harness.samples.interfaces import Known as Known, Preprocess as Preprocess, SampleWeights as SampleWeights
-    from harness.samples.interfaces import TimeWeights as TimeWeights, Transform as Transform
-    from harness.samples.interfaces import WindowPlan as WindowPlan, WindowPlanner as WindowPlanner
+    from harness.samples.interfaces import ContinuingModel as ContinuingModel, Preprocess as Preprocess
+    from harness.samples.interfaces import SampleWeights as SampleWeights, TimeWeights as TimeWeights
+    from harness.samples.interfaces import WindowPlanner as WindowPlanner
+    from harness.samples.plan import Batch as Batch, Feedback as Feedback, Known as Known
+    from harness.samples.plan import Transform as Transform, WindowPlan as WindowPlan
     from harness.samples.preprocess import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna, DropCol as DropCol
     from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropnaLabel as DropnaLabel, Fillna as Fillna
     from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm, Pipeline as Pipeline
@@ -101,7 +102,7 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.run.experiment", None, "ExperimentResult run_experiment"),
     ("harness.samples.interfaces", None, "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet"),
     ("harness.samples.interfaces", None, "Model Preprocess TimeWeights SampleWeights ContinuingModel WindowPlanner"),
-    ("harness.samples.interfaces", None, "WindowPlan Known Feedback Transform Batch"),
+    ("harness.samples.plan", None, "WindowPlan Known Feedback Transform Batch"),
     ("harness.samples.preprocess", "harness.preprocess", "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna"),
     ("harness.samples.preprocess", "harness.preprocess", "TanhProcess DropnaLabel DropCol FilterCol MinMaxNorm"),
     ("harness.samples.preprocess", "harness.preprocess", "RobustZScoreNorm SeriesScale ZScoreNorm Pipeline"),

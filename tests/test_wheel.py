@@ -126,7 +126,7 @@ def test_the_first_need_of_an_extra_names_it(
         assert main(["run", *PLAIN]) == 0
     monkeypatch.setitem(sys.modules, str(library), None)
     assert main(arguments) == 2
-    assert extra == "report" or not list(tmp_path.glob("runs/[!.]*"))
+    assert extra == "report" or not (tmp_path / "runs").exists()
     told = capsys.readouterr().err
     assert f"needs the extra `{extra}`, which is not installed." in told
     assert f"pip install 'driftbench[{extra}]'" in told

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.samples.interfaces import History, Known, WindowPlan
+from harness.samples.interfaces import History
+from harness.samples.plan import Known, WindowPlan
 from harness.samples.windows import Window
 
 

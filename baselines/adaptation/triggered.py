@@ -15,7 +15,8 @@ from annotated_types import Ge, Le
 from harness.errors import ConfigError, closest
 from harness.errors.extras import missing_extra
 from harness.errors.limits import Count, Seed, check_limits
-from harness.samples.interfaces import Doubles, Feedback, History, Known, WindowPlan
+from harness.samples.interfaces import Doubles, History
+from harness.samples.plan import Feedback, Known, WindowPlan
 from harness.samples.windows import Window
 
 # What river calls them, and their parameters.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.samples.interfaces import FittedModel, WindowPlan
+from harness.samples.interfaces import FittedModel
+from harness.samples.plan import WindowPlan
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
 

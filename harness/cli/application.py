@@ -5,60 +5,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import itertools
 import os
 import signal
 import sys
 import textwrap
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from harness.cli.commands import COMMANDS
+from harness.cli.commands import COMMANDS, PURPOSES
 from harness.cli.declaration import LOUDNESS, OVERRIDES, Answer, Command
 from harness.cli.streams import OutputConsole, StreamConsole, as_json, degrading
 from harness.errors import HarnessError, refused_by_the_system
-from harness.store.files import config_folder
+from harness.store.files import config_files
 
-# What a command is for → the first words of commands, and what each does in a few words.
-_PURPOSES: Mapping[str, Mapping[str, str]] = {
-    "run": {
-        "run": "one experiment, or with -m every combination of values",
-        "search": "hyper-parameters, on the validation period",
-        "status": "how far runs are, from another terminal",
-        "config": "the composed configuration, what keys mean, schemas",
-        "explain": "the windows of a configuration",
-    },
-    "judge": {
-        "audit": "prove that nothing used the future",
-        "check": "hold a suite to its blessed numbers",
-        "bless": "write new baselines, with a reason",
-        "nightly": "run, check and report a suite",
-        "diff": "compare two snapshots",
-        "reproduce": "hold runs to published tables",
-    },
-    "look": {
-        "report": "one HTML file about sweeps and runs",
-        "leaderboard": "print or export the table",
-        "log": "versions of baselines, and runs",
-        "collect": "find runs, merge windows, make ensembles",
-        "track": "send runs to MLflow",
-    },
-    "data": {
-        "data": "look at, check, convert, export market data",
-        "cache": "look after the artifact store",
-    },
-    "project": {
-        "init": "a project folder that works at once",
-        "new": "a model, adaptation, source, metric or strategy",
-        "doctor": "what this machine has, and which extras it lacks",
-        "convert-qlib": "a workflow of qlib as an experiment",
-        "migrate": "bring snapshots to the current schema",
-        "completion": "for bash and zsh",
-    },
-}
 # What commands of two words have in common.
 _GROUPS = {
     "data": "look at, check or convert market data",
@@ -89,15 +53,35 @@ def run(arguments: Sequence[str] | None) -> int:
     # that a container gives half of, trees take ten times as long. Libraries ask for it once, when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with degrading():
-        parser = parsers(next((word for word in given if not word.startswith("-")), ""))[""]
-        parsed, rest = parser.parse_known_args(given)
-        # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
-        several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
-        if rest and (several is None or any(text.startswith("-") for text in rest)):
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        if several is not None:
-            several.extend(rest)
-        return _run(parsed)
+        return _run(parse(given))
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says; its overrides, wherever they stand among options, in their order."""
+    if words and words[0] in ("-sc", "--shell-completion"):
+        words = ["run", "-q", *words]  # so ask the scripts that Hydra makes for shells
+    first = next((word for word in words if not word.startswith("-")), "")
+    parser = parsers(first)[""]
+    parsed, rest = parser.parse_known_args(_with_values(words, first))
+    # What follows an option belongs to the list before it; argparse would refuse `run --json model=mlp`.
+    several = getattr(parsed, "targets", getattr(parsed, "overrides", None))
+    if rest and (several is None or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if several is not None:
+        several.extend(rest)
+    return parsed
+
+
+def _with_values(words: Sequence[str], command: str) -> Iterator[str]:
+    """Yield words, an option's optional value too where an override follows: argparse would take that as the value."""
+    options = [option for known in COMMANDS if known.name == command for option in (*known.options, *known.exclusive)]
+    left_out = {name: settings["const"] for names, settings in options if "const" in settings for name in names}
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        full = [name for name in left_out if name == word or (word[2:] and name.startswith(word))]
+        if full and ("=" in following or following.startswith(("+", "~"))):
+            yield f"{full[-1]}={left_out[full[-1]]}"
+        else:
+            yield word
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -215,9 +199,8 @@ def _print_bug(kind: type[BaseException], error: BaseException, trace: Traceback
 
 def group_choices() -> dict[str, list[str]]:
     """Return configuration group → its choices, both sorted."""
-    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name not in OTHER_FOLDERS)
-    found = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in folders}
-    return {name: choices for name, choices in found.items() if choices and name != "hydra"}
+    found = {name: [path.stem for path in files] for name, files in config_files().items()}
+    return {name: choices for name, choices in found.items() if choices and name not in OTHER_FOLDERS}
 
 
 def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
@@ -251,7 +234,7 @@ def parsers(asked: str | None = None) -> dict[str, argparse.ArgumentParser]:
 
 def _purposes() -> Iterator[str]:
     """Yield a line for each command, beside what it is for."""
-    for purpose, commands in _PURPOSES.items():
+    for purpose, commands in PURPOSES.items():
         for at, (name, what) in enumerate(commands.items()):
             yield f"  {'' if at else purpose:<9}{name:<14}{what}"
 

@@ -79,6 +79,7 @@ CONFIGURED = (OVERRIDES, config_dir("configuration groups"))
 SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 HYDRA = (
+    flag("-r --run", "run one job, as without it"),
     option("-cn --config-name NAME", "another main file than config"),
     option("-cp --config-path FOLDER", "another main folder than conf/"),
     option("-c --cfg WHAT", f"print the composed configuration and stop: {', '.join(SHOWN)}", nargs="?", const=""),

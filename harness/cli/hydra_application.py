@@ -13,7 +13,7 @@ import os
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log, run_job
+from hydra.core.utils import JobReturn, configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,13 +36,13 @@ from harness.audit import Verdict, run_audited
 from harness.cli.declaration import INFO, SHOWN
 from harness.config import ExperimentConfig, parse_overrides
 from harness.config.compose import MAIN, composing, refuse_sweep
-from harness.config.loader import JobComposer, Loader, given_overrides, is_provisional, job_config, search_path_of
+from harness.config.loader import JobComposer, Loader, given_overrides, job_config, search_path_of
 from harness.errors import ConfigError, HarnessError, closest
 from harness.execution.progress import Observer, PlainObserver, Silent, telling
 from harness.report.leaderboard import ordering_metric
 from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
-from harness.run.job import job_record, move, output_folder, settle
+from harness.run.job import job_record, output_folder, provisional, settle
 from harness.run.stages import Cache
 from harness.run.sweep import Cell, JobCrashError, plan_sweep, trace_of
 from harness.run.sweep_statistics import check_reference
@@ -241,9 +241,8 @@ class Application:
     def run(self) -> tuple[ExperimentResult, Verdict | None]:
         """Run the one job; raises what it has raised."""
         job, callbacks = Job(self._observer), Callbacks(self.tree)
-        folder = Path(str(self.tree.hydra.run.dir))
-        callbacks.on_run_start(config=self.tree, config_name=self.name)
-        try:
+        with provisional(Path(str(self.tree.hydra.run.dir))):
+            callbacks.on_run_start(config=self.tree, config_name=self.name)
             returned = run_job(
                 hydra_context=HydraContext(self.loader, callbacks),
                 task_function=job,
@@ -253,9 +252,6 @@ class Application:
             )
             callbacks.on_run_end(config=self.tree, config_name=self.name, job_return=returned)
             settle(returned)
-        finally:
-            if is_provisional(folder):
-                move(folder, None)
         if job.ended is None:
             raise vars(returned)["_return_value"]
         return job.ended
@@ -270,9 +266,18 @@ class Application:
                 hydra_context=HydraContext(self.loader, callbacks),
                 task_function=Job(self._observer),
             )
-        found: object = sweeper.sweep(arguments=given_overrides(self.tree))
+        with provisional(Path(str(self.tree.hydra.sweep.dir))):
+            found: object = sweeper.sweep(arguments=given_overrides(self.tree))
+            for returned in returns_of(found):
+                settle(returned)
         callbacks.on_multirun_end(config=self.tree, config_name=self.name)
         return found
+
+
+def returns_of(found: object) -> list[JobReturn]:
+    """Return what jobs have returned to a sweeper that ranks nothing, such as Hydra's own."""
+    batches = [batch for batch in found if isinstance(batch, Sequence)] if isinstance(found, list) else []
+    return [returned for batch in batches for returned in batch if isinstance(returned, JobReturn)]
 
 
 def _overrides_of(given: Namespace) -> list[str]:
@@ -281,21 +286,22 @@ def _overrides_of(given: Namespace) -> list[str]:
     for name, known in (("cfg", SHOWN), ("info", INFO)):
         value = getattr(given, name)
         if value and value not in known:
-            if "=" not in value:
-                what, hint = f"--{name} shows no such thing.", closest(value, known)
-                raise ConfigError(what, where=f"--{name}", got=value, expected=", ".join(known), hint=hint)
-            overrides.append(value)  # an override that follows the option alone
-            setattr(given, name, "")
+            what, hint = f"--{name} shows no such thing.", closest(value, known)
+            raise ConfigError(what, where=f"--{name}", got=value, expected=", ".join(known), hint=hint)
     if given.cfg == "":
         given.cfg, given.resolve = "job", True
     given.info = "all" if given.info == "" else given.info
-    names = ("multirun", "cfg", "info", "hydra_help", "shell_completion")
+    names = ("run", "multirun", "cfg", "info", "hydra_help", "shell_completion")
     asked = [f"--{name.replace('_', '-')}" for name in names if getattr(given, name)]
     if len(asked) > 1:
         raise ConfigError("A command does one thing.", where=" ".join(asked), expected=f"one of {', '.join(asked)}")
     for name in ("package", "resolve"):
         if getattr(given, name) and not given.cfg:
             raise ConfigError(f"--{name} says how --cfg prints.", where=f"--{name}", expected=f"--cfg job --{name} …")
+    if given.multirun and any(text.lstrip("+") == "hydra.mode=RUN" for text in overrides):
+        raise ConfigError(
+            "A command does one thing.", where="hydra.mode", got="RUN, and --multirun", expected="one of them"
+        )
     for name in ("sort_by", "reference"):
         if (value := getattr(given, name)) is not None:
             overrides.append(f"hydra.sweeper.{name}={QuotedString(value, Quote.double).with_quotes()}")

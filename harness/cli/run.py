@@ -16,7 +16,7 @@ from harness.audit import Frontier, LeakCost, Level, Verdict, audit, leak_costs
 from harness.audit import Outcome as AuditOutcome
 from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
-from harness.cli.hydra_application import Application
+from harness.cli.hydra_application import Application, returns_of
 from harness.errors import ConfigError
 from harness.evaluation.metrics import METRICS, MetricRecord, columns_of, metrics_of, other_forecasters
 from harness.evaluation.significance.hac import why_untested
@@ -83,10 +83,7 @@ def _swept(found: RankedSweep, since: tuple[float, float]) -> Answer:
 
 def _launched(found: object) -> Answer:
     """Return what a sweeper of somebody else's has launched: where each job's result lies."""
-    returns = (
-        [job for batch in found if isinstance(batch, Sequence) for job in batch] if isinstance(found, list) else []
-    )
-    lines = [f"{' '.join(job.overrides or ())}: {vars(job)['_return_value']['folder']}" for job in returns]
+    lines = [f"{' '.join(job.overrides or ())}: {job.return_value['folder']}" for job in returns_of(found)]
     return Answer(lines or ["the sweeper has ended"], lines)
 
 

@@ -22,9 +22,10 @@ from harness.config.records import (
     parse,
     rebuild,
 )
-from harness.store.files import config_folder
+from harness.store.files import HYDRA, config_files, config_folder
 
 __all__ = [
+    "HYDRA",
     "Composer",
     "EvaluationConfig",
     "ExperimentConfig",
@@ -34,6 +35,7 @@ __all__ = [
     "WindowsConfig",
     "compose_config",
     "composed_yaml",
+    "config_files",
     "config_folder",
     "known_keys",
     "last_of_each_key",

@@ -32,7 +32,7 @@ from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.errors.extras import missing_extra
 from harness.errors.redaction import redacted
-from harness.store.files import config_folder
+from harness.store.files import HYDRA, config_folder
 from harness.store.records import TARGET, join_key, walk
 
 MAIN = "config"  # the main file
@@ -146,7 +146,7 @@ def _place_of(tree: DictConfig, path: str) -> _Place | None:
 def _refuse_foreign(override: Override) -> None:
     """Refuse several values where one is wanted, and the settings of Hydra's own."""
     key, line = override.key_or_group, str(override.input_line)
-    if re.split(r"[./@]", key, maxsplit=1)[0] in ("hydra", "choices"):
+    if re.split(r"[./@]", key, maxsplit=1)[0] in (HYDRA, "choices"):
         what, expected = f"`{key}` changes nothing here.", "a key that `bench config` prints"
         hint = "`bench run` is the Hydra application; what composes a configuration alone runs no job"
         raise UnknownKeyError(what, where=key, got=line, expected=expected, hint=hint)
@@ -252,7 +252,7 @@ def with_choices(composed: DictConfig, choices: Mapping[Any, object]) -> DictCon
     """Return a composed tree, open to changes, with the choices of its groups; Hydra's own are not among them."""
     OmegaConf.set_readonly(composed, False)
     OmegaConf.set_struct(composed, False)
-    composed["choices"] = {k: str(v) for k, v in choices.items() if "/" not in k and k != "hydra"}
+    composed["choices"] = {k: str(v) for k, v in choices.items() if "/" not in k and k != HYDRA}
     return composed
 
 
@@ -323,6 +323,11 @@ def _not_composed(error: Exception, overrides: Sequence[str], options_of: Callab
         known = hydra_keys() if name.startswith("hydra.") else known_keys()
         siblings = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0]]
         given = next((o for o in overrides if o.lstrip("+~").startswith(name)), name)
+        if given.startswith("~") and name in known:
+            what = f"`{name}` is null: there is nothing to delete."
+            return ConfigError(what, where=name, got=given, expected="a name that has a value")
+        if name and given.partition("=")[2] in options_of(name):
+            return _unknown(name, given, siblings, f"+{given} adds the group `{name}`")
         return _unknown(name, given, siblings, closest(name, siblings) or closest(name, known))
     return unreadable(overrides, error)
 
@@ -446,7 +451,7 @@ def _is_readable(override: str) -> bool:
 def main_groups() -> list[str]:
     """Return the groups in the defaults of the main file."""
     main = OmegaConf.load(config_folder() / "config.yaml")
-    return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry if group != "hydra"]
+    return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry if group != HYDRA]
 
 
 def search_folder(given: Path, option: str = "--config-dir") -> Path:

@@ -43,12 +43,6 @@ _REFUSED = {
     "choices": "choices are made with GROUP=CHOICE",
 }
 _CHDIR = "hydra.job.chdir"
-_PROVISIONAL = (".job-", ".sweep-")  # how the folders of conf/hydra/output/bench.yaml begin
-
-
-def is_provisional(folder: Path) -> bool:
-    """Return whether what Hydra writes only waits in a folder until the result has one."""
-    return any(part.startswith(_PROVISIONAL) for part in folder.parts)
 
 
 def search_path_of(config_path: str | None, folders: Sequence[str | Path]) -> ConfigSearchPath:

@@ -15,7 +15,15 @@ from typing import Any
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
-from harness.config import EvaluationConfig, ExperimentConfig, OutputConfig, SamplesConfig, WindowsConfig, config_folder
+from harness.config import (
+    HYDRA,
+    EvaluationConfig,
+    ExperimentConfig,
+    OutputConfig,
+    SamplesConfig,
+    WindowsConfig,
+    config_folder,
+)
 from harness.config.instantiate import hints_of, keys_of, locate, record_of
 from harness.config.reference import ReferenceResults
 from harness.config.tolerances import SuiteFile, Tolerances, yaml_of
@@ -145,7 +153,7 @@ def describe_file(group: str, path: Path) -> tuple[DescribedKey, ...]:
     A file that changes several groups is described by the keys that it changes, dotted from the root; so is the main
     file, whose `group` is empty.
     """
-    node = {k: v for k, v in read_yaml(path).items() if k != "defaults"}
+    node = {k: v for k, v in read_yaml(path).items() if k not in HYDRAS_KEYS}
     if not group or is_global(path):
         return tuple(_keys(ExperimentConfig, node, ""))
     cls = GROUP_RECORDS[group] if group in GROUP_RECORDS else locate(node.get(TARGET), join_key(str(path), TARGET))
@@ -190,7 +198,10 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # What Hydra fills in: a reference to another key or to the environment, or a value that the command must give.
 _FILLED_IN: Schema = {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"}
 _DEFAULTS_LIST = "Hydra's defaults list: the files that this one changes."
-_HYDRA: Schema = {"defaults": {"type": "array", "description": _DEFAULTS_LIST}}
+_DEFAULTS: Schema = {"defaults": {"type": "array", "description": _DEFAULTS_LIST}}
+# Keys of a file that are Hydra's, which describes them itself.
+_HYDRAS: Schema = {**_DEFAULTS, HYDRA: {"type": "object", "description": "Hydra's own keys."}}
+HYDRAS_KEYS = tuple(_HYDRAS)
 
 
 def group_schema(group: str, search_path: Sequence[str | Path] = ()) -> Schema:
@@ -200,7 +211,7 @@ def group_schema(group: str, search_path: Sequence[str | Path] = ()) -> Schema:
     """
     classes = classes_of_group(group, search_path)
     schema = _group(group, classes)
-    schema["properties"] = {**_HYDRA, **schema["properties"]}
+    schema["properties"] = {**_DEFAULTS, **schema["properties"]}
     return {"$schema": _DRAFT, "title": f"driftbench: a file of `{group}`", **schema, "$defs": _definitions(classes)}
 
 
@@ -219,7 +230,7 @@ def experiment_schema(search_path: Sequence[str | Path] = ()) -> Schema:
         "$schema": _DRAFT,
         "title": "driftbench: a file that changes several groups, such as an experiment",
         "type": "object",
-        "properties": {**_HYDRA, **properties, "hydra": {"description": "Hydra's own keys.", "type": "object"}},
+        "properties": {**_HYDRAS, **properties},
         "additionalProperties": False,
         "$defs": _definitions(classes),
     }
@@ -241,7 +252,7 @@ def _by_target(classes: Mapping[str, type]) -> Schema:
 
 
 def _definitions(classes: Mapping[str, type]) -> Schema:
-    return {name: _object(cls, classes, {**_HYDRA, TARGET: {"const": name}}) for name, cls in classes.items()}
+    return {name: _object(cls, classes, {**_DEFAULTS, TARGET: {"const": name}}) for name, cls in classes.items()}
 
 
 def _object(cls: type, classes: Mapping[str, type], more: Mapping[str, Any] = MappingProxyType({})) -> Schema:

@@ -56,6 +56,24 @@ def telling(observer: Observer, stage: str) -> Iterator[None]:
     observer.finish(stage)
 
 
+@contextmanager
+def repeated(look: Callable[[], object], every: float) -> Iterator[None]:
+    """Call a function every so many seconds while the block runs, in a thread."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(every):
+            look()
+
+    thread = threading.Thread(target=beat, name="look", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
 def duration(seconds: float) -> str:
     """Return a duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(max(seconds, 0.0))))

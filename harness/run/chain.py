@@ -9,15 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, LookAheadError, RefusedError, UnsupportedWeightsError
-from harness.samples.interfaces import (
-    Arrays,
-    ContinuingModel,
-    Feedback,
-    FittedModel,
-    FittedPreprocess,
-    Model,
-    WindowPlan,
-)
+from harness.samples.interfaces import ContinuingModel, FittedModel, FittedPreprocess, Model
+from harness.samples.plan import Arrays, Feedback, WindowPlan
 from harness.samples.preprocess import of_series
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.windows import Segment, Window

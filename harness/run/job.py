@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
 
-from harness.config.loader import is_provisional
 from harness.run.experiment import ExperimentResult
 from harness.store.files import write_atomically
+
+_PROVISIONAL = (".job-", ".sweep-")  # how the folders of conf/hydra/output/bench.yaml begin
+
+
+def is_provisional(folder: Path) -> bool:
+    """Return whether what a job or sweep writes only waits in this folder of it until its result has one."""
+    return folder.name.startswith(_PROVISIONAL)
+
+
+@contextmanager
+def provisional(folder: Path) -> Iterator[None]:
+    """Leave nothing of a folder in which files only wait, nor of empty folders that were made for it."""
+    missing = [parent for parent in folder.absolute().parents if not parent.exists()]
+    try:
+        yield
+    finally:
+        if is_provisional(folder):
+            move(folder, None)
+            with suppress(OSError):  # something lies there
+                for parent in missing:
+                    parent.rmdir()
 
 
 def output_folder(hydra: Any) -> Path | None:
     """Return where a job's result goes, of Hydra's configuration; None: to the folder that its content names."""
-    folder = Path(hydra.runtime.output_dir)
-    return None if is_provisional(folder) else folder
+    return None if _is_waiting(hydra) else Path(hydra.runtime.output_dir)
+
+
+def _is_waiting(hydra: Any) -> bool:
+    node = hydra.run if hydra.job.get("num") is None else hydra.sweep
+    # As it stands in the file: what it refers to is no part of Hydra's configuration.
+    return is_provisional(Path(str(OmegaConf.to_container(node, resolve=False)["dir"])))  # type: ignore[call-overload, index]
 
 
 def job_record(result: ExperimentResult, seconds: float, elsewhere: float | None) -> dict[str, Any]:
@@ -33,11 +60,11 @@ def job_record(result: ExperimentResult, seconds: float, elsewhere: float | None
 
 def settle(returned: JobReturn, without_result: Path | None = None) -> None:
     """Move what Hydra and callbacks wrote beside the result, or to `without_result`; None removes it."""
-    folder = Path(returned.hydra_cfg.hydra.runtime.output_dir)  # type: ignore[union-attr]
+    hydra = returned.hydra_cfg.hydra  # type: ignore[union-attr]
     found = vars(returned)["_return_value"]
     target = Path(found["folder"]) if isinstance(found, Mapping) else without_result
-    if is_provisional(folder):
-        move(folder, target)
+    if _is_waiting(hydra):
+        move(Path(hydra.runtime.output_dir), target)
 
 
 def move(folder: Path, target: Path | None) -> None:

@@ -27,17 +27,16 @@ from harness.samples.interfaces import (
     ContinuingModel,
     FittedAdaptation,
     FittedModel,
-    Known,
     LearnSet,
     Model,
     ModelTraits,
     Preprocess,
     SampleWeights,
     TimeWeights,
-    WindowPlan,
     WindowPlanner,
 )
 from harness.samples.per_instrument import FittedEach, PerInstrument
+from harness.samples.plan import Known, WindowPlan
 from harness.samples.preprocess import apply
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.transform import batches, predicted, transformed

@@ -50,7 +50,7 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-_OPEN = (State.WAITING, State.RUNNING)
+OPEN = (State.WAITING, State.RUNNING)
 
 
 @dataclass
@@ -90,7 +90,7 @@ class ProcessStatus:
     @property
     def state(self) -> State:
         states = {cell.state for cell in self.cells}
-        if states.intersection(_OPEN):
+        if states.intersection(OPEN):
             return State.RUNNING
         return State.STOPPED if State.STOPPED in states else State.DONE
 
@@ -109,7 +109,7 @@ def windows_of(cells: Sequence[CellStatus]) -> dict[State, int]:
     counts = Counter[State]()
     for cell in cells:
         counts.update({State.DONE: cell.done, State.RUNNING: cell.running, State.FAILED: cell.failed})
-        rest = State.WAITING if cell.state in _OPEN else State.STOPPED
+        rest = State.WAITING if cell.state in OPEN else State.STOPPED
         counts[rest] += cell.windows - cell.done - cell.running - cell.failed
     return {state: counts[state] for state in State if state is not State.REFUSED}
 
@@ -132,6 +132,11 @@ class Record:
                 self._status.lease, self._path = lease, root / f"{STATUS}{lease.lstrip('.')}.json"
                 _forget(root)
                 weakref.finalize(self, _write, self._path, self._status, self._lock)
+
+    @property
+    def lease(self) -> str:
+        """The file that this process keeps locked; empty when the store cannot be written."""
+        return self._status.lease
 
     def plan(self, configs: Sequence[ExperimentConfig]) -> None:
         """Say which experiments will be run."""
@@ -174,7 +179,7 @@ class Record:
             self._tell()
 
     def _cell(self, config: ExperimentConfig, name: str = "") -> CellStatus:
-        digest = hashlib.sha256(config.composed.encode()).hexdigest()[:12]
+        digest = digest_of(config)
         if digest not in self._cells:
             kind = tuple(config.choices.get(group, "") for group in ("data", "model", "adaptation"))
             self._cells[digest] = CellStatus(digest, name or config.case_name, kind)
@@ -261,6 +266,11 @@ class Watching:
         self._observer.notice(message)
 
 
+def digest_of(config: ExperimentConfig) -> str:
+    """Return what tells an experiment from others of a store, in every process."""
+    return hashlib.sha256(config.composed.encode()).hexdigest()[:12]
+
+
 @lru_cache(maxsize=8)
 def _record(root: Path, process: int) -> Record:
     return Record(root)
@@ -269,6 +279,12 @@ def _record(root: Path, process: int) -> Record:
 def record_of(store: Path) -> Record:
     """Return the record of this process on a store; a fork has its own."""
     return _record(store.absolute(), os.getpid())
+
+
+def planned_cells(store: Path) -> dict[str, CellStatus]:
+    """Return digest → how the experiments stand that this process has planned, wherever they run."""
+    own = record_of(store).lease
+    return {cell.digest: cell for one in read_statuses(store) if one.lease == own for cell in one.cells}
 
 
 def read_statuses(store: Path) -> tuple[ProcessStatus, ...]:
@@ -282,13 +298,16 @@ def read_statuses(store: Path) -> tuple[ProcessStatus, ...]:
         with suppress(OSError, ValueError):  # it has just gone, or another version wrote it
             found.append(from_plain(ProcessStatus, json.loads(path.read_text(encoding="utf-8"))))
     found.sort(key=lambda one: one.began)
-    for one in found:
+    later: dict[str, CellStatus] = {}
+    for one in reversed(found):
+        own = {cell.digest: cell for cell in one.cells}
         if not is_alive(store / one.lease):
             one.left = None
-            one.cells = [replace(c, state=State.STOPPED, running=0) if c.state in _OPEN else c for c in one.cells]
-    for at, one in enumerate(found):
-        elsewhere = {cell.digest: cell for other in found[at + 1 :] for cell in other.cells}
-        one.cells = [elsewhere.get(c.digest, c) if c.state is State.WAITING else c for c in one.cells]
+            one.cells = [replace(c, state=State.STOPPED, running=0) if c.state in OPEN else c for c in one.cells]
+        one.cells = [
+            later.get(cell.digest, cell) if own[cell.digest].state is State.WAITING else cell for cell in one.cells
+        ]
+        later = {cell.digest: cell for cell in one.cells} | later
     return tuple(found)
 
 

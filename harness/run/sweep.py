@@ -7,7 +7,8 @@ import math
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,17 +20,19 @@ from hydra.core.utils import JobReturn
 from harness.config import Composer, ExperimentConfig, last_of_each_key, parse_overrides, swept_values
 from harness.errors import ConfigError, HarnessError, UnknownKeyError, refused_by_the_system
 from harness.errors.redaction import redacted
-from harness.execution.progress import Countdown, Observer, PlainObserver
+from harness.execution.progress import Countdown, Observer, PlainObserver, repeated
 from harness.run.experiment import ExperimentResult, describe_experiment
 from harness.run.finished import SNAPSHOT
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache, Stage
+from harness.run.status import OPEN, CellStatus, digest_of, planned_cells, record_of
 from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import read_snapshot
 from harness.store.artifacts import Key, MemoryCache
 
 _MOST_CELLS = 100_000
 CELLS = "cells"  # the stage that counts them
+_LOOK = 1.0  # seconds until it is looked again how cells stand that run elsewhere
 _LEAST_FITTED = 0.5  # share of its windows; a cell that has fitted fewer does not say how long one takes
 
 
@@ -312,11 +315,37 @@ class CellProgress:
     def __init__(self, cells: Sequence[Cell], observer: PlainObserver) -> None:
         kinds = [_kind(cell) for cell in cells if cell.config is not None]
         self._observer, self._countdown = observer, Countdown(observer, CELLS, len(cells), kinds)
+        self._seen: set[str] = set()  # digests of those that have ended elsewhere
+
+    @contextmanager
+    def elsewhere(self, cells: Sequence[Cell]) -> Iterator[None]:
+        """Report cells that other processes run inside the block, by what these tell of themselves in the store."""
+        configs = {cell: cell.config for cell in cells if cell.config is not None}
+        waiting = {digest_of(config): cell for cell, config in configs.items()}
+        stores = {Path(config.output.store) for config in configs.values()}
+        for store in stores:
+            record_of(store).plan([config for config in configs.values() if Path(config.output.store) == store])
+
+        def look() -> None:
+            for store in stores:
+                self._look(planned_cells(store), waiting)
+
+        with repeated(look, _LOOK):
+            yield
+
+    def _look(self, found: Mapping[str, CellStatus], waiting: dict[str, Cell]) -> None:
+        for digest in [digest for digest in waiting if digest in found and found[digest].state not in OPEN]:
+            cell, status = waiting.pop(digest), found[digest]
+            self._seen.add(digest)
+            self._countdown.ended(status.seconds, _kind(cell))
+            self._observer.advance(CELLS, 0, note=f"{cell.name}: {status.state}")
 
     def ended(self, now: Cell) -> None:
         result, seconds = now.result, None
         if now.reason is not None:
             self._observer.notice(f"{now.name}: {now.outcome}: {now.reason}")
+        if now.config is not None and digest_of(now.config) in self._seen:
+            return
         if result is not None and not result.reused:
             computed = result.cost.windows - result.cost.stored
             # What workers have made is there for all cells, and the others will take as long as this one here.

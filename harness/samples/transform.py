@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError
-from harness.samples.interfaces import Batch, FittedModel, Floats, Transform
+from harness.samples.interfaces import FittedModel, Floats
+from harness.samples.plan import Batch, Transform
 from harness.samples.table import AsOfView, Positions
 from harness.samples.windows import Segment
 

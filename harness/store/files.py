@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from harness.errors import DataError
 
+HYDRA = "hydra"  # a folder of configuration files, and a key of theirs, that are Hydra's own
 _LONGEST_PREFIX = 40
 # File systems that cannot flush a folder say so in one of these ways.
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
@@ -138,6 +139,12 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def config_files() -> dict[str, tuple[Path, ...]]:
+    """Return folder → its files, both sorted, of the configuration tree, but for Hydra's own."""
+    folders = sorted(p for p in config_folder().iterdir() if p.is_dir() and p.name != HYDRA)
+    return {folder.name: tuple(sorted(folder.glob("*.yaml"))) for folder in folders}
 
 
 @contextmanager

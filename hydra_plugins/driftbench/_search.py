@@ -28,7 +28,7 @@ def search_by(job: JobContext, settings: Mapping[str, Any], arguments: Sequence[
         where, got = "hydra.sweeper.sampler", settings["sampler"]["_target_"]
         raise ConfigError("A search samples with Optuna's TPE sampler.", where=where, got=got, expected=_SAMPLER)
     request = SearchRequest(
-        overrides=(*(f"{key}={value}" for key, value in (settings["params"] or {}).items()), *arguments),
+        overrides=(*(f"{key}={value}" for key, value in settings["params"].items()), *arguments),
         trials=settings["n_trials"],
         metric=settings["metric"],
         direction=_direction(settings["direction"]),

@@ -14,13 +14,13 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from harness.config import ExperimentConfig
-from harness.config.loader import JobComposer, Loader, is_provisional
+from harness.config.loader import JobComposer, Loader
 from harness.errors import ConfigError
 from harness.execution.progress import PlainObserver
 from harness.integrations.attempts import Notes
 from harness.report.leaderboard import RankedSweep, ordering_metric, rank_sweep
 from harness.run.finished import SweepRow
-from harness.run.job import move, settle
+from harness.run.job import is_provisional, move, settle
 from harness.run.sweep import CELLS, Cell, CellProgress, ended_cell, plan_sweep
 from harness.run.sweep_statistics import check_reference
 from hydra_plugins.driftbench.context import JobContext
@@ -40,7 +40,9 @@ class Batches:
             what, where = "A batch has a cell.", "hydra.sweeper.max_batch_size"
             raise ConfigError(what, where=where, got=self.most, expected="at least 1, or null: all at once")
 
-    def run(self, cells: Sequence[Cell], tell: Callable[[Cell], None]) -> tuple[list[Cell], list[JobReturn]]:
+    def run(
+        self, cells: Sequence[Cell], progress: CellProgress, tell: Callable[[Cell], None]
+    ) -> tuple[list[Cell], list[JobReturn]]:
         """Return how all cells have ended, in their order, and what the jobs of those that can run returned."""
         ended, returned = {at: cell for at, cell in enumerate(cells) if cell.config is None}, list[JobReturn]()
         for cell in ended.values():
@@ -48,16 +50,20 @@ class Batches:
         waiting = [at for at in range(len(cells)) if at not in ended]
         most = self.most or max(len(waiting), 1)
         for batch in (waiting[at : at + most] for at in range(0, len(waiting), most)):
-            for at, job in zip(batch, self._launched([cells[at] for at in batch], batch[0]), strict=True):
+            launched = self._launched([cells[at] for at in batch], batch[0], progress)
+            for at, job in zip(batch, launched, strict=True):
                 ended[at] = ended_cell(cells[at], job)
                 returned.append(job)
                 tell(ended[at])
         return [ended[at] for at in range(len(cells))], returned
 
-    def _launched(self, cells: Sequence[Cell], first: int) -> Iterable[JobReturn]:
+    def _launched(self, cells: Sequence[Cell], first: int, progress: CellProgress) -> Iterable[JobReturn]:
         """Launch jobs, and give what they return as soon as the launcher does."""
-        launch = getattr(self.launcher, "launch_each", self.launcher.launch)
-        return cast("Iterable[JobReturn]", launch([cell.overrides for cell in cells], initial_job_idx=first))
+        overrides = [cell.overrides for cell in cells]
+        if (each := getattr(self.launcher, "launch_each", None)) is not None:
+            return cast("Iterable[JobReturn]", each(overrides, initial_job_idx=first))
+        with progress.elsewhere(cells):
+            return self.launcher.launch(overrides, initial_job_idx=first)
 
 
 def sweep(
@@ -91,17 +97,13 @@ def sweep(
                 result = None if cell.result is None else cell.result.folder
                 notes.cell(SweepRow(cell.name, str(cell.outcome), cell.reason or "", result))
 
-        try:
-            ended, returned = batches.run(cells, tell)
-            observer.finish(CELLS)
-            ranked = rank_sweep(ended, sort_by, reference, observer, own)
-            for one in returned:
-                settle(one, ranked.folder / Path(one.hydra_cfg.hydra.runtime.output_dir).name)  # type: ignore[union-attr]
-            if own is None:
-                move(folder, ranked.folder)
-        finally:
-            if own is None:
-                move(folder, None)
+        ended, returned = batches.run(cells, progress, tell)
+        observer.finish(CELLS)
+        ranked = rank_sweep(ended, sort_by, reference, observer, own)
+        for one in returned:
+            settle(one, ranked.folder / Path(one.hydra_cfg.hydra.runtime.output_dir).name)  # type: ignore[union-attr]
+        if own is None:
+            move(folder, ranked.folder)
         if track is not None:
             if notes is not None:
                 notes.ranked(ranked.folder)

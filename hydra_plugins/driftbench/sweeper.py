@@ -25,7 +25,7 @@ class BenchSweeperConf:
     """
 
     _target_: str = "hydra_plugins.driftbench.sweeper.BenchSweeper"
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)  # no null: a key below it could not be added
     max_batch_size: int | None = None
     sort_by: str = "rank_IC"
     reference: str | None = None
@@ -55,7 +55,7 @@ class OptunaSweeperConf:
 
     _target_: str = "hydra_plugins.driftbench.sweeper.OptunaSweeper"
     _recursive_: bool = False
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)  # no null: a key below it could not be added
     n_trials: int = 20
     n_jobs: int = 1
     metric: str = "rank_IC"

@@ -14,7 +14,7 @@ from harness.config import compose_config
 from harness.errors import ConfigError
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import WalkForward
-from harness.samples.interfaces import Feedback
+from harness.samples.plan import Feedback
 from tests.run.test_rolling import WINDOWS, recipe, roll
 from tests.run.test_rolling import table as table
 

@@ -26,7 +26,7 @@ from harness.data.sources.synthetic import SyntheticMarket
 from harness.execution.progress import Silent
 from harness.run.experiment import run
 from harness.run.pipeline import Pipeline
-from harness.samples.interfaces import WindowPlan
+from harness.samples.plan import WindowPlan
 from harness.samples.table import SampleTable
 from harness.samples.windows import Window
 from harness.store.records import describe

@@ -1,7 +1,9 @@
 """What somebody waits for who has just installed: the help, a run, and the table of `make bench`.
 
 Each round is a process of its own in an empty folder, with kernels that have yet to be compiled. Budgets on two cores
-of a quiet machine (``budget``, in seconds): the help 0.4, a run until its first stage 1.5, a run 15, `make bench` 60.
+of a quiet machine (``budget``, in seconds): the help 0.5, a run until its first stage 1.5, a run 15, `make bench` 60.
+A busy machine stretches seconds, so what is held to is processor time (``cpu``): of the help the whole, of a run until
+its first stage what it takes beyond importing the libraries.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,17 +37,33 @@ def run_in(folder: Path, command: list[str]) -> str:
     return done.stdout
 
 
+def cpu_of(work: Callable[[], object]) -> float:
+    """Return the least processor time, in seconds, that the processes of three calls have taken."""
+    taken = []
+    for _ in range(3):
+        before = os.times()
+        work()
+        taken.append(sum(os.times()[2:4]) - sum(before[2:4]))
+    return min(taken)
+
+
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"]], ids=" ".join)
 def test_help(benchmark: BenchmarkFixture, tmp_path: Path, command: list[str]) -> None:
-    benchmark.extra_info["budget"] = 0.4
+    cpu = cpu_of(lambda: run_in(tmp_path, command))
+    benchmark.extra_info.update(budget=0.5, cpu=cpu)
     assert "usage: bench" in benchmark.pedantic(run_in, args=(tmp_path, command), rounds=5, warmup_rounds=1)
+    assert cpu < 0.5
 
 
 def test_until_the_first_stage(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """Everything is loaded and Hydra has composed the configuration; what follows computes."""
-    benchmark.extra_info["budget"] = 1.5
-    shown = benchmark.pedantic(run_in, args=(tmp_path, ["run", "--cfg", "job"]), rounds=5, warmup_rounds=1)
+    command, libraries = ["run", "--cfg", "job"], "import hydra, numba, pandas, pyarrow.parquet, pydantic, scipy.stats"
+    shown = benchmark.pedantic(run_in, args=(tmp_path, command), rounds=5, warmup_rounds=1)
     assert "windows:" in shown
+    others = cpu_of(lambda: subprocess.run([sys.executable, "-c", libraries], check=True))
+    cpu = cpu_of(lambda: run_in(tmp_path, command))
+    benchmark.extra_info.update(budget=1.5, cpu=cpu, libraries=others)
+    assert cpu < 1.5 or cpu - others < 0.5
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.cli.application import parsers
+from harness.cli.application import parse, parsers
 from harness.cli.commands import COMMANDS
 from harness.cli.integrations import script
 
@@ -75,6 +75,30 @@ def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]
         main(["run", "-q", "-v"])
     assert stopped.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+OPTIONAL = [
+    (command.name, name)
+    for command in COMMANDS
+    for names, settings in (*command.options, *command.exclusive)
+    for name in names
+    if name.startswith("-") and settings.get("nargs") == "?"
+]
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONAL, ids=" ".join)
+def test_an_option_whose_value_may_be_left_out_leaves_overrides_in_their_order(command: str, option: str) -> None:
+    (dest,) = {action.dest for action in parsers(command)[command]._actions if option in action.option_strings}
+    alone, several = vars(parse([command, option])), ["seed=1", "+a.b=2", "~tracking", "seed=3"]
+    for at in range(len(several) + 1):
+        given = vars(parse([command, *several[:at], option, *several[at:]]))
+        assert given == {**alone, "overrides": several}
+    given = vars(parse([command, option, "model", *several]))
+    assert given == {**alone, dest: "model", "overrides": several}
+    assert not option.startswith("--") or vars(parse([command, option[:-2], *several])) == {
+        **alone,
+        "overrides": several,
+    }
 
 
 def test_colours_and_bars_vanish_when_the_output_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

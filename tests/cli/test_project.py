@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.cli import main
-from harness.cli.application import _PURPOSES, parsers
-from harness.cli.commands import COMMANDS
+from harness.cli.application import parsers
+from harness.cli.commands import COMMANDS, PURPOSES
 from harness.errors.extras import install_command
 from harness.integrations import health
 
@@ -38,7 +38,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_command_stands_under_one_purpose_and_the_list_fits_on_a_screen() -> None:
-    listed = [name for commands in _PURPOSES.values() for name in commands]
+    listed = [name for commands in PURPOSES.values() for name in commands]
     assert sorted(listed) == sorted({command.name.split()[0] for command in COMMANDS})
     lines = parsers("")[""].format_help().splitlines()
     assert 24 <= len(lines) <= 40

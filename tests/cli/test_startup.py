@@ -15,7 +15,7 @@ from harness.cli import main
 from harness.cli.application import parsers
 from harness.cli.commands import COMMANDS
 from harness.cli.declaration import Command
-from harness.integrations.skeletons import KINDS
+from harness.integrations.skeletons import KINDS, PLANS
 from harness.integrations.tracking import Mlflow
 from harness.report.table import EXPORTS
 
@@ -85,7 +85,8 @@ def test_what_a_declaration_repeats_of_a_module_that_is_slow_to_import_is_the_sa
 
     assert setting("audit", "level") == tuple(str(level) for level in Level if level is not Level.NONE)
     assert setting("leaderboard", "format") == ("table", *EXPORTS)
-    assert set(setting("new", "kind")) <= set(KINDS)  # type: ignore[call-overload]
+    assert (*setting("new", "kind"), *PLANS) == tuple(KINDS)  # type: ignore[misc]
+    assert setting("new", "plan") == ("weights", *PLANS)
     assert setting("track push", "experiment") == Mlflow.experiment
 
 

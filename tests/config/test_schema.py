@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.config import composed_yaml, config_folder
+from harness.config import composed_yaml, config_files, config_folder
 from harness.config.schema import (
+    HYDRAS_KEYS,
     describe_file,
     experiment_schema,
     group_schema,
@@ -23,8 +25,7 @@ from harness.data.sources.tabular import TabularSource
 from tests.config.validator import mistakes
 
 CONF = config_folder()
-# Settings of Hydra's own in hydra/ are described by Hydra.
-FILES = {str(p.relative_to(CONF)): p for p in sorted(CONF.rglob("*.yaml")) if p.relative_to(CONF).parts[0] != "hydra"}
+FILES = {str(p.relative_to(CONF)): p for p in (*CONF.glob("*.yaml"), *chain(*config_files().values()))}
 TARGETS = "baselines.models.Linear"
 CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression", "reference"}
 
@@ -40,7 +41,7 @@ def keys(node: object, data: set[str], path: str = "") -> Iterator[str]:
             yield from keys(item, data, f"{path}[]")
     if isinstance(node, dict) and path not in data:
         for name, value in node.items():
-            if name in ("_target_", "defaults", "hydra"):  # Hydra describes its own
+            if name in ("_target_", *HYDRAS_KEYS):
                 continue
             key = f"{path}.{name}" if path else name
             yield key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from harness.config import config_files
 from harness.config.schema import describe_file
 from tests.docs.blocks import ROOT
 
@@ -38,7 +40,7 @@ def test_commands_and_configuration_are_generated(site: Path) -> None:
     commands = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     assert "usage: bench data convert" in commands
     reference = {path.stem: path.read_text(encoding="utf-8") for path in (site / "reference").glob("*.html")}
-    for path in (ROOT / "conf").glob("[!h]*/*.yaml"):  # hydra/ holds Hydra's own keys
+    for path in itertools.chain(*config_files().values()):
         group, page = path.parent.name, reference[f"configuration-{path.parent.name}"]
         assert f"{group}={path.stem}" in page
         assert f"configuration-{group}.html" in reference["configuration"]

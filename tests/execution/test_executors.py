@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from distributed import LocalCluster
 
 from harness.cli import main
@@ -27,23 +28,38 @@ SMALL = [
 SWEEP = ["windows.step=40", "adaptation=rolling_retrain,ddgda", "model.alpha=0.1,1"]
 
 
-# Hydra's record of how the run was asked for, its folders and executor among it.
-TYPED = ("hydra.yaml", "overrides.yaml", "config.yaml")
+def asked(text: str, folder: Path) -> bytes:
+    """Return a file of `.hydra/` without what says where, when and by which executor a cell ran."""
+    record = yaml.safe_load(text.replace(str(folder), "FOLDER"))
+    if isinstance(record, list):  # overrides.yaml
+        record = [line for line in record if not line.startswith("executor")]
+    elif "hydra" in record:
+        hydra = record["hydra"]
+        hydra["overrides"]["task"] = [line for line in hydra["overrides"]["task"] if not line.startswith("executor")]
+        del hydra["job"]["override_dirname"], hydra["runtime"]["output_dir"], hydra["runtime"]["choices"]["executor"]
+    else:
+        del record["executor"]
+    return json.dumps(record).encode()
+
+
+def left_in(folder: Path) -> dict[str, bytes]:
+    """Return every file of the runs below a folder that says what came out or was asked, without provenance."""
+    found = {}
+    for path in sorted(p for p in (folder / "runs").rglob("*") if p.is_file() and "sweep-" not in str(p)):
+        name, content = str(path.relative_to(folder / "runs")), path.read_bytes()
+        if path.name == "snapshot.json":
+            record = json.loads(content)
+            del record["provenance"], record["seal"]
+            content = json.dumps(record).encode()
+        found[name] = asked(content.decode(), folder) if path.parent.name == ".hydra" else content
+    return found
 
 
 def sweep(folder: Path, *overrides: str) -> dict[str, bytes]:
-    """Run the sweep in a folder and return every file that says what came out, without provenance."""
+    """Run the sweep in a folder and return what it leaves."""
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
     assert main(["run", "-m", *SMALL, *SWEEP, *where, *overrides]) == 0
-    found = {}
-    for path in sorted((folder / "runs").rglob("*")):
-        name = str(path.relative_to(folder / "runs"))
-        if path.name == "snapshot.json":
-            record = json.loads(path.read_text())
-            del record["provenance"], record["seal"]
-            found[name] = json.dumps(record).encode()
-        elif path.is_file() and "sweep-" not in name and path.name not in TYPED:
-            found[name] = path.read_bytes()
+    found = left_in(folder)
     assert sum(name.endswith("snapshot.json") for name in found) == 4
     return found
 
@@ -75,8 +91,7 @@ def learned(folder: Path, *overrides: str) -> dict[str, bytes]:
     """Sweep DDG-DA with LightGBM proxies and return what came out of it."""
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
     assert main(["run", "-m", *PROXIES, *where, *overrides]) == 0
-    files = [path for path in (folder / "runs").rglob("*") if path.is_file() and "sweep-" not in str(path)]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name not in ("snapshot.json", *TYPED)}
+    return left_in(folder)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import types
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 
+from harness.store.artifacts import ArtifactStore, Key
+from tests.docs.blocks import ROOT
 from tests.hydra.conftest import SMALL, Bench, Shown
 
 HEARD: list[str] = []
@@ -158,11 +160,9 @@ def test_a_sweep_goes_to_the_folders_that_are_given(small: Bench) -> None:
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("bench_local", marks=pytest.mark.nightly)])
-def test_a_launcher_in_this_process_leaves_the_bytes_of_any_other(small: Bench, launcher: str) -> None:
-    assert small(*SWEEP, "output.runs=serial").code == 0
-    assert small(*SWEEP, f"hydra/launcher={launcher}", "output.runs=launched").code == 0
-    assert results(Path("launched")) == results(Path("serial")) != {}
+def test_hydras_own_launcher_leaves_the_bytes_of_any_other(small: Bench, store: Path) -> None:
+    assert small(*SWEEP, "hydra/launcher=basic").code == 0
+    assert results(Path("runs")) == results(store.parent / "runs") != {}
 
 
 def test_cells_are_launched_in_batches(small: Bench) -> None:
@@ -174,7 +174,9 @@ def test_hydras_own_sweeper_runs_the_jobs_and_ranks_nothing(small: Bench) -> Non
     shown = small(*SWEEP, "hydra/sweeper=basic", "--json")
     assert shown.code == 0, shown.err
     assert len(json.loads(shown.out)) == 2
-    assert not list(Path("runs").glob("sweep-*"))
+    found = list(Path("runs").iterdir())
+    assert len(found) == 2
+    assert all((folder / ".hydra" / "overrides.yaml").is_file() for folder in found)
 
 
 class Reversed(BasicLauncher):
@@ -217,21 +219,70 @@ def test_the_package_is_a_program() -> None:
     assert done.stdout == "7\n"
 
 
+class Ledger(Callback):
+    """Writes down what a job makes for the store, in the process that it runs in."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_job_start(self, config: Any, **_: Any) -> None:
+        self._before = get_or_make = ArtifactStore.get_or_make
+
+        def counted(store: ArtifactStore, key: Key, make: Callable[[Path], None]) -> Path:
+            def noted(folder: Path) -> None:
+                with open(self.path, "a", encoding="utf-8") as ledger:  # appends whole lines, of any process
+                    ledger.write(f"{key.stage}/{key.digest}\n")
+                make(folder)
+
+            return get_or_make(store, key, noted)
+
+        setattr(ArtifactStore, "get_or_make", counted)  # noqa: B010
+
+    def on_job_end(self, config: Any, job_return: JobReturn, **_: Any) -> None:
+        setattr(ArtifactStore, "get_or_make", self._before)  # noqa: B010
+
+
+@pytest.mark.parametrize(
+    ("launcher", "settings"),
+    [
+        ("joblib", ["hydra.launcher.n_jobs=2"]),
+        pytest.param("submitit_local", [], marks=pytest.mark.nightly),
+        pytest.param("bench_local", ["hydra.launcher.workers=2"], marks=pytest.mark.nightly),
+        pytest.param("bench_dask", ["hydra.launcher.workers=2"], marks=pytest.mark.nightly),
+    ],
+)
+@pytest.mark.filterwarnings("default")
+def test_cells_in_other_processes_make_each_stage_once_and_leave_the_bytes_of_a_serial_sweep(
+    bench: Bench, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, settings: list[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where another process finds the ledger
+    runs, own, ledger = tmp_path / "runs", tmp_path / "own", "+hydra.callbacks.ledger"
+    listens = [f"{ledger}._target_={Ledger.__module__}.Ledger", f"{ledger}.path={tmp_path}/made"]
+    where = [f"output.runs={runs}", f"output.store={own}"]  # a worker of an earlier sweep is in another folder
+    shown = bench(*SWEEP, *SMALL, *where, f"hydra/launcher={launcher}", *settings, *listens)
+    assert shown.code == 0, shown.err
+    assert results(runs) == results(store.parent / "runs") != {}
+    made = Counter((tmp_path / "made").read_text(encoding="utf-8").split() if (tmp_path / "made").exists() else [])
+    stored = {f"{p.parent.name}/{p.name}" for p in own.glob("*/*/")}
+    if launcher.startswith("bench"):  # workers that are no jobs make the rest
+        assert " on 2 workers" in shown.out
+        assert set(made) <= stored
+    else:
+        assert set(made) == stored
+        assert {"panel", "features", "label", "window"} <= {name.partition("/")[0] for name in made}
+    assert set(made.values()) <= {1}
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_cells_in_other_processes_share_their_stages_and_leave_the_bytes_of_a_serial_sweep(
-    bench: Bench, tmp_path: Path, launcher: str
+def test_a_mistake_in_a_cell_that_runs_elsewhere_has_its_message_and_no_traceback(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
-    sweep = [*SWEEP, *SMALL]
-    assert bench(*sweep, "output.store=one", "output.runs=serial").code == 0
-    shown = bench(*sweep, f"hydra/launcher={launcher}", "output.store=two", "output.runs=launched")
-    assert shown.code == 0, shown.err
-    assert results(Path("launched")) == results(Path("serial")) != {}
-    stores = (Path("one"), Path("two"))
-    one, two = (Counter(p.parent.name for p in store.glob("*/*/") if p.name[0] != ".") for store in stores)
-    for stage in ("panel", "features", "label"):
-        assert two[stage] == one[stage] == 1
-    assert two["window"] == one["window"]
+    shown = bench("-m", f"hydra/launcher={launcher}", "data=tabular", "data.path=nowhere.parquet", "seed=1,2")
+    assert shown.code == 2
+    assert shown.out.count("There is no such file.") == 2
+    assert "Traceback" not in shown.out + shown.err
+    assert not list(Path("runs").rglob("failure-*"))
 
 
 @pytest.mark.nightly

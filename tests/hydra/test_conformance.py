@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 import yaml
 
+from harness.cli import main
 from tests.hydra.conftest import Bench
 
 CONF = {
@@ -173,6 +174,12 @@ def test_shuffle_keeps_the_values(bench: Bench) -> None:
     assert found != sorted(found)
 
 
+@pytest.mark.parametrize("axes", ["+hydra.sweeper.params={seed:'1,2'}", "+hydra.sweeper.params.seed='1,2'"])
+def test_the_axes_of_a_sweep_can_be_given_as_hydras_setting(bench: Bench, axes: str) -> None:
+    shown = bench("-m", "--plan", "data.instruments=8", "data.days=300", "data.members=6", axes)
+    assert "2 cells" in shown.out, shown.err
+
+
 def test_a_mode_in_a_file_sweeps_without_an_option(bench: Bench, conf: Path) -> None:
     shown = bench("-cd", str(conf), "--plan", "data.instruments=8", "data.days=300", "experiment=sweeping")
     assert "2 cells" in shown.out, shown.err
@@ -188,11 +195,14 @@ def test_a_mode_in_a_file_sweeps_without_an_option(bench: Bench, conf: Path) -> 
     ],
 )
 def test_a_shell_is_told_what_fits(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, line: str, offered: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, offered: list[str]
 ) -> None:
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
-    found = bench("-sc", "query=bash").out.split()
+    assert main(["-sc", "query=bash"]) == 0  # as Hydra's own script for a shell asks
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    found = shown.out.split()
     assert [word for word in offered if not any(word in one for one in found)] == []
 
 
@@ -222,6 +232,9 @@ REFUSED = [
     (["--cfg", "job", "--resolve", "case=${nothing}"], "--resolve", "'nothing' not found"),
     (["--resolve"], "--resolve", "--cfg"),
     (["-m", "--cfg", "job"], "--multirun --cfg", "one thing"),
+    (["--run", "-m", "seed=1,2"], "--run --multirun", "one thing"),
+    (["-m", "hydra.mode=RUN", "seed=1,2"], "hydra.mode", "one thing"),
+    (["~windows.train"], "windows.train", "nothing to delete"),
     (["--shell-completion", "install=tcsh"], "--shell-completion", "bash, zsh"),
     (["-m", "hydra/sweeper=optuna", "hydra/launcher=joblib", "seed=1,2"], "hydra/launcher", "executor=local"),
     (["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=up", "seed=1,2"], "hydra.sweeper.direction", "minimize"),

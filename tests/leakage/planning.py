@@ -20,7 +20,8 @@ from harness.audit.cost import whole_table
 from harness.run.chain import Past
 from harness.run.experiment import run_experiment
 from harness.run.pipeline import Pipeline
-from harness.samples.interfaces import Batch, Feedback, FittedModel, History, Known, LearnSet, SampleWeights, WindowPlan
+from harness.samples.interfaces import FittedModel, History, LearnSet, SampleWeights
+from harness.samples.plan import Batch, Feedback, Known, WindowPlan
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
 from tests.audit.market import SMALL, small

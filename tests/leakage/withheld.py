@@ -25,7 +25,8 @@ from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
 from harness.features.feature_set import FeatureSet
 from harness.run.schedule import resolve_windows
-from harness.samples.interfaces import Batch, FittedPreprocess, History, Known, LearnSet, TimeWeights, WindowPlan
+from harness.samples.interfaces import FittedPreprocess, History, LearnSet, TimeWeights
+from harness.samples.plan import Batch, Known, WindowPlan
 from harness.samples.table import AsOfView
 from harness.samples.windows import Segment, Window
 from tests.audit.market import small

@@ -18,7 +18,8 @@ from harness.errors import DataError, HarnessError, LookAheadError, RefusedError
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import RollingResult, WalkForward
 from harness.run.stages import Cache
-from harness.samples.interfaces import Batch, Known, SampleWeights, TimeWeights, WindowPlan
+from harness.samples.interfaces import SampleWeights, TimeWeights
+from harness.samples.plan import Batch, Known, WindowPlan
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import ArtifactStore

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 
 from harness.config import ExperimentConfig
 from harness.errors import ConfigError, DataError, UnknownKeyError
+from harness.execution.progress import PlainObserver
 from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.run.experiment import ExperimentResult
-from harness.run.sweep import Cell, Outcome, plan_sweep, run_sweep
+from harness.run.status import State, record_of
+from harness.run.sweep import Cell, CellProgress, Outcome, plan_sweep, run_sweep
 from harness.snapshots.snapshot import Snapshot
 
 
@@ -191,3 +194,21 @@ def test_an_axis_of_a_file_that_applies_nowhere_is_a_mistake(tmp_path: Path) -> 
 def test_files_that_are_swept_over_have_no_axes_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="axes of its own"):
         plan_sweep(["experiment=ladder,quick"], search_path=[ladder(tmp_path)])
+
+
+def test_cells_that_run_elsewhere_are_reported_when_they_end_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.sweep._LOOK", 0.01)
+    cells = plan_sweep(["model.alpha=1,10", f"output.store={tmp_path}/store"])
+    lines: list[str] = []
+    progress = CellProgress(cells, PlainObserver(lines.append))
+    with progress.elsewhere(cells):
+        assert cells[0].config is not None
+        record_of(tmp_path / "store").count(cells[0].config, State.DONE, windows=9, done=9, running=0)
+        while not any("model.alpha=1: done" in line for line in lines):
+            time.sleep(0.01)
+    for cell in cells:
+        progress.ended(cell)
+    counted = [re.search(r"cells (\d)/2.*: (model.alpha=\d+): done", line) for line in lines]
+    assert [found.groups() for found in counted if found] == [("1", "model.alpha=1"), ("2", "model.alpha=10")]
