@@ -37,7 +37,7 @@ from harness.samples.interfaces import (
 )
 from harness.samples.per_instrument import FittedEach, PerInstrument
 from harness.samples.plan import Known, WindowPlan
-from harness.samples.preprocess import apply
+from harness.samples.preprocess import Pipeline, apply
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.transform import batches, predicted, transformed
 from harness.samples.windows import Segment, Window
@@ -206,18 +206,20 @@ class WalkForward:
     def _shown(self, stop: int) -> str:
         return self.table_key if self.shown is None else self.shown(stop)
 
+    @cached_property
+    def _recipe_parts(self) -> dict[str, object]:
+        described = {"preprocess": describe(self.recipe.preprocess), "model": describe(self.recipe.model)}
+        return {"code": self._code, "step": self.recipe.step, **described}
+
     def _parts_of_fit(self, at: int) -> dict[str, object]:
         weights, (train, valid) = self._weights[at], self._learning[at]
         arrays = None if weights is None else {"starts": weights.starts, "values": weights.values}
         before = {"before": self._keys[at - 1].digest} if self.chained and at > 0 else {}
         return {
-            "code": self._code,
-            "preprocess": describe(self.recipe.preprocess),
+            **self._recipe_parts,
             "processors_fitted_on": None if self._refits else _positions(self._learning[0][0]),
-            "model": describe(self.recipe.model),
             "train": _positions(train),
             "valid": _positions(valid),
-            "step": self.recipe.step,
             "weights": arrays and fingerprint_arrays(arrays),
             **({"planner": self.planner_key, **before} if self.planner_key else {}),
         }
@@ -229,6 +231,8 @@ class WalkForward:
 
     def _fit_and_predict(self, at: int) -> Scored:
         window = self.windows[at]
+        if not isinstance(self.recipe.adaptation, WindowPlanner) and (kept := self._kept_fit(at)) is not None:
+            return self._predict_more(at, kept)
         if self.chained:
             for earlier in range(self._past.finished, at):
                 self.score(earlier)
@@ -241,17 +245,10 @@ class WalkForward:
             plan, plan_read = self._planned(at, table)
             with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
                 fitted, learned, reads = self._fit_once(at, plan, table, blocks)
-                score = _predict(fitted, plan, table, window)
-                quantiles = _quantiles(fitted, plan, table, window, self._levels) if self._levels else None
+                score, quantiles = self._forecast(at, fitted, plan, table)
         except Exception as error:  # somebody's own model may raise anything; it goes on as it is
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
-        if self._restores:
-            codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
-            restore = self._processors(at if self._refits else 0)[0].restore  # type: ignore[attr-defined]
-            score = restore(score, codes)
-            if quantiles is not None:
-                quantiles = np.stack([restore(column, codes) for column in quantiles.T], axis=1)
         reads = replace(reads, preprocess=processors_read, plan=plan_read)
         return Scored(score, reads, learned, plan.state, fitted, quantiles)
 
@@ -276,18 +273,47 @@ class WalkForward:
         if self.cache is None or not plan.refit:
             return make()
         stage: Stage[_Fit] = Stage("fit", partial(self._fit_key, at), make, _save_fit, self._load_fit)
-        keeps = self._is_open(at) or self.cache.store.find(stage.key) is not None
-        return self.cache.get(stage) if keeps else make()
+        return self.cache.get(stage) if self._is_open(at) else self._kept_fit(at) or make()
+
+    def _kept_fit(self, at: int) -> _Fit | None:
+        """Return what was fitted when the window had fewer test times, if it was kept."""
+        found = None if self.cache is None else self.cache.store.find(self._fit_key(at))
+        return None if found is None else self._load_fit(found)
+
+    def _predict_more(self, at: int, kept: _Fit) -> Scored:
+        """Predict a window that has grown by what was fitted before; no row but those of its test segment is read."""
+        test, (fitted, learned, reads) = self.windows[at].test, kept
+        (table, processors_read) = self._process(
+            self.table.restricted(test.start, test.stop), at if self._refits else 0
+        )
+        with thread_limit(traits_of(self.recipe.model, ModelTraits).threads):
+            score, quantiles = self._forecast(at, fitted, WindowPlan(self._weights[at]), table)
+        return Scored(score, replace(reads, preprocess=processors_read), learned, {}, fitted, quantiles)
+
+    def _forecast(
+        self, at: int, fitted: FittedModel, plan: WindowPlan, table: SampleTable
+    ) -> tuple[Floats, Floats | None]:
+        """Return the forecasts and quantiles of a window, in the raw label's unit where processors bring them back."""
+        window = self.windows[at]
+        score = _predict(fitted, plan, table, window)
+        quantiles = _quantiles(fitted, plan, table, window, self._levels) if self._levels else None
+        if self._restores:
+            codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
+            restore = self._processors(at if self._refits else 0)[0].restore  # type: ignore[attr-defined]
+            score = restore(score, codes)
+            if quantiles is not None:
+                quantiles = np.stack([restore(column, codes) for column in quantiles.T], axis=1)
+        return score, quantiles
 
     def _is_open(self, at: int) -> bool:
         """Whether a window's test segment may still grow."""
         return at == len(self.windows) - 1 and len(self.windows[at].test) < self.recipe.step
 
     @property
-    def fit_keys(self) -> list[Key]:
-        """The keys of the fits that are kept beside their windows."""
+    def kept_keys(self) -> list[Key]:
+        """The keys of what is kept for windows and days that come later: processors, and the fit of an open window."""
         at = len(self.windows) - 1
-        return [self._fit_key(at)] if self._is_open(at) else []
+        return [self._processors_key(at if self._refits else 0), *([self._fit_key(at)] if self._is_open(at) else [])]
 
     def _load_fit(self, folder: Path) -> _Fit:
         learned, reads = load(folder, tuple[Segment, WindowReads])
@@ -355,10 +381,42 @@ class WalkForward:
     def _processors(self, at: int) -> tuple[interfaces.FittedPreprocess, Reads]:
         """Return the processors as of a window, fitted once while no other window asks."""
         if self._newest is None or self._newest[0] != at:
-            view = self.table.as_of(self.windows[at].decision)
-            fitted = self.recipe.preprocess.fit(view, self._learning[at][0])
-            self._newest = (at, fitted, view.reads)
+            keeps = self.cache is not None and type(self.recipe.preprocess) is Pipeline
+            keeps = keeps and (not self._refits or self._is_open(at) or self._holds(self._processors_key(at)))
+            stage = self._processors_stage(at)
+            self._newest = (at, *(self._get(stage) if keeps else stage.make()))
         return self._newest[1:]
+
+    def _holds(self, key: Key) -> bool:
+        return self.cache is not None and self.cache.store.holds(key)
+
+    def _processors_stage(self, at: int) -> Stage[tuple[interfaces.FittedPreprocess, Reads]]:
+        """Return the stage of the processors as of a window: kept where they serve later windows or days, too."""
+
+        def make() -> tuple[interfaces.FittedPreprocess, Reads]:
+            view = self.table.as_of(self.windows[at].decision)
+            return self.recipe.preprocess.fit(view, self._learning[at][0]), view.reads
+
+        def save_both(made: tuple[Any, Reads], folder: Path) -> None:
+            made[0].save(folder)
+            save(folder, made[1], "reads")
+
+        def load_both(folder: Path) -> tuple[interfaces.FittedPreprocess, Reads]:
+            preprocess: Any = self.recipe.preprocess
+            return preprocess.load(folder), load(folder, Reads, "reads")
+
+        return Stage("processors", partial(self._processors_key, at), make, save_both, load_both)
+
+    def _processors_key(self, at: int) -> Key:
+        decision = self.windows[at].decision
+        return key_of(
+            "processors",
+            table=self._shown(decision + 1),
+            code=code_digest("harness.samples.preprocess", *modules_of(self.recipe.preprocess)),
+            preprocess=describe(self.recipe.preprocess),
+            fitted_on=_positions(self._learning[at][0]),
+            decision=decision,
+        )
 
     @cached_property
     def _shared(self) -> tuple[Processed, GramBlocks]:

@@ -9,6 +9,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from harness.samples.column_statistics import column_extremes, column_medians, c
 from harness.samples.interfaces import FittedPreprocess, SeriesTraits
 from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
 from harness.samples.windows import Segment
+from harness.store import codec
 
 Codes = npt.NDArray[np.int32]
 State = Mapping[str, npt.NDArray[Any]]
@@ -130,6 +132,23 @@ class Pipeline:
         label, _ = _fit(self.label, _LABEL, lambda: rows(view.label(*period)[:, None]))
         return FittedPipeline(view.feature_names, names, features, label)
 
+    def load(self, folder: Path) -> FittedPipeline:
+        """Read what `FittedPipeline.save` wrote of these processors."""
+        found = codec.load(folder, _Learned, mapped=False)
+        features, label = (
+            tuple((processor, *learned) for processor, learned in zip(chain, steps, strict=True))
+            for chain, steps in ((self.features, found.features), (self.label, found.label))
+        )
+        return FittedPipeline(found.input_names, found.feature_names, features, label)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    input_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    features: tuple[tuple[State, Positions | None], ...]
+    label: tuple[tuple[State, Positions | None], ...]
+
 
 @dataclass(frozen=True, eq=False)
 class FittedPipeline:
@@ -144,6 +163,11 @@ class FittedPipeline:
     @property
     def by_series(self) -> bool:
         return any(processor.by_series for processor, *_ in (*self.feature_steps, *self.label_steps))
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned, without the rows of `for_series`."""
+        steps = ([step[1:] for step in chain] for chain in (self.feature_steps, self.label_steps))
+        codec.save(folder, _Learned(self.input_names, self.feature_names, *map(tuple, steps)))
 
     def for_series(self, codes: Codes) -> FittedPipeline:
         """Return the processors for the rows of these (m,) instrument columns."""

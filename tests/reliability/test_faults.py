@@ -254,7 +254,8 @@ def test_a_byte_that_flips_in_any_stage_is_noticed_and_computed_again(
     tmp_path: Path, undisturbed_ddgda: Undisturbed
 ) -> None:
     finish(tmp_path, *DDGDA)
-    for stage in sorted(path for path in (tmp_path / "store").iterdir() if path.is_dir()):
+    # A fit that is kept is read when its window grows: tests/run/test_growth.py damages it.
+    for stage in sorted(path for path in (tmp_path / "store").iterdir() if path.is_dir() and path.name != "fit"):
         for entry in sorted(path for path in stage.iterdir() if not path.name.startswith("."))[:2]:
             victim = max(
                 (p for p in entry.rglob("*") if p.is_file() and p.name != "manifest.json"),

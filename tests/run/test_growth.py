@@ -186,3 +186,20 @@ def test_what_no_label_is_known_of_yet_is_predicted_and_judged_when_it_matures(m
         labelled = np.add.reduceat(~np.isnan(found.label), found.offsets[:-1])
         unknown.append(np.flatnonzero(labelled == 0).tolist())
     assert unknown == [list(range(30 - LOOK_AHEAD, 30)), list(range(36 - LOOK_AHEAD, 36))]
+
+
+def test_what_was_damaged_since_yesterday_is_computed_again(market: Panel, tmp_path: Path, fits: list[int]) -> None:
+    team = Team(tmp_path / "store")
+    team.run(truncate(market, FIRST + 50))
+    fits.clear()
+    for stage in ("fit", "processors", "chunk", "known"):
+        for path in (tmp_path / "store" / stage).glob("[!.]*/**/*"):
+            if not path.is_file() or path.name == "manifest.json":
+                continue
+            content = bytearray(path.read_bytes())
+            content[-1] ^= 1
+            path.write_bytes(content)
+    panel = truncate(market, FIRST + 51)
+    assert team.run(panel) == Team(tmp_path / "scratch").run(panel)
+    assert fits[0] == FIRST + 2 * STEP - LOOK_AHEAD + 1
+    assert len(fits) == 1 + 3

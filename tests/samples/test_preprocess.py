@@ -245,6 +245,19 @@ class TestPointInTime:
     """The guarantees that make `apply` over the whole table leak-free."""
 
     @pytest.mark.parametrize("processor", EVERY, ids=name_of)
+    def test_what_was_learned_is_read_back_to_the_bit(self, processor: Processor, tmp_path: Path) -> None:
+        table = make_table(5)
+        chain = (Fillna(), processor) if processor.for_features else ()
+        pipeline = Pipeline(chain, (processor,) if processor.for_label else (), "once")
+        made = pipeline.fit(table.as_of(len(table.calendar) - 1), Segment(0, 5))
+        made.save(tmp_path)
+        again = pipeline.load(tmp_path)
+        assert again.feature_names == made.feature_names
+        one, other = apply(table, made), apply(table, again)
+        np.testing.assert_array_equal(one.features, other.features)
+        np.testing.assert_array_equal(one.label, other.label)
+
+    @pytest.mark.parametrize("processor", EVERY, ids=name_of)
     def test_a_row_depends_on_its_own_time_and_the_fitted_state_only(self, processor: Processor) -> None:
         table = make_table()
         pipeline = fitted(table, processor)
