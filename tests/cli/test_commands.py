@@ -167,7 +167,7 @@ def completed(words: list[str]) -> list[str]:
         (["bench", "data", "in"], ["info"]),
         (["bench", "run", "windows.em"], ["windows.embargo="]),
         (["bench", "run", "-m", "--sort"], ["--sort-by"]),
-        (["bench", "run", "windows.step=5", "adaptation", "=", "gf"], ["gf_exp", "gf_lin"]),
+        (["bench", "run", "windows.step=5", "adaptation", "=", "gf"], ["gf_exp", "gf_exp_series", "gf_lin"]),
         (["bench", "new", "mo"], ["model"]),
         (["bench", "completion", "z"], ["zsh"]),
     ],

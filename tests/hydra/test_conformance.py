@@ -153,8 +153,8 @@ SWEPT = [
     ("model.alpha=sort(3,1,2,reverse=true)", ["3", "2", "1"]),
     ("model.alpha=int(choice(1.0,2.0))", ["1", "2"]),
     ("model.alpha=tag(t1,choice(1,2))", ["1", "2"]),
-    ("model=glob(l*)", ["lightgbm", "linear"]),
-    ("model=glob(li*,exclude=[*boost,mlp])", ["lightgbm", "linear"]),
+    ("model=glob(ca*)", ["catboost"]),
+    ("model=glob(*,exclude=[l*,*boost,mlp])", ["gru"]),
     ("windows.split=[0.5,0.2,0.3],[0.6,0.2,0.2]", ["[0.5,0.2,0.3]", "[0.6,0.2,0.2]"]),
 ]
 
