@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from baselines.adaptation.adaptive_random_forest import AdaptiveRandomForest as AdaptiveRandomForest
     from baselines.adaptation.ddgda.adaptation import DDGDA as DDGDA
     from baselines.adaptation.ddgda.meta_task import MetaRanges as MetaRanges
     from baselines.adaptation.ddgda.proxy import GbdtParameters as GbdtParameters
+    from baselines.adaptation.double_adapt import DoubleAdapt as DoubleAdapt
     from baselines.adaptation.forgetting_mixture import ForgettingMixture as ForgettingMixture
     from baselines.adaptation.gradual_forgetting import GradualForgetting as GradualForgetting
     from baselines.adaptation.incremental import Incremental as Incremental
     from baselines.adaptation.no_retrain import NoRetrain as NoRetrain
+    from baselines.adaptation.proceed import Proceed as Proceed
     from baselines.adaptation.rolling_retrain import RollingRetrain as RollingRetrain
     from baselines.adaptation.triggered import Triggered as Triggered
     from baselines.models.catboost import CatBoost as CatBoost
@@ -27,13 +30,16 @@ if TYPE_CHECKING:
 
 # Where the classes are that configurations and snapshots name.
 PUBLIC_NAMES: Mapping[str, str] = {
+    "baselines.adaptation.AdaptiveRandomForest": "baselines.adaptation.adaptive_random_forest",
     "baselines.adaptation.DDGDA": "baselines.adaptation.ddgda.adaptation",
+    "baselines.adaptation.DoubleAdapt": "baselines.adaptation.double_adapt",
     "baselines.adaptation.ForgettingMixture": "baselines.adaptation.forgetting_mixture",
     "baselines.adaptation.GbdtParameters": "baselines.adaptation.ddgda.proxy",
     "baselines.adaptation.GradualForgetting": "baselines.adaptation.gradual_forgetting",
     "baselines.adaptation.Incremental": "baselines.adaptation.incremental",
     "baselines.adaptation.MetaRanges": "baselines.adaptation.ddgda.meta_task",
     "baselines.adaptation.NoRetrain": "baselines.adaptation.no_retrain",
+    "baselines.adaptation.Proceed": "baselines.adaptation.proceed",
     "baselines.adaptation.RollingRetrain": "baselines.adaptation.rolling_retrain",
     "baselines.adaptation.Triggered": "baselines.adaptation.triggered",
     "baselines.models.CatBoost": "baselines.models.catboost",

@@ -250,6 +250,8 @@ class WalkForward:
             error.add_note(f"in window {window.index}, while the model was fitted or predicted")
             raise
         reads = replace(reads, preprocess=processors_read, plan=plan_read)
+        if plan.fitted is not None:  # what it was made from goes with it, as long as it is kept
+            reads = replace(reads, model=plan_read)
         return Scored(score, reads, learned, plan.state, fitted, quantiles)
 
     def _planned(self, at: int, table: SampleTable) -> tuple[WindowPlan, Reads]:
@@ -330,6 +332,9 @@ class WalkForward:
             assert kept is not None
             reads = replace(nothing, model=before.model, early_stopping=before.early_stopping)
             return kept, self._past.last.learned, replace(reads, fitted_in=before.fitted_in)
+        if plan.fitted is not None:
+            check_object(plan.fitted, FittedModel, "adaptation.plan")
+            return plan.fitted, train, nothing
         train = plan.learn or train
         view, valid_view = table.as_of(window.decision), table.as_of(window.decision)
         stop_on = None if valid is None else self._learn_set(valid_view, valid, plan, None)

@@ -104,10 +104,12 @@ class WindowPlan:
             first window; None fits anew.
         refit: False keeps the model of the window before as it is.
         transform: Changes features and label before fitting, features and score at prediction.
+        fitted: The window's model itself, which the adaptation has fitted through the views in `Known`; then nothing
+            else is fitted. Windows that are a chain read it back by the configured model's `load`.
         state: Arrays for the plan of the next window, such as parameters that go on learning.
 
     Raises:
-        DataError: When a plan keeps the model and says how to fit one, too.
+        DataError: When a plan keeps the model, or brings one, and says how to fit one, too.
     """
 
     weights: TimeWeights | SampleWeights | None = None
@@ -115,13 +117,17 @@ class WindowPlan:
     start_from: Literal["previous"] | None = None
     refit: bool = True
     transform: Transform | None = None
+    fitted: FittedModel | None = None
     state: Arrays = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.refit and (self.weights, self.learn, self.start_from) != (None, None, None):
-            given = [name for name in ("weights", "learn", "start_from") if getattr(self, name) is not None]
-            what = "A plan that keeps the model fits nothing, so it cannot say how."
-            raise DataError(what, where="WindowPlan.refit", got=f"false, with {', '.join(given)}", expected="none")
+        given = [name for name in ("weights", "learn", "start_from") if getattr(self, name) is not None]
+        if not self.refit and (given or self.fitted is not None):
+            what, got = "A plan that keeps the model fits nothing, so it cannot say how.", given or ["fitted"]
+            raise DataError(what, where="WindowPlan.refit", got=f"false, with {', '.join(got)}", expected="none")
+        if self.fitted is not None and given:
+            what, where = "A plan that brings the model fits nothing, so it cannot say how.", "WindowPlan.fitted"
+            raise DataError(what, where=where, got=f"a model, with {', '.join(given)}", expected="none")
         if self.start_from not in (None, "previous"):
             what, where = "A model can be continued from the window before only.", "WindowPlan.start_from"
             raise DataError(what, where=where, got=self.start_from, expected="'previous' or None")

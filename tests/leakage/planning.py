@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import baselines.adaptation.adaptive_random_forest as forest
+import baselines.adaptation.episodes as episodes
 import baselines.adaptation.forgetting_mixture as forgetting
 import harness.run.chain as chain
 import harness.run.rolling as rolling
@@ -367,6 +369,50 @@ def unpurged_proxies(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(forgetting._Proxies, "chunks", up_to_the_decision)
 
 
+def matured_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Episodes count as matured when the segment that they are judged on begins, and are read past the view."""
+
+    def everything(self: episodes.Episodes, start: int) -> Any:
+        table = whole_table(self.view)
+        newest = len(table.calendar) - 1
+        start = min(start, newest - table.look_ahead - self.block)
+        return rows(replace(self, view=table.as_of(newest), stop=start + self.block), start)
+
+    rows, matured = episodes.Episodes._rows, episodes.Episodes.matured.fget
+    patch.setattr(episodes.Episodes, "_rows", everything)
+    later = property(lambda self: matured(replace(self, stop=self.stop + 20)))  # type: ignore[misc]
+    patch.setattr(episodes.Episodes, "matured", later)
+
+
+def shift_of_the_segment(patch: pytest.MonkeyPatch) -> None:
+    """The shift is estimated between the newest known block and the whole test segment."""
+
+    def planned_late(self: episodes.Follower, window: Window, known: Known) -> WindowPlan:
+        plan, table = plan_of(self, window, known), whole_table(known.view)
+        later = table.features[table.index.rows(window.test.start, window.test.stop)]
+        assert plan.transform is not None
+        score_of = plan.transform.score
+
+        def scored(batch: Batch, score: Any) -> Any:
+            together = replace(batch, features=np.concatenate([batch.features, later]))
+            return score_of(together, np.zeros(len(together.features)))[: len(score)]
+
+        return replace(plan, transform=Shifted(scored=scored))
+
+    plan_of = episodes.Follower.plan
+    patch.setattr(episodes.Follower, "plan", planned_late)
+
+
+def grown_on_the_test(patch: pytest.MonkeyPatch) -> None:
+    def later(self: forest.Grower, view: AsOfView, start: int, stop: int) -> Any:
+        table = whole_table(view)
+        newest = len(table.calendar) - 1
+        return rows(self, table.as_of(newest), start, min(stop + 15, newest - table.look_ahead))
+
+    rows = forest.Grower._rows
+    patch.setattr(forest.Grower, "_rows", later)
+
+
 def learned_from_the_test(patch: pytest.MonkeyPatch) -> None:
     """What was learned last is told one block too early, so that continued models skip it, and start on the newest."""
     check = chain.check_plan
@@ -417,6 +463,12 @@ def mutant(name: str, how: str | None = None, **options: Any) -> Mutant:
 
 
 INCREMENTAL, MIXTURE = ("adaptation=incremental",), ("adaptation=forgetting_mixture", "adaptation.block=10")
+SMALL_NETWORK = ("model=mlp", "model.hidden_sizes=[8]", "model.max_epochs=4", "model.batch_size=512")
+META = ("adaptation.block=5", "adaptation.max_epochs=2")
+DOUBLE = ("adaptation=double_adapt", "adaptation.heads=2", *META)
+PROCEED = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", *META, *SMALL_NETWORK)
+PROCEED = (*PROCEED, "model.lr=0.01", "adaptation.adapter_lr=0.02")
+FOREST = ("adaptation=adaptive_random_forest", "adaptation.trees=2", "adaptation.rows_per_time=4")
 MUTANTS: tuple[Mutant, ...] = (
     *(mutant(how, before=a_state_file if "file" in how else None) for how in PLANS if how not in HONEST),
     Mutant(
@@ -443,8 +495,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("plans", "windows of another cell's chain", INCREMENTAL, None, one_key_for_all, another_cell),
     Mutant("plans", "half-lives of the next window", MIXTURE, None, next_probabilities),
     Mutant("plans", "half-lives judged without a purge", MIXTURE, None, unpurged_proxies),
+    Mutant("plans", "DoubleAdapt: episodes judged before they have matured", DOUBLE, None, matured_too_early),
+    Mutant("plans", "Proceed: shift of the whole test segment", PROCEED, None, shift_of_the_segment),
+    Mutant("plans", "a forest that has grown on the test segment", FOREST, None, grown_on_the_test),
 )
-SMALL_NETWORK = ("model=mlp", "model.hidden_sizes=[8]", "model.max_epochs=4", "model.batch_size=512")
 TREES = ("model=lightgbm", "model.num_boost_round=8", "model.early_stopping_rounds=4", "model.num_leaves=7")
 LOOSE = ("model.lambda_l1=0", "model.lambda_l2=1", "model.continue_rounds=3")
 CLEAN: dict[str, Mutant] = {
@@ -456,5 +510,10 @@ CLEAN: dict[str, Mutant] = {
     "incremental leaves": Mutant("", "", (*INCREMENTAL, *TREES, *LOOSE, "model.continue_by=leaves")),
     "incremental network": Mutant("", "", (*INCREMENTAL, *SMALL_NETWORK)),
     "forgetting_mixture": Mutant("", "", MIXTURE),
+    "triggered": Mutant("", "", ("adaptation=triggered", "adaptation.detector=kswin", "adaptation.warm_up=5")),
+    "double_adapt": Mutant("", "", DOUBLE),
+    "double_adapt network": Mutant("", "", (*DOUBLE, *SMALL_NETWORK, "preprocess.refit=per_window")),
+    "proceed": Mutant("", "", PROCEED),
+    "adaptive_random_forest": Mutant("", "", FOREST),
     "incremental in sliding windows": Mutant("", "", (*INCREMENTAL, "windows=sliding", "windows.embargo=3")),
 }
