@@ -32,6 +32,7 @@ from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 
 _ORACLE = "oracle"
+_COSTS = ("s / window", "at step 1")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Row:
     note: str | None  # why it was refused or failed
     folder: str | None
     intervals: dict[str, Any] = field(default_factory=dict)  # metric → ``low``, ``high``, for the mean ICs ``t``
+    # per_window: seconds that a window took, the first left out, in which much is done once; at_step_1: seconds that
+    # all windows would take if every time had its own, at that rate. None where workers made them, or not all at once
+    per_window: float | None = None
+    at_step_1: float | None = None
 
     @property
     def reason(self) -> str:
@@ -71,10 +76,20 @@ class Leaderboard:
         made, rows = self._metrics(), []
         for row, cells in zip(self.rows, made.rows, strict=True):
             cost = row.outcome if row.note is not None else "stored" if row.reused else f"{row.seconds:.1f}"
-            rows.append([*cells, TableCell("" if row.outcome == _ORACLE else cost)])
+            rows.append([*cells, TableCell("" if row.outcome == _ORACLE else cost), *self._cost(row)])
         below = [f"{row.outcome:<9} {row.name}: {row.reason}" for row in self.rows if row.note is not None]
+        if self._costs:
+            below.append("at step 1: seconds of the windows if every time had its own; those that share sums take less")
         caption = f"sorted by {self.known[self.sorted_by].heading}"
-        return table(caption, (*made.columns, *numbers("seconds")), rows, below=below)
+        return table(caption, (*made.columns, *numbers("seconds", *self._costs)), rows, below=below)
+
+    @property
+    def _costs(self) -> tuple[str, ...]:
+        return _COSTS if any(row.per_window is not None for row in self.rows) else ()
+
+    def _cost(self, row: Row) -> list[TableCell]:
+        found = [(row.per_window, ".3f"), (row.at_step_1, ".0f")][: len(self._costs)]
+        return [TableCell("" if value is None else f"{value:{digits}}") for value, digits in found]
 
     def _metrics(self) -> Table:
         rows = []
@@ -89,12 +104,12 @@ class Leaderboard:
 
     def to_csv(self) -> str:
         """Return the rows with their statistics as CSV, every number in full precision."""
-        about = ("seconds", "reused", "note", "folder")
+        about = ("seconds", "reused", "note", "folder", "seconds_per_window", "seconds_at_step_1")
         heads = csv_columns(self.metrics, {}, None, None)
         rows: list[Sequence[object]] = [["cell", "outcome", *self.metrics, *about, *heads]]
         for row in self.rows:
             values = (row.values.get(metric) for metric in self.metrics)
-            rest = (f"{row.seconds:.3f}", row.reused, row.note, row.folder)
+            rest = (f"{row.seconds:.3f}", row.reused, row.note, row.folder, row.per_window, row.at_step_1)
             statistics = csv_columns(self.metrics, row.intervals, self._statistics(row), self.statistics)
             rows.append([row.name, row.outcome, *values, *rest, *statistics.values()])
         return csv_text(rows)
@@ -105,12 +120,13 @@ class Leaderboard:
         for row, (name, *cells) in zip(self.rows, made.rows, strict=True):
             reason = f"{row.outcome}: {row.reason}"
             if row.note is None:
-                rows.append([name, *(replace(cell, detail="") for cell in cells)])
+                rows.append([name, *(replace(cell, detail="") for cell in cells), *self._cost(row)])
             elif cells:
                 rows.append([TableCell(row.name), TableCell(reason), *[TableCell("")] * (len(cells) - 1)])
+                rows[-1] += self._cost(row)
             else:  # without metrics there is no column that could hold the reason
-                rows.append([TableCell(f"{row.name}: {reason}")])
-        return to_markdown(table("", made.columns, rows))
+                rows.append([TableCell(f"{row.name}: {reason}"), *self._cost(row)])
+        return to_markdown(table("", (*made.columns, *numbers(*self._costs)), rows))
 
     def to_json(self) -> str:
         """Return the rows and their statistics as canonical JSON."""
@@ -192,7 +208,16 @@ def _row(ended: Cell, known: Mapping[str, MetricRecord]) -> Row:
     snapshot = result.snapshot
     values, intervals = ({m: of[m] for m in columns_of(known, [of])} for of in (snapshot.overall, snapshot.intervals))
     run = (ended.seconds, result.reused, ended.reason, str(result.folder))
-    return Row(ended.name, str(ended.outcome), values, *run, intervals)
+    return Row(ended.name, str(ended.outcome), values, *run, intervals, *_seconds_of_windows(ended))
+
+
+def _seconds_of_windows(ended: Cell) -> tuple[float, float] | tuple[None, None]:
+    assert ended.result is not None
+    found, config = ended.result.snapshot.provenance.get("window_seconds"), ended.config
+    if not found or config is None:
+        return None, None
+    times = ended.result.cost.windows * config.windows.step
+    return found["later"], found["first"] + found["later"] * (times - 1)
 
 
 def _oracles(results: Sequence[Cell], known: Mapping[str, MetricRecord]) -> list[Row]:

@@ -362,6 +362,8 @@ class Pipeline:
         with self.watch.stage("windows"):
             rolled = walk.run()
         self.watch.fitted += rolled.fitted
+        if len(rolled.seconds) == len(self.windows):
+            self.watch.windows = rolled.seconds
         return rolled
 
     def _judge(self, predictions: Predictions, same_unit: bool) -> tuple[Evaluation, dict[str, Any]]:

@@ -65,11 +65,12 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class RollingResult:
-    """Predictions of all windows, what was read to make them, and how many were `fitted`."""
+    """Predictions of all windows, what was read to make them, how many were `fitted`, and each in how many seconds."""
 
     predictions: Predictions
     reads: tuple[WindowReads, ...]
     fitted: int
+    seconds: tuple[float, ...] = field(default=(), compare=False)
 
 
 _Fit = tuple[FittedModel, Segment, WindowReads]
@@ -147,15 +148,17 @@ class WalkForward:
 
     def run(self) -> RollingResult:
         scored, countdown = [], Countdown(self.observer, "windows", len(self.windows))
-        before = self.fitted
+        before, seconds = self.fitted, list[float]()
         for at in range(len(self.windows)):
             began, fitted = time.perf_counter(), self.fitted
             scored.append(self.score(at))
-            countdown.ended(time.perf_counter() - began if self.fitted > fitted else None)
+            took = time.perf_counter() - began
+            countdown.ended(took if self.fitted > fitted else None)
+            seconds += [took] * (self.fitted > fitted)
         fitted = self.fitted - before
         countdown.finish(f"{fitted} fitted, {len(self.windows) - fitted} reused")
         predictions = collect(self.table, self.windows, scored, self._levels)
-        return RollingResult(predictions, tuple(one.reads for one in scored), fitted)
+        return RollingResult(predictions, tuple(one.reads for one in scored), fitted, tuple(seconds))
 
     def score(self, at: int) -> Scored:
         scored = self._get(self.window(at))

@@ -14,7 +14,7 @@ from baselines.adaptation.incremental import Continued
 from baselines.adaptation.no_retrain import FirstModel
 from baselines.models.linear import Linear
 from harness.config import compose_config
-from harness.errors import DataError, HarnessError, LookAheadError, RefusedError, UnsupportedWeightsError
+from harness.errors import ConfigError, DataError, HarnessError, LookAheadError, RefusedError, UnsupportedWeightsError
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import RollingResult, WalkForward
 from harness.run.stages import Cache
@@ -23,7 +23,7 @@ from harness.samples.plan import Batch, Known, WindowPlan
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import ArtifactStore
-from tests.run.test_rolling import LOOK_AHEAD, WINDOWS, MeanByFeature, Weights, recipe, roll
+from tests.run.test_rolling import LOOK_AHEAD, WINDOWS, Fitted, MeanByFeature, Weights, recipe, roll
 from tests.run.test_rolling import table as table
 
 
@@ -202,6 +202,8 @@ SHORT = Segment(10, 60)
         (lambda w, k: WindowPlan(refit=w.index == 0), {"chained": False}, DataError, "planned alone"),
         (lambda w, k: WindowPlan(learn=Segment(0, w.decision)), {}, LookAheadError, "outside the train segment"),
         (lambda w, k: WindowPlan(learn=SHORT, refit=False), {}, DataError, "keeps the model"),
+        (lambda w, k: WindowPlan(learn=SHORT, fitted=Fitted(np.ones(4))), {}, DataError, "brings the model"),
+        (lambda w, k: WindowPlan(fitted="a model"), {}, ConfigError, "it lacks"),
         (lambda w, k: WindowPlan(SampleWeights(0, np.ones(5))), {}, DataError, "do not cover"),
         (lambda w, k: WindowPlan(SampleWeights(50, np.ones(900))), {}, DataError, "do not cover"),
         (lambda w, k: WindowPlan(SampleWeights(0, np.full(9, -1.0))), {}, DataError, "not negative"),
@@ -228,6 +230,23 @@ def test_a_model_without_weights_is_refused_by_a_plan_with_them(table: SampleTab
     weights = TimeWeights(np.array([0]), np.array([1.0]))
     with pytest.raises(UnsupportedWeightsError, match="Stubborn"):
         planned(table, lambda window, known: WindowPlan(weights), model=Stubborn())
+
+
+def test_a_model_that_the_plan_brings_is_the_windows_and_its_reads_go_with_it(table: SampleTable) -> None:
+    def answer(window: Window, known: Known) -> WindowPlan:
+        if window.index == 2:
+            return WindowPlan(refit=False)
+        known.view.label(0, window.learn_stop)
+        return WindowPlan(fitted=Fitted(np.full(4, 1.0 + window.index)))
+
+    model = MeanByFeature()
+    result = planned(table, answer, model=model)
+    assert not model.seen
+    assert [one.fitted_in for one in result.reads] == [0, 1, 1]
+    assert [one.model.label_known for one in result.reads] == [100, 120, 120]
+    last = slice(int(result.predictions.offsets[40]), None)
+    processed = planned(table, lambda window, known: WindowPlan(fitted=Fitted(np.ones(4)))).predictions.score
+    np.testing.assert_allclose(result.predictions.score[last], 2 * processed[last], rtol=1e-6)
 
 
 def test_only_the_part_that_a_plan_names_is_learned_from(table: SampleTable) -> None:

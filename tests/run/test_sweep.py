@@ -19,6 +19,7 @@ from harness.report.leaderboard import leaderboard, write_leaderboard
 from harness.run.experiment import ExperimentResult
 from harness.run.status import State, record_of
 from harness.run.sweep import Cell, CellProgress, Outcome, plan_sweep, run_sweep
+from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import Snapshot
 
 
@@ -153,6 +154,26 @@ def test_every_form_of_the_table_says_the_same(ended: tuple[Cell, ...]) -> None:
     assert pipes == {4}
 
 
+def test_a_row_says_what_a_window_took_and_what_a_step_of_one_would(ended: tuple[Cell, ...]) -> None:
+    first = ended[0]
+    assert first.result is not None
+    snapshot = replace(first.result.snapshot, provenance={"window_seconds": {"first": 2.0, "later": 0.25}})
+    known = replace(first, result=replace(first.result, snapshot=snapshot, cost=Cost(windows=4)))
+    board = leaderboard([known, *ended[1:]])
+    row = next(row for row in board.rows if row.name == first.name)
+    assert (row.per_window, row.at_step_1) == (0.25, 2.0 + 0.25 * (4 * 10 - 1))
+    assert [column.heading for column in board.table().columns[-3:]] == ["seconds", "s / window", "at step 1"]
+    assert board.to_markdown().splitlines()[2].endswith("| 0.250 | 12 |")
+    assert not any("step 1" in column.heading for column in leaderboard(ended).table().columns)
+
+
+def test_the_ladder_runs_every_adaptation_but_the_one_that_leaks() -> None:
+    cells = plan_sweep(["experiment=ladder"])
+    files = (Path(__file__).resolve().parents[2] / "conf" / "adaptation").glob("*.yaml")
+    assert {cell.chosen["adaptation"] for cell in cells} == {path.stem for path in files} - {"ddgda_qlib"}
+    assert cells[0].chosen["adaptation"] == "rolling_retrain"
+
+
 def test_the_table_and_the_tracebacks_are_written_to_the_same_place_twice(
     ended: tuple[Cell, ...], tmp_path: Path
 ) -> None:
@@ -162,16 +183,16 @@ def test_the_table_and_the_tracebacks_are_written_to_the_same_place_twice(
     assert len(list(folder.iterdir())) == 4
 
 
-def ladder(folder: Path, params: str = "model.alpha: 0.1,1\n      adaptation: rolling_retrain,gf_exp") -> Path:
+def grid(folder: Path, params: str = "model.alpha: 0.1,1\n      adaptation: rolling_retrain,gf_exp") -> Path:
     """Write an experiment with axes of its own."""
     text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      {params}\nwindows:\n  step: 40\n"
     (folder / "experiment").mkdir(exist_ok=True)
-    (folder / "experiment/ladder.yaml").write_text(text, encoding="utf-8")
+    (folder / "experiment/grid.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
 def test_an_experiment_brings_its_own_axes(tmp_path: Path) -> None:
-    cells = plan_sweep(["experiment=ladder"], search_path=[ladder(tmp_path)])
+    cells = plan_sweep(["experiment=grid"], search_path=[grid(tmp_path)])
     assert [cell.name for cell in cells] == [
         f"model.alpha={alpha} adaptation={how}" for alpha in ("0.1", "1") for how in ("rolling_retrain", "gf_exp")
     ]
@@ -179,8 +200,8 @@ def test_an_experiment_brings_its_own_axes(tmp_path: Path) -> None:
 
 
 def test_the_command_line_fixes_replaces_and_adds_axes(tmp_path: Path) -> None:
-    given = ["experiment=ladder", "adaptation=gf_exp", "model.alpha=range(1,3)", "adaptation.half_life=50,60"]
-    cells = plan_sweep(given, search_path=[ladder(tmp_path)])
+    given = ["experiment=grid", "adaptation=gf_exp", "model.alpha=range(1,3)", "adaptation.half_life=50,60"]
+    cells = plan_sweep(given, search_path=[grid(tmp_path)])
     assert [cell.chosen for cell in cells] == [
         {"model.alpha": alpha, "adaptation.half_life": life} for alpha in ("1", "2") for life in ("50", "60")
     ]
@@ -188,12 +209,12 @@ def test_the_command_line_fixes_replaces_and_adds_axes(tmp_path: Path) -> None:
 
 def test_an_axis_of_a_file_that_applies_nowhere_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UnknownKeyError, match=r"model\.alhpa"):
-        plan_sweep(["experiment=ladder"], search_path=[ladder(tmp_path, "model.alhpa: 1,2")])
+        plan_sweep(["experiment=grid"], search_path=[grid(tmp_path, "model.alhpa: 1,2")])
 
 
 def test_files_that_are_swept_over_have_no_axes_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="axes of its own"):
-        plan_sweep(["experiment=ladder,quick"], search_path=[ladder(tmp_path)])
+        plan_sweep(["experiment=grid,quick"], search_path=[grid(tmp_path)])
 
 
 def test_cells_that_run_elsewhere_are_reported_when_they_end_and_once(
