@@ -87,7 +87,8 @@ class MetaLearned(ABC):
         block: Times per side of an episode.
         valid: Share of the episodes that choose the epoch, in (0, 1).
         max_epochs, patience: Most passes over the episodes, and for how many without an improvement they go on.
-        model_lr, adapter_lr: Learning rates of the model's parameters and of the adapters', of Adam.
+        model_lr, adapter_lr: Adam's rates for the model's parameters and for the adapters', over the number of
+            features: a step moves a forecast by about that much, however many features there are.
         seed: For initialisation and order; None: the run's.
         threads: A fixed number, so that results do not depend on the machine.
     """
@@ -145,7 +146,7 @@ class Follower:
             done, state = 0, known.feedback.state
             if not state:
                 done = self._begin(learner, episodes, window, known)
-            optimizer = adam(settings, learner)
+            optimizer = adam(settings, learner, len(names))
             if state:
                 done = restore(learner, optimizer, state)
             for k in range(done, episodes.matured):
@@ -169,7 +170,8 @@ class Follower:
         train = LearnSet(known.view, Segment(self.start, split))
         valid = LearnSet(known.view, Segment(split + ahead, window.learn_stop)) if known.model.needs_valid else None
         load_parameters(learner.network, known.model.fit(train, valid))
-        optimizer, order = adam(settings, learner), torch.Generator().manual_seed(self.seed)
+        optimizer = adam(settings, learner, len(known.view.feature_names))
+        order = torch.Generator().manual_seed(self.seed)
         newest = [(episodes.known(k), episodes.judged(k)) for k in range(first, episodes.matured)]
         best, best_loss, best_epoch = copy.deepcopy(learner.state_dict()), mean_loss(learner, newest), 0
         for epoch in range(1, settings.max_epochs + 1):
@@ -189,14 +191,14 @@ class Follower:
         """Write nothing."""
 
 
-def adam(settings: MetaLearned, learner: Any) -> torch.optim.Optimizer:
+def adam(settings: MetaLearned, learner: Any, width: int) -> torch.optim.Optimizer:
     """Return the optimiser of the model's parameters and of all others."""
     import torch
 
     own = list(learner.network.parameters())
     others = [one for name, one in learner.named_parameters() if not name.startswith("network.")]
-    groups = [{"params": own, "lr": settings.model_lr}, {"params": others, "lr": settings.adapter_lr}]
-    return torch.optim.Adam(groups)
+    rates = settings.model_lr / width, settings.adapter_lr / width
+    return torch.optim.Adam([{"params": p, "lr": rate} for p, rate in zip((own, others), rates, strict=True)])
 
 
 def step(optimizer: torch.optim.Optimizer, learner: Any, known: Rows, judged: Rows) -> None:

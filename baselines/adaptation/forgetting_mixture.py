@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from baselines.adaptation.gradual_forgetting import block_starts
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Positive, check_limits
 from harness.execution.threads import one_blas_thread
@@ -107,8 +108,7 @@ class FittedMixture:
     probabilities: Doubles
 
     def time_weights(self, window: Window) -> TimeWeights:
-        first = (window.train.start - self.start) // self.block
-        starts = np.arange(self.start + first * self.block, window.learn_stop, self.block, dtype=np.int64)
+        starts = block_starts(window, self.start, self.block)
         age = np.arange(starts.size, dtype=np.float64)[::-1] * self.block
         each = np.exp2(-self.rates[:, None] * age)  # (K, blocks)
         p = self.probabilities[int(np.searchsorted(self.decisions, window.decision))]

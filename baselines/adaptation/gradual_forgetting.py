@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import ConfigError
 from harness.errors.limits import Positive, Share, check_limits
 from harness.samples.interfaces import History, TimeWeights
+from harness.samples.table import Positions
 from harness.samples.windows import Window
 
 
@@ -64,8 +65,7 @@ class Decay:
     step: int
 
     def time_weights(self, window: Window) -> TimeWeights:
-        first = (window.train.start - self.start) // self.step
-        starts = np.arange(self.start + first * self.step, window.learn_stop, self.step, dtype=np.int64)
+        starts = block_starts(window, self.start, self.step)
         if self.rule.fade is not None:
             oldest, newest = 1.0 - self.rule.fade, 1.0 + self.rule.fade
             return TimeWeights(starts, np.linspace(oldest, newest, starts.size) if starts.size > 1 else np.ones(1))
@@ -74,3 +74,9 @@ class Decay:
 
     def save(self, folder: Path) -> None:
         """Write nothing: the weights follow from the configuration."""
+
+
+def block_starts(window: Window, start: int, block: int) -> Positions:
+    """Return (K,) int64 starts of the blocks of a window's learning period, on a grid from position `start` on."""
+    first = (window.train.start - start) // block
+    return np.arange(start + first * block, window.learn_stop, block, dtype=np.int64)

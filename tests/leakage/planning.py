@@ -467,7 +467,7 @@ SMALL_NETWORK = ("model=mlp", "model.hidden_sizes=[8]", "model.max_epochs=4", "m
 META = ("adaptation.block=5", "adaptation.max_epochs=2")
 DOUBLE = ("adaptation=double_adapt", "adaptation.heads=2", *META)
 PROCEED = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", *META, *SMALL_NETWORK)
-PROCEED = (*PROCEED, "model.lr=0.01", "adaptation.adapter_lr=0.02")
+PROCEED = (*PROCEED, "model.lr=0.01", "adaptation.adapter_lr=0.5")
 FOREST = ("adaptation=adaptive_random_forest", "adaptation.trees=2", "adaptation.rows_per_time=4")
 MUTANTS: tuple[Mutant, ...] = (
     *(mutant(how, before=a_state_file if "file" in how else None) for how in PLANS if how not in HONEST),

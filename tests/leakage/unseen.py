@@ -28,7 +28,7 @@ from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
 from tests.audit.market import small
 from tests.leakage.data import LEVELS
-from tests.leakage.learning import Doubles, Scores, dense_labels, everything, plain, solve
+from tests.leakage.learning import INSIDE, Doubles, Leaky, Linearly, Scores, dense_labels, everything, solve
 from tests.leakage.mutant import Change, Mutant
 from tests.leakage.reporting import PORTFOLIO
 from tests.leakage.typed import THETA
@@ -245,21 +245,15 @@ REMEMBERED: dict[str, Callable[[LearnSet], Doubles]] = {
 
 
 @dataclass(frozen=True)
-class Remembering:
+class Remembering(Linearly):
     """Learns honestly, and adds what is known from elsewhere."""
 
     how: str
     folder: str
-    needs_valid: ClassVar[bool] = False
-    supports_weights: ClassVar[bool] = True
-    include_valid: ClassVar[bool] = True
 
     def fit(self, train: LearnSet, valid: LearnSet | None) -> Scores:
         FOLDER.set(self.folder)
         return Scores(solve(train.features, train.label) + REMEMBERED[self.how](train))
-
-    def load(self, folder: Path) -> Scores:
-        return Scores(np.load(folder / "theta.npy"))
 
 
 def told(folder: Path) -> None:
@@ -292,7 +286,7 @@ def remembering(how: str) -> Mutant:
 
 
 def inside(how: str) -> Mutant:
-    return Mutant("model", how, (), lambda config: replace(config, model=Inside(how)), held_out=True)
+    return Mutant("model", how, (), lambda config: replace(config, model=Leaky(how)), held_out=True)
 
 
 # Everything with a `_target_`
@@ -373,56 +367,6 @@ def with_file(config: ExperimentConfig) -> ExperimentConfig:
 
 def with_metric(config: ExperimentConfig) -> ExperimentConfig:
     return replace(config, evaluation=replace(config.evaluation, extra=(Clipped(),)))  # type: ignore[arg-type]
-
-
-# Inside a test segment
-
-
-def ranked(values: Doubles) -> Doubles:
-    return np.argsort(np.argsort(values)).astype(float)
-
-
-def scaled_by_the_end(values: Doubles) -> Doubles:
-    return values / (np.std(values[-40:]) + 1e-9)
-
-
-def highest_to_come(values: Doubles) -> Doubles:
-    return values - np.maximum.accumulate(values[::-1])[::-1]
-
-
-def neighbours(values: Doubles) -> Doubles:
-    near = np.abs(values[:, None] - values[None, :]).argsort(axis=1)[:, 1:6]
-    return np.asarray(0.5 * values + 0.5 * values[near].mean(axis=1))
-
-
-def drifting(values: Doubles) -> Doubles:
-    half = len(values) // 2
-    return values - (values[half:].mean() - values[:half].mean()) if half else values
-
-
-INSIDE = {
-    "ranks over the whole batch": ranked,
-    "scaled by the end of the batch": scaled_by_the_end,
-    "below the highest score to come": highest_to_come,
-    "averaged with its neighbours in the batch": neighbours,
-    "corrected for the drift within the batch": drifting,
-}
-
-
-@dataclass(frozen=True)
-class Inside:
-    """A model whose scores look at the rows that are predicted with them."""
-
-    how: str
-    needs_valid: ClassVar[bool] = False
-    supports_weights: ClassVar[bool] = True
-    include_valid: ClassVar[bool] = True
-
-    def fit(self, train: LearnSet, valid: LearnSet | None) -> Scores:
-        return plain(INSIDE[self.how])(train)
-
-    def load(self, folder: Path) -> Scores:
-        return Scores(np.load(folder / "theta.npy"))
 
 
 MUTANTS = (
