@@ -55,10 +55,10 @@ def left_in(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def sweep(folder: Path, *overrides: str) -> dict[str, bytes]:
+def sweep(folder: Path, *overrides: str, cells: tuple[str, ...] = (*SMALL, *SWEEP)) -> dict[str, bytes]:
     """Run the sweep in a folder and return what it leaves."""
     where = [f"output.store={folder}/store", f"output.runs={folder}/runs"]
-    assert main(["run", "-m", *SMALL, *SWEEP, *where, *overrides]) == 0
+    assert main(["run", "-m", *cells, *where, *overrides]) == 0
     found = left_in(folder)
     assert sum(name.endswith("snapshot.json") for name in found) == 4
     return found
@@ -77,6 +77,30 @@ def test_two_local_processes_give_the_same_bytes(serial: dict[str, bytes], tmp_p
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_of_three_workers_gives_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
     assert sweep(tmp_path, "executor=dask", "executor.workers=3") == serial
+
+
+CHAINS = (*SMALL[:4], "windows.step=40", "model.alpha=0.1,1")
+# Windows that build on each other by their errors, and by what an adaptation goes on learning.
+TRIGGERED = ("adaptation=incremental,triggered", "adaptation.detector=kswin", "adaptation.warm_up=5")
+LEARNING = ("features=expressions", "adaptation=double_adapt,adaptive_random_forest", "adaptation.block=10")
+LEARNING = (*LEARNING, "adaptation.max_epochs=1", "adaptation.trees=2")
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("chains", "workers"),
+    [
+        pytest.param(TRIGGERED, ["executor=local", "executor.threads=1"], id="triggered, local"),
+        pytest.param(TRIGGERED, ["executor=dask"], id="triggered, Dask", marks=pytest.mark.nightly),
+        pytest.param(
+            LEARNING, ["executor=local", "executor.threads=1"], id="learning, local", marks=pytest.mark.nightly
+        ),
+        pytest.param(LEARNING, ["executor=dask"], id="learning, Dask", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_chain_of_windows_gives_the_same_bytes(tmp_path: Path, chains: tuple[str, ...], workers: list[str]) -> None:
+    alone = sweep(tmp_path / "serial", cells=(*CHAINS, *chains))
+    assert sweep(tmp_path / "workers", "executor.workers=2", *workers, cells=(*CHAINS, *chains)) == alone
 
 
 PROXIES = [
