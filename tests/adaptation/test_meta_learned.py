@@ -203,7 +203,14 @@ def test_proceed_follows_a_shift_that_shows_in_the_features_of_the_time_alone() 
     first = np.repeat(np.random.default_rng(9).choice([0.0, 2.0], 60), 10)
     table = planted(Stream("none", times=600, instruments=20, features=3).table(0), first, 2 - first, level=1.0)
     windows, model = schedule(table, train=400, step=25), replace(NETWORK, hidden_sizes=())
-    settings = {"concept": 8, "bottleneck": 8, "max_epochs": 6, "adapter_lr": 0.06, "model_lr": 0.0003, "patience": 6}
+    settings: dict[str, Any] = {
+        "concept": 8,
+        "bottleneck": 8,
+        "max_epochs": 6,
+        "adapter_lr": 0.06,
+        "model_lr": 0.0003,
+        "patience": 6,
+    }
     adapted = walk(table, windows, "proceed", model, **settings).run()
     plain = walk(table, windows, "rolling_retrain", model).run()
     assert mean_ic(adapted, 20) > mean_ic(plain, 20) + 0.1

@@ -12,9 +12,11 @@ from baselines.adaptation.triggered import AlarmWaiter, Triggered, errors
 from baselines.models.linear import Linear
 from harness.config import compose_config
 from harness.errors import ConfigError
-from harness.run.pipeline import Pipeline
-from harness.run.rolling import WalkForward
+from harness.run.pipeline import Pipeline as Experiment
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.plan import Feedback
+from harness.samples.preprocess import Pipeline
+from tests.adaptation.streams import Stream, schedule
 from tests.run.test_rolling import WINDOWS, recipe, roll
 from tests.run.test_rolling import table as table
 
@@ -72,13 +74,22 @@ def test_without_an_alarm_the_first_model_is_kept_and_after_the_longest_wait_it_
     assert [one.fitted_in for one in overdue.reads] == [0, 0, 2]
 
 
+def test_after_an_abrupt_change_of_a_stream_the_model_is_fitted_again() -> None:
+    table = Stream("abrupt", times=400, instruments=10, features=3, noise=1.0, period=120).table(0)
+    windows, nothing = schedule(table, train=150, step=10), Pipeline(features=(), label=(), refit="once")
+    triggered = waiter(detector="adwin", parameters={"delta": 0.05})
+    found = WalkForward(table, windows, Recipe(nothing, triggered, Linear(), 10)).run()
+    assert 1 < len({one.fitted_in for one in found.reads}) < len(windows) / 2
+
+
 def small(*changes: str) -> WalkForward:
     market = ["data.instruments=30", "data.days=900", "data.members=24", "data.seed=3", "label.horizon=2"]
     windows = ["windows.step=10", "windows.split=[0.4,0.0,0.6]", "features=alpha360", "evaluation=signal"]
-    return Pipeline(compose_config([*market, *windows, "adaptation=triggered", *changes])).walk
+    return Experiment(compose_config([*market, *windows, "adaptation=triggered", *changes])).walk
 
 
-def test_after_an_abrupt_change_the_model_is_fitted_again() -> None:
+@pytest.mark.nightly
+def test_after_an_abrupt_change_of_a_market_the_model_is_fitted_again() -> None:
     walk = small("data.drift=abrupt", "+adaptation.parameters.delta=0.05", "adaptation.error=mse")
     fitted = {one.fitted_in for one in walk.run().reads}
     assert 1 < len(fitted) < len(walk.windows) / 2

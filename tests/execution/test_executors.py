@@ -79,11 +79,13 @@ def test_a_dask_cluster_of_three_workers_gives_the_same_bytes(serial: dict[str, 
     assert sweep(tmp_path, "executor=dask", "executor.workers=3") == serial
 
 
-CHAINS = (*SMALL[:4], "windows.step=40", "model.alpha=0.1,1")
+CHAINS: tuple[str, ...] = (*SMALL[:4], "windows.step=40", "model.alpha=0.1,1")
 # Windows that build on each other by their errors, and by what an adaptation goes on learning.
 TRIGGERED = ("adaptation=incremental,triggered", "adaptation.detector=kswin", "adaptation.warm_up=5")
-LEARNING = ("features=expressions", "adaptation=double_adapt,adaptive_random_forest", "adaptation.block=10")
-LEARNING = (*LEARNING, "adaptation.max_epochs=1", "adaptation.trees=2")
+LEARNING = (
+    *("features=expressions", "adaptation=double_adapt,adaptive_random_forest"),
+    *("adaptation.block=10", "adaptation.max_epochs=1", "adaptation.trees=2"),
+)
 
 
 @pytest.mark.filterwarnings("default")

@@ -378,9 +378,9 @@ def matured_too_early(patch: pytest.MonkeyPatch) -> None:
         start = min(start, newest - table.look_ahead - self.block)
         return rows(replace(self, view=table.as_of(newest), stop=start + self.block), start)
 
-    rows, matured = episodes.Episodes._rows, episodes.Episodes.matured.fget
+    rows, matured = episodes.Episodes._rows, vars(episodes.Episodes)["matured"].fget
     patch.setattr(episodes.Episodes, "_rows", everything)
-    later = property(lambda self: matured(replace(self, stop=self.stop + 20)))  # type: ignore[misc]
+    later = property(lambda self: matured(replace(self, stop=self.stop + 20)))
     patch.setattr(episodes.Episodes, "matured", later)
 
 
@@ -395,7 +395,7 @@ def shift_of_the_segment(patch: pytest.MonkeyPatch) -> None:
 
         def scored(batch: Batch, score: Any) -> Any:
             together = replace(batch, features=np.concatenate([batch.features, later]))
-            return score_of(together, np.zeros(len(together.features)))[: len(score)]
+            return score_of(together, np.zeros(len(together.features), dtype=np.float32))[: len(score)]
 
         return replace(plan, transform=Shifted(scored=scored))
 
@@ -466,8 +466,8 @@ INCREMENTAL, MIXTURE = ("adaptation=incremental",), ("adaptation=forgetting_mixt
 SMALL_NETWORK = ("model=mlp", "model.hidden_sizes=[8]", "model.max_epochs=4", "model.batch_size=512")
 META = ("adaptation.block=5", "adaptation.max_epochs=2")
 DOUBLE = ("adaptation=double_adapt", "adaptation.heads=2", *META)
-PROCEED = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", *META, *SMALL_NETWORK)
-PROCEED = (*PROCEED, "model.lr=0.01", "adaptation.adapter_lr=0.5")
+SHIFT = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", "adaptation.adapter_lr=0.5")
+PROCEED = (*SHIFT, *META, *SMALL_NETWORK, "model.lr=0.01")
 FOREST = ("adaptation=adaptive_random_forest", "adaptation.trees=2", "adaptation.rows_per_time=4")
 MUTANTS: tuple[Mutant, ...] = (
     *(mutant(how, before=a_state_file if "file" in how else None) for how in PLANS if how not in HONEST),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -203,7 +203,7 @@ SHORT = Segment(10, 60)
         (lambda w, k: WindowPlan(learn=Segment(0, w.decision)), {}, LookAheadError, "outside the train segment"),
         (lambda w, k: WindowPlan(learn=SHORT, refit=False), {}, DataError, "keeps the model"),
         (lambda w, k: WindowPlan(learn=SHORT, fitted=Fitted(np.ones(4))), {}, DataError, "brings the model"),
-        (lambda w, k: WindowPlan(fitted="a model"), {}, ConfigError, "it lacks"),
+        (lambda w, k: WindowPlan(fitted=cast(Any, "a model")), {}, ConfigError, "it lacks"),
         (lambda w, k: WindowPlan(SampleWeights(0, np.ones(5))), {}, DataError, "do not cover"),
         (lambda w, k: WindowPlan(SampleWeights(50, np.ones(900))), {}, DataError, "do not cover"),
         (lambda w, k: WindowPlan(SampleWeights(0, np.full(9, -1.0))), {}, DataError, "not negative"),
