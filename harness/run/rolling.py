@@ -275,7 +275,7 @@ class WalkForward:
     def _fit_once(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
         """Return what `_fit` does; a window whose test segment may still grow keeps it, and fits no second time."""
         make = partial(self._fit, at, plan, table, blocks)
-        if self.cache is None or not plan.refit:
+        if self.cache is None or not plan.refit or plan.fitted is not None:
             return make()
         stage: Stage[_Fit] = Stage("fit", partial(self._fit_key, at), make, _save_fit, self._load_fit)
         return self.cache.get(stage) if self._is_open(at) else self._kept_fit(at) or make()

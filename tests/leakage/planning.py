@@ -29,7 +29,7 @@ from harness.samples.windows import Segment, Window
 from tests.audit.market import SMALL, small
 from tests.leakage.mutant import Change, Mutant
 
-__all__ = ["CLEAN", "MUTANTS"]
+__all__ = ["CLEAN", "LEARNERS", "MUTANTS"]
 
 Plan = Callable[[Window, Known], WindowPlan]
 KEPT: dict[str, float] = {}
@@ -495,6 +495,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("plans", "windows of another cell's chain", INCREMENTAL, None, one_key_for_all, another_cell),
     Mutant("plans", "half-lives of the next window", MIXTURE, None, next_probabilities),
     Mutant("plans", "half-lives judged without a purge", MIXTURE, None, unpurged_proxies),
+)
+# Not in the published matrix yet; the nightly tests audit them.
+LEARNERS: tuple[Mutant, ...] = (
     Mutant("plans", "DoubleAdapt: episodes judged before they have matured", DOUBLE, None, matured_too_early),
     Mutant("plans", "Proceed: shift of the whole test segment", PROCEED, None, shift_of_the_segment),
     Mutant("plans", "a forest that has grown on the test segment", FOREST, None, grown_on_the_test),

@@ -170,7 +170,8 @@ def test_a_row_says_what_a_window_took_and_what_a_step_of_one_would(ended: tuple
 def test_the_ladder_runs_every_adaptation_but_the_one_that_leaks() -> None:
     cells = plan_sweep(["experiment=ladder"])
     files = (Path(__file__).resolve().parents[2] / "conf" / "adaptation").glob("*.yaml")
-    assert {cell.chosen["adaptation"] for cell in cells} == {path.stem for path in files} - {"ddgda_qlib"}
+    names = {path.stem for path in files if not path.stem.endswith("_series")}  # settings for one kind of data
+    assert {cell.chosen["adaptation"] for cell in cells} == names - {"ddgda_qlib"}
     assert cells[0].chosen["adaptation"] == "rolling_retrain"
 
 
