@@ -13,7 +13,8 @@ import numpy.typing as npt
 from baselines.models.intake import check_width, refuse_undefined
 from harness.errors import ConfigError
 from harness.errors.limits import Count, Seed, check_limits
-from harness.samples.interfaces import Doubles, Floats, History, Known, WindowPlan
+from harness.samples.interfaces import Doubles, Floats, History
+from harness.samples.plan import Known, WindowPlan
 from harness.samples.table import AsOfView
 from harness.samples.windows import Window
 from harness.store import codec

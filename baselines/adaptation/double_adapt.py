@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from baselines.adaptation.episodes import MetaLearned, Rows
 from baselines.models.network import isolated_torch, pick_device
 from harness.errors.limits import Count, NonNegative, Positive, Seed, Threads
-from harness.samples.interfaces import Batch, Floats, Transform
+from harness.samples.plan import Batch, Transform
+from harness.samples.table import Floats
 
 if TYPE_CHECKING:
     import torch

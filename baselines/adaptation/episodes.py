@@ -19,7 +19,8 @@ from baselines.models.network import FittedNetwork, isolated_torch, pick_device
 from harness.errors import RefusedError
 from harness.errors.limits import Count, Natural, Positive, Seed, Threads, check_limits
 from harness.samples.gram import Solution
-from harness.samples.interfaces import Arrays, FittedModel, History, Known, LearnSet, Model, Transform, WindowPlan
+from harness.samples.interfaces import FittedModel, History, LearnSet, Model
+from harness.samples.plan import Arrays, Known, Transform, WindowPlan
 from harness.samples.table import AsOfView
 from harness.samples.windows import Segment, Window
 

@@ -11,7 +11,9 @@ from baselines.models.mlp import MLP
 from baselines.models.network import isolated_torch, pick_device
 from harness.errors import RefusedError
 from harness.errors.limits import Count, Seed, Threads
-from harness.samples.interfaces import Batch, Floats, Model, Transform
+from harness.samples.interfaces import Model
+from harness.samples.plan import Batch, Transform
+from harness.samples.table import Floats
 
 if TYPE_CHECKING:
     import torch
