@@ -1,4 +1,4 @@
-"""Pages that are made while the documentation is built: how-to section, commands, configuration, leaderboard."""
+"""Pages that are made while the documentation is built: how-to section, commands, configuration, blessed results."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the reference of commands and configuration, and the leaderboard."""
+    """Add the reference of commands and configuration, the leaderboard, and the published tables."""
     made = {"reference/commands.md": commands(), "reference/configuration.md": configuration()}
     made |= {_page(name): group(name) for name in _groups()}
-    made["reference/leaderboard.md"] = leaderboard()
+    made |= {"reference/leaderboard.md": leaderboard(), "reference/published.md": published()}
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -70,6 +70,16 @@ def leaderboard() -> str:
     """Return the blessed numbers; the snapshots that the file links to are no part of the documentation."""
     text = (ROOT / "results" / "leaderboard.md").read_text(encoding="utf-8")
     return re.sub(r"\[([^]]+)\]\([^)]+\.json\)", r"\1", text)
+
+
+def published() -> str:
+    """Return what `bench bless` wrote of published tables, suite by suite."""
+    parts = ["# Published tables, run here", "", "[How to reproduce them](../how-to/reproduce.md)", ""]
+    for path in sorted((ROOT / "results").glob("*/published.md")):
+        introduction, *tables = path.read_text(encoding="utf-8").split("\n## ")
+        parts += [f"## suite={path.parent.name}", "", introduction.partition("\n")[2].strip(), ""]
+        parts += [f"### {table}" for table in tables]
+    return "\n".join(parts)
 
 
 def commands() -> str:

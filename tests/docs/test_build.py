@@ -48,6 +48,9 @@ def test_commands_and_configuration_are_generated(site: Path) -> None:
             assert f"<code>{key.key}</code>" in page, f"{group}={path.stem}: {key.key}"
     for case in filter(Path.is_dir, (ROOT / "results" / "full").iterdir()):
         assert case.name in reference["leaderboard"]
+    for published in (ROOT / "results").glob("*/published.md"):
+        assert f"suite={published.parent.name}" in reference["published"]
+    assert "NOT SHOWN" in reference["published"]
     assert "time_weights" in (site / "reference" / "python.html").read_text(encoding="utf-8")
 
 
