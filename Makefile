@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS   ?= 2
 CHECKED := harness baselines tests examples docs
 
-.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check check format lock clean
+.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench check format lock clean
 
 help:  ## print what there is to make
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -44,6 +44,17 @@ benchmarks: $(STAMP)  ## measure speed, and keep the times under .benchmarks
 
 benchmarks-check: $(STAMP)  ## measure speed, fail where it fell by a quarter
 	$(BIN)/python -m pytest $(TIMED) --benchmark-compare --benchmark-compare-fail=median:25%
+
+# What the recorded oracle was made with. The peer has an environment of its own: its pins fit into no other.
+PEER := torch==2.13.0 pyqlib==0.9.7 mlflow==2.22.5 pandas==2.3.3 lightgbm==4.1.0 ipdb
+peer: .peer/.installed  ## install pyqlib into .peer, to measure it beside us
+.peer/.installed: Makefile
+	$(PYTHON) -m venv .peer
+	.peer/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
+	@touch $@
+
+peer-bench: $(STAMP) .peer/.installed  ## both sides in turn on the CSI 300, into docs/reference/peer.md; an hour
+	$(BIN)/python -m tests.benchmarks.peer_bench
 
 docs: $(STAMP)  ## build the documentation into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

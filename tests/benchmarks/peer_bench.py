@@ -1,0 +1,253 @@
+"""Both sides in turn on the same data: `make peer-bench` writes docs/reference/peer.md.
+
+    python -m tests.benchmarks.peer_bench --python .peer/bin/python --data cn_csi300
+
+Our side reads the folder that `bench data convert` writes in qlib's format, as the peer does, with an empty store. A job
+is a process of its own; wall time and processor time of it and of its children are taken from the outside, and so is
+the memory of the whole tree (what processes share is counted once). Features and portfolio are timed inside, without
+start and reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.run.finished import FinishedRun
+from harness.store.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "reference" / "peer.md"
+BENCH = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"]
+JOBS = {
+    "alpha158": "158 features of every row",
+    "rr": "RR[Linear], from prices to metrics and portfolio",
+    "ddgda": "DDG-DA[Linear], ridge proxies, likewise",
+    "rr_lightgbm": "RR[LightGBM], a fixed number of trees",
+    "portfolio": "top-k dropout of finished scores",
+}
+INSIDE = ("alpha158", "portfolio")  # the second takes the scores of `rr`
+_EVERY = 0.1  # seconds between two looks at the memory
+_PACKAGES = ("pyqlib", "pandas", "numpy", "lightgbm", "torch")
+
+
+@dataclass(frozen=True)
+class Market:
+    """What both sides are run on: our overrides for the data, and the dates of the first window."""
+
+    name: str
+    convert: tuple[str, ...]
+    train: tuple[str, str]
+    valid: tuple[str, str]
+    test: tuple[str, str]
+    # test_lightgbm: a shorter test range, as each window costs half a minute
+    test_lightgbm: tuple[str, str]
+    benchmark: str = "SH000300"
+    topk: int = 50
+    n_drop: int = 5
+    trees: int = 40
+    ddgda: Mapping[str, Any] = field(default_factory=dict)
+
+
+MARKETS = {
+    "cn_csi300": Market(
+        "CSI 300 from 2005",
+        ("data=cn_csi300", "universe=qlib"),
+        ("2008-01-02", "2014-12-31"),
+        ("2015-01-05", "2016-12-30"),
+        ("2017-01-03", "2020-07-31"),
+        ("2017-01-03", "2017-06-30"),
+    ),
+    "small": Market(
+        "a simulated market of 24 instruments",
+        ("data.instruments=24", "data.days=700", "data.members=16"),
+        ("2012-02-01", "2013-03-29"),
+        ("2013-04-01", "2013-08-30"),
+        ("2013-09-02", "2014-06-30"),
+        ("2013-09-02", "2013-12-31"),
+        benchmark="SIMINDEX",
+        topk=5,
+        n_drop=1,
+        trees=5,
+        ddgda={"hist_step_n": 3, "fea_imp_n": 10, "loss_skip_thresh": 8},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, seconds of processor time, and megabytes of one job; `said` is what it printed last."""
+
+    wall: float
+    cpu: float
+    memory: float
+    said: dict[str, Any]
+
+
+def measured(command: Sequence[str], folder: Path) -> Cost:
+    """Run a command to its end, and say what it and its children cost.
+
+    Raises:
+        RuntimeError: When it fails, with the end of what it wrote.
+    """
+    with tempfile.TemporaryFile("w+") as out:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, text=True)
+        peak, spent = 0.0, dict[tuple[int, float], float]()
+        while process.poll() is None:
+            peak = max(peak, _tree(process.pid, spent))
+            time.sleep(_EVERY)
+        wall = time.perf_counter() - began
+        out.seek(0)
+        lines = out.read().strip().splitlines()
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n" + "\n".join(lines[-20:]))
+    last = lines[-1] if lines else ""
+    return Cost(wall, sum(spent.values()), peak, json.loads(last) if last.startswith("{") else {})
+
+
+def _tree(root: int, spent: dict[tuple[int, float], float]) -> float:
+    """Return the megabytes of a process and its children, and note what processor time each has had."""
+    memory = 0.0
+    try:
+        first = psutil.Process(root)
+        members = [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return memory
+    for one in members:
+        try:
+            times = one.cpu_times()
+            spent[one.pid, one.create_time()] = times.user + times.system
+            text = Path(f"/proc/{one.pid}/smaps_rollup").read_text()
+        except (psutil.NoSuchProcess, OSError):
+            continue
+        memory += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+    return memory
+
+
+def ours(job: str, market: Market, work: Path) -> Cost:
+    """Run our side of a job with an empty store."""
+    if job in INSIDE:
+        asked = {"job": job, "data": _data(market, work), "overrides": overrides("rr", market, work), "work": str(work)}
+        (work / "ours.json").write_text(json.dumps(asked))
+        return measured([sys.executable, "-m", "tests.benchmarks.peer_ours", str(work / "ours.json")], ROOT)
+    store, runs = tempfile.mkdtemp(dir=work), work / f"runs-{job}"
+    command = [*BENCH, "run", "-q", *overrides(job, market, work), f"output.store={store}", f"output.runs={runs}"]
+    cost, found = measured(command, work), FinishedRun.read(next(runs.glob("*/snapshot.json")).parent).overall
+    return replace(cost, said={"IC": found["IC"], "excess return": found.get("excess_return")})
+
+
+def overrides(job: str, market: Market, work: Path) -> list[str]:
+    """Return the configuration of our side of a job: qlib's rules, so that both do the same."""
+    test = market.test_lightgbm if job == "rr_lightgbm" else market.test
+    segments = {"train": market.train, "valid": market.valid, "test": test}
+    found = [*_data(market, work), "compat=qlib"]
+    found += [f"windows.{name}=[{first},{last}]" for name, (first, last) in segments.items()]
+    if job == "rr_lightgbm":
+        found += ["model=lightgbm", "preprocess=qlib_tree", "model.early_stopping_rounds=null"]
+        return [*found, f"model.num_boost_round={market.trees}", "model.include_valid=false"]
+    found += ["model=linear", "preprocess=qlib_linear", "model.include_valid=false", "evaluation=portfolio"]
+    found += [f"evaluation.portfolio.topk={market.topk}", f"evaluation.portfolio.n_drop={market.n_drop}"]
+    if job == "ddgda":
+        found += ["adaptation=ddgda_qlib", *(f"adaptation.{key}={value}" for key, value in market.ddgda.items())]
+    return found
+
+
+def _data(market: Market, work: Path) -> list[str]:
+    fields = "[open,high,low,close,volume,vwap,factor]"
+    found = ["data=qlib_bin", f"data.path={work}/qlib", "data.universe=members", "data.instruments=all"]
+    return [*found, f"data.fields={fields}", f"data.benchmark={market.benchmark}"]
+
+
+def peer(job: str, market: Market, python: str, work: Path) -> Cost:
+    """Run the peer's side of a job."""
+    own = Path(tempfile.mkdtemp(dir=work))
+    trees = {"loss": "mse", "learning_rate": 0.2, "num_leaves": 210, "max_depth": 8, "colsample_bytree": 0.8879}
+    trees |= {"subsample": 0.8789, "lambda_l1": 205.6999, "lambda_l2": 580.9768, "num_threads": os.cpu_count()}
+    request = {
+        **{"job": job, "data": f"{work}/qlib", "work": str(own), "universe": "members", "horizon": 20, "step": 20},
+        **{key: value for key, value in asdict(market).items() if key not in ("name", "convert", "trees")},
+        "test": market.test_lightgbm if job == "rr_lightgbm" else market.test,
+        "model": "lightgbm" if job == "rr_lightgbm" else "linear",
+        "portfolio": job != "rr_lightgbm",
+        # More rounds without a better one than there are rounds: nothing stops early.
+        "trees": {**trees, "num_boost_round": market.trees, "early_stopping_rounds": market.trees + 1},
+        "scores": f"{work}/scores.parquet",
+    }
+    (own / "request.json").write_text(json.dumps(request))
+    script = Path(__file__).with_name("peer_rolling.py")
+    return measured([python, str(script), str(own / "request.json")], own)
+
+
+def table(costs: Mapping[str, tuple[Cost, Cost]]) -> list[str]:
+    """Return the lines of a Markdown table: each job, our side, the peer's, and how many times more that is."""
+    lines = [
+        "| job | | wall | processor time | peak memory | IC, excess return |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for job, (mine, other) in costs.items():
+        inside = job in INSIDE
+        walls = [one.said["seconds"] if inside else one.wall for one in (mine, other)]
+        for name, one, wall in zip((f"{JOBS[job]} | here", " | peer"), (mine, other), walls, strict=True):
+            cpu = "" if inside else f"{one.cpu:,.1f} s"
+            said = ", ".join(f"{v:.4f}" for k, v in one.said.items() if k in ("IC", "excess return") and v is not None)
+            lines.append(f"| {name} | {wall:,.2f} s | {cpu} | {one.memory:,.0f} MB | {said} |")
+        cpu = "" if inside else f"{other.cpu / mine.cpu:.0f} ×"
+        lines.append(f"| | ratio | {walls[1] / walls[0]:.0f} × | {cpu} | {other.memory / mine.memory:.1f} × | |")
+    return lines
+
+
+def document(market: Market, costs: Mapping[str, tuple[Cost, Cost]], versions: str) -> str:
+    """Return the page."""
+    about = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB; {versions}"
+    said = f"On {market.name}, test {market.test[0]} … {market.test[1]}, both sides in turn, an empty store; {about}."
+    last = market.test_lightgbm[1]
+    trees = (
+        f"RR[LightGBM] ends at {last} and grows {market.trees} trees a window. Features and portfolio are timed inside."
+    )
+    head = ["# Beside the peer", "", "Written by `make peer-bench`.", "", said, "", trees, ""]
+    return "\n".join([*head, *table(costs), ""])
+
+
+def versions_of(python: str) -> str:
+    """Return which packages the peer has."""
+    code = "import importlib.metadata as m, sys; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
+    done = subprocess.run([python, "-c", code, *_PACKAGES], capture_output=True, text=True, check=True)
+    return f"the peer: {done.stdout.strip()}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure the jobs asked for, and write the page."""
+    parser = ArgumentParser(prog="python -m tests.benchmarks.peer_bench")
+    parser.add_argument("--python", default=".peer/bin/python", help="an interpreter that has pyqlib: `make peer`")
+    parser.add_argument("--data", choices=tuple(MARKETS), default="cn_csi300")
+    parser.add_argument("--job", choices=tuple(JOBS), action="append", help="all by default")
+    parser.add_argument("--out", type=Path, default=DOCUMENT)
+    asked = parser.parse_args(arguments)
+    market, python = MARKETS[asked.data], str(Path(asked.python).absolute())
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        target = ["--to", "qlib_bin", "--out", f"{work}/qlib", "--universe", "members"]
+        measured([*BENCH, "data", "convert", "-q", *market.convert, *target], ROOT)
+        costs = {}
+        for job in asked.job or JOBS:
+            mine = ours(job, market, work)
+            costs[job] = mine, peer(job, market, python, work)
+            sys.stderr.write("\n".join(table({job: costs[job]})) + "\n")
+        write_atomically(asked.out, document(market, costs, versions_of(python)).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
