@@ -3,8 +3,8 @@
     python -m tests.benchmarks.peer_bench --python .peer/bin/python --data cn_csi300
 
 Our side reads the folder that `bench data convert` writes in qlib's format, as the peer does, with an empty store. A
-job is a process of its own; wall time and processor time of it and of its children are taken from the outside, and so is
-the memory of the whole tree (what processes share is counted once). Features and portfolio are timed inside, without
+job is a process of its own; wall time and processor time of it and of its children are taken from the outside, and so
+is the memory of the whole tree (what processes share is counted once). Features and portfolio are timed inside, without
 start and reading.
 """
 

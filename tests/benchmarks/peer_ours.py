@@ -1,4 +1,4 @@
-"""Our side of the jobs that are timed inside: features of a panel, the portfolio of finished scores; see `peer_bench.py`."""
+"""Our side of the jobs that are timed inside: features of a panel, the portfolio of finished scores."""
 
 from __future__ import annotations
 
