@@ -22,7 +22,7 @@ def main(request_file: str) -> None:
 
     request: Record = json.loads(Path(request_file).read_text())
     work = Path(request["work"])
-    uri = {"uri": f"sqlite:///{work}/runs.db", "default_exp_name": "peer"}
+    uri = {"uri": f"file:{work}/mlruns", "default_exp_name": "peer"}
     manager = {"class": "MLflowExpManager", "module_path": "qlib.workflow.expm", "kwargs": uri}
     qlib.init(provider_uri=request["data"], region="cn", exp_manager=manager)
     jobs = {"alpha158": _features, "portfolio": _portfolio}
@@ -88,7 +88,7 @@ def task(request: Record) -> Record:
     if request["model"] == "linear":
         scaled = {"class": "RobustZScoreNorm", "kwargs": {"fields_group": "feature", "clip_outlier": True}}
         handler["infer_processors"] = [scaled, {"class": "Fillna", "kwargs": {"fields_group": "feature"}}]
-        model = {"class": "LinearModel", "module_path": "qlib.contrib.model.linear"}
+        model: Record = {"class": "LinearModel", "module_path": "qlib.contrib.model.linear"}
         model["kwargs"] = {"estimator": "ridge", "alpha": 0.05}
     else:
         model = {"class": "LGBModel", "module_path": "qlib.contrib.model.gbdt", "kwargs": request["trees"]}
