@@ -115,26 +115,12 @@ def _rolling(request: Record, work: Path) -> Record:
     configured.write_text(json.dumps({"task": task(request)}))  # JSON is YAML
     shared = {"conf_path": configured, "exp_name": "joined", "horizon": request["horizon"], "step": request["step"]}
     if request["job"] == "ddgda":
-        _keep_dates()
         run = DDGDA(sim_task_model="linear", working_dir=work, **request["ddgda"], **shared)
     else:
         run = Rolling(**shared)
     run.run()
     found = R.get_recorder(experiment_name="joined", recorder_id=run._rid).list_metrics()
     return {"IC": found.get("IC"), "excess return": found.get("1day.excess_return_with_cost.annualized_return")}
-
-
-def _keep_dates() -> None:
-    """Repair the one place in which today's pandas drops the dates that the peer's similarity needs."""
-    import pandas as pd
-    from qlib.contrib.meta.data_selection.dataset import InternalData
-
-    def by_date(_: object, pred: Any, label: Any) -> Any:
-        frame = pd.DataFrame({"pred": pred, "label": label})
-        both = frame.groupby("datetime", group_keys=True).corr(method="spearman")
-        return both["label"].xs("pred", level=-1)
-
-    InternalData._calc_perf = by_date
 
 
 if __name__ == "__main__":
