@@ -76,8 +76,9 @@ class Linearly:
     supports_weights: ClassVar[bool] = True
     include_valid: ClassVar[bool] = True
 
-    def load(self, folder: Path) -> Scores:
-        return Scores(np.load(folder / "theta.npy"))
+    def load(self, folder: Path) -> Any:
+        given = folder / "values.npy"
+        return Given(np.load(given)) if given.exists() else Scores(np.load(folder / "theta.npy"))
 
 
 @dataclass(frozen=True)
