@@ -122,7 +122,9 @@ def compute_features(
         for at in range(0, n, _ROWS_PER_MOVE):  # to the front of the buffer: never onto a row that is still to be read
             moved[at : at + _ROWS_PER_MOVE] = values[at : at + _ROWS_PER_MOVE, kept]
         values = moved
-    return FeatureMatrix(values, *settle_names(features, names, known, n, observer))
+    settled = settle_names(features, names, known, observer)
+    observer.finish(STAGE, f"{len(settled[0])} features of {n} rows")
+    return FeatureMatrix(values, *settled)
 
 
 def known_fields(panel: Panel, features: FeatureSet) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ def known_fields(panel: Panel, features: FeatureSet) -> tuple[str, ...]:
 
 
 def settle_names(
-    features: FeatureSet, computed: tuple[str, ...], known: Bools, rows: int, observer: Observer
+    features: FeatureSet, computed: tuple[str, ...], known: Bools, observer: Observer
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which features have a value anywhere, as `known` says of those `computed`, and which are dropped.
 
@@ -145,7 +147,6 @@ def settle_names(
         raise DataError("Every feature is NaN in every row.", where="features", got=", ".join(features.names[:5]))
     if dropped:
         observer.notice(f"{len(dropped)} feature(s) dropped, NaN in every row: {', '.join(dropped)}")
-    observer.finish(STAGE, f"{len(names)} features of {rows} rows")
     return names, dropped
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.execution.progress import Observer
-from harness.features.engine import compute_period, known_fields, reach_of, settle_names
+from harness.features.engine import STAGE, compute_period, known_fields, reach_of, settle_names
 from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.chunks import ChunkedRows, chunk_borders
@@ -96,8 +96,10 @@ class FeatureChunks:
             known = known | self.cache.get(stage).known
             if k == len(self.borders) - 2:
                 self.cache.get(self._summary(k, known))
-        rows = int(self.rows.offsets[-1])
-        return Names(*settle_names(self.features, self.computed, known, rows, self.observer))
+        names = Names(*settle_names(self.features, self.computed, known, self.observer))
+        if missing:
+            self.observer.finish(STAGE, f"{len(names.names)} features of {int(self.rows.offsets[-1])} rows")
+        return names
 
     @property
     def stages(self) -> list[Stage[Any]]:

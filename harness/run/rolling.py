@@ -274,11 +274,14 @@ class WalkForward:
 
     def _fit_once(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
         """Return what `_fit` does; a window whose test segment may still grow keeps it, and fits no second time."""
-        make = partial(self._fit, at, plan, table, blocks)
-        if self.cache is None or not plan.refit or plan.fitted is not None:
-            return make()
-        stage: Stage[_Fit] = Stage("fit", partial(self._fit_key, at), make, _save_fit, self._load_fit)
-        return self.cache.get(stage) if self._is_open(at) else self._kept_fit(at) or make()
+        keeps = self.cache is not None and plan.refit and plan.fitted is None
+        found = self._kept_fit(at) if keeps else None
+        if found is None:
+            found = made = self._fit(at, plan, table, blocks)
+            if keeps and self._is_open(at):
+                # What was just fitted predicts, not what is read back of it: the other windows are made so, too.
+                self._get(Stage("fit", partial(self._fit_key, at), lambda: made, _save_fit, lambda _: made))
+        return found
 
     def _kept_fit(self, at: int) -> _Fit | None:
         """Return what was fitted when the window had fewer test times, if it was kept."""

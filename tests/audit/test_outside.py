@@ -147,7 +147,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     given = [json.dumps(one) for one in (granted, names)]
     command = [*probe, sys.executable, "-c", ENTERING, sandbox.__file__, *given, *HELD]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=names["own"])
-    why, *found = json.loads(said.stdout.splitlines()[-1])
+    why, *found = json.loads(next(line for line in said.stdout.splitlines() if line.startswith("[")))
     assert why == ""
     return dict(zip(HELD, found, strict=True))
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.run.pipeline
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
 from harness.audit.frontier import frontier
@@ -26,6 +25,7 @@ from harness.data.panel import Panel
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Silent
 from harness.features import engine
+from harness.run import feature_chunks
 from harness.run.experiment import run
 from harness.run.pipeline import Pipeline
 from harness.run.stages import Cache
@@ -78,19 +78,19 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
 ) -> None:
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
     monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
-    monkeypatch.setattr(harness.run.pipeline, "compute_features", engine.compute_features)
+    monkeypatch.setattr(feature_chunks, "compute_period", ahead(feature_chunks.compute_period, reach))
     monkeypatch.setattr(sys.modules[Splice.__module__], "compute_features", engine.compute_features)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)
 
 
 def ahead(compute: Callable[..., Any], reach: int) -> Callable[..., Any]:
-    def leaky(panel: Panel, features: Any, offsets: Any, codes: Any, **options: Any) -> Any:
+    def leaky(panel: Panel, *given: Any, **options: Any) -> Any:
         times = len(panel.calendar)
         later = np.minimum(np.arange(times) + reach, times - 1)
         moved = {name: values + np.nan_to_num(values[later]) for name, values in panel.fields.items()}
         leaking = replace(panel, fields=moved)
-        return compute(leaking, features, offsets, codes, **options)
+        return compute(leaking, *given, **options)
 
     return leaky
 
@@ -113,7 +113,7 @@ def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_and_may_look_at
     config = small(tmp_path)
     run(config, Silent())
     made = []
-    monkeypatch.setattr(harness.run.pipeline, "compute_features", lambda *given, **named: made.append(1))
+    monkeypatch.setattr(feature_chunks, "compute_period", lambda *given, **named: made.append(1))
     verdict = audit(config, Level.FULL, cuts=2)
     assert verdict.clean
     assert made == []

@@ -51,9 +51,9 @@ def values(override: str, **more: object) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=glob(lin*)", ["linear"]),
-        ("model=glob(*,exclude=[c*,g*,m*,xgboost])", ["lightgbm", "linear"]),
-        ("model=glob([lin*,mlp])", ["linear", "mlp"]),
+        ("model=glob(lin*)", ["linear", "linear_quantile"]),
+        ("model=glob(*,exclude=[c*,g*,m*,*_*,xgboost])", ["lightgbm", "linear"]),
+        ("model=glob([lin*r,mlp])", ["linear", "mlp"]),
         ("windows.step=choice(40,20)", ["40", "20"]),
         ("windows.step=range(20,80,20)", ["20", "40", "60"]),
         ("windows.step=sort(60,20,40)", ["20", "40", "60"]),
@@ -67,7 +67,7 @@ def test_a_sweep_is_written_as_hydra_documents(override: str, expected: list[str
 
 
 def test_a_pattern_finds_the_files_of_the_users_own_folder_too(own: Path) -> None:
-    assert values("model=glob(l*)", search_path=[own]) == ["lightgbm", "linear", "lovely"]
+    assert values("model=glob([l*m,l*y])", search_path=[own]) == ["lightgbm", "lovely"]
 
 
 def test_shuffled_values_have_one_order() -> None:
@@ -85,7 +85,7 @@ def test_a_search_chooses_among_what_a_pattern_finds() -> None:
     [
         ("model.alpha=interval(0,1)", ("model.alpha", "bench search")),
         ("model.alpha=glob(*)", ("model.alpha", "GROUP=glob(PATTERN)")),
-        ("model=glob(zz*)", ("linear, mlp",)),
+        ("model=glob(zz*)", ("linear_quantile, mlp",)),
         ("windows.step=range(20,60,0)", ("STEP",)),
         ("windows.step=range(60,20)", ("empty",)),
         ("windows.step=range(0,1000000000000)", ("more than",)),

@@ -258,7 +258,15 @@ _FOREIGN = frozenset(
     {
         *("attr", "id", "lineno", "test", "value"),  # nodes of Python's syntax
         *("filename", "name", "number", "problem", "problem_mark", "reason"),  # errors
-        *("find_spec", "isoformat", "item", "sched_getaffinity", "shape"),  # importers, dates, the system, arrays
+        *(
+            "find_spec",
+            "isoformat",
+            "item",
+            "sched_getaffinity",
+            "shape",
+            "dtype",
+        ),  # importers, dates, the system, arrays
+        *("children",),  # nodes of river's trees
         *("config_dir", "format", "json", "overrides", "regression", "schema", "targets", "workerinput"),  # commands
         *("prior",),  # whether a part declares anything; `prior_check` then reads its traits
         *("reused",),  # a result of ours or of a test's

@@ -100,7 +100,7 @@ class PublicSeries:
             one refused from then on.
         timeout: Seconds to wait for the server.
         instruments: Which series to keep; empty keeps all.
-        series: As in `TabularSource`.
+        series: What sets of series declare beyond a panel: how often there are values, what is known ahead.
         name: For reports.
 
     Raises:
