@@ -61,6 +61,7 @@ def caught(folder: Path, name: str) -> tuple[str, ...]:
     return audit(leaky_variants(config)[name], Level.SAMPLED).caught_by
 
 
+@pytest.mark.nightly
 def test_a_leaky_variant_of_ddgda_is_a_leak(tmp_path: Path) -> None:
     assert "poison" in caught(tmp_path, "DDG-DA: similarity to times not yet known")
 

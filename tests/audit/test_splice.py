@@ -78,7 +78,7 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
 ) -> None:
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
     monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
-    monkeypatch.setattr(feature_chunks, "compute_period", ahead(feature_chunks.compute_period, reach))
+    monkeypatch.setattr(feature_chunks, "compute_period", ahead(engine.compute_period, reach))
     monkeypatch.setattr(sys.modules[Splice.__module__], "compute_features", engine.compute_features)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)

@@ -120,12 +120,10 @@ def learned(folder: Path, *overrides: str) -> dict[str, bytes]:
     return left_in(folder)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "preprocess",
-    [
-        pytest.param("null", id="proxy data"),
-        pytest.param("${adaptation.preprocess}", id="all features", marks=pytest.mark.nightly),
-    ],
+    [pytest.param("null", id="proxy data"), pytest.param("${adaptation.preprocess}", id="all features")],
 )
 def test_blocks_whose_proxies_workers_fit_give_the_same_bytes(tmp_path: Path, preprocess: str) -> None:
     given = f"adaptation.sim_preprocess={preprocess}"

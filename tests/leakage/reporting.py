@@ -19,6 +19,7 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.portfolio.backtest import backtest
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Silent
+from harness.features.engine import compute_period
 from harness.run import feature_chunks
 from harness.run.experiment import run
 from harness.store.artifacts import Key, key_of
@@ -143,9 +144,8 @@ def left_by_a_leaking_engine(folder: Path) -> None:
 
     def early(panel: Panel, *given: Any, **named: Any) -> Any:
         fields = {k: np.concatenate([v[1:], v[-1:]]) for k, v in panel.fields.items()}
-        return compute(replace(panel, fields=fields), *given, **named)
+        return compute_period(replace(panel, fields=fields), *given, **named)
 
-    compute = feature_chunks.compute_period
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_chunks, "compute_period", early)
         run(small(folder), Silent())

@@ -110,7 +110,9 @@ def revised(panel: Panel, position: int, field: str = "close") -> Panel:
     return replace(panel, fields={**panel.fields, field: values})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.nightly) if kind == "short_step" else kind for kind in KINDS]
+)
 def test_a_store_that_grew_gives_the_bytes_of_a_run_from_scratch(market: Panel, tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(len(kind))
     cuts = sorted(rng.choice(np.arange(FIRST + 4, len(market.calendar)), 2, replace=False).tolist())

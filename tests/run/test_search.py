@@ -160,13 +160,11 @@ def test_a_study_that_stops_in_the_middle_of_a_batch_goes_on_to_the_same_trials(
     assert drawn == expected
 
 
+@pytest.mark.nightly  # a search that is killed in a batch runs on local workers by default
 @pytest.mark.filterwarnings("default")  # Dask's own
 @pytest.mark.parametrize(
     "executor",
-    [
-        ["executor=local", "executor.workers=2", "executor.threads=1"],
-        pytest.param(["executor=dask", "executor.workers=2"], marks=pytest.mark.nightly),
-    ],
+    [["executor=local", "executor.workers=2", "executor.threads=1"], ["executor=dask", "executor.workers=2"]],
     ids=["local", "dask"],
 )
 def test_workers_run_a_batch_and_no_bit_depends_on_them(
