@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class FeatureChunks:
     cache: Cache
     observer: Observer
     _open: dict[int, Floats] = field(default_factory=dict)
+    _opening: Lock = field(default_factory=Lock)
 
     @cached_property
     def computed(self) -> tuple[str, ...]:
@@ -152,6 +154,8 @@ class FeatureChunks:
         return Chunk(values, known)
 
     def _opened(self, k: int) -> Floats:
-        if k not in self._open:
-            self._open[k] = self.cache.get(self.stage(k)).values
-        return self._open[k]
+        # Threads read the same rows, and CPython 3.11 cannot read the heads of two NumPy files at once.
+        with self._opening:
+            if k not in self._open:
+                self._open[k] = self.cache.get(self.stage(k)).values
+            return self._open[k]

@@ -63,10 +63,10 @@ def made(folder: Path, stage: str = "window") -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in manifests}
 
 
-def finished_windows(folder: Path) -> set[str]:
-    """Return the windows that the store holds, as `fits` tells them."""
+def finished_windows(folder: Path, stage: str = "window") -> set[str]:
+    """Return the windows that the store holds, as `fits` tells them; with ``fit`` those whose fit is kept."""
     found = set()
-    for path in (folder / "store" / "window").glob("[!.]*/manifest.json"):
+    for path in (folder / "store" / stage).glob("[!.]*/manifest.json"):
         parts = json.loads(path.read_text(encoding="utf-8"))["parts"]
         train = ["chain", parts["train"][1]] if "planner" in parts else parts["train"]
         found.add(json.dumps([train, parts["weights"]]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,14 +72,17 @@ class Team:
     def __init__(self, store: Path, *overrides: str) -> None:
         self.store, self.overrides, self.folder = store, overrides, store
 
-    def run(self, panel: Panel) -> dict[str, bytes]:
+    def pipeline(self, panel: Panel) -> Pipeline:
         at, has_valid = panel.calendar.format, any("lightgbm" in text for text in self.overrides)
         dates = [f"windows.train=[{at(20)},{at(FIRST - 60 if has_valid else FIRST - 1)}]"]
         dates.append(f"windows.test=[{at(FIRST)},null]")
         if has_valid:
             dates.append(f"windows.valid=[{at(FIRST - 59)},{at(FIRST - 1)}]")
         config = compose_config([*SMALL, *dates, f"output.store={self.store}", *self.overrides])
-        pipeline = Pipeline(config, Cache(ArtifactStore(self.store)), panel=panel)
+        return Pipeline(config, Cache(ArtifactStore(self.store)), panel=panel)
+
+    def run(self, panel: Panel) -> dict[str, bytes]:
+        pipeline = self.pipeline(panel)
         pipeline.check()
         self.folder = pipeline.cache.get(pipeline.result_stage)
         files = [self.folder / name for name in (*PUBLISHED, ARTEFACTS)]
@@ -205,3 +210,29 @@ def test_what_was_damaged_since_yesterday_is_computed_again(market: Panel, tmp_p
     assert team.run(panel) == Team(tmp_path / "scratch").run(panel)
     assert fits[0] == FIRST + 2 * STEP - LOOK_AHEAD + 1
     assert len(fits) == 1 + 3
+
+
+def test_one_thread_at_a_time_opens_chunks(market: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython 3.11 raises a SystemError where the heads of two NumPy files are read at the same time."""
+    team = Team(tmp_path)
+    team.run(market)
+    chunks, get = team.pipeline(market).chunks, Cache.get
+    rows = chunks.matrix(chunks.computed)
+    inside: list[int] = []
+    most = 0
+
+    def watched(self: Cache, stage: Any) -> Any:
+        nonlocal most
+        inside.append(1)
+        most = max(most, len(inside))
+        time.sleep(0.01)
+        try:
+            return get(self, stage)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(Cache, "get", watched)
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda _: np.asarray(rows[0 : len(rows)]), range(4)))
+    assert most == 1
+    assert all(np.array_equal(one, read[0], equal_nan=True) for one in read)
