@@ -162,7 +162,7 @@ def test_a_connection_that_breaks_off_is_refused_and_nothing_kept(server, tmp_pa
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(server, tmp_path, archive, known, monkeypatch):
-    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)  # what arrives in whole batches is kept
+    monkeypatch.setattr("harness.data.sources.fetch.BATCH", 64)  # what arrives in whole batches is kept
     server.content["/data.tar.gz"], server.etags = archive, ('"one"',)
     sha256 = hashlib.sha256(archive).hexdigest()
     source = _source(server, tmp_path, sha256=sha256 if known else None)
@@ -172,7 +172,7 @@ def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(server, tmp_pat
 
 
 def test_a_file_that_changes_while_it_is_fetched_is_not_pieced_together(server, tmp_path, archive, monkeypatch):
-    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)
+    monkeypatch.setattr("harness.data.sources.fetch.BATCH", 64)
     server.content["/data.tar.gz"], server.etags = archive, ('"one"', '"two"')
     with pytest.raises(DataError, match="download failed") as caught:
         _source(server, tmp_path).load()
@@ -182,7 +182,7 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_pieced_together(server, 
 
 
 def test_a_weak_etag_does_not_say_that_the_bytes_are_the_same(server, tmp_path, archive, monkeypatch):
-    monkeypatch.setattr("harness.data.sources.download._BATCH", 64)
+    monkeypatch.setattr("harness.data.sources.fetch.BATCH", 64)
     server.content["/data.tar.gz"], server.etags = archive, ('W/"one"',)
     with pytest.raises(DataError, match="download failed"):
         _source(server, tmp_path).load()

@@ -13,27 +13,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from types import SimpleNamespace
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
-import pooch
-import requests
 from annotated_types import Gt, Le
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from harness.data.membership import UnknownMembers
 from harness.data.panel import Panel
+from harness.data.sources.fetch import BATCH, check_address, fetch, refused
 from harness.data.sources.qlib_bin import QlibBinSource
-from harness.errors import ConfigError, DataError
+from harness.errors import DataError
 from harness.errors.limits import Positive, check_limits
 from harness.errors.redaction import redacted
 from harness.store.files import new_folder
 from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
 
-_BATCH = 1 << 20
-_TRIES = 20  # connections that one download may take, each of which brings something
 _LEAST = 512  # bytes that an entry counts for: a header of a tar; millions of empty files are a bomb too
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _PAGE = (b"<!doctype html", b"<html", b"<?xml")
@@ -86,10 +80,7 @@ class DownloadSource:
     max_gigabytes: Positive = field(default=50.0, metadata=LATER)
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ConfigError("This address cannot be fetched.", where="data.url", got=self.url, expected="http(s)://…")
-        if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
-            raise ConfigError("Not a SHA-256.", where="data.sha256", got=self.sha256, expected="64 hex digits, or null")
+        check_address(self.url, self.sha256)
         check_limits(self, "data")
         self._unpacked()
 
@@ -112,7 +103,8 @@ class DownloadSource:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".download", dir=folder.parent) as scratch:
             archive, unpacked = Path(scratch) / "archive", Path(scratch) / "unpacked"
-            self._retrieve(archive)
+            take = self._budget("The download is larger than is allowed", "the address is")
+            fetch(self.url, archive, self.timeout, "an archive in qlib's format", take)
             digest = fingerprint_file(archive)
             if self.sha256 not in (None, digest):
                 hint = "the file at the address has changed: check it, then update `data.sha256`"
@@ -141,55 +133,8 @@ class DownloadSource:
             raise DataError(what, where=folder, got=got, expected=expected, hint=hint)
         return digest
 
-    def _retrieve(self, archive: Path) -> None:
-        """Write what the address sends; progress is drawn on a terminal's standard error only.
-
-        A connection that breaks off is taken up where it broke, if the server can and the file is still the same.
-        """
-        take = self._budget("The download is larger than is allowed", "the address is")
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        task = bar.add_task(PurePosixPath(self.url).name, total=None)
-        start, etag = 0, ""
-
-        def announced(response: requests.Response, **_: object) -> None:
-            nonlocal etag
-            found = response.headers
-            if start and response.ok and not found.get("content-range", "").startswith(f"bytes {start}-"):
-                response.close()
-                raise requests.ConnectionError("the rest is not offered: the file has changed while it was fetched")
-            is_exact = "content-encoding" not in found and not found.get("etag", "").startswith("W/")
-            etag = found.get("etag", "") if is_exact and found.get("accept-ranges") == "bytes" else ""
-            bar.update(task, total=start + int(found.get("content-length", 0)) or None)
-
-        def write(batch: bytes) -> None:
-            take(len(batch))
-            file.write(batch)
-            bar.advance(task, len(batch))
-
-        with archive.open("wb") as file, bar:
-            for _ in range(_TRIES):
-                # Of a file that is still the same, what follows the bytes that have arrived.
-                rest = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
-                options: dict[str, Any] = {"hooks": {"response": announced}, "headers": rest}
-                fetch = pooch.HTTPDownloader(chunk_size=_BATCH, timeout=self.timeout, **options)
-                try:
-                    fetch(self.url, SimpleNamespace(write=write, flush=file.flush), None)
-                    return
-                except requests.RequestException as error:
-                    if error.response is not None:
-                        error.response.close()
-                    failure, has_more, start = error, file.tell() > start, file.tell()
-                if not (etag and has_more):
-                    break
-        what, got = "The download failed", f"{type(failure).__name__}: {failure}"
-        expected = "an archive in qlib's format, sent within data.timeout"
-        hint = "check the address and the connection, then run again"
-        raise self._refused(what, got, expected, hint) from failure
-
     def _refused(self, what: str, got: str | None, expected: str, hint: str | None = None) -> DataError:
-        return DataError(f"{what}. Nothing was kept.", where=self.url, got=got, expected=expected, hint=hint)
+        return refused(self.url, what, got, expected, hint)
 
     def _budget(self, what: str, checked: str) -> Callable[[int], None]:
         """Return what counts bytes, and refuses to go beyond the limit."""
@@ -227,7 +172,7 @@ class DownloadSource:
                 take(_LEAST)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
-                    while batch := stream.read(_BATCH):
+                    while batch := stream.read(BATCH):
                         take(len(batch))
                         file.write(batch)
         except _DAMAGE as error:
@@ -274,5 +219,5 @@ def _taped(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
         file.seek(tape.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("the closing block is missing")
-        while file.read(_BATCH):
+        while file.read(BATCH):
             pass

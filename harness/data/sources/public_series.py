@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import pooch
-import requests
 from annotated_types import Gt, Le
 
 from harness.data.panel import Panel
 from harness.data.series import SeriesFormat
+from harness.data.sources.fetch import check_address, fetch, refused
 from harness.data.sources.tabular import TabularSource
-from harness.errors import ConfigError, DataError
+from harness.errors import DataError
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.store.files import write_atomically
@@ -118,10 +117,7 @@ class PublicSeries:
     name: str = "series"
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ConfigError("This address cannot be fetched.", where="data.url", got=self.url, expected="http(s)://…")
-        if self.sha256 is not None and (len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef")):
-            raise ConfigError("Not a SHA-256.", where="data.sha256", got=self.sha256, expected="64 hex digits, or null")
+        check_address(self.url, self.sha256)
         check_limits(self, "data")
 
     def inputs(self) -> dict[str, str]:
@@ -152,7 +148,7 @@ class PublicSeries:
         folder = Path(self.folder).expanduser()
         path, receipt = folder / self.file, folder / f"{self.file}.json"
         if not path.exists():
-            self._retrieve(folder)
+            self._retrieve(path)
         digest = fingerprint_file(path)
         try:
             recorded = None if not receipt.exists() else str(json.loads(receipt.read_text(encoding="utf-8"))["sha256"])
@@ -167,16 +163,16 @@ class PublicSeries:
             write_atomically(receipt, record.encode())
         return path, digest
 
-    def _retrieve(self, folder: Path) -> None:
-        pooch.get_logger().setLevel(logging.WARNING)
-        fetch = pooch.HTTPDownloader(timeout=self.timeout)
-        known = None if self.sha256 is None else f"sha256:{self.sha256}"
-        try:
-            pooch.retrieve(self.url, known_hash=known, fname=self.file, path=folder, downloader=fetch)
-        except (requests.RequestException, ValueError, OSError) as error:
-            hint = f"check the address and the connection, or put the file at {folder / self.file} by hand"
-            got = f"{type(error).__name__}: {error}"
-            raise DataError("The download failed. Nothing was kept.", where=self.url, got=got, hint=hint) from error
+    def _retrieve(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{path.name}.", suffix=".download", dir=path.parent) as scratch:
+            arrived = Path(scratch) / path.name
+            fetch(self.url, arrived, self.timeout, f"the file; it may also be put at {path} by hand")
+            digest = fingerprint_file(arrived)
+            if self.sha256 not in (None, digest):
+                what, hint = "The download has another checksum", "the file at the address has changed"
+                raise refused(self.url, what, digest, f"SHA-256 {self.sha256}", hint)
+            arrived.replace(path)
 
 
 def _digest_of(names: tuple[str, ...]) -> str:
