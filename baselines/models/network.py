@@ -53,8 +53,8 @@ class Network(StopsEarly):
         early_stopping_rounds: Stop when the validation loss has not fallen for that many epochs, and keep the best
             epoch's parameters. None trains all epochs and needs no validation segment.
         seed: For initialisation, dropout and the order of rows.
-        device: Where it is trained. ``auto`` takes a GPU when there is one; results of different devices differ by
-            rounding.
+        device: Where it is trained. ``auto`` takes a GPU when there is one; results differ between devices: rounding,
+            and what dropout draws.
         threads: A fixed number on the CPU, so that results do not depend on the machine; restored after each call.
     """
 

@@ -257,7 +257,7 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up only then: that takes a moment."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from harness.snapshots.provenance import code_version
+        from harness.errors.extras import code_version
 
         sys.stdout.write(f"bench {code_version()}\n")
         parser.exit()

@@ -1,4 +1,4 @@
-"""A library that only an extra brings and that is not installed: what needs it, and what installs it here."""
+"""What is installed of the program and its extras: what needs one that is missing, and what installs it here."""
 
 from __future__ import annotations
 
@@ -16,8 +16,18 @@ _EXTRA = r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]"
 _REQUIREMENT = re.compile(rf"^(?P<name>[\w.\-]+)(?P<limits>[^;]*?)\s*(?:;.*?{_EXTRA}.*)?$")
 
 
+def code_version() -> str:
+    """Return the version of the installed program; ``source`` where its code is only on the path, never installed."""
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return "source"
+
+
 def requirements() -> Iterator[tuple[str, str, str | None]]:
     """Yield name, limits and extra, None for the core, of every library that the installed program names."""
+    if code_version() == "source":
+        return
     for text in metadata.requires(PROGRAM) or ():
         if (found := _REQUIREMENT.match(text)) is not None:
             yield found["name"], found["limits"].strip(), found["extra"]

@@ -16,7 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from harness.config import ExperimentConfig
-from harness.errors.extras import PROGRAM, install_command, requirements
+from harness.errors.extras import PROGRAM, code_version, install_command, requirements
 from harness.execution.machine import machine, threads
 from harness.execution.threads import available_cores
 
@@ -41,7 +41,7 @@ def examine(config: ExperimentConfig) -> tuple[Finding, ...]:
 
 def _libraries() -> Iterator[Finding]:
     version = platform.python_version()
-    yield Finding("python", "ok", f"{version}, {PROGRAM} {metadata.version(PROGRAM)}, in {sys.prefix}")
+    yield Finding("python", "ok", f"{version}, {PROGRAM} {code_version()}, in {sys.prefix}")
     lacking = [name + limits for name, limits, extra in requirements() if extra is None and _version(name) is None]
     advice = f"pip install {' '.join(map(repr, lacking))}" if lacking else ""
     yield Finding("libraries", "bad" if lacking else "ok", f"missing: {lacking}" if lacking else "all there", advice)

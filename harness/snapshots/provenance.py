@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from harness.errors.extras import code_version
 from harness.execution.machine import machine, peak_memory_mb, threads
 from harness.store.code_digest import code_digest, user_code
 
@@ -95,11 +96,6 @@ def provenance(watch: Stopwatch, modules: Iterable[str] = ()) -> dict[str, objec
         "window_seconds": None if not watch.windows else _first_and_later(watch.windows),
         "peak_memory_mb": round(peak_memory_mb()),
     }
-
-
-def code_version() -> str:
-    """Return the installed version of the harness."""
-    return metadata.version("driftbench")
 
 
 def _user_code(modules: tuple[str, ...]) -> dict[str, object] | None:

@@ -14,15 +14,15 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar, cast
 
 import numba
 
+from harness.errors.extras import PROGRAM, code_version
+
 P = ParamSpec("P")
 R = TypeVar("R")
-_DISTRIBUTION = "driftbench"
 
 
 def compiled(
@@ -60,8 +60,8 @@ def _private_folder() -> Path | None:
     """Return a folder for temporary files that is ours alone, or None: what lies there is run."""
     user = os.getuid()
     try:
-        top = Path(tempfile.gettempdir()) / f"{_DISTRIBUTION}-{user}"
-        folder = top / f"{metadata.version(_DISTRIBUTION)}-numba-{numba.__version__}"
+        top = Path(tempfile.gettempdir()) / f"{PROGRAM}-{user}"
+        folder = top / f"{code_version()}-numba-{numba.__version__}"
         top.mkdir(mode=0o700, exist_ok=True)
         found = top.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or stat.S_IMODE(found.st_mode) & 0o077:

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
+from harness.errors.extras import requirements
 from harness.run.experiment import ExperimentResult, run_experiment
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store import code_digest
@@ -109,3 +111,14 @@ def test_a_run_that_finds_everything_keeps_the_provenance_of_the_run_that_comput
     assert (first.reused, second.reused) == (False, True)
     assert second.snapshot.provenance == first.snapshot.provenance
     assert sum(first.snapshot.provenance["seconds"].values()) > 0
+
+
+def test_code_that_was_never_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    made = provenance(Stopwatch())
+    assert made["code"]["version"] == "source"  # type: ignore[index]
+    assert made["packages"] == {}
+    assert not list(requirements())
