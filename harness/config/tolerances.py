@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -138,11 +139,25 @@ class Case:
         case: Its name, once in the suite.
         overrides: Hydra overrides that compose it, after those of the suite.
         needs: Files and folders without which it is skipped, and says so.
+        each: Axis → choice → overrides: one case for every combination, named after its choices
+            (``load-linear-gf_exp``). A choice without a name, ``""``, adds its overrides and nothing to the name.
     """
 
     case: str
     overrides: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    each: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def expanded(self) -> Iterator[Case]:
+        """Yield the cases of all combinations, the last axis first; itself when there is no axis."""
+        for axis, choices in self.each.items():
+            if not choices:
+                raise ConfigError(
+                    "An axis has choices.", where=f"each.{axis}", got="none", expected="NAME: [OVERRIDE, …]"
+                )
+        for chosen in product(*(choices.items() for choices in self.each.values())):
+            name = "-".join((self.case, *(name for name, _ in chosen if name)))
+            yield Case(name, (*self.overrides, *chain.from_iterable(added for _, added in chosen)), self.needs)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def named_suite(name: str, search_path: Folders = ()) -> Suite:
     """
     path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
-    cases = tuple(replace(case, overrides=(*file.overrides, *case.overrides)) for case in file.cases)
+    listed = (case for entry in file.cases for case in entry.expanded())
+    cases = tuple(replace(case, overrides=(*file.overrides, *case.overrides)) for case in listed)
     names = [case.case for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not cases:

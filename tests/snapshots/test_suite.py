@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,11 +154,22 @@ def test_shared_overrides_come_before_those_of_a_case(tmp_path: Path) -> None:
     assert [case.overrides for case in cases] == [("x=1", "y=2", "x=3"), ("x=1", "y=2")]
 
 
+def covering(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Return the cases that have an override which no earlier one has."""
+    seen, found = set[str](), list[Case]()
+    for case in cases:
+        if not seen.issuperset(case.overrides):
+            seen.update(case.overrides)
+            found.append(case)
+    return tuple(found)
+
+
+@pytest.mark.parametrize("pick", [covering, pytest.param(tuple, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
-def test_every_configured_suite_composes(path: Path) -> None:
+def test_every_configured_suite_composes(path: Path, pick: Callable[[tuple[Case, ...]], tuple[Case, ...]]) -> None:
     suite = named_suite(str(path))
     load_tolerances(config_folder() / "regression" / f"{suite.regression}.yaml")
-    for case in suite.cases:
+    for case in pick(suite.cases):
         config = compose_config([*case.overrides, f"suite='{suite.name}'", f"case='{case.case}'"])
         assert (config.suite, config.case_name) == (suite.name, case.case)
 
@@ -193,3 +205,28 @@ def test_a_mistake_in_a_suite_is_named(tmp_path: Path, text: str, message: str) 
 def test_a_suite_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"smoke[\s\S]*did you mean `smoke`"):
         named_suite(str(config_folder() / "suites" / "smok.yaml"))
+
+
+def test_axes_make_one_case_of_every_combination(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "axes.yaml").write_text(
+        "regression: default\noverrides: [z=1]\ncases:\n"
+        "- case: load\n  overrides: [a=1]\n  needs: [there]\n"
+        "  each: {model: {ridge: [m=r], trees: [m=t, d=2]}, by: {'': [], gf: [w=g]}}\n"
+        "- {case: alone}\n"
+    )
+    assert {case.case: case.overrides for case in named_suite("axes", [tmp_path]).cases} == {
+        "load-ridge": ("z=1", "a=1", "m=r"),
+        "load-ridge-gf": ("z=1", "a=1", "m=r", "w=g"),
+        "load-trees": ("z=1", "a=1", "m=t", "d=2"),
+        "load-trees-gf": ("z=1", "a=1", "m=t", "d=2", "w=g"),
+        "alone": ("z=1",),
+    }
+    assert named_suite("axes", [tmp_path]).cases[3].needs == ("there",)
+
+
+def test_an_axis_without_choices_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "axes.yaml").write_text("regression: default\ncases: [{case: a, each: {model: {}}}]\n")
+    with pytest.raises(ConfigError, match="choice"):
+        named_suite("axes", [tmp_path])
