@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.snapshots.baseline import Baselines
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -100,3 +101,20 @@ def test_the_example_of_an_own_model_works_as_it_stands(
     finally:
         sys.modules.pop("my_model", None)
     assert "rolling_retrain / covariance" in capsys.readouterr().out
+
+
+def test_the_reproduced_rows_are_the_blessed_ones_beside_the_published_ones() -> None:
+    """All four rows lie in their intervals on the page of published tables; their ICs are those of the sentence."""
+    page = (ROOT / "results" / "paper" / "published.md").read_text(encoding="utf-8").replace("\\", "")
+    verdicts = re.findall(r"\| qlib-\S+ \|.*\| (\S[^|]*) \|$", page, re.MULTILINE)
+    assert verdicts.count("REPRODUCED") == 4
+    ours, theirs = [], []
+    for row, case in (("Linear", "qlib-linear"), ("LightGBM", "qlib-lightgbm")):
+        for name, run in ((f"RR[{row}]", case), (f"DDG-DA[{row}]", f"{case}-ddgda")):
+            ic = Baselines(ROOT / "results").baseline("paper", run).snapshot.metrics["overall"]["IC"]  # type: ignore[union-attr]
+            ours.append(f"{ic:.4f}"[1:])
+            (published,) = set(re.findall(rf"\| {re.escape(name)} \| published \| 0(\.\d{{4}})", page))
+            theirs.append(published)
+    said = " ".join(README.read_text(encoding="utf-8").split())
+    for at in (0, 2):
+        assert f"({ours[at]} and {ours[at + 1]}, published {theirs[at]} and {theirs[at + 1]})" in said
