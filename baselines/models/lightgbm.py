@@ -3,23 +3,73 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import lightgbm as lgb
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from baselines.models.boosting import Boosting, FittedTrees, Library
 from baselines.models.intake import Rows, check_same_features
 from harness.errors import ConfigError, closest
 from harness.errors.limits import Count, Natural, NonNegative, Share, Threads
+from harness.samples.chunks import LazyRows
+from harness.samples.chunks import Rows as AnyRows
 from harness.samples.interfaces import FittedModel, Floats, LearnSet
 from harness.store.records import LATER, UNRECORDED
 
 # Column-wise, one thread builds a feature's whole histogram, and `deterministic` orders every other sum: the bits of a
 # fit do not depend on how many threads there are.
 SAME_BITS = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
+
+
+_BATCH = 1 << 14  # rows that are read at a time
+_IN_MEMORY = 1 << 30  # bytes of rows up to which they are handed over at once
+
+
+class _Batches(lgb.Sequence):
+    """Rows that LightGBM asks for: one by one for its sample, in rising order, then all of them in batches."""
+
+    batch_size = _BATCH
+
+    def __init__(self, rows: LazyRows) -> None:
+        self._rows, self._first, self._read = rows, 0, rows[:0]
+
+    def __getitem__(self, asked: Any) -> Any:
+        if isinstance(asked, slice):
+            return self._rows[asked]
+        if not self._first <= asked < self._first + len(self._read):
+            self._first, self._read = asked, self._rows[asked : asked + _BATCH]
+        return self._read[asked - self._first].astype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def dataset(features: AnyRows, label: Floats, parameters: Mapping[str, Any], **more: Any) -> lgb.Dataset:
+    """Return (m, F) rows as LightGBM's own, which takes a byte a value; many `LazyRows` are never held as floats.
+
+    The bins, and so the trees, are the same either way: LightGBM draws the same sample for them.
+    """
+    if not isinstance(features, LazyRows):
+        return lgb.Dataset(features, label=label, **more)
+    if features.nbytes <= _IN_MEMORY:
+        return lgb.Dataset(np.asarray(features), label=label, **more)
+    return lgb.Dataset(_Batches(features), label=label, params={**parameters, **_sampled_by(parameters)}, **more)
+
+
+def _sampled_by(parameters: Mapping[str, Any]) -> dict[str, int]:
+    """Return the seed by which the library samples rows for the bins: derived from `seed`, unless it is given itself.
+
+    Of batches the library forgets to derive it, so a fit on two rows is asked.
+    """
+    fitted = lgb.train({**parameters}, lgb.Dataset(np.zeros((2, 1)), label=[0.0, 1.0]), num_boost_round=1)
+    found = re.search(r"^\[data_random_seed: (\d+)\]$", fitted.model_to_string(), flags=re.M)
+    assert found is not None
+    return {"data_random_seed": int(found[1])}
 
 
 class FittedLightGBM(FittedTrees):
@@ -119,7 +169,7 @@ class LightGBM(Boosting):
         else:
             weights = None if rows.weights is None else rows.weights
             parts = {"decay_rate": self.continue_decay, "weight": weights, "dataset_params": {"verbosity": -1}}
-            content = _text(start.booster.refit(rows.features, rows.label, **parts), None)
+            content = _text(start.booster.refit(np.asarray(rows.features), rows.label, **parts), None)
         return FittedLightGBM(content, train.feature_names, self.threads)
 
     def _main_name(self, key: str) -> str:
@@ -133,10 +183,10 @@ class LightGBM(Boosting):
         self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...], start: lgb.Booster | None = None
     ) -> bytes:
         # Feature names stay out: LightGBM refuses those that hold brackets or commas, as expressions do.
-        data = lgb.Dataset(train.features, label=train.label, weight=train.weights)
+        data = dataset(train.features, train.label, self.parameters, weight=train.weights)
         stopped: dict[str, Any] = {}
         if valid is not None and self.early_stopping_rounds is not None:
-            watched = lgb.Dataset(valid.features, label=valid.label, weight=valid.weights, reference=data)
+            watched = dataset(valid.features, valid.label, self.parameters, weight=valid.weights, reference=data)
             stop = lgb.early_stopping(self.early_stopping_rounds, verbose=False)
             stopped = {"valid_sets": [watched], "callbacks": [stop]}
         rounds = self.num_boost_round if start is None else self.continue_rounds

@@ -14,14 +14,16 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.execution.progress import Observer
 from harness.features.engine import STAGE, compute_period, known_fields, reach_of, settle_names
+from harness.features.expression import look_back
 from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
-from harness.samples.chunks import ChunkedRows, chunk_borders
+from harness.samples.chunks import LazyRows, chunk_borders, columns_of
 from harness.samples.table import RowIndex
 from harness.store.artifacts import Key, key_of
 
 LENGTH = 128
 """Calendar positions of a chunk: few enough that the newest is soon computed, so many that there are few files."""
+_HELD = 1 << 30  # bytes of chunks that are computed together, or open at the same time; at least one
 _LOOKED_AT = 512  # rows in which every feature is likely to have a value
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -77,25 +79,27 @@ class FeatureChunks:
         expressions = dict(zip(self.features.names, self.features.expressions, strict=True))
         return [expressions[name] for name in self.computed]
 
-    def matrix(self, names: tuple[str, ...]) -> ChunkedRows:
-        """Return (n, F') the features of every row, in the columns `names`; chunks are opened when they are read."""
+    def matrix(self, names: tuple[str, ...]) -> Any:
+        """Return (n, F') `Rows`, the features `names` of every row; chunks are opened when they are read."""
         bounds = self.rows.offsets[[0, *(stop for _, stop in self.borders)]]
+        every = LazyRows.of_chunks(bounds, self._opened, len(self.computed))
         columns = np.array([self.computed.index(name) for name in names], dtype=np.int64)
-        return ChunkedRows.of(bounds, self._opened, columns, len(self.computed))
+        return every if names == self.computed else columns_of(every, columns)
 
     def make(self) -> Names:
-        """Compute the chunks that are missing, in one pass; return what has a value anywhere."""
+        """Compute the chunks that are missing, some at a time; return what has a value anywhere."""
         known, first = self._known_before()
         missing = [k for k in range(first, len(self.borders)) if not self.cache.store.holds(self.stage(k).key)]
-        made = None
-        if missing:
-            period = self.borders[missing[0]][0], len(self.panel.calendar)
-            made = self._compute(period)
+        made, begin, end = None, 0, 0
         for k in range(first, len(self.borders)):
             stage = self.stage(k)
-            if made is not None and k >= missing[0]:
-                stage = self.stage(k, partial(self._cut, made, self.borders[missing[0]][0], k))
+            if missing and k >= max(missing[0], end):
+                made, begin, end = None, k, self._end_of_batch(k)  # what was made before is let go first
+                made = self._compute((self.borders[k][0], self.borders[end - 1][1]))
+            if made is not None:
+                stage = self.stage(k, partial(self._cut, made, self.borders[begin][0], k))
             known = known | self.cache.get(stage).known
+            del stage
             if k == len(self.borders) - 2:
                 self.cache.get(self._summary(k, known))
         names = Names(*settle_names(self.features, self.computed, known, self.observer))
@@ -133,6 +137,17 @@ class FeatureChunks:
                 return self.cache.get(summary), k + 1
         return nothing, 0
 
+    def _end_of_batch(self, k: int) -> int:
+        """Return one past the last chunk that is computed together with chunk `k`: as many as fit, at least one.
+
+        What reads all of the past is computed from the first time on, in one pass.
+        """
+        if any(look_back(expression) is None for expression in self.features.parsed()):
+            return len(self.borders)
+        ends = self.rows.offsets[[stop for _, stop in self.borders]]
+        first, most = int(self.rows.offsets[self.borders[k][0]]), _HELD // (4 * max(1, len(self.computed)))
+        return max(k + 1, int(np.searchsorted(ends, first + most, side="right")))
+
     def _alone(self, k: int) -> Chunk:
         return self._cut(self._compute(self.borders[k]), self.borders[k][0], k)
 
@@ -156,6 +171,8 @@ class FeatureChunks:
     def _opened(self, k: int) -> Floats:
         # Threads read the same rows, and CPython 3.11 cannot read the heads of two NumPy files at once.
         with self._opening:
-            if k not in self._open:
-                self._open[k] = self.cache.get(self.stage(k)).values
-            return self._open[k]
+            # The last is the one used last; who still reads one that is closed here keeps it until then.
+            found = self._open[k] = self._open.pop(k) if k in self._open else self.cache.get(self.stage(k)).values
+            while len(self._open) > 1 and sum(one.nbytes for one in self._open.values()) > _HELD:
+                self._open.pop(next(iter(self._open)))
+            return found

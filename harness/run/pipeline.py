@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,6 @@ _VIEWS = "views"
 _GROUPS = ("features", "label", "samples", "windows", "preprocess", "model", "adaptation", "evaluation", "seed")
 Value = TypeVar("Value")
 Arrays = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Fitted = FittedAdaptation | WindowPlanner
 Logged = tuple[Value, tuple[FitRecord, ...]]
 """A value, and what was read to make it."""
@@ -208,7 +207,7 @@ class Pipeline:
             calendar=self.panel.calendar,
             instruments=self.panel.instruments,
             index=self.rows,
-            features=cast("Floats", self.chunks.matrix(features.names)),
+            features=self.chunks.matrix(features.names),
             feature_names=features.names,
             label=label,
             look_ahead=self.config.label.look_ahead,

@@ -21,6 +21,7 @@ from harness.execution.threads import thread_limit
 from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples import interfaces
+from harness.samples.chunks import LazyRows
 from harness.samples.gram import GramBlocks, Period
 from harness.samples.interfaces import (
     AdaptationTraits,
@@ -37,7 +38,7 @@ from harness.samples.interfaces import (
 )
 from harness.samples.per_instrument import FittedEach, PerInstrument
 from harness.samples.plan import Known, WindowPlan
-from harness.samples.preprocess import Pipeline, apply
+from harness.samples.preprocess import IN_MEMORY, Pipeline, apply
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.transform import batches, predicted, transformed
 from harness.samples.windows import Segment, Window
@@ -175,6 +176,8 @@ class WalkForward:
     def processed(self) -> Stage[Processed]:
         """The table which all windows share when processors are fitted once."""
         make, files = partial(self._process, self.table, 0), (self._save_processed, self._load_processed)
+        if self._streams:
+            return Stage("processed", self._processed_key, make, remembered=True, local=True)
         stage = Stage("processed", self._processed_key, make, *files, remembered=True, only_shared=True)
         return replace(stage, local=self._refits)
 
@@ -184,6 +187,12 @@ class WalkForward:
     @property
     def _refits(self) -> bool:
         return self.recipe.preprocess.refit == "per_window"
+
+    @property
+    def _streams(self) -> bool:
+        """Whether rows are processed when they are read: every process does so by processors that are kept."""
+        rows: object = self.table.features
+        return isinstance(rows, LazyRows) and rows.nbytes > IN_MEMORY and type(self.recipe.preprocess) is Pipeline
 
     @property
     def _levels(self) -> tuple[float, ...]:

@@ -1,10 +1,10 @@
-"""Rows of a matrix that lie in several arrays, one behind the other, each opened when it is first read."""
+"""Rows of a matrix that is never held as a whole: slices of it are read, or made, when they are asked for."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,43 @@ Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class ChunkedRows:
-    """(n, F) float32 rows that are read by slices, like those of one array; a slice within one chunk is no copy.
+class LazyRows:
+    """(n, F) float32 rows that are read by slices, like those of one array.
 
     Attributes:
-        bounds: (K + 1,) rows; chunk k holds ``bounds[k] … bounds[k + 1]``.
-        chunk: Returns the (rows, C) array of chunk k, which may be memory-mapped.
-        columns: (F,) the columns of the chunks that are meant, in order.
-        first, last: The rows [first, last) that are meant.
+        read: Returns the rows [start, stop) of a source as an array, which may be one of another's memory.
+        width: F.
+        first, last: The rows [first, last) of the source that are meant.
     """
 
-    bounds: Positions
-    chunk: Callable[[int], Floats]
-    columns: Positions
+    read: Callable[[int, int], Floats]
     width: int
     first: int
     last: int
 
     @classmethod
-    def of(cls, bounds: Positions, chunk: Callable[[int], Floats], columns: Positions, width: int) -> ChunkedRows:
-        """Return all rows of chunks that are `width` columns wide."""
-        return cls(bounds, chunk, columns, width, 0, int(bounds[-1]))
+    def of_chunks(cls, bounds: Positions, chunk: Callable[[int], Floats], width: int) -> LazyRows:
+        """Return rows that lie in several arrays, one behind the other; a slice within one of them is no copy.
+
+        Args:
+            bounds: (K + 1,) rows; chunk k holds ``bounds[k] … bounds[k + 1]``.
+            chunk: Returns the (rows, F) array of chunk k, which may be memory-mapped.
+            width: F.
+        """
+
+        def read(start: int, stop: int) -> Floats:
+            inside = np.flatnonzero((bounds[:-1] < stop) & (bounds[1:] > start)).tolist()
+            begins, ends = bounds[:-1].tolist(), bounds[1:].tolist()
+            parts = [chunk(k)[max(start - begins[k], 0) : min(stop, ends[k]) - begins[k]] for k in inside]
+            if len(parts) == 1:
+                return parts[0]
+            return np.concatenate(parts)
+
+        return cls(read, width, 0, int(bounds[-1]))
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.last - self.first, self.columns.size
+        return self.last - self.first, self.width
 
     @property
     def ndim(self) -> int:
@@ -51,41 +63,60 @@ class ChunkedRows:
 
     @property
     def nbytes(self) -> int:
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+        return self.shape[0] * self.width * self.dtype.itemsize
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self.last - self.first
 
-    def part(self, rows: slice) -> ChunkedRows:
-        """Return consecutive rows without opening anything."""
+    def part(self, rows: slice) -> LazyRows:
+        """Return consecutive rows without reading any."""
         start, stop, _ = rows.indices(len(self))
-        return ChunkedRows(
-            self.bounds, self.chunk, self.columns, self.width, self.first + start, self.first + max(start, stop)
-        )
+        return replace(self, first=self.first + start, last=self.first + max(start, stop))
 
     def __getitem__(self, asked: Any) -> Floats:
         rows, *rest = asked if isinstance(asked, tuple) else (asked,)
         if isinstance(rows, slice) and rows.step in (None, 1):
-            found = self._slice(*rows.indices(len(self))[:2])
+            start, stop, _ = rows.indices(len(self))
+            empty = stop <= start
+            found = np.empty((0, self.width), np.float32) if empty else self.read(self.first + start, self.first + stop)
             found.setflags(write=False)
         else:
-            found = self._slice(0, len(self))[rows]
+            found = np.asarray(self)[rows]
         return found[:, *rest] if rest else found
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(self._slice(0, len(self)), dtype=dtype, copy=bool(copy) or None)
+        return np.array(self[:], dtype=dtype, copy=bool(copy) or None)
 
-    def _slice(self, start: int, stop: int) -> Floats:
-        start, stop = self.first + start, self.first + max(start, stop)
-        inside = np.flatnonzero((self.bounds[:-1] < stop) & (self.bounds[1:] > start)).tolist()
-        parts = [self._part(k, max(start, int(self.bounds[k])), min(stop, int(self.bounds[k + 1]))) for k in inside]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else np.empty((0, self.columns.size), dtype=np.float32)
 
-    def _part(self, k: int, start: int, stop: int) -> Floats:
-        rows = self.chunk(k)[start - int(self.bounds[k]) : stop - int(self.bounds[k])]
-        return rows if self.columns.size == self.width else np.ascontiguousarray(rows[:, self.columns])
+Rows = Floats | LazyRows
+"""(n, F) float32 rows of which slices are arrays."""
+
+
+def part_of(rows: Rows, period: slice) -> Any:
+    """Return consecutive `Rows`; no copy, and nothing is read."""
+    return rows.part(period) if isinstance(rows, LazyRows) else rows[period]
+
+
+def columns_of(rows: Rows, columns: Positions) -> Any:
+    """Return `Rows` of some columns, in their order; those of an array as a copy, of others when they are read."""
+    if not isinstance(rows, LazyRows):
+        return np.take(rows, columns, axis=1)
+    source = rows
+    return LazyRows(lambda *period: np.take(source[slice(*period)], columns, axis=1), columns.size, 0, len(rows))
+
+
+def rows_where(rows: Rows, keep: npt.NDArray[np.bool_]) -> Any:
+    """Return the `Rows` that a (n,) mask keeps; those of an array as a copy, of others when they are read."""
+    if not isinstance(rows, LazyRows):
+        return rows[keep]
+    source, kept = rows, np.flatnonzero(keep)
+
+    def read(start: int, stop: int) -> Floats:
+        period = slice(int(kept[start]), int(kept[stop - 1]) + 1)
+        found = source[period]
+        return found if len(found) == stop - start else found[keep[period]]
+
+    return LazyRows(read, rows.width, 0, kept.size)
 
 
 def chunk_borders(times: int, length: int) -> list[tuple[int, int]]:

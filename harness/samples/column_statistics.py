@@ -8,37 +8,114 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from harness.samples.chunks import Rows
 from harness.samples.table import Doubles, Floats, Positions
 from harness.store.compiled import compiled
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_GROUP = 16  # columns gathered at a time: one cache line of float32
+Keys = npt.NDArray[np.int32]
 _CHUNK = 1 << 14  # rows converted to float64 at a time
+_ROWS = 1 << 12  # rows looked through at a time, so that they stay in the cache
+_SMALL = 1 << 13  # rows of which all are the sample
+_RUN = 16  # rows side by side in a sample
+_WIDE = 2.5  # half the width of a bracket in roots of the size of the sample: five deviations of independent rows
+_LEAST_KEY, _GREATEST_KEY = -(1 << 31), (1 << 31) - 1  # of no float32 but NaNs
 
 
-def column_medians(values: Floats) -> tuple[Doubles, Doubles]:
+def column_medians(values: Rows) -> tuple[Doubles, Doubles]:
     """Return (F,) float64 medians of (m, F) columns, and medians of the absolute deviations from them.
 
-    Deviations are taken in float32. A column without values gives NaN.
+    Deviations are taken in float32. A column without values gives NaN. The rows are read twice, and a few of them
+    more: ranks of a sample bracket the median, and only what lies within is kept and sorted (Floyd and Rivest 1975).
     """
-    centre, spread = np.empty(values.shape[1]), np.empty(values.shape[1])
+    if not len(values):
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    sample = _sample(values)
+    centre = _medians(values, sample, np.zeros(values.shape[1], dtype=np.float32), deviations=False)
+    middle = np.where(np.isfinite(centre), centre, 0.0).astype(np.float32)
+    spread = _medians(values, np.abs(sample - middle), middle, deviations=True)
+    return centre, np.where(np.isfinite(centre), spread, centre)
 
-    def task(first: int) -> None:
-        columns = slice(first, first + _GROUP)
-        _medians_of_group(values[:, columns], centre[columns], spread[columns])
 
-    shared(task, range(0, values.shape[1], _GROUP))
-    return centre, spread
+def _sample(values: Rows) -> Floats:
+    """Return rows from all over: few enough to sort, so many that what lies within a bracket of their ranks is few."""
+    n = len(values)
+    count = n if n <= _SMALL else int(n ** (2 / 3))
+    if count == n:
+        return values[:n]
+    starts = np.linspace(0, n - _RUN, -(-count // _RUN)).astype(np.int64).tolist()
+    return np.concatenate([values[first : first + _RUN] for first in starts])
 
 
-def column_moments(values: Floats) -> tuple[Doubles, Doubles]:
+def _medians(values: Rows, sample: Floats, middle: Floats, *, deviations: bool) -> Doubles:
+    """Return (F,) float64 medians of the columns, or of |x − middle|."""
+    n, width = values.shape
+    absent = np.isnan(sample)
+    ordered = np.sort(np.where(absent, np.int32(_GREATEST_KEY), _keys_of(sample)), axis=0)
+    present = len(sample) - np.count_nonzero(absent, axis=0)
+    slack = np.full(width, len(sample)) if len(sample) == n else np.ceil(_WIDE * np.sqrt(present)).astype(np.int64)
+    columns = np.arange(width)
+    low, high = (
+        np.where(outside, beyond, ordered[np.clip(at, 0, len(sample) - 1), columns])
+        for at, outside, beyond in (
+            (present // 2 - slack, present // 2 - slack < 0, _LEAST_KEY),
+            (present // 2 + slack, present // 2 + slack >= present, _GREATEST_KEY),
+        )
+    )
+    found = np.full(width, np.nan)
+    missing = np.ones(width, dtype=np.bool_)
+    while missing.any():
+        # Of a column that is done no value need be kept any more.
+        low, high = np.where(missing, low, _GREATEST_KEY).astype(np.int32), high.astype(np.int32)
+
+        def task(first: int, low: Keys = low, high: Keys = high) -> tuple[Positions, Keys, Positions]:
+            return _bracketed(values[first : first + _ROWS], middle, deviations, low, high)
+
+        parts = shared(task, range(0, n, _ROWS))
+        counts: Positions = np.sum([part[0] for part in parts], axis=0)
+        for j in np.flatnonzero(missing).tolist():
+            inside = np.concatenate([kept[ends[j] : ends[j + 1]] for _, kept, ends in parts])
+            below, at_low, _, above = counts[j].tolist()
+            total = int(counts[j].sum()) + inside.size
+            ranks = np.array([(total - 1) // 2, total // 2]) - below - at_low  # counted from the first that was kept
+            if total and ranks[0] + at_low < 0:
+                low[j], high[j] = _LEAST_KEY, low[j]
+            elif total and ranks[1] + below + at_low >= total - above:
+                low[j], high[j] = high[j], _GREATEST_KEY
+            else:
+                found[j] = _middle_of(inside, ranks, low[j], high[j]) if total else np.nan
+                missing[j] = False
+    return found
+
+
+def _middle_of(inside: Keys, ranks: Positions, low: np.int32, high: np.int32) -> float:
+    """Return the mean of the values of two ranks among `inside`; before them comes `low`, after them `high`."""
+    within = ranks[(ranks >= 0) & (ranks < inside.size)]
+    placed = np.partition(inside, within) if within.size else inside
+    keys = [low if rank < 0 else placed[rank] if rank < inside.size else high for rank in ranks.tolist()]
+    lower, upper = _values_of(np.array(keys, dtype=np.int32)).astype(np.float64).tolist()
+    return float((lower + upper) / 2.0)
+
+
+def _keys_of(values: Floats) -> Keys:
+    """Return the bits of float32 as whole numbers of the same order; −0 is less than 0."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
+    return bits ^ ((bits >> 31) & np.int32(_GREATEST_KEY))
+
+
+def _values_of(keys: Keys) -> Floats:
+    """Return the float32 of `_keys_of`."""
+    return (keys ^ ((keys >> 31) & np.int32(_GREATEST_KEY))).view(np.float32)
+
+
+def column_moments(values: Rows) -> tuple[Doubles, Doubles]:
     """Return (F,) float64 means of (m, F) columns and their standard deviations (of the population).
 
     A column without values gives NaN.
@@ -56,11 +133,13 @@ def column_moments(values: Floats) -> tuple[Doubles, Doubles]:
         return mean, np.sqrt(total(lambda rows: np.nansum((rows - centre) ** 2, axis=0)) / present)
 
 
-def column_extremes(values: Floats) -> tuple[Doubles, Doubles]:
+def column_extremes(values: Rows) -> tuple[Doubles, Doubles]:
     """Return (F,) float64 least and greatest values of (m, F) columns; NaN for a column without values."""
-    least: Doubles = np.fmin.reduce(values, axis=0, initial=np.float32(np.nan)).astype(np.float64)
-    most: Doubles = np.fmax.reduce(values, axis=0, initial=np.float32(np.nan)).astype(np.float64)
-    return least, most
+    least, most = (np.full(values.shape[1], np.nan, dtype=np.float32) for _ in range(2))
+    for first in range(0, len(values), _CHUNK):
+        rows = values[first : first + _CHUNK]
+        least, most = np.fmin(least, np.fmin.reduce(rows, axis=0)), np.fmax(most, np.fmax.reduce(rows, axis=0))
+    return least.astype(np.float64), most.astype(np.float64)
 
 
 def median(values: Floats) -> float:
@@ -76,66 +155,47 @@ def shared(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result
 
 
 @compiled()
-def _medians_of_group(values: Floats, centre: Doubles, spread: Doubles) -> None:
+def _bracketed(
+    values: Floats, middle: Floats, deviations: bool, low: Keys, high: Keys
+) -> tuple[Positions, Keys, Positions]:
+    """Return what lies below, on and above the bracket of each column, (F, 4), and the keys of what lies within.
+
+    Those of column j are ``keys[ends[j] : ends[j + 1]]``.
+    """
     rows, width = values.shape
-    columns = np.empty((width, rows), dtype=np.float32)
-    present = np.zeros(width, dtype=np.int64)
+    below, at_low, at_high, above = (
+        np.zeros(width, dtype=np.int32),
+        np.zeros(width, dtype=np.int32),
+        np.zeros(width, dtype=np.int32),
+        np.zeros(width, dtype=np.int32),
+    )
+    size = np.zeros(width, dtype=np.int32)
+    room, row = np.empty((width, rows + 16), dtype=np.int32), np.empty(width, dtype=np.float32)
+    bits = row.view(np.int32)
     for i in range(rows):
+        # Loops without a branch: where a value lies cannot be foreseen.
+        if deviations:
+            for j in range(width):
+                row[j] = abs(values[i, j] - middle[j])
+        else:
+            row[:] = values[i]
         for j in range(width):
-            value = values[i, j]
-            if not np.isnan(value):
-                columns[j, present[j]] = value
-                present[j] += 1
+            known = row[j] == row[j]
+            key = bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(_GREATEST_KEY))
+            below[j] += (key < low[j]) & known
+            at_low[j] += (key == low[j]) & known
+            at_high[j] += (key == high[j]) & (low[j] < high[j]) & known
+            above[j] += (key > high[j]) & known
+            bits[j] = key if known else low[j]
+        for j in range(width):
+            room[j, size[j]] = bits[j]
+            size[j] += np.int32((low[j] < bits[j]) & (bits[j] < high[j]))
+    ends = np.zeros(width + 1, dtype=np.int64)
+    ends[1:] = np.cumsum(size)
+    found = np.empty(ends[-1], dtype=np.int32)
     for j in range(width):
-        column = columns[j, : present[j]]
-        centre[j] = _median(column)
-        if np.isfinite(centre[j]):
-            middle = np.float32(centre[j])
-            for i in range(column.size):
-                column[i] = abs(column[i] - middle)
-        spread[j] = _median(column)
-
-
-@compiled()
-def _median(column: Floats) -> float:
-    if column.size == 0:
-        return np.nan
-    upper = _ranked(column, column.size // 2)
-    lower = upper if column.size % 2 else _ranked(column, column.size // 2 - 1)
-    return (np.float64(lower) + np.float64(upper)) / 2.0
-
-
-@compiled()
-def _ranked(column: Floats, rank: int) -> Any:
-    """Return the value of a rank (from 0) by counting: first by the upper half of its bits, then by the lower."""
-    bits = column.view(np.uint32)
-    counts = np.zeros(1 << 16, dtype=np.int64)
-    for word in bits:
-        counts[_key(word) >> 16] += 1
-    high = 0
-    while rank >= counts[high]:
-        rank -= counts[high]
-        high += 1
-    counts[:] = 0
-    for word in bits:
-        key = _key(word)
-        if key >> 16 == high:
-            counts[key & 0xFFFF] += 1
-    low = 0
-    while rank >= counts[low]:
-        rank -= counts[low]
-        low += 1
-    key = (high << 16) | low
-    found = np.empty(1, dtype=np.uint32)
-    found[0] = key ^ (0x80000000 if key >> 31 else 0xFFFFFFFF)
-    return found.view(np.float32)[0]
-
-
-@compiled()
-def _key(word: np.uint32) -> Any:
-    """Return the bits of a float32 as a whole number of the same order."""
-    bits = np.int64(word)
-    return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)
+        found[ends[j] : ends[j + 1]] = room[j, : size[j]]
+    return np.stack((below, at_low, at_high, above), axis=1).astype(np.int64), found, ends
 
 
 @compiled()

@@ -16,7 +16,7 @@ import numpy as np
 from harness.errors import DataError, LookAheadError
 from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
-from harness.samples.chunks import ChunkedRows
+from harness.samples.chunks import Rows, part_of
 from harness.samples.table import Booleans, Doubles, Floats, Positions
 
 Item = TypeVar("Item")
@@ -45,7 +45,7 @@ class GramBlocks:
     Every sum is taken once, when it is first needed, for every window and every weighting.
 
     Args:
-        features: (n, F) float32 rows in (time, instrument) order; may be memory-mapped, or in chunks.
+        features: (n, F) float32 rows in (time, instrument) order; may be memory-mapped, or `LazyRows`.
         label: (n,) float32.
         offsets: (T + 1,) int64 row offsets of each time.
         step: Times per block.
@@ -56,7 +56,7 @@ class GramBlocks:
 
     def __init__(
         self,
-        features: Floats | ChunkedRows,
+        features: Rows,
         label: Floats,
         offsets: Positions,
         *,
@@ -190,7 +190,7 @@ class GramBlocks:
         offsets = self._offsets[period[0] : period[1] + 1]
         rows = slice(int(offsets[0]), int(offsets[-1]))
         weights = None if per_time is None else np.repeat(per_time, np.diff(offsets))
-        return _sums_in_order(self._features[rows], self._label[rows], weights)
+        return _sums_in_order(part_of(self._features, rows), self._label[rows], weights)
 
     def _ensure(self, periods: Sequence[Period]) -> None:
         while self._kept and any(period not in self._sums for period in periods):
@@ -210,16 +210,18 @@ def _count(changes: list[int], start: int, stop: int) -> int:
     return bisect_left(changes, stop) - bisect_right(changes, start)
 
 
-def _sums_in_order(features: Floats, label: Floats, weights: Doubles | None) -> Doubles:
+def _sums_in_order(features: Rows, label: Floats, weights: Doubles | None) -> Doubles:
     """Return (p + 2, p + 2) float64 ZᵀWZ of (m, p) rows by one thread, to be called inside `one_blas_thread`."""
     p = features.shape[1]
     total, part = np.zeros((p + 2, p + 2)), np.empty((p + 2, p + 2))
     buffer = np.empty((min(CHUNK, label.size), p + 2))
     for start in range(0, label.size, CHUNK):
         rows = slice(start, start + CHUNK)
-        known = ~np.isnan(label[rows])
+        if start % SPAN == 0:
+            span = features[start : start + SPAN]
+        known, read = ~np.isnan(label[rows]), span[start % SPAN : start % SPAN + CHUNK]
         chunk = buffer[: np.count_nonzero(known)]  # (m, p + 2)
-        chunk[:, :p] = features[rows] if known.all() else features[rows][known]
+        chunk[:, :p] = read if known.all() else read[known]
         chunk[:, p] = label[rows][known]
         chunk[:, p + 1] = 1.0
         if weights is not None:
@@ -276,11 +278,11 @@ class NormalEquations:
     count: int
 
     @classmethod
-    def from_rows(cls, features: Floats, label: Floats, weights: Doubles | None) -> NormalEquations:
+    def from_rows(cls, features: Rows, label: Floats, weights: Doubles | None) -> NormalEquations:
         """Return the statistics of (m, p) rows, shared among threads; rows without a label (NaN) do not count."""
 
         def task(rows: slice) -> Doubles:
-            return _sums_in_order(features[rows], label[rows], None if weights is None else weights[rows])
+            return _sums_in_order(part_of(features, rows), label[rows], None if weights is None else weights[rows])
 
         total = np.zeros((features.shape[1] + 2, features.shape[1] + 2))
         for part in in_order(task, [slice(at, at + SPAN) for at in range(0, label.size, SPAN)]):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors.limits import Threads
+from harness.samples.chunks import Rows
 from harness.samples.gram import GramBlocks, NormalEquations
 from harness.samples.table import AsOfView, Doubles, Floats, Positions
 from harness.samples.weights import TimeWeights
@@ -43,6 +44,11 @@ class LearnSet:
     def features(self) -> Floats:
         """(m, F) float32 features of the rows that have a label: a contiguous, read-only slice."""
         return self._labelled.features(self.segment.start, self.segment.stop)
+
+    @property
+    def rows(self) -> Rows:
+        """The same, to be read by slices: they need not fit into memory."""
+        return self._labelled.rows(self.segment.start, self.segment.stop)
 
     @property
     def label(self) -> Floats:
@@ -81,7 +87,7 @@ class LearnSet:
         From the shared blocks when there are any, from the rows themselves otherwise; equal to rounding error.
         """
         if self.gram_blocks is None or self.row_weights is not None:
-            return NormalEquations.from_rows(self.features, self.label, self.weights)
+            return NormalEquations.from_rows(self.rows, self.label, self.weights)
         start, stop = self.segment.start, self.segment.stop
         per_time = None if self.time_weights is None else self.time_weights.at(start, stop)
         self.view.release(start, stop)

@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Le
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits, traits_of
 from harness.samples import column_statistics
+from harness.samples.chunks import LazyRows, Rows
 from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm, shared
 from harness.samples.interfaces import FittedPreprocess, SeriesTraits
 from harness.samples.table import AsOfView, Booleans, Doubles, Floats, Positions, SampleTable
@@ -28,7 +29,9 @@ from harness.store import codec
 Codes = npt.NDArray[np.int32]
 State = Mapping[str, npt.NDArray[Any]]
 
+IN_MEMORY = 1 << 30  # bytes up to which processed rows are held; of more each slice is processed when it is read
 _CHUNK = 1024  # rows that pass through the whole chain at a time, so that they stay in the cache
+_FEW = 1 << 17  # rows up to which one thread processes them: several such slices are read side by side
 _LABEL = ("label",)
 _RANK_SCALE = 3.46  # brings a uniform distribution on (−½, ½) to about unit deviation: √12
 _MAD_TO_DEVIATION = np.float32(1.4826)  # of a normal distribution
@@ -47,6 +50,7 @@ class Processor(ABC):
         for_features, for_label: Where it may stand.
         keeps_unit: Values stay in their unit, so that a forecast of a processed label can be subtracted from the raw
             one.
+        by_slices: `fit` reads its rows by slices, so that they may be `LazyRows`, which no memory need hold.
         by_series: It learns by `fit_series`, is told the instrument column of each row as ``codes`` in the state, and
             brings forecasts of the label back to the unit before it by `restore`.
     """
@@ -55,6 +59,7 @@ class Processor(ABC):
     for_features: ClassVar[bool] = True
     for_label: ClassVar[bool] = True
     keeps_unit: ClassVar[bool] = False
+    by_slices: ClassVar[bool] = False
     by_series: ClassVar[bool] = False
 
     def fit(self, values: Floats, names: tuple[str, ...]) -> State:
@@ -125,10 +130,10 @@ class Pipeline:
         """
         period = segment.start, segment.stop
 
-        def rows(values: Floats) -> tuple[Floats, Positions, Codes]:
+        def rows(values: Rows) -> tuple[Rows, Positions, Codes]:
             return values, view.offsets(*period), view.codes(*period)
 
-        features, names = _fit(self.features, view.feature_names, lambda: rows(view.features(*period)))
+        features, names = _fit(self.features, view.feature_names, lambda: rows(view.rows(*period)))
         label, _ = _fit(self.label, _LABEL, lambda: rows(view.label(*period)[:, None]))
         return FittedPipeline(view.feature_names, names, features, label)
 
@@ -179,11 +184,11 @@ class FittedPipeline:
             score = processor.restore(score, {**state, "codes": codes}) if processor.by_series else score
         return score
 
-    def features(self, features: Floats, offsets: Positions) -> Floats:
+    def features(self, features: Rows, offsets: Positions) -> Any:
         if features.shape[1] != len(self.input_names):
             what, expected = "The processors were fitted on other features.", len(self.input_names)
             raise DataError(what, got=features.shape[1], expected=expected)
-        return _run(self.feature_steps, features, offsets, self.codes)
+        return _processed(self.feature_steps, features, offsets, self.codes)
 
     def label(self, label: Floats, offsets: Positions) -> Floats:
         if not self.label_steps:
@@ -214,27 +219,52 @@ def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
 
 
 def _fit(
-    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Floats, Positions, Codes]]
+    chain: tuple[Processor, ...], names: tuple[str, ...], read: Callable[[], tuple[Rows, Positions, Codes]]
 ) -> tuple[tuple[_Step, ...], tuple[str, ...]]:
     """Return the steps of a chain, fitted on the rows that `read` gives, and the names of the columns they leave."""
     steps: list[_Step] = []
     learning = [at for at, processor in enumerate(chain) if processor.learns]
     nothing = np.empty((0, len(names)), np.float32), np.zeros(1, np.int64), np.empty(0, np.int32)
+    rows: Rows
     rows, offsets, codes = read() if learning else nothing
     for at, processor in enumerate(chain):
         columns = processor.columns(names)
-        state = processor.fit_series(rows, codes) if processor.by_series else {}
-        steps.append((processor, processor.fit(rows, names) if processor.learns and not state else state, columns))
+        state: State = {}
+        if processor.learns:
+            given: Any = rows if processor.by_slices else np.asarray(rows)
+            state = processor.fit_series(given, codes) if processor.by_series else processor.fit(given, names)
+        steps.append((processor, state, columns))
         if learning and at < learning[-1]:
-            rows = _run(steps[-1:], rows, offsets, codes)
+            rows = _processed(steps[-1:], rows, offsets, codes)
         names = names if columns is None else tuple(names[at] for at in columns)
     return tuple(steps), names
 
 
-def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions, codes: Codes | None = None) -> Floats:
-    """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
+def _processed(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Codes | None = None) -> Rows:
+    """Return rows that have passed through the chain: all of them, or each slice when it is read where they are many.
+
+    Times do not know of each other, so that the bits do not depend on where slices are cut.
+    """
     if not steps:
         return rows
+    widths = [rows.shape[1], *(len(columns) for *_, columns in steps if columns is not None)]
+    if not isinstance(rows, LazyRows) or 4 * len(rows) * widths[-1] <= IN_MEMORY:
+        return _run(steps, rows, offsets, codes)
+    source = rows
+
+    def read(start: int, stop: int) -> Floats:
+        # Whole times, as a row may depend on all of its own.
+        first, last = np.searchsorted(offsets, start, side="right") - 1, np.searchsorted(offsets, stop)
+        times = offsets[first : last + 1]
+        period = slice(int(times[0]), int(times[-1]))
+        found = _run(steps, source[period], times - times[0], None if codes is None else codes[period])
+        return found[start - period.start : stop - period.start]
+
+    return LazyRows(read, widths[-1], 0, len(rows))
+
+
+def _run(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Codes | None = None) -> Floats:
+    """Pass chunks of whole times through the chain; threads share the chunks, which do not know of each other."""
     widths = [rows.shape[1], *(len(columns) for *_, columns in steps if columns is not None)]
     out = np.empty((rows.shape[0], widths[-1]), dtype=np.float32)
 
@@ -251,7 +281,11 @@ def _run(steps: Sequence[_Step], rows: Floats, offsets: Positions, codes: Codes 
 
     starts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _CHUNK), side="right") - 1
     borders = np.unique(np.append(starts, offsets.size - 1)).tolist()  # runs of about `_CHUNK` rows, at least one time
-    shared(task, itertools.pairwise(borders))
+    if len(rows) <= _FEW:
+        for times in itertools.pairwise(borders):
+            task(times)
+    else:
+        shared(task, itertools.pairwise(borders))
     return out
 
 
@@ -425,6 +459,7 @@ class FilterCol(_Choice):
 
 class _Scaling(Processor):
     learns: ClassVar[bool] = True
+    by_slices: ClassVar[bool] = True
 
     def transform(self, values: Floats, offsets: Positions, state: State) -> None:
         values -= state["centre"].astype(np.float32)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError
-from harness.samples.chunks import ChunkedRows
+from harness.samples.chunks import Rows, part_of, rows_where
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ class SampleTable:
 
     Attributes:
         calendar, instruments: What positions and codes stand for.
-        features: (n, F) float32, C-contiguous; may be memory-mapped, or `ChunkedRows`, of which slices are arrays.
+        features: (n, F) float32, C-contiguous; may be memory-mapped, or `LazyRows`, of which slices are arrays.
         label: (n,) float32, NaN where it cannot be computed.
         look_ahead: A label at position s is known at s + look_ahead.
 
@@ -118,9 +118,7 @@ class SampleTable:
         """Return only the rows of positions [start, stop), without a copy; positions keep their meaning."""
         rows = self.index.rows(start, stop)
         index = RowIndex(np.clip(self.index.offsets, rows.start, rows.stop) - rows.start, self.index.codes[rows])
-        whole: object = self.features
-        features = cast("Floats", whole.part(rows)) if isinstance(whole, ChunkedRows) else self.features[rows]
-        return replace(self, index=index, features=features, label=self.label[rows])
+        return replace(self, index=index, features=part_of(self.features, rows), label=self.label[rows])
 
     @cached_property
     def labelled(self) -> SampleTable:
@@ -138,7 +136,7 @@ class SampleTable:
     def _kept(self, keep: Booleans) -> SampleTable:
         kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)  # (n + 1,)
         index = RowIndex(kept_before[self.index.offsets], self.index.codes[keep])
-        return replace(self, index=index, features=self.features[keep], label=self.label[keep])
+        return replace(self, index=index, features=rows_where(self.features, keep), label=self.label[keep])
 
 
 @dataclass(frozen=True)
@@ -210,6 +208,12 @@ class AsOfView:
         """Return (m, F) float32, the features of positions [start, stop)."""
         self._release("features", start, stop)
         return self._table.features[self._table.index.rows(start, stop)]
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return the features of positions [start, stop), to be read by slices: they need not fit into memory."""
+        self._release("features", start, stop)
+        found: Rows = part_of(self._table.features, self._table.index.rows(start, stop))
+        return found
 
     def label(self, start: int, stop: int) -> Floats:
         """Return (m,) float32, the labels of positions [start, stop), NaN where there is none."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from baselines.adaptation.ddgda.rank_correlation import Offsets, Span, over_times, score_rows
+from baselines.adaptation.ddgda.rank_correlation import Offsets, Span, over_times, rows_of, score_rows
+from harness.samples.chunks import Rows
 from harness.samples.interfaces import Doubles, Floats
 from harness.store.compiled import compiled
 
@@ -26,7 +27,7 @@ def known_labels(label: Floats, offsets: Offsets) -> Labels:
     return Labels(offsets, np.ascontiguousarray(label, dtype=np.float32))
 
 
-def linear_closeness(features: Floats, coefficients: Doubles, labels: Labels) -> Doubles:
+def linear_closeness(features: Rows, coefficients: Doubles, labels: Labels) -> Doubles:
     """Return (T, K) float64, 1 minus the mean squared error at every time of K linear forecasts, not below −1.
 
     For labels of variance 1 that is 1 for a perfect forecast and 0 for one as good as their mean: the scale of a rank
@@ -34,13 +35,13 @@ def linear_closeness(features: Floats, coefficients: Doubles, labels: Labels) ->
     precision as in `linear_rank_ic`.
     """
     weights = np.ascontiguousarray(coefficients.T, dtype=np.float32)
-    rows = np.ascontiguousarray(features)
     result = np.full((labels.offsets.size - 1, weights.shape[1]), np.nan)
 
     def task(span: Span) -> None:
-        _closeness_at_times(rows, weights, labels.offsets, labels.label, span, result)
+        rows, first = rows_of(features, labels.offsets, span)
+        _closeness_at_times(rows, first, weights, labels.offsets, labels.label, span, result)
 
-    over_times(task, rows.shape[0], result)
+    over_times(task, len(features), result)
     return result
 
 
@@ -52,7 +53,7 @@ def closeness(predictions: Floats, labels: Labels) -> Doubles:
 
 @compiled()
 def _closeness_at_times(
-    features: Floats, weights: Floats, offsets: Offsets, label: Floats, span: Span, result: Doubles
+    features: Floats, begin: int, weights: Floats, offsets: Offsets, label: Floats, span: Span, result: Doubles
 ) -> None:
     models = weights.shape[1]
     for t in range(span[0], span[1]):
@@ -60,7 +61,7 @@ def _closeness_at_times(
         if last == first:
             continue
         scores = np.empty((last - first, models), dtype=np.float32)
-        score_rows(features[first:last], weights, scores)
+        score_rows(features[first - begin : last - begin], weights, scores)
         for k in range(models):
             total = 0.0
             for i in range(last - first):

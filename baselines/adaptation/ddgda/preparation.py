@@ -33,6 +33,7 @@ from baselines.adaptation.ddgda.rank_correlation import Offsets, linear_rank_ic,
 from harness.errors import ConfigError, LookAheadError
 from harness.execution.progress import Observer
 from harness.execution.threads import one_blas_thread
+from harness.samples.chunks import Rows
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import Doubles, Floats, History, Stored, Subtask
 from harness.samples.preprocess import Pipeline, apply
@@ -43,7 +44,7 @@ from harness.store import codec
 from harness.store.records import describe
 
 # What similarity is measured on, and the processors that made it.
-Rows = tuple[SampleTable, tuple[FitRecord, ...]]
+Compared = tuple[SampleTable, tuple[FitRecord, ...]]
 _YEAR = np.timedelta64(365, "D")
 _STAGE = "similarity"
 
@@ -112,7 +113,7 @@ class _Measure(NamedTuple):
     """What is made of the labels, and then of K linear forecasts of them, or of one, at every time."""
 
     labels: Callable[[Floats, Offsets], Any]
-    linear: Callable[[Floats, Doubles, Any], Doubles]
+    linear: Callable[[Rows, Doubles, Any], Doubles]
     one: Callable[[Floats, Any], Doubles]
 
 
@@ -139,7 +140,7 @@ def linear_similarity(
     proxies = np.stack([solution.theta for solution in solved])
     measure = _MEASURES[metric]
     labels = measure.labels(known.label(start, stop), known.offsets(start, stop))
-    values = measure.linear(known.features(start, stop), proxies, labels)
+    values = measure.linear(known.rows(start, stop), proxies, labels)
     return Similarity(start, step, view.look_ahead, values)
 
 
@@ -296,21 +297,21 @@ class Preparation:
         return whole_blocks(self.period.start, self.history.as_of(self.last).label_stop, self.history.step)
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> Compared:
         """The rows on which similarity is measured, memory-mapped where the cache has them."""
 
-        def make() -> Rows:
+        def make() -> Compared:
             if self.setting.sim_preprocess is not None:
                 return self._all_features(self.setting.sim_preprocess)
             return self._proxy_table(self._chosen()[0])[0], ()
 
         view = self.history.as_of(self.last)
 
-        def save(rows: Rows, folder: Path) -> None:
+        def save(rows: Compared, folder: Path) -> None:
             table, learned = rows
-            codec.save(folder, (table.index, table.features, table.feature_names, table.label, learned))
+            codec.save(folder, (table.index, np.asarray(table.features), table.feature_names, table.label, learned))
 
-        def load(folder: Path) -> Rows:
+        def load(folder: Path) -> Compared:
             index, features, names, label, learned = codec.load(
                 folder, tuple[RowIndex, Floats, tuple[str, ...], Floats, tuple[FitRecord, ...]]
             )
@@ -373,7 +374,7 @@ class Preparation:
 
         return self.history.cached("feature_choice", self._choice_parts, Stored.record(make, tuple[Choice, FitRecord]))
 
-    def _all_features(self, pipeline: Pipeline) -> Rows:
+    def _all_features(self, pipeline: Pipeline) -> Compared:
         raw = known_rows(self.history.as_of(self.last), self.period.start)
         seen = raw.as_of(self.decision)
         table = apply(raw, pipeline.fit(seen, self.period))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import lightgbm
 import numba
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from baselines.models.lightgbm import SAME_BITS
+from baselines.models.lightgbm import SAME_BITS, dataset
 from harness.errors import DataError, closest
 from harness.errors.limits import Count, NonNegative, Positive, Seed, Share, check_limits
+from harness.samples.chunks import Rows, columns_of
 from harness.samples.interfaces import Floats, History
 from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
 from harness.samples.table import AsOfView, RowIndex, SampleTable
@@ -60,10 +61,10 @@ class GbdtParameters:
         leaf = {} if self.min_leaf_share is None else {"min_data_in_leaf": max(1, round(self.min_leaf_share * rows))}
         return {"objective": "mse", **given, **leaf, "seed": seed, "num_threads": threads, **SAME_BITS}
 
-    def grow(self, features: Floats, label: Floats, *, seed: int, threads: int) -> lightgbm.Booster:
+    def grow(self, features: Rows, label: Floats, *, seed: int, threads: int) -> lightgbm.Booster:
         """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
         given = self.for_rows(label.size, seed, threads)
-        return lightgbm.train(given, lightgbm.Dataset(features, label), num_boost_round=self.rounds)
+        return lightgbm.train(given, dataset(features, label, given), num_boost_round=self.rounds)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def choose_features(view: AsOfView, period: Segment, setting: ProxySettings, see
     raw = known_rows(view, period.start)
     data = apply(raw, (setting.choice_preprocess or setting.preprocess).fit(raw.as_of(view.decision), period))
     known = data.as_of(view.decision).labelled(period.start, period.stop)
-    features, label = known.features(period.start, period.stop), known.label(period.start, period.stop)
+    features, label = known.rows(period.start, period.stop), known.label(period.start, period.stop)
     booster = setting.choice_gbdt.grow(features, label, seed=seed, threads=numba.get_num_threads())
     return Choice(view.decision, *important_features(booster, known.feature_names, count, setting.importance))
 
@@ -170,13 +171,13 @@ def known_rows(view: AsOfView, start: int, names: Sequence[str] | None = None) -
     Labels that have not matured are NaN. `names` are the columns to keep, in this order; None keeps all without a copy.
     """
     stop = view.feature_stop
-    features = view.features(start, stop)
+    features: Any = view.rows(start, stop)
     if names is not None:
         for name in names:
             if name not in view.feature_names:
                 text, hint = "A proxy feature does not exist.", closest(name, view.feature_names)
                 raise DataError(text, where="adaptation.fea_names", got=name, hint=hint)
-        features = features[:, [view.feature_names.index(name) for name in names]]
+        features = columns_of(features, np.array([view.feature_names.index(name) for name in names]))
     label = np.full(features.shape[0], np.nan, dtype=np.float32)
     known = view.label(start, max(view.label_stop, start))
     label[: known.size] = known

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads
 
+from harness.samples.chunks import Rows
 from harness.samples.interfaces import Doubles, Floats
 from harness.store.compiled import compiled
 
@@ -21,6 +22,7 @@ Span = tuple[int, int]
 
 _DIGITS = 4
 _BUCKETS = 256
+_READ = 1 << 17  # rows that one thread reads at a time
 _SHARE = 1 << 18  # predictions to rank that make it worth another thread
 
 
@@ -44,7 +46,7 @@ def rank_labels(label: Floats, offsets: Offsets) -> LabelRanks:
     return LabelRanks(offsets, centred, norm)
 
 
-def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) -> Doubles:
+def linear_rank_ic(features: Rows, coefficients: Doubles, labels: LabelRanks) -> Doubles:
     """Return (T, K) float64, the Spearman correlation at every time of K linear predictions with the label.
 
     It is NaN where it is undefined: fewer than two rows, one side constant, or a prediction that is NaN. `features` are
@@ -52,13 +54,13 @@ def linear_rank_ic(features: Floats, coefficients: Doubles, labels: LabelRanks) 
     row. Predictions are made in float32, features summed in column order.
     """
     weights = np.ascontiguousarray(coefficients.T, dtype=np.float32)
-    rows = np.ascontiguousarray(features)
     result = np.full((labels.norm.size, weights.shape[1]), np.nan)
 
     def task(span: Span) -> None:
-        _correlate_times(rows, weights, labels.offsets, labels.centred, labels.norm, span, result)
+        rows, first = rows_of(features, labels.offsets, span)
+        _correlate_times(rows, first, weights, labels.offsets, labels.centred, labels.norm, span, result)
 
-    over_times(task, rows.shape[0], result)
+    over_times(task, len(features), result)
     return result
 
 
@@ -66,13 +68,19 @@ def over_times(task: Callable[[Span], None], rows: int, result: Doubles) -> None
     """Run `task`, which fills the times [start, stop) of a (T, K) result, by as many threads as (rows, K) are worth."""
     times, models = result.shape
     threads = min(get_num_threads(), 1 + rows * models // _SHARE)
-    if threads == 1:
+    if threads == 1 and rows <= _READ:
         task((0, times))
         return
     # Times do not depend on each other, so that the cut does not show in the result.
-    cuts = np.linspace(0, times, 8 * threads + 1).astype(int).tolist()
+    cuts = np.linspace(0, times, max(8 * threads, rows // _READ) + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(task, itertools.pairwise(cuts)))
+
+
+def rows_of(features: Rows, offsets: Offsets, span: Span) -> tuple[Floats, int]:
+    """Return the rows of the times [start, stop) as one array, and the number of the first."""
+    first, last = int(offsets[span[0]]), int(offsets[span[1]])
+    return np.ascontiguousarray(features[first:last]), first
 
 
 def rank_ic(predictions: Floats, labels: LabelRanks) -> Doubles:
@@ -176,14 +184,21 @@ def _correlate(keys: Keys, order: Order, centred: Doubles, norm: float) -> float
 
 @compiled()
 def _correlate_times(
-    features: Floats, weights: Floats, offsets: Offsets, centred: Doubles, norm: Doubles, span: Span, result: Doubles
+    features: Floats,
+    begin: int,
+    weights: Floats,
+    offsets: Offsets,
+    centred: Doubles,
+    norm: Doubles,
+    span: Span,
+    result: Doubles,
 ) -> None:
     models = weights.shape[1]
     for t in range(span[0], span[1]):
         first, last = offsets[t], offsets[t + 1]
         size = last - first
         scores = np.empty((size, models), dtype=np.float32)
-        score_rows(features[first:last], weights, scores)
+        score_rows(features[first - begin : last - begin], weights, scores)
         keys, room = np.empty(size, dtype=np.uint32), np.empty(size, dtype=np.uint32)
         order, moved = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
         for k in range(models):
