@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +24,8 @@ class Rows:
     """The m rows of one learning period that have a label; F features.
 
     Attributes:
-        features: (m, F) float32, the table's own memory: a read-only slice.
+        features: (m, F) float32, the table's own memory: a read-only slice; `LazyRows` where that was asked for and the
+            table does not hold them.
         label: (m,) float32, finite; a read-only slice too.
         weights: (m,) float64, not all 0, or None when all rows count alike.
 
@@ -31,14 +33,14 @@ class Rows:
         DataError: When there is no row, a label is infinite, or no row counts.
     """
 
-    features: Floats
+    features: Any
     label: Floats
     weights: Doubles | None
 
     @classmethod
-    def of(cls, learn: LearnSet, name: str) -> Rows:
-        """Read a learning period; `name` says which one in an error."""
-        rows = cls(learn.features, learn.label, learn.weights)
+    def of(cls, learn: LearnSet, name: str, *, by_slices: bool = False) -> Rows:
+        """Read a learning period, its features only `by_slices` if so; `name` says which one in an error."""
+        rows = cls(learn.rows if by_slices else learn.features, learn.label, learn.weights)
         counts = rows.weights is None or bool(rows.weights.any())
         refuse_unlearnable(name, rows.label.size, counts=counts, finite=bool(np.isfinite(rows.label).all()))
         return rows
@@ -57,6 +59,7 @@ class StopsEarly:
     """
 
     supports_weights: ClassVar[bool] = True
+    by_slices: ClassVar[bool] = False  # features need not fit into memory
 
     early_stopping_rounds: Count | None
     seed: Seed | None
@@ -77,12 +80,13 @@ class StopsEarly:
     def learning_rows(self, train: LearnSet, valid: LearnSet | None) -> tuple[Rows, Rows | None]:
         """Return the rows to fit on and, when it stops early, the rows to stop on."""
         if not self.needs_valid:
-            return Rows.of(train, "train"), None
+            return Rows.of(train, "train", by_slices=self.by_slices), None
         if valid is None:
             text = f"{type(self).__name__} stops early and needs a validation segment."
             expected = "a validation segment, or model.early_stopping_rounds=null"
             raise RefusedError(text, where="windows.valid", got=None, expected=expected)
-        return Rows.of(train, "train"), Rows.of(valid, "valid")
+        read = partial(Rows.of, by_slices=self.by_slices)
+        return read(train, "train"), read(valid, "valid")
 
 
 def refuse_unlearnable(name: str, rows: int, *, counts: bool, finite: bool) -> None:

@@ -139,6 +139,7 @@ class LightGBM(Boosting):
         },
     )
     fitted: ClassVar = FittedLightGBM
+    by_slices: ClassVar[bool] = True
 
     num_leaves: Annotated[int, Ge(2), Le(131_072)]
     max_depth: Annotated[int, Ge(-1), Le(1000)]

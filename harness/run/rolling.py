@@ -21,7 +21,6 @@ from harness.execution.threads import thread_limit
 from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples import interfaces
-from harness.samples.chunks import LazyRows
 from harness.samples.gram import GramBlocks, Period
 from harness.samples.interfaces import (
     AdaptationTraits,
@@ -38,7 +37,7 @@ from harness.samples.interfaces import (
 )
 from harness.samples.per_instrument import FittedEach, PerInstrument
 from harness.samples.plan import Known, WindowPlan
-from harness.samples.preprocess import IN_MEMORY, Pipeline, apply
+from harness.samples.preprocess import Pipeline, apply, is_large
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.transform import batches, predicted, transformed
 from harness.samples.windows import Segment, Window
@@ -191,8 +190,7 @@ class WalkForward:
     @property
     def _streams(self) -> bool:
         """Whether rows are processed when they are read: every process does so by processors that are kept."""
-        rows: object = self.table.features
-        return isinstance(rows, LazyRows) and rows.nbytes > IN_MEMORY and type(self.recipe.preprocess) is Pipeline
+        return is_large(self.table.features) and type(self.recipe.preprocess) is Pipeline
 
     @property
     def _levels(self) -> tuple[float, ...]:

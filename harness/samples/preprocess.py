@@ -197,6 +197,11 @@ class FittedPipeline:
         return np.where(np.isnan(label), np.float32(np.nan), processed)
 
 
+def is_large(rows: object) -> bool:
+    """Whether rows are processed when they are read, instead of all at once."""
+    return isinstance(rows, LazyRows) and rows.nbytes > IN_MEMORY
+
+
 def of_series(fitted: FittedPreprocess, codes: Codes) -> FittedPreprocess:
     """Return processors for the rows of these (m,) instrument columns: others, where they go by series."""
     if not traits_of(fitted, SeriesTraits).by_series:
@@ -247,8 +252,7 @@ def _processed(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Co
     """
     if not steps:
         return rows
-    widths = [rows.shape[1], *(len(columns) for *_, columns in steps if columns is not None)]
-    if not isinstance(rows, LazyRows) or 4 * len(rows) * widths[-1] <= IN_MEMORY:
+    if not is_large(rows):
         return _run(steps, rows, offsets, codes)
     source = rows
 
@@ -260,7 +264,8 @@ def _processed(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Co
         found = _run(steps, source[period], times - times[0], None if codes is None else codes[period])
         return found[start - period.start : stop - period.start]
 
-    return LazyRows(read, widths[-1], 0, len(rows))
+    kept = [rows.shape[1], *(len(columns) for *_, columns in steps if columns is not None)]
+    return LazyRows(read, kept[-1], 0, len(rows))
 
 
 def _run(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Codes | None = None) -> Floats:

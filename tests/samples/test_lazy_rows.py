@@ -1,0 +1,143 @@
+"""Rows that are never held as a whole: every slice, statistic, sum and tree is that of the array, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.models import lightgbm
+from harness.samples import column_statistics, preprocess
+from harness.samples.chunks import LazyRows, columns_of, part_of, rows_where
+from harness.samples.column_statistics import column_extremes, column_medians, column_moments
+from harness.samples.gram import NormalEquations
+from harness.samples.preprocess import Pipeline, Processor, RobustZScoreNorm, ZScoreNorm
+from harness.store.records import describe
+from tests.samples.test_preprocess import EVERY, FIT, TIMES, make_table, name_of
+
+Floats = npt.NDArray[np.float32]
+
+
+def lazy(values: Floats, cuts: tuple[int, ...] = (0, 3, 3, 40)) -> LazyRows:
+    """Return the rows of an array in chunks that end at the cuts."""
+    bounds = np.unique([0, *(min(cut, len(values)) for cut in cuts), len(values)])
+    return LazyRows.of_chunks(bounds, lambda k: values[bounds[k] : bounds[k + 1]], values.shape[1])
+
+
+def some(n: int, width: int = 5) -> Floats:
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(n, width)).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return values
+
+
+@given(st.integers(0, 60), st.integers(-70, 70), st.integers(-70, 70), st.integers(0, 60))
+def test_slices_of_slices_are_those_of_the_array(n: int, start: int, stop: int, first: int) -> None:
+    values, at, columns = some(n), slice(start, stop), np.array([4, 1])
+    keep = np.random.default_rng(n).random(n) < 0.6
+    for rows, wanted in (
+        (lazy(values), values),
+        (columns_of(lazy(values), columns), values[:, columns]),
+        (rows_where(lazy(values), keep), values[keep]),
+        (rows_where(columns_of(lazy(values), columns), keep), values[:, columns][keep]),
+    ):
+        np.testing.assert_array_equal(rows[at], wanted[at])
+        np.testing.assert_array_equal(part_of(rows, at)[first:], wanted[at][first:])
+        np.testing.assert_array_equal(np.asarray(part_of(rows, at)), wanted[at])
+        assert rows.shape == wanted.shape
+
+
+def awkward(n: int) -> Floats:
+    rng = np.random.default_rng(n)
+    drawn = rng.normal(size=n)
+    columns = [
+        *(drawn, np.sort(drawn), -np.sort(drawn), np.round(drawn), np.zeros(n), np.full(n, np.nan), 1e-40 * drawn),
+        *(
+            np.where(drawn < 0, 0.0, -0.0),
+            np.where(drawn < 0.3, np.inf, 1.0),
+            np.arange(n) // 16 % 2,
+            np.exp(30 * drawn),
+        ),
+    ]
+    values = np.stack(columns, axis=1).astype(np.float32)
+    values[rng.random(values.shape) < 0.03] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("wide", [column_statistics._WIDE, 0.0])  # of 0, no bracket holds its median at first
+@pytest.mark.parametrize("n", [0, 1, 2, 9, 500, 3001])
+@pytest.mark.filterwarnings("ignore:All-NaN|overflow|Mean of empty")
+def test_medians_are_exact_wherever_the_sample_puts_them(monkeypatch: pytest.MonkeyPatch, n: int, wide: float) -> None:
+    monkeypatch.setattr(column_statistics, "_WIDE", wide)
+    monkeypatch.setattr(column_statistics, "_SMALL", 64)
+    values = awkward(n)
+    centre, spread = column_medians(lazy(values))
+    exact = values.astype(np.float64)
+    np.testing.assert_array_equal(centre, np.nanmedian(exact, axis=0) if n else np.full(11, np.nan))
+    middle = np.where(np.isfinite(centre), centre, 0.0).astype(np.float32)
+    finite = np.isfinite(centre)
+    around = np.nanmedian(np.abs(values - middle).astype(np.float64), axis=0) if n else centre
+    np.testing.assert_array_equal(spread[finite], around[finite])
+
+
+def test_a_median_of_zeros_has_the_sign_of_the_one_in_the_middle() -> None:
+    values = np.array([[0.0], [-0.0], [-0.0]], dtype=np.float32)
+    assert np.signbit(column_medians(values)[0][0])
+    assert not np.signbit(column_medians(values[[0, 0, 1]])[0][0])
+
+
+def test_moments_and_extremes_are_those_of_the_array() -> None:
+    values = some(50_000, 3)
+    for statistic in (column_moments, column_extremes):
+        for a, b in zip(statistic(values), statistic(lazy(values, (1000, 17_000))), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("chain", [(one,) for one in EVERY] + [(ZScoreNorm(), RobustZScoreNorm())], ids=str)
+def test_processing_a_slice_gives_the_slice_of_what_is_processed(
+    monkeypatch: pytest.MonkeyPatch, chain: tuple[Processor, ...]
+) -> None:
+    table = make_table(3)
+    rows, offsets = table.features, table.index.offsets
+    streamed: Any = lazy(rows)
+    found = []
+    for features, limit in ((rows, 0), (streamed, 0), (streamed, 1 << 30)):
+        monkeypatch.setattr(preprocess, "IN_MEMORY", limit)
+        seen = table.with_columns(features, table.feature_names, table.label).as_of(TIMES - 1)
+        fitted = Pipeline(chain, (), "once").fit(seen, FIT)
+        found.append((describe([step[1] for step in fitted.feature_steps]), fitted.features(features, offsets)))
+    assert [isinstance(one, LazyRows) for _, one in found] == [False, True, False], name_of(chain[0])
+    assert repr(found[0][0]) == repr(found[1][0])
+    for start, stop in ((0, len(rows)), (1, 2), (5, 5), (7, 60), (30, len(rows) - 1)):
+        np.testing.assert_array_equal(found[0][1][start:stop], found[1][1][start:stop])
+
+
+def test_sums_are_those_of_the_array() -> None:
+    values = np.nan_to_num(some(40_000, 3))
+    label = some(40_000, 1)[:, 0]
+    ours, wanted = (NormalEquations.from_rows(rows, label, None) for rows in (lazy(values, (33_000,)), values))
+    np.testing.assert_array_equal(ours.gram, wanted.gram)
+    np.testing.assert_array_equal(ours.moment, wanted.moment)
+
+
+@pytest.mark.parametrize("seed", [{}, {"seed": 7}, {"seed": 7, "data_random_seed": 3}], ids=str)
+def test_trees_of_rows_in_batches_are_those_of_the_array(monkeypatch: pytest.MonkeyPatch, seed: dict[str, int]) -> None:
+    values, label = some(3000), np.nan_to_num(some(3000, 1)[:, 0])
+    values[:, 3] = np.where(values[:, 3] > 1, values[:, 3], 0)
+    asked = {"objective": "mse", "bin_construct_sample_cnt": 400, "num_threads": 1, **lightgbm.SAME_BITS, **seed}
+    texts = []
+    for limit, batch in ((1 << 30, 64), (0, 64), (0, 5000)):
+        monkeypatch.setattr(lightgbm, "_IN_MEMORY", limit)
+        monkeypatch.setattr(lightgbm._Batches, "batch_size", batch)
+        rows = lazy(values, (700, 2000))
+        data = lightgbm.dataset(rows, label, asked)
+        watched = lightgbm.dataset(rows.part(slice(1500, None)), label[1500:], asked, reference=data)
+        scores: dict[str, Any] = {}
+        record = lightgbm.lgb.record_evaluation(scores)
+        booster = lightgbm.lgb.train(asked, data, 5, valid_sets=[watched], callbacks=[record])
+        texts.append((booster.model_to_string(), scores))
+    assert texts[0] == texts[1] == texts[2]
