@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS   ?= 2
 CHECKED := harness baselines tests examples docs
 
-.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench check format lock clean
+.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench scale check format lock clean
 
 help:  ## print what there is to make
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -34,10 +34,12 @@ house: $(STAMP)  ## the size of the house: entries, floors, files, lines, functi
 nightly: $(STAMP)  ## the expensive tests too
 	$(BIN)/python -m pytest -m "nightly or not nightly"
 
+NAME_IT := import hashlib; from harness.execution.machine import machine as m; \
+           print(hashlib.sha256(repr(sorted(m().items())).encode()).hexdigest()[:8])
 # Times are kept under .benchmarks, apart for every machine: a laptop is never held against a server.
 TIMED := tests/benchmarks --benchmark-enable --benchmark-only -m "nightly or not nightly" \
          -W default::pytest_benchmark.logger.PytestBenchmarkWarning \
-         --benchmark-storage=.benchmarks/$$($(BIN)/python -c "from harness.execution.machine import machine_name as m; print(m())")
+         --benchmark-storage=.benchmarks/$$($(BIN)/python -c "$(NAME_IT)")
 
 benchmarks: $(STAMP)  ## measure speed, and keep the times under .benchmarks
 	$(BIN)/python -m pytest $(TIMED) --benchmark-autosave
@@ -57,6 +59,9 @@ peer: .peer/.installed  ## install pyqlib into .peer, to measure it beside us
 
 peer-bench: $(STAMP) .peer/.installed  ## both sides in turn on the CSI 300, into docs/reference/peer.md; an hour
 	$(BIN)/python -m tests.benchmarks.peer_bench
+
+scale: $(STAMP)  ## peak memory and seconds as a panel grows, into docs/reference/scale.md; an hour and 15 GB of disk
+	$(BIN)/python -m tests.benchmarks.scale_bench --size 1/8 --size 1/4 --size 1/2 --size 1
 
 docs: $(STAMP)  ## build the documentation into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
