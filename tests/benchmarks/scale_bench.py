@@ -44,18 +44,18 @@ JOBS = {
 }
 _HOW = """## What is never held as a whole
 
-- Features are computed a few time chunks at a time, about 1 GB of them, stored, and read as mapped files, of which about
-  1 GB stay open.
-- Where the features of a panel take more than 1 GB, processors run on each slice when it is read. Medians take two passes
-  over the rows (ranks of a sample bracket each, what lies within is sorted), means and extremes sums by slice.
+- Features are computed a few time chunks at a time, about 1 GB of them, stored, and read as mapped files, of which
+  about 1 GB stay open.
+- Where the features of a panel take more than 1 GB, processors run on each slice when it is read. Medians take two
+  passes over the rows (ranks of a sample bracket each, what lies within is sorted), means and extremes sums by slice.
 - Sums for linear models, similarity, and LightGBM's binned data are made of slices. LightGBM draws the same sample for
   its bins as from an array, so the trees have the same bits.
 
 ## What still is
 
 - The panel itself, instruments × days of each field: mapped, 4 bytes a value.
-- What other models than `linear` and `lightgbm` learn from, LightGBM proxies (`sim_task_model=gbdt`), what a preprocessor
-  other than `harness.preprocess.Pipeline` is given, and processors of your own that learn without `by_slices = True`.
+- What other models than `linear` and `lightgbm` learn from, LightGBM proxies (`sim_task_model=gbdt`), what a
+  preprocessor other than `harness.preprocess.Pipeline` is given, and processors of your own that learn without `by_slices = True`.
 - Features that read all of the past, such as `EMA`: they are computed in one pass.
 """
 _PACKAGES = ("numpy", "numba", "scipy", "lightgbm", "torch")
