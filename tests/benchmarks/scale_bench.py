@@ -55,7 +55,8 @@ _HOW = """## What is never held as a whole
 
 - The panel itself, instruments × days of each field: mapped, 4 bytes a value.
 - What other models than `linear` and `lightgbm` learn from, LightGBM proxies (`sim_task_model=gbdt`), what a
-  preprocessor other than `harness.preprocess.Pipeline` is given, and processors of your own that learn without `by_slices = True`.
+  preprocessor other than `harness.preprocess.Pipeline` is given, and processors of your own that learn without
+  `by_slices = True`.
 - Features that read all of the past, such as `EMA`: they are computed in one pass.
 """
 _PACKAGES = ("numpy", "numba", "scipy", "lightgbm", "torch")
