@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -137,7 +138,7 @@ def test_trees_of_rows_in_batches_are_those_of_the_array(monkeypatch: pytest.Mon
         data = lightgbm.dataset(rows, label, asked)
         watched = lightgbm.dataset(rows.part(slice(1500, None)), label[1500:], asked, reference=data)
         scores: dict[str, Any] = {}
-        record = lightgbm.lgb.record_evaluation(scores)
-        booster = lightgbm.lgb.train(asked, data, 5, valid_sets=[watched], callbacks=[record])
+        record = lgb.record_evaluation(scores)
+        booster = lgb.train(asked, data, 5, valid_sets=[watched], callbacks=[record])
         texts.append((booster.model_to_string(), scores))
     assert texts[0] == texts[1] == texts[2]
