@@ -16,6 +16,7 @@ from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
 from harness.execution.progress import PlainObserver
 from harness.report.table import numbers, table
+from harness.run.job import abandoned
 from harness.run.sweep import keys_of
 from harness.store.care import Entry, check_unused, chosen, damaged, entries, leftovers, remove, remove_unused, summary
 from harness.store.locks import in_use
@@ -57,7 +58,7 @@ def collect(arguments: Namespace, observer: PlainObserver) -> Answer:
     keep = None if arguments.keep_gb is None else int(arguments.keep_gb * 1e9)
     limits = (arguments.older_than, keep, arguments.stage, arguments.overrides or None)
     meant = () if limits == (None,) * len(limits) else chosen(found, older_than=arguments.older_than, keep_bytes=keep)
-    rests, used = leftovers(root, time.time()), in_use(root)
+    rests, used = (*leftovers(root, time.time()), *abandoned(Path(config_of(arguments).output.runs))), in_use(root)
     going = tuple(entry for entry in meant if (entry.stage, entry.digest) not in used)
     kept = len(meant) - len(going)
     if arguments.yes:

@@ -2,7 +2,7 @@
 
 No number, heading or name is ever cut. A table with prose has it wrapped at its spaces, or becomes one paragraph per
 row. A table of numbers gives numbers to long names, which follow below it, and is split into blocks of columns under
-each other, each beside the names of the rows.
+each other, each beside the names of the rows; a spare column that would begin a block is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.cli.streams import PLAIN
-from harness.report.table import Column, Table, TableCell
+from harness.report.table import Column, Table, TableCell, explained
 
 _NUMBER_WIDTH = 7  # characters; the least for a column of numbers
 _NAME_WIDTH = 24  # names up to this long stand beside their numbers on any terminal
@@ -34,12 +34,12 @@ def show(out: Console, table: Table | Text | str) -> None:
     if isinstance(table, Text | str):
         out.print(table, soft_wrap=True)
         return
-    table = _readable(table, out.encoding)
+    table = _without_spare(_readable(table, out.encoding), out.width)
     if table.caption:
         out.print(Text(table.caption, style="italic"), soft_wrap=True)
-    below = table.below
+    below = explained(table)
     if table.rows:
-        layout = _Layout(table.columns, [_texts(table, row) for row in table.rows], out.width)
+        layout = _layout(table, out.width)
         if not layout.has_prose and len(layout.blocks() or ()) != 1:
             below = (*_number_long_names(table, layout), *below)
         blocks = layout.blocks()
@@ -49,6 +49,35 @@ def show(out: Console, table: Table | Text | str) -> None:
             out.print(layout.block(block, box=_ASCII if out.options.ascii_only else SIMPLE_HEAD))
     for line in below:
         out.print(Text(line), soft_wrap=True)
+
+
+def _layout(table: Table, width: int) -> _Layout:
+    return _Layout(table.columns, [_texts(table, row) for row in table.rows], width)
+
+
+def _without_spare(table: Table, width: int) -> Table:
+    """Return a table without the spare columns for which it would need more blocks; it says where they stand."""
+
+    def of(at: Sequence[int]) -> Table:
+        rows = tuple(tuple(row[i] for i in at) for row in table.rows)
+        return replace(table, columns=tuple(table.columns[i] for i in at), rows=rows)
+
+    def blocks(at: Sequence[int]) -> int:
+        layout = _layout(of(at), width)
+        if len(layout.blocks() or ()) != 1:
+            _number_long_names(of(at), layout)
+        return len(layout.blocks() or ())
+
+    spare = [at for at, column in enumerate(table.columns) if column.spare]
+    kept = [at for at in range(len(table.columns)) if at not in spare]
+    left = []
+    for at in spare:
+        if blocks([*kept, at]) > blocks(kept):
+            left.append(table.columns[at])
+        else:
+            kept.append(at)
+    lines = {c.spare: ", ".join(other.heading for other in left if other.spare == c.spare) for c in left}
+    return replace(of(sorted(kept)), below=(*table.below, *(f"{heads}: {place}" for place, heads in lines.items())))
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -1,10 +1,8 @@
-"""Sets of series: which fields are known before their time, fields of the calendar, and regular calendars."""
+"""Sets of series: which fields are known before their time, fields of the clock, and regular calendars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,34 +11,13 @@ import pandas as pd
 from annotated_types import Ge, Le
 
 from harness.data.calendar import Calendar
+from harness.data.clock import CALENDAR_FIELDS, HOLIDAY
 from harness.data.dates import time_texts
 from harness.data.panel import ALWAYS, Floats
 from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
-
-_DAY, _YEAR = 24.0, 365.25
-
-
-def _hours(times: pd.DatetimeIndex) -> npt.NDArray[Any]:
-    return np.asarray(times.hour + times.minute / 60.0 + times.second / 3600.0)
-
-
-# Each is a function of the clock of the data alone, so that it is known of every time, however far ahead.
-CALENDAR_FIELDS: Mapping[str, Callable[[pd.DatetimeIndex], npt.NDArray[Any]]] = MappingProxyType(
-    {
-        "hour": _hours,
-        "weekday": lambda times: np.asarray(times.day_of_week),
-        "month": lambda times: np.asarray(times.month),
-        "yearday": lambda times: np.asarray(times.day_of_year),
-        "hour_sin": lambda times: np.sin(2 * np.pi * _hours(times) / _DAY),
-        "hour_cos": lambda times: np.cos(2 * np.pi * _hours(times) / _DAY),
-        "year_sin": lambda times: np.sin(2 * np.pi * (times.day_of_year + _hours(times) / _DAY) / _YEAR),
-        "year_cos": lambda times: np.cos(2 * np.pi * (times.day_of_year + _hours(times) / _DAY) / _YEAR),
-    }
-)
-HOLIDAY = "holiday"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +33,7 @@ from harness.features.expression import (
 )
 from harness.features.feature_set import FeatureSet, refuse_look_ahead
 from harness.features.kernels import Floats, Positions
+from harness.store.compiled import kernel_threads
 
 Array = npt.NDArray[np.generic]
 Bools = npt.NDArray[np.bool_]
@@ -353,8 +353,7 @@ def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
         return chunk
 
     size, total = max(1, _VALUES_PER_CHUNK // graph.times), graph.instruments
-    threads = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # the CPUs of this process
-    with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
+    with ThreadPoolExecutor(kernel_threads(), thread_name_prefix="features") as pool:
         yield from pool.map(work, [slice(first, min(first + size, total)) for first in range(0, total, size)])
 
 

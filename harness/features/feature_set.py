@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
+from harness.data.clock import CALENDAR_FIELDS, HOLIDAY
 from harness.data.panel import ALWAYS
-from harness.data.series import CALENDAR_FIELDS, HOLIDAY
 from harness.errors import ConfigError, LookAheadError, closest
 from harness.errors.limits import check_limits
 from harness.features.expression import Call, Expression, Field, fields_of, look_ahead, parse

@@ -12,6 +12,7 @@ from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import METRICS, RANKED_BY, MetricRecord, columns_of, metrics_of, other_forecasters
 from harness.execution.progress import Observer
 from harness.report.table import (
+    Column,
     MetricRow,
     Table,
     TableCell,
@@ -32,7 +33,12 @@ from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 
 _ORACLE = "oracle"
-_COSTS = ("s / window", "at step 1")
+_ALONE = "seconds of the windows if every time had its own; those that share sums take less"
+_SPARE = "in leaderboard.csv and with --json"
+_COSTS = (
+    Column("s / window", numeric=True, spare=_SPARE),
+    Column("at step 1", numeric=True, spare=_SPARE, about=_ALONE),
+)
 
 
 @dataclass(frozen=True)
@@ -78,13 +84,11 @@ class Leaderboard:
             cost = row.outcome if row.note is not None else "stored" if row.reused else f"{row.seconds:.1f}"
             rows.append([*cells, TableCell("" if row.outcome == _ORACLE else cost), *self._cost(row)])
         below = [f"{row.outcome:<9} {row.name}: {row.reason}" for row in self.rows if row.note is not None]
-        if self._costs:
-            below.append("at step 1: seconds of the windows if every time had its own; those that share sums take less")
         caption = f"sorted by {self.known[self.sorted_by].heading}"
-        return table(caption, (*made.columns, *numbers("seconds", *self._costs)), rows, below=below)
+        return table(caption, (*made.columns, *numbers("seconds"), *self._costs), rows, below=below)
 
     @property
-    def _costs(self) -> tuple[str, ...]:
+    def _costs(self) -> tuple[Column, ...]:
         return _COSTS if any(row.per_window is not None for row in self.rows) else ()
 
     def _cost(self, row: Row) -> list[TableCell]:
@@ -126,7 +130,7 @@ class Leaderboard:
                 rows[-1] += self._cost(row)
             else:  # without metrics there is no column that could hold the reason
                 rows.append([TableCell(f"{row.name}: {reason}"), *self._cost(row)])
-        return to_markdown(table("", (*made.columns, *numbers(*self._costs)), rows))
+        return to_markdown(table("", (*made.columns, *self._costs), rows))
 
     def to_json(self) -> str:
         """Return the rows and their statistics as canonical JSON."""

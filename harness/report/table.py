@@ -26,6 +26,8 @@ class Column:
     heading: str
     numeric: bool = False
     prose: bool = False
+    about: str = ""  # a line below the table that says what it means
+    spare: str = ""  # where else its cells stand; such a column is left out where a terminal has no room beside others
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def table(
         tuple(below),
         reference,
     )
+
+
+def explained(table: Table) -> tuple[str, ...]:
+    """Return the lines below a table, what its columns mean among them."""
+    return (*table.below, *(f"{column.heading}: {column.about}" for column in table.columns if column.about))
 
 
 def numbers(*headings: str) -> tuple[Column | str, ...]:
@@ -167,7 +174,7 @@ def to_markdown(table: Table) -> str:
         ["---:" if column.numeric else "---" for column in table.columns],
         *([_markdown(*pair) for pair in zip(row, table.columns, strict=True)] for row in table.rows),
     ]
-    below = (f"\n{markdown_text(line)}\n" for line in table.below)
+    below = (f"\n{markdown_text(line)}\n" for line in explained(table))
     return "".join([*(f"| {' | '.join(line)} |\n" for line in lines), *below])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -13,8 +14,11 @@ from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from harness.run.experiment import ExperimentResult
+from harness.store.care import remove
 from harness.store.files import write_atomically
+from harness.store.locks import claimed, is_claimed
 
+_QUEUED = 86_400.0  # seconds
 _PROVISIONAL = (".job-", ".sweep-")  # how the folders of conf/hydra/output/bench.yaml begin
 
 
@@ -26,15 +30,37 @@ def is_provisional(folder: Path) -> bool:
 @contextmanager
 def provisional(folder: Path) -> Iterator[None]:
     """Leave nothing of a folder in which files only wait, nor of empty folders that were made for it."""
-    missing = [parent for parent in folder.absolute().parents if not parent.exists()]
-    try:
+    if not is_provisional(folder):
         yield
+        return
+    missing = [parent for parent in folder.absolute().parents if not parent.exists()]
+    remove(abandoned(folder.parent))
+    with suppress(OSError):  # whoever makes the folder says so
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with claimed(folder):
+            try:
+                yield
+            finally:
+                move(folder, None)
     finally:
-        if is_provisional(folder):
-            move(folder, None)
-            with suppress(OSError):  # something lies there
-                for parent in missing:
-                    parent.rmdir()
+        with suppress(OSError):  # something lies there
+            for parent in missing:
+                parent.rmdir()
+
+
+def abandoned(runs: Path) -> tuple[Path, ...]:
+    """Return the files and folders that jobs have left in a folder of runs when they were killed.
+
+    What a queue may still read, such as Slurm's by submitit, counts as left only after a day.
+    """
+    found = [path for name in _PROVISIONAL for path in runs.glob(f"{name}*")]
+    queued = {path for path in found if any(_is_young(queue) for queue in path.glob(".submitit"))}
+    return tuple(path for path in found if path not in queued and not is_claimed(path.with_name(path.stem)))
+
+
+def _is_young(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < _QUEUED
 
 
 def output_folder(hydra: Any) -> Path | None:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from harness.samples.chunks import Rows
 from harness.samples.table import Doubles, Floats, Positions
-from harness.store.compiled import compiled
+from harness.store.compiled import compiled, kernel_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -150,7 +149,7 @@ def median(values: Floats) -> float:
 
 def shared(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Return the results of independent tasks in the order of their items, computed by a few threads."""
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(kernel_threads()) as pool:
         return list(pool.map(task, items))
 
 

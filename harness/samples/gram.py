@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-import numba
 import numpy as np
 
 from harness.errors import DataError, LookAheadError
@@ -18,6 +17,7 @@ from harness.execution.progress import Observer, Silent
 from harness.execution.threads import one_blas_thread
 from harness.samples.chunks import Rows, part_of
 from harness.samples.table import Booleans, Doubles, Floats, Positions
+from harness.store.compiled import kernel_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -238,7 +238,7 @@ def in_order(task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[
         with one_blas_thread():
             yield from map(task, items)
         return
-    with one_blas_thread(), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(kernel_threads()) as pool:
         yield from pool.map(task, items)
 
 

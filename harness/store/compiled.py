@@ -1,7 +1,9 @@
 """Compiled numerical kernels, cached on disk where that can be, without the interpreter lock.
 
-Where Numba can write neither beside the source nor in the user's cache folder it would refuse to import the module;
-here a private folder for temporary files takes their place, or every process compiles for itself.
+Numba itself is imported when the first kernel is called: it takes a third of a second, and whoever composes a
+configuration or reads a result calls none. Where Numba can write neither beside the source nor in the user's cache
+folder it would refuse to compile; here a private folder for temporary files takes their place, or every process
+compiles for itself.
 """
 
 from __future__ import annotations
@@ -11,18 +13,41 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, update_wrapper
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar, cast
-
-import numba
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from harness.errors.extras import PROGRAM, code_version
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_LOCK = threading.RLock()
+
+
+class Kernel(Generic[P, R]):
+    """A function that is compiled at its first call; its options are Numba's."""
+
+    def __init__(self, function: Callable[P, R], options: dict[str, Any]) -> None:
+        update_wrapper(self, function)
+        self._function, self._options = function, options
+        self._compiled: Callable[P, R] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return (self._compiled or self.dispatcher())(*args, **kwargs)
+
+    def dispatcher(self) -> Callable[P, R]:
+        """Return what Numba knows the function as, and those that it calls."""
+        with _LOCK:
+            if self._compiled is None:
+                names = self._function.__globals__
+                for name in self._function.__code__.co_names:
+                    if isinstance(called := names.get(name), Kernel):
+                        names[name] = called.dispatcher()  # a Kernel is nothing that Numba could call
+                self._compiled = _jitted(self._function, self._options)
+            return self._compiled
 
 
 def compiled(
@@ -32,36 +57,48 @@ def compiled(
 
     Division by zero raises, or gives infinity or NaN by the `error_model` ``numpy``; `inline` writes into the callers.
     """
+    return lambda function: Kernel(function, {"nogil": True, "error_model": error_model, "inline": inline})
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        jit = partial(numba.njit, nogil=True, error_model=error_model, inline=inline)
-        if inspect.isgeneratorfunction(function):  # Numba cannot compile a caller of one that it has read from a cache
-            return cast("Callable[P, R]", jit()(function))
-        try:
-            return cast("Callable[P, R]", jit(cache=True)(function))
-        except RuntimeError as error:
-            if "locator" not in str(error):
-                raise
-        folder = _private_folder()
-        if folder is not None:
-            numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-            with suppress(RuntimeError):  # it cannot be written after all
-                found = cast("Callable[P, R]", jit(cache=True)(function))
-                _tell(f"compiled code is kept in {folder}: neither the installation nor your home can be written.")
-                return found
-        _tell("compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to your own folder.")
-        return cast("Callable[P, R]", jit()(function))
 
-    return decorate
+def kernel_threads() -> int:
+    """Return how many threads may call kernels at once: the CPUs of this process, or what Numba was told."""
+    import numba  # see above
+
+    return int(numba.get_num_threads())
+
+
+def _jitted(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]:
+    import numba  # see above
+
+    def jit(*, cached: bool) -> Callable[P, R]:
+        found: Callable[P, R] = numba.njit(cache=cached, **options)(function)
+        return found
+
+    if inspect.isgeneratorfunction(function):  # Numba cannot compile a caller of one that it has read from a cache
+        return jit(cached=False)
+    try:
+        return jit(cached=True)
+    except RuntimeError as error:
+        if "locator" not in str(error):
+            raise
+    folder = _private_folder(numba.__version__)
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+        with suppress(RuntimeError):  # it cannot be written after all
+            found = jit(cached=True)
+            _tell(f"compiled code is kept in {folder}: neither the installation nor your home can be written.")
+            return found
+    _tell("compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to your own folder.")
+    return jit(cached=False)
 
 
 @cache
-def _private_folder() -> Path | None:
+def _private_folder(version: str) -> Path | None:
     """Return a folder for temporary files that is ours alone, or None: what lies there is run."""
     user = os.getuid()
     try:
         top = Path(tempfile.gettempdir()) / f"{PROGRAM}-{user}"
-        folder = top / f"{code_version()}-numba-{numba.__version__}"
+        folder = top / f"{code_version()}-numba-{version}"
         top.mkdir(mode=0o700, exist_ok=True)
         found = top.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or stat.S_IMODE(found.st_mode) & 0o077:

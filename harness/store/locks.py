@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 LEASE = ".lease-"
+CLAIM = ".claim"  # ends the name of the file beside a folder that its process keeps locked
 STATUS = ".status-"  # what a process tells about itself is called after its lease, see `harness.run.status`
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 _LONGEST = 86_400.0  # seconds for which a lease counts that cannot be locked
@@ -34,17 +35,12 @@ class Lease:
         self.name: str | None = None  # of its file; None where none can be written
         path = root / f"{_own_prefix()}{time.time_ns()}-{secrets.token_hex(4)}"
         try:
-            self._handle: int | None = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
+            self._handle: int | None = _locked(path)
         except OSError:
             self._handle = None  # a store that cannot be written cannot be cleared by us, and others cannot be told
             return
         self.name = path.name
         weakref.finalize(self, _release, self._handle, path, os.getpid())
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
 
     def tell(self, stage: str, digest: str) -> None:
         """Write down that a result is used."""
@@ -53,6 +49,40 @@ class Lease:
             self._written.add(name)
             with suppress(OSError):  # a full disk: the run itself will say so
                 os.write(self._handle, f"{name}\n".encode())
+
+
+def _locked(path: Path) -> int:
+    """Make a file that this process keeps locked, and had locked before anybody could find it; return its handle."""
+    unnamed = path.with_name(f".{secrets.token_hex(8)}")
+    handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    unnamed.rename(path)
+    return handle
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep a folder that is not there yet inside the block, see `is_claimed`; the folder around it must exist."""
+    path = folder.with_name(f"{folder.name}{CLAIM}")
+    try:
+        handle = _locked(path)
+    except OSError:  # nothing can be written there: whoever makes the folder says so
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Return whether a living process keeps a folder; the claim of one that was killed is none any more."""
+    return is_alive(folder.with_name(f"{folder.name}{CLAIM}"))
 
 
 def _release(handle: int, path: Path, process: int) -> None:

@@ -46,7 +46,7 @@ def test_many_linear_models_are_ranked_as_one_by_one_and_whatever_the_number_of_
     singly = np.stack([linear_rank_ic(features, model[None], ranks)[:, 0] for model in models], axis=1)
     np.testing.assert_array_equal(together, singly)
     monkeypatch.setattr(rank_correlation, "_SHARE", 1)
-    monkeypatch.setattr(rank_correlation, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(rank_correlation, "kernel_threads", lambda: 4)
     np.testing.assert_array_equal(linear_rank_ic(features, models, ranks), together)
     assert np.isnan(together[[1, 3]]).all()
 

@@ -55,6 +55,16 @@ def test_help_imports_nothing_that_takes_time(command: list[str]) -> None:
     assert imported_by(*command) == set()
 
 
+def test_a_configuration_is_composed_without_what_computes() -> None:
+    assert imported_by("run", "--cfg", "job") == {
+        "hydra",
+        "numpy",
+        "pyarrow",
+        "harness.audit",
+        "harness.evaluation.evaluate",
+    }
+
+
 def test_a_skeleton_is_written_without_what_composes_a_configuration(tmp_path: Path) -> None:
     assert not imported_by("new", "model", "my_model", "--folder", str(tmp_path)) & {"hydra", "pandas", "scipy"}
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from harness.cli import main, terminal
 from harness.cli.terminal import printable, show
 from harness.evaluation.metrics import columns_of, headings_of, metrics_of
-from harness.report.table import Table, TableCell, numbers, prose, table
+from harness.report.table import Column, Table, TableCell, numbers, prose, table
 from harness.run.finished import FinishedSweep
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.snapshot import read_snapshot
@@ -106,6 +106,19 @@ def test_a_table_that_fits_is_one_table() -> None:
     assert sum("column" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize(("width", "shown"), [(80, 2), (100, 0), (120, 2), (150, 1), (160, 2)])
+def test_a_spare_column_never_makes_a_table_longer(width: int, shown: int) -> None:
+    heads = ("IC", "ICIR", "rank IC", "rank ICIR", "long-short", "turnover", "autocorr.", "seconds")
+    spare = [Column(head, numeric=True, about="a note", spare="in the file") for head in ("s / window", "at step 1")]
+    row = [TableCell("model=linear adaptation=rolling_retrain"), *[TableCell("0.1795", detail="± 0.1863")] * 10]
+    bare = rendered(table("", ("cell", *numbers(*heads)), [row[:9]]), width)
+    text = rendered(table("", ("cell", *numbers(*heads), *spare), [row]), width)
+    assert text.count("cell") == bare.count("cell")
+    assert text.count("a note") == shown
+    left = [column.heading for column in spare[shown:]]
+    assert (f"{', '.join(left)}: in the file" in text) == bool(left)
+
+
 @pytest.mark.parametrize("name", ["[red]a[/red]", "a\nb", "\x1b[31mred", ":smile:", "`a`", "a|b", "\u202eabc"])
 def test_no_name_is_markup_or_a_command_to_the_terminal(name: str) -> None:
     text = rendered(table(name, (name, name), [(TableCell(name, detail=name), name)], below=(name,)), 80)
@@ -181,6 +194,7 @@ def check_whole(made: Table, width: int) -> None:
         assert printable(column.heading) in text, f"{column.heading} is lost at {width}"
     for name, *cells in made.rows:
         assert len(cells) == len(made.columns) - 1
+        cells = [cell for cell, column in zip(cells, made.columns[1:], strict=True) if not column.spare]
         assert printable(name.text) in text, f"{name.text} is lost at {width}"
         parts = (part for cell in cells for part in (cell.text, cell.sign, cell.detail))
         lost = {word for part in parts for word in part.split() if len(word) < width - 24} - words

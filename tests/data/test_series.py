@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from harness.audit.poison import poison
+from harness.data.clock import CALENDAR_FIELDS
 from harness.data.panel import ALWAYS, Panel
-from harness.data.series import CALENDAR_FIELDS, SeriesFormat
+from harness.data.series import SeriesFormat
 from harness.data.source import truncate
 from harness.data.sources.tabular import TabularSource
 from harness.data.validation import validate

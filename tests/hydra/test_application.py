@@ -21,7 +21,9 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 
+from harness.cli import main
 from harness.store.artifacts import ArtifactStore, Key
+from harness.store.locks import claimed, is_claimed
 from tests.docs.blocks import ROOT
 from tests.hydra.conftest import SMALL, Bench, Shown
 
@@ -177,6 +179,39 @@ def test_hydras_own_sweeper_runs_the_jobs_and_ranks_nothing(small: Bench) -> Non
     found = list(Path("runs").iterdir())
     assert len(found) == 2
     assert all((folder / ".hydra" / "overrides.yaml").is_file() for folder in found)
+
+
+# A job that was killed: its folder is there, and its claim.
+KILLED = """
+import os, pathlib
+from harness.store.locks import claimed
+folder = pathlib.Path("runs/.job-20260101-000000-000001")
+folder.parent.mkdir()
+with claimed(folder):
+    (folder / ".hydra").mkdir(parents=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+class Looks(Callback):
+    """Writes down what lies in the folder of runs while a job runs."""
+
+    def on_job_start(self, config: Any, **_: Any) -> None:
+        HEARD.extend(sorted(f"{path.name[:5]} {is_claimed(path)}" for path in Path("runs").glob(".*") if path.is_dir()))
+
+
+def test_what_a_killed_job_has_left_goes_with_the_next_one_and_what_lives_stays(small: Bench) -> None:
+    subprocess.run([sys.executable, "-c", KILLED], check=False)
+    assert sorted(path.suffix for path in Path("runs").iterdir()) == ["", ".claim"]
+    with claimed(Path("runs/.sweep-live")):
+        Path("runs/.sweep-live").mkdir()
+        folder = folder_of(
+            small("--json", "model.alpha=1", "+hydra.callbacks.l._target_=tests.hydra.test_application.Looks")
+        )
+        assert HEARD == [".job- True", ".swee True"]
+        assert {path.name for path in Path("runs").iterdir()} == {folder.name, ".sweep-live", ".sweep-live.claim"}
+    assert main(["cache", "gc", "--yes"]) == 0
+    assert [path.name for path in Path("runs").iterdir()] == [folder.name]
 
 
 class Reversed(BasicLauncher):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _CODE = """\
 from harness.store.compiled import compiled
 import harness.features.kernels, harness.evaluation.significance.resampling, baselines.models.linear
+harness.features.kernels.blank.dispatcher()
 print(harness.features.kernels.__file__)
 """
 

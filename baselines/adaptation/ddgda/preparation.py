@@ -14,7 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +40,7 @@ from harness.samples.table import AsOfView, FitRecord, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.samples.windows import blocks as split_blocks
 from harness.store import codec
+from harness.store.compiled import kernel_threads
 from harness.store.records import describe
 
 # What similarity is measured on, and the processors that made it.
@@ -196,7 +196,7 @@ def gbdt_similarity(
     count = len(proxies.blocks)
     values = np.empty((proxies.times, count))
     observer.start(_STAGE, count)
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(kernel_threads()) as pool:
         for k, prediction in enumerate(pool.map(proxies.predict, range(count))):
             values[:, k] = proxies.column(k, prediction)
             observer.advance(_STAGE)

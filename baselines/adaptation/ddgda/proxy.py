@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import lightgbm
-import numba
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
@@ -19,6 +18,7 @@ from harness.samples.interfaces import Floats, History
 from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
 from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
+from harness.store.compiled import kernel_threads
 from harness.store.records import LATER, describe
 
 SimilarityMetric = Literal["rank_ic", "error"]
@@ -152,7 +152,7 @@ def choose_features(view: AsOfView, period: Segment, setting: ProxySettings, see
     data = apply(raw, (setting.choice_preprocess or setting.preprocess).fit(raw.as_of(view.decision), period))
     known = data.as_of(view.decision).labelled(period.start, period.stop)
     features, label = known.rows(period.start, period.stop), known.label(period.start, period.stop)
-    booster = setting.choice_gbdt.grow(features, label, seed=seed, threads=numba.get_num_threads())
+    booster = setting.choice_gbdt.grow(features, label, seed=seed, threads=kernel_threads())
     return Choice(view.decision, *important_features(booster, known.feature_names, count, setting.importance))
 
 

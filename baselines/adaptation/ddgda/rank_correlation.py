@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import get_num_threads
 
 from harness.samples.chunks import Rows
 from harness.samples.interfaces import Doubles, Floats
-from harness.store.compiled import compiled
+from harness.store.compiled import compiled, kernel_threads
 
 Offsets = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint32]
@@ -67,7 +66,7 @@ def linear_rank_ic(features: Rows, coefficients: Doubles, labels: LabelRanks) ->
 def over_times(task: Callable[[Span], None], rows: int, result: Doubles) -> None:
     """Run `task`, which fills the times [start, stop) of a (T, K) result, by as many threads as (rows, K) are worth."""
     times, models = result.shape
-    threads = min(get_num_threads(), 1 + rows * models // _SHARE)
+    threads = min(kernel_threads(), 1 + rows * models // _SHARE)
     if threads == 1 and rows <= _READ:
         task((0, times))
         return
