@@ -39,6 +39,7 @@ from harness.config.compose import MAIN, composing, refuse_sweep
 from harness.config.loader import JobComposer, Loader, given_overrides, job_config, search_path_of
 from harness.errors import ConfigError, HarnessError, closest
 from harness.execution.progress import Observer, PlainObserver, Silent, telling
+from harness.integrations.attempts import noted
 from harness.report.leaderboard import ordering_metric
 from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
@@ -62,7 +63,7 @@ class Job:
         self.observer, self._is_elsewhere = observer or Silent(), observer is None
         self._memory = MemoryCache()
         self._prepared: dict[int, ExperimentConfig] = {}
-        self._dispatched = Dispatched((), self.observer)
+        self._dispatched: Dispatched | None = None  # of the prepared ones
         self.ended: tuple[ExperimentResult, Verdict | None] | None = None
 
     def __reduce__(self) -> tuple[type[Job], tuple[()]]:
@@ -81,15 +82,11 @@ class Job:
             config = self._prepared.pop(number, None)
             if config is None:
                 config = job_config(cfg, HydraConfig.instance().cfg)  # type: ignore[arg-type]
-                self._dispatched = Dispatched([config], self.observer, self._memory)
+                self._dispatched = None
             # The sweeper of ours checks and tracks the whole; a job that nobody ranks does it itself.
             is_alone = number is None or hydra.runtime.choices["hydra/sweeper"] != _NAME
-            if is_alone:
-                config.tracking.check()
-            result = self._run(config, output_folder(hydra))
-            if is_alone:
-                self.track(config, result.folder)
-            elif self.ended is not None and (verdict := self.ended[1]) is not None and not verdict.clean:
+            result = (self._tracked if is_alone else self._run)(config, output_folder(hydra))
+            if not is_alone and self.ended is not None and (verdict := self.ended[1]) is not None and not verdict.clean:
                 self.observer.notice(f"{config.case_name}: {verdict.summary}")
         except HarnessError:
             raise
@@ -99,6 +96,16 @@ class Job:
             raise
         elsewhere = result.seconds_elsewhere
         return job_record(result, time.perf_counter() - began + (elsewhere or 0.0), elsewhere)
+
+    def _tracked(self, config: ExperimentConfig, folder: Path | None) -> ExperimentResult:
+        """Run an experiment, and send it where runs are tracked, also when it does not end."""
+        config.tracking.check()
+        with noted(config, None, self.observer) as notes:
+            result = self._run(config, folder)
+            if notes is not None:
+                notes.whole(result.folder)
+            self.track(config, result.folder)
+        return result
 
     def track(self, config: ExperimentConfig, folder: Path) -> None:
         """Send the folder of a run or sweep, with its report, where runs are tracked."""
@@ -111,8 +118,8 @@ class Job:
             config.tracking.send([folder], Path(config.output.runs), observer)
 
     def _run(self, config: ExperimentConfig, folder: Path | None) -> ExperimentResult:
-        done = self._dispatched.work_of(config)
-        cache = self._dispatched.cache_of(config)
+        dispatched = self._dispatched or Dispatched([config], self.observer, self._memory)
+        done, cache = dispatched.work_of(config), dispatched.cache_of(config)
         if self._is_elsewhere:
             cache = Cache.of(config, self._memory, shared=True)
         result, verdict = run_audited(config, self.observer, cache, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 from argparse import Namespace
@@ -61,7 +62,8 @@ def push(arguments: Namespace, observer: PlainObserver) -> Answer:
     folders = folders or all_folders(Path("runs"))
     for found in folders:
         add_report(found, observer)
-    done = sink.push(folders, folders[0].resolve().parent, observer)
+    runs = folders[0].resolve().parent if folders else Path("runs")
+    done = sink.push(folders, runs, observer)
     missed = {str(folder): reason for folder, reason in done.missed.items()}
     for folder, reason in missed.items():
         observer.notice(f"{folder}: {reason}")
@@ -78,7 +80,13 @@ def new(arguments: Namespace, observer: PlainObserver) -> Answer:
         raise ConfigError(what, where="--kind", got=f"{arguments.plan}, with {arguments.kind}", expected=expected)
     files, command = write_skeleton(kind, arguments.name, Path(arguments.folder))
     lines = [f"written   {path}" for path in files]
-    return Answer([*lines, f"test      python -m pytest {files[-1]}", f"run       {command}"])
+    return Answer([*lines, *lines_of_test(files[-1]), f"run       {command}"])
+
+
+def lines_of_test(test: Path) -> list[str]:
+    """Return the command that runs a test, and what it needs where that is not installed."""
+    lacking = importlib.util.find_spec("pytest") is None
+    return [f"test      python -m pytest {test}", *["needs     pip install pytest"] * lacking]
 
 
 def convert_qlib(arguments: Namespace, observer: PlainObserver) -> Answer:

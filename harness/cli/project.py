@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from harness.cli.declaration import Answer
+from harness.cli.integrations import lines_of_test
 from harness.execution.progress import PlainObserver
 
 
@@ -18,7 +19,7 @@ def init(arguments: Namespace, observer: PlainObserver) -> Answer:
     lines += [] if arguments.folder == "." else [f"go there  cd {shlex.quote(arguments.folder)}"]
     lines += [
         "run       bench run experiment=base",
-        f"test      python -m pytest test_{arguments.model}.py",
+        *lines_of_test(Path(f"test_{arguments.model}.py")),
         "bless     bench bless mine --reason 'the first baseline'",
         "check     bench check mine",
     ]

@@ -1,8 +1,8 @@
-"""Attempts at sweeps: what is known of one that does not end, so that MLflow is told of it too.
+"""Attempts at runs and sweeps: what is known of one that does not end, so that MLflow is told of it too.
 
-While a tracked sweep runs, a file below ``RUNS/.attempts`` gets a line for its beginning, for each cell that has ended,
-and for its end. The process keeps it locked: the file of one that was killed is free, and has no end. The next that
-sends runs from this folder finds it.
+While a tracked one runs, a file below ``RUNS/.attempts`` gets a line for its beginning, for each cell of a sweep that
+has ended, and for its end. The process keeps it locked: the file of one that was killed is free, and has no end. The
+next that sends runs from this folder finds it.
 """
 
 from __future__ import annotations
@@ -12,58 +12,76 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from harness.config import ExperimentConfig
 from harness.errors.redaction import redacted
+from harness.execution.progress import Observer
 from harness.run.finished import SNAPSHOT, SweepRow
+from harness.store.codec import from_plain
+from harness.store.locks import locked_file
 
 _FOLDER = ".attempts"
 
 
 @dataclass(frozen=True)
+class Attempted:
+    """What is attempted: a sweep of these cells, or a run of this command, with the choices that it makes."""
+
+    cells: tuple[str, ...] = ()
+    name: str = ""  # of the case; empty for a sweep
+    command: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return "run" if self.name else "sweep"
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """A sweep that has not ended in order, read from its file."""
+    """A run or sweep that has not ended in order, read from its file."""
 
     path: Path
     place: dict[str, str]  # where it is sent: address and experiment
     began: float  # seconds since the epoch, as is `ended`
     ended: float
-    cells: tuple[str, ...]  # the names of all of them
+    what: Attempted
     rows: tuple[SweepRow, ...]  # of those that have ended; a result that is gone since is none
     status: Literal["KILLED", "FAILED"] = "KILLED"
     reason: str = "its process was killed"
-    folder: Path | None = None  # of the whole sweep, when only its sending did not end
+    folder: Path | None = None  # of the whole result, when only its sending did not end
 
     @property
     def note(self) -> str:
-        return f"ended after {len(self.rows)} of {len(self.cells)} cells: {self.reason}"
+        far = f"ended after {len(self.rows)} of {len(self.what.cells)} cells" if self.what.cells else "did not end"
+        return f"{far}: {self.reason}"
 
 
 class Notes:
     """Writes the file of the attempt of this process; a folder that cannot be written gets none."""
 
-    def __init__(self, runs: Path, place: dict[str, str], cells: tuple[str, ...]) -> None:
+    def __init__(self, runs: Path, place: dict[str, str], what: Attempted) -> None:
         self.path, self._handle = runs / _FOLDER / f"{time.time_ns()}-{secrets.token_hex(4)}.jsonl", -1
-        self.is_ranked = False  # whether nothing is left but to send it
+        self.is_whole = False  # whether nothing is left but to send it
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._write({"began": time.time(), "place": place, "cells": list(cells)})
+            self._handle = locked_file(self.path)
+        self._write({"began": time.time(), "place": place, "what": asdict(what)})
 
     def cell(self, row: SweepRow) -> None:
         """Note how a cell has ended."""
         said = {**asdict(row), "folder": None if row.folder is None else str(row.folder.absolute())}
         self._write({"cell": said, "at": time.time()})
 
-    def ranked(self, folder: Path) -> None:
-        """Note that all have, and where the sweep lies that is about to be sent."""
-        self.is_ranked = True
-        self._write({"ranked": str(folder.absolute()), "at": time.time()})
+    def whole(self, folder: Path) -> None:
+        """Note that all of it has, and where the result lies that is about to be sent."""
+        self.is_whole = True
+        self._write({"whole": str(folder.absolute()), "at": time.time()})
 
     def ended(self, error: BaseException) -> None:
         """Note what ended it before its time, and let go of the file."""
@@ -78,7 +96,7 @@ class Notes:
             self._handle = -1
 
     def remove(self) -> None:
-        """Remove the file of a sweep that was sent in order."""
+        """Remove the file of what was sent in order."""
         self.path.unlink(missing_ok=True)
         self.close()
 
@@ -86,6 +104,27 @@ class Notes:
         if self._handle >= 0:
             with suppress(OSError):  # a full disk: the run itself will say so
                 os.write(self._handle, f"{json.dumps(line)}\n".encode())
+
+
+def noted(
+    config: ExperimentConfig, cells: Sequence[str] | None, observer: Observer
+) -> AbstractContextManager[Notes | None]:
+    """Return what a tracker that is told of what does not end notes of a sweep's cells, without them of one run.
+
+    Another tracker notes nothing.
+    """
+    attempt = getattr(config.tracking, "attempt", None)
+    if attempt is None:
+        return nullcontext()
+    of_run = Attempted((), config.case_name, config.command, config.choices)
+    what = of_run if cells is None else Attempted(tuple(cells))
+    found: AbstractContextManager[Notes] = attempt(what, Path(config.output.runs), observer)
+    return found
+
+
+def has_attempts(runs: Path) -> bool:
+    """Return whether a folder of runs has files of attempts, of those that go on too."""
+    return any((runs / _FOLDER).glob("*.jsonl"))
 
 
 @contextmanager
@@ -122,6 +161,7 @@ def _read(path: Path) -> Attempt:
         elif "status" in line:
             end |= {"status": line["status"], "reason": line["reason"]}
     ended = float(lines[-1]["at"]) if lines else float(first["began"])
-    ranked = next((Path(line["ranked"]) for line in lines if "ranked" in line), None)
-    known = (path, first["place"], float(first["began"]), ended, tuple(first["cells"]), tuple(rows))
-    return Attempt(*known, **end, folder=ranked if ranked is not None and ranked.is_dir() else None)  # type: ignore[arg-type]
+    whole = next((Path(line["whole"]) for line in lines if "whole" in line), None)
+    what = from_plain(Attempted, first["what"])
+    known = (path, first["place"], float(first["began"]), ended, what, tuple(rows))
+    return Attempt(*known, **end, folder=whole if whole is not None and whole.is_dir() else None)  # type: ignore[arg-type]

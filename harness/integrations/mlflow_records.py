@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from harness.errors import DataError
 from harness.errors.redaction import redacted
-from harness.integrations.attempts import Attempt
+from harness.integrations.attempts import Attempt, has_attempts
 from harness.run.finished import (
     LEADERBOARD,
     SNAPSHOT,
@@ -74,13 +74,13 @@ def all_folders(root: Path) -> list[Path]:
     """Return all sweeps under `root`, and the runs that are cells of none, sorted.
 
     Raises:
-        DataError: When there is neither.
+        DataError: When there is neither, nor an attempt at one.
     """
     sweeps, runs = folders_under(root)
     rows = [row for sweep in sweeps for row in FinishedSweep.read(sweep).rows]
     cells = {row.folder.resolve() for row in rows if row.folder is not None}
     found = [*sweeps, *(run for run in runs if run.resolve() not in cells)]
-    if not found:
+    if not found and not has_attempts(root):
         expected, hint = f"folders with {LEADERBOARD} or {SNAPSHOT}", "run something first: bench run tracking=mlflow"
         raise DataError("There is nothing to send.", where=str(root), expected=expected, hint=hint)
     return found
@@ -104,15 +104,34 @@ def _record_of_sweep(sweep: FinishedSweep) -> Record:
 
 
 def record_of_attempt(attempt: Attempt) -> Record:
-    """Return the parent of a sweep that has not ended in order, with the cells that have; its description says why."""
+    """Return the run, or the parent with the cells that have ended, of what has not; its description says why."""
+    if attempt.what.kind == "run":
+        return _record_of_unfinished_run(attempt)
     name = datetime.fromtimestamp(attempt.began, UTC).strftime("sweep-unfinished-%Y%m%d-%H%M%S")
     cells = tuple(_record_of_run(FinishedRun.read(r.folder, r.name)) for r in attempt.rows if r.folder is not None)
     parent = _record_of_rows(name, attempt.rows, cells, round(attempt.ended * 1000))
-    left = len(attempt.cells) - len(attempt.rows)
+    left = len(attempt.what.cells) - len(attempt.rows)
     tags = {**parent.tags, "driftbench.unfinished": str(left), "mlflow.note.content": attempt.note}
     # Two attempts at one sweep may end with the same cells: what tells them apart is when they began.
     own = hashlib.sha256(f"{parent.digest} {attempt.began}".encode()).hexdigest()
     return replace(parent, digest=own, status=attempt.status, seconds=attempt.ended - attempt.began, tags=tags)
+
+
+def _record_of_unfinished_run(attempt: Attempt) -> Record:
+    what = attempt.what
+    params = accepted({k: _shortened(v, _LONGEST_VALUE) for k, v in {**what.choices, **_typed(what.command)}.items()})
+    tags = {KIND: "run", **_SOURCE, "driftbench.outcome": "unfinished", "mlflow.note.content": attempt.note}
+    tags["driftbench.command"] = " ".join(["bench", "run", *what.command])
+    return Record(
+        name=_shortened(what.name, _LONGEST_NAME),
+        digest=hashlib.sha256(canonical_json([what.name, list(what.command), attempt.began]).encode()).hexdigest(),
+        attempt=datetime.fromtimestamp(attempt.began, UTC).isoformat(),
+        ended=round(attempt.ended * 1000),
+        seconds=attempt.ended - attempt.began,
+        tags={name: _shortened(value, _LONGEST_TAG) for name, value in tags.items()},
+        params=params,
+        status=attempt.status,
+    )
 
 
 def _record_of_rows(name: str, rows: Sequence[SweepRow], cells: tuple[Record, ...], ended: int) -> Record:

@@ -27,7 +27,7 @@ from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
 from harness.errors.redaction import redacted
 from harness.execution.progress import Observer
-from harness.integrations.attempts import Notes, unfinished
+from harness.integrations.attempts import Attempted, Notes, unfinished
 from harness.integrations.mlflow_records import (
     ATTEMPT,
     DIGEST,
@@ -271,18 +271,18 @@ class Mlflow:
             raise missing_extra("Tracking", "mlflow", "tracking")
 
     @contextmanager
-    def attempt(self, cells: Sequence[str], runs: Path, observer: Observer) -> Iterator[Notes]:
-        """Give what notes how the named cells of a sweep end; it is sent as it stands when an error leaves the block.
+    def attempt(self, what: Attempted, runs: Path, observer: Observer) -> Iterator[Notes]:
+        """Give what notes how far a run or sweep comes; it is sent as it stands when an error leaves the block.
 
-        Nothing of a sweep that ends in order stays. One that is killed, or whose sending is, is found and sent by the
-        next sending from the folder `runs`.
+        Nothing of one that ends in order stays. One that is killed, or whose sending is, is found and sent by the next
+        sending from the folder `runs`.
         """
-        notes = Notes(runs, self._place(runs), tuple(cells))
+        notes = Notes(runs, self._place(runs), what)
         try:
             yield notes
         except BaseException as error:
             notes.ended(error)
-            if not notes.is_ranked:
+            if not notes.is_whole:
                 self.send([], runs, observer)
             raise
         notes.remove()
@@ -324,7 +324,7 @@ class Mlflow:
         return server
 
     def _send_unfinished(self, server: Server, runs: Path, observer: Observer) -> None:
-        """Send the sweeps from the folder `runs` that have not ended in order; one that cannot be sent now waits."""
+        """Send what has not ended in order of the folder `runs`; what cannot be sent now waits."""
         with unfinished(runs, self._place(runs)) as attempts:
             for attempt in attempts:
                 try:
@@ -335,7 +335,7 @@ class Mlflow:
                     server.missed[attempt.path] = redacted(f"{server.uri}: {type(error).__name__}: {error}")[:400]
                     break
                 attempt.path.unlink(missing_ok=True)
-                observer.notice(f"tracked too: a sweep that {attempt.note}")
+                observer.notice(f"tracked too: a {attempt.what.kind} that {attempt.note}")
 
     def _address(self, runs: Path) -> str:
         return self.uri or f"sqlite:///{(runs.resolve() / 'mlflow.db').as_posix()}"

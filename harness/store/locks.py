@@ -35,7 +35,7 @@ class Lease:
         self.name: str | None = None  # of its file; None where none can be written
         path = root / f"{_own_prefix()}{time.time_ns()}-{secrets.token_hex(4)}"
         try:
-            self._handle: int | None = _locked(path)
+            self._handle: int | None = locked_file(path)
         except OSError:
             self._handle = None  # a store that cannot be written cannot be cleared by us, and others cannot be told
             return
@@ -51,7 +51,7 @@ class Lease:
                 os.write(self._handle, f"{name}\n".encode())
 
 
-def _locked(path: Path) -> int:
+def locked_file(path: Path) -> int:
     """Make a file that this process keeps locked, and had locked before anybody could find it; return its handle."""
     unnamed = path.with_name(f".{secrets.token_hex(8)}")
     handle = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
@@ -69,7 +69,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """Keep a folder that is not there yet inside the block, see `is_claimed`; the folder around it must exist."""
     path = folder.with_name(f"{folder.name}{CLAIM}")
     try:
-        handle = _locked(path)
+        handle = locked_file(path)
     except OSError:  # nothing can be written there: whoever makes the folder says so
         yield
         return

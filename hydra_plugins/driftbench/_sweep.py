@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,11 +13,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
-from harness.config import ExperimentConfig
 from harness.config.loader import JobComposer, Loader
 from harness.errors import ConfigError
 from harness.execution.progress import PlainObserver
-from harness.integrations.attempts import Notes
+from harness.integrations.attempts import noted
 from harness.report.leaderboard import RankedSweep, ordering_metric, rank_sweep
 from harness.run.finished import SweepRow
 from harness.run.job import is_provisional, move, settle
@@ -89,7 +88,8 @@ def sweep(
     OmegaConf.save(job.config, folder / _MULTIRUN)
     track = None if config is None else getattr(job.task, "track", None)
     progress = CellProgress(cells, observer)
-    with _noted(cells, None if track is None else config, observer) as notes:
+    names = [cell.name for cell in cells]
+    with nullcontext() if track is None or config is None else noted(config, names, observer) as notes:
 
         def tell(cell: Cell) -> None:
             progress.ended(cell)
@@ -106,20 +106,9 @@ def sweep(
             move(folder, ranked.folder)
         if track is not None:
             if notes is not None:
-                notes.ranked(ranked.folder)
+                notes.whole(ranked.folder)
             track(config, ranked.folder)
     return ranked
-
-
-def _noted(
-    cells: Sequence[Cell], config: ExperimentConfig | None, observer: PlainObserver
-) -> AbstractContextManager[Notes | None]:
-    """Return what a tracker that is told of unfinished sweeps notes of this one; of no other tracker."""
-    attempt = None if config is None else getattr(config.tracking, "attempt", None)
-    if config is None or attempt is None:
-        return nullcontext()
-    noted: AbstractContextManager[Notes] = attempt([cell.name for cell in cells], Path(config.output.runs), observer)
-    return noted
 
 
 def observer_of(job: JobContext) -> PlainObserver:

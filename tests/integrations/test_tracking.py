@@ -179,8 +179,8 @@ def test_a_sweep_is_a_parent_run_whose_children_are_all_its_cells_as_they_were_t
         assert "tracked.json" not in sent
 
 
-def found_in(uri: str) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Return the parents that MLflow's own search finds, the newest last, and the children of each."""
+def all_in(uri: str) -> list[Any]:
+    """Return the runs that MLflow's own search finds, the newest last."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from mlflow import MlflowClient
@@ -188,7 +188,12 @@ def found_in(uri: str) -> tuple[list[Any], dict[str, list[Any]]]:
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name("driftbench")
         assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id], order_by=["attributes.end_time ASC"])
+        return list(client.search_runs([experiment.experiment_id], order_by=["attributes.end_time ASC"]))
+
+
+def found_in(uri: str) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Return the parents among them, and the children of each."""
+    runs = all_in(uri)
     parents = [run for run in runs if run.data.tags["driftbench.kind"] == "sweep"]
     of = {p.info.run_id: [r for r in runs if r.data.tags.get("mlflow.parentRunId") == p.info.run_id] for p in parents}
     return parents, of
@@ -241,6 +246,47 @@ def test_a_sweep_that_does_not_end_is_a_parent_that_says_so_with_its_finished_ce
         ended = {run.data.params["model.alpha"]: run.info.status for run in of[parent.info.run_id]}
         done = {"-5": "FAILED", "0.1": "FINISHED"}
         assert ended == (done if parent.info.status == "KILLED" else {**done, "1": "FINISHED"})
+
+
+def test_a_run_that_does_not_end_stands_there_as_it_was_typed_and_so_does_every_attempt(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, uri = tmp_path / "runs", f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    command = ["run", *SMALL, f"output.runs={runs}", f"output.store={run_folder.parents[1] / 'store'}"]
+    command += ["tracking=mlflow"]
+
+    def stopping(error: BaseException) -> Any:
+        def run(*_: object) -> None:
+            raise error
+
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_run", stopping(KeyboardInterrupt()))
+        assert main(command) == 130
+        patch.setattr(Job, "_run", stopping(RuntimeError("of a kind that nobody expects")))
+        with pytest.raises(RuntimeError):
+            main(command)
+        # Killed: nobody says so, and the file of the attempt is all there is.
+        patch.setattr(Notes, "ended", lambda self, error: self.close())
+        patch.setattr(Mlflow, "send", lambda *_: None)
+        patch.setattr(Job, "_run", stopping(SystemExit()))
+        with pytest.raises(SystemExit):
+            main(command)
+    monkeypatch.chdir(tmp_path)
+    assert main(["track", "push"]) == 0  # there is nothing but the attempt
+    assert "tracked too: a run that did not end: its process was killed" in capsys.readouterr().err
+    assert main(command) == 0
+    assert not list((runs / ".attempts").iterdir())
+    found = [(run.info.status, run.data.tags.get("mlflow.note.content", "")) for run in all_in(uri)]
+    assert sorted(found) == [
+        ("FAILED", "did not end: RuntimeError: of a kind that nobody expects"),
+        ("FINISHED", ""),
+        ("KILLED", "did not end: interrupted"),
+        ("KILLED", "did not end: its process was killed"),
+    ]
+    assert {run.data.params["data.days"] for run in all_in(uri)} == {"420"}
+    assert {run.data.params["model"] for run in all_in(uri)} == {"linear"}
 
 
 def test_what_is_computed_again_is_another_attempt_and_what_is_sent_again_is_none(

@@ -56,7 +56,7 @@ class Account:
         """Sell, then buy what the exchange accepts and the cash is enough for."""
         asked, shares = None if orders.shares is None else orders.shares.tolist(), self.shares
         for column in orders.sell[market.can_sell[s][orders.sell]].tolist():  # the others were refused before
-            held = amount = float(shares[column])
+            held = amount = shares.item(column)
             if asked is not None:
                 amount = asked[column] if self.trading.borrow_fee is not None else min(asked[column], held)
                 amount = self._lots(market, s, column, amount, held, 0.0)
@@ -73,8 +73,8 @@ class Account:
             self.refuse(s, True, buy[~accepted])
             buy = buy[accepted]
         for column in buy.tolist():
-            held = float(shares[column])
-            wanted = budget / float(deal[column]) if asked is None else asked[column]
+            held = shares.item(column)
+            wanted = budget / deal.item(column) if asked is None else asked[column]
             if amount := self._buy(market, s, column, wanted, -held):
                 shares[column] = now = held + amount
                 if now * held <= 0:
@@ -108,7 +108,7 @@ class Account:
                 self.waiting.append((s, column, float(self.claims[column]), float(kept[column])))
 
     def _sell(self, market: Market, s: int, column: int, amount: float) -> bool:
-        price = float(market.deal[s, column])
+        price = market.deal.item(s, column)
         worth = amount * price
         cost = max(worth * self.trading.close_cost, self.trading.min_cost)
         if self.trading.costs:
@@ -122,7 +122,7 @@ class Account:
 
     def _buy(self, market: Market, s: int, column: int, wanted: float, owed: float) -> float:
         """Return how much is bought, at most what is wanted."""
-        rate, least, price = self.trading.open_cost, self.trading.min_cost, float(market.deal[s, column])
+        rate, least, price = self.trading.open_cost, self.trading.min_cost, market.deal.item(s, column)
         amount, more = self._lots(market, s, column, wanted, owed, _LOT_TOLERANCE), 0.0
         worth = amount * price
         payable = self.cash >= max(worth * rate, least)
@@ -178,7 +178,7 @@ class Account:
         unit = self.trading.trade_unit
         if unit is None or market.factor is None or amount == whole:
             return amount
-        factor = float(market.factor[s, column])
+        factor = market.factor.item(s, column)
         return (amount * factor + tolerance) // unit * unit / factor
 
     def _book(self, worth: float, cost: float, flow: float) -> None:

@@ -71,5 +71,6 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
     pool[best] = True
     last = ranking[pool[ranking]]
     last = last[max(last.size - n_drop, 0) :]
-    sell = np.sort(last[held[last]])
+    sell = last[held[last]]
+    sell.sort()
     return sell, best[: max(sell.size + topk - holdings, 0)]

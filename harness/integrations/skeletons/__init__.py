@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import random
 import shlex
+from datetime import date, timedelta
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +20,7 @@ KINDS = {
     **{"metric": "evaluation", "strategy": "evaluation", **dict.fromkeys(PLANS, "adaptation")},
 }
 _FOLDER = "my_conf"
+_PRICES, _SHARES, _DAYS = "closes.csv", 12, 420
 _MARKER = "bench.toml"
 
 
@@ -38,8 +41,8 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
     choices = [f"{KINDS[kind]}={name}"]
     if kind == "data":
         wanted[folder / _FOLDER / "features" / f"{name}.yaml"] = "features.yaml"
-        prices = (Path() if is_project else folder) / "closes.csv"
-        choices += [f"data.path={prices.as_posix()}", f"features={name}", "windows.step=40"]
+        given = (Path() if is_project else folder) / _PRICES
+        choices += [f"data.path={given.as_posix()}", f"features={name}", "windows.step=40"]
     wanted[folder / f"test_{name}.py"] = f"test_{kind}.py.txt"
     for there in (target for target in wanted if target.exists()):
         what, hint = "The file is there already, and stays as it is.", "choose another NAME or another --folder"
@@ -48,11 +51,28 @@ def write_skeleton(kind: str, name: str, folder: Path) -> tuple[list[Path], str]
     for target, template in wanted.items():
         text = resources.files(__name__).joinpath("templates", template).read_text(encoding="utf-8")
         write_atomically(target, text.replace("@name@", name).replace("@Class@", title).encode())
+    written = list(wanted)
+    if kind == "data" and not (prices := folder / _PRICES).exists():  # one's own stay
+        write_atomically(prices, _closes().encode())
+        written.insert(-1, prices)
     if is_project:
         go = "" if folder.resolve() == Path().resolve() else f"cd {shlex.quote(folder.as_posix())} && "
-        return list(wanted), f"{go}{shlex.join(['bench', 'run', *choices])}"
+        return written, f"{go}{shlex.join(['bench', 'run', *choices])}"
     command = shlex.join(["bench", "run", "--config-dir", (folder / _FOLDER).as_posix(), *choices])
-    return list(wanted), f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
+    return written, f"PYTHONPATH={shlex.quote(folder.as_posix())} {command}"
+
+
+def _closes() -> str:
+    """Return closes of invented shares, a day per line: what a source reads until it reads its own."""
+    draw, day = random.Random(0), date(2018, 1, 1)
+    prices = [10.0 + number for number in range(_SHARES)]
+    lines = [",".join(["date", *(f"S{number:02}" for number in range(_SHARES))])]
+    while len(lines) <= _DAYS:
+        if day.weekday() < 5:
+            prices = [price * (1 + draw.gauss(0, 0.02)) for price in prices]
+            lines.append(",".join([day.isoformat(), *(f"{price:.2f}" for price in prices)]))
+        day += timedelta(days=1)
+    return "\n".join(lines) + "\n"
 
 
 _PROJECT = {
