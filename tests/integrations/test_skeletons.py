@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,19 +35,32 @@ def test_the_tests_that_are_written_pass(tmp_path: Path) -> None:
     assert "21 passed" in done.stdout
 
 
-def test_all_four_together_from_outside_the_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"output.store={tmp_path_factory.mktemp('store')}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_is_printed_runs(
+    kind: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for kind in ("model", "adaptation", "metric"):
-        assert main(["new", kind, f"mine_{kind}", "--folder", str(tmp_path / "research")]) == 0
-    assert "written" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path / "research"))
-    mine = ["model=mine_model", "adaptation=mine_adaptation", "evaluation=mine_metric"]
-    assert main(["run", "--config-dir", "research/my_conf", *mine, *SMALL]) == 0
-    out = capsys.readouterr().out
-    assert "mine_adaptation / mine_model" in out
-    assert "hit_rate" in out
+    asked = ["adaptation", f"own_{kind}", "--kind", kind] if kind in PLANS else [kind, f"own_{kind}"]
+    assert main(["new", *asked, "--folder", "research"]) == 0
+    (printed,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("run "))
+    assert kind not in PLANS or len(Path(f"research/own_{kind}.py").read_text(encoding="utf-8").splitlines()) <= 40
+    _, path, bench, *command = shlex.split(printed)
+    assert (path, bench) == ("PYTHONPATH=research", "bench")
+    monkeypatch.syspath_prepend("research")
+    few = [] if kind == "data" else [*SMALL, *["features=expressions"] * (kind != "strategy")]
+    assert main([*command, *few, store, "evaluation.significance=null"]) == 0
+    assert "hit_rate" in capsys.readouterr().out or kind != "metric"
+
+
+def test_the_closes_that_lie_there_already_stay(tmp_path: Path) -> None:
+    (tmp_path / "closes.csv").write_text("mine", encoding="utf-8")
+    assert tmp_path / "closes.csv" not in write_skeleton("data", "my_data", tmp_path)[0]
+    assert (tmp_path / "closes.csv").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("name", ["My-Model", "class", "2nd", "MyModel", "numpy", "json", "größe", ""])
@@ -65,18 +79,6 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         write_skeleton("model", "my_model", tmp_path)
     assert source.read_text(encoding="utf-8") == "mine"
     assert not test.exists()
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_an_adaptation_that_plans_is_written_by_its_kind_and_runs(
-    plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert main(["new", "adaptation", f"own_{plan}", "--kind", plan, "--folder", str(tmp_path)]) == 0
-    assert len((tmp_path / f"own_{plan}.py").read_text(encoding="utf-8").splitlines()) <= 40
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    few = [*SMALL, "features=expressions", "evaluation.significance=null"]
-    assert main(["run", "--config-dir", "my_conf", f"adaptation=own_{plan}", *few]) == 0
 
 
 def test_only_an_adaptation_has_a_kind(tmp_path: Path) -> None:
