@@ -109,7 +109,8 @@ def instruments_of(column: Column) -> tuple[pd.Categorical[str], Integers]:
         raise column.wrong_type([], "text, or whole numbers", hint)
     column.refuse_empty()
     values, indices = column.distinct()
-    used, rows = np.unique(indices, return_inverse=True)  # a category may declare codes that no row has
+    used = np.flatnonzero(np.bincount(indices, minlength=len(values)))  # a category may declare codes that no row has
+    rows = np.searchsorted(used, np.arange(len(values)))[indices]
     texts = [str(values[at]) for at in used.tolist()]
     check_codes(texts, where=str(column.path))
     codes = pd.Categorical(texts).take(rows)

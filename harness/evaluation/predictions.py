@@ -92,7 +92,7 @@ class Predictions:
     def digest_of(self, start: int, stop: int) -> str:
         """Return the `digest` of the rows of calendar positions [start, stop) alone."""
         rows = slice(*(int(self.offsets[at - self.start]) for at in (start, stop)))
-        codes = np.array(self.instruments, dtype=np.str_)[self.codes[rows]]
+        codes = _encoded(self.instruments, self.codes[rows])
         times = self.calendar.times[self.row_times[rows]]
         quantiles = {} if self.quantiles is None else {"quantiles": self.quantiles[rows]}
         return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows], **quantiles})
@@ -223,6 +223,14 @@ class Predictions:
                 },
             }
         )
+
+
+def _encoded(names: tuple[str, ...], codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bytes_]:
+    """Return (n,) names in UTF-8, as wide as the longest of those that occur; each is encoded once."""
+    occurs = np.flatnonzero(np.bincount(codes, minlength=len(names)))
+    place = np.zeros(len(names), dtype=np.int64)
+    place[occurs] = np.arange(occurs.size)
+    return np.char.encode(np.array(names, dtype=np.str_)[occurs], "utf-8")[place[codes]]
 
 
 def _column(level: float) -> str:

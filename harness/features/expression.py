@@ -167,6 +167,7 @@ def look_ahead(expression: Expression, known_ahead: Mapping[str, int] = MappingP
     return int(max(0.0, _reach(expression, known_ahead)[1]))
 
 
+@lru_cache(maxsize=4096)
 def look_back(expression: Expression) -> int | None:
     """Return how many times before t a value at t reads; None when it reads back to the first time.
 

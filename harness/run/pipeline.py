@@ -163,10 +163,15 @@ class Pipeline:
 
     def shown(self, stop: int) -> str:
         """Return what identifies the rows of the table before a position: how they are made, and of what."""
+        digests, reach = self._shown
+        return f"{self._made_by} {digests[min(stop + reach, len(digests) - 1)]}"
+
+    @cached_property
+    def _shown(self) -> tuple[tuple[str, ...], int]:
+        """What the fields of features and label show before each position, and how far ahead features read."""
         features, label = self.config.features.feature_set(), self.config.label.expression_text
-        expressions = fields_of(*features.parsed(), parse(label))
-        digests = self._digests({*expressions, self.panel.price_field})
-        return f"{self._made_by} {digests[min(stop + reach_of(features), len(digests) - 1)]}"
+        used = fields_of(*features.parsed(), parse(label))
+        return self._digests({*used, self.panel.price_field}), reach_of(features)
 
     @cached_property
     def _made_by(self) -> str:

@@ -164,15 +164,45 @@ class Bootstrap:
     def block_length_of(self, series: Doubles, look_ahead: int) -> float:
         """Return the mean length of the blocks for a (T,) series that varies, or (T, M) series: the longest; ≤ T/3.
 
-        Where it is not given, by Politis & White (2004) as corrected by Patton, Politis & White (2009), from `arch`.
+        Where it is not given, by Politis & White (2004) as corrected by Patton, Politis & White (2009).
         """
         length = self.block_length
         if length is None:
-            from arch.bootstrap import optimal_block_length  # slow to import
-
             with one_blas_thread():
-                length = max(float(optimal_block_length(series)["stationary"].max()), look_ahead, 1.0)
+                lengths = [chosen_block_length(column) for column in series.reshape(len(series), -1).T]
+            length = max(float(np.max(lengths)), look_ahead, 1.0)
         return float(min(length, series.shape[0] / 3))
+
+
+def chosen_block_length(series: Doubles) -> float:
+    """Return the mean block length of the stationary bootstrap that suits the autocorrelation of a (T,) series best.
+
+    Autocovariances count up to twice the lag behind which some in a row are insignificant, by a flat-top window. The
+    sums, and so the bits, are those of ``arch.bootstrap.optimal_block_length``, whose import takes two seconds.
+    """
+    n, centred = series.size, series - series.mean()
+    in_a_row = max(5, int(np.log10(n)))
+    most = int(np.ceil(np.sqrt(n))) + in_a_row
+    products = [centred[lag:] @ centred[: n - lag] for lag in range(most + 1)]
+    heads, tails = ([part @ part for part in (centred[at] for at in cut)] for cut in _ends(most))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = np.abs(products) / np.sqrt(np.multiply(heads, tails))
+    small = correlations < 2 * np.sqrt(np.log10(n) / n)
+    flat = (lag for lag in range(most + 1 - in_a_row) if small[lag : lag + in_a_row].all())
+    width = min(2 * max(next(flat, most), 1), most)
+    slope, spectrum = 0.0, products[0] / n
+    for lag in range(1, width + 1):
+        weight = 1 if lag / width <= 1 / 2 else 2 * (1 - lag / width)
+        slope += 2 * weight * lag * (products[lag] / n)
+        spectrum += 2 * weight * (products[lag] / n)
+    length = (2 * slope**2 / (2 * spectrum**2)) ** (1 / 3) * n ** (1 / 3)
+    return float(min(length, np.ceil(min(3 * np.sqrt(n), n / 3))))
+
+
+def _ends(most: int) -> tuple[list[slice], list[slice]]:
+    """Return for each lag the values behind it and those before it from the end, that scale its autocorrelation."""
+    lags = range(1, most + 2)
+    return [slice(lag, None) for lag in lags], [slice(None, -lag) for lag in lags]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
     bootstrap_interval,
+    chosen_block_length,
     smooth_statistic,
 )
 from harness.evaluation.significance.hac import cosine_basis, hac_mean
@@ -119,7 +120,21 @@ def test_long_series_are_drawn_in_pieces() -> None:
     np.testing.assert_allclose(means, series.mean(), atol=0.02)
 
 
-def test_the_block_length_comes_from_arch_between_the_overlap_and_a_third() -> None:
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("n", [10, 11, 25, 59, 240, 1001])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of arch, where a series is too short
+def test_the_block_length_has_the_bits_of_that_of_arch(n: int, rounded: bool) -> None:
+    drawn = np.random.default_rng(n).standard_normal((n, 3))
+    for at in range(1, n):
+        drawn[at] += np.array([0.0, 0.5, 0.95]) * drawn[at - 1]
+    series = np.round(drawn) if rounded else drawn
+    with threadpool_limits(1, "blas"):
+        theirs = optimal_block_length(series)["stationary"].to_numpy()
+        ours = np.array([chosen_block_length(column) for column in series.T])
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_block_length_lies_between_the_overlap_and_a_third() -> None:
     series = a_series(5)
     automatic = float(optimal_block_length(series)["stationary"].iloc[0])
     assert 1 < automatic < 100
