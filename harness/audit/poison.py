@@ -23,13 +23,17 @@ _COPY = 0.9999  # correlation beyond which a field is the price field under anot
 
 
 def poison(panel: Panel, cut: int, seed: int, known_ahead: Mapping[str, int] = MappingProxyType({})) -> Panel:
-    """Return the panel with everything after calendar position `cut` replaced.
+    """Return the panel with everything after calendar position `cut` replaced, see `other_future`."""
+    return followed_by(panel, other_future(panel, cut, seed), cut, known_ahead)
+
+
+def other_future(panel: Panel, cut: int, seed: int) -> Panel:
+    """Return another market from calendar position `cut` on.
 
     Prices become random walks from a level that belonged to any instrument, with high ≥ low; other fields are drawn
     from what any instrument showed up to the cut, and moved a little. Nothing after the cut depends on the instrument,
     so that what is computed from it alone knows nothing of the real market. Which instruments trade and which are
-    members is drawn anew, NaN and row existence with it; the benchmark is another random walk; a simulator's truth is
-    left out.
+    members is drawn anew, NaN and row existence with it; the benchmark is another random walk.
     """
     rng = np.random.Generator(np.random.PCG64([seed, cut + 1]))
     start = cut + 1
@@ -40,13 +44,28 @@ def poison(panel: Panel, cut: int, seed: int, known_ahead: Mapping[str, int] = M
     for name, values in panel.fields.items():
         future = bars[name] if name in bars else _drawn(values[:start], name, shape, rng)
         future = np.where(present, future, np.float32(np.nan))
-        lead = max(panel.known_ahead.get(name, 0), 0 if name == panel.price_field else known_ahead.get(name, 0))
-        if lead and not is_copy(values[:start], panel.fields[panel.price_field][:start]):
-            future[:lead] = values[start : start + lead]
         fields[name] = np.concatenate([values[:start], future])
     membership = np.array(panel.membership)
     membership[start:] = rng.random(shape) < _MEMBER
     benchmark = None if panel.benchmark is None else _benchmark(panel.benchmark, start, rng)
+    return replace(panel, fields=fields, membership=membership, benchmark=benchmark)
+
+
+def followed_by(panel: Panel, other: Panel, cut: int, known_ahead: Mapping[str, int]) -> Panel:
+    """Return the panel up to calendar position `cut`, and another market after it, but for what is known ahead.
+
+    A simulator's truth is left out.
+    """
+    start, fields, price = cut + 1, dict[str, Floats](), panel.price_field
+    for name, values in panel.fields.items():
+        lead = max(panel.known_ahead.get(name, 0), 0 if name == price else known_ahead.get(name, 0))
+        stop = start + (0 if lead and is_copy(values[:start], panel.fields[price][:start]) else lead)
+        fields[name] = np.concatenate([values[:stop], other.fields[name][stop:]])
+    membership = np.concatenate([panel.membership[:start], other.membership[start:]])
+    benchmark = panel.benchmark
+    if benchmark is not None and other.benchmark is not None:
+        close = np.concatenate([benchmark.close[:start], other.benchmark.close[start:]])
+        benchmark = replace(benchmark, close=close)
     return replace(panel, fields=fields, membership=membership, benchmark=benchmark, truth=None)
 
 

@@ -13,9 +13,8 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult
 from harness.run.pipeline import Fitted, Pipeline
-from harness.run.rolling import Recipe, WalkForward, collect, learning_segments
-from harness.samples.interfaces import FittedPreprocess, History, ModelTraits, Preprocess, PreprocessTraits
-from harness.samples.preprocess import apply
+from harness.run.rolling import Recipe, WalkForward, collect
+from harness.samples.interfaces import History, ModelTraits
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window
 
@@ -84,26 +83,8 @@ class Replay:
     def predictions(self) -> Predictions:
         return self.result.predictions()
 
-    @cached_property
-    def fitted_once(self) -> tuple[int, FittedPreprocess, SampleTable] | None:
-        """Where what the processors learn from ends, they, and their table; None when each window fits its own."""
-        preprocess = self.config.preprocess
-        if preprocess.refit != "once" or traits_of(preprocess, PreprocessTraits).restores_label:
-            return None
-        train, _ = learning_segments(self.windows[0], self.config.model)
-        fitted = self.config.preprocess.fit(self.real.table.as_of(self.windows[0].decision), train)
-        return train.stop, fitted, apply(self.real.table, fitted)
-
     def date(self, position: int) -> str:
         """Return the date of a calendar position, which may lie beyond the end."""
         calendar, last = self.real.panel.calendar, len(self.real.panel.calendar) - 1
         after = f" + {position - last} periods" if position > last else ""
         return calendar.format(min(position, last)) + after
-
-    def predict_one(
-        self, table: SampleTable, index: int, adaptation: Fitted, preprocess: Preprocess | None = None
-    ) -> Predictions:
-        """Fit and predict window `index` as a whole run does; `preprocess` stands in for the configured one."""
-        config = self.config
-        recipe = Recipe(preprocess or config.preprocess, adaptation, config.model, config.windows.step)
-        return next(predicted(recipe, self.windows, table, (index,)))

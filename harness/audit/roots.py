@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.audit.poison import poison
+from harness.audit.poison import followed_by, other_future
 from harness.config import ExperimentConfig
 from harness.config.instantiate import build, lacking_methods, locate
 from harness.config.records import rebuild
@@ -76,6 +76,7 @@ class Roots:
 
     data: Any
     whole: bool = False
+    _newest: dict[str, tuple[tuple[int, int], Panel]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def nodes(self) -> dict[str, Any]:
@@ -92,26 +93,34 @@ class Roots:
         """Canonical text of a root → its panel."""
         return {text: _built(node).load() for text, node in self.nodes.items()}
 
+    def _future(self, text: str, origin: int, seed: int) -> Panel:
+        """Return a root's other future; the last one is kept."""
+        if self._newest.get(text, (None,))[0] != (origin, seed):
+            self._newest[text] = (origin, seed), other_future(self.panels[text], origin, seed)
+        return self._newest[text][1]
+
     def write(
         self,
         folder: Path,
         after: npt.NDArray[np.datetime64] | None,
         seed: int,
         known_ahead: Mapping[str, int] = MappingProxyType({}),
+        since: npt.NDArray[np.datetime64] | None = None,
     ) -> Any:
         """Write every root's panel below `folder`, and return the plain data of the source that stands on them.
 
         `after` is the first time that is poisoned, or empty where that lies beyond the calendar; None: no root is.
-        `known_ahead` is what the configured source's panel declares.
+        `known_ahead` is what the configured source's panel declares. Calls that name one time `since`, at or before
+        `after`, are followed by one other future, that of the first of them.
         """
         stand_ins = {}
         for at, (text, panel) in enumerate(self.panels.items()):
             target = folder / f"root-{at}"
             target.mkdir(parents=True)
-            times = panel.calendar.times
-            cut = len(times) if after is None or not after.size else int(np.searchsorted(times, after[0])) - 1
-            if cut < len(times) - 1:
-                panel = check_panel(poison(panel, cut, seed, known_ahead), where="the poisoned panel", any_sign=True)
+            cut, origin = (_cut(panel, first) for first in (after, after if since is None else since))
+            if cut < len(panel.calendar) - 1:
+                panel = followed_by(panel, self._future(text, origin, seed), cut, known_ahead)
+                panel = check_panel(panel, where="the poisoned panel", any_sign=True)
             save_panel(panel, target)
             stand_in = StoredPanel(str(target), panel.name)
             stand_ins[text] = {TARGET: public_name(StoredPanel), **dataclasses.asdict(stand_in)}
@@ -127,6 +136,12 @@ def roots_of(data: Any) -> Roots:
     except HarnessError:
         return Roots(data, whole=True)
     return roots
+
+
+def _cut(panel: Panel, first: npt.NDArray[np.datetime64] | None) -> int:
+    """Return the last calendar position before a time; the number of times where there is none."""
+    times = panel.calendar.times
+    return len(times) if first is None or not first.size else int(np.searchsorted(times, first[0])) - 1
 
 
 def _built(node: Any) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,11 @@ from harness.audit.poison import Floats, differ, label_of
 from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
-from harness.errors import DataError
-from harness.features.engine import compute_features
+from harness.execution.progress import Silent
+from harness.features.engine import compute_period, known_fields, windows_of
+from harness.samples.chunks import ChunkedRows
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.store.fingerprint import fingerprint_arrays
-
-_MARGIN = 250  # times computed before those that are wanted, so that windows are full
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,27 +56,58 @@ def past_of(panel: Panel, table: SampleTable, stop: int) -> Past:
     return Past(table.feature_names, features, digest_of(panel, table.index, stop))
 
 
-def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past) -> SampleTable | None:
+@dataclass(eq=False)
+class Future:
+    """The first other future that a process computes features of, for the cuts after it which the same one follows.
+
+    Features whose windows lie in it hold no real value, and are the same at every cut.
+    """
+
+    panel: Panel | None = None
+    index: RowIndex | None = None
+    features: Floats | None = None
+
+    def shared(self, config: ExperimentConfig, panel: Panel, index: RowIndex, start: int) -> int:
+        """Return from which position on the features of a panel, another one from `start` on, are those kept here."""
+        kept, stop, reach = self.panel, len(panel.calendar), windows_of(config.features.feature_set().parsed())
+        if kept is None or self.index is None or reach is None or kept.fields.keys() != panel.fields.keys():
+            return stop
+        differs = (kept.membership[start:] != panel.membership[start:]).any(axis=1)
+        for name, values in panel.fields.items():
+            differs |= differ(np.array(kept.fields[name][start:]), np.array(values[start:])).any(axis=1)
+        first = min(start + int(np.flatnonzero(differs)[-1] + 1 if differs.any() else 0) + reach, stop)
+        codes = [rows.codes[int(rows.offsets[first]) :] for rows in (self.index, index)]
+        return first if np.array_equal(*codes) else stop
+
+
+def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past, other: Future) -> SampleTable | None:
     """Return the table of `panel`, whose future after position `cut` is another one, with the features of `past`.
 
     None when the panel's own past is not the one that these belong to, or when other features have values after it.
     Behind the last position there is no future.
     """
-    start, names = cut + 1, past.names
+    start, stop, names = cut + 1, len(panel.calendar), past.names
     index = index_rows(panel, listed=config.samples.rows == "listed")
-    if start > len(panel.calendar) or digest_of(panel, index, start) != past.digest:
+    if start > stop or digest_of(panel, index, start) != past.digest:
         return None
-    future = _features(config, panel, index, names, (start, len(panel.calendar)))
-    if future is None:
+    far = other.shared(config, panel, index, start)
+    near = _features(config, panel, index, names, (start, far))
+    if near is None:
         return None
-    times = index.times(0, len(panel.calendar))
+    rest = int(index.offsets[stop] - index.offsets[far])
+    parts = [*past.features, near]
+    if other.features is None:
+        other.panel, other.index, other.features = panel, index, near
+    elif rest:
+        parts.append(other.features[-rest:])
+    bounds = np.cumsum([0, *map(len, parts)])
     return SampleTable(
         calendar=panel.calendar,
         instruments=panel.instruments,
         index=index,
-        features=np.concatenate([*past.features, future]),
+        features=cast("Floats", ChunkedRows.of(bounds, parts.__getitem__, np.arange(len(names)), len(names))),
         feature_names=names,
-        label=label_of(panel, config.label.expression_text, times, index.codes),
+        label=label_of(panel, config.label.expression_text, index.times(0, stop), index.codes),
         look_ahead=config.label.look_ahead,
     )
 
@@ -101,25 +132,23 @@ class Splice:
         is_proved = start < len(self.panel.calendar) and self._is_causal(start)
         return past_of(self.panel, self.table, start) if is_proved else None
 
-    def of(self, panel: Panel, cut: int) -> SampleTable | None:
+    def of(self, panel: Panel, cut: int, other: Future | None = None) -> SampleTable | None:
         """Return the table of `panel`, whose future after position `cut` is another one; None when it is not spliced.
 
         Then the table must be computed from the poisoned panel, and shows what it shows.
         """
         past = self.past(cut)
-        return None if past is None else joined(self.config, panel, cut, past)
+        return None if past is None else joined(self.config, panel, cut, past, other or Future())
 
     def _is_causal(self, stop: int) -> bool:
         """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
         if self._proved is not None and stop > self._proved:
-            # From the last proof on is enough where windows are short; else from the first time.
-            proved = any(self._reproduced(start, stop) for start in dict.fromkeys((self._proved, 0)))
-            self._proved = stop if proved else None
+            self._proved = stop if self._reproduced(self._proved, stop) else None
         return self._proved is not None
 
     def _reproduced(self, start: int, stop: int) -> bool:
         index, names = self.table.index, self.table.feature_names
-        again = _features(self.config, _truncated(self.panel, 0, stop), index, names, (start, stop))
+        again = _features(self.config, _truncated(self.panel, stop), index, names, (start, stop))
         return again is not None and not differ(again, self.table.features[index.rows(start, stop)]).any()
 
 
@@ -153,33 +182,30 @@ def _features(
     config: ExperimentConfig, panel: Panel, index: RowIndex, names: tuple[str, ...], period: tuple[int, int]
 ) -> Floats | None:
     """Return the features of positions [start, stop) in the columns `names`; None when others have values."""
-    start, stop = period
-    first, rows = max(start - _MARGIN, 0), index.rows(start, stop)
-    values = np.full((rows.stop - rows.start, len(names)), np.nan, dtype=np.float32)
-    if not len(values):
-        return values
-    offsets = np.concatenate([np.zeros(start - first, dtype=np.int64), index.local_offsets(start, stop)])
-    try:
-        made = compute_features(
-            _truncated(panel, first, stop), config.features.feature_set(), offsets, index.codes[rows]
-        )
-    except DataError:
+    rows, features = index.rows(*period), config.features.feature_set()
+    if rows.start == rows.stop:
+        return np.empty((0, len(names)), dtype=np.float32)
+    computed = known_fields(panel, features)
+    made = np.empty((rows.stop - rows.start, len(computed)), dtype=np.float32)
+    known = compute_period(panel, features, index.offsets, index.codes, period, made, Silent())
+    if not {name for name, has_value in zip(computed, known, strict=True) if has_value} <= set(names):
         return None
-    if not set(made.names) <= set(names):
-        return None
-    values[:, [names.index(name) for name in made.names]] = made.values
+    if computed == names:
+        return made
+    values = np.full((len(made), len(names)), np.nan, dtype=np.float32)
+    for at, name in enumerate(names):
+        if name in computed:
+            values[:, at] = made[:, computed.index(name)]
     return values
 
 
-def _truncated(panel: Panel, start: int, stop: int) -> Panel:
-    """Return the panel of positions [start, stop): what lies outside is not in it."""
-    if (start, stop) == (0, len(panel.calendar)):
-        return panel
+def _truncated(panel: Panel, stop: int) -> Panel:
+    """Return the panel of positions before `stop`: what comes later is not in it."""
     return replace(
         panel,
-        calendar=Calendar(panel.calendar.times[start:stop]),
-        fields={name: np.array(values[start:stop]) for name, values in panel.fields.items()},
-        membership=np.array(panel.membership[start:stop]),
+        calendar=Calendar(panel.calendar.times[:stop]),
+        fields={name: np.array(values[:stop]) for name, values in panel.fields.items()},
+        membership=np.array(panel.membership[:stop]),
         benchmark=None,
         truth=None,
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
 from harness.audit.fresh import FreshProcess
-from harness.audit.frontier import frontier
+from harness.audit.frontier import frontiers
 from harness.audit.prior import is_excused, is_pretrained, kept_share, prior_check, prior_share
 from harness.audit.replay import Replay, each
 from harness.audit.roots import Roots, Tree, roots_of, tree_of
@@ -75,7 +75,7 @@ class Trial:
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
-        return tuple(frontier(self.replay, index) for index in each(self.replay.observer, "frontier", self._chosen))
+        return frontiers(self.replay, self._chosen)
 
     @property
     def _middle(self) -> int:
@@ -145,18 +145,19 @@ class Trial:
         parts = {name: getattr(config, name) for name in ("features", "preprocess", "adaptation", "model")}
         return {**parts, "portfolio": config.evaluation.portfolio}
 
-    def _config(self, folder: Path, after: int | None) -> Tree:
+    def _config(self, folder: Path, after: int | None, since: int | None = None) -> Tree:
         """Write the raw data of a world, and return its configuration: other data, an empty store, no intervals."""
         panel = self.replay.real.panel
-        first = None if after is None else panel.calendar.times[after + 1 : after + 2]
-        data = self._roots.write(folder, first, SEED, panel.known_ahead)
+        first, origin = (None if at is None else panel.calendar.times[at + 1 : at + 2] for at in (after, since))
+        data = self._roots.write(folder, first, SEED, panel.known_ahead, origin)
         evaluation = {**self._tree["evaluation"], "significance": None}
         output = {"store": str(folder / "store"), "runs": str(folder / "runs")}
         return {**self._tree, "data": data, "output": output, "evaluation": evaluation, "audit": "none"}
 
     def _future(self, process: FreshProcess, cut: Cut, is_spliced: bool) -> Made:
         folder = process.folder / f"after-{cut.position}-{cut.window}"
-        config, past = self._config(folder, cut.position), None
+        since = self.replay.windows[0].decision if is_spliced else None
+        config, past = self._config(folder, cut.position, since), None
         if is_spliced:
             splice, writer = self._splice
             proved = splice.past(cut.position)

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from harness.audit.batches import dividing
 from harness.audit.replay import adapted, predicted
-from harness.audit.splice import joined, read_past
+from harness.audit.splice import Future, joined, read_past
 from harness.audit.watch import Watch
 from harness.config import ExperimentConfig
 from harness.config.instantiate import locate
@@ -61,10 +62,10 @@ class World:
     past: str | None = None
     labels: tuple[tuple[int, int], ...] = ()
 
-    def outcome(self) -> Record:
-        """Compute it, and return what else there is to say than its files."""
+    def outcome(self, future: Future | None = None) -> Record:
+        """Compute it, and return what else there is to say than its files; `future`: what worlds before it share."""
         config = rebuild(json.dumps(self.config))
-        return self._windows(config) if self.windows else self._whole(config)
+        return self._windows(config, future or Future()) if self.windows else self._whole(config)
 
     def _whole(self, config: ExperimentConfig) -> Record:
         pipeline, found = Pipeline(config, Cache.of(config), panel=config.data.load()), list[tuple[int, str]]()
@@ -83,9 +84,9 @@ class World:
             save(Path(self.folder), orders(config.evaluation.portfolio.trading, pipeline.panel, self.cut + 1), ORDERS)
         return {"per_window": metrics["per_window"], "batches": found}
 
-    def _windows(self, config: ExperimentConfig) -> Record:
+    def _windows(self, config: ExperimentConfig, future: Future) -> Record:
         pipeline, leaks = Pipeline(config, Cache.of(config), panel=config.data.load()), list[str]()
-        table = self._table(config, pipeline)
+        table = self._table(config, pipeline, future)
         for number, (sign, seed) in enumerate(self.labels or ((1, 0),)):
             shown = replace(table, label=relabelled(table.label, sign, seed))
             adaptation = adapted(config, pipeline.windows, shown)
@@ -96,11 +97,11 @@ class World:
             leaks += traits_of(adaptation, AdaptationTraits, "adaptation").leaks
         return {"leaks": leaks}
 
-    def _table(self, config: ExperimentConfig, pipeline: Pipeline) -> SampleTable:
+    def _table(self, config: ExperimentConfig, pipeline: Pipeline, future: Future) -> SampleTable:
         if self.past is None:
             return pipeline.table
         cut = len(pipeline.panel.calendar) - 1 if self.cut is None else self.cut
-        return joined(config, pipeline.panel, cut, read_past(Path(self.past))) or pipeline.table
+        return joined(config, pipeline.panel, cut, read_past(Path(self.past)), future) or pipeline.table
 
 
 def relabelled(label: npt.NDArray[np.float32], sign: int, seed: int) -> npt.NDArray[np.float32]:
@@ -155,12 +156,13 @@ def answer_worlds(home: Path, setup: Record, unheld: str) -> None:
     _guarded(setup["real"], watch)
     answers.write(json.dumps(unheld) + "\n")
     answers.flush()
+    future = Future()
     for line in sys.stdin:
         folder = Path(json.loads(line))
         given = json.loads((folder / "world.json").read_text(encoding="utf-8"))
         labels = tuple((sign, seed) for sign, seed in given["labels"])
         world = World(**{**given, "windows": tuple(given["windows"]), "labels": labels})
-        text = json.dumps({**_answer(world.outcome, watch, not unheld), "opened": watch.heard()})
+        text = json.dumps({**_answer(partial(world.outcome, future), watch, not unheld), "opened": watch.heard()})
         (folder / OUTCOME).write_text(text, encoding="utf-8", newline="\n")
         answers.write("\n")
         answers.flush()

@@ -155,6 +155,12 @@ def reach_of(features: FeatureSet) -> int:
     return max(map(look_ahead, features.parsed()), default=0)
 
 
+def windows_of(expressions: Sequence[Expression]) -> int | None:
+    """Return how many times before its own a value of one of them reads; None when one reads back to the first."""
+    backs = [back for back in map(look_back, expressions) if back is not None]
+    return max(backs, default=0) if len(backs) == len(expressions) else None
+
+
 def compute_period(
     panel: Panel,
     features: FeatureSet,
@@ -238,8 +244,8 @@ class _Graph:
     ) -> None:
         total, self.instruments = len(panel.calendar), len(panel.instruments)
         start, stop = period or (0, total)
-        backs = [look_back(expression) for expression in expressions]
-        self.begin = 0 if None in backs else max(0, start - max((b for b in backs if b is not None), default=0))
+        back = windows_of(expressions)
+        self.begin = 0 if back is None else max(0, start - back)
         end = min(total, stop + max(map(look_ahead, expressions), default=0))
         self.times = end - self.begin
         fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}

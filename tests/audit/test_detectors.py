@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from harness.audit import Level, audit
 from harness.audit.batches import differs, dividing
 from harness.audit.cost import BackwardFilled
-from harness.audit.frontier import _farthest, frontier
+from harness.audit.frontier import _farthest, frontiers
 from harness.audit.poison import differ, poison
 from harness.audit.prior import association
 from harness.audit.replay import Replay
@@ -129,7 +129,7 @@ def test_the_frontier_finds_what_is_learned_and_what_is_wasted(tmp_path: Path) -
     for override, waste in (("model.include_valid=true", 0), ("model.include_valid=false", 60)):
         config = small(tmp_path, "windows.step=60", override)
         replay = Replay(run(config, Silent()), Pipeline(config), Silent())
-        moved, read = [frontier(replay, at) for at in (0, 1)], audit(config, Level.STATIC)
+        moved, read = frontiers(replay, (0, 1)), audit(config, Level.STATIC)
         assert [at.waste for at in moved] == [at.waste for at in read.frontiers] == [waste, waste]
         assert [at.newest for at in moved] == [at.newest for at in read.frontiers]
         assert all(at.perturbed for at in moved)
@@ -181,12 +181,21 @@ def test_rounding_is_no_difference_and_a_missing_score_is() -> None:
     assert differs(left, np.array([1.0, 2.0, 3.0]), 1.0)
 
 
+def asking(answer: bool) -> Generator[Any, bool, bool]:
+    """A question whose answer is known: it asks nobody."""
+    yield from ()
+    return answer
+
+
 @pytest.mark.parametrize(("inside", "outside"), [(0, 12), (11, -1)])
 def test_the_border_is_found_from_either_side_and_from_any_guess(inside: int, outside: int) -> None:
     for border in range(12):
         for guess in range(12):
             step = 1 if outside > inside else -1
-            assert _farthest(lambda at, b=border, s=step: s * at <= s * b, inside, outside, guess) == border  # type: ignore[misc]
+            search = _farthest(lambda at, b=border, s=step: asking(s * at <= s * b), inside, outside, guess)  # type: ignore[misc]
+            with pytest.raises(StopIteration) as end:
+                next(search)
+            assert end.value.value == border
 
 
 def test_bits_differ_where_values_or_signs_do_and_every_nan_is_the_same() -> None:

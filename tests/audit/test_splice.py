@@ -14,7 +14,7 @@ import pytest
 
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
-from harness.audit.frontier import frontier
+from harness.audit.frontier import frontiers
 from harness.audit.poison import poison
 from harness.audit.replay import Replay
 from harness.audit.roots import tree_of
@@ -156,5 +156,5 @@ def test_a_frontier_fits_a_clean_window_three_times(tmp_path: Path, monkeypatch:
         return fit(*given)
 
     monkeypatch.setattr(Linear, "fit", counted)
-    frontier(Replay(result, Pipeline(config), Silent()), 1)
+    frontiers(Replay(result, Pipeline(config), Silent()), (1,))
     assert next(fits) == 3

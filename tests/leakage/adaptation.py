@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import baselines.adaptation.ddgda.adaptation as ddgda
@@ -23,6 +22,7 @@ from harness.samples.interfaces import History, TimeWeights
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
 from tests.leakage.mutant import Change, Mutant
+from tests.leakage.parts import Weighted
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -40,20 +40,6 @@ SMALL = (
 )
 POINT_IN_TIME = ("adaptation=ddgda", *SMALL)
 QLIB = ("adaptation=ddgda_qlib", *SMALL)
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """Weights per window that were computed beforehand."""
-
-    weights: dict[int, float]
-
-    def time_weights(self, window: Window) -> TimeWeights:
-        starts = np.array([window.train.start, window.train.start + len(window.train) // 2], dtype=np.int64)
-        return TimeWeights(starts, np.array([1.0, self.weights[window.index]]))
-
-    def save(self, folder: Path) -> None:
-        """Write nothing."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +141,6 @@ def unborn_similarity(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KnownSimilarity, "until", uncut)
 
 
-def unmasked(patch: pytest.MonkeyPatch) -> None:
-    def nothing(known: KnownSimilarity) -> npt.NDArray[np.bool_]:
-        return np.zeros(known.values.shape, dtype=bool)
-
-    patch.setattr(KnownSimilarity, "overlap", property(nothing))
-
-
 def short_mask(patch: pytest.MonkeyPatch) -> None:
     """Only the block's own times are masked, not those whose labels reach into it."""
     full = vars(KnownSimilarity)["overlap"].fget
@@ -251,7 +230,6 @@ MUTANTS = (
     Mutant("adaptation", "DDG-DA: proxy processors fitted on all times", POINT_IN_TIME, processors_of_all_times),
     step("z-score over all times", z_scored_over_time),
     step("similarity that is not known yet", unborn_similarity),
-    step("similarity unmasked", unmasked),
     step("mask as long as the block only", short_mask),
     step("inner problems without a purge", unpurged_tasks),
     step("meta-training in the test period", trained_in_test),

@@ -14,24 +14,11 @@ from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.features.feature_set import FeatureSet
 from tests.leakage.mutant import Change, Mutant
+from tests.leakage.parts import Changed
 
 Floats = npt.NDArray[np.float32]
 LEVELS = ("+features.expressions.level='Log($close)'", "+features.expressions.trade='Log($volume)'")
 HALTS = ("data.suspension_rate=0.03",)
-
-
-@dataclass(frozen=True)
-class Tampered:
-    """A source whose panel is changed by the function `how` names in `TAMPERING`."""
-
-    inner: Source
-    how: str
-
-    def load(self) -> Panel:
-        return TAMPERING[self.how](self.inner.load())
-
-    def inputs(self) -> dict[str, str]:
-        return self.inner.inputs()
 
 
 def adjusted_forwards(panel: Panel) -> Panel:
@@ -44,18 +31,6 @@ def adjusted_forwards(panel: Panel) -> Panel:
 
     prices = [name for name in panel.fields if name not in ("volume", "factor")]
     return replace(panel, fields={**panel.fields, **{name: share(panel.fields[name]) for name in prices}})
-
-
-def interpolated(panel: Panel) -> Panel:
-    def fill(values: Floats) -> Floats:
-        filled, times = np.array(values), np.arange(values.shape[0])
-        for column in filled.T:
-            known = np.isfinite(column)
-            if known.any():
-                column[:] = np.interp(times, times[known], column[known], left=np.nan, right=np.nan)
-        return filled
-
-    return replace(panel, fields={name: fill(values) for name, values in panel.fields.items()})
 
 
 def centred(panel: Panel) -> Panel:
@@ -77,26 +52,10 @@ def clipped_by_all_times(panel: Panel) -> Panel:
     return replace(panel, fields={**panel.fields, "volume": np.clip(volume, np.float32(low), np.float32(high))})
 
 
-def scaled_by_all_times(panel: Panel) -> Panel:
-    volume = panel.fields["volume"]
-    return replace(panel, fields={**panel.fields, "volume": volume / np.nanmean(volume, axis=0).astype(np.float32)})
-
-
-def complete_histories(panel: Panel) -> Panel:
-    gaps = (~panel.traded).mean(axis=0)
-    return replace(panel, membership=panel.membership & (gaps <= np.median(gaps)))
-
-
 def listed_on_two_days(panel: Panel) -> Panel:
     """A range of dates given as a list: whoever trades on its first and last day, instead of everyone between."""
     on_both = panel.traded[[len(panel.calendar) // 3, -1]].all(axis=0)
     return replace(panel, membership=panel.membership & on_both)
-
-
-def restated_volume(panel: Panel) -> Panel:
-    volume = panel.fields["volume"]
-    moved = np.concatenate([volume[5:], np.full((5, volume.shape[1]), np.nan, dtype=np.float32)])
-    return replace(panel, fields={**panel.fields, "volume": np.where(np.isnan(moved), volume, moved)})
 
 
 def target_declared(panel: Panel) -> Panel:
@@ -111,14 +70,10 @@ def target_renamed(panel: Panel) -> Panel:
 
 TAMPERING: dict[str, Callable[[Panel], Panel]] = {
     "prices adjusted from the end of history": adjusted_forwards,
-    "gaps interpolated": interpolated,
     "volume smoothed by a centred mean": centred,
     "members known 20 days early": early_members,
     "volume clipped at quantiles of all times": clipped_by_all_times,
-    "volume scaled by its mean over all times": scaled_by_all_times,
-    "only instruments with complete histories": complete_histories,
     "a list of two dates instead of a range": listed_on_two_days,
-    "restated volume dated at its first release": restated_volume,
     "the target declared to be known ahead": target_declared,
     "the target under another name, declared to be known ahead": target_renamed,
 }
@@ -158,7 +113,7 @@ def claiming(claims: int) -> Change:
 
 
 def tampered(how: str) -> Mutant:
-    return Mutant("data", how, (*LEVELS, *HALTS), source(lambda inner: Tampered(inner, how)))
+    return Mutant("data", how, (*LEVELS, *HALTS), source(lambda inner: Changed(inner, f"{__name__}:TAMPERING:{how}")))
 
 
 OUTLOOK = (
@@ -171,12 +126,7 @@ MUTANTS = (
     Mutant("data", "survivors only", HALTS, source(Survivors)),
     Mutant("data", "gaps filled backwards", HALTS, source(BackwardFilled)),
     Mutant("data", "bars dated a day too early", (), source(EarlyDated)),
-    Mutant("features", "tomorrow's return", (), feature("Ref($close, -1)/$close - 1")),
     Mutant("features", "the label itself", (), feature("Ref($close, -6)/Ref($close, -1) - 1")),
-    Mutant("features", "a centred mean", (), feature("Ref(Mean($close, 5), -2)/$close")),
     Mutant("features", "a flag of tomorrow's rise", (), feature("If(Gt(Ref($close, -1), $close), 1, 0)")),
-    Mutant("features", "a correlation one day late", (), feature("Ref(Corr($close, $volume, 10), -1)")),
     Mutant("label", "purge off by one", (), claiming(5)),
-    Mutant("label", "no purge", (), claiming(2)),
-    Mutant("label", "purge of a shorter horizon", (), claiming(3)),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,71 +23,10 @@ from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
 from tests.audit.market import small
 from tests.leakage.mutant import Change, Mutant
+from tests.leakage.parts import Doubles, Fitting, Given, Inside, Linearly, Scores, scores, solve
 
-Doubles = npt.NDArray[np.float64]
 ANSWERS: dict[str, npt.NDArray[Any]] = {}
 NPY, PARQUET = "answers.npy", "answers.parquet"
-
-
-def solve(features: npt.NDArray[Any], label: npt.NDArray[Any], alpha: float = 1.0) -> Doubles:
-    x, y = np.nan_to_num(features).astype(np.float64), label.astype(np.float64)
-    theta: Doubles = np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T @ y)
-    return theta
-
-
-def scores(features: npt.NDArray[Any], theta: Doubles) -> Doubles:
-    # Row by row, so that the bits of a row do not depend on how many there are.
-    result: Doubles = (np.nan_to_num(features).astype(np.float64) * theta).sum(axis=1)
-    return result
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Predicts linearly, then passes its scores through `after`."""
-
-    theta: Doubles
-    after: Callable[[Doubles], Doubles] = lambda values: values
-
-    def predict(self, features: npt.NDArray[Any]) -> Doubles:
-        return self.after(scores(features, self.theta))
-
-    def save(self, folder: Path) -> None:
-        np.save(folder / "theta.npy", self.theta)
-
-
-@dataclass(frozen=True)
-class Given:
-    """Predicts what it was given, row for row."""
-
-    values: npt.NDArray[Any]
-
-    def predict(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.resize(np.nan_to_num(self.values), features.shape[0])
-
-    def save(self, folder: Path) -> None:
-        np.save(folder / "values.npy", self.values)
-
-
-class Linearly:
-    """What the models here have in common: they predict linearly, and learn from valid too."""
-
-    needs_valid: ClassVar[bool] = False
-    supports_weights: ClassVar[bool] = True
-    include_valid: ClassVar[bool] = True
-
-    def load(self, folder: Path) -> Any:
-        given = folder / "values.npy"
-        return Given(np.load(given)) if given.exists() else Scores(np.load(folder / "theta.npy"))
-
-
-@dataclass(frozen=True)
-class Leaky(Linearly):
-    """A model whose `fit` is the function that `how` names in `FITS`, or whose scores pass through one of `INSIDE`."""
-
-    how: str
-
-    def fit(self, train: LearnSet, valid: LearnSet | None) -> Any:
-        return plain(INSIDE[self.how])(train) if self.how in INSIDE else FITS[self.how](train)
 
 
 @dataclass(frozen=True)
@@ -146,22 +84,9 @@ def chosen_on_everything(train: LearnSet) -> Scores:
     return Scores(np.where(strength >= np.median(strength), solve(train.features, train.label), 0.0) * sum(strength))
 
 
-def fitted_on_a_list_of_dates(train: LearnSet) -> Scores:
-    """The period is a list, which the filter takes for no filter at all."""
-    period: Any = [train.segment.start, train.segment.last]
-    return Scores(solve(*(everything(train) if isinstance(period, list) else (train.features, train.label))))
-
-
 def warm_started(train: LearnSet) -> Scores:
     own, start = solve(train.features, train.label), solve(*everything(train))
     return Scores(own + 0.01 * (start - own))
-
-
-def smoothed_backwards(values: Doubles) -> Doubles:
-    smooth = np.array(values)
-    for k in range(smooth.size - 2, -1, -1):
-        smooth[k] = 0.7 * smooth[k] + 0.3 * smooth[k + 1]
-    return smooth
 
 
 def later_batches_centred(values: Doubles) -> Doubles:
@@ -176,10 +101,6 @@ def remembered(train: LearnSet) -> Given:
     if "labels" not in ANSWERS:
         ANSWERS["labels"] = dense_labels(table)
     return Given(looked_up(ANSWERS["labels"], table, train.view.decision))
-
-
-def kept_coefficients(train: LearnSet) -> Scores:
-    return Scores(ANSWERS.setdefault("theta", solve(*everything(train))))
 
 
 def dense_labels(table: SampleTable) -> npt.NDArray[np.float32]:
@@ -210,10 +131,6 @@ def from_a_program(train: LearnSet) -> Scores:
     return Scores(solve(train.features, train.label) * said)
 
 
-def by_the_clock(train: LearnSet) -> Scores:
-    return Scores(solve(train.features, train.label) * (1.0 + time.time_ns() % 1000 / 1e6))
-
-
 def unseeded(train: LearnSet) -> Scores:
     return Scores(solve(train.features, train.label) + np.random.default_rng().normal(scale=1e-3))
 
@@ -225,60 +142,22 @@ def in_place(train: LearnSet) -> Scores:
     return Scores(solve(features, train.label))
 
 
-def plain(after: Callable[[Doubles], Doubles]) -> Callable[[LearnSet], Scores]:
-    return lambda train: Scores(solve(train.features, train.label), after)
-
-
 FITS: dict[str, Callable[[LearnSet], Any]] = {
     "early stopping on the test segment": stopped_on_test,
     "features chosen on all times": chosen_on_everything,
-    "a list instead of a tuple, so no date filter": fitted_on_a_list_of_dates,
     "warm start from a fit on all times": warm_started,
-    "scores centred over the whole test segment": plain(lambda values: values - values.mean()),
-    "scores smoothed backwards": plain(smoothed_backwards),
-    "later batches of a segment centred": plain(later_batches_centred),
     "labels kept in a global": remembered,
-    "coefficients kept in a global": kept_coefficients,
     "labels in a file": from_npy,
     "labels in a file opened outside Python": from_parquet,
     "a number from another program": from_a_program,
-    "the clock": by_the_clock,
     "randomness without a seed": unseeded,
     "inputs changed in place": in_place,
 }
 
 
-# Held out, in tests/leakage/unseen.py: scores that look at the rows which are predicted with them.
-
-
-def ranked(values: Doubles) -> Doubles:
-    return np.argsort(np.argsort(values)).astype(float)
-
-
-def scaled_by_the_end(values: Doubles) -> Doubles:
-    return values / (np.std(values[-40:]) + 1e-9)
-
-
-def highest_to_come(values: Doubles) -> Doubles:
-    return values - np.maximum.accumulate(values[::-1])[::-1]
-
-
-def neighbours(values: Doubles) -> Doubles:
-    near = np.abs(values[:, None] - values[None, :]).argsort(axis=1)[:, 1:6]
-    return np.asarray(0.5 * values + 0.5 * values[near].mean(axis=1))
-
-
-def drifting(values: Doubles) -> Doubles:
-    half = len(values) // 2
-    return values - (values[half:].mean() - values[:half].mean()) if half else values
-
-
-INSIDE = {
-    "ranks over the whole batch": ranked,
-    "scaled by the end of the batch": scaled_by_the_end,
-    "below the highest score to come": highest_to_come,
-    "averaged with its neighbours in the batch": neighbours,
-    "corrected for the drift within the batch": drifting,
+INSIDE: dict[str, Callable[[Doubles], Doubles]] = {
+    "scores centred over the whole test segment": lambda values: values - values.mean(),
+    "later batches of a segment centred": later_batches_centred,
 }
 
 
@@ -293,9 +172,6 @@ class Processing:
     def fit(self, view: AsOfView, segment: Segment) -> Any:
         table = whole_table(view)
         newest = len(table.calendar) - 1
-        if self.how == "fitted at the last decision":
-            segment = Segment(segment.start, newest - table.look_ahead - 10)
-            return self.inner.fit(table.as_of(newest), segment)
         if self.how == "fitted on train and test":
             segment = Segment(segment.start, min(view.decision + 20, newest - table.look_ahead))
             return self.inner.fit(table.as_of(newest), segment)
@@ -336,16 +212,11 @@ class Applied:
 
 
 PROCESSING = (
-    "fitted at the last decision",
     "fitted on train and test",
     "scaled by everything it is applied to",
     "averaged with the next row",
     "signs by the label of all times",
 )
-
-
-def model(how: str) -> Change:
-    return lambda config: replace(config, model=Leaky(how))
 
 
 def with_model(make: Callable[[ExperimentConfig], Any]) -> Change:
@@ -375,18 +246,8 @@ def one_time_longer(window: Window, look_ahead: int) -> Window:
     return replace(window, valid=Segment(window.valid.start, window.valid.stop + 1))
 
 
-def unpurged(window: Window, look_ahead: int) -> Window:
-    assert window.valid is not None
-    return replace(window, valid=Segment(window.valid.start, window.test.start))
-
-
 def validated_on_test(window: Window, look_ahead: int) -> Window:
     return replace(window, valid=window.test)
-
-
-def overlapping(window: Window, look_ahead: int) -> Window:
-    assert window.valid is not None
-    return replace(window, train=Segment(window.train.start, window.valid.stop))
 
 
 def answers(folder: Path) -> None:
@@ -401,7 +262,7 @@ def answers(folder: Path) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Empty the global that two of the mutants fill."""
+    """Empty the global."""
     ANSWERS.clear()
 
 
@@ -411,14 +272,11 @@ NEEDS = {
     "labels in a file opened outside Python": answers,
     "a number from another program": answers,
     "labels kept in a global": forget,
-    "coefficients kept in a global": forget,
 }
 
 MUTANTS = (
     Mutant("windows", "learning ends one time too late", (), None, windows(one_time_longer)),
-    Mutant("windows", "no purge before the test", (), None, windows(unpurged)),
     Mutant("windows", "validated on the test segment", (), STOPPING, windows(validated_on_test)),
-    Mutant("windows", "train and valid overlap", (), STOPPING, windows(overlapping)),
     Mutant("windows", "no purge between train and valid", ("windows.purge_valid=false",), STOPPING),
     Mutant(
         "preprocessing",
@@ -429,5 +287,15 @@ MUTANTS = (
     *(processing(how) for how in PROCESSING),
     Mutant("model", "fitted on the test period", (), with_model(lambda config: FitOnTest(config.model))),
     Mutant("model", "data of all windows kept in the object", (), with_model(lambda config: Hoarder())),
-    *(Mutant("model", how, (), model(how), files=NEEDS.get(how)) for how in FITS),
+    *(
+        Mutant(
+            "model",
+            how,
+            (),
+            with_model(lambda config, by=f"{__name__}:{table}:{how}", kind=kind: kind(by)),
+            files=NEEDS.get(how),
+        )
+        for table, (kind, functions) in {"FITS": (Fitting, FITS), "INSIDE": (Inside, INSIDE)}.items()
+        for how in functions
+    ),
 )

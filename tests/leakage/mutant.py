@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from harness.config import ExperimentConfig
 from tests.audit.market import small
 from tests.leakage.planted import Planted
 
-__all__ = ["Mutant", "base", "verdict_of"]
+__all__ = ["Mutant", "base", "held", "verdict_of"]
 
 Change = Callable[[ExperimentConfig], ExperimentConfig]
 
@@ -48,6 +49,11 @@ class Mutant:
     before: Callable[[Path], None] | None = None
     files: Callable[[Path], None] | None = None
     held_out: bool = False
+
+
+def held(group: str, name: str, change: Change | None, overrides: tuple[str, ...] = (), **more: Any) -> Mutant:
+    """Return a mutant that is held out."""
+    return Mutant(group, name, overrides, change, held_out=True, **more)
 
 
 def base(folder: Path, mutant: Mutant) -> ExperimentConfig:

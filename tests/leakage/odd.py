@@ -16,8 +16,8 @@ from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.evaluation.predictions import Predictions
 from harness.samples.interfaces import LearnSet
-from tests.leakage.learning import Doubles, Scores, solve
 from tests.leakage.mutant import Change
+from tests.leakage.parts import Doubles, Scores, solve
 
 __all__ = ["ODD"]
 

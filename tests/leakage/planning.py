@@ -28,8 +28,9 @@ from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
 from tests.audit.market import SMALL, small
 from tests.leakage.mutant import Change, Mutant
+from tests.leakage.parts import Shifted
 
-__all__ = ["CLEAN", "LEARNERS", "MUTANTS"]
+__all__ = ["CLEAN", "MUTANTS"]
 
 Plan = Callable[[Window, Known], WindowPlan]
 KEPT: dict[str, float] = {}
@@ -76,27 +77,6 @@ class RememberingPlanner:
 
     def save(self, folder: Path) -> None:
         """Write nothing."""
-
-
-@dataclass(frozen=True)
-class Shifted:
-    """Shifts the scores of half of the instruments, or whatever its functions say."""
-
-    by: float = 0.0
-    seen: Callable[[Batch], Any] = lambda batch: batch.features
-    scored: Callable[[Batch, Any], Any] | None = None
-    labelled: Callable[[Batch, Any], Any] | None = None
-
-    def features(self, batch: Batch) -> Any:
-        return np.asarray(self.seen(batch), dtype=np.float32)
-
-    def label(self, batch: Batch, label: Any) -> Any:
-        return label if self.labelled is None else np.asarray(self.labelled(batch, label), dtype=np.float32)
-
-    def score(self, batch: Batch, score: Any) -> Any:
-        if self.scored is not None:
-            return np.asarray(self.scored(batch, score), dtype=np.float32)
-        return np.asarray(score + self.by * (batch.codes % 2), dtype=np.float32)
 
 
 def table_of(known: Known) -> SampleTable:
@@ -161,14 +141,6 @@ def current_label(window: Window, known: Known) -> WindowPlan:
     return rung(window, known, window.decision, window.decision + 1)
 
 
-def immature_trigger(window: Window, known: Known) -> WindowPlan:
-    return rung(window, known, window.decision - 4, window.decision + 1)
-
-
-def judged_on_test(window: Window, known: Known) -> WindowPlan:
-    return rung(window, known, window.test.start, window.test.stop)
-
-
 def by_feedback(window: Window, known: Known) -> WindowPlan:
     """Weights by how well the run has done lately: honest as long as the feedback is."""
     feedback = known.feedback
@@ -182,13 +154,6 @@ def of_newest(window: Window, known: Known) -> WindowPlan:
     """A shift by the newest labels that the view gives: honest as long as the view is."""
     stop = known.view.label_stop
     return WindowPlan(transform=Shifted(odd_mean(known.view, stop - 5, stop)))
-
-
-def over_the_batch(window: Window, known: Known) -> WindowPlan:
-    table = table_of(known)
-    tested = table.features[table.index.rows(window.test.start, window.test.stop)].astype(np.float64)
-    mean, scale = tested.mean(axis=0), tested.std(axis=0) + 1e-6
-    return WindowPlan(transform=Shifted(seen=lambda batch: (batch.features - mean) / scale))
 
 
 def within_the_batch(window: Window, known: Known) -> WindowPlan:
@@ -228,14 +193,6 @@ def label_of_later(window: Window, known: Known) -> WindowPlan:
     return WindowPlan(transform=Shifted(labelled=centred))
 
 
-def future_volatility(window: Window, known: Known) -> WindowPlan:
-    table = table_of(known)
-    after = np.nan_to_num(table.label[table.index.rows(window.test.start, window.test.stop)])
-    codes = table.index.codes[rows_before(window, known)]
-    weights = np.where(codes % 2 == 0, 1.0, 1.0 + 10.0 * float(np.square(after).mean()))
-    return WindowPlan(SampleWeights(window.train.start, weights))
-
-
 def near_the_test(window: Window, known: Known) -> WindowPlan:
     table = table_of(known)
     centre = table.features[table.index.rows(window.test.start, window.test.stop)].mean(axis=0)
@@ -272,14 +229,10 @@ PLANS: dict[str, Plan] = {
     "state of another cell in a file": other_cells_state,
     "state from tomorrow's features": tomorrows_features,
     "detector fed with the current label": current_label,
-    "detector fed with labels that have not matured": immature_trigger,
-    "detector judged on the test segment": judged_on_test,
-    "normalisation over the whole test batch": over_the_batch,
     "features less those of the next times": next_features,
     "score corrected by the label": score_of_label,
     "label less that of later times": label_of_later,
     "adapters meta-trained on the final test": lambda window, known: WindowPlan(),
-    "weights per row from future volatility": future_volatility,
     "weights per row by nearness to the test segment": near_the_test,
     "length of the past chosen on the test segment": best_length,
     "a block that reaches the decision": up_to_the_decision,
@@ -495,9 +448,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("plans", "windows of another cell's chain", INCREMENTAL, None, one_key_for_all, another_cell),
     Mutant("plans", "half-lives of the next window", MIXTURE, None, next_probabilities),
     Mutant("plans", "half-lives judged without a purge", MIXTURE, None, unpurged_proxies),
-)
-# Not in the published matrix yet; the nightly tests audit them.
-LEARNERS: tuple[Mutant, ...] = (
     Mutant("plans", "DoubleAdapt: episodes judged before they have matured", DOUBLE, None, matured_too_early),
     Mutant("plans", "Proceed: shift of the whole test segment", PROCEED, None, shift_of_the_segment),
     Mutant("plans", "a forest that has grown on the test segment", FOREST, None, grown_on_the_test),

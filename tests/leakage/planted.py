@@ -31,7 +31,7 @@ class Planted:
 
         if self.name not in PLANTED:
             PLANTED.add(self.name)
-            known = (*matrix.MUTANTS, *planning.CLEAN.values(), *planning.LEARNERS)
+            known = (*matrix.MUTANTS, *planning.CLEAN.values())
             mutant = next(mutant for mutant in known if mutant.name == self.name)
             assert mutant.patch is not None
             mutant.patch(pytest.MonkeyPatch())

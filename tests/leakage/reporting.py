@@ -25,14 +25,9 @@ from harness.run.experiment import run
 from harness.store.artifacts import Key, key_of
 from tests.audit.market import small
 from tests.leakage.mutant import Mutant
+from tests.leakage.parts import PORTFOLIO
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-PORTFOLIO = (
-    "evaluation=portfolio",
-    "evaluation.significance=null",
-    "evaluation.portfolio.topk=5",
-    "evaluation.portfolio.n_drop=1",
-)
 
 
 def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
@@ -172,11 +167,6 @@ MUTANTS = (
     stale(
         "result of another horizon",
         forgetful(harness.run.pipeline, "result", "table", "settings", "windows"),
-        "label.horizon=3",
-    ),
-    stale(
-        "windows of another horizon",
-        forgetful(harness.run.rolling, "window", "table", "train", "processors_fitted_on"),
         "label.horizon=3",
     ),
     stale(

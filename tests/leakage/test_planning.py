@@ -1,4 +1,4 @@
-"""A leak in a plan is caught, and no honest plan raises an alarm; the matrix has every leak."""
+"""A leak in a plan is caught, and no honest plan raises an alarm; the nightly matrix audits every leak."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.audit import Level
-from tests.leakage.mutant import Mutant, verdict_of
-from tests.leakage.planning import CLEAN, LEARNERS, MUTANTS
+from tests.leakage.mutant import verdict_of
+from tests.leakage.planning import CLEAN, MUTANTS
 
 
 def test_a_plan_that_learns_up_to_the_decision_is_refused(tmp_path: Path) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == "a block that reaches the decision")
     assert verdict_of(mutant, Level.SAMPLED, tmp_path).caught_by == ("reads",)
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("mutant", LEARNERS, ids=lambda mutant: mutant.name)
-def test_a_leak_of_an_adaptation_that_learns_is_caught(tmp_path: Path, mutant: Mutant) -> None:
-    assert "poison" in verdict_of(mutant, Level.SAMPLED, tmp_path).caught_by
 
 
 @pytest.mark.nightly
