@@ -15,10 +15,10 @@ import pytest
 from baselines.models.linear import Linear
 from harness.audit import Level, audit
 from harness.audit.frontier import frontiers
-from harness.audit.poison import poison
+from harness.audit.poison import followed_by, other_future, poison
 from harness.audit.replay import Replay
 from harness.audit.roots import tree_of
-from harness.audit.splice import PastWriter, Splice
+from harness.audit.splice import Future, PastWriter, Splice
 from harness.audit.world import World
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
@@ -35,6 +35,7 @@ from harness.store.codec import load
 from tests.audit.market import small
 
 CUTS = (140, 170, 250)
+REACH = {"expressions": 59, "alpha158": 60}  # times before its own that a feature reads
 
 
 def splice_of(config: ExperimentConfig) -> Splice:
@@ -48,18 +49,21 @@ def computed(config: ExperimentConfig, panel: Panel, folder: Path) -> SampleTabl
 
 @pytest.mark.parametrize("features", ["expressions", "alpha158"])
 def test_a_spliced_table_is_the_one_that_the_poisoned_panel_gives(tmp_path: Path, features: str) -> None:
-    """Windows of 60 times; instruments that join, leave and are suspended."""
+    """Windows of 60 times; instruments that join, leave and are suspended. All cuts are followed by one future."""
     config = small(tmp_path, f"features={features}", "data.suspension_rate=0.03", "data.days=340")
-    splice = splice_of(config)
+    splice, shared = splice_of(config), Future()
+    other = other_future(splice.panel, CUTS[0], seed=1)
     for cut in CUTS:
-        panel = poison(splice.panel, cut, seed=1)
-        table, whole = splice.of(panel, cut), computed(config, panel, tmp_path / f"poisoned-{cut}")
+        panel = followed_by(splice.panel, other, cut, {})
+        table, whole = splice.of(panel, cut, shared), computed(config, panel, tmp_path / f"poisoned-{cut}")
         assert table is not None, "nothing was reused"
         np.testing.assert_array_equal(table.index.offsets, whole.index.offsets)
         np.testing.assert_array_equal(table.index.codes, whole.index.codes)
         np.testing.assert_array_equal(table.label, whole.label)
         columns = [whole.feature_names.index(name) for name in table.feature_names]
         np.testing.assert_array_equal(table.features, whole.features[:, columns])
+        later = shared.shared(config, panel, table.index, cut + 1)
+        assert later == min(cut + 1 + REACH[features], len(panel.calendar))
 
 
 def test_a_past_that_the_poison_has_moved_is_not_taken_from_the_store(tmp_path: Path) -> None:
@@ -77,9 +81,9 @@ def test_features_that_need_what_comes_later_are_not_taken_from_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reach: int
 ) -> None:
     """A bug of the engine: what every feature reads is added to what it is `reach` times later."""
-    monkeypatch.setattr(engine, "compute_features", ahead(engine.compute_features, reach))
-    monkeypatch.setattr(feature_chunks, "compute_period", ahead(engine.compute_period, reach))
-    monkeypatch.setattr(sys.modules[Splice.__module__], "compute_features", engine.compute_features)
+    leaky = ahead(engine.compute_period, reach)
+    for module in (feature_chunks, sys.modules[Splice.__module__]):
+        monkeypatch.setattr(module, "compute_period", leaky)
     splice = splice_of(small(tmp_path))
     assert [splice.of(poison(splice.panel, cut, seed=1), cut) for cut in CUTS] == [None] * len(CUTS)
 
