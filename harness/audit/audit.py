@@ -18,6 +18,7 @@ from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import LookAheadError
+from harness.errors.limits import traits_of
 from harness.evaluation.errors import Target
 from harness.evaluation.evaluate import evaluate
 from harness.execution.progress import Observer, Silent
@@ -26,7 +27,7 @@ from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import learning_segments
 from harness.run.stages import Cache
-from harness.samples.table import index_rows
+from harness.samples.interfaces import AdaptationTraits
 from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore
 
@@ -85,7 +86,7 @@ def audit_result(
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     replay = Replay(result, Pipeline(config, Cache(store), observer=observer), ProgressOnly(observer))
-    static = {"reads": _reads, "borders": _borders, "rows": _rows, "judgement": _judgement}
+    static = {"reads": _reads, "borders": _borders, "judgement": _judgement}
     checks = [Check.of(name, ask(replay)) for name, ask in static.items()]
     frontiers, predictions = _recorded_frontiers(replay), replay.predictions
     if level is not Level.STATIC:
@@ -142,7 +143,10 @@ def _record(replay: Replay, name: str) -> Any:
 
 
 def _reads(replay: Replay) -> Iterator[Finding]:
-    """Hold what views recorded against each window's decision, and the adaptation's first use and every decision."""
+    """Hold what views recorded against each window's decision, and the adaptation's first use and every decision.
+
+    An adaptation may name leaks of its own: what it learned beyond a decision by design.
+    """
     for record in _record(replay, "reads.json"):
         for part in ("preprocess", "model", "early_stopping", "plan"):
             name = part.replace("_", " ")
@@ -157,6 +161,8 @@ def _reads(replay: Replay) -> Iterator[Finding]:
             what = "The adaptation opened a view of a time at which no window is decided."
             expected = f"up to {replay.date(min(decisions))}, or a window's own decision"
             yield Finding(what, "adaptation", replay.date(view["decision"]), expected)
+    for leak in traits_of(replay.real.adaptation, AdaptationTraits, "adaptation").leaks:
+        yield Finding(f"{leak[:1].upper()}{leak[1:]}.", "adaptation")
 
 
 def _late(replay: Replay, who: str, where: str, decision: int, reads: dict[str, int]) -> Iterator[Finding]:
@@ -194,21 +200,6 @@ def _borders(replay: Replay) -> Iterator[Finding]:
                 what = f"Labels of {left} reach beyond the start of {right}."
                 expected = f"known by {date(start)}" + (f", {embargo} periods before" if embargo > 0 else "")
                 yield Finding(what, f"window {window.index}", f"{date(last)}, known {date(last + ahead)}", expected)
-
-
-def _rows(replay: Replay) -> Iterator[Finding]:
-    predictions, index = replay.predictions, index_rows(replay.real.panel)
-    rows = index.rows(predictions.start, predictions.stop)
-    width = len(predictions.instruments)
-    real = index.times(predictions.start, predictions.stop) * width + index.codes[rows]
-    predicted = predictions.row_times * width + predictions.codes
-    for keys, what in (
-        (np.setdiff1d(predicted, real), "rows are predicted although nobody could trade them"),
-        (np.setdiff1d(real, predicted), "tradable rows are not predicted"),
-    ):
-        if keys.size:
-            time, code = divmod(int(keys[0]), width)
-            yield Finding(f"{keys.size} {what}.", f"{predictions.instruments[code]} at {replay.date(time)}")
 
 
 def _judgement(replay: Replay) -> Iterator[Finding]:

@@ -56,22 +56,16 @@ class Trial:
     cuts: int | None = None  # how many decisions a full audit looks at, evenly spread; None for every one
     opened: dict[str, None] = field(default_factory=dict)
     held: str = ""  # what keeps the fresh process from files and network
-    _leaks: dict[str, None] = field(default_factory=dict)
 
     def sampled(self) -> list[Check]:
-        """Poison after a middle decision, with every window, and inside a late one, with that window alone.
-
-        A second run is made only when the predictions differ, to tell a look at the future from chance.
-        """
-        checks = self._checks([self._inside(self._last)], [], _FEW)
-        repeat = [self._repeated()] if checks[0].findings else []
-        return [*checks, *repeat, self._outside()]
+        """Poison after a middle decision, with every window, and inside a late one, with that window alone."""
+        return [*self._checks([self._inside(self._last)], [], _FEW), self._outside()]
 
     def full(self) -> list[Check]:
-        """Poison after every decision too, inside the first and a middle window, and repeat the run."""
+        """Poison after every decision too, and inside the first and a middle window."""
         inside = {self._inside(at) for at in (0, self._middle, self._last)}
         decisions = [Cut(self.replay.windows[at].decision, at) for at in self._chosen]
-        return [*self._checks(sorted(inside), decisions, _MANY), self._repeated(), self._outside()]
+        return [*self._checks(sorted(inside), decisions, _MANY), self._outside()]
 
     def frontiers(self) -> tuple[Frontier, ...]:
         """Return the frontier of the windows that a full audit looks at."""
@@ -115,8 +109,8 @@ class Trial:
             prior = self._mirrored(process, mirrored)
         where = [self.replay.date(cut.position) for cut in asked]
         places = ", ".join(where) if len(where) <= 3 else f"each of {len(where)} cuts, {where[0]} … {where[-1]}"
-        named = [Finding(f"{leak[:1].upper()}{leak[1:]}.") for leak in self._leaks]
-        return [Check.of("poison", found, f"after {places}"), *checks, Check.of("adaptation", named), prior]
+        note = f"after {places}{f'; {self._again()}' if found else ''}"
+        return [Check.of("poison", found, note), *checks, prior]
 
     # Worlds
 
@@ -169,7 +163,6 @@ class Trial:
         outcome = process.ask(world)
         self.held = process.held
         self.opened |= dict.fromkeys(outcome["opened"])
-        self._leaks |= dict.fromkeys(outcome.get("leaks", ()))
         return Made(cut, world, outcome)
 
     # What is compared
@@ -254,16 +247,17 @@ class Trial:
         first = replay.real.panel.calendar.times[replay.windows[0].decision]
         return prior_check(self._parts, share, first, kept)
 
-    def _repeated(self) -> Check:
+    def _again(self) -> str:
+        """Say what a second run gives, in a fresh process and an empty store: a look at the future is no chance."""
         with self._process("repeated") as process:
             folder = process.folder / "again"
             made = self._ask(process, Cut(-1, -1), World(str(folder), self._config(folder, None)))
             if "error" in made.outcome:
-                return Check.of("repeat", [Finding("The second run fails.", "", made.outcome["error"])])
+                return f"a second run fails: {made.outcome['error']}"
             again, first = made.predictions(-1), self.replay.predictions
             difference = first_difference(first, again, first.start, max(first.stop, again.stop))
-            what = "A second run gives other predictions."
-            return Check.of("repeat", [] if difference is None else [Finding(what, "", difference)])
+            said = "the same bits: it is no chance"
+            return f"a second run gives {said if difference is None else f'other predictions too: {difference}'}"
 
     def _outside(self) -> Check:
         found = [Finding(f"The code under audit opens {what}.") for what in self.opened]

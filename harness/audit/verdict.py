@@ -12,17 +12,14 @@ from typing import Any
 QUESTIONS = {
     "reads": "did anything fitted read beyond its decision?",
     "borders": "is every border purged by the label's own look-ahead?",
-    "rows": "does every predicted row trade in the universe at its time?",
     "judgement": "are the scores judged by the label, and every metric made of them?",
     "poison": "does another future leave the predictions up to its beginning as they were?",
     "reported": "does another future leave every series and metric up to its beginning as it was?",
     "batches": "is a score the same whatever later rows are predicted with it?",
     "orders": "are an order's price and acceptance news to its signal?",
-    "adaptation": "does the adaptation name a leak of its own?",
     "outside": "is nothing opened but what was declared?",
     "inputs": "are inputs left as they are?",
     "prior": "do predictions follow the labels that are shown, but for what is declared?",
-    "repeat": "does a second run, in a fresh process and an empty store, give the same bits?",
 }
 
 

@@ -27,7 +27,6 @@ from harness.config.instantiate import locate
 from harness.config.records import rebuild
 from harness.data.panel import Panel
 from harness.errors import DataError
-from harness.errors.limits import traits_of
 from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.strategy import Trading
 from harness.run import pipeline as stages
@@ -35,7 +34,6 @@ from harness.run import rolling
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import Recipe, WalkForward
 from harness.run.stages import Cache
-from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import SampleTable
 from harness.store.codec import save
 
@@ -85,7 +83,7 @@ class World:
         return {"per_window": metrics["per_window"], "batches": found}
 
     def _windows(self, config: ExperimentConfig, future: Future) -> Record:
-        pipeline, leaks = Pipeline(config, Cache.of(config), panel=config.data.load()), list[str]()
+        pipeline = Pipeline(config, Cache.of(config), panel=config.data.load())
         table = self._table(config, pipeline, future)
         for number, (sign, seed) in enumerate(self.labels or ((1, 0),)):
             shown = replace(table, label=relabelled(table.label, sign, seed))
@@ -94,8 +92,7 @@ class World:
             made = predicted(recipe, pipeline.windows, shown, self.windows)
             for at, predictions in zip(self.windows, made, strict=True):
                 save(Path(self.folder), predictions, window_name(at, number))
-            leaks += traits_of(adaptation, AdaptationTraits, "adaptation").leaks
-        return {"leaks": leaks}
+        return {}
 
     def _table(self, config: ExperimentConfig, pipeline: Pipeline, future: Future) -> SampleTable:
         if self.past is None:

@@ -113,7 +113,7 @@ def test_a_table_that_was_stored_wrongly_is_not_taken_from_the_store(tmp_path: P
 def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_and_may_look_at_fewer_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run, which asks whether the first can be repeated, and other futures are a fresh process's."""
+    """Other futures are a fresh process's."""
     config = small(tmp_path)
     run(config, Silent())
     made = []

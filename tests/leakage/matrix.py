@@ -20,7 +20,7 @@ from tests.leakage import adaptation, data, held_memory, held_parts, held_source
 from tests.leakage.mutant import Mutant, verdict_of
 from tests.leakage.test_clean import CLEAN, alarms
 
-__all__ = ["DETECTORS", "DOCUMENT", "MUTANTS", "RECORD", "SEEDS", "audited", "document", "main", "recorded"]
+__all__ = ["DETECTORS", "DOCUMENT", "MUTANTS", "RECORD", "SEEDS", "audited", "document", "main", "recorded", "sentence"]
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("matrix.json")
@@ -31,16 +31,13 @@ SEEDS = (0, 1, 2, 3, 4)  # of the market, for each clean configuration
 DETECTORS = {
     "reads": "what a fit read, as its views recorded it or refused it, against its decision",
     "borders": "purge at every border, by the label's own look-ahead; features that look ahead",
-    "rows": "predicted rows against those that could be traded",
     "judgement": "label and metrics, computed again from the panel",
     "poison": "predictions up to a cut, with other raw data after it, in a fresh process",
     "reported": "series and metrics up to a cut, likewise",
     "batches": "earlier scores of a segment, with other rows after them",
     "orders": "price and acceptance of orders, with another market after their signal",
-    "adaptation": "leaks that the adaptation names itself",
     "outside": "files, network, other programs, the real data, as the sandbox refuses and audit events hear them",
     "prior": "what stays of the predictions when labels turn, and when they are permuted",
-    "repeat": "a second run in a fresh process and an empty store",
     "inputs": "inputs that are changed",
 }
 _LEVELS = (Level.SAMPLED, Level.FULL)
@@ -52,12 +49,10 @@ sampled`, ○ by `--level full`, which is asked where `sampled` finds nothing. �
 was run, and no detector was tuned on it. Written by `python -m tests.leakage.matrix`; the nightly tests audit every
 mutant again. On Linux, in the sandbox: without it what only C++ code opens goes unseen.
 """
-# Why a detector stays that catches no mutant which another does not.
 _KEPT = """\
-Detectors that no mutant needs, and why they stay: **rows** cost nothing, and count what may be traded. **repeat** tells
-chance from a look at the future. **adaptation** says which leak of its own an adaptation has. **prior** is no look at
-the future at all: no other world can show what was known before, and on this market of 24 instruments and 100 days of
-test it is seldom proved; it is what separates a rule, declared, from a learner.
+Each of them catches what no other does, but for **prior**, which is no look at the future at all: no other world can
+show what was known before, and on this market of 24 instruments and 100 days of test it is seldom proved; it is what
+separates a rule, declared, from a learner.
 """
 
 
@@ -86,20 +81,32 @@ def document(record: dict[str, dict[str, Any]]) -> str:
     return "\n".join([_HEAD, *_rates(record), "", explained, "", _KEPT, header, rule, *rows, ""])
 
 
+def sentence(record: dict[str, dict[str, Any]]) -> str:
+    """Return what the README says of a full audit."""
+    known, held = (_caught(record, is_held, Level.FULL) for is_held in (False, True))
+    first = f"All of {known[1]}" if known[0] == known[1] else f"{known[0]} of {known[1]}"
+    variants = f"known [leaky variants]({DOCUMENT.relative_to(ROOT)}) are caught"
+    return f"{first} {variants}, and {held[0]} of {held[1]} that no check was tuned on;"
+
+
+def _caught(record: dict[str, dict[str, Any]], is_held: bool, level: Level) -> tuple[int, int]:
+    """Return how many mutants of one half are caught, and of how many that were audited."""
+    found = [record["mutants"][m.name] for m in MUTANTS if m.held_out is is_held and m.name in record["mutants"]]
+    return sum(bool(one[str(level)]) for one in found), len(found)
+
+
 def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
-    known = [mutant for mutant in MUTANTS if mutant.name in record["mutants"]]
-    halves = {"known": [m for m in known if not m.held_out], "held out ◆": [m for m in known if m.held_out]}
     lines = ["| | caught by `sampled` | caught by `full` |", "|---|--:|--:|"]
-    for name, half in halves.items():
-        counts = [sum(bool(record["mutants"][m.name][str(level)]) for m in half) for level in _LEVELS]
-        lines.append(f"| {name} | " + " | ".join(share(count, len(half)) for count in counts) + " |")
+    for is_held, name in ((False, "known"), (True, "held out ◆")):
+        counts = (share(*_caught(record, is_held, level)) for level in _LEVELS)
+        lines.append(f"| {name} | " + " | ".join(counts) + " |")
     alarms = [bool(found) for seeds in record["clean"].values() for found in seeds.values()]
-    said = share(sum(alarms), len(alarms))
-    shown = (
-        f"False alarms of `sampled`: {said} audits of {len(record['clean'])} clean configurations, odd ones among them."
+    whole = sum(len(seeds) == len(SEEDS) for seeds in record["clean"].values())
+    said = (
+        f"False alarms of `sampled`: {share(sum(alarms), len(alarms))} audits of {len(record['clean'])} clean "
+        f"configurations, odd ones among them; {whole} of them on {len(SEEDS)} simulated markets each."
     )
-    asked = f"{len(known)} of the {len(MUTANTS)} mutants have been audited since they were last changed."
-    return [*lines, "", asked, shown, "Intervals are Wilson's, at 95 %."]
+    return [*lines, "", said, "Intervals are Wilson's, at 95 %."]
 
 
 def share(count: int, of: int) -> str:
@@ -139,8 +146,11 @@ def main(arguments: list[str]) -> None:
     clean = {name: record.get("clean", {}).get(name, {}) for name in CLEAN}
     jobs = [("mutants", name, "") for name, found in mutants.items() if found is None]
     jobs += [("clean", name, str(seed)) for seed in SEEDS for name in CLEAN if str(seed) not in clean[name]]
+    # A process of its own for each, which has imported everything and has run nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.leakage.matrix"])
     try:
-        with multiprocessing.get_context("spawn").Pool(asked.workers, maxtasksperchild=1) as pool:
+        with context.Pool(asked.workers, maxtasksperchild=1) as pool:
             for (kind, name, seed), found in pool.imap_unordered(_job, jobs):
                 if kind == "mutants":
                     mutants[name] = found

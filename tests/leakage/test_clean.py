@@ -68,14 +68,14 @@ def test_no_clean_configuration_raises_an_alarm_in_a_full_audit(tmp_path: Path, 
 
 
 def test_what_is_kept_for_parity_is_named_as_what_it_is(tmp_path: Path) -> None:
-    """qlib's rows know at a halt that trading will resume; its windows let train labels reach into valid."""
+    """qlib's windows let train labels reach into valid."""
     verdict = audit(small(tmp_path, "compat=qlib", *MODELS["lightgbm"]), Level.STATIC)
-    assert set(verdict.caught_by) == {"rows", "borders"}
+    assert set(verdict.caught_by) == {"borders"}
 
 
 @pytest.mark.nightly
 def test_the_published_profile_is_named_as_what_it_is(tmp_path: Path) -> None:
     verdict = audit(small(tmp_path, *QLIB), Level.SAMPLED)
-    named = next(check for check in verdict.checks if check.name == "adaptation")
+    named = next(check for check in verdict.checks if check.name == "reads")
     assert any("final test period" in finding.what for finding in named.findings)
     assert {"reads", "poison"} <= set(verdict.caught_by)
