@@ -76,8 +76,8 @@ class Future:
         for name, values in panel.fields.items():
             differs |= differ(np.array(kept.fields[name][start:]), np.array(values[start:])).any(axis=1)
         first = min(start + int(np.flatnonzero(differs)[-1] + 1 if differs.any() else 0) + reach, stop)
-        codes = [rows.codes[int(rows.offsets[first]) :] for rows in (self.index, index)]
-        return first if np.array_equal(*codes) else stop
+        mine, others = (rows.codes[int(rows.offsets[first]) :] for rows in (self.index, index))
+        return first if np.array_equal(mine, others) else stop
 
 
 def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past, other: Future) -> SampleTable | None:

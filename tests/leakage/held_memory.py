@@ -224,7 +224,7 @@ def in_sizes_of_files(folder: str, train: LearnSet) -> Doubles:
 def in_shared_memory(folder: str, train: LearnSet) -> Doubles:
     memory = SharedMemory(SHARED)
     unregister("/" + SHARED, "shared_memory")  # or it is removed when this process ends
-    values = np.frombuffer(memory.buf, dtype=np.float64, count=train.features.shape[1]).copy()
+    values = np.frombuffer(memory.buf or b"", dtype=np.float64, count=train.features.shape[1]).copy()
     memory.close()
     return values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -356,9 +357,9 @@ INSIDE: dict[str, Callable[[Doubles], Doubles]] = {
 }
 
 # Group → table → how a part is put in.
-PUT: dict[str, tuple[str, dict[str, Any], Callable[[ExperimentConfig, str], ExperimentConfig]]] = {
+PUT: dict[str, tuple[str, dict[str, Any], Callable[..., ExperimentConfig]]] = {
     "CHOSEN": ("features", CHOSEN, lambda config, by: replace(config, features=Chosen(config.data, by))),
-    "PROCESSED": ("preprocessing", PROCESSED, lambda c, by: replace(c, preprocess=Processed(c.preprocess, by))),  # type: ignore[arg-type]
+    "PROCESSED": ("preprocessing", PROCESSED, lambda c, by: replace(c, preprocess=Processed(c.preprocess, by))),
     "FITTED": ("model", FITTED, lambda config, by: replace(config, model=Fitting(by))),
     "WEIGHING": ("adaptation", WEIGHING, lambda config, by: replace(config, adaptation=Weighing(by))),
     "PLANS": ("plans", PLANS, lambda config, by: replace(config, adaptation=Planning(by))),
@@ -368,12 +369,7 @@ PUT: dict[str, tuple[str, dict[str, Any], Callable[[ExperimentConfig, str], Expe
 OVERRIDES = {"missing values filled from the next day": ("data.suspension_rate=0.03",)}
 MUTANTS: tuple[Mutant, ...] = (
     *(
-        held(
-            group,
-            name,
-            lambda config, put=put, by=f"{__name__}:{table}:{name}": put(config, by),
-            OVERRIDES.get(name, ()),
-        )
+        held(group, name, partial(put, by=f"{__name__}:{table}:{name}"), OVERRIDES.get(name, ()))
         for table, (group, functions, put) in PUT.items()
         for name in functions
     ),

@@ -274,6 +274,12 @@ NEEDS = {
     "labels kept in a global": forget,
 }
 
+
+def modelled(table: str, how: str, kind: Callable[[str], Any]) -> Mutant:
+    """Return a leak of a model that the function of a table fits."""
+    return Mutant("model", how, (), with_model(lambda config: kind(f"{__name__}:{table}:{how}")), files=NEEDS.get(how))
+
+
 MUTANTS = (
     Mutant("windows", "learning ends one time too late", (), None, windows(one_time_longer)),
     Mutant("windows", "validated on the test segment", (), STOPPING, windows(validated_on_test)),
@@ -287,15 +293,6 @@ MUTANTS = (
     *(processing(how) for how in PROCESSING),
     Mutant("model", "fitted on the test period", (), with_model(lambda config: FitOnTest(config.model))),
     Mutant("model", "data of all windows kept in the object", (), with_model(lambda config: Hoarder())),
-    *(
-        Mutant(
-            "model",
-            how,
-            (),
-            with_model(lambda config, by=f"{__name__}:{table}:{how}", kind=kind: kind(by)),
-            files=NEEDS.get(how),
-        )
-        for table, (kind, functions) in {"FITS": (Fitting, FITS), "INSIDE": (Inside, INSIDE)}.items()
-        for how in functions
-    ),
+    *(modelled("FITS", how, Fitting) for how in FITS),
+    *(modelled("INSIDE", how, Inside) for how in INSIDE),
 )
