@@ -28,6 +28,7 @@ from harness.run.pipeline import Pipeline
 from harness.run.rolling import learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import AdaptationTraits
+from harness.samples.table import index_rows
 from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore
 
@@ -86,7 +87,7 @@ def audit_result(
     observer = observer or Silent()
     store = store or ArtifactStore(Path(config.output.store))
     replay = Replay(result, Pipeline(config, Cache(store), observer=observer), ProgressOnly(observer))
-    static = {"reads": _reads, "borders": _borders, "judgement": _judgement}
+    static = {"reads": _reads, "borders": _borders, "rows": _rows, "judgement": _judgement}
     checks = [Check.of(name, ask(replay)) for name, ask in static.items()]
     frontiers, predictions = _recorded_frontiers(replay), replay.predictions
     if level is not Level.STATIC:
@@ -200,6 +201,21 @@ def _borders(replay: Replay) -> Iterator[Finding]:
                 what = f"Labels of {left} reach beyond the start of {right}."
                 expected = f"known by {date(start)}" + (f", {embargo} periods before" if embargo > 0 else "")
                 yield Finding(what, f"window {window.index}", f"{date(last)}, known {date(last + ahead)}", expected)
+
+
+def _rows(replay: Replay) -> Iterator[Finding]:
+    predictions, index = replay.predictions, index_rows(replay.real.panel)
+    rows = index.rows(predictions.start, predictions.stop)
+    width = len(predictions.instruments)
+    real = index.times(predictions.start, predictions.stop) * width + index.codes[rows]
+    predicted = predictions.row_times * width + predictions.codes
+    for keys, what in (
+        (np.setdiff1d(predicted, real), "rows are predicted although nobody could trade them"),
+        (np.setdiff1d(real, predicted), "tradable rows are not predicted"),
+    ):
+        if keys.size:
+            time, code = divmod(int(keys[0]), width)
+            yield Finding(f"{keys.size} {what}.", f"{predictions.instruments[code]} at {replay.date(time)}")
 
 
 def _judgement(replay: Replay) -> Iterator[Finding]:

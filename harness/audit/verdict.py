@@ -12,6 +12,7 @@ from typing import Any
 QUESTIONS = {
     "reads": "did anything fitted read beyond its decision?",
     "borders": "is every border purged by the label's own look-ahead?",
+    "rows": "does every predicted row trade in the universe at its time?",
     "judgement": "are the scores judged by the label, and every metric made of them?",
     "poison": "does another future leave the predictions up to its beginning as they were?",
     "reported": "does another future leave every series and metric up to its beginning as it was?",

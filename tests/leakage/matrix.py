@@ -31,6 +31,7 @@ SEEDS = (0, 1, 2, 3, 4)  # of the market, for each clean configuration
 DETECTORS = {
     "reads": "what a fit read, as its views recorded it or refused it, against its decision",
     "borders": "purge at every border, by the label's own look-ahead; features that look ahead",
+    "rows": "predicted rows against those that could be traded",
     "judgement": "label and metrics, computed again from the panel",
     "poison": "predictions up to a cut, with other raw data after it, in a fresh process",
     "reported": "series and metrics up to a cut, likewise",

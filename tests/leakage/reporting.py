@@ -151,6 +151,7 @@ def stale(name: str, patch: Patch, *overrides: str, own: tuple[str, ...] = ()) -
 
 
 MUTANTS = (
+    Mutant("evaluation", "rows of halts after which trading goes on", ("samples=listed", "data.suspension_rate=0.03")),
     Mutant("evaluation", "rows with bad outcomes left out", (), None, collecting(without_losers)),
     Mutant("evaluation", "scores judged by other rows' labels", (), None, collecting(labels_moved)),
     Mutant("evaluation", "scores of later rows", (), None, collecting(scores_of_the_next_row)),

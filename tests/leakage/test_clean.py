@@ -68,9 +68,9 @@ def test_no_clean_configuration_raises_an_alarm_in_a_full_audit(tmp_path: Path, 
 
 
 def test_what_is_kept_for_parity_is_named_as_what_it_is(tmp_path: Path) -> None:
-    """qlib's windows let train labels reach into valid."""
+    """qlib's rows know at a halt that trading will resume; its windows let train labels reach into valid."""
     verdict = audit(small(tmp_path, "compat=qlib", *MODELS["lightgbm"]), Level.STATIC)
-    assert set(verdict.caught_by) == {"borders"}
+    assert set(verdict.caught_by) == {"rows", "borders"}
 
 
 @pytest.mark.nightly

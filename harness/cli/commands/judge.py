@@ -20,7 +20,7 @@ COMMANDS = (
         """\
 Prove that no prediction of an experiment used what was not known when it was made.
 
-  static    what the finished run recorded: reads, borders, labels, metrics. Free.
+  static    what the finished run recorded: reads, borders, rows, labels. Free.
   sampled   also replaces the whole market after two decisions by another one: predictions made before must be the same
             bits, and those made after must know nothing of the real market. At most twice the run.
   full      also after every other decision, and which learning times are used.
