@@ -419,7 +419,7 @@ INCREMENTAL, MIXTURE = ("adaptation=incremental",), ("adaptation=forgetting_mixt
 SMALL_NETWORK = ("model=mlp", "model.hidden_sizes=[8]", "model.max_epochs=4", "model.batch_size=512")
 META = ("adaptation.block=5", "adaptation.max_epochs=2")
 DOUBLE = ("adaptation=double_adapt", "adaptation.heads=2", *META)
-SHIFT = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", "adaptation.adapter_lr=0.5")
+SHIFT = ("adaptation=proceed", "adaptation.concept=4", "adaptation.bottleneck=2", "adaptation.adapter_lr=0.02")
 PROCEED = (*SHIFT, *META, *SMALL_NETWORK, "model.lr=0.01")
 FOREST = ("adaptation=adaptive_random_forest", "adaptation.trees=2", "adaptation.rows_per_time=4")
 MUTANTS: tuple[Mutant, ...] = (
