@@ -107,7 +107,8 @@ def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
         f"False alarms of `sampled`: {share(sum(alarms), len(alarms))} audits of {len(record['clean'])} clean "
         f"configurations, odd ones among them; {whole} of them on {len(SEEDS)} simulated markets each."
     )
-    return [*lines, "", said, "Intervals are Wilson's, at 95 %."]
+    asked = f"{len(record['mutants'])} of the {len(MUTANTS)} mutants have been audited since they were last changed."
+    return [*lines, "", asked, said, "Intervals are Wilson's, at 95 %."]
 
 
 def share(count: int, of: int) -> str:
