@@ -51,9 +51,10 @@ was run, and no detector was tuned on it. Written by `python -m tests.leakage.ma
 mutant again. On Linux, in the sandbox: without it what only C++ code opens goes unseen.
 """
 _KEPT = """\
-Each of them catches what no other does, but for **prior**, which is no look at the future at all: no other world can
-show what was known before, and on this market of 24 instruments and 100 days of test it is seldom proved; it is what
-separates a rule, declared, from a learner.
+Each of them catches what no other does, but for two. **rows** is the only one that finds rows of halts at `static`,
+where no other world is asked. **prior** is no look at the future at all: no other world can show what was known before,
+and on this market of 24 instruments and 100 days of test it is seldom proved; it is what separates a rule, declared,
+from a learner.
 """
 
 
