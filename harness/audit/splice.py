@@ -16,7 +16,7 @@ from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.execution.progress import Silent
 from harness.features.engine import compute_period, known_fields, windows_of
-from harness.samples.chunks import ChunkedRows
+from harness.samples.chunks import LazyRows
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.store.fingerprint import fingerprint_arrays
 
@@ -105,7 +105,7 @@ def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past, other: 
         calendar=panel.calendar,
         instruments=panel.instruments,
         index=index,
-        features=cast("Floats", ChunkedRows.of(bounds, parts.__getitem__, np.arange(len(names)), len(names))),
+        features=cast("Floats", LazyRows.of_chunks(bounds, parts.__getitem__, len(names))),
         feature_names=names,
         label=label_of(panel, config.label.expression_text, index.times(0, stop), index.codes),
         look_ahead=config.label.look_ahead,
