@@ -30,7 +30,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import Container, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from harness.audit import Verdict, run_audited
 from harness.cli.declaration import INFO, SHOWN
@@ -210,7 +210,7 @@ class Application:
                 raise ConfigError(text, where=error.full_key or "--resolve", got=got, expected=expected) from error
         tree = self.hydra.get_sanitized_cfg(self.tree, what)
         whole = package in (None, "_global_")
-        node = tree if whole else OmegaConf.select(tree, str(package))
+        node = tree if whole else _part(tree, str(package))
         if node is None:
             keys = [str(key) for key in tree]
             text, expected = "There is no such part of the configuration.", ", ".join(keys)
@@ -313,6 +313,15 @@ def _overrides_of(given: Namespace) -> list[str]:
         if (value := getattr(given, name)) is not None:
             overrides.append(f"hydra.sweeper.{name}={QuotedString(value, Quote.double).with_quotes()}")
     return [*overrides, "hydra.mode=MULTIRUN"] if given.multirun else overrides
+
+
+def _part(tree: DictConfig, key: str) -> Any:
+    """Return what stands at a dotted key, or what is written there where it refers to what only a job has."""
+    try:
+        return OmegaConf.select(tree, key)
+    except InterpolationResolutionError:
+        above, _, last = key.rpartition(".")
+        return OmegaConf.to_container(OmegaConf.select(tree, above) if above else tree, resolve=False)[last]  # type: ignore[call-overload, index]
 
 
 def _printed(show: Callable[[], object]) -> str:

@@ -326,8 +326,14 @@ def _not_composed(error: Exception, overrides: Sequence[str], options_of: Callab
         if given.startswith("~") and name in known:
             what = f"`{name}` is null: there is nothing to delete."
             return ConfigError(what, where=name, got=given, expected="a name that has a value")
-        if name and given.partition("=")[2] in options_of(name):
-            return _unknown(name, given, siblings, f"+{given} adds the group `{name}`")
+        own, choice = name.partition("@")[0], given.partition("=")[2]
+        if given.startswith("~") and "=" in name:
+            key, _, other = name.partition("=")
+            what = f"`{key}` is not `{other}`, so there is nothing to delete."
+            return ConfigError(what, where=key, got=given, expected=f"~{key}, or with the choice that it has")
+        if name and (options := options_of(own)):
+            adds = f"did you mean `+{given}`, which adds the group?" if choice in options else None
+            return _unknown(name, given, siblings, adds or f"+{name}=CHOICE adds the group: {', '.join(options)}")
         return _unknown(name, given, siblings, closest(name, siblings) or closest(name, known))
     return unreadable(overrides, error)
 
@@ -359,6 +365,8 @@ def _first_line(error: Exception) -> str:
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Return the overrides as Hydra reads them; a plain value that its grammar cannot read is text, as ``~/prices``."""
+    if any(text.startswith("=") for text in overrides):
+        raise unreadable(overrides, ValueError("nothing stands before the ="))
     parser = OverridesParser.create()
     with suppress(HydraException, ValueError):
         return parser.parse_overrides(list(overrides))
@@ -442,10 +450,9 @@ def _as_text(override: str) -> str:
 
 def _is_readable(override: str) -> bool:
     try:
-        OverridesParser.create().parse_override(override)
+        return bool(OverridesParser.create().parse_override(override).key_or_group)
     except (HydraException, ValueError):
         return False
-    return True
 
 
 def main_groups() -> list[str]:

@@ -73,6 +73,7 @@ class Server:
             "MLFLOW_HTTP_REQUEST_TIMEOUT": str(self.timeout),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }
         added = {name: value for name, value in wanted.items() if name not in os.environ}
         levels = {logger: logger.level for logger in map(logging.getLogger, _LOGGERS)}

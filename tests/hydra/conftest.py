@@ -11,6 +11,7 @@ import pytest
 from harness.cli import main
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40", "evaluation.significance=null"]
+SMALL += ["features=expressions"]
 
 
 @dataclass(frozen=True)

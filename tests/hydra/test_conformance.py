@@ -36,6 +36,12 @@ CONF = {
             params:
               model.alpha: 0.1,1
         """,
+    "experiment/step.yaml": """\
+        # @package _global_
+        windows:
+          step: 40
+        """,
+    "tune/a.yaml": "x: 1",
     "model/mine.yaml": """\
         defaults:
           - linear
@@ -123,6 +129,14 @@ PRINTED = [
     (["-cn", "mine", "-c", "job", "-p", "seed"], ["11"]),
     (["--cfg", "job", "-p", "model.alpha", "hydra.searchpath=[file://my_conf]", "model=mine"], ["5"]),
     (["--cfg", "hydra", "-p", "hydra.job.env_set", "+hydra.job.env_set.A=b"], ["A: b"]),
+    (["--cfg", "hydra", "-p", "hydra.sweep.subdir"], ["${hydra.job.num}"]),
+    (["--cfg", "hydra", "-p", "hydra.run.dir", "hydra.run.dir=out/${seed}"], ["out/43"]),
+    (["--cfg", "job", "-p", "case", "case=${oc.env:NO_SUCH_VARIABLE}"], ["${oc.env:NO_SUCH_VARIABLE}"]),
+    (["--cfg", "job", "-p", "seed", "+experiment=[nightly,step]"], ["7"]),
+    (["--cfg", "job", "-p", "windows.step", "experiment=[nightly,step]"], ["40"]),
+    (["--cfg", "job", "-p", "case", "case=${oc.select:nothing,3}", "--resolve"], ["3"]),
+    (["--cfg", "job", "-p", "tune.x", "+tune=a"], ["1"]),
+    (["--cfg", "hydra", "-p", "hydra.job_logging", "hydra/job_logging=disabled"], ["level: ERROR"]),
     (["--info", "searchpath"], ["| hydra", "| main", "--config-dir"]),
     (["--info", "defaults"], ["Defaults List", "| model/linear"]),
     (["--info", "defaults-tree"], ["Defaults Tree", "  model: linear"]),
@@ -235,6 +249,11 @@ REFUSED = [
     (["--run", "-m", "seed=1,2"], "--run --multirun", "one thing"),
     (["-m", "hydra.mode=RUN", "seed=1,2"], "hydra.mode", "one thing"),
     (["~windows.train"], "windows.train", "nothing to delete"),
+    (["~model=mlp"], "model", "nothing to delete"),
+    (["=3"], "=3", "KEY=VALUE"),
+    (["model@other=linear"], "model@other", "did you mean `+model@other=linear`"),
+    (["-cd", "my_conf", "tune=a"], "tune", "did you mean `+tune=a`"),
+    (["-cd", "my_conf", "tune=b"], "tune", "+tune=CHOICE adds the group: a"),
     (["--shell-completion", "install=tcsh"], "--shell-completion", "bash, zsh"),
     (["-m", "hydra/sweeper=optuna", "hydra/launcher=joblib", "seed=1,2"], "hydra/launcher", "executor=local"),
     (["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=up", "seed=1,2"], "hydra.sweeper.direction", "minimize"),
@@ -244,7 +263,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "where", "piece"), REFUSED, ids=[" ".join(case[0]) for case in REFUSED])
 def test_what_cannot_be_honoured_is_refused_in_one_message(
-    bench: Bench, arguments: list[str], where: str, piece: str
+    bench: Bench, conf: Path, arguments: list[str], where: str, piece: str
 ) -> None:
     shown = bench(*arguments)
     assert shown.code == 2, shown.out + shown.err

@@ -348,11 +348,15 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.nightly
-def test_a_run_reaches_a_real_server_with_its_files(server: str, run_folder: Path, tmp_path: Path) -> None:
+def test_a_run_reaches_a_real_server_with_its_files(
+    server: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / run_folder.name
     shutil.copytree(run_folder, copy)
     (copy / "tracked.json").unlink(missing_ok=True)
-    assert main(["track", "push", str(copy), "--uri", server]) == 0
+    capsys.readouterr()
+    assert main(["track", "push", str(copy), "--uri", server, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sent"] == 1  # and nothing of MLflow's own beside it
     marker = json.loads((copy / "tracked.json").read_text(encoding="utf-8"))
     assert server in json.dumps(marker)
     found = requests.post(
