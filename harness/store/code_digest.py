@@ -28,7 +28,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.store.code_text import STAR, Strings, imports_of, named_places, packages_of, strings_of, text_digest
+from harness.store.code_text import (
+    STAR,
+    Strings,
+    imports_and_digest,
+    imports_of,
+    named_places,
+    packages_of,
+    strings_of,
+    text_digest,
+)
 from harness.store.fingerprint import fingerprint_file
 from harness.store.records import OURS, exported_from
 
@@ -210,8 +219,9 @@ def _source(origin: Origin) -> _Source:
     named = (origin.name if spec is None else spec.name, origin.search is not None)
     is_users = not origin.ours and file is not None and file.suffix == ".py" and file.is_file()
     files, by_text, folders = _by_text(file, *named, content) if file is not None and is_users else ({}, (), ())
-    when_run, when_called = ((*found, *by_text) for found in imports_of(*named, content))
-    made = _Source(origin, stamp, text_digest(content), when_run, when_called, files, folders, spec)
+    imported, digest = imports_and_digest(*named, content)
+    when_run, when_called = ((*found, *by_text) for found in imported)
+    made = _Source(origin, stamp, digest, when_run, when_called, files, folders, spec)
     _KNOWN[origin.name] = made
     return made
 

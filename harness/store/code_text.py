@@ -40,7 +40,11 @@ def text_digest(source: bytes) -> str:
 
     What is no Python text, an extension or an archive's member in another encoding, counts byte for byte.
     """
-    tree = _parsed(source)
+    return _digest_of(_parsed(source), source)
+
+
+def _digest_of(tree: ast.Module | None, source: bytes) -> str:
+    # The docstrings of the tree are gone afterwards.
     if tree is None:
         return hashlib.sha256(source).hexdigest()
     for node in ast.walk(tree) if b"__doc__" not in source else ():
@@ -56,7 +60,21 @@ def imports_of(name: str, is_package: bool, source: bytes) -> tuple[tuple[str, .
 
     A name may be a module's or that of something inside one: only the search path can tell.
     """
+    return _imports_in(_parsed(source), name, is_package, source)
+
+
+@lru_cache(maxsize=4096)
+def imports_and_digest(
+    name: str, is_package: bool, source: bytes
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], str]:
+    """Return `imports_of` and `text_digest` of a module; parsing it takes longest, and is done once for both."""
     tree = _parsed(source)
+    return _imports_in(tree, name, is_package, source), _digest_of(tree, source)
+
+
+def _imports_in(
+    tree: ast.Module | None, name: str, is_package: bool, source: bytes
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if tree is None:
         return (), ()
     package = name if is_package else name.rpartition(".")[0]

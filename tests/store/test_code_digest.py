@@ -18,6 +18,7 @@ import pytest
 from harness.config.instantiate import locate
 from harness.errors import ConfigError
 from harness.store import code_digest as module
+from harness.store import code_text
 from harness.store.artifacts import ArtifactStore, key_of
 from harness.store.code_digest import check_code_unchanged, code_digest, note_code, origin_of, user_code
 
@@ -351,3 +352,10 @@ def test_nothing_is_imported_to_find_out(project: Path) -> None:
 
 def test_the_digest_is_the_same_twice() -> None:
     assert code_digest("harness.samples.table") == code_digest("harness.samples.table")
+
+
+def test_a_module_that_is_parsed_once_gives_the_same_imports_and_digest() -> None:
+    source = b'"""Docs."""\nimport os\n\ndef f() -> None:\n    """More."""\n    import json.decoder\n'
+    imported, digest = code_text.imports_and_digest("a.b", False, source)
+    assert imported == code_text.imports_of("a.b", False, source) == (("os",), ("os", "json", "json.decoder"))
+    assert digest == code_text.text_digest(source) != code_text.text_digest(source.replace(b"os", b"re"))
