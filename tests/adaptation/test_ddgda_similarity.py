@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from baselines.adaptation.ddgda.preparation import Similarity, gbdt_similarity, linear_similarity
-from baselines.adaptation.ddgda.proxy import GbdtParameters, important_features
+from baselines.adaptation.ddgda.proxy import GbdtParameters, SimilarityMetric, important_features
 from harness.errors import ConfigError, LookAheadError
 from harness.execution.progress import Silent
 from harness.samples.gram import GramBlocks
+from harness.samples.interfaces import Doubles
 from harness.samples.table import SampleTable
 from tests.adaptation.streams import Stream
 
@@ -73,6 +74,27 @@ def test_rows_without_a_label_do_not_count(table: SampleTable) -> None:
     found = by_ridge(table.with_columns(table.features.copy(), table.feature_names, label))
     assert np.isnan(found.values[30 - START]).all()
     assert not np.isnan(found.values[31 - START]).any()
+
+
+@pytest.mark.parametrize("metric", ["rank_ic", "error"])
+@pytest.mark.parametrize("trees", [False, True])
+def test_a_block_in_a_gap_of_the_data_is_like_nothing_and_changes_no_other(
+    table: SampleTable, metric: SimilarityMetric, trees: bool
+) -> None:
+    def similarity(of: SampleTable) -> Doubles:
+        view = of.as_of(len(of.calendar) - 1)
+        if trees:
+            return gbdt_similarity(view, START, STEP, SMALL, seed=0, observer=Silent(), metric=metric).values
+        blocks = GramBlocks(of.features, of.label, of.index.offsets, step=STEP, origin=START)
+        return linear_similarity(view, START, blocks, step=STEP, alpha=0.05, metric=metric).values
+
+    label, (first, last) = table.label.copy(), (START + 4 * STEP, START + 5 * STEP)
+    label[table.index.rows(first, last)] = np.nan
+    gap, full = similarity(table.with_columns(table.features.copy(), table.feature_names, label)), similarity(table)
+    assert np.isnan(gap[:, 4]).all()
+    assert np.isnan(gap[4 * STEP : 5 * STEP]).all()
+    kept = np.delete(np.delete(gap, 4, axis=1), np.s_[4 * STEP : 5 * STEP], axis=0)
+    np.testing.assert_array_equal(kept, np.delete(np.delete(full, 4, axis=1), np.s_[4 * STEP : 5 * STEP], axis=0))
 
 
 def test_as_of_shows_what_was_known_and_is_what_would_have_been_computed_then(table: SampleTable) -> None:

@@ -131,16 +131,21 @@ def linear_similarity(
     """Return the similarity by one ridge proxy per block of `step` times from `start`, fitted from shared Gram blocks.
 
     Every row of [start, label_stop) of `view` is scored; `blocks` are of the same rows, with a border at `start`. There
-    is no intercept, as features and label are centred, at every time or in every series.
+    is no intercept, as features and label are centred, at every time or in every series. A block without a row, as
+    where data have gaps, is like nothing: its similarities are NaN.
     """
     stop = view.label_stop
     known = view.labelled(start, stop)
+    sums = [blocks.weighted(b.start, b.stop, None) for b in whole_blocks(start, stop, step)]
+    filled = np.array([block.weight_sum > 0 for block in sums])
+    proxies = np.zeros((len(sums), len(view.feature_names)))
     with one_blas_thread():
-        solved = [blocks.weighted(b.start, b.stop, None).ridge(alpha) for b in whole_blocks(start, stop, step)]
-    proxies = np.stack([solution.theta for solution in solved])
+        for k in np.flatnonzero(filled):
+            proxies[k] = sums[k].ridge(alpha).theta
     measure = _MEASURES[metric]
     labels = measure.labels(known.label(start, stop), known.offsets(start, stop))
     values = measure.linear(known.rows(start, stop), proxies, labels)
+    values[:, ~filled] = np.nan
     return Similarity(start, step, view.look_ahead, values)
 
 
@@ -166,9 +171,11 @@ class BlockProxies:
         self._parameters, self._seed = parameters, seed
 
     def predict(self, k: int) -> Floats:
-        """Fit the proxy of block `k` and return its predictions of all rows; one thread."""
+        """Fit the proxy of block `k` and return its predictions of all rows, NaN if it has no row; one thread."""
         first, block = self.blocks[0].start, self.blocks[k]
         rows = slice(*(int(self._offsets[at - first]) for at in (block.start, block.stop)))
+        if rows.start == rows.stop:
+            return np.full(len(self._label), np.nan, dtype=np.float32)
         booster = self._parameters.grow(self._features[rows], self._label[rows], seed=self._seed, threads=1)
         return np.asarray(booster.predict(self._features, num_threads=1), dtype=np.float32)
 
