@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from harness.config import ExperimentConfig
 from harness.errors.redaction import redacted
@@ -106,6 +106,14 @@ class Notes:
                 os.write(self._handle, f"{json.dumps(line)}\n".encode())
 
 
+@runtime_checkable
+class TellsOfAttempts(Protocol):
+    """Tracking that is told of runs and sweeps that do not end, too."""
+
+    def attempt(self, what: Attempted, runs: Path, observer: Observer) -> AbstractContextManager[Notes]:
+        """Note what is attempted until it has ended."""
+
+
 def noted(
     config: ExperimentConfig, cells: Sequence[str] | None, observer: Observer
 ) -> AbstractContextManager[Notes | None]:
@@ -113,13 +121,11 @@ def noted(
 
     Another tracker notes nothing.
     """
-    attempt = getattr(config.tracking, "attempt", None)
-    if attempt is None:
+    if not isinstance(config.tracking, TellsOfAttempts):
         return nullcontext()
     of_run = Attempted((), config.case_name, config.command, config.choices)
     what = of_run if cells is None else Attempted(tuple(cells))
-    found: AbstractContextManager[Notes] = attempt(what, Path(config.output.runs), observer)
-    return found
+    return config.tracking.attempt(what, Path(config.output.runs), observer)
 
 
 def has_attempts(runs: Path) -> bool:

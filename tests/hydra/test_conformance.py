@@ -130,7 +130,7 @@ PRINTED = [
     (["--cfg", "job", "-p", "model.alpha", "hydra.searchpath=[file://my_conf]", "model=mine"], ["5"]),
     (["--cfg", "hydra", "-p", "hydra.job.env_set", "+hydra.job.env_set.A=b"], ["A: b"]),
     (["--cfg", "hydra", "-p", "hydra.sweep.subdir"], ["${hydra.job.num}"]),
-    (["--cfg", "hydra", "-p", "hydra.run.dir", "hydra.run.dir=out/${seed}"], ["out/43"]),
+    (["--cfg", "hydra", "-p", "hydra.run.dir", "hydra.run.dir=out/${seed}"], ["out/${seed}"]),
     (["--cfg", "job", "-p", "case", "case=${oc.env:NO_SUCH_VARIABLE}"], ["${oc.env:NO_SUCH_VARIABLE}"]),
     (["--cfg", "job", "-p", "seed", "+experiment=[nightly,step]"], ["7"]),
     (["--cfg", "job", "-p", "windows.step", "experiment=[nightly,step]"], ["40"]),
