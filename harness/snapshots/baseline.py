@@ -96,7 +96,8 @@ class Baselines:
             number = len(past) + 1
             blessing = {"version": number, "reason": reason.strip(), "time": moment, "replaces": replaces}
             # From the second version on a list of those before it stands beside it.
-            blessed = replace(snapshot, blessing={**blessing, **({"listed": True} if past else {})})
+            listed = {"listed": True} if past else {}
+            blessed = replace(placeless(snapshot), blessing={**blessing, **listed})
             path = self._folder(snapshot.suite, snapshot.case) / f"v{number:04d}.json"
             if not self.root.exists():
                 write_atomically(self.root / ".gitattributes", _ATTRIBUTES.encode())
@@ -197,6 +198,15 @@ class Baselines:
 
     def _folder(self, suite: str, case: str) -> Path:
         return self.root / _checked_name(suite) / _checked_name(case)
+
+
+def placeless(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot whose command does not say where the run was kept: baselines are shared, folders are not."""
+    command = snapshot.provenance.get("command")
+    if command is None:
+        return snapshot
+    kept = [text for text in command if not text.startswith("output.")]
+    return replace(snapshot, provenance={**snapshot.provenance, "command": kept})
 
 
 def at_path(reference: str) -> Referenced | None:

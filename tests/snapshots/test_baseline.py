@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_blessing_writes_the_next_version_with_its_reason_and_time(store: Baseli
         "replaces": with_ic(0.1).digest,
         "listed": True,
     }
+
+
+def test_a_baseline_does_not_say_where_its_run_was_kept(store: Baselines) -> None:
+    command = ["model=linear", "output.runs=/home/me/runs", "output.store=/home/me/store", "case='linear'"]
+    run = replace(SNAPSHOT, provenance={**SNAPSHOT.provenance, "command": command})
+    made = store.bless(run, "first")
+    assert made.snapshot.provenance["command"] == ["model=linear", "case='linear'"]
+    assert "/home/me" not in made.path.read_text(encoding="utf-8")
+    assert made.snapshot.digest == run.digest
+
+
+def test_no_baseline_of_this_repository_names_a_folder_of_a_machine() -> None:
+    results = Path(__file__).resolve().parents[2] / "results"
+    found = [path for path in results.rglob("*.json") if re.search(r'"(output\.|/)', path.read_text(encoding="utf-8"))]
+    assert [str(path.relative_to(results)) for path in found] == []
 
 
 def test_the_blessing_stands_outside_the_digest(store: Baselines) -> None:
