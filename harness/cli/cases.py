@@ -7,7 +7,8 @@ import shlex
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from harness.report.leaderboard import refresh
 from harness.report.reproduction import reproduce, write_published
 from harness.report.table import Table
 from harness.run.experiment import ExperimentResult
-from harness.run.finished import FinishedRun
+from harness.run.finished import FinishedRun, folders_under
 from harness.run.stages import Cache
 from harness.snapshots.baseline import Baselines, Referenced, Version, at_path
 from harness.snapshots.comparison import learn
@@ -44,7 +45,7 @@ from harness.snapshots.suite import (
     suite_names,
 )
 from harness.snapshots.verdicts import CaseVerdict, Problem, Verdict, worst_exit_code
-from harness.store.artifacts import MemoryCache
+from harness.store.artifacts import MemoryCache, canonical_json
 from harness.store.files import file_name
 
 _FEWEST_SEEDS = 2
@@ -289,7 +290,9 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     try:
         if stands:
             pages.append(refresh(Path(arguments.results)))
-            pages += _published(runner.folders, Path(arguments.results), published)
+            given = [Path(reference.label) for reference in selection.recorded if Path(reference.label).is_dir()]
+            touched = {run.snapshot.suite for run in runs if run.snapshot is not None}
+            pages += _published(touched, [*runner.folders, *given], Baselines(Path(arguments.results)), published)
     except (HarnessError, OSError) as error:  # the baseline of another case may be damaged
         errors.append(error)
     code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
@@ -297,18 +300,34 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     return Answer(shown, records, HarnessError.exit_code if errors else int(code), notes, errors)
 
 
-def _published(folders: Sequence[Path], results: Path, published: Sequence[ReferenceResults]) -> list[Path | None]:
-    """Write, for each suite, the published tables beside those of these runs that are its newest baselines.
+def _published(
+    suites: Iterable[str], folders: Sequence[Path], baselines: Baselines, published: Sequence[ReferenceResults]
+) -> list[Path | None]:
+    """Write, for each suite, the published tables beside its newest baselines.
 
-    A suite of which only some baselines are at hand keeps the page that it has.
+    The runs behind these are looked for in the folders and beside them: cases are blessed one by one too. A suite of
+    which a run is not at hand keeps the page that it has.
     """
-    baselines, suites = Baselines(results), dict[str, list[FinishedRun]]()
-    for run in (FinishedRun.read(path) for path in folders if path.is_dir()):
-        newest = baselines.baseline(run.snapshot.suite, run.snapshot.case)
-        if newest is not None and newest.snapshot.digest == run.snapshot.digest:
-            suites.setdefault(run.snapshot.suite, []).append(run)
-    whole = {name: runs for name, runs in suites.items() if {r.name for r in runs} >= set(baselines.cases(name))}
-    return [write_published(reproduce(runs, published), results / name) for name, runs in whole.items()]
+    beside = [
+        path for parent in dict.fromkeys(folder.parent for folder in folders) for path in folders_under(parent)[1]
+    ]
+    kept: dict[str, FinishedRun] = {}
+    for folder in dict.fromkeys([*folders, *beside]):
+        with suppress(HarnessError, OSError):  # a damaged run is the baseline of nothing
+            run = FinishedRun.read(folder)
+            kept.setdefault(_content(run.snapshot), run)
+    pages = []
+    for suite in sorted(suites):
+        newest = [found.snapshot for case in baselines.cases(suite) if (found := baselines.baseline(suite, case))]
+        found = [replace(run, name=one.case) for one in newest if (run := kept.get(_content(one))) is not None]
+        if newest and len(found) == len(newest):
+            pages.append(write_published(reproduce(found, published), baselines.root / suite))
+    return pages
+
+
+def _content(snapshot: Snapshot) -> str:
+    """What two snapshots of one run have in common, whichever suite and case they are taken for."""
+    return canonical_json([snapshot.identity, snapshot.metrics])
 
 
 def _bless(run: CaseRun, baselines: Baselines, arguments: Namespace) -> tuple[str, Version | None]:

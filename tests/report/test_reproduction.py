@@ -252,6 +252,20 @@ def test_blessing_a_suite_writes_the_published_tables_beside_its_baselines(
     assert f"written    {page.relative_to(own)}" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == text
 
+    page.write_text("stale", encoding="utf-8")
+    kept = [str(path.parent) for path in sorted((own / "runs").glob("*/snapshot.json"))]
+    assert main(["bless", *kept, "--config-dir", str(own), "--reason", "x"]) == 0
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_blessing_a_run_as_the_case_of_a_suite_writes_the_published_tables(
+    own: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own)
+    for run, name in zip(report.cells[:2], ("plain", "forgetting"), strict=True):
+        assert main(["bless", str(run.folder), "--as", f"mine/{name}", "--config-dir", str(own), "--reason", "x"]) == 0
+    assert "plain" in (own / "results/mine/published.md").read_text(encoding="utf-8")
+
 
 def test_the_html_report_holds_the_published_rows_and_the_claims(report: Report) -> None:
     run = near(report)[0]
