@@ -57,12 +57,12 @@ if TYPE_CHECKING:  # isort: off
     from harness.samples.interfaces import WindowPlanner as WindowPlanner
     from harness.samples.plan import Batch as Batch, Feedback as Feedback, Known as Known
     from harness.samples.plan import Transform as Transform, WindowPlan as WindowPlan
-    from harness.samples.preprocess import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna, DropCol as DropCol
-    from harness.samples.preprocess import CSZScoreNorm as CSZScoreNorm, DropnaLabel as DropnaLabel, Fillna as Fillna
-    from harness.samples.preprocess import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm, Pipeline as Pipeline
-    from harness.samples.preprocess import ProcessInf as ProcessInf, Processor as Processor, ZScoreNorm as ZScoreNorm
-    from harness.samples.preprocess import RobustZScoreNorm as RobustZScoreNorm, SeriesScale as SeriesScale
-    from harness.samples.preprocess import TanhProcess as TanhProcess
+    from harness.samples.preprocess import Pipeline as Pipeline, Processor as Processor
+    from harness.samples.processors import CSRankNorm as CSRankNorm, CSZFillna as CSZFillna, DropCol as DropCol
+    from harness.samples.processors import CSZScoreNorm as CSZScoreNorm, DropnaLabel as DropnaLabel, Fillna as Fillna
+    from harness.samples.processors import FilterCol as FilterCol, MinMaxNorm as MinMaxNorm, ProcessInf as ProcessInf
+    from harness.samples.processors import RobustZScoreNorm as RobustZScoreNorm, SeriesScale as SeriesScale
+    from harness.samples.processors import TanhProcess as TanhProcess, ZScoreNorm as ZScoreNorm
     from harness.samples.table import AsOfView as AsOfView, SampleTable as SampleTable
     from harness.samples.windows import Segment as Segment, Window as Window
     from harness.store.fingerprint import fingerprint_file as fingerprint_file
@@ -103,10 +103,11 @@ _EXPORTS: tuple[tuple[str, str | None, str], ...] = (
     ("harness.samples.interfaces", None, "Adaptation FittedAdaptation FittedModel FittedPreprocess History LearnSet"),
     ("harness.samples.interfaces", None, "Model Preprocess TimeWeights SampleWeights ContinuingModel WindowPlanner"),
     ("harness.samples.plan", None, "WindowPlan Known Feedback Transform Batch"),
-    ("harness.samples.preprocess", "harness.preprocess", "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna"),
-    ("harness.samples.preprocess", "harness.preprocess", "TanhProcess DropnaLabel DropCol FilterCol MinMaxNorm"),
-    ("harness.samples.preprocess", "harness.preprocess", "RobustZScoreNorm SeriesScale ZScoreNorm Pipeline"),
+    ("harness.samples.preprocess", "harness.preprocess", "Pipeline"),
     ("harness.samples.preprocess", None, "Processor"),
+    ("harness.samples.processors", "harness.preprocess", "CSRankNorm CSZScoreNorm CSZFillna ProcessInf Fillna"),
+    ("harness.samples.processors", "harness.preprocess", "TanhProcess DropnaLabel DropCol FilterCol MinMaxNorm"),
+    ("harness.samples.processors", "harness.preprocess", "RobustZScoreNorm SeriesScale ZScoreNorm"),
     ("harness.samples.table", None, "AsOfView SampleTable"),
     ("harness.samples.windows", None, "Segment Window"),
     ("harness.store.fingerprint", None, "fingerprint_file"),
@@ -120,6 +121,7 @@ FORMER_MODULES: Mapping[str, str] = {
     **{f"{public}.{module.rpartition('.')[2]}": public for module, public, _ in _EXPORTS if public},
     **{f"harness.preprocess.{name}": "harness.preprocess" for name in ("cross_section", "elementwise")},
     **{f"harness.preprocess.{name}": "harness.preprocess" for name in ("fitted_norms", "pipeline")},
+    "harness.samples.preprocess": "harness.preprocess",
     **{"harness.evaluation.signal": "harness.evaluation", "harness.execution.serial": "harness.execution"},
 }
 __all__ = sorted(PLACES)

@@ -318,10 +318,10 @@ def _published(
             kept.setdefault(_content(run.snapshot), run)
     pages = []
     for suite in sorted(suites):
-        newest = [found.snapshot for case in baselines.cases(suite) if (found := baselines.baseline(suite, case))]
-        found = [replace(run, name=one.case) for one in newest if (run := kept.get(_content(one))) is not None]
-        if newest and len(found) == len(newest):
-            pages.append(write_published(reproduce(found, published), baselines.root / suite))
+        newest = [one.snapshot for case in baselines.cases(suite) if (one := baselines.baseline(suite, case))]
+        there = [replace(kept[key], name=one.case) for one in newest if (key := _content(one)) in kept]
+        if newest and len(there) == len(newest):
+            pages.append(write_published(reproduce(there, published), baselines.root / suite))
     return pages
 
 

@@ -422,7 +422,7 @@ def _processor(kwargs: Node, key: str, entry: object, train: list[str]) -> tuple
     kwargs.known(key, name, _PROCESSORS, "There is no counterpart of this processor.")
     group = "label" if given.pop("fields_group", "feature") == "label" or name == "DropnaLabel" else "features"
     _note_fit(kwargs, kwargs.place(key), given, train)
-    translated: dict[str, Any] = {"_target_": f"harness.samples.preprocess.{name}"}
+    translated: dict[str, Any] = {"_target_": f"harness.preprocess.{name}"}
     if name == "RobustZScoreNorm":
         translated["clip"] = 3.0 if given.pop("clip_outlier", True) else None
     if name in ("DropCol", "FilterCol"):

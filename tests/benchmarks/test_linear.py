@@ -17,7 +17,8 @@ from harness.data.calendar import Calendar
 from harness.run.rolling import Recipe, WalkForward
 from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import LearnSet
-from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm, apply
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.processors import CSRankNorm, Fillna, RobustZScoreNorm
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 

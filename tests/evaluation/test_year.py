@@ -16,7 +16,8 @@ from harness.evaluation.evaluate import evaluate, intervals, year_of
 from harness.evaluation.metrics import SignalEvaluation
 from harness.evaluation.predictions import Predictions
 from harness.evaluation.significance.bootstrap import Bootstrap
-from harness.samples.preprocess import CSRankNorm, DropnaLabel, Pipeline
+from harness.samples.preprocess import Pipeline
+from harness.samples.processors import CSRankNorm, DropnaLabel
 from tests.evaluation.test_evaluation import Both, market, signal
 
 ANNUALISED = ("long_short_return", "long_average_return", "excess_return", "portfolio_return", "portfolio_cost")

@@ -14,19 +14,17 @@ import numpy.typing as npt
 import pytest
 
 from harness.data.calendar import Calendar
-from harness.samples.preprocess import (
+from harness.samples.preprocess import Pipeline, Processor, apply
+from harness.samples.processors import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
     Fillna,
     MinMaxNorm,
-    Pipeline,
     ProcessInf,
-    Processor,
     RobustZScoreNorm,
     TanhProcess,
     ZScoreNorm,
-    apply,
 )
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Segment

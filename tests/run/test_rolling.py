@@ -14,7 +14,8 @@ from harness.errors import ConfigError, UnsupportedWeightsError
 from harness.run.rolling import Recipe, RollingResult, WalkForward, learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import LearnSet, TimeWeights
-from harness.samples.preprocess import CSRankNorm, Fillna, Pipeline, RobustZScoreNorm
+from harness.samples.preprocess import Pipeline
+from harness.samples.processors import CSRankNorm, Fillna, RobustZScoreNorm
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 from harness.store.artifacts import ArtifactStore

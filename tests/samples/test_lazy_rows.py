@@ -16,7 +16,8 @@ from harness.samples import column_statistics, preprocess
 from harness.samples.chunks import LazyRows, columns_of, part_of, rows_where
 from harness.samples.column_statistics import column_extremes, column_medians, column_moments
 from harness.samples.gram import NormalEquations
-from harness.samples.preprocess import Pipeline, Processor, RobustZScoreNorm, ZScoreNorm
+from harness.samples.preprocess import Pipeline, Processor
+from harness.samples.processors import RobustZScoreNorm, ZScoreNorm
 from harness.store.records import describe
 from tests.samples.test_preprocess import EVERY, FIT, TIMES, make_table, name_of
 

@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from harness.config.instantiate import build
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, DataError, LookAheadError
-from harness.samples.preprocess import (
+from harness.samples.preprocess import FittedPipeline, Pipeline, Processor, apply
+from harness.samples.processors import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
@@ -25,15 +26,11 @@ from harness.samples.preprocess import (
     DropnaLabel,
     Fillna,
     FilterCol,
-    FittedPipeline,
     MinMaxNorm,
-    Pipeline,
     ProcessInf,
-    Processor,
     RobustZScoreNorm,
     TanhProcess,
     ZScoreNorm,
-    apply,
 )
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Segment

@@ -15,7 +15,8 @@ from harness.execution.progress import Silent
 from harness.run.experiment import run
 from harness.samples.interfaces import LearnSet
 from harness.samples.per_instrument import PerInstrument
-from harness.samples.preprocess import Fillna, Pipeline, SeriesScale, apply
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.processors import Fillna, SeriesScale
 from harness.samples.table import RowIndex, SampleTable
 from harness.samples.windows import Schedule, Segment, walk_forward
 from tests.audit.market import SMALL

@@ -15,7 +15,8 @@ from harness.errors import DataError, closest
 from harness.errors.limits import Count, NonNegative, Positive, Seed, Share, check_limits
 from harness.samples.chunks import Rows, columns_of
 from harness.samples.interfaces import Floats, History
-from harness.samples.preprocess import CSZScoreNorm, Fillna, Pipeline, apply
+from harness.samples.preprocess import Pipeline, apply
+from harness.samples.processors import CSZScoreNorm, Fillna
 from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store.compiled import kernel_threads
