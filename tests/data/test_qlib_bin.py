@@ -44,6 +44,21 @@ def test_a_panel_that_is_written_is_read_back_exactly(folder):
     assert _source(folder).load().fingerprint == small_panel().fingerprint
 
 
+def test_the_change_that_qlib_takes_its_price_limits_from_is_written(tmp_path):
+    panel = small_panel()
+    close = panel.fields["close"].copy()
+    close[2, 0] = np.nan
+    write_qlib_bin(replace(panel, fields={**panel.fields, "close": close}), tmp_path / "bin", universe="csi300")
+    raw = np.fromfile(tmp_path / "bin" / "features" / "sh600000" / "change.day.bin", dtype="<f4")[1:]
+    assert np.isnan(raw[[0, 2]]).all()
+    np.testing.assert_allclose(raw[[1, 3]], [close[1, 0] / close[0, 0] - 1, close[3, 0] / close[1, 0] - 1], rtol=1e-6)
+
+    own = np.full(close.shape, 0.5, dtype=np.float32)
+    write_qlib_bin(replace(panel, fields={**panel.fields, "change": own}), tmp_path / "own", universe="csi300")
+    raw = np.fromfile(tmp_path / "own" / "features" / "sh600000" / "change.day.bin", dtype="<f4")[1:]
+    assert (raw == 0.5).all()
+
+
 def test_an_index_that_the_folder_lacks_is_named_with_its_key(folder):
     with pytest.raises(DataError, match="The benchmark has no prices") as caught:
         _source(folder, benchmark="SH000905").load()

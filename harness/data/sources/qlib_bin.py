@@ -32,6 +32,7 @@ from harness.store.fingerprint import fingerprint_file
 
 ALL = "all"
 """The instruments file that names everything with a price."""
+_CHANGE = "change"
 _LONG = "use --to long, which keeps every name"
 _FREQ = re.compile(r"day|\d+min|week|month")
 
@@ -165,7 +166,8 @@ def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "da
 
     ``instruments/all.txt`` holds the span from the first to the last value of every instrument, `universe` the
     membership. Each field covers the same span, so that a shorter file is known to be truncated. The benchmark is an
-    instrument that is in no universe. The simulator's truth is not written.
+    instrument that is in no universe. The simulator's truth is not written. A panel of prices gets the field ``change``
+    if it has none: without it qlib's exchange knows no price limits, and says nothing.
 
     Raises:
         DataError: When the folder exists, or a name cannot be one of a file; before anything is written.
@@ -195,11 +197,21 @@ def write_qlib_bin(panel: Panel, folder: Path, *, universe: str, freq: str = "da
         if panel.benchmark is not None:
             bins.append((panel.benchmark.name, 0, {panel.price_field: panel.benchmark.close}))
         for code, first, fields in bins:
+            if panel.price_field in fields:
+                fields = {_CHANGE: _changes(fields[panel.price_field])} | fields
             own = _folder(staging / "features", code)
             own.mkdir()
             for name, values in fields.items():
                 data = np.concatenate([np.array([first], dtype="<f4"), values.astype("<f4")])
                 (own / _bin_name(name, freq)).write_bytes(data.tobytes())
+
+
+def _changes(prices: Floats) -> Floats:
+    """Return (T,) each price over the last one before it, less 1; NaN where there is none."""
+    traded = np.flatnonzero(~np.isnan(prices))
+    changes, known = np.full(prices.shape, np.nan, dtype=np.float32), prices[traded].astype(np.float64)
+    changes[traded[1:]] = known[1:] / known[:-1] - 1.0
+    return changes
 
 
 def _folder(features: Path, code: str) -> Path:
