@@ -7,7 +7,7 @@ in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,19 +20,16 @@ from harness.errors import DataError, LookAheadError, closest
 from harness.execution.progress import Observer, Silent
 from harness.features import kernels
 from harness.features.expression import (
-    OPERATORS,
-    Call,
     Expression,
-    Field,
     Number,
     fields_of,
     look_ahead,
     look_back,
     parse,
-    walk,
 )
 from harness.features.feature_set import FeatureSet, refuse_look_ahead
 from harness.features.kernels import Floats, Positions
+from harness.features.lowering import CHOICE, FIELD, MASK, Node, Steps, lower, schedule
 from harness.store.compiled import kernel_threads
 
 Array = npt.NDArray[np.generic]
@@ -363,64 +360,6 @@ def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
         yield from pool.map(work, [slice(first, min(first + size, total)) for first in range(0, total, size)])
 
 
-def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
-    times = out.shape[1]
-    by = max(-times, min(by, times))
-    if by < 0:
-        out[:, : times + by], out[:, times + by :] = x[:, -by:], np.nan
-        return
-    out[:, by:] = x[:, : times - by]
-    kernels.blank(out, starts + by)  # nothing is known before the series begins, not even a condition
-
-
-_AS_THEY_ARE = (
-    *("carry", "moments", "trend", "extreme", "extreme_position", "quantile", "rank", "weighted_mean"),
-    *("exponential_mean", "exponential_mean_expanding"),
-)
-_KERNELS: Mapping[str, Callable[..., None]] = {
-    "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
-    "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
-    "shift": _shift,
-    "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
-    "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
-    "guarded": lambda x, spread, starts, out: np.copyto(out, np.where(spread <= kernels.NO_SPREAD, np.nan, x)),
-    **{name: getattr(kernels, name) for name in _AS_THEY_ARE},
-}
-
-
-FIELD, MASK, CHOICE = "field", "mask", "where"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One kernel, the nodes or numbers it reads, and its parameters."""
-
-    kernel: str  # `FIELD`, `MASK`, the name of a kernel, or of a NumPy ufunc
-    inputs: tuple[int | Number, ...]  # positions of earlier nodes, or constants
-    parameters: tuple[Any, ...]  # window, kind, level, sign, a field's name, …
-    # bool, float32 or float64: what qlib's pandas series would have. An operation between float32 series is rounded
-    # to float32; every rolling result is float64.
-    dtype: np.dtype[np.generic]
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """The nodes among the inputs."""
-        return tuple(i for i in self.inputs if not isinstance(i, Number))
-
-
-Steps = tuple[tuple[int, tuple[int, ...]], ...]  # each node to compute, and the nodes that nobody needs afterwards
-
-
-def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
-    """Return the nodes that compute `expressions`, inputs before what reads them, and the node of each expression."""
-    lowering, wanted = _Lowering(), tuple(expressions)
-    lowered: dict[Expression, int | Number] = {}
-    for part in walk(*wanted):
-        lowered[part] = part if isinstance(part, Number) else lowering.add(part, lowered)
-    outputs = (lowered[expression] for expression in wanted)
-    return tuple(lowering.nodes), tuple(node for node in outputs if not isinstance(node, Number))
-
-
 def _first_times(nodes: Sequence[Node], fields: Mapping[str, Positions], panel: Panel) -> tuple[Positions, ...]:
     """Return for each node where the series of each instrument, (N,), begins; windows begin to fill there.
 
@@ -444,136 +383,26 @@ def _first_times(nodes: Sequence[Node], fields: Mapping[str, Positions], panel: 
     return tuple(begins)
 
 
-def schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
-    """Return the nodes that `outputs` need, in order; of a mask, whose source is another instrument's, nothing more."""
-    reads = [() if node.kernel == MASK else node.sources for node in nodes]
-    needed: set[int] = set()
-    stack = list(outputs)
-    while stack:
-        position = stack.pop()
-        if position not in needed:
-            needed.add(position)
-            stack.extend(reads[position])
-    order = sorted(needed)
-    last_use = {i: position for position in order for i in reads[position]}
-    dying: dict[int, list[int]] = {}
-    for position in order:
-        dying.setdefault(last_use.get(position, position), []).append(position)
-    return tuple((position, tuple(dying.get(position, ()))) for position in order)
+def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
+    times = out.shape[1]
+    by = max(-times, min(by, times))
+    if by < 0:
+        out[:, : times + by], out[:, times + by :] = x[:, -by:], np.nan
+        return
+    out[:, by:] = x[:, : times - by]
+    kernels.blank(out, starts + by)  # nothing is known before the series begins, not even a condition
 
 
-_BOOL, _SINGLE, _DOUBLE = np.dtype(np.bool_), np.dtype(np.float32), np.dtype(np.float64)
-
-_UFUNCS = {
-    **{"Add": "add", "Sub": "subtract", "Mul": "multiply", "Div": "divide", "Power": "power"},
-    **{"Greater": "maximum", "Less": "minimum", "Abs": "absolute", "Log": "log", "Sign": "sign"},
-    **{"Gt": "greater", "Ge": "greater_equal", "Lt": "less", "Le": "less_equal", "Eq": "equal", "Ne": "not_equal"},
-    **{"And": "logical_and", "Or": "logical_or", "Not": "logical_not"},
+_AS_THEY_ARE = (
+    *("carry", "moments", "trend", "extreme", "extreme_position", "quantile", "rank", "weighted_mean"),
+    *("exponential_mean", "exponential_mean_expanding"),
+)
+_KERNELS: Mapping[str, Callable[..., None]] = {
+    "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
+    "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
+    "shift": _shift,
+    "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
+    "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
+    "guarded": lambda x, spread, starts, out: np.copyto(out, np.where(spread <= kernels.NO_SPREAD, np.nan, x)),
+    **{name: getattr(kernels, name) for name in _AS_THEY_ARE},
 }
-# What NumPy's ufuncs do to conditions, and so do sums and products of conditions in qlib.
-_OF_CONDITIONS = {"Add": "logical_or", "Mul": "logical_and", "Greater": "logical_or", "Less": "logical_and"}
-_MOMENTS = {
-    **{"Sum": kernels.SUM, "Mean": kernels.MEAN, "Var": kernels.VAR, "Std": kernels.STD},
-    **{"Mad": kernels.MAD, "Skew": kernels.SKEW, "Kurt": kernels.KURT},
-}
-_TRENDS = {"Slope": kernels.SLOPE, "Rsquare": kernels.RSQUARE, "Resi": kernels.RESI}
-_COMOVEMENTS = {"Cov": kernels.COV, "Corr": kernels.CORR}
-_EVERYTHING = 1 << 32  # a window longer than any calendar
-# Operator → kernel of one series and its parameters after the window.
-_PLAIN: dict[str, tuple[str, tuple[float, ...]]] = {
-    **{"Max": ("extreme", (1.0,)), "Min": ("extreme", (-1.0,))},
-    **{"IdxMax": ("extreme_position", (1.0,)), "IdxMin": ("extreme_position", (-1.0,))},
-    **{"Quantile": ("quantile", ()), "Med": ("quantile", (kernels.MEDIAN,)), "Rank": ("rank", ())},
-    "WMA": ("weighted_mean", ()),
-}
-
-
-class _Lowering:
-    """Nodes under construction; equal ones are added once."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self._positions: dict[Node, int] = {}
-
-    def add(self, call: Field | Call, lowered: Mapping[Expression, int | Number]) -> int:
-        if isinstance(call, Field):
-            return self._add(FIELD, (), (call.name,), _SINGLE)
-        inputs = tuple(lowered[series] for series in call.series)
-        sources = [i for i in inputs if not isinstance(i, Number)]
-        if call.operator in _UFUNCS:
-            return self._elementwise(call.operator, inputs, sources)
-        if call.operator == "If":
-            branches = [self.nodes[i].dtype for i in inputs[1:] if not isinstance(i, Number)]
-            is_single = _SINGLE in branches and _DOUBLE not in branches
-            dtype = _BOOL if branches == [_BOOL, _BOOL] else _SINGLE if is_single else _DOUBLE
-            return self._add(CHOICE, inputs, (), dtype)
-        if call.operator == "Mask":
-            return self._add(MASK, inputs, call.parameters, self.nodes[sources[0]].dtype)
-        if call.operator in ("Ref", "Delta"):
-            return self._shifted(call, sources[0])
-        return self._rolling(call, sources)
-
-    def _add(
-        self, kernel: str, inputs: tuple[int | Number, ...], parameters: tuple[Any, ...] = (), dtype: Any = _DOUBLE
-    ) -> int:
-        node = Node(kernel, inputs, parameters, dtype)
-        position = self._positions.setdefault(node, len(self.nodes))
-        if position == len(self.nodes):
-            self.nodes.append(node)
-        return position
-
-    def _cast(self, source: int, dtype: np.dtype[Any]) -> int:
-        return source if self.nodes[source].dtype == dtype else self._add("cast", (source,), (), dtype)
-
-    def _elementwise(self, operator: str, inputs: tuple[int | Number, ...], sources: list[int]) -> int:
-        dtypes = {self.nodes[i].dtype for i in sources}
-        if OPERATORS[operator].gives_condition:
-            return self._add(_UFUNCS[operator], inputs, (), _BOOL)
-        if operator == "Sign":  # qlib rounds the argument to float32
-            return self._add("sign", (self._cast(sources[0], _SINGLE),), (), _SINGLE)
-        if dtypes == {_BOOL}:
-            if len(sources) == len(inputs) and operator == "Abs":
-                return sources[0]
-            if len(sources) == len(inputs) and operator in _OF_CONDITIONS:
-                return self._add(_OF_CONDITIONS[operator], inputs, (), _BOOL)
-            inputs, dtypes = tuple(i if isinstance(i, Number) else self._cast(i, _DOUBLE) for i in inputs), {_DOUBLE}
-        return self._add(_UFUNCS[operator], inputs, (), _DOUBLE if _DOUBLE in dtypes else _SINGLE)
-
-    def _shifted(self, call: Call, source: int) -> int:
-        if self.nodes[source].dtype == _BOOL:
-            source = self._cast(source, _DOUBLE)
-        dtype = self.nodes[source].dtype
-        earlier = self._add("first" if call.parameters[0] == 0 else "shift", (source,), call.parameters, dtype)
-        return earlier if call.operator == "Ref" else self._add("subtract", (source, earlier), (), dtype)
-
-    def _rolling(self, call: Call, sources: list[int]) -> int:
-        operator, given = call.operator, float(call.parameters[0])
-        series = tuple(self._cast(source, _DOUBLE) for source in sources)
-        if operator == "EMA" and given == 0:
-            return self._add("exponential_mean_expanding", series)
-        if operator == "EMA":
-            return self._add("exponential_mean", series, (given if given < 1 else 2.0 / (given + 1.0),))
-        window = int(min(given or _EVERYTHING, _EVERYTHING))
-        if operator in _COMOVEMENTS:
-            joint = (self._add("paired", series), self._add("paired", series[::-1]))
-            found = self._add("comovement", (*joint, *map(self._carry, joint)), (window, _COMOVEMENTS[operator]))
-        elif operator in _TRENDS:
-            found = self._add("trend", (*series, self._carry(*series)), (window, _TRENDS[operator]))
-        elif operator == "Count":
-            known = self._cast(self._add("equal", series * 2, (), _BOOL), _DOUBLE)
-            found = self._moment(known, window, kernels.SUM)
-        elif operator in _MOMENTS:
-            found = self._moment(series[0], window, _MOMENTS[operator])
-        else:
-            kernel, more = _PLAIN[operator]
-            found = self._add(kernel, series, (window, *map(float, call.parameters[1:]), *more))
-        if operator in ("Rsquare", "Corr") and given != 0:  # qlib guards windows, but not expanding ones
-            for one in series:
-                found = self._add("guarded", (found, self._moment(one, window, kernels.STD)))
-        return found
-
-    def _moment(self, source: int, window: int, kind: int) -> int:
-        return self._add("moments", (source, self._carry(source)), (window, kind))
-
-    def _carry(self, source: int) -> int:
-        return self._add("carry", (source,))

@@ -10,9 +10,10 @@ import pytest
 
 from harness.errors import DataError
 from harness.execution.progress import Silent
-from harness.features.engine import check_fields, compute_expression, compute_features, lower, schedule
+from harness.features.engine import check_fields, compute_expression, compute_features
 from harness.features.expression import parse
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
+from harness.features.lowering import lower, schedule
 from tests.features.panels import all_rows, make_panel, random_fields
 
 SMALL = Expressions(

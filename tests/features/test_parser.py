@@ -12,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError
-from harness.features.engine import lower
 from harness.features.expression import (
     INFIX,
     OPERATORS,
@@ -26,6 +25,7 @@ from harness.features.expression import (
     parse,
 )
 from harness.features.feature_set import ALPHA158, ALPHA360
+from harness.features.lowering import lower
 
 
 def canonical(text: str) -> str:
