@@ -33,6 +33,7 @@ from harness.store.code_text import (
     Strings,
     imports_and_digest,
     imports_of,
+    keep_notes,
     named_places,
     packages_of,
     strings_of,
@@ -157,6 +158,7 @@ def _closure(modules: tuple[str, ...]) -> tuple[dict[str, _Source], set[Library]
     known = _REACHED.get(question)
     if known is None or not all(_is_current(source) for source in known[0].values()):
         known = _REACHED[question] = _followed(modules)
+        keep_notes()
     return known
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import cache_from_source
 from itertools import accumulate, product
 from pathlib import Path
+from typing import Any
 
 _IMPORTS = ("import_module", "__import__")
 _FINDS_CODE = (*_IMPORTS, "exec", "eval", "compile", "run_module", "run_path", "__getattr__")
@@ -24,6 +29,7 @@ _ANCESTORS = 3  # `Path(__file__).parents[2]`
 _HIDDEN = (".", "__pycache__")
 _BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_MOST_NOTES = 1000  # about other texts than this process has read
 Parts = list[ast.AST]  # the expressions of a statement, without those of the statements inside it
 
 
@@ -67,9 +73,63 @@ def imports_of(name: str, is_package: bool, source: bytes) -> tuple[tuple[str, .
 def imports_and_digest(
     name: str, is_package: bool, source: bytes
 ) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], str]:
-    """Return `imports_of` and `text_digest` of a module; parsing it takes longest, and is done once for both."""
-    tree = _parsed(source)
-    return _imports_in(tree, name, is_package, source), _digest_of(tree, source)
+    """Return `imports_of` and `text_digest` of a module; parsing it takes longest, and is done once for both.
+
+    Once for all processes, where it can be noted, see `keep_notes`.
+    """
+    notes, asked = _notes(), f"{name} {is_package} {hashlib.sha256(source).hexdigest()}"
+    if asked not in notes.known:
+        tree = _parsed(source)
+        notes.known[asked] = [*_imports_in(tree, name, is_package, source), _digest_of(tree, source)]
+        notes.new.add(asked)
+    when_run, when_called, digest = notes.known[asked]
+    return (tuple(when_run), tuple(when_called)), digest
+
+
+@dataclass(frozen=True, eq=False)
+class _Notes:
+    """What texts say, by their names and SHA-256, as earlier processes have noted it; `new`: not noted yet."""
+
+    known: dict[str, list[Any]]
+    new: set[str]
+
+
+def _notes_file() -> Path:
+    """Return the file beside the compiled modules, which are trusted as much."""
+    return Path(cache_from_source(__file__)).with_suffix(".json")
+
+
+@cache
+def _reader() -> str:
+    """Return what identifies the code that reads a text; notes of another one do not count."""
+    return f"{sys.version} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
+
+
+@cache
+def _notes() -> _Notes:
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError):
+        found = json.loads(_notes_file().read_bytes())
+        if found["reader"] == _reader():
+            return _Notes(dict(found["texts"]), set())
+    return _Notes({}, set())
+
+
+def keep_notes() -> None:
+    """Note what texts say for later processes, where a file can be written beside the compiled modules."""
+    notes = _notes()
+    if not notes.new:
+        return
+    known = notes.known if len(notes.known) <= _MOST_NOTES + len(notes.new) else {n: notes.known[n] for n in notes.new}
+    notes.new.clear()
+    with suppress(OSError, NotImplementedError):
+        file = _notes_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f".{file.name}-{secrets.token_hex(6)}")
+        try:
+            scratch.write_text(json.dumps({"reader": _reader(), "texts": known}), encoding="utf-8")
+            scratch.replace(file)
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
 def _imports_in(

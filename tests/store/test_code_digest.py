@@ -359,3 +359,54 @@ def test_a_module_that_is_parsed_once_gives_the_same_imports_and_digest() -> Non
     imported, digest = code_text.imports_and_digest("a.b", False, source)
     assert imported == code_text.imports_of("a.b", False, source) == (("os",), ("os", "json", "json.decoder"))
     assert digest == code_text.text_digest(source) != code_text.text_digest(source.replace(b"os", b"re"))
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where what modules say is noted, in a folder that is not there yet."""
+    file = tmp_path / "compiled" / "notes.json"
+    monkeypatch.setattr(code_text, "_notes_file", lambda: file)
+    new_process()
+    yield file
+    new_process()
+
+
+def new_process() -> None:
+    for cached in (code_text._notes, code_text.imports_and_digest):
+        cached.cache_clear()
+
+
+def test_a_later_process_parses_no_text_that_was_noted(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [("a.b", False, b"import os\n"), ("a.b", True, b"from . import c\n"), ("broken", False, b"import (\n")]
+    found = [code_text.imports_and_digest(*one) for one in read]
+    code_text.keep_notes()
+    new_process()
+    monkeypatch.setattr(code_text, "_parsed", lambda _: pytest.fail("parsed again"))
+    assert [code_text.imports_and_digest(*one) for one in read] == found
+    with pytest.raises(pytest.fail.Exception):  # another text, name or place is another module
+        code_text.imports_and_digest("a", False, b"import os\n")
+    assert [path.name for path in notes.parent.iterdir()] == [notes.name]
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[1]", '{"reader": "of another version", "texts": {}}'])
+def test_notes_that_are_damaged_or_of_another_reader_do_not_count(notes: Path, damage: str) -> None:
+    wrong = damage or notes_with_another_digest(notes)
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text(wrong, encoding="utf-8")
+    new_process()
+    found = code_text.imports_and_digest("a", False, b"import os\n")[1]
+    assert (found == code_text.text_digest(b"import os\n")) == bool(damage)
+
+
+def notes_with_another_digest(notes: Path) -> str:
+    """Notes that are believed, to show that those above are not."""
+    found = code_text.imports_and_digest("a", False, b"import os\n")[1]
+    code_text.keep_notes()
+    return notes.read_text(encoding="utf-8").replace(found, "0" * 64)
+
+
+def test_notes_are_kept_nowhere_where_nothing_can_be_written(notes: Path) -> None:
+    notes.parent.write_text("a file in the place of the folder", encoding="utf-8")
+    code_text.imports_and_digest("a", False, b"import os\n")
+    code_text.keep_notes()
+    assert not notes.exists()
