@@ -101,7 +101,7 @@ def _run(given: argparse.Namespace) -> int:
             from harness.cli.terminal import show
 
             if answer.record is not None and (is_json or answer.shown is None):
-                out.write_record(answer.record)
+                out.write_record(answer.record() if callable(answer.record) else answer.record)
             else:
                 for part in answer.shown or ():
                     show(out, part)

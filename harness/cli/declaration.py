@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,8 @@ class Answer:
 
     # for people: tables and lines; None where there is only the record
     shown: Sequence[Table | Text | str] | None = None
-    record: object = None  # for programs: data that is printed as JSON, or a text as it stands
+    # for programs: data that is printed as JSON, a text as it stands, or what returns either when it is asked for
+    record: object | Callable[[], object] = None
     code: int = 0  # the exit code
     # notes, errors: lines for standard error
     notes: Sequence[str] = ()

@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,13 @@ def _experiment(application: Application, since: tuple[float, float]) -> Answer:
     shown: list[Table | str] = [result_table(result), *result_lines(result)]
     if verdict is not None:
         shown += [f"audit     {verdict.summary}", *([] if verdict.clean else [verdict_table(verdict)])]
+    return Answer(shown, partial(_record, result), int(verdict is not None and not verdict.clean))
+
+
+def _record(result: ExperimentResult) -> dict[str, object]:
     time, scores = result.predictions().newest()
     newest = {"time": time, "scores": [{"instrument": name, "score": score} for name, score in scores]}
-    record = {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json()), "newest": newest}
-    return Answer(shown, record, int(verdict is not None and not verdict.clean))
+    return {"folder": str(result.folder), "snapshot": json.loads(result.snapshot.to_json()), "newest": newest}
 
 
 def _plan(application: Application, observer: PlainObserver) -> Answer:

@@ -156,6 +156,15 @@ class Panel:
         return fingerprint_arrays(arrays)
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What is asked of a panel to find a result that stands on it; a panel is one, too."""
+
+    calendar: Calendar
+    fingerprint: str
+    name: str
+
+
 def last_seen(values: npt.NDArray[Any], present: Bools) -> npt.NDArray[Any]:
     """Return (T, N), the newest of the `values` that was `present` by each time; NaN before the first."""
     newest = np.maximum.accumulate(np.where(present, np.arange(values.shape[0])[:, None], -1), axis=0)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from harness.data.dates import time_texts
 from harness.data.panel import Bools, Doubles
@@ -20,6 +19,9 @@ from harness.data.text_files import SHOWN, first_of
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import Positive, check_limits
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
 
 ZeroVolume = Literal["kept", "suspended"]
 _ROUNDING = 1e-3
@@ -145,6 +147,8 @@ def _doubles(rows: pd.DataFrame, name: str) -> Doubles:
 
 def _factor(rows: pd.DataFrame, refuse: Callable[..., None]) -> Doubles:
     """Return (n,) the running product of last close / previous close over each instrument's own rows."""
+    import pandas as pd  # see above
+
     codes = rows["instrument"].cat.codes.to_numpy()
     order = np.lexsort((rows["time"].to_numpy(), codes))
     values = {name: _doubles(rows, name) for name in ("previous_close", "close")}

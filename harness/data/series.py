@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from annotated_types import Ge, Le
 
 from harness.data.calendar import Calendar
@@ -18,6 +17,9 @@ from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.extras import missing_extra
 from harness.errors.limits import check_limits
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class SeriesFormat:
 
     @staticmethod
     def _step(every: str) -> np.timedelta64:
+        import pandas as pd  # see above
+
         try:
             step: np.timedelta64 = pd.Timedelta(every).to_timedelta64().astype("m8[ns]")
         except ValueError:
@@ -96,6 +100,8 @@ class SeriesFormat:
         twice = table.duplicated(keys, keep=False) if self.repeated == "mean" else None
         if twice is None or not twice.any():
             return table
+        import pandas as pd  # see above
+
         pairs = table[twice].groupby(keys, observed=True, sort=False)
         means = pairs.mean()[pairs.size() == 2].reset_index()  # a third row is no clock that went back
         others = table[twice].set_index(keys).index.isin(means.set_index(keys).index)
@@ -105,6 +111,8 @@ class SeriesFormat:
 
     def add_to(self, panel_fields: dict[str, Floats], calendar: Calendar) -> dict[str, int]:
         """Add the fields of the calendar to a panel's, and return name → lead of everything known before its time."""
+        import pandas as pd  # see above
+
         times, shape = pd.DatetimeIndex(calendar.times), next(iter(panel_fields.values())).shape
         for name in self.calendar:
             if name in panel_fields:
@@ -117,6 +125,8 @@ class SeriesFormat:
     def _holidays(self, times: pd.DatetimeIndex) -> npt.NDArray[Any]:
         if self.holidays is None:
             return np.zeros(len(times))
+        import pandas as pd  # see above
+
         try:
             import holidays
         except ModuleNotFoundError as error:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +19,9 @@ from harness.data.codes import check_codes
 from harness.data.dates import moments_of
 from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
 
 Integers = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -35,7 +37,7 @@ _NUMBER = {
     for mark, own, other in ((".", r"\.", ","), (",", ",", r"\."))
 }
 # What other programs write for "nothing" in a column of numbers; as pandas and Arrow read them.
-_NOTHING = pa.array(["", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>"])
+_NOTHING = ("", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "-nan", "#n/a n/a", "<na>")
 _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
 _COUNT = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]+)?")
 _YEAR = re.compile(r"(?<!%)(?:%%)*%[YyGcx]")
@@ -104,6 +106,8 @@ def instruments_of(column: Column) -> tuple[pd.Categorical[str], Integers]:
     Raises:
         DataError: When it is of another type, a row has none, or a code cannot be kept as it is.
     """
+    import pandas as pd  # see above
+
     if not (column.holds_text or pa.types.is_integer(column.kind)):
         hint = "leading zeros and text are kept when the column is text, in pandas: frame[column].astype(str)"
         raise column.wrong_type([], "text, or whole numbers", hint)
@@ -148,7 +152,8 @@ def _cleaned(column: Column) -> pa.ChunkedArray:
     """Return text without blanks at its ends, and null where it stands for nothing."""
     text = pc.utf8_trim_whitespace(column.values.cast(pa.large_string()))
     nothing = _NOTHING if column.is_text else _NOTHING[:2]
-    return pc.if_else(pc.is_in(pc.utf8_lower(text), nothing.cast(pa.large_string())), pa.scalar(None, text.type), text)
+    is_nothing = pc.is_in(pc.utf8_lower(text), pa.array(nothing, pa.large_string()))
+    return pc.if_else(is_nothing, pa.scalar(None, text.type), text)
 
 
 def _plain_numbers(texts: Texts) -> dict[Column, pa.ChunkedArray] | None:
@@ -289,6 +294,8 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> np
 
 def _formatted(texts: Sequence[str], time_format: str, timezone: str | None) -> npt.NDArray[np.datetime64]:
     """Return each text by a format, or as what it counts since 1970; NaT where it is neither."""
+    import pandas as pd  # see above
+
     given: list[Any] = list(texts)
     per = EPOCHS.get(time_format)
     if per is not None:

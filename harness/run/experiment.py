@@ -27,7 +27,7 @@ from harness.samples.windows import Window
 from harness.snapshots.provenance import Cost
 from harness.snapshots.snapshot import Snapshot, sha256, write_snapshot
 from harness.store.artifacts import canonical_json
-from harness.store.files import write_atomically
+from harness.store.files import write_changed
 from harness.store.records import describe
 
 _NOT_CHOSEN = ("executor", "output", "tracking")  # groups that say where, not what
@@ -179,7 +179,7 @@ def _run(config: ExperimentConfig, observer: Observer, cache: Cache | None, fold
 
 
 def _identity(pipeline: Pipeline, folder: Path) -> dict[str, Any]:
-    config, panel, criteria = pipeline.config, pipeline.panel, pipeline.config.evaluation
+    config, panel, criteria = pipeline.config, pipeline.outline, pipeline.config.evaluation
     year = year_of(panel.calendar, criteria.periods_per_year, criteria.rules)
     return {
         "config": without_secrets(settings_of(config)),
@@ -204,6 +204,6 @@ def _publish(config: ExperimentConfig, snapshot: Snapshot, made: Path, folder: P
     learned = sorted(p.relative_to(made) for p in (made / stages.ADAPTATION).rglob("*") if p.is_file())
     traded = [name for name in stages.TRADES if (made / name).is_file()]
     for name in (*stages.PUBLISHED, *traded, *map(str, learned)):
-        write_atomically(target / name, (made / name).read_bytes())
+        write_changed(target / name, (made / name).read_bytes())
     write_snapshot(snapshot, target / "snapshot.json")
     return target

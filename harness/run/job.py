@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from harness.run.experiment import ExperimentResult
 from harness.store.care import remove
-from harness.store.files import write_atomically
+from harness.store.files import write_changed
 from harness.store.locks import claimed, is_claimed
 
 _QUEUED = 86_400.0  # seconds
@@ -97,5 +97,5 @@ def move(folder: Path, target: Path | None) -> None:
     """Move the files of a folder into another one, which may have some of the names; None removes them."""
     if target is not None:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            write_atomically(target / path.relative_to(folder), path.read_bytes())
+            write_changed(target / path.relative_to(folder), path.read_bytes())
     shutil.rmtree(folder, ignore_errors=True)

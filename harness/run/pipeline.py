@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from harness.config import ExperimentConfig
 from harness.config.instantiate import check_object
-from harness.data.panel import Panel, load_panel, save_panel
+from harness.data.panel import Outline, Panel, load_panel, save_panel
 from harness.data.source import Source
 from harness.errors import DataError
 from harness.errors.limits import traits_of
@@ -121,8 +121,20 @@ class Pipeline:
         return self._panel or self._get(self.panel_stage, "panel")
 
     @cached_property
+    def outline(self) -> Panel | Outline:
+        """What the keys of results need of the panel, without opening one that the store has."""
+        if self._panel is not None:
+            return self._panel
+
+        def make() -> Outline:
+            return Outline(self.panel.calendar, self.panel.fingerprint, self.panel.name)
+
+        key = partial(key_of, "outline", panel=self.panel_stage.key.digest)
+        return self.cache.get(Stage("outline", key, make, *files_of(Outline, mapped=False)))
+
+    @cached_property
     def windows(self) -> tuple[Window, ...]:
-        return resolve_windows(self.config.windows, self.panel.calendar, self.config.label.look_ahead)
+        return resolve_windows(self.config.windows, self.outline.calendar, self.config.label.look_ahead)
 
     def check(self) -> None:
         """Refuse what panel and configuration alone say cannot be judged, see `harness.run.schedule.check`.
@@ -131,7 +143,7 @@ class Pipeline:
         """
         config = self.config
         parts = [config.label, config.features, config.samples, config.evaluation]
-        asked = [self.panel.fingerprint, [describe(part) for part in parts], bool(config.model.needs_valid)]
+        asked = [self.outline.fingerprint, [describe(part) for part in parts], bool(config.model.needs_valid)]
         text = canonical_json([asked, self._dates])
         self.cache.memory.get("checked", text, lambda: check(config, self.panel, self.windows) is not None)
 
@@ -158,7 +170,7 @@ class Pipeline:
 
     def _digests(self, fields: set[str]) -> tuple[str, ...]:
         """Return what these fields, and the rows, show before each position, see `chained_digests`."""
-        text = canonical_json([self.panel.fingerprint, self.config.samples.rows, fields])
+        text = canonical_json([self.outline.fingerprint, self.config.samples.rows, fields])
         return self.cache.memory.get("digests", text, lambda: chained_digests(self.panel, self.rows, fields))
 
     def shown(self, stop: int) -> str:
@@ -201,7 +213,7 @@ class Pipeline:
     @cached_property
     def _parts_of_rows(self) -> dict[str, Any]:
         code = code_digest("harness.features.engine", "harness.samples.table")
-        return {"panel": self.panel.fingerprint, "rows": self.config.samples.rows, "code": code}
+        return {"panel": self.outline.fingerprint, "rows": self.config.samples.rows, "code": code}
 
     def _assemble_table(self) -> SampleTable:
         # Before the store is asked: a preset may have left the same features there, without those that it dropped.
@@ -359,7 +371,7 @@ class Pipeline:
 
     @cached_property
     def _dates(self) -> list[dict[str, object]]:
-        return describe_windows(self.windows, self.panel.calendar)
+        return describe_windows(self.windows, self.outline.calendar)
 
     def _predict(self) -> RollingResult:
         walk = self.walk

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from harness.errors import SnapshotError
 from harness.store.artifacts import canonical_json
-from harness.store.files import write_atomically, write_new
+from harness.store.files import write_atomically, write_changed, write_new
 
 SCHEMA_VERSION = 2
 _DIGESTED = ("suite", "case", "identity", "metrics")
@@ -95,8 +95,8 @@ class Snapshot:
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot atomically."""
-    write_atomically(path, snapshot.to_json().encode())
+    """Write a snapshot atomically, unless it is there already."""
+    write_changed(path, snapshot.to_json().encode())
 
 
 def write_new_snapshot(snapshot: Snapshot, path: Path) -> bool:

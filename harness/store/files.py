@@ -32,6 +32,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         scratch.replace(path)
 
 
+def write_changed(path: Path, content: bytes) -> None:
+    """Do what `write_atomically` does, unless the file holds just that already: then the disk has nothing to do."""
+    with suppress(OSError):
+        if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    write_atomically(path, content)
+
+
 def write_new(path: Path, content: bytes) -> bool:
     """Write a file whole, unless it is there already; return whether it was written. Of several writers one is.
 

@@ -15,9 +15,13 @@ from harness.cli import main
 from harness.cli.application import parsers
 from harness.cli.commands import COMMANDS
 from harness.cli.declaration import Command
+from harness.config import compose_config
+from harness.data.convert import write_long
+from harness.data.sources.synthetic import SyntheticMarket
 from harness.integrations.skeletons import KINDS, PLANS
 from harness.integrations.tracking import Mlflow
 from harness.report.table import EXPORTS
+from tests.cli.test_growing_data import COMMAND
 
 SLOW = {
     "hydra",
@@ -63,6 +67,34 @@ def test_a_configuration_is_composed_without_what_computes() -> None:
         "harness.audit",
         "harness.evaluation.evaluate",
     }
+
+
+def test_a_run_whose_result_is_there_imports_nothing_that_computes_and_writes_nothing(tmp_path: Path) -> None:
+    market = compose_config(["data.instruments=12", "data.days=300", "data.members=10"]).data
+    assert isinstance(market, SyntheticMarket)
+    panel = market.load()
+    write_long(panel, tmp_path / "market", universe="all")
+    dates = [panel.calendar.format(at) for at in (40, 219, 220, 270)]
+    command = [
+        "run",
+        *COMMAND,
+        f"data.root={tmp_path}/market",
+        "evaluation=signal",
+        "windows.train=[{},{}]".format(*dates),
+    ]
+    command += [
+        "windows.test=[{},{}]".format(*dates[2:]),
+        f"output.store={tmp_path}/store",
+        f"output.runs={tmp_path}/runs",
+    ]
+    command = [
+        text for text in command if not text.startswith("evaluation.portfolio") and text != "evaluation=portfolio"
+    ]
+    assert {"pandas", "numba"} <= imported_by(*command)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    assert not imported_by(*command) & {"pandas", "scipy", "numba"}
+    names = {path.name for path, at in made.items() if path.stat().st_mtime_ns != at}
+    assert names <= {"hydra.yaml"}
 
 
 def test_a_skeleton_is_written_without_what_composes_a_configuration(tmp_path: Path) -> None:

@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import union_categoricals
 
 from harness.data.calendar import Calendar, read_calendar
 from harness.data.codes import check_codes
@@ -34,6 +32,9 @@ from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
 from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
+
+if TYPE_CHECKING:  # slow to import, and a run whose result is there reads no table
+    import pandas as pd
 
 Layout = Literal["long", "wide", "per_instrument"]
 MembershipFormat = Literal["spans", "snapshots"]
@@ -266,6 +267,9 @@ class TabularSource:
 
     def _read(self, parts: Sequence[_Part], columns: Mapping[str, str]) -> pd.DataFrame:
         """Return the rows of all files, each key once: time, instrument (sorted categories), fields (float32)."""
+        import pandas as pd  # see above
+        from pandas.api.types import union_categoricals
+
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
         instruments = union_categoricals([table.pop("instrument") for table in tables], sort_categories=True)
         table = self.series.merged(pd.concat(tables).assign(instrument=instruments), list(_KEYS))
@@ -282,6 +286,8 @@ class TabularSource:
 
     def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
+        import pandas as pd  # see above
+
         if self.layout == "per_instrument":  # its name is a column, as the name of a folder can be
             stem = _split(part.path)[0]
             check_codes([stem], where=str(part.path))  # first: a name that is no text cannot be opened
@@ -308,6 +314,8 @@ class TabularSource:
         return table.assign(**{name: values[columns[name]] for name in names})
 
     def _wide(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
+        import pandas as pd  # see above
+
         time, where = columns["time"], str(part.path)
         read = _read_columns(part, {"time": time}, self.csv, others=True)
         names = [name for name in read if name != time]
