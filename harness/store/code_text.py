@@ -126,7 +126,7 @@ def keep_notes() -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_name(f".{file.name}-{secrets.token_hex(6)}")
         try:
-            scratch.write_text(json.dumps({"reader": _reader(), "texts": known}), encoding="utf-8")
+            scratch.write_text(json.dumps({"reader": _reader(), "texts": known}), encoding="utf-8", newline="\n")
             scratch.replace(file)
         finally:
             scratch.unlink(missing_ok=True)
