@@ -25,7 +25,7 @@ class Account:
         self.trading = trading
         self.cash = self.value = trading.account
         self.cost = self.traded = 0.0
-        self.shares, self.price = np.zeros(width), np.zeros(width)  # shares that are owed are negative
+        self.shares = np.zeros(width)  # those that are owed are negative
         self.held_for = np.zeros(width, dtype=np.int64)
         self.claims = np.zeros(width)  # shares of written-down holdings
         self.written_down: list[tuple[int, int]] = []  # (time, column)
@@ -38,8 +38,9 @@ class Account:
         """Pay for what is borrowed, and end what was written down and trades again."""
         self.cost = self.traded = 0.0
         if self.trading.borrow_fee is not None:
-            owed = -float((np.minimum(self.shares, 0.0) + np.minimum(self.claims, 0.0)) @ self.price)
-            fee = owed * self.trading.borrow_fee * float(market.days[s]) / 365.0
+            owed = np.minimum(self.shares, 0.0) + np.minimum(self.claims, 0.0)
+            worth = -float(owed @ np.nan_to_num(market.before[s]))
+            fee = worth * self.trading.borrow_fee * float(market.days[s]) / 365.0
             self._book(0.0, fee, -fee)
         for column in np.flatnonzero(self.claims).tolist() if self.written_down else ():
             claim = float(self.claims[column])
@@ -86,7 +87,7 @@ class Account:
 
     def close(self, market: Market, s: int) -> None:
         """Write down what has had no price for too long, and value the rest at the close."""
-        close, held = market.close[s], self.shares.nonzero()[0]
+        held, price = self.shares.nonzero()[0], market.last[s]
         if self.trading.patience is not None and held.size:
             given_up = market.absent[s][held] >= self.trading.patience
             if given_up.any():
@@ -95,15 +96,12 @@ class Account:
                     self.written_down.append((s, column))
                 held = held[~given_up]
         self.held_for[held] += 1
-        new = close[held]
-        price = self.price[held] = np.where(np.isnan(new), self.price[held], new)
-        self.value = self.cash + float(self.shares[held] @ price)
+        self.value = self.cash + float(self.shares[held] @ price[held])
         if self.written_down:
-            waiting = (self.claims != 0) & ~np.isnan(close)
-            self.price[waiting] = close[waiting]
-            self.value += float(np.maximum(self.claims, 0.0) @ self.price) * (1.0 - self.trading.delisted_loss)
-            self.value += float(np.minimum(self.claims, 0.0) @ self.price)
-            kept = np.where(self.claims > 0, 1.0 - self.trading.delisted_loss, 1.0) * self.claims * self.price
+            owned, owed, price = np.maximum(self.claims, 0.0), np.minimum(self.claims, 0.0), np.nan_to_num(price)
+            self.value += float(owned @ price) * (1.0 - self.trading.delisted_loss)
+            self.value += float(owed @ price)
+            kept = np.where(self.claims > 0, 1.0 - self.trading.delisted_loss, 1.0) * self.claims * price
             for column in np.flatnonzero(self.claims).tolist():
                 self.waiting.append((s, column, float(self.claims[column]), float(kept[column])))
 

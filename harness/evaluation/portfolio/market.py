@@ -24,12 +24,13 @@ class Market:
     Attributes:
         close, deal: (S, N) float64, that and the price of orders, NaN while suspended.
         before: (S, N) float64, the last close before each time, NaN where there has been none.
+        last: (S, N) float64, the last close up to each time.
         can_buy, can_sell: (S, N) bool, false while suspended or at a limit.
         factor: (S, N) float64, raw shares per adjusted share; None when any amount may be traded.
         benchmark: (S,) float64 return since the time before; NaN from `stop` on.
         times, instruments: (S,) ``datetime64[ns]``, and the names of the columns.
         days: (S,) float64 since the time before.
-        absent: (S, N) int64, for how many times in a row there has been no price, this one included.
+        absent: (S, N) int32, for how many times in a row there has been no price, this one included.
         stop: One past the last time at which a member has a price.
         notes: What a reader must know beside the numbers, with counts.
 
@@ -57,7 +58,8 @@ class Market:
                     "volume and count as suspended; evaluation.portfolio.suspended_when=no_close trades them"
                 )
             close[idle] = np.nan
-        self.close, self.before = close[span], _before(close)[span]
+        filled, self.close = _filled(close), close[span]
+        self.before, self.last = filled[:-1][span], filled[1:][span]
         self._priced = ~np.isnan(self.close)
         busy = np.flatnonzero(has_price.any(axis=1))
         self.stop = int(busy[-1]) + 1 if busy.size else 0
@@ -66,7 +68,7 @@ class Market:
         self.benchmark[: self.stop] = self._returns_of_benchmark()
         self.deal = self._prices_of_orders()
         self.factor = None if config.trade_unit is None else self._factors()
-        at = np.arange(stop)[:, None]
+        at = np.arange(stop, dtype=np.int32)[:, None]
         self.days = np.diff(panel.calendar.times[:stop], prepend=panel.calendar.times[:1])[span] / np.timedelta64(
             1, "D"
         )
@@ -191,7 +193,7 @@ class Market:
                 expected=f"from before {shown(span.start)} to {shown(span.stop - 1)}",
                 hint="give the missing levels, shorten windows.test, or take evaluation.portfolio.benchmark=universe",
             )
-        change = level[span] / _before(level)[span] - 1.0
+        change = level[span] / _filled(level)[span] - 1.0
         holes = np.isnan(change)
         if holes.any():
             self.notes.append(
@@ -201,14 +203,13 @@ class Market:
         return np.where(holes, 0.0, change)
 
 
-def _before(values: Doubles) -> Doubles:
-    """Return the last value before each time that was not missing, along the first axis; NaN where there is none."""
-    before = np.full_like(values, np.nan)
-    before[1:] = values[:-1]
-    missing = np.isnan(before)
-    for t in range(1, len(values)):  # row by row: a gather over all times takes five times as long
-        np.copyto(before[t : t + 1], before[t - 1 : t], where=missing[t : t + 1])
-    return before
+def _filled(values: Doubles) -> Doubles:
+    """Return (T + 1, …) the last value before each of T times and one more that was not missing; NaN: there is none."""
+    filled = np.concatenate([np.full_like(values[:1], np.nan), values])
+    missing = np.isnan(filled)
+    for t in range(1, len(filled)):  # row by row: a gather over all times takes five times as long
+        np.copyto(filled[t : t + 1], filled[t - 1 : t], where=missing[t])
+    return filled
 
 
 _MOVED = 2e-3  # smaller changes are alike in every unit
@@ -230,7 +231,7 @@ def check_change(panel: Panel, start: int, stop: int) -> None:
     if "change" not in panel.fields:
         return
     close, span = panel.fields[panel.price_field][:stop].astype(np.float64), slice(max(start, 1), stop)
-    before, given = _before(close)[span], panel.fields["change"][span].astype(np.float64)
+    before, given = _filled(close)[:stop][span], panel.fields["change"][span].astype(np.float64)
     with np.errstate(invalid="ignore"):
         moved = close[span] / before - 1.0
         counts = panel.membership[span] & ~(np.isnan(moved) | np.isnan(given))

@@ -62,15 +62,24 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
         held: (N,) bool, `stuck` ones too.
         stuck: (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
     """
-    ranking = (-score).argsort(kind="stable")  # NaN last
-    taken, holdings = held[ranking], np.count_nonzero(held)
-    wanted = max(n_drop + topk - holdings, 0)
-    best = ranking[: score.size - np.count_nonzero(np.isnan(score))]
-    best = best[~taken[: best.size]][:wanted]
+    key, holdings = -score, np.count_nonzero(held)
+    free = key.copy()
+    free[held] = np.nan
+    best = _first(free, n_drop + topk - holdings)
     pool = held.copy() if stuck is None else held & ~stuck
     pool[best] = True
-    last = ranking[pool[ranking]]
-    last = last[max(last.size - n_drop, 0) :]
+    ranked = pool.nonzero()[0]
+    last = ranked[key[ranked].argsort(kind="stable")[max(ranked.size - n_drop, 0) :]]  # NaN last
     sell = last[held[last]]
     sell.sort()
     return sell, best[: max(sell.size + topk - holdings, 0)]
+
+
+def _first(key: Doubles, most: int) -> Codes:
+    """Return the positions of the smallest keys, at most so many: the smallest first, of equal ones the earlier."""
+    if most <= 0:
+        return np.empty(0, dtype=np.int64)
+    # Not a whole sort: which of equal keys a partition puts first is open, what its last key is worth is not.
+    end = key[key.argpartition(most - 1)[most - 1]] if most < key.size else np.nan
+    found = (key == key if np.isnan(end) else key <= end).nonzero()[0]
+    return found[key[found].argsort(kind="stable")[:most]]
