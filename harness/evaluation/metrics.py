@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -275,6 +276,24 @@ def other_forecasters(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
     references = metrics.get("references") or {}
     named = {heading: references.get(name) for name, heading in REFERENCES.items()}
     return {heading: found for heading, found in {"oracle": metrics.get("oracle"), **named}.items() if found}
+
+
+def forecasters_of_all(
+    judged: Iterable[tuple[str, Mapping[str, Mapping[str, Any]]]],
+) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return name, heading and metrics of the `other_forecasters` of named runs, equal ones once.
+
+    Where several have one heading, as on two labels, the name says beside which run it was judged.
+    """
+    found: dict[tuple[str, str], tuple[str, Mapping[str, Any]]] = {}
+    for run, others in judged:
+        for heading, of in others.items():
+            found.setdefault((heading, repr(sorted(of.items()))), (run, of))
+    counts = Counter(heading for heading, _ in found)
+    return [
+        (f"{heading} of {run}" if counts[heading] > 1 else heading, heading, of)
+        for (heading, _), (run, of) in found.items()
+    ]
 
 
 def directions_of(*sources: Mapping[str, Any] | Iterable[Metric]) -> dict[str, Direction]:

@@ -19,6 +19,7 @@ from harness.evaluation.metrics import (
     RANKED_BY,
     MetricRecord,
     columns_of,
+    forecasters_of_all,
     headings_of,
     headline,
     metrics_of,
@@ -60,6 +61,10 @@ class Report:
     def reference(self) -> FinishedRun:
         """The cell that the others of its scenario are tested against."""
         return self.cells[0]
+
+    def positions_of_references(self, cells: Sequence[FinishedRun]) -> list[int]:
+        """Return which of these cells others are tested against."""
+        return [at for at, cell in enumerate(cells) if cell.name in (self.reference.name, *self.references)]
 
     @property
     def metric(self) -> str:
@@ -218,15 +223,15 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
         name = TableCell(cell.name, detail=", ".join(_standing(cell, known, report)))
         rows.append(MetricRow(name, cell.overall, cell.snapshot.intervals, known))
     said = {"oracle": "the best forecast in expectation; a run may beat it by luck"}
-    others = [pair for cell in report.cells for pair in other_forecasters(cell.snapshot.metrics).items()]
-    oracles = {
-        (name, repr(sorted(of.items()))): MetricRow(TableCell(name, detail=said.get(name, "")), of, competes=False)
-        for name, of in others
-    }
+    judged = ((cell.name, other_forecasters(cell.snapshot.metrics)) for cell in report.cells)
+    oracles = [
+        MetricRow(TableCell(name, detail=said.get(heading, "")), of, competes=False)
+        for name, heading, of in forecasters_of_all(judged)
+    ]
     heading = headings_of(metrics.values()).get(sort_by, sort_by)
-    reference = next(i for i, cell in enumerate(ranked) if cell is report.reference)
+    references = report.positions_of_references(ranked)
     caption = f"{len(ranked)} cells, by {heading}"
-    return metric_table("cell", metrics.values(), [*rows, *oracles.values()], caption=caption, reference=reference)
+    return metric_table("cell", metrics.values(), [*rows, *oracles], caption=caption, references=references)
 
 
 def _standing(cell: FinishedRun, known: RowStatistics | None, report: Report) -> Iterable[str]:

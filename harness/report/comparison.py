@@ -29,8 +29,8 @@ def scorecard(report: Report, statistics: SweepStatistics | None) -> Table | Non
     by = METRICS[report.metric]
     ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(by.name)))
     rows = [MetricRow(TableCell(c.name), c.overall, statistics=statistics.row(c.name)) for c in ranked]
-    reference = next(at for at, cell in enumerate(ranked) if cell is report.reference)
-    made = metric_table("cell", metrics.values(), rows, caption="Against the reference", reference=reference)
+    references = report.positions_of_references(ranked)
+    made = metric_table("cell", metrics.values(), rows, caption="Against the reference", references=references)
     shaded = []
     for (name, *cells), row in zip(made.rows, rows, strict=True):
         known = {} if row.statistics is None else row.statistics.differences

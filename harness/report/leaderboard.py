@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, closest
-from harness.evaluation.metrics import METRICS, RANKED_BY, MetricRecord, columns_of, metrics_of, other_forecasters
+from harness.evaluation.metrics import (
+    METRICS,
+    RANKED_BY,
+    MetricRecord,
+    columns_of,
+    forecasters_of_all,
+    metrics_of,
+    other_forecasters,
+)
 from harness.execution.progress import Observer
 from harness.report.table import (
     Column,
@@ -225,12 +233,11 @@ def _seconds_of_windows(ended: Cell) -> tuple[float, float] | tuple[None, None]:
 
 
 def _oracles(results: Sequence[Cell], known: Mapping[str, MetricRecord]) -> list[Row]:
-    found: dict[str, Row] = {}
-    for ended in results:  # cells on the same market and label share theirs
-        for name, of in () if ended.result is None else other_forecasters(ended.result.snapshot.metrics).items():
-            values = {m: of[m] for m in columns_of(known, [of])}
-            found.setdefault(name + canonical_json(values), Row(name, _ORACLE, values, 0.0, True, None, None))
-    return list(found.values())
+    judged = [(r.name, other_forecasters(r.result.snapshot.metrics)) for r in results if r.result is not None]
+    return [
+        Row(name, _ORACLE, {m: of[m] for m in columns_of(known, [of])}, 0.0, True, None, None)
+        for name, _, of in forecasters_of_all(judged)
+    ]
 
 
 FILE = "leaderboard.md"

@@ -35,11 +35,12 @@ SECTIONS: tuple[Figure | CellTable, ...] = (
     CellTable(
         "trades",
         "Trades and capacity",
-        "A day's trading: the mean of price times volume over the 20 periods up to the signal. Capacity: the account "
-        "at the start with which 95 % of the orders would have stayed below a tenth of it.",
+        "Exposure: holdings as a share of the account, gross with what is short added, net with it subtracted. A day's "
+        "trading: the mean of price times volume over the 20 periods up to the signal. Capacity: the account at the "
+        "start with which 95 % of the orders would have stayed below a tenth of it.",
         trades_table,
     ),
-    CellTable("holdings", "Last holdings", "Weight: share of the account; negative: owed.", holdings_table),
+    CellTable("holdings", "Last holdings", "Weight: share of the account; negative: short.", holdings_table),
     *signal.FIGURES,
     *errors.FIGURES,
     *sweep.FIGURES,

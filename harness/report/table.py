@@ -58,7 +58,7 @@ class Table:
     columns: tuple[Column, ...]  # the first holds the names of the rows
     rows: tuple[tuple[TableCell, ...], ...]
     below: tuple[str, ...] = ()  # lines that follow it
-    reference: int | None = None  # index of the row that others are compared with
+    references: frozenset[int] = frozenset()  # indices of the rows that others are compared with
 
 
 def table(
@@ -67,7 +67,7 @@ def table(
     rows: Iterable[Iterable[TableCell | str]],
     *,
     below: Iterable[str] = (),
-    reference: int | None = None,
+    references: Iterable[int] = (),
 ) -> Table:
     """Return a table; a heading stands for a column of texts, a text for a cell of nothing else."""
     return Table(
@@ -75,7 +75,7 @@ def table(
         tuple(Column(column) if isinstance(column, str) else column for column in columns),
         tuple(tuple(TableCell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows),
         tuple(below),
-        reference,
+        frozenset(references),
     )
 
 

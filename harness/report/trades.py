@@ -21,14 +21,14 @@ def trades_table(cell: FinishedRun) -> Table | None:
         return None
     rows = [
         ("orders", _cell(found.orders, "{:,.0f}")),
-        ("of them refused by the exchange", _cell(found.refused, "{:,.0f}")),
-        ("of them too small or without cash", _cell(found.unfilled, "{:,.0f}")),
+        ("refused by the exchange", _cell(found.refused, "{:,.0f}")),
+        ("unfilled: too small, or no cash", _cell(found.unfilled, "{:,.0f}")),
         ("holdings, mean", _cell(found.holdings, "{:.1f}")),
-        ("long and short, share of the account", _cell(found.gross, "{:.1%}")),
-        ("long less short, share of the account", _cell(found.net, "{:.1%}")),
-        ("order as a share of a day's trading, median", _cell(found.median, "{:.3%}")),
-        ("the same, 95 % are smaller", _cell(found.often, "{:.3%}")),
-        ("the same, largest", _cell(found.largest, "{:.3%}")),
+        ("gross exposure, mean", _cell(found.gross, "{:.1%}")),
+        ("net exposure, mean", _cell(found.net, "{:.1%}")),
+        ("order / a day's trading, median", _cell(found.median, "{:.3%}")),
+        ("order / a day's trading, 95th percentile", _cell(found.often, "{:.3%}")),
+        ("order / a day's trading, largest", _cell(found.largest, "{:.3%}")),
         ("account at the start", _cell(float(config["account"]), "{:,.0f}")),
         ("capacity", _cell(found.capacity, "{:,.0f}")),
     ]

@@ -88,7 +88,12 @@ def test_a_sweep_is_a_curve_per_setting_of_the_rest(report: Report) -> None:
     curves = swept_numbers(report.cells)["label.horizon"]
     assert len(curves) == 2
     assert all([value for value, _ in curve] == [5.0, 10.0] for _, curve in curves)
-    assert next(ic_over_horizons(report)).traces[0]["x"] == [5, 10]
+    over = next(ic_over_horizons(report))
+    assert over.traces[0]["x"] == over.layout["xaxis"]["tickvals"] == [5, 10]
+    assert not {v.label for v in figures_of(report)["response"]} & {
+        "rank IC over label.horizon",
+        "IC over label.horizon",
+    }
 
 
 def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_gap(report: Report) -> None:
@@ -98,12 +103,13 @@ def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_ga
     intervals = {**odd.snapshot.intervals, "max_drawdown": {"low": -0.3, "high": -0.1}}
     metrics = {**odd.snapshot.metrics, "overall": overall, "intervals": intervals}
     odd = replace(odd, snapshot=replace(odd.snapshot, metrics=metrics))
-    variants = {v.label: v.traces for v in figures_of(Report((odd, *others), ()))["response"]}
+    drawn = figures_of(Report((odd, *others), ()))
+    variants = {v.label: v.traces for v in (*drawn["response"], *drawn["horizons"])}
     at = next(t for t in variants["MDD over label.horizon"] if -0.05 in t["y"])
     place = at["y"].index(-0.05)
     assert at["y"][place] + at["error_y"]["array"][place] == pytest.approx(-0.1)
     assert at["y"][place] - at["error_y"]["arrayminus"][place] == pytest.approx(-0.3)
-    (gap,) = [t for t in variants["rank IC over label.horizon"] if None in t["y"]]
+    (gap,) = [t for t in variants["rank IC over horizon in periods"] if None in t["y"]]
     assert len(gap["y"]) == 2
     assert gap["error_y"]["array"][gap["y"].index(None)] is None
 

@@ -177,8 +177,12 @@ def test_it_prints_without_controls(driver: Any, page: Path) -> None:
         assert driver.find_elements("css selector", "details:not([open])") == []
         widths = driver.execute_script("return [...document.querySelectorAll('.main-svg')].map(e => e.clientWidth)")
         assert max(widths) <= 690  # what A4 leaves
+        heights = driver.execute_script("return [...document.querySelectorAll('figure')].map(e => e.clientHeight)")
+        assert max(heights) < 470  # two on a page with their headings, of the 980 pixels that letter leaves
+        assert "portfolio" in driver.find_element("id", "choose-returns").text  # what is shown, of which cell
         driver.execute_script("window.dispatchEvent(new Event('afterprint'))")
         assert len(driver.find_elements("css selector", "details:not([open])")) == folded
+        assert driver.execute_script("return document.getElementById('plot-cumulative').clientHeight") == 520
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 

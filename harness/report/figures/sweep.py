@@ -171,7 +171,8 @@ def sweep_response(report: Report) -> Iterator[Variant]:
     own = (name for name in leaderboard_metrics(report.cells) if name not in METRICS)
     metrics = [known[name] for name in (*_SHOWN, *own)]
     for key, curves in swept_numbers(report.cells).items():
-        yield from _responses(curves, key, metrics)
+        elsewhere = _RATIOS if key == "label.horizon" else ()  # the figure above has them
+        yield from _responses(curves, key, [metric for metric in metrics if metric.name not in elsewhere])
 
 
 def _responses(curves: Sequence[Curve], x: str, metrics: Iterable[MetricRecord]) -> Iterator[Variant]:
@@ -188,6 +189,11 @@ def _responses(curves: Sequence[Curve], x: str, metrics: Iterable[MetricRecord])
         if traces:
             layout = axes(x, metric.heading)
             layout["xaxis"]["type"] = "log" if min(values) > 0 and max(values) / min(values) >= _WIDE else "linear"
+            if len(set(values)) <= _MOST_TICKS:
+                layout["xaxis"] |= {
+                    "tickvals": sorted(set(values)),
+                    "ticktext": [f"{v:g}" for v in sorted(set(values))],
+                }
             first = traces[0]
             points = "; ".join(
                 f"{at:g}: {metric.text(value)}" for at, value in zip(first["x"], first["y"], strict=True)

@@ -27,6 +27,8 @@
   const drawn = new Set();
   // The width that A4 and letter leave a plot: paper has none to measure before it is laid out.
   const PAPER = 690;
+  // So low that a page holds two plots with their headings and legends.
+  const LOWER = 0.66;
   let printing = false;
   const chosen = {};
 
@@ -59,6 +61,7 @@
 
   function laidOut(layout) {
     const narrow = window.innerWidth < 700;
+    const size = narrow || printing ? 11 : 13;
     const axis = (given) => ({
       gridcolor: token("--grid"), zerolinecolor: token("--line"), linecolor: token("--line"), automargin: true, ...given,
       ...(given?.ticktext && { ticktext: given.ticktext.map(safe) }),
@@ -67,8 +70,8 @@
     const full = {
       ...layout,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: token("--ink"), size: narrow ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
-      margin: { l: narrow ? 44 : 64, r: 12, t: narrow ? 12 : layout.xaxis?.side === "top" ? 58 : 34, b: 44 },
+      font: { color: token("--ink"), size, family: getComputedStyle(document.body).fontFamily },
+      margin: { l: narrow ? 44 : 64, r: 12, t: narrow || printing && layout.xaxis?.side !== "top" ? 12 : layout.xaxis?.side === "top" ? 58 : 34, b: 44 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--soft"), activecolor: token("--ink") },
       hoverlabel: { bgcolor: token("--panel"), bordercolor: token("--line"), font: { color: token("--ink") } },
       xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
@@ -82,11 +85,12 @@
     const plot = document.getElementById(`plot-${figure.key}`);
     const variant = figure.variants[chosen[figure.key] ?? 0];
     plot.style.minWidth = variant.width && !printing ? `${variant.width}px` : "";
-    if (variant.height) plot.style.height = `${variant.height}px`;
+    const height = variant.height ?? Number(plot.dataset.height);
     const visible = shown();
     const layout = laidOut(variant.layout);
     layout.showlegend = false;
-    if (printing) layout.width = PAPER;
+    if (printing) Object.assign(layout, { width: PAPER, height: variant.height ?? Math.round(height * LOWER) });
+    plot.style.height = `${layout.height ?? height}px`;
     Plotly.react(plot, variant.traces.map((trace) => dressed(trace, visible)), layout, {
       responsive: true, displaylogo: false, displayModeBar: window.innerWidth < 700 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
@@ -243,7 +247,7 @@
       tr.cells[0].scope = "row";
       return tr;
     }));
-    table.caption.textContent = caption;
+    table.caption.firstChild.textContent = caption;
     filter(table, document.querySelector(`[data-filter=${key}]`).value);
   }
 
