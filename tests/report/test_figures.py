@@ -114,6 +114,17 @@ def test_a_bar_ends_at_the_bounds_of_its_interval_and_an_undefined_value_is_a_ga
     assert gap["error_y"]["array"][gap["y"].index(None)] is None
 
 
+@pytest.mark.parametrize("defined", [0, 1])
+def test_without_two_defined_values_there_is_no_line_and_without_one_no_map(report: Report, defined: int) -> None:
+    series = report.reference.series
+    first = np.arange(series.times.size) < defined
+    values = {name: np.where(first, 0.1, np.nan) for name in series.values}
+    cells = tuple(replace(cell, given=DailySeries(series.times, values)) for cell in report.cells)
+    drawn = figures_of(Report(cells, ()))
+    assert not {"difference", "cumulative", "risk", "returns", "ic"} & set(drawn)
+    assert ("monthly" in drawn) == bool(defined)
+
+
 def test_no_curve_without_a_swept_number(report: Report) -> None:
     alone = Report((report.reference,), ())
     assert swept_numbers(alone.cells) == {}

@@ -68,6 +68,11 @@ def curve(times: npt.NDArray[np.datetime64], values: Doubles, hover: str, **more
     return {**style, "x": date_texts(times[shown]), "y": packed(values[shown])}
 
 
+def is_line(values: Doubles) -> bool:
+    """Return whether values over time make a line: two of them are defined."""
+    return np.count_nonzero(np.isfinite(values)) > 1
+
+
 def band(times: npt.NDArray[np.datetime64], low: Doubles, high: Doubles, **more: Any) -> dict[str, Any]:
     """Return the trace of the area between two lines over time, thinned."""
     shown = thinned(low.size)

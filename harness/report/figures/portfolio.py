@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from harness.evaluation.metrics import METRICS
 from harness.evaluation.portfolio.performance import (
     accumulated,
@@ -17,7 +15,7 @@ from harness.evaluation.portfolio.performance import (
     rolling_ratio,
 )
 from harness.report.cells import Report
-from harness.report.figures.plot import Doubles, Figure, Variant, curve, date_texts, month_maps
+from harness.report.figures.plot import Doubles, Figure, Variant, curve, date_texts, is_line, month_maps
 from harness.report.table import Table, TableCell, metric_cell, numbers, table
 from harness.run.finished import FinishedRun
 
@@ -50,7 +48,7 @@ def cumulative_returns(report: Report) -> Iterator[Variant]:
 
 
 def _having(report: Report, name: str) -> list[tuple[int, FinishedRun]]:
-    return [(at, cell) for at, cell in enumerate(report.cells) if name in cell.series]
+    return [(at, cell) for at, cell in enumerate(report.cells) if name in cell.series and is_line(cell.series[name])]
 
 
 _MOST_BENCHMARKS = 3
@@ -106,7 +104,7 @@ def rolling_risk(report: Report) -> Iterator[Variant]:
 
     for label, of in (("Sharpe ratio", ratio(_PORTFOLIO)), ("information ratio", ratio(_EXCESS)), ("beta", beta)):
         series = [(at, cell, of(cell)) for at, cell in cells]
-        if any(np.isfinite(values).any() for _, _, values in series):
+        if any(is_line(values) for _, _, values in series):
             traces = [curve(c.series.times, v, "%{x}: %{y:.2f}", name=c.name, cell=at) for at, c, v in series]
             axis = {"title": {"text": f"{label}, {width} periods"}, "zeroline": True}
             layout = {"xaxis": {"type": "date"}, "yaxis": axis, "hovermode": "x"}

@@ -13,7 +13,7 @@ from harness.evaluation.metrics import METRICS
 from harness.evaluation.portfolio.performance import by_month
 from harness.evaluation.ranking import QUANTILES
 from harness.report.cells import GROUP_FIELDS, Report
-from harness.report.figures.plot import Doubles, Figure, Variant, axes, curve, line, month_maps
+from harness.report.figures.plot import Doubles, Figure, Variant, axes, curve, is_line, line, month_maps
 from harness.run.finished import Times
 
 SHORTEST_WINDOW = 60
@@ -42,6 +42,8 @@ def ic_over_time(report: Report) -> Iterator[Variant]:
 def _over_time(report: Report, label: str, found: Mapping[int, tuple[Times, Doubles]]) -> Iterator[Variant]:
     width, traces, told = rolling_width(report), [], []
     for at, (times, values) in found.items():
+        if not is_line(values):
+            continue
         means = pd.Series(values).rolling(width, min_periods=max(1, width // 2)).mean().to_numpy()
         whose: dict[str, Any] = {"cell": at, "name": report.cells[at].name}
         single = {**curve(times, values, "", **whose), "mode": "markers", "faint": True, "hoverinfo": "skip"}
@@ -59,7 +61,7 @@ def monthly_ic(report: Report) -> Iterator[Variant]:
         f"{label} · {cell.name}": by_month(cell.series.times, cell.series[name], "mean")
         for label, name in _CORRELATIONS
         for cell in report.cells
-        if name in cell.series
+        if name in cell.series and np.isfinite(cell.series[name]).any()
     }
     return month_maps(found, ".2f")
 
@@ -86,7 +88,7 @@ def quantile_returns(report: Report) -> Iterator[Variant]:
     means = {at: [formulas.mean(column) for column in found.quantile_returns.T] for at, found in known}
     yield from _bars(report, "mean", means, layout)
     for at, found in known:
-        if not np.isfinite(found.quantile_returns).any():
+        if not is_line(found.quantile_returns[:, 0]):
             continue
         values = np.cumsum(np.nan_to_num(found.quantile_returns), axis=0) / max(report.cells[at].horizon, 1)
         drawn = zip(_NAMES, values.T, strict=True)

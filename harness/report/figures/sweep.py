@@ -72,7 +72,7 @@ def _summed(metric: MetricRecord, cell: FinishedRun, base: FinishedRun) -> tuple
     times = common_times([cell, base])
     ours, theirs = (one.at(metric.series, times) for one in (cell, base))
     known = np.flatnonzero(~np.isnan(ours - theirs))
-    if not known.size:
+    if known.size < 2:
         return None
     overlap = overlap_of(cell.snapshot.identity, metric)
     value, half = cumulative_difference(ours, theirs, look_ahead=overlap)
