@@ -62,7 +62,7 @@ def choose(score: Doubles, held: Flags, topk: int, n_drop: int, stuck: Flags | N
         held: (N,) bool, `stuck` ones too.
         stuck: (N,) bool, holdings that cannot be sold; they keep their places and are not ranked. None: there are none.
     """
-    key, holdings = -score, np.count_nonzero(held)
+    key, holdings = -score, int(np.count_nonzero(held))
     free = key.copy()
     free[held] = np.nan
     best = _first(free, n_drop + topk - holdings)

@@ -70,7 +70,7 @@ def curve(times: npt.NDArray[np.datetime64], values: Doubles, hover: str, **more
 
 def is_line(values: Doubles) -> bool:
     """Return whether values over time make a line: two of them are defined."""
-    return np.count_nonzero(np.isfinite(values)) > 1
+    return int(np.count_nonzero(np.isfinite(values))) > 1
 
 
 def band(times: npt.NDArray[np.datetime64], low: Doubles, high: Doubles, **more: Any) -> dict[str, Any]:
