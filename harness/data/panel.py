@@ -134,6 +134,12 @@ class Panel:
         """(T, N) bool: does the instrument have a price at that time."""
         return ~np.isnan(self.fields[self.price_field])
 
+    @cached_property
+    def begins(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        """Field → (N,) calendar position of each instrument's first value, T where it has none."""
+        known = {name: ~np.isnan(values) for name, values in self.fields.items()}
+        return {name: np.where(one.any(axis=0), one.argmax(axis=0), len(self.calendar)) for name, one in known.items()}
+
     @property
     def present(self) -> Bools:
         """(T, N) bool: has the instrument a value of any field at that time; those of the calendar do not count."""

@@ -112,6 +112,7 @@ def compute_features(
     flat = _buffer(out, n, len(features), len(names))
     values = flat.reshape(n, len(names))
     observer = observer or Silent()
+    observer.start(STAGE, np.unique(codes[:n]).size)
     known = compute_period(panel, features, offsets, codes, (0, len(panel.calendar)), values, observer)
     kept = np.flatnonzero(known)
     if kept.size and kept.size < len(names):
@@ -175,6 +176,7 @@ def compute_period(
     Args:
         offsets, codes: As `compute_features` takes them, of all times.
         out: (m, C) float32, for the m rows and the C features.
+        observer: Hears of every instrument that has a row in the period; whoever calls has said how many there are.
 
     Returns:
         (C,) bool, whether a feature has a value at any of the rows.
@@ -182,9 +184,11 @@ def compute_period(
     start, stop = period
     graph = _Graph(panel, features.parsed(), period)
     first, m = int(offsets[start]), int(offsets[stop] - offsets[start])
+    kept, columns = np.unique(codes[first : first + m], return_inverse=True)  # those that have a row in the period
+    graph.keep(kept)
     rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
     times = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1])) - graph.begin
-    rows[codes[first : first + m], times] = np.arange(m)
+    rows[columns, times] = np.arange(m)
     known = np.zeros(out.shape[1], dtype=np.bool_)
 
     def sink(chunk: slice, block: Floats) -> None:
@@ -192,7 +196,6 @@ def compute_period(
         kernels.scatter(block, rows[chunk], out, seen)
         known[seen] = True
 
-    observer.start(STAGE, graph.instruments)
     for chunk in _evaluate(graph, sink):
         observer.advance(STAGE, chunk.stop - chunk.start)
     return known
@@ -248,9 +251,8 @@ class _Graph:
         fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
         self.fields = {name: values[self.begin : end] for name, values in fields.items()}
         self.nodes, self.outputs = lower(expressions)
-        present = {name: ~np.isnan(values) for name, values in fields.items()}
-        begins = {name: np.where(p.any(axis=0), p.argmax(axis=0), total) for name, p in present.items()}
-        starts = _first_times(self.nodes, begins, panel)
+        never = np.full(self.instruments, total)
+        starts = _first_times(self.nodes, {name: panel.begins.get(name, never) for name in fields}, panel)
         self.hopeless = tuple(bool((starts[node] >= total).all()) for node in self.outputs)
         self.starts = tuple(np.clip(one - self.begin, 0, self.times) for one in starts)
         self.masked: dict[int, Array] = {}
@@ -259,6 +261,13 @@ class _Graph:
                 at = _position(panel, node.parameters[0])
                 *_, (_, values) = self.results(schedule(self.nodes, node.sources), slice(at, at + 1))
                 self.masked[mask] = values[0]
+
+    def keep(self, columns: npt.NDArray[np.intp]) -> None:
+        """Leave out all instruments but those of some columns of the panel, sorted."""
+        if columns.size < self.instruments:
+            self.fields = {name: values[:, columns] for name, values in self.fields.items()}
+            self.starts = tuple(one[columns] for one in self.starts)
+            self.instruments = columns.size
 
     def results(self, steps: Steps, chunk: slice) -> Iterator[tuple[int, Array]]:
         """Yield each node and its (instruments, T) values, for a chunk of instruments."""

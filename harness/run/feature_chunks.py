@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from harness.data.panel import Panel
 from harness.execution.progress import Observer
-from harness.features.engine import STAGE, compute_period, known_fields, reach_of, settle_names
-from harness.features.expression import look_back
+from harness.features.engine import STAGE, compute_period, known_fields, reach_of, settle_names, windows_of
 from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.chunks import LazyRows, chunk_borders, columns_of
@@ -90,11 +89,15 @@ class FeatureChunks:
         """Compute the chunks that are missing, some at a time; return what has a value anywhere."""
         known, first = self._known_before()
         missing = [k for k in range(first, len(self.borders)) if not self.cache.store.holds(self.stage(k).key)]
+        batches = self._batches(missing)
+        self.observer.start(STAGE, sum(instruments for _, instruments in batches.values()))
         made, begin, end = None, 0, 0
         for k in range(first, len(self.borders)):
             stage = self.stage(k)
-            if missing and k >= max(missing[0], end):
-                made, begin, end = None, k, self._end_of_batch(k)  # what was made before is let go first
+            if k >= end:
+                made = None  # it is let go first
+            if k in batches:
+                begin, end = k, batches[k][0]
                 made = self._compute((self.borders[k][0], self.borders[end - 1][1]))
             if made is not None:
                 stage = self.stage(k, partial(self._cut, made, self.borders[begin][0], k))
@@ -137,16 +140,33 @@ class FeatureChunks:
                 return self.cache.get(summary), k + 1
         return nothing, 0
 
-    def _end_of_batch(self, k: int) -> int:
-        """Return one past the last chunk that is computed together with chunk `k`: as many as fit, at least one.
+    def _batches(self, missing: list[int]) -> dict[int, tuple[int, int]]:
+        """Return the first chunk of each batch that holds a missing one → one past its last, and its instruments."""
+        found, end = {}, 0
+        for k in missing:
+            if k >= end:
+                end, instruments = self._batch_from(k)
+                found[k] = end, instruments
+        return found
 
-        What reads all of the past is computed from the first time on, in one pass.
+    def _batch_from(self, k: int) -> tuple[int, int]:
+        """Return one past the last chunk that is computed together with chunk `k`, and how many instruments have rows.
+
+        The longer a batch the less is computed twice, before each; the shorter the fewer instruments have no row most
+        of the time. As many chunks as cost least by time, of those that fit; at least one. What reads all of the past
+        is computed from the first time on, in one pass.
         """
-        if any(look_back(expression) is None for expression in self.features.parsed()):
-            return len(self.borders)
-        ends = self.rows.offsets[[stop for _, stop in self.borders]]
-        first, most = int(self.rows.offsets[self.borders[k][0]]), _HELD // (4 * max(1, len(self.computed)))
-        return max(k + 1, int(np.searchsorted(ends, first + most, side="right")))
+        offsets, start, back = self.rows.offsets, self.borders[k][0], windows_of(self.features.parsed())
+        first, most = int(offsets[start]), _HELD // (4 * max(1, len(self.computed)))
+        has_row, costs = np.zeros(len(self.panel.instruments), dtype=np.bool_), list[tuple[float, int, int]]()
+        for at, (begin, stop) in enumerate(self.borders[k:], k):
+            if costs and back is not None and int(offsets[stop]) - first > most:
+                break
+            has_row[self.rows.codes[int(offsets[begin]) : int(offsets[stop])]] = True
+            instruments = int(has_row.sum())
+            read = stop - (0 if back is None else max(0, start - back))
+            costs.append((instruments * read / (stop - start), at + 1, instruments))
+        return (costs[-1] if back is None else min(costs))[1:]
 
     def _alone(self, k: int) -> Chunk:
         return self._cut(self._compute(self.borders[k]), self.borders[k][0], k)
