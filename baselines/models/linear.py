@@ -56,6 +56,7 @@ class Linear:
     per_instrument: bool = field(default=False, metadata=LATER)
     needs_valid: ClassVar[bool] = False
     supports_weights: ClassVar[bool] = True
+    by_sums: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_limits(self, "model")

@@ -33,13 +33,21 @@ _STAGE = "tasks"
 # Stage → its priority: what others wait for goes first, then what finishes an experiment; and under which name its
 # seconds stand in a snapshot: the result counts them itself.
 _ORDER: Mapping[str, tuple[int, str]] = {
+    "part": (50, "features"),
+    "chunk": (45, "features"),
     "table": (40, "features"),
     "processed": (30, "windows"),
     "subtask": (25, "adaptation"),
     "adaptation": (20, "adaptation"),
+    "sums": (18, "windows"),
     "result": (15, ""),
     "window": (10, "windows"),
 }
+_LATER = ("part", "chunk", "subtask", "sums")  # known when what they stand on is there
+# Stage → its parts, and what is made of them.
+_DIVIDED = {"table": ("part", "chunk"), "chunk": ("part",), "adaptation": ("subtask",), "processed": ("sums",)}
+_LARGE = 1 << 28  # bytes of features from which several workers compute them
+_OF_PART = 1 << 28  # bytes that a task of a part, a chunk or sums needs
 _COPIES = 2  # of the feature matrix that a fit may need: the rows with a label, and what the model makes of them
 _OPEN = 2  # experiments that stay open in a worker: tasks of one come together
 _MEMORY = MemoryCache(most=_OPEN)  # of a worker
@@ -188,7 +196,7 @@ class Dispatched:
         except Exception:
             return None  # somebody's own source may raise anything; the serial run reports it
         left = Counter({"table": 1, "adaptation": 1, "processed": 1, "window": len(pipeline.windows), "result": 1})
-        return _Experiment(pipeline, left, pipeline.batches(partial(self._needs_making, cache)))
+        return _Experiment(pipeline, left, pipeline.batches(partial(self._divides, pipeline)))
 
     def _run(self, experiments: Sequence[_Experiment]) -> None:
         self._observer.start(_STAGE, self._tasks)
@@ -212,6 +220,16 @@ class Dispatched:
             self._done.add(name)
         return not (stage.local or name in self._done or name in self._waiting)
 
+    def _divides(self, pipeline: Pipeline, stage: Stage[Any]) -> bool:
+        """Whether a stage is worth to be made in parts."""
+        size = 4 * len(pipeline.rows.codes) * len(pipeline.config.features.feature_set())
+        if stage.name in ("table", "processed") and size < _LARGE:
+            return False
+        if stage.name == "processed":  # its sums are for windows that are fitted
+            windows = (pipeline.walk.window(at) for at in range(len(pipeline.windows)))
+            return sum(self._needs_making(pipeline.cache, one) for one in windows) > 1
+        return self._needs_making(pipeline.cache, stage)
+
     def _go_on(self, one: _Experiment) -> None:
         cache = one.pipeline.cache
         while not one.missing and not one.given_up:
@@ -228,11 +246,8 @@ class Dispatched:
                 return
             one.missing = {name for name, _ in steps}
             for name, stage in steps:
-                if stage.name == "subtask" and stage.at == 0:
-                    subtasks = sum(map(len, one.pipeline.subtasks))
-                    self._tasks, one.left["subtask"] = self._tasks + subtasks, subtasks
-                    self._time_left.expect(one.kind("subtask"), subtasks)
-                    self._estimate()
+                if stage.name in _LATER and stage is steps[0][1]:
+                    self._expect(one, stage, len(steps))
                 if name in self._waiting:
                     self._waiting[name].append((one, stage))
                 elif name in tasks:
@@ -243,13 +258,23 @@ class Dispatched:
                     one.missing.discard(name)
                     self._tell(one, stage.name)
 
+    def _expect(self, one: _Experiment, first: Stage[Any], count: int) -> None:
+        """Count the tasks of a batch that was not known before; those of all batches of subtasks with the first."""
+        if first.name == "subtask":
+            count = sum(map(len, one.pipeline.subtasks)) if first.at == 0 else 0
+        self._tasks, one.left[first.name] = self._tasks + count, one.left[first.name] + count
+        self._time_left.expect(one.kind(first.name), count)
+        self._estimate()
+
     def _task(self, one: _Experiment, stage: Stage[Any]) -> Task:
         pipeline = one.pipeline
         store, panel = str(pipeline.cache.store.root.resolve()), pipeline.panel_stage.key.digest
         experiment, result = (_for_workers(pipeline.config.composed), store, panel), pipeline.result_stage.key.digest
         request = {"stage": stage.name, "at": stage.at, "experiment": experiment, "result": result, "spent": one.spent}
         threads = 1 if stage.name != "window" else traits_of(pipeline.config.model, ModelTraits).threads or 1
-        if stage.name == "table":
+        if stage.name in ("part", "chunk", "sums"):
+            memory = _OF_PART
+        elif stage.name == "table":
             names = pipeline.config.features.feature_set().names
             memory = next(iter(pipeline.panel.fields.values())).nbytes * len(names)  # of (T, N) float32
         else:
@@ -334,7 +359,7 @@ def _do(stage: str, at: int, *, experiment: tuple[str, str, str], result: str, s
         # What this worker itself has done for the experiment is among what all have.
         pipeline.watch.seconds.clear()
         pipeline.watch.seconds.update(spent)
-    batches = pipeline.batches(lambda _: stage == "subtask")
+    batches = pipeline.batches(lambda one: stage in _DIVIDED.get(one.name, ()))
     pipeline.cache.get(next(one for batch in batches for one in batch if (one.name, one.at) == (stage, at)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from threading import Lock
@@ -18,11 +19,12 @@ from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.chunks import LazyRows, chunk_borders, columns_of
 from harness.samples.table import RowIndex
-from harness.store.artifacts import Key, key_of
+from harness.store.artifacts import Key, key_of, remove_folder
 
 LENGTH = 128
 """Calendar positions of a chunk: few enough that the newest is soon computed, so many that there are few files."""
 _HELD = 1 << 30  # bytes of chunks that are computed together, or open at the same time; at least one
+_PART = 1 << 26  # bytes of features that a task computes, of some instruments
 _LOOKED_AT = 512  # rows in which every feature is likely to have a value
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -42,6 +44,21 @@ class Names:
 
     names: tuple[str, ...]
     dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The features of some instruments in a batch of chunks, which workers compute apart.
+
+    Attributes:
+        chunks: The chunks [begin, end) of the batch.
+        group: Which of how many groups of its instruments.
+        columns: (N',) their columns in the panel, sorted.
+    """
+
+    chunks: tuple[int, int]
+    group: tuple[int, int]
+    columns: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +125,10 @@ class FeatureChunks:
         names = Names(*settle_names(self.features, self.computed, known, self.observer))
         if missing:
             self.observer.finish(STAGE, f"{len(names.names)} features of {int(self.rows.offsets[-1])} rows")
+        if self.cache.shared:  # the chunks hold what the parts do
+            for part in self.parts:
+                with suppress(FileNotFoundError):
+                    remove_folder(self.cache.store.path(self.part_stage(part).key))
         return names
 
     @property
@@ -117,19 +138,38 @@ class FeatureChunks:
         found: list[Stage[Any]] = [self.stage(k) for k in range(len(self.borders))]
         return [*found, *(self._summary(k, nothing) for k in range(len(self.borders) - 1))]
 
+    @cached_property
+    def parts(self) -> list[Part]:
+        """Every batch in at least two groups of instruments, whatever the store has: workers count them alike."""
+        found: list[Part] = []
+        for begin, (end, _) in self._batches(list(range(len(self.borders)))).items():
+            rows = self.rows.rows(self.borders[begin][0], self.borders[end - 1][1])
+            columns = np.unique(self.rows.codes[rows])
+            size = 4 * len(self.computed) * (rows.stop - rows.start)
+            groups = np.array_split(columns, max(1, min(columns.size, max(2, -(-size // _PART)))))
+            found += [Part((begin, end), (at, len(groups)), group) for at, group in enumerate(groups)]
+        return found
+
+    def part_stage(self, part: Part) -> Stage[Floats]:
+        """Return the stage of (m, C) features at the m rows of a part, in the order of the rows."""
+        key = partial(self._key, "part", *part.chunks, group=part.group)
+        return Stage("part", key, partial(self._of_part, part), *files_of(np.ndarray), at=self.parts.index(part))
+
     def stage(self, k: int, make: Callable[[], Chunk] | None = None) -> Stage[Chunk]:
         """Return the stage of chunk `k`."""
-        return Stage("chunk", partial(self._key, "chunk", k), make or partial(self._alone, k), *files_of(Chunk), at=k)
+        return Stage(
+            "chunk", partial(self._key, "chunk", k, k + 1), make or partial(self._alone, k), *files_of(Chunk), at=k
+        )
 
-    def _key(self, name: str, k: int) -> Key:
-        start, stop = self.borders[k]
-        seen = self.digests[min(stop + reach_of(self.features), len(self.digests) - 1)]
-        return key_of(name, seen=seen, period=[start, stop], expressions=self._expressions, code=self.code)
+    def _key(self, name: str, begin: int, end: int, **more: object) -> Key:
+        period = self.borders[begin][0], self.borders[end - 1][1]
+        seen = self.digests[min(period[1] + reach_of(self.features), len(self.digests) - 1)]
+        return key_of(name, seen=seen, period=period, expressions=self._expressions, code=self.code, **more)
 
     def _summary(self, k: int, known: Bools) -> Stage[Bools]:
         """Return the stage that says which features have a value in any of the chunks up to `k`."""
         files = files_of(np.ndarray, mapped=False)
-        return Stage("known", partial(self._key, "known", k), lambda: known, *files)
+        return Stage("known", partial(self._key, "known", k, k + 1), lambda: known, *files)
 
     def _known_before(self) -> tuple[Bools, int]:
         """Return which features are known to have a value without opening chunks, and the first chunk to look at."""
@@ -174,7 +214,40 @@ class FeatureChunks:
     def _compute(self, period: tuple[int, int]) -> Floats:
         offsets = self.rows.offsets
         out = np.empty((int(offsets[period[1]] - offsets[period[0]]), len(self.computed)), dtype=np.float32)
-        compute_period(self.panel, self.features, offsets, self.rows.codes, period, out, self.observer)
+        if not self._put_together(period, out):
+            compute_period(self.panel, self.features, offsets, self.rows.codes, period, out, self.observer)
+        return out
+
+    def _put_together(self, period: tuple[int, int], out: Floats) -> bool:
+        """Write what the parts of a period hold into its rows; return whether workers have made them all."""
+        parts = [one for one in self.parts if self._within(period, one)] if self.cache.shared else []
+        if not parts or not all(self.cache.store.holds(self.part_stage(one).key) for one in parts):
+            return False
+        rows = self.rows.rows(*period)
+        for part in parts:
+            offsets, _ = self._rows_of(part)
+            mine = np.isin(self.rows.codes[rows], part.columns)
+            out[mine] = self.cache.get(self.part_stage(part))[int(offsets[period[0]]) : int(offsets[period[1]])]
+        return True
+
+    def _within(self, period: tuple[int, int], part: Part) -> bool:
+        begin, end = part.chunks
+        return self.borders[begin][0] <= period[0] and period[1] <= self.borders[end - 1][1]
+
+    def _rows_of(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Return (T + 1,) offsets and (m,) codes of the rows of a part, as `RowIndex` has those of all."""
+        begin, end = part.chunks
+        rows = self.rows.rows(self.borders[begin][0], self.borders[end - 1][1])
+        codes = self.rows.codes[rows]
+        mine = np.isin(codes, part.columns)
+        before = np.concatenate([[0], np.cumsum(mine)])
+        return before[np.clip(self.rows.offsets - rows.start, 0, codes.size)], codes[mine]
+
+    def _of_part(self, part: Part) -> Floats:
+        (offsets, codes), (begin, end) = self._rows_of(part), part.chunks
+        out = np.empty((codes.size, len(self.computed)), dtype=np.float32)
+        period = self.borders[begin][0], self.borders[end - 1][1]
+        compute_period(self.panel, self.features, offsets, codes, period, out, self.observer)
         return out
 
     def _cut(self, made: Floats, begin: int, k: int) -> Chunk:

@@ -91,18 +91,24 @@ class Pipeline:
         self.watch, self.observer = Stopwatch(), observer or Silent()
         self._panel, self._panel_key = panel, panel_key
 
-    def batches(
-        self, divided: Callable[[Stage[Logged[Fitted]]], bool] = lambda _: True
-    ) -> Iterator[Sequence[Stage[Any]]]:
+    def batches(self, divided: Callable[[Stage[Any]], bool] = lambda _: True) -> Iterator[Sequence[Stage[Any]]]:
         """Yield the stages that workers make, in batches: each needs all earlier ones, and none of its own.
 
-        The adaptation's subtasks, made where they are worth it (`divided`), are known only when the table is there.
+        What is worth it is `divided`: features by instruments and then by times, sums by times, and the adaptation into
+        its subtasks, which are known only when the table is there.
         """
+        if divided(self.table_stage):
+            chunks = [self.chunks.stage(k) for k in range(len(self.chunks.borders))]
+            parts = [one for one in self.chunks.parts if any(map(divided, chunks[slice(*one.chunks)]))]
+            yield [self.chunks.part_stage(one) for one in parts]
+            yield chunks
         yield [self.table_stage]
         if divided(self.adaptation_stage):
             yield from self.subtasks
         yield [self.adaptation_stage]
         yield [self.walk.processed]
+        if divided(self.walk.processed):
+            yield self.walk.sums
         windows = [self.walk.window(at) for at in range(len(self.windows))]
         yield from ([window] for window in windows) if self.walk.chained else [windows]
         yield [self.result_stage]

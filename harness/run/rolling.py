@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
 _MODEL = "model"
+_ROWS_SUMMED = 1 << 18  # of a task
 
 
 @dataclass(frozen=True)
@@ -476,19 +478,47 @@ class WalkForward:
         if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
             key = Key("gram", f"{processed.key.digest} {step} {origin}", "")
             return Stage("gram", lambda: key, blocks, remembered=True)
-        plain, found = blocks(), set[Period]()
+
+        def kept() -> dict[Period, Doubles]:
+            found: dict[Period, Doubles] = {}
+            for at, periods in enumerate(self._summed):
+                taken: Doubles = self._get(self._sums_of(at))
+                found.update(zip(periods, taken, strict=True))
+            return found
+
+        asked = partial(key_of, "gram", sums=[self._sums_of(at).key.digest for at in range(len(self._summed))])
+        return Stage("gram", asked, lambda: blocks(kept=kept), remembered=True)
+
+    @property
+    def sums(self) -> list[Stage[Doubles]]:
+        """The sums that all windows share, by times; none where each window sums its own rows, or asks for no sums."""
+        asked = traits_of(self.recipe.model, ModelTraits).by_sums and not self._refits
+        return [self._sums_of(at) for at in range(len(self._summed))] if asked else []
+
+    def _sums_of(self, at: int) -> Stage[Doubles]:
+        """Return the stage of the sums of some periods, the same bits as among all."""
+        periods, step, origin = self._summed[at], self.recipe.step, self._learning[0][0].stop
+
+        def make() -> Doubles:
+            table = self._get(self.processed)[0]
+            return GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=origin).sums(periods)
+
+        key = partial(key_of, "sums", processed=self.processed.key.digest, code=self._code, periods=periods)
+        return Stage("sums", key, make, *files_of(np.ndarray), at=at)
+
+    @cached_property
+    def _summed(self) -> list[list[Period]]:
+        """The periods whose sums the windows need, in groups of consecutive times and about as many rows."""
+        table, step, origin = self.table, self.recipe.step, self._learning[0][0].stop
+        plain, found = (
+            GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=origin),
+            set[Period](),
+        )
         for (train, _), weights in zip(self._learning, self._weights, strict=True):
             per_time = None if weights is None else weights.at(train.start, train.stop)
             found.update(plain.periods(train.start, train.stop, per_time))
-        periods = sorted(found)
-        asked = partial(key_of, "gram", processed=processed.key.digest, code=self._code, periods=periods)
-        sums: Stage[Doubles] = Stage("gram", asked, lambda: plain.sums(periods), *files_of(np.ndarray))
-
-        def kept() -> dict[Period, Doubles]:
-            taken: Doubles = self._get(sums)
-            return dict(zip(periods, taken, strict=True))
-
-        return Stage("gram", lambda: sums.key, lambda: blocks(kept=kept), remembered=True)
+        of_group = itertools.groupby(sorted(found), lambda period: int(table.index.offsets[period[0]]) // _ROWS_SUMMED)
+        return [list(periods) for _, periods in of_group]
 
 
 def collect(

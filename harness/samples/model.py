@@ -154,12 +154,15 @@ class ModelTraits:
         per_instrument: Fit one model for each instrument, on its own rows.
         quantile_levels: Of the quantiles, in (0, 1) and rising, that a fitted model forecasts too: its method
             ``predict_quantiles(features)`` returns (m, Q) of them, beside `predict`.
+        by_sums: It sees rows by `LearnSet.normal_equations` alone: workers take the sums of all windows beforehand,
+            each those of some times.
     """
 
     include_valid: bool | None = None
     threads: Threads | None = 1
     per_instrument: bool = False
     quantile_levels: tuple[float, ...] = ()
+    by_sums: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from harness.errors import ConfigError
 from harness.execution.dask import Dask, _own_cluster
 from harness.execution.local import Local, LocalPool
 from harness.execution.task import Ended, Task
+from harness.run import dispatch
+from harness.run.dispatch import Dispatched
 from tests.execution import tasks
 
 SMALL = [
@@ -77,6 +80,38 @@ def test_two_local_processes_give_the_same_bytes(serial: dict[str, bytes], tmp_p
 @pytest.mark.filterwarnings("default")
 def test_a_dask_cluster_of_three_workers_gives_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
     assert sweep(tmp_path, "executor=dask", "executor.workers=3") == serial
+
+
+# A panel that is no longer computed as a whole: features by instruments and then by times, sums by times. EMA reads all
+# of the past.
+LARGE = (
+    *SMALL[:4],
+    *("features=expressions", "+features.expressions.smooth='EMA($close, 12)/$close'", "windows.step=40"),
+    *("model.alpha=0.1,1", "adaptation=rolling_retrain,gf_exp"),
+)
+PARTS = {"part": 2, "chunk": 4, "sums": 2}  # sums: of each adaptation's weights
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("executor", ["local", pytest.param("dask", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("model", ["linear", pytest.param("lightgbm", marks=pytest.mark.nightly)])
+def test_a_panel_in_parts_by_instruments_and_by_times_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str, model: str
+) -> None:
+    cells = LARGE if model == "linear" else (*LARGE[:-2], "model=lightgbm", "model.num_boost_round=2,3", LARGE[-1])
+    alone = sweep(tmp_path / "serial", cells=cells)
+    monkeypatch.setattr(dispatch, "_LARGE", 0)
+    tasks, submit = Counter[str](), Dispatched._task
+
+    def noted(*given: Any) -> Task:
+        task = submit(*given)
+        tasks[task.name.partition("-")[0]] += 1
+        return task
+
+    monkeypatch.setattr(Dispatched, "_task", noted)
+    assert sweep(tmp_path / "workers", f"executor={executor}", "executor.workers=2", cells=cells) == alone
+    assert {name: tasks[name] for name in PARTS} == PARTS | ({} if model == "linear" else {"sums": 0})
+    assert not list((tmp_path / "workers" / "store" / "part").glob("*"))  # the chunks hold what they held
 
 
 CHAINS: tuple[str, ...] = (*SMALL[:4], "windows.step=40", "model.alpha=0.1,1")
