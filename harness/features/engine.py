@@ -262,7 +262,7 @@ class _Graph:
                 *_, (_, values) = self.results(schedule(self.nodes, node.sources), slice(at, at + 1))
                 self.masked[mask] = values[0]
 
-    def keep(self, columns: npt.NDArray[np.intp]) -> None:
+    def keep(self, columns: npt.NDArray[np.int32]) -> None:
         """Leave out all instruments but those of some columns of the panel, sorted."""
         if columns.size < self.instruments:
             self.fields = {name: values[:, columns] for name, values in self.fields.items()}
