@@ -407,24 +407,24 @@ def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> i
 def scatter(block: Floats, rows: npt.NDArray[np.int64], matrix: Floats, known: npt.NDArray[np.bool_]) -> None:
     """Write ``block[f, i, t]`` to ``matrix[rows[i, t], f]`` where ``rows[i, t]`` ≥ 0.
 
-    `known` notes which features have a value anywhere. Tiles of 16 times × 16 features use whole cache lines on both
-    sides.
+    `known` notes which features have a value anywhere. Sixteen times of all features are read as whole cache lines, and
+    then written row by row.
     """
     features, instruments, times = block.shape
-    tile = np.empty((_TILE, _TILE), dtype=np.float32)
-    for begin in range(0, times, _TILE):
-        end = min(begin + _TILE, times)
-        for i in range(instruments):
-            for first in range(0, features, _TILE):
-                width = min(_TILE, features - first)
-                for f in range(width):
-                    for t in range(end - begin):
-                        tile[t, f] = block[first + f, i, begin + t]
-                for t in range(end - begin):
-                    row = rows[i, begin + t]
-                    if row >= 0:
-                        for f in range(width):
-                            matrix[row, first + f] = tile[t, f]
+    tile = np.empty((features, _TILE), dtype=np.float32)
+    for i in range(instruments):
+        for begin in range(0, times, _TILE):
+            count = min(_TILE, times - begin)
+            if rows[i, begin : begin + count].max() < 0:
+                continue
+            for f in range(features):
+                tile[f, :count] = block[f, i, begin : begin + count]
+            for t in range(count):
+                row = rows[i, begin + t]
+                if row >= 0:
+                    out = matrix[row]
+                    for f in range(features):
+                        out[f] = tile[f, t]
     for f in range(features):
         for i in range(instruments):
             for t in range(times):
