@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS   ?= 2
 CHECKED := harness baselines tests examples docs
 
-.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench scale check format lock clean
+.PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench scale limits check format lock clean
 
 help:  ## print what there is to make
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{printf "  make %-18s%s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ peer-bench: $(STAMP) .peer/.installed  ## both sides in turn on the CSI 300, int
 
 scale: $(STAMP)  ## peak memory and seconds as a panel grows, into docs/reference/scale.md; an hour and 15 GB of disk
 	$(BIN)/python -m tests.benchmarks.scale_bench --size 1/8 --size 1/4 --size 1/2 --size 1
+
+limits: $(STAMP)  ## where the seconds of the main job go, beside what the machine can do, into docs/reference/limits.md
+	$(BIN)/python -m tests.benchmarks.limits
 
 docs: $(STAMP)  ## build the documentation into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
