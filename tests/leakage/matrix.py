@@ -16,7 +16,18 @@ from typing import Any
 from harness.audit import Level
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
-from tests.leakage import adaptation, data, held_memory, held_parts, held_sources, learning, planning, reporting
+from tests.leakage import (
+    adaptation,
+    data,
+    held_edges,
+    held_memory,
+    held_parts,
+    held_places,
+    held_sources,
+    learning,
+    planning,
+    reporting,
+)
 from tests.leakage.mutant import Mutant, verdict_of
 from tests.leakage.test_clean import CLEAN, alarms
 
@@ -26,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("matrix.json")
 DOCUMENT = ROOT / "docs" / "explanation" / "leakage-matrix.md"
 KNOWN = (*data.MUTANTS, *learning.MUTANTS, *adaptation.MUTANTS, *planning.MUTANTS, *reporting.MUTANTS)
-MUTANTS: tuple[Mutant, ...] = (*KNOWN, *held_sources.MUTANTS, *held_memory.MUTANTS, *held_parts.MUTANTS)
+HELD = (held_sources, held_memory, held_parts, held_edges, held_places)
+MUTANTS: tuple[Mutant, ...] = (*KNOWN, *(mutant for module in HELD for mutant in module.MUTANTS))
 SEEDS = (0, 1, 2, 3, 4)  # of the market, for each clean configuration
 DETECTORS = {
     "reads": "what a fit read, as its views recorded it or refused it, against its decision",

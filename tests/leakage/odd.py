@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import os
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +19,31 @@ import numpy.typing as npt
 
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel
-from harness.data.source import Source
+from harness.data.source import Source, truncate
+from harness.evaluation.portfolio.strategy import Decision, Orders
+from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.evaluation.predictions import Predictions
+from harness.features.engine import compute_expression
 from harness.samples.interfaces import LearnSet
+from harness.samples.plan import Batch, Known, WindowPlan
+from harness.samples.preprocess import Processor
+from harness.samples.windows import Window
+from tests.leakage.held_edges import WEEKLY, Spread, weeks, with_processor
+from tests.leakage.held_parts import correlation
+from tests.leakage.held_sources import portfolio
 from tests.leakage.mutant import Change
-from tests.leakage.parts import Doubles, Scores, solve
+from tests.leakage.parts import (
+    TRADING,
+    Changed,
+    Chosen,
+    Doubles,
+    Linearly,
+    Planning,
+    Scores,
+    Shifted,
+    judged_by,
+    solve,
+)
 
 __all__ = ["ODD"]
 
@@ -54,6 +80,8 @@ class OddFit:
             return np.asarray(np.tanh(known @ basis) @ self.theta)
         if self.how == "a random score":
             return np.sin(known @ np.resize(SHAPE, known.shape[1]) * 1e3)
+        if self.how == "scores missing where a feature is extreme":
+            return np.where(np.abs(known).max(axis=1) > 2.5, np.nan, (known * self.theta).sum(axis=1))
         if self.how == "neighbours":
             return np.array([self.theta[int(abs(row).sum() * 1e6) % self.theta.size] for row in known])
         return known[:, 0] if self.how == "momentum" else (known * self.theta).sum(axis=1)
@@ -85,6 +113,14 @@ class Odd:
             theta = MEMO.setdefault(y.tobytes() + x.tobytes(), solve(x, y))
         elif self.how == "the size of labels":
             theta = -solve(x, np.abs(y) - np.abs(y).mean())
+        elif self.how == "a pool of threads":
+            with ThreadPoolExecutor(2) as pool:
+                theta = sum(pool.map(solve, np.array_split(x, 3), np.array_split(y, 3))) / 3  # type: ignore[assignment]
+        elif self.how == "a log and a seed of everything":
+            logging.getLogger(__name__).warning("fitting %s rows", len(x))
+            os.environ["OWN_SEED"] = "3"
+            np.random.seed(int(os.environ["OWN_SEED"]))  # noqa: NPY002
+            theta = solve(x, y) + np.random.normal(scale=1e-4, size=x.shape[1])  # noqa: NPY002
         elif self.how == "seeded noise":
             theta = solve(x, y) + np.random.default_rng(3).normal(scale=1e-4, size=x.shape[1])
         else:
@@ -136,6 +172,92 @@ class Typical:
         return self.inner.inputs()
 
 
+def picked_before_the_test(panel: Panel) -> dict[str, str]:
+    """Of some candidates the two with the highest |IC| up to the end of the train segment."""
+    past = truncate(panel, 130)
+    label = compute_expression(past, "Ref($close, -6)/Ref($close, -1) - 1")
+    pool = {f"m{k}": f"$close/Ref($close, {k}) - 1" for k in (1, 2, 3, 5, 8, 13, 21)}
+    names = sorted(pool, key=lambda name: -abs(correlation(past, pool[name], label)))[:2]
+    return {name: pool[name] for name in names}
+
+
+@dataclass(frozen=True)
+class Quantiles(Linearly):
+    """Quantiles as far apart as the errors in what was learned."""
+
+    quantile_levels: ClassVar[tuple[float, ...]] = (0.1, 0.5, 0.9)
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> Spread:
+        fitted = Scores(solve(train.features, train.label))
+        return Spread(fitted, float(np.std(train.label - fitted.predict(train.features))))
+
+
+@dataclass(frozen=True)
+class Each(Linearly):
+    """A model of each instrument."""
+
+    per_instrument: ClassVar[bool] = True
+
+    def fit(self, train: LearnSet, valid: LearnSet | None) -> Scores:
+        return Scores(solve(train.features, train.label))
+
+
+@dataclass(frozen=True)
+class RankWithin(Processor):
+    """A processor of one's own: ranks within a time."""
+
+    def transform(self, values: Any, offsets: Any, state: Any) -> None:
+        for start, stop in itertools.pairwise(offsets.tolist()):
+            values[start:stop] = np.argsort(np.argsort(values[start:stop], axis=0), axis=0) / max(stop - start, 1)
+
+
+@dataclass(frozen=True)
+class Stopping(TopkDropout):
+    """A strategy that sells what has fallen a tenth below the best price that it has seen while it held it."""
+
+    peaks: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def orders(self, decision: Decision) -> Orders:
+        score = decision.score.copy()
+        for at in range(score.size):
+            if not decision.shares[at] > 0:
+                self.peaks.pop(decision.instruments[at], None)
+                continue
+            peak = max(self.peaks.get(decision.instruments[at], 0.0), float(np.nan_to_num(decision.price[at])))
+            self.peaks[decision.instruments[at]] = peak
+            score[at] = -1e9 if decision.price[at] < 0.9 * peak else score[at]
+        return super().orders(replace(decision, score=score))
+
+
+def less_what_was_seen(window: Window, known: Known) -> WindowPlan:
+    """Features less the mean of the times before, which the transform remembers from time to time."""
+    seen = [np.zeros(5, dtype=np.float32)]
+
+    def centred(batch: Batch) -> Any:
+        mean = np.mean(seen, axis=0)
+        seen.append(batch.features.mean(axis=0))
+        return batch.features - mean
+
+    return WindowPlan(transform=Shifted(seen=centred))
+
+
+def worst_so_far(predictions: Predictions) -> Doubles:
+    daily = np.add.reduceat(np.nan_to_num(predictions.score * predictions.label), predictions.offsets[:-1])
+    return np.minimum.accumulate(daily.astype(float))
+
+
+CLEANLY: dict[str, Callable[..., Any]] = {
+    "weeks of days": partial(weeks, dated=4),
+    "features picked before the test": picked_before_the_test,
+    "a transform that remembers": less_what_was_seen,
+    "the worst day so far": worst_so_far,
+}
+
+
+def cleanly(name: str) -> str:
+    return f"{__name__}:CLEANLY:{name}"
+
+
 @dataclass(frozen=True)
 class Hits:
     """A metric of one time after the other."""
@@ -177,4 +299,26 @@ ODD: dict[str, tuple[tuple[str, ...], Change]] = {
         lambda config: replace(config, data=Typical(config.data)),
     ),
     "a metric of its own": ((), metric),
+    **{
+        how: ((), model(how))
+        for how in (
+            "scores missing where a feature is extreme",
+            "a pool of threads",
+            "a log and a seed of everything",
+        )
+    },
+    "weeks of days": (WEEKLY, lambda config: replace(config, data=Changed(config.data, cleanly("weeks of days")))),
+    "features picked before the test": (
+        (),
+        lambda config: replace(config, features=Chosen(config.data, cleanly("features picked before the test"))),
+    ),
+    "quantiles of a model of its own": ((), lambda config: replace(config, model=Quantiles())),
+    "a model of each instrument": ((), lambda config: replace(config, model=Each())),
+    "a processor of its own": ((), with_processor(RankWithin())),
+    "a strategy that remembers": (TRADING, portfolio(lambda fields, _: Stopping(**fields))),
+    "a transform that remembers": (
+        (),
+        lambda config: replace(config, adaptation=Planning(cleanly("a transform that remembers"))),
+    ),
+    "the worst day so far": ((), judged_by(cleanly("the worst day so far"))),
 }
