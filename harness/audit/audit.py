@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.poison import is_copy, label_of
+from harness.audit.poison import is_copy
 from harness.audit.replay import ProgressOnly, Replay
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
 from harness.errors import LookAheadError
 from harness.errors.limits import traits_of
-from harness.evaluation.errors import Target
-from harness.evaluation.evaluate import evaluate
 from harness.execution.progress import Observer, Silent
 from harness.features.expression import look_ahead, parse
 from harness.run.experiment import ExperimentResult, run
@@ -219,20 +217,15 @@ def _rows(replay: Replay) -> Iterator[Finding]:
 
 
 def _judgement(replay: Replay) -> Iterator[Finding]:
-    predictions, times, config = replay.predictions, replay.predictions.row_times, replay.config
-    panel, label = replay.real.panel, config.label
-    values = label_of(panel, label.expression_text, times, predictions.codes)
-    wrong = np.flatnonzero(~np.isclose(values, predictions.label, rtol=0, atol=0, equal_nan=True))
+    predictions, judged = replay.predictions, replay.judged
+    wrong = np.flatnonzero(~np.isclose(judged.label, predictions.label, rtol=0, atol=0, equal_nan=True))
     if wrong.size:
         at = wrong[0]
         what = f"{wrong.size} scores are judged by another label than the configured one."
-        yield Finding(what, replay.date(int(times[at])), f"{predictions.label[at]:.6g}", f"{values[at]:.6g}")
-    spans: dict[str, Any] = {"horizon": label.horizon, "look_ahead": label.look_ahead}
-    spans["target"] = None if label.target is None else Target(*label.target)
-    spans["same_unit"] = replay.real.keeps_label_unit
-    again = evaluate(replace(predictions, label=values), panel, config.evaluation, **spans).overall
+        when = replay.date(int(predictions.row_times[at]))
+        yield Finding(what, when, f"{predictions.label[at]:.6g}", f"{judged.label[at]:.6g}")
     for name, reported in replay.result.metrics.items():
-        actual = again.get(name)
+        actual = judged.overall.get(name)
         is_same = reported == actual
         if isinstance(reported, float) and isinstance(actual, float):
             is_same = bool(np.isclose(reported, actual, rtol=_EXACT, atol=_EXACT))

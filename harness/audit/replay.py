@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from harness.audit.orders import Recorded, recording
+from harness.audit.poison import Floats, label_of
 from harness.config import ExperimentConfig
 from harness.errors.limits import traits_of
+from harness.evaluation.errors import Target
+from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult
@@ -64,6 +68,15 @@ def predicted(
 
 
 @dataclass(frozen=True, eq=False)
+class Judged:
+    """A finished run's scores, judged again: labels and metrics, and the orders that were made; None without any."""
+
+    label: Floats
+    overall: Mapping[str, Any]
+    recorded: Recorded | None
+
+
+@dataclass(frozen=True, eq=False)
 class Replay:
     """A finished run, and the stages of its configuration on the real panel, as the store holds them."""
 
@@ -82,6 +95,17 @@ class Replay:
     @cached_property
     def predictions(self) -> Predictions:
         return self.result.predictions()
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The stored scores, judged again from the panel: by a label that is computed anew."""
+        predictions, config, panel = self.predictions, self.config, self.real.panel
+        label = label_of(panel, config.label.expression_text, predictions.row_times, predictions.codes)
+        spans: dict[str, Any] = {"horizon": config.label.horizon, "look_ahead": config.label.look_ahead}
+        spans["target"] = None if config.label.target is None else Target(*config.label.target)
+        spans["same_unit"] = self.real.keeps_label_unit
+        criteria, recorded = recording(config.evaluation)
+        return Judged(label, evaluate(replace(predictions, label=label), panel, criteria, **spans).overall, recorded)
 
     def date(self, position: int) -> str:
         """Return the date of a calendar position, which may lie beyond the end."""

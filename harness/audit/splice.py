@@ -1,7 +1,8 @@
-"""The sample table of a poisoned panel; features up to the cut taken from the real one where proved."""
+"""The sample table of a poisoned panel; features up to a cut taken from another table where they are proved."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,24 +16,28 @@ from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.execution.progress import Silent
-from harness.features.engine import compute_period, known_fields, windows_of
-from harness.samples.chunks import LazyRows
+from harness.features.engine import compute_features, compute_period, known_fields, windows_of
+from harness.run.feature_chunks import LENGTH
+from harness.samples.chunks import LazyRows, Rows, chunk_borders
+from harness.samples.preprocess import IN_MEMORY
 from harness.samples.table import RowIndex, SampleTable, index_rows
 from harness.store.fingerprint import fingerprint_arrays
 
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """The features of the times up to a cut, and a digest of the panel that they must have been made of.
+    """The features of the times before a position, and a digest of the panel that they must have been made of.
 
     Attributes:
         names: The F features.
-        features: (n, F) float32, in consecutive parts; n rows up to the cut.
-        digest: Of the panel and its rows up to the cut, see `digest_of`.
+        features: (n, F) float32, in consecutive parts; n rows before the position.
+        stop: The calendar position.
+        digest: Of the panel and its rows before that, see `digest_of`.
     """
 
     names: tuple[str, ...]
     features: tuple[Floats, ...]
+    stop: int
     digest: str
 
     @property
@@ -51,18 +56,24 @@ def digest_of(panel: Panel, index: RowIndex, stop: int) -> str:
 
 
 def past_of(panel: Panel, table: SampleTable, stop: int) -> Past:
-    """Return the features of a panel's table before calendar position `stop`."""
-    features = (table.features[: int(table.index.offsets[stop])],)
-    return Past(table.feature_names, features, digest_of(panel, table.index, stop))
+    """Return the features of a panel's table before calendar position `stop`; nothing is read that lies in files."""
+    borders = [0, *(min(last, stop) for _, last in chunk_borders(len(panel.calendar), LENGTH))]
+    parts = (table.features[table.index.rows(*period)] for period in itertools.pairwise(borders))
+    return Past(
+        table.feature_names, tuple(part for part in parts if len(part)), stop, digest_of(panel, table.index, stop)
+    )
 
 
 @dataclass(eq=False)
 class Future:
-    """The first other future that a process computes features of, for the cuts after it which the same one follows.
+    """What a process that computes one world after the other keeps of them.
 
-    Features whose windows lie in it hold no real value, and are the same at every cut.
+    Of the whole run's, which is made from its panel alone, the features before its cut: a world that is cut later has
+    the same panel there. Of the first other future which the same one follows at every later cut, the features whose
+    windows lie in it: they hold no real value.
     """
 
+    past: Past | None = None
     panel: Panel | None = None
     index: RowIndex | None = None
     features: Floats | None = None
@@ -80,13 +91,13 @@ class Future:
         return first if np.array_equal(mine, others) else stop
 
 
-def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past, other: Future) -> SampleTable | None:
-    """Return the table of `panel`, whose future after position `cut` is another one, with the features of `past`.
+def joined(config: ExperimentConfig, panel: Panel, past: Past, other: Future) -> SampleTable | None:
+    """Return the table of `panel`, with the features of `past` before its position, and those of the panel after it.
 
     None when the panel's own past is not the one that these belong to, or when other features have values after it.
     Behind the last position there is no future.
     """
-    start, stop, names = cut + 1, len(panel.calendar), past.names
+    start, stop, names = past.stop, len(panel.calendar), past.names
     index = index_rows(panel, listed=config.samples.rows == "listed")
     if start > stop or digest_of(panel, index, start) != past.digest:
         return None
@@ -101,13 +112,31 @@ def joined(config: ExperimentConfig, panel: Panel, cut: int, past: Past, other: 
     elif rest:
         parts.append(other.features[-rest:])
     bounds = np.cumsum([0, *map(len, parts)])
+    return _table(config, panel, index, LazyRows.of_chunks(bounds, parts.__getitem__, len(names)), names)
+
+
+def computed(config: ExperimentConfig, panel: Panel, folder: Path) -> SampleTable:
+    """Return the table of a panel, made from it alone; features beyond `IN_MEMORY` lie in a file in `folder`."""
+    features, index = config.features.feature_set(), index_rows(panel, listed=config.samples.rows == "listed")
+    shape = int(index.offsets[-1]), len(features)
+    large = 4 * shape[0] * shape[1] > IN_MEMORY
+    path = folder / "features.npy"
+    out = np.lib.format.open_memmap(path, "w+", np.float32, shape) if large else np.empty(shape, np.float32)
+    matrix = compute_features(panel, features, index.offsets, index.codes, out=out)
+    matrix.values.setflags(write=False)
+    return _table(config, panel, index, matrix.values, matrix.names)
+
+
+def _table(
+    config: ExperimentConfig, panel: Panel, index: RowIndex, features: Rows, names: tuple[str, ...]
+) -> SampleTable:
     return SampleTable(
         calendar=panel.calendar,
         instruments=panel.instruments,
         index=index,
-        features=cast("Floats", LazyRows.of_chunks(bounds, parts.__getitem__, len(names))),
+        features=cast("Floats", features),
         feature_names=names,
-        label=label_of(panel, config.label.expression_text, index.times(0, stop), index.codes),
+        label=label_of(panel, config.label.expression_text, index.times(0, len(panel.calendar)), index.codes),
         look_ahead=config.label.look_ahead,
     )
 
@@ -138,7 +167,7 @@ class Splice:
         Then the table must be computed from the poisoned panel, and shows what it shows.
         """
         past = self.past(cut)
-        return None if past is None else joined(self.config, panel, cut, past, other or Future())
+        return None if past is None else joined(self.config, panel, past, other or Future())
 
     def _is_causal(self, stop: int) -> bool:
         """Whether the real features before `stop` are reproduced from panels that end there; earlier proofs count."""
@@ -162,11 +191,14 @@ class PastWriter:
 
     def write(self, past: Past) -> Path:
         """Write what is new up to a later cut, and return the folder."""
-        (features,) = past.features
-        part = self.folder / f"{self._rows:012}.npy"
-        np.save(part, features[self._rows :])
+        first = 0
+        for features in past.features:
+            new = features[max(self._rows - first, 0) :]
+            first += len(features)
+            if len(new):
+                np.save(self.folder / f"{first:012}.npy", new)
         self._rows = past.rows
-        text = json.dumps({"names": past.names, "digest": past.digest})
+        text = json.dumps({"names": past.names, "stop": past.stop, "digest": past.digest})
         (self.folder / "past.json").write_text(text, encoding="utf-8", newline="\n")
         return self.folder
 
@@ -175,7 +207,7 @@ def read_past(folder: Path) -> Past:
     """Return what was written last; the features are memory-mapped."""
     said = json.loads((folder / "past.json").read_text(encoding="utf-8"))
     parts = tuple(np.load(part, mmap_mode="r") for part in sorted(folder.glob("*.npy")))
-    return Past(tuple(said["names"]), parts, said["digest"])
+    return Past(tuple(said["names"]), parts, said["stop"], said["digest"])
 
 
 def _features(

@@ -14,14 +14,14 @@ import numpy as np
 from harness.audit.differences import first_difference, metrics_that_differ, series_that_differ, within
 from harness.audit.fresh import FreshProcess
 from harness.audit.frontier import frontiers
+from harness.audit.orders import Arrays, Recorded, known_before, orders, out_of_reach
 from harness.audit.prior import is_excused, is_pretrained, kept_share, prior_check, prior_share
 from harness.audit.replay import Replay, each
 from harness.audit.roots import Roots, Tree, roots_of, tree_of
 from harness.audit.splice import PastWriter, Splice, past_of
 from harness.audit.verdict import Check, Finding, Frontier
-from harness.audit.world import ORDERS, SERIES, WHOLE, Arrays, World, orders, window_name
+from harness.audit.world import ORDERS, SERIES, WHOLE, World, window_name
 from harness.evaluation.evaluate import DailySeries
-from harness.evaluation.portfolio.strategy import Trading
 from harness.evaluation.predictions import Predictions
 from harness.run.pipeline import SERIES as SERIES_FILE
 from harness.store.codec import load
@@ -32,8 +32,6 @@ SEED = 20_170_103
 # How many windows are predicted with mirrored labels.
 _FEW, _MANY = 4, 12
 _PERMUTATIONS = 8  # times that labels are permuted, where prior knowledge shows
-# A share of unchanged prices, and a number of instruments with equal acceptance, that are no accident.
-_UNCHANGED, _FEWEST_ACCEPTED = 0.1, 10
 _SHOWN = 3  # findings of one kind
 
 Record = dict[str, Any]
@@ -193,30 +191,18 @@ class Trial:
         what = "Earlier scores of a test segment are others when {}."
         batches = [Finding(what.format(how), f"window {at}") for at, how in made.outcome["batches"]]
         yield Check.of("batches", batches[:_SHOWN], f"{len(replay.windows)} segments, each divided at two times")
-        strategy = replay.config.evaluation.portfolio
-        if strategy is not None:
-            yield Check.of("orders", self._orders(made, strategy.trading), f"signals of {replay.date(cut)}")
+        recorded = replay.judged.recorded
+        if recorded is not None:
+            yield Check.of("orders", self._orders(made, recorded), f"signals of {replay.date(cut)}")
 
-    def _orders(self, made: Made, trading: Trading) -> Iterator[Finding]:
-        """Hold the orders of the time after the cut, which the signals of the cut make, against those of the real one.
-
-        Everything after the cut is another market: what is the same there was known before.
-        """
-        at = made.cut.position + 1
-        real, other = orders(trading, self.replay.real.panel, at), made.read(Arrays, ORDERS)
-        names, left, right = np.intersect1d(real["instruments"], other["instruments"], return_indices=True)
-        prices = [values["deal"][rows] for values, rows in ((real, left), (other, right))]
-        both = np.isfinite(prices[0]) & np.isfinite(prices[1])
-        same = both & (prices[0] == prices[1])
-        date = self.replay.date(at)
-        if same.sum() > _UNCHANGED * max(int(both.sum()), 1):
-            what = f"{same.sum()} of {both.sum()} order prices are known when their signal is made."
-            first = int(np.flatnonzero(same)[0])
-            yield Finding(what, f"{names[first]} at {date}", f"{prices[0][first]:.6g}, whatever the market does")
-        if trading.limit_threshold is not None and both.sum() >= _FEWEST_ACCEPTED:
-            accepted = [values["limits"][rows][both] for values, rows in ((real, left), (other, right))]
-            if np.array_equal(accepted[0], accepted[1]):
-                yield Finding("Whether an order is accepted is known when its signal is made.", date)
+    def _orders(self, made: Made, recorded: Recorded) -> Iterator[Finding]:
+        """Hold the orders of the time after the cut against the real ones, and all their prices against their bars."""
+        replay, at, trading = self.replay, made.cut.position + 1, recorded.trading
+        panel, known = replay.real.panel, replay.predictions
+        is_raw = any(trading.deal_price in root.fields for root in self._roots.panels.values())
+        both = orders(recorded, panel, at), made.read(Arrays, ORDERS)
+        yield from known_before(*both, trading.limit_threshold is not None, replay.date(at), not is_raw)
+        yield from out_of_reach(panel, trading, known.start, known.stop, replay.date(known.start))
 
     # Other labels, and the same again
 

@@ -19,21 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.audit.batches import dividing
+from harness.audit.orders import orders, recording
 from harness.audit.replay import adapted, predicted
-from harness.audit.splice import Future, joined, read_past
+from harness.audit.splice import Future, computed, joined, past_of, read_past
 from harness.audit.watch import Watch
-from harness.config import ExperimentConfig
 from harness.config.instantiate import locate
 from harness.config.records import rebuild
 from harness.data.panel import Panel
 from harness.errors import DataError
-from harness.evaluation.portfolio.market import Market
-from harness.evaluation.portfolio.strategy import Trading
 from harness.run import pipeline as stages
 from harness.run import rolling
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import Recipe, WalkForward
-from harness.run.stages import Cache
 from harness.samples.table import SampleTable
 from harness.store.codec import save
 
@@ -63,28 +60,33 @@ class World:
     def outcome(self, future: Future | None = None) -> Record:
         """Compute it, and return what else there is to say than its files; `future`: what worlds before it share."""
         config = rebuild(json.dumps(self.config))
-        return self._windows(config, future or Future()) if self.windows else self._whole(config)
+        pipeline, future = Pipeline(config, panel=config.data.load()), future or Future()
+        return self._windows(pipeline, future) if self.windows else self._whole(pipeline, future)
 
-    def _whole(self, config: ExperimentConfig) -> Record:
-        pipeline, found = Pipeline(config, Cache.of(config), panel=config.data.load()), list[tuple[int, str]]()
-        # Straight from what is fitted now: a store would ask what code it is that makes it.
-        recipe = Recipe(config.preprocess, pipeline.adaptation, config.model, config.windows.step)
+    def _whole(self, pipeline: Pipeline, future: Future) -> Record:
+        config, found = pipeline.config, list[tuple[int, str]]()
+        # Straight from the panel: a store would ask what code it is that makes it.
+        table = computed(config, pipeline.panel, Path(self.folder))
+        if self.cut is not None:
+            future.past = past_of(pipeline.panel, table, self.cut + 1)
+        recipe = Recipe(config.preprocess, adapted(config, pipeline.windows, table), config.model, config.windows.step)
         predict = rolling._predict
         try:
             vars(rolling)["_predict"] = predict if self.cut is None else dividing(predict, found)
-            predictions = WalkForward(pipeline.table, pipeline.windows, recipe).run().predictions
+            predictions = WalkForward(table, pipeline.windows, recipe).run().predictions
         finally:
             vars(rolling)["_predict"] = predict
         save(Path(self.folder), predictions, WHOLE)
+        criteria, recorded = recording(config.evaluation)
+        pipeline.config = replace(config, evaluation=criteria)
         evaluation, metrics = pipeline._judge(predictions, pipeline.keeps_label_unit)
         save(Path(self.folder), dict(evaluation.series), SERIES)
-        if self.cut is not None and config.evaluation.portfolio is not None:
-            save(Path(self.folder), orders(config.evaluation.portfolio.trading, pipeline.panel, self.cut + 1), ORDERS)
+        if self.cut is not None and recorded is not None:
+            save(Path(self.folder), orders(recorded, pipeline.panel, self.cut + 1), ORDERS)
         return {"per_window": metrics["per_window"], "batches": found}
 
-    def _windows(self, config: ExperimentConfig, future: Future) -> Record:
-        pipeline = Pipeline(config, Cache.of(config), panel=config.data.load())
-        table = self._table(config, pipeline, future)
+    def _windows(self, pipeline: Pipeline, future: Future) -> Record:
+        config, table = pipeline.config, self._table(pipeline, future)
         for number, (sign, seed) in enumerate(self.labels or ((1, 0),)):
             shown = replace(table, label=relabelled(table.label, sign, seed))
             adaptation = adapted(config, pipeline.windows, shown)
@@ -94,11 +96,14 @@ class World:
                 save(Path(self.folder), predictions, window_name(at, number))
         return {}
 
-    def _table(self, config: ExperimentConfig, pipeline: Pipeline, future: Future) -> SampleTable:
-        if self.past is None:
-            return pipeline.table
-        cut = len(pipeline.panel.calendar) - 1 if self.cut is None else self.cut
-        return joined(config, pipeline.panel, cut, read_past(Path(self.past)), future) or pipeline.table
+    def _table(self, pipeline: Pipeline, future: Future) -> SampleTable:
+        """Return the table of the world's panel, with features that are proved where there are some."""
+        config, panel, found = pipeline.config, pipeline.panel, None
+        if self.past is not None:
+            found = joined(config, panel, read_past(Path(self.past)), future)
+        elif future.past is not None and self.cut is not None and self.cut >= future.past.stop:
+            found = joined(config, panel, future.past, Future())
+        return found or computed(config, panel, Path(self.folder))
 
 
 def relabelled(label: npt.NDArray[np.float32], sign: int, seed: int) -> npt.NDArray[np.float32]:
@@ -116,17 +121,6 @@ def window_name(window: int, number: int = 0) -> str:
 
 
 WHOLE, WINDOW, SERIES, ORDERS, OUTCOME = "whole", "window-", "series", "orders", "outcome.json"
-Arrays = dict[str, npt.NDArray[Any]]
-
-
-def orders(trading: Trading, panel: Panel, at: int) -> Arrays:
-    """Return instrument, price and acceptance of orders at one calendar position, as the portfolio's market has them.
-
-    ``deal`` (N,) float64, NaN while suspended; ``limits`` (N, 2) bool: may it be bought, sold; N instruments.
-    """
-    market = Market(panel, at, at + 1, replace(trading, benchmark="cash", trade_unit=None))
-    limits = np.stack([market.can_buy[0], market.can_sell[0]], axis=1)
-    return {"instruments": np.array(panel.instruments, np.str_), "deal": market.deal[0], "limits": limits}
 
 
 def _guarded(names: list[str], watch: Watch) -> None:

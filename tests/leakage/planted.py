@@ -17,13 +17,14 @@ PLANTED: set[str] = set()
 class Planted:
     """Part of a configuration that changes no number: where it is made by a fresh process, it plants a mutant's bug.
 
-    A test process plants and removes its bugs itself; it has pytest, a fresh one has not.
+    A test process plants and removes its bugs itself; the program of a fresh one is the sandbox.
     """
 
     name: str
 
     def __post_init__(self) -> None:
-        if "pytest" in sys.modules and not PLANTED:
+        # What is audited imports pytest here and there, so that its presence says nothing.
+        if Path(getattr(sys.modules["__main__"], "__file__", None) or "").name != "sandbox.py":
             return
         import pytest
 
