@@ -17,6 +17,7 @@ from harness.audit.replay import ProgressOnly, Replay
 from harness.audit.trial import Trial
 from harness.audit.verdict import Check, Finding, Frontier, Level, Verdict
 from harness.config import ExperimentConfig
+from harness.data.validation import PRICES
 from harness.errors import LookAheadError
 from harness.errors.limits import traits_of
 from harness.execution.progress import Observer, Silent
@@ -185,9 +186,11 @@ def _borders(replay: Replay) -> Iterator[Finding]:
     for name, expression in zip(features.names, features.expressions, strict=True):
         if look_ahead(parse(expression), panel.known_ahead) > 0:
             yield Finding("A feature looks ahead.", f"feature {name}", expression)
-    for name, lead in panel.known_ahead.items():
-        if is_copy(panel.fields[name], panel.fields[panel.price_field]):
-            what = "A field that is declared to be known ahead is the price field under another name."
+    bar = [name for name in (*PRICES, "volume") if name in panel.fields]
+    for name, lead in panel.known_ahead.items() if len(bar) > 1 else ():
+        same = next((own for own in bar if own == name or is_copy(panel.fields[name], panel.fields[own])), None)
+        if same is not None:
+            what = f"What trading comes to is known when its time is over: `{same}` is declared to be known ahead."
             yield Finding(what, f"field {name}", f"known {lead} period(s) ahead", "observed at its time")
     embargo = config.windows.embargo
     for window in replay.windows:

@@ -11,9 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.audit.poison import followed_by, other_future
 from harness.config import ExperimentConfig
 from harness.config.instantiate import build, lacking_methods, locate
@@ -102,22 +99,23 @@ class Roots:
     def write(
         self,
         folder: Path,
-        after: npt.NDArray[np.datetime64] | None,
+        after: str | None,
         seed: int,
         known_ahead: Mapping[str, int] = MappingProxyType({}),
-        since: npt.NDArray[np.datetime64] | None = None,
+        since: str | None = None,
     ) -> Any:
         """Write every root's panel below `folder`, and return the plain data of the source that stands on them.
 
-        `after` is the first time that is poisoned, or empty where that lies beyond the calendar; None: no root is.
-        `known_ahead` is what the configured source's panel declares. Calls that name one time `since`, at or before
-        `after`, are followed by one other future, that of the first of them.
+        `after` is the time of the configured source's panel that nothing later may move; None: no root is poisoned. A
+        date stands for its whole day, whatever happens in it; a source that calls a week by its first day says that it
+        knows the week by then. `known_ahead` is what that panel declares. Calls that name one time `since`, at or
+        before `after`, are followed by one other future, that of the first of them.
         """
         stand_ins = {}
-        for at, (text, panel) in enumerate(self.panels.items()):
-            target = folder / f"root-{at}"
+        for number, (text, panel) in enumerate(self.panels.items()):
+            target = folder / f"root-{number}"
             target.mkdir(parents=True)
-            cut, origin = (_cut(panel, first) for first in (after, after if since is None else since))
+            cut, origin = (_cut(panel, at) for at in (after, after if since is None else since))
             if cut < len(panel.calendar) - 1:
                 panel = followed_by(panel, self._future(text, origin, seed), cut, known_ahead)
                 panel = check_panel(panel, where="the poisoned panel", any_sign=True)
@@ -138,10 +136,9 @@ def roots_of(data: Any) -> Roots:
     return roots
 
 
-def _cut(panel: Panel, first: npt.NDArray[np.datetime64] | None) -> int:
-    """Return the last calendar position before a time; the number of times where there is none."""
-    times = panel.calendar.times
-    return len(times) if first is None or not first.size else int(np.searchsorted(times, first[0])) - 1
+def _cut(panel: Panel, after: str | None) -> int:
+    """Return the last calendar position up to a time; the number of times where there is none."""
+    return len(panel.calendar) if after is None else panel.calendar.stop_after(after) - 1
 
 
 def _built(node: Any) -> Source:

@@ -126,7 +126,24 @@ def enter(given: Grants) -> str:
     return ""
 
 
+def forget() -> None:
+    """Set what every process inherits, and a program before this one may have chosen: limits, and the file mask."""
+    os.umask(0o022)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    for name in dir(resource):
+        if name.startswith("RLIMIT_"):
+            soft, hard = resource.getrlimit(getattr(resource, name))
+            # A stack is laid out by its limit; everything else is the more, the better.
+            usual = 8 << 20 if name == "RLIMIT_STACK" else hard
+            if soft != usual and (hard == resource.RLIM_INFINITY or 0 <= usual <= hard):
+                resource.setrlimit(getattr(resource, name), (usual, hard))
+
+
 if __name__ == "__main__":
+    forget()
     home = Path(sys.argv[1])
     setup = json.loads((home / "setup.json").read_text(encoding="utf-8"))
     why = enter(setup["grants"]) if setup["grants"] else "not asked for"

@@ -140,8 +140,8 @@ class Trial:
     def _config(self, folder: Path, after: int | None, since: int | None = None) -> Tree:
         """Write the raw data of a world, and return its configuration: other data, an empty store, no intervals."""
         panel = self.replay.real.panel
-        first, origin = (None if at is None else panel.calendar.times[at + 1 : at + 2] for at in (after, since))
-        data = self._roots.write(folder, first, SEED, panel.known_ahead, origin)
+        time, origin = (None if at is None else panel.calendar.format(at) for at in (after, since))
+        data = self._roots.write(folder, time, SEED, panel.known_ahead, origin)
         evaluation = {**self._tree["evaluation"], "significance": None}
         output = {"store": str(folder / "store"), "runs": str(folder / "runs")}
         return {**self._tree, "data": data, "output": output, "evaluation": evaluation, "audit": "none"}

@@ -65,6 +65,8 @@ class Watch:
         what = None
         if event == "open":
             what = self._opened(arguments[0], arguments[2])
+        elif event == "os.getxattr":
+            what = self._opened(arguments[0], os.O_RDONLY)
         elif event == "sqlite3.connect":
             what = None if arguments[0] == ":memory:" else self._opened(arguments[0], os.O_RDWR)
         elif event == "mmap.__new__" and arguments[0] != -1:

@@ -14,6 +14,7 @@ from harness.audit import Level, audit
 from harness.audit.batches import differs, dividing
 from harness.audit.cost import BackwardFilled
 from harness.audit.frontier import _farthest, frontiers
+from harness.audit.orders import known_before, out_of_reach
 from harness.audit.poison import differ, poison
 from harness.audit.prior import association
 from harness.audit.replay import Replay
@@ -23,6 +24,7 @@ from harness.config.instantiate import build
 from harness.data.panel import Panel
 from harness.data.source import Source
 from harness.data.sources.synthetic import SyntheticMarket
+from harness.evaluation.portfolio.strategy import Trading
 from harness.execution.progress import Silent
 from harness.run.experiment import run
 from harness.run.pipeline import Pipeline
@@ -31,6 +33,7 @@ from harness.samples.table import SampleTable
 from harness.samples.windows import Window
 from harness.store.records import describe
 from tests.audit.market import SMALL, small
+from tests.leakage.parts import Changed
 
 CUT = 200
 
@@ -83,8 +86,8 @@ def test_every_source_is_poisoned_at_its_root_however_nested(tmp_path: Path) -> 
     source = Joined((BackwardFilled(first),), {"deep": {"source": second, "days": [3]}})
     roots = roots_of(describe(source))
     assert len(roots.nodes) == 2
-    times = source.load().calendar.times
-    clean, other = source.load(), other_world(source, times[CUT + 1 : CUT + 2], tmp_path)
+    clean = source.load()
+    other = other_world(source, clean.calendar.format(CUT), tmp_path)
     for name in ("close", "other"):
         after = other.fields[name][CUT + 1 :]
         assert not (after == clean.fields[name][CUT + 1 :]).any(), name
@@ -94,12 +97,56 @@ def test_every_source_is_poisoned_at_its_root_however_nested(tmp_path: Path) -> 
 def test_the_arithmetic_of_a_wrapper_runs_on_the_other_future(tmp_path: Path) -> None:
     source = BackwardFilled(compose_config([*SMALL, "data.suspension_rate=0.05"]).data)
     clean = source.load()
-    other = other_world(source, clean.calendar.times[CUT + 1 : CUT + 2], tmp_path)
+    other = other_world(source, clean.calendar.format(CUT), tmp_path)
     differs = (clean.fields["close"] != other.fields["close"]) & ~np.isnan(clean.fields["close"])
     assert differs[: CUT + 1].any(), "gaps before the cut were filled from after it"
 
 
-def other_world(source: Source, after: Any, folder: Path) -> Panel:
+@pytest.mark.parametrize(("dated", "moved"), [(4, False), (0, True)])
+def test_a_week_is_known_on_the_day_that_dates_it(tmp_path: Path, dated: int, moved: bool) -> None:
+    """Its last close lies after its first day, so that a source which calls it by that knows the future."""
+    by = "odd:CLEANLY:weeks of days" if dated else "held_edges:CHANGED:weeks dated by their first day"
+    source = Changed(compose_config(list(SMALL)).data, f"tests.leakage.{by}")
+    clean = source.load()
+    other = other_world(source, clean.calendar.format(20), tmp_path)
+    close = [panel.fields["close"][:21] for panel in (clean, other)]
+    assert differ(*close).any() == moved
+
+
+def orders_at(deal: list[float], sides: list[float], low: float = 0.0, high: float = 20.0) -> dict[str, Any]:
+    """Two instruments' orders, with an account of one kind."""
+    bar = {"range": np.tile([low, high], (2, 1)), "limits": np.ones((2, 2), dtype=bool)}
+    made = {"sides": np.array(sides), "wanted": np.zeros(2), "account": np.array([1.0, 2.0, 3.0])}
+    return {"instruments": np.array(["a", "b"]), "deal": np.array(deal), **bar, **made}
+
+
+@pytest.mark.parametrize(
+    ("deal", "sides", "bar", "said"),
+    [
+        ([3.0, 4.0], [1.0, -1.0], (0.0, 20.0), ""),
+        ([1.0, 4.0], [1.0, -1.0], (0.0, 20.0), "are known when their signal is made"),
+        ([3.0, 4.0], [-1.0, 1.0], (0.0, 20.0), "orders are others when the market is"),
+        ([3.0, 4.0], [1.0, -1.0], (5.0, 20.0), "lie outside the range of prices"),
+    ],
+)
+def test_an_order_follows_its_signal_and_its_price_does_not(
+    deal: list[float], sides: list[float], bar: tuple[float, float], said: str
+) -> None:
+    other = orders_at(deal, sides, *bar)
+    found = list(known_before(orders_at([1.0, 2.0], [1.0, -1.0]), other, False, "2012-01-04", True))
+    assert [said in one.what for one in found] == [True] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"), [("close", ""), ("vwap", ""), ("low", "are the lowest"), ("volume", "lie outside")]
+)
+def test_an_order_is_filled_at_a_price_that_can_be_had(panel: Panel, field: str, said: str) -> None:
+    trading = Trading(deal_price=field, trade_unit=None, limit_threshold=None)
+    found = list(out_of_reach(panel, trading, 200, 300, "2012-10-10"))
+    assert [said in one.what for one in found] == [True] * bool(said)
+
+
+def other_world(source: Source, after: str, folder: Path) -> Panel:
     made = build(roots_of(describe(source)).write(folder, after, 1), "data", Source)
     assert isinstance(made, Source)
     return made.load()

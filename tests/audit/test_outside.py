@@ -18,6 +18,7 @@ OPENED = {
     "open(answers).read()": "the file",
     "open(answers, 'r+').write('x')": "the file",
     "os.open(answers, os.O_RDWR)": "the file",
+    "os.getxattr(answers, 'user.told')": "the file",
     "sqlite3.connect(answers)": "the file",
     "SharedMemory('TOLD')": "the file",
     "open('/proc/1/environ')": "the file",

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from baselines.models.linear import Linear
-from harness.audit import Level, audit
+from harness.audit import Level, audit, splice, world
 from harness.audit.frontier import frontiers
 from harness.audit.poison import followed_by, other_future, poison
 from harness.audit.replay import Replay
-from harness.audit.roots import tree_of
+from harness.audit.roots import roots_of, tree_of
 from harness.audit.splice import Future, PastWriter, Splice
 from harness.audit.world import World
 from harness.config import ExperimentConfig
@@ -148,6 +148,32 @@ def test_a_world_with_a_proved_past_is_the_one_that_is_computed_whole(tmp_path: 
     last = splice.past(windows[3].decision)
     assert last is not None
     assert sum(len(np.load(part)) for part in parts) == last.rows
+
+
+def test_a_world_that_is_cut_later_takes_the_past_of_the_whole_run_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one process keeps of the first world, whose panel is the same up to its own cut."""
+    config, shared, scores, made = small(tmp_path), Future(), list[Any](), list[int]()
+
+    def counted(*given: Any) -> SampleTable:
+        made.append(1)
+        return splice.computed(*given)
+
+    monkeypatch.setattr(world, "computed", counted)
+    windows, panel = run(config, Silent()).windows, Pipeline(config).panel
+    for name, cut, at, kept in (("whole", 2, (), shared), ("later", 4, (4,), shared), ("alone", 4, (4,), Future())):
+        folder = tmp_path / name
+        tree, roots = tree_of(config), roots_of(tree_of(config)["data"])
+        time, since = (panel.calendar.format(windows[number].decision) for number in (cut, 2))
+        asked = World(str(folder), {**tree, "data": roots.write(folder, time, 1, {}, since)}, windows[cut].decision, at)
+        asked.outcome(kept)
+        if at:
+            scores.append(load(folder, Predictions, "window-4").score)
+    assert shared.past is not None
+    assert shared.past.stop == windows[2].decision + 1
+    assert len(made) == 2, "the later world computes nothing but what comes after the first one's cut"
+    np.testing.assert_array_equal(scores[0], scores[1])
 
 
 def test_a_frontier_fits_a_clean_window_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,22 +271,6 @@ class Quantiles(Linearly):
         return Spread(fitted, float(np.std(errors)) if errors.size else 1.0)
 
 
-@dataclass(frozen=True)
-class OneOfMany(Linearly):
-    """A model of one instrument that adds its mean label over all times."""
-
-    per_instrument: ClassVar[bool] = True
-
-    def fit(self, train: LearnSet, valid: LearnSet | None) -> Scores:
-        table = whole_table(train.view)
-        own = np.nan_to_num(table.label[table.index.codes == train.view.codes(*train_rows(train))[0]])
-        return Scores(solve(train.features, train.label) * (1.0 + np.tanh(own.mean())))
-
-
-def train_rows(train: LearnSet) -> tuple[int, int]:
-    return train.segment.start, train.segment.stop
-
-
 def first_with_second(values: Doubles) -> Doubles:
     """The first rows of a batch less the mean of those that come right after."""
     first = values.copy()
@@ -418,7 +402,6 @@ MUTANTS = (
     held("evaluation", *by_metric("a metric by the mood of the month to come")),
     model("quantiles as wide as the batch", Quantiles),
     model("quantiles as wide as the errors to come", Quantiles),
-    model("models of single instruments that know their mean to come", lambda _: OneOfMany()),
     *(model(name, Tailed) for name in INSIDE),
     *(model(name, AtTheEdge) for name in AtTheEdge.border),
     held("preprocessing", "a processor that centres 1,000 rows together", with_processor(Together())),

@@ -31,7 +31,10 @@ from tests.leakage import (
 from tests.leakage.mutant import Mutant, verdict_of
 from tests.leakage.test_clean import CLEAN, alarms
 
-__all__ = ["DETECTORS", "DOCUMENT", "MUTANTS", "RECORD", "SEEDS", "audited", "document", "main", "recorded", "sentence"]
+__all__ = [
+    *("DETECTORS", "DOCUMENT", "MENDED", "MUTANTS", "RECORD", "SEEDS"),
+    *("audited", "caught", "document", "main", "recorded", "sentence"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("matrix.json")
@@ -39,6 +42,19 @@ DOCUMENT = ROOT / "docs" / "explanation" / "leakage-matrix.md"
 KNOWN = (*data.MUTANTS, *learning.MUTANTS, *adaptation.MUTANTS, *planning.MUTANTS, *reporting.MUTANTS)
 HELD = (held_sources, held_memory, held_parts, held_edges, held_places)
 MUTANTS: tuple[Mutant, ...] = (*KNOWN, *(mutant for module in HELD for mutant in module.MUTANTS))
+# Held out, and passed when they were first audited. A check was mended by its principle then: they stay what they were.
+MENDED = frozenset(
+    {
+        "a strategy that reaches behind its history",
+        "a strategy whose history is a day too long",
+        "coefficients in a limit of the process",
+        "coefficients in an attribute of a file",
+        "filled at the lowest price of the day",
+        "signs of coefficients in the mask of new files",
+        "volume declared to be known three days ahead",
+        "weeks dated by their first day",
+    }
+)
 SEEDS = (0, 1, 2, 3, 4)  # of the market, for each clean configuration
 DETECTORS = {
     "reads": "what a fit read, as its views recorded it or refused it, against its decision",
@@ -48,7 +64,7 @@ DETECTORS = {
     "poison": "predictions up to a cut, with other raw data after it, in a fresh process",
     "reported": "series and metrics up to a cut, likewise",
     "batches": "earlier scores of a segment, with other rows after them",
-    "orders": "price and acceptance of orders, with another market after their signal",
+    "orders": "what is ordered, with another market after the signal, and whether price and acceptance can be had",
     "outside": "files, network, other programs, the real data, as the sandbox refuses and audit events hear them",
     "prior": "what stays of the predictions when labels turn, and when they are permuted",
     "inputs": "inputs that are changed",
@@ -59,7 +75,8 @@ _HEAD = """\
 
 Each row is a deliberately leaky variant from `tests/leakage`, on a small simulated market: ● caught by `--level
 sampled`, ○ by `--level full`, which is asked where `sampled` finds nothing. ◆ marks what is held out: written before it
-was run, and no detector was tuned on it. Written by `python -m tests.leakage.matrix`; the nightly tests audit every
+was run, and no detector was tuned on it. ◇ was held out too and passed; a check was mended then, which is why it is
+caught now. The rates count it as missed. Written by `python -m tests.leakage.matrix`; the nightly tests audit every
 mutant again. On Linux, in the sandbox: without it what only C++ code opens goes unseen.
 """
 _KEPT = """\
@@ -97,22 +114,22 @@ def document(record: dict[str, dict[str, Any]]) -> str:
 
 def sentence(record: dict[str, dict[str, Any]]) -> str:
     """Return what the README says of a full audit."""
-    known, held = (_caught(record, is_held, Level.FULL) for is_held in (False, True))
+    known, held = (caught(record, is_held, Level.FULL) for is_held in (False, True))
     first = f"All of {known[1]}" if known[0] == known[1] else f"{known[0]} of {known[1]}"
     variants = f"known [leaky variants]({DOCUMENT.relative_to(ROOT)}) are caught"
     return f"{first} {variants}, and {held[0]} of {held[1]} that no check was tuned on;"
 
 
-def _caught(record: dict[str, dict[str, Any]], is_held: bool, level: Level) -> tuple[int, int]:
+def caught(record: dict[str, dict[str, Any]], is_held: bool, level: Level) -> tuple[int, int]:
     """Return how many mutants of one half are caught, and of how many that were audited."""
-    found = [record["mutants"][m.name] for m in MUTANTS if m.held_out is is_held and m.name in record["mutants"]]
-    return sum(bool(one[str(level)]) for one in found), len(found)
+    found = [m.name for m in MUTANTS if m.held_out is is_held and m.name in record["mutants"]]
+    return sum(bool(record["mutants"][name][str(level)]) and name not in MENDED for name in found), len(found)
 
 
 def _rates(record: dict[str, dict[str, Any]]) -> list[str]:
     lines = ["| | caught by `sampled` | caught by `full` |", "|---|--:|--:|"]
     for is_held, name in ((False, "known"), (True, "held out ◆")):
-        counts = (share(*_caught(record, is_held, level)) for level in _LEVELS)
+        counts = (share(*caught(record, is_held, level)) for level in _LEVELS)
         lines.append(f"| {name} | " + " | ".join(counts) + " |")
     alarms = [bool(found) for seeds in record["clean"].values() for found in seeds.values()]
     whole = sum(len(seeds) == len(SEEDS) for seeds in record["clean"].values())
@@ -135,7 +152,8 @@ def share(count: int, of: int) -> str:
 def _row(mutant: Mutant, caught: dict[str, list[str]]) -> str:
     sampled, full = (set(caught[str(level)]) for level in _LEVELS)
     marks = ["●" if name in sampled else "○" if name in full else "" for name in DETECTORS]
-    return f"| {mutant.group} | {mutant.name}{' ◆' if mutant.held_out else ''} | " + " | ".join(marks) + " |"
+    half = " ◇" if mutant.name in MENDED else " ◆" if mutant.held_out else ""
+    return f"| {mutant.group} | {mutant.name}{half} | " + " | ".join(marks) + " |"
 
 
 def _job(job: tuple[str, str, str]) -> tuple[tuple[str, str, str], Any]:
