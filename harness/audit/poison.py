@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,6 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 _PRESENT, _MEMBER = 0.85, 0.7
 _MOVE = 0.03  # standard deviation of a step's log return
+_JUMP = 0.7  # and of the log of an index's other level
 _RANGE = 0.01  # of the log distance of high and low from open and close
 _POSITIVE = (*PRICES, "factor")
 _COPY = 0.9999  # correlation beyond which a field is the price field under another name
@@ -33,7 +35,7 @@ def other_future(panel: Panel, cut: int, seed: int) -> Panel:
     Prices become random walks from a level that belonged to any instrument, with high ≥ low; other fields are drawn
     from what any instrument showed up to the cut, and moved a little. Nothing after the cut depends on the instrument,
     so that what is computed from it alone knows nothing of the real market. Which instruments trade and which are
-    members is drawn anew, NaN and row existence with it; the benchmark is another random walk.
+    members is drawn anew, NaN and row existence with it; the benchmark is another random walk, from another level.
     """
     rng = np.random.Generator(np.random.PCG64([seed, cut + 1]))
     start = cut + 1
@@ -47,7 +49,7 @@ def other_future(panel: Panel, cut: int, seed: int) -> Panel:
         fields[name] = np.concatenate([values[:start], future])
     membership = np.array(panel.membership)
     membership[start:] = rng.random(shape) < _MEMBER
-    benchmark = None if panel.benchmark is None else _benchmark(panel.benchmark, start, rng)
+    benchmark = None if panel.benchmark is None else _benchmark(panel.benchmark, start, seed)
     return replace(panel, fields=fields, membership=membership, benchmark=benchmark)
 
 
@@ -112,12 +114,14 @@ def _pool(past: Floats, rng: np.random.Generator, size: int | tuple[int, int]) -
     return rng.choice(known, size=size) if known.size else np.ones(size, dtype=np.float32)
 
 
-def _benchmark(benchmark: Benchmark, start: int, rng: np.random.Generator) -> Benchmark:
+def _benchmark(benchmark: Benchmark, start: int, seed: int) -> Benchmark:
+    """Return an index that goes on from another level, as prices do; two that differ go on apart from each other."""
     close = np.array(benchmark.close)
     known = close[:start][np.isfinite(close[:start])]
     level = float(known[-1]) if known.size else 1000.0
+    rng = np.random.Generator(np.random.PCG64([seed, start, zlib.crc32(known.tobytes())]))
     walk = np.clip(np.cumsum(rng.normal(0.0, 0.01, size=close.size - start)), -5.0, 5.0)
-    close[start:] = level * np.exp(walk)
+    close[start:] = level * np.exp(rng.normal(0.0, _JUMP) + walk)
     return replace(benchmark, close=close)
 
 

@@ -68,17 +68,20 @@ class Roots:
 
     Attributes:
         data: The plain data of the configured source.
+        elsewhere: Plain data of other parts, in which sources may stand, too: features may be chosen by what they show.
         whole: The configured source as one root: where a wrapper takes nothing else in the place of what it wraps.
     """
 
     data: Any
+    elsewhere: Any = None
     whole: bool = False
     _newest: dict[str, tuple[tuple[int, int], Panel]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def nodes(self) -> dict[str, Any]:
         """Canonical text → plain data of every root; two that are equal are one."""
-        return {canonical_json(node): node for node in ([self.data] if self.whole else _roots(self.data))}
+        own = [self.data] if self.whole else _roots(self.data)
+        return {canonical_json(node): node for node in (*own, *_roots(self.elsewhere))}
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -111,29 +114,38 @@ class Roots:
         knows the week by then. `known_ahead` is what that panel declares. Calls that name one time `since`, at or
         before `after`, are followed by one other future, that of the first of them.
         """
-        stand_ins = {}
         for number, (text, panel) in enumerate(self.panels.items()):
-            target = folder / f"root-{number}"
+            target = _target(folder, number)
             target.mkdir(parents=True)
             cut, origin = (_cut(panel, at) for at in (after, after if since is None else since))
             if cut < len(panel.calendar) - 1:
                 panel = followed_by(panel, self._future(text, origin, seed), cut, known_ahead)
                 panel = check_panel(panel, where="the poisoned panel", any_sign=True)
             save_panel(panel, target)
-            stand_in = StoredPanel(str(target), panel.name)
-            stand_ins[text] = {TARGET: public_name(StoredPanel), **dataclasses.asdict(stand_in)}
-        return _replaced(self.data, stand_ins)
+        return self.replaced(self.data, folder)
+
+    def replaced(self, node: Any, folder: Path) -> Any:
+        """Return plain data with the panels in `folder` in the place of every root."""
+        stand_ins = {
+            text: {TARGET: public_name(StoredPanel), "folder": str(_target(folder, number)), "name": panel.name}
+            for number, (text, panel) in enumerate(self.panels.items())
+        }
+        return _replaced(node, stand_ins)
 
 
-def roots_of(data: Any) -> Roots:
+def roots_of(data: Any, elsewhere: Any = None) -> Roots:
     """Return the roots of a configured source; the source itself where another root cannot stand in it."""
-    roots = Roots(data)
+    roots = Roots(data, elsewhere)
     try:
         stand_in = {TARGET: public_name(StoredPanel), "folder": "", "name": ""}
         _built(_replaced(data, dict.fromkeys(roots.nodes, stand_in)))
     except HarnessError:
-        return Roots(data, whole=True)
+        return Roots(data, elsewhere, whole=True)
     return roots
+
+
+def _target(folder: Path, number: int) -> Path:
+    return folder / f"root-{number}"
 
 
 def _cut(panel: Panel, after: str | None) -> int:

@@ -24,15 +24,19 @@ from harness.audit.world import ORDERS, SERIES, WHOLE, World, window_name
 from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.predictions import Predictions
 from harness.run.pipeline import SERIES as SERIES_FILE
-from harness.store.codec import load
+from harness.store.artifacts import canonical_json
+from harness.store.codec import load, save
 from harness.store.records import describe, walk
 
 SEED = 20_170_103
 
 # How many windows are predicted with mirrored labels.
 _FEW, _MANY = 4, 12
+_MARKETS = 3  # further other futures that a portfolio is followed in, where its market is made of raw data
 _PERMUTATIONS = 8  # times that labels are permuted, where prior knowledge shows
 _SHOWN = 3  # findings of one kind
+
+_OF_THE_PORTFOLIO = ("portfolio_", "benchmark_", "excess_")
 
 Record = dict[str, Any]
 Value = TypeVar("Value")
@@ -101,7 +105,7 @@ class Trial:
                     # A later window may rightly fail on a strange past; whether its own one does is asked alone.
                     made = self._future(process, Cut(cut.position, self._middle), False)
                 elif cut == middle:
-                    checks = list(self._of_the_whole(made))
+                    checks = list(self._of_the_whole(made, process))
                 found += self._compared(made)
                 rmtree(made.world.folder)
             prior = self._mirrored(process, mirrored)
@@ -118,7 +122,7 @@ class Trial:
 
     @cached_property
     def _roots(self) -> Roots:
-        return roots_of(self._tree["data"])
+        return roots_of(self._tree["data"], {name: part for name, part in self._tree.items() if name != "data"})
 
     @cached_property
     def _splice(self) -> tuple[Splice, PastWriter]:
@@ -137,14 +141,15 @@ class Trial:
         parts = {name: getattr(config, name) for name in ("features", "preprocess", "adaptation", "model")}
         return {**parts, "portfolio": config.evaluation.portfolio}
 
-    def _config(self, folder: Path, after: int | None, since: int | None = None) -> Tree:
+    def _config(self, folder: Path, after: int | None, since: int | None = None, seed: int = SEED) -> Tree:
         """Write the raw data of a world, and return its configuration: other data, an empty store, no intervals."""
         panel = self.replay.real.panel
         time, origin = (None if at is None else panel.calendar.format(at) for at in (after, since))
-        data = self._roots.write(folder, time, SEED, panel.known_ahead, origin)
-        evaluation = {**self._tree["evaluation"], "significance": None}
+        data = self._roots.write(folder, time, seed, panel.known_ahead, origin)
+        rest = self._roots.replaced(self._roots.elsewhere, folder)
+        evaluation = {**rest["evaluation"], "significance": None}
         output = {"store": str(folder / "store"), "runs": str(folder / "runs")}
-        return {**self._tree, "data": data, "output": output, "evaluation": evaluation, "audit": "none"}
+        return {**rest, "data": data, "output": output, "evaluation": evaluation, "audit": "none"}
 
     def _future(self, process: FreshProcess, cut: Cut, is_spliced: bool) -> Made:
         folder = process.folder / f"after-{cut.position}-{cut.window}"
@@ -180,13 +185,14 @@ class Trial:
             what = "Another future moves predictions that were made before it."
             yield Finding(what, where, difference, "the same bits")
 
-    def _of_the_whole(self, made: Made) -> Iterator[Check]:
+    def _of_the_whole(self, made: Made, process: FreshProcess) -> Iterator[Check]:
         replay, cut = self.replay, made.cut.position
         real, ahead = replay.result, replay.config.label.look_ahead
         series, stop = DailySeries.read(real.folder / SERIES_FILE), cut + 1 - replay.predictions.start
         found = list(series_that_differ(series, made.read(Arrays, SERIES), stop, ahead))
         last = replay.real.panel.calendar.format(max(cut - ahead, 0))
         found += metrics_that_differ(real.snapshot.metrics["per_window"], made.outcome["per_window"], last)
+        found = found or list(self._markets(process, series, cut))
         yield Check.of("reported", found, f"after {replay.date(cut)}")
         what = "Earlier scores of a test segment are others when {}."
         batches = [Finding(what.format(how), f"window {at}") for at, how in made.outcome["batches"]]
@@ -194,6 +200,28 @@ class Trial:
         recorded = replay.judged.recorded
         if recorded is not None:
             yield Check.of("orders", self._orders(made, recorded), f"signals of {replay.date(cut)}")
+
+    def _markets(self, process: FreshProcess, series: DailySeries, cut: int) -> Iterator[Finding]:
+        """Follow the portfolio of the real predictions in more other futures: a choice of few may fall alike in one.
+
+        Not where the configured source is a raw one, whose panel up to the cut is the same by construction.
+        """
+        if self.replay.config.evaluation.portfolio is None or canonical_json(self._tree["data"]) in self._roots.nodes:
+            return
+        shown = within(self.replay.predictions, self.replay.predictions.start, cut + 1)
+        stop = cut + 1 - shown.start
+        own = replace(series, values={k: v for k, v in series.values.items() if k.startswith(_OF_THE_PORTFOLIO)})
+        for seed in range(SEED + 1, SEED + 1 + _MARKETS):
+            folder = process.folder / f"market-{seed}"
+            config = self._config(folder, cut, seed=seed)
+            save(folder, shown, WHOLE)
+            made = self._ask(process, Cut(cut, -1), World(str(folder), config, cut, judged=str(folder)))
+            is_judged = "error" not in made.outcome  # it may fail on instruments that another market has not
+            found = list(series_that_differ(own, made.read(Arrays, SERIES), stop, 0)) if is_judged else []
+            rmtree(folder)
+            if found:
+                yield from found
+                return
 
     def _orders(self, made: Made, recorded: Recorded) -> Iterator[Finding]:
         """Hold the orders of the time after the cut against the real ones, and all their prices against their bars."""

@@ -27,12 +27,13 @@ from harness.config.instantiate import locate
 from harness.config.records import rebuild
 from harness.data.panel import Panel
 from harness.errors import DataError
+from harness.evaluation.predictions import Predictions
 from harness.run import pipeline as stages
 from harness.run import rolling
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import Recipe, WalkForward
 from harness.samples.table import SampleTable
-from harness.store.codec import save
+from harness.store.codec import load, save
 
 Record = dict[str, Any]
 
@@ -48,6 +49,7 @@ class World:
         windows: Which windows are predicted, each alone; empty: the whole run.
         past: A folder with the features of the times up to the cut, see `harness.audit.splice`.
         labels: Signs and seeds, of one more world each, see `relabelled`. Empty: the labels as they are.
+        judged: A folder with predictions that are judged on the world's panel; nothing else is asked then.
     """
 
     folder: str
@@ -56,11 +58,17 @@ class World:
     windows: tuple[int, ...] = ()
     past: str | None = None
     labels: tuple[tuple[int, int], ...] = ()
+    judged: str | None = None
 
     def outcome(self, future: Future | None = None) -> Record:
         """Compute it, and return what else there is to say than its files; `future`: what worlds before it share."""
         config = rebuild(json.dumps(self.config))
         pipeline, future = Pipeline(config, panel=config.data.load()), future or Future()
+        if self.judged is not None:
+            predictions = load(Path(self.judged), Predictions, WHOLE)
+            evaluation, _ = pipeline._judge(predictions, pipeline.keeps_label_unit)
+            save(Path(self.folder), dict(evaluation.series), SERIES)
+            return {}
         return self._windows(pipeline, future) if self.windows else self._whole(pipeline, future)
 
     def _whole(self, pipeline: Pipeline, future: Future) -> Record:

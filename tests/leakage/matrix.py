@@ -51,6 +51,7 @@ MENDED = frozenset(
         "coefficients in an attribute of a file",
         "filled at the lowest price of the day",
         "signs of coefficients in the mask of new files",
+        "the benchmark of the source that ends lower",
         "volume declared to be known three days ahead",
         "weeks dated by their first day",
     }
