@@ -24,7 +24,7 @@ from harness.evaluation.metrics import Metric, MetricTraits
 from harness.samples.interfaces import EXTENSIONS
 from harness.samples.interfaces import TRAITS as _TRAITS
 from harness.store.code_digest import note_code
-from harness.store.records import OURS, TARGET, join_key, module_of, targets_in
+from harness.store.records import OURS, TARGET, join_key, module_of, public_siblings, targets_in
 
 # Protocol → what an object of it may say of itself beyond it.
 TRAITS: Mapping[type, type] = {**_TRAITS, Metric: MetricTraits}
@@ -204,6 +204,8 @@ def locate(target: object, where: str) -> type:
         if error.name is None or not module_name.startswith(error.name):
             what = f"`{module_name}` needs the library `{error.name}`, which is not installed."
             raise ConfigError(what, where=where, got=target, hint=f"pip install {error.name}") from error
+        if siblings := public_siblings(target):
+            raise _no_class(target, siblings, where) from error
         what, known = "The module of a `_target_` cannot be found.", "a module that Python can import"
         hint = "your own file must be importable: PYTHONPATH=FOLDER bench …, or `modules` of a bench.toml"
         raise ConfigError(what, where=where, got=target, expected=known, hint=hint) from error
@@ -218,9 +220,14 @@ def locate(target: object, where: str) -> type:
     found = getattr(module, name, None)
     if not isinstance(found, type):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
-        what, known_names = f"`{module_name}` has no class `{name}`.", ", ".join(names) or None
-        raise ConfigError(what, where=where, got=target, expected=known_names, hint=closest(name, names))
+        raise _no_class(target, names or public_siblings(target), where)
     return found
+
+
+def _no_class(target: str, names: list[str], where: str) -> ConfigError:
+    module, _, name = target.rpartition(".")
+    what, known = f"`{module}` has no class `{name}`.", ", ".join(names) or None
+    return ConfigError(what, where=where, got=target, expected=known, hint=closest(name, names))
 
 
 def is_protocol(hint: object) -> bool:

@@ -9,7 +9,7 @@ from harness.report.cells import Report, windows_table
 from harness.report.figures import adaptation, errors, portfolio, signal, sweep
 from harness.report.figures.plot import Figure, Variant
 from harness.report.table import Table
-from harness.report.trades import holdings_table, trades_table
+from harness.report.trades import holdings_table, orders_table, trades_table
 from harness.run.finished import FinishedRun
 
 
@@ -40,7 +40,13 @@ SECTIONS: tuple[Figure | CellTable, ...] = (
         "start with which 95 % of the orders would have stayed below a tenth of it.",
         trades_table,
     ),
-    CellTable("holdings", "Last holdings", "Weight: share of the account; negative: short.", holdings_table),
+    CellTable("orders", "Last orders", "All are in orders.parquet of the run's folder.", orders_table),
+    CellTable(
+        "holdings",
+        "Last holdings",
+        "Weight: share of the account; negative: short. All are in positions.parquet of the run's folder.",
+        holdings_table,
+    ),
     *signal.FIGURES,
     *errors.FIGURES,
     *sweep.FIGURES,

@@ -38,6 +38,13 @@ def module_of(name: str) -> str:
     return _table(current, "PUBLIC_NAMES").get(current, current.rpartition(".")[0])
 
 
+def public_siblings(name: str) -> list[str]:
+    """Return the last parts of the public names in the place of a dotted name; none where the place is no such one."""
+    place = f"{name.rpartition('.')[0]}."
+    found = (other.removeprefix(place) for other in _table(name, "PUBLIC_NAMES") if other.startswith(place))
+    return [other for other in found if "." not in other]
+
+
 def exported_from(name: str) -> str | None:
     """Return the module behind a name that a root package of ours exports, such as ``harness.LearnSet``."""
     root, _, attribute = name.partition(".")

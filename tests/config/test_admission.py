@@ -142,6 +142,13 @@ def test_a_function_is_no_class(target: str) -> None:
         compose_config([f"model={{_target_: {target}}}"])
 
 
+def test_a_misspelt_class_of_the_harness_is_told_from_those_beside_it() -> None:
+    cost = "evaluation.portfolio.costs=[{_target_:harness.portfolio.SquareRootImpakt}]"
+    with pytest.raises(ConfigError, match=r"`harness\.portfolio` has no class") as caught:
+        compose_config(["evaluation=portfolio_us", cost])
+    assert caught.value.hint == "did you mean `SquareRootImpact`?"
+
+
 def test_what_a_users_constructor_refuses_is_told_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "picky_part.py").write_text(
         "class Picky:\n"

@@ -389,7 +389,8 @@ def experiments(server: str) -> list[dict[str, str]]:
 
 # Runs a sweep whose last cell says that it has begun, and does not end.
 ENDLESS = """
-import sys, time, pathlib
+import signal, sys, time, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what stands in the background inherits that it is ignored
 from harness.cli import main
 from harness.cli.hydra_application import Job
 experiment = Job._run

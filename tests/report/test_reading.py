@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.cli import main
@@ -16,6 +17,7 @@ from harness.errors import DataError, SnapshotError
 from harness.evaluation.evaluate import DailySeries
 from harness.report.cells import Report, command, compare, find_folders, leaderboard_rows, read_cells, stability_table
 from harness.report.page import render
+from harness.report.trades import holdings_table, orders_table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import caption, cell_notes
 
@@ -186,6 +188,23 @@ def test_the_table_has_every_cell_the_oracles_and_the_intervals(report: Report) 
     assert table.rows[0][1].detail.startswith("±")
     oracles = [row[0].text.removeprefix("oracle of ") for row in table.rows[-2:]]
     assert len({cell.horizon for cell in report.cells if cell.name in oracles}) == 2  # each says of which label it is
+
+
+def test_the_last_orders_and_holdings_are_those_of_the_files(report: Report) -> None:
+    cell = report.cells[1]
+    orders, positions = (pd.read_parquet(cell.folder / file) for file in ("orders.parquet", "positions.parquet"))
+    shown, held = orders_table(cell), holdings_table(cell)
+    assert shown is not None
+    assert held is not None
+    last = orders[orders["datetime"] == orders["datetime"].max()]
+    assert [[entry.text for entry in row[:3]] for row in shown.rows] == last[
+        ["instrument", "side", "outcome"]
+    ].values.tolist()
+    assert [row[6].value for row in shown.rows] == last["cost"].tolist()
+    last = positions[positions["datetime"] == positions["datetime"].max()]
+    assert {row[0].text: row[1].value for row in held.rows} == dict(
+        zip(last["instrument"], last["weight"], strict=True)
+    )
 
 
 def test_a_row_carries_the_command_that_makes_it_again(report: Report) -> None:

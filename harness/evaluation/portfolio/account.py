@@ -25,7 +25,7 @@ class Account:
         self.trading = trading
         self.cash = self.value = trading.account
         self.cost = self.traded = 0.0
-        self.shares = np.zeros(width)  # those that are owed are negative
+        self.shares = np.zeros(width)  # negative: short
         self.held_for = np.zeros(width, dtype=np.int64)
         self.claims = np.zeros(width)  # shares of written-down holdings
         self.written_down: list[tuple[int, int]] = []  # (time, column)

@@ -70,7 +70,7 @@ class Ledger:
     def positions(self) -> pa.Table:
         """Return one row per time and holding, by time and then instrument.
 
-        Columns ``datetime``, ``instrument``, ``shares`` (negative: owed), ``price`` (the last close), ``value`` in
+        Columns ``datetime``, ``instrument``, ``shares`` (negative: short), ``price`` (the last close), ``value`` in
         money, ``weight`` (share of the account), ``written_down`` (without a price for too long: its value is lower).
         What is left of the account's value, the series ``portfolio_value``, is cash.
         """

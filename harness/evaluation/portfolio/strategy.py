@@ -124,7 +124,7 @@ class Decision:
         time: Of the scores.
         instruments: Names of the N columns.
         score: (N,) float64, NaN where there is no score, and where a written-down holding waits to be sold.
-        shares: (N,) float64 adjusted shares held; negative: owed.
+        shares: (N,) float64 adjusted shares held; negative: short.
         held_for: (N,) int64, at how many closes the holding has been there.
         price: (N,) float64 last close; NaN where there has been none.
         cash, value: Of the account.
@@ -150,7 +150,7 @@ class Decision:
         Purchases come in the order of the scores, should the cash not be enough for all.
 
         Args:
-            weights: (N,) share of the value of the account; negative: owed. NaN: left as it is.
+            weights: (N,) share of the value of the account; negative: short. NaN: left as it is.
             turnover: Value of all orders at most, as a share of that of the account: all are made smaller alike where
                 they are more. None: no limit.
         """

@@ -16,7 +16,7 @@ Multiple = Annotated[float, Gt(0), Le(10)]
 
 @dataclass(frozen=True)
 class LongShort(Trading):
-    """A dollar-neutral strategy: hold the best, owe the worst, as much of each; alike within a side.
+    """A dollar-neutral strategy: long the best, short the worst, as much of each; alike within a side.
 
     Where fewer than two instruments have a score, or all scores are equal, nothing is ordered.
 
