@@ -62,10 +62,6 @@ class Report:
         """The cell that the others of its scenario are tested against."""
         return self.cells[0]
 
-    def positions_of_references(self, cells: Sequence[FinishedRun]) -> list[int]:
-        """Return which of these cells others are tested against."""
-        return [at for at, cell in enumerate(cells) if cell.name in (self.reference.name, *self.references)]
-
     @property
     def metric(self) -> str:
         """The metric that orders the cells: the rank IC, or MAE where nothing is ranked."""
@@ -229,14 +225,27 @@ def leaderboard_rows(report: Report, statistics: SweepStatistics | None, *, sort
         for name, heading, of in forecasters_of_all(judged)
     ]
     heading = headings_of(metrics.values()).get(sort_by, sort_by)
-    references = report.positions_of_references(ranked)
+    references = positions_of_references(ranked, report, statistics)
     caption = f"{len(ranked)} cells, by {heading}"
     return metric_table("cell", metrics.values(), [*rows, *oracles], caption=caption, references=references)
 
 
+def positions_of_references(
+    cells: Sequence[FinishedRun], report: Report, statistics: SweepStatistics | None
+) -> list[int]:
+    """Return which of these cells others are tested against."""
+    rows = (None if statistics is None else statistics.row(cell.name) for cell in cells)
+    return [at for at, (cell, row) in enumerate(zip(cells, rows, strict=True)) if _is_reference(cell, row, report)]
+
+
+def _is_reference(cell: FinishedRun, known: RowStatistics | None, report: Report) -> bool:
+    return cell is report.reference or (
+        known is not None and known.reference == known.name and known.why_not_comparable is None
+    )
+
+
 def _standing(cell: FinishedRun, known: RowStatistics | None, report: Report) -> Iterable[str]:
-    is_reference = known is not None and known.reference == known.name and known.why_not_comparable is None
-    if cell is report.reference or is_reference:
+    if _is_reference(cell, known, report):
         yield "reference"
     if known is not None and known.in_confidence_set:
         yield f"{SIGNS[MAYBE_BEST]} {MAYBE_BEST}"

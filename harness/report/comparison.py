@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.evaluation.metrics import METRICS, MetricRecord, metrics_of
-from harness.report.cells import Report, leaderboard_metrics
+from harness.report.cells import Report, leaderboard_metrics, positions_of_references
 from harness.report.table import MetricRow, Table, TableCell, metric_cell, metric_table, numbers, rank_of, table
 from harness.run.finished import FinishedRun
 from harness.run.sweep_columns import Difference, RowStatistics, SweepStatistics
@@ -29,7 +29,7 @@ def scorecard(report: Report, statistics: SweepStatistics | None) -> Table | Non
     by = METRICS[report.metric]
     ranked = sorted(report.cells, key=lambda cell: rank_of(by, cell.overall.get(by.name)))
     rows = [MetricRow(TableCell(c.name), c.overall, statistics=statistics.row(c.name)) for c in ranked]
-    references = report.positions_of_references(ranked)
+    references = positions_of_references(ranked, report, statistics)
     made = metric_table("cell", metrics.values(), rows, caption="Against the reference", references=references)
     shaded = []
     for (name, *cells), row in zip(made.rows, rows, strict=True):

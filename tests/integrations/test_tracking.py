@@ -337,14 +337,14 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    for _ in range(3000):  # a machine that does much else takes minutes to import a server
         assert process.poll() is None, "the server has ended"
         try:
             if requests.get(url, timeout=1).ok:
                 return
         except requests.RequestException:  # also one that is still too busy to answer
             time.sleep(0.2)
-    raise AssertionError("the server did not come up within two minutes")
+    raise AssertionError("the server did not come up within ten minutes")
 
 
 @pytest.mark.nightly
@@ -412,13 +412,13 @@ def test_a_sweep_that_is_ended_from_outside_stands_on_a_real_server_as_killed(
     command = ["run", "-m", *SMALL, f"output.store={run_folder.parents[1] / 'store'}", "model.alpha=0.1,1"]
     command += ["tracking=mlflow", f"tracking.uri={server}"]
     with subprocess.Popen([sys.executable, "-c", ENDLESS, *command], cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        for _ in range(600):
+        for _ in range(3000):
             if (tmp_path / "begun").exists():
                 break
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(number)
-        process.communicate(timeout=120)
+        process.communicate(timeout=500)
     assert process.returncode == (-9 if number is signal.SIGKILL else 128 + number)
     if number is signal.SIGKILL:  # the next run from the same folder finds it
         bench = "import sys; from harness.cli import main; sys.exit(main())"
