@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
 
 from harness.evaluation.metrics import UNDEFINED
 from harness.evaluation.portfolio.ledger import ORDERS, POSITIONS, TradeSummary
@@ -73,8 +74,8 @@ def holdings_table(cell: FinishedRun) -> Table | None:
     return table(caption, ("instrument", *numbers("weight", "shares", "value")), rows)
 
 
-def _last_rows(cell: FinishedRun, file: str) -> tuple[pd.DataFrame, str] | None:
-    """Return the rows of the last time in a table of orders or positions, and its day; None where there are none."""
+def _last_rows(cell: FinishedRun, file: str) -> tuple[Any, str] | None:
+    """Return the frame of the last time in a table of orders or positions, and its day; None where there are none."""
     if cell.config["evaluation"].get("portfolio") is None or not (cell.folder / file).is_file():
         return None
     rows = read_table(cell.folder / file, file.removesuffix(".parquet"))
