@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config.instantiate import check_object
-from harness.errors import DataError, RefusedError
+from harness.errors import RefusedError
 from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit
 from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
+from harness.run.forecasts import collect, forecasts, quantile_forecasts
+from harness.run.shared_sums import SharedSums
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples import interfaces
-from harness.samples.gram import GramBlocks, Period
+from harness.samples.gram import GramBlocks
 from harness.samples.interfaces import (
     AdaptationTraits,
     ContinuingModel,
@@ -36,11 +37,11 @@ from harness.samples.interfaces import (
     TimeWeights,
     WindowPlanner,
 )
-from harness.samples.per_instrument import FittedEach, PerInstrument
+from harness.samples.per_instrument import PerInstrument
 from harness.samples.plan import Known, WindowPlan
 from harness.samples.preprocess import Pipeline, apply, is_large
 from harness.samples.table import AsOfView, Reads, SampleTable
-from harness.samples.transform import batches, predicted, transformed
+from harness.samples.transform import transformed
 from harness.samples.windows import Segment, Window
 from harness.store.artifacts import Key, key_of
 from harness.store.code_digest import code_digest
@@ -52,7 +53,6 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
 _MODEL = "model"
-_ROWS_SUMMED = 1 << 18  # of a task
 
 
 @dataclass(frozen=True)
@@ -312,8 +312,8 @@ class WalkForward:
     ) -> tuple[Floats, Floats | None]:
         """Return the forecasts and quantiles of a window, in the raw label's unit where processors bring them back."""
         window = self.windows[at]
-        score = _predict(fitted, plan, table, window)
-        quantiles = _quantiles(fitted, plan, table, window, self._levels) if self._levels else None
+        score = forecasts(fitted, plan, table, window)
+        quantiles = quantile_forecasts(fitted, plan, table, window, self._levels) if self._levels else None
         if self._restores:
             codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]
             restore = self._processors(at if self._refits else 0)[0].restore  # type: ignore[attr-defined]
@@ -428,30 +428,22 @@ class WalkForward:
         return Stage("processors", partial(self._processors_key, at), make, save_both, load_both)
 
     def _processors_key(self, at: int) -> Key:
-        decision = self.windows[at].decision
-        return key_of(
-            "processors",
-            table=self._shown(decision + 1),
-            code=code_digest("harness.samples.preprocess", *modules_of(self.recipe.preprocess)),
-            preprocess=describe(self.recipe.preprocess),
-            fitted_on=_positions(self._learning[at][0]),
-            decision=decision,
-        )
+        table = self._shown(self.windows[at].decision + 1)
+        return key_of("processors", table=table, **self._parts_of_processors(at))
+
+    def _parts_of_processors(self, at: int) -> dict[str, object]:
+        preprocess, fitted_on = self.recipe.preprocess, _positions(self._learning[at][0])
+        code = code_digest("harness.samples.preprocess", *modules_of(preprocess))
+        about = {"code": code, "preprocess": describe(preprocess)}
+        return {**about, "fitted_on": fitted_on, "decision": self.windows[at].decision}
 
     @cached_property
     def _shared(self) -> tuple[Processed, GramBlocks]:
         processed = self._get(self.processed)
-        return processed, self._get(self._gram(processed[0]))
+        return processed, self._get(self._sums.blocks(processed[0]))
 
     def _processed_key(self) -> Key:
-        return key_of(
-            "processed",
-            table=self.table_key,
-            code=code_digest("harness.samples.preprocess", *modules_of(self.recipe.preprocess)),
-            preprocess=describe(self.recipe.preprocess),
-            fitted_on=_positions(self._learning[0][0]),
-            decision=self.windows[0].decision,
-        )
+        return key_of("processed", table=self.table_key, **self._parts_of_processors(0))
 
     def _save_processed(self, made: Processed, folder: Path) -> None:
         """Write it; features that no processor touches stay those of the raw table."""
@@ -465,117 +457,17 @@ class WalkForward:
         features = self.table.features if found.features is None else found.features
         return self.table.with_columns(features, found.names, found.label), load(folder, Reads, "reads")
 
-    def _gram(self, table: SampleTable) -> Stage[GramBlocks]:
-        """Return the stage of the shared sums, cut where the windows' learning periods end: none has a ragged end.
-
-        They are cut from the first window's end on, so that a window more changes none of them.
-
-        Where processes share, the sums that any window needs are taken once, when the first asks for one.
-        """
-        origin, step, processed = self._learning[0][0].stop, self.recipe.step, self.processed
-        parts = (table.features, table.label, table.index.offsets)
-        blocks = partial(GramBlocks, *parts, step=step, origin=origin, observer=self.observer)
-        if self.cache is None or not self.cache.shared:  # in memory alone, experiments of other weights share them
-            key = Key("gram", f"{processed.key.digest} {step} {origin}", "")
-            return Stage("gram", lambda: key, blocks, remembered=True)
-
-        def kept() -> dict[Period, Doubles]:
-            found: dict[Period, Doubles] = {}
-            for at, periods in enumerate(self._summed):
-                taken: Doubles = self._get(self._sums_of(at))
-                found.update(zip(periods, taken, strict=True))
-            return found
-
-        asked = partial(key_of, "gram", sums=[self._sums_of(at).key.digest for at in range(len(self._summed))])
-        return Stage("gram", asked, lambda: blocks(kept=kept), remembered=True)
+    @cached_property
+    def _sums(self) -> SharedSums:
+        learned = [(train, weights) for (train, _), weights in zip(self._learning, self._weights, strict=True)]
+        about = self.recipe.step, self.processed, self.cache, self._code, self.observer
+        return SharedSums(self.table, learned, *about)
 
     @property
     def sums(self) -> list[Stage[Doubles]]:
         """The sums that all windows share, by times; none where each window sums its own rows, or asks for no sums."""
         asked = traits_of(self.recipe.model, ModelTraits).by_sums and not self._refits
-        return [self._sums_of(at) for at in range(len(self._summed))] if asked else []
-
-    def _sums_of(self, at: int) -> Stage[Doubles]:
-        """Return the stage of the sums of some periods, the same bits as among all."""
-        periods, step, origin = self._summed[at], self.recipe.step, self._learning[0][0].stop
-
-        def make() -> Doubles:
-            table = self._get(self.processed)[0]
-            return GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=origin).sums(periods)
-
-        key = partial(key_of, "sums", processed=self.processed.key.digest, code=self._code, periods=periods)
-        return Stage("sums", key, make, *files_of(np.ndarray), at=at)
-
-    @cached_property
-    def _summed(self) -> list[list[Period]]:
-        """The periods whose sums the windows need, in groups of consecutive times and about as many rows."""
-        table, step, origin = self.table, self.recipe.step, self._learning[0][0].stop
-        plain, found = (
-            GramBlocks(table.features, table.label, table.index.offsets, step=step, origin=origin),
-            set[Period](),
-        )
-        for (train, _), weights in zip(self._learning, self._weights, strict=True):
-            per_time = None if weights is None else weights.at(train.start, train.stop)
-            found.update(plain.periods(train.start, train.stop, per_time))
-        of_group = itertools.groupby(sorted(found), lambda period: int(table.index.offsets[period[0]]) // _ROWS_SUMMED)
-        return [list(periods) for _, periods in of_group]
-
-
-def collect(
-    table: SampleTable, windows: tuple[Window, ...], scored: Sequence[Scored], levels: tuple[float, ...] = ()
-) -> Predictions:
-    """Return what consecutive windows have predicted, with the table's rows and labels."""
-    start, stop = windows[0].test.start, windows[-1].test.stop
-    rows = table.index.rows(start, stop)
-    return Predictions(
-        calendar=table.calendar,
-        instruments=table.instruments,
-        start=start,
-        offsets=table.index.local_offsets(start, stop),
-        codes=np.array(table.index.codes[rows]),
-        score=np.concatenate([one.score for one in scored]),
-        label=np.array(table.label[rows]),
-        window_starts=np.array([w.test.start for w in windows], dtype=np.int64),
-        levels=levels,
-        quantiles=np.concatenate([one.quantiles for one in scored if one.quantiles is not None]) if levels else None,
-    )
-
-
-def _predict(fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: Window) -> Floats:
-    rows = table.index.rows(window.test.start, window.test.stop)
-    tested = table.features[rows]
-    where = f"{_name_of(fitted)}.predict, window {window.index}"
-    if isinstance(fitted, FittedEach):
-        if plan.transform is not None:
-            what, expected = "A transform looks at all instruments of a time together.", "false"
-            raise RefusedError(what, where="model.per_instrument", got=True, expected=expected)
-        fitted = fitted.of(table.index.codes[rows])
-    if plan.transform is None:
-        return _scores(fitted.predict(tested), len(tested), where)
-    offsets = table.index.local_offsets(window.test.start, window.test.stop)
-    times = batches(tested, table.index.codes[rows], offsets, window.test.start)
-    return _scores(predicted(fitted, plan.transform, times, len(tested)), len(tested), where)
-
-
-def _quantiles(
-    fitted: FittedModel, plan: WindowPlan, table: SampleTable, window: Window, levels: tuple[float, ...]
-) -> Floats:
-    """Return (m, Q) float32 quantiles; refuse a transform, which brings back one forecast, and quantiles that cross."""
-    if plan.transform is not None:
-        what, expected = "A transform brings back forecasts, not quantiles.", "a model without quantiles"
-        raise RefusedError(what, where="model", got=f"levels {list(levels)}", expected=expected)
-    rows = table.index.rows(window.test.start, window.test.stop)
-    fitted = fitted.of(table.index.codes[rows]) if isinstance(fitted, FittedEach) else fitted
-    where = f"{_name_of(fitted)}.predict_quantiles, window {window.index}"
-    given = np.asarray(fitted.predict_quantiles(table.features[rows]))  # type: ignore[attr-defined]
-    if given.shape != (rows.stop - rows.start, len(levels)) or (np.diff(given, axis=1) < 0).any():
-        what, expected = "A model predicts something else than a rising quantile per level.", f"levels {list(levels)}"
-        raise DataError(what, where=where, got=f"{given.dtype} {given.shape}", expected=expected)
-    return np.stack([_scores(column, len(given), where) for column in given.T], axis=1)
-
-
-def _name_of(fitted: FittedModel) -> str:
-    return f"{type(fitted).__module__}.{type(fitted).__qualname__}"
+        return self._sums.stages if asked else []
 
 
 def _save_scored(at: int, scored: Scored, folder: Path) -> None:
@@ -595,23 +487,3 @@ def _save_fit(fit: _Fit, folder: Path) -> None:
 
 def _positions(segment: Segment | None) -> list[int] | None:
     return None if segment is None else [segment.start, segment.stop]
-
-
-def _scores(predicted: object, rows: int, where: str) -> Floats:
-    """Return (n,) float32 what a model predicts; refuse another shape, no number, infinite in float32; NaN may be."""
-    refused = partial(DataError, where=where, expected=f"({rows},) finite numbers, NaN for no forecast")
-    given = np.asarray(predicted)
-    try:
-        real = np.asarray(given, dtype=np.float64) if given.dtype.kind in "biufO" else None
-    except (TypeError, ValueError):
-        real = None
-    if real is None or real.shape != (rows,):
-        what = "None" if predicted is None else f"{given.dtype} {given.shape}"
-        raise refused("The model predicts something else than a number per row.", got=what)
-    with np.errstate(over="ignore"):
-        scores = np.ascontiguousarray(real, dtype=np.float32)
-    infinite = np.isinf(scores)
-    if infinite.any():
-        what = f"{int(infinite.sum())} of {rows}, the first at row {int(infinite.argmax())}"
-        raise refused("The model predicts infinite values.", got=what)
-    return scores

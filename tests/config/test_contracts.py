@@ -15,7 +15,8 @@ from harness.config.instantiate import check_object
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import traits_of
 from harness.evaluation.metrics import Metric
-from harness.run.rolling import _scores, learning_segments
+from harness.run.forecasts import _scores
+from harness.run.rolling import learning_segments
 from harness.samples.interfaces import (
     EXTENSIONS,
     TRAITS,
