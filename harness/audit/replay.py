@@ -16,8 +16,9 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent
 from harness.run.experiment import ExperimentResult
+from harness.run.forecasts import collect
 from harness.run.pipeline import Fitted, Pipeline
-from harness.run.rolling import Recipe, WalkForward, collect
+from harness.run.rolling import Recipe, WalkForward
 from harness.samples.interfaces import History, ModelTraits
 from harness.samples.table import SampleTable
 from harness.samples.windows import Segment, Window

@@ -30,6 +30,7 @@ from harness.errors import DataError
 from harness.evaluation.predictions import Predictions
 from harness.run import pipeline as stages
 from harness.run import rolling
+from harness.run.forecasts import forecasts
 from harness.run.pipeline import Pipeline
 from harness.run.rolling import Recipe, WalkForward
 from harness.samples.table import SampleTable
@@ -78,12 +79,8 @@ class World:
         if self.cut is not None:
             future.past = past_of(pipeline.panel, table, self.cut + 1)
         recipe = Recipe(config.preprocess, adapted(config, pipeline.windows, table), config.model, config.windows.step)
-        predict = rolling._predict
-        try:
-            vars(rolling)["_predict"] = predict if self.cut is None else dividing(predict, found)
-            predictions = WalkForward(table, pipeline.windows, recipe).run().predictions
-        finally:
-            vars(rolling)["_predict"] = predict
+        predict = forecasts if self.cut is None else dividing(forecasts, found)
+        predictions = WalkForward(table, pipeline.windows, recipe, predict=predict).run().predictions
         save(Path(self.folder), predictions, WHOLE)
         criteria, recorded = recording(config.evaluation)
         pipeline.config = replace(config, evaluation=criteria)

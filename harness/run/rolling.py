@@ -110,6 +110,7 @@ class WalkForward:
         planner_key: Digest that identifies an adaptation that does more than weight.
         shown: Returns what identifies the table before a position, so that a window does not hang on what comes after
             it; by default `table_key` identifies all of it.
+        predict: Forecasts a window's test segment by a fitted model.
         fitted: Windows that were fitted here so far.
 
     Raises:
@@ -125,6 +126,7 @@ class WalkForward:
     observer: Observer = field(default_factory=Silent)
     planner_key: str = ""
     shown: Callable[[int], str] | None = None
+    predict: Callable[[FittedModel, WindowPlan, SampleTable, Window], Floats] = forecasts
     fitted: int = field(default=0, init=False)
     _newest: tuple[int, interfaces.FittedPreprocess, Reads] | None = field(default=None, init=False)
 
@@ -312,7 +314,7 @@ class WalkForward:
     ) -> tuple[Floats, Floats | None]:
         """Return the forecasts and quantiles of a window, in the raw label's unit where processors bring them back."""
         window = self.windows[at]
-        score = forecasts(fitted, plan, table, window)
+        score = self.predict(fitted, plan, table, window)
         quantiles = quantile_forecasts(fitted, plan, table, window, self._levels) if self._levels else None
         if self._restores:
             codes = table.index.codes[table.index.rows(window.test.start, window.test.stop)]

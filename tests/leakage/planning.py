@@ -14,6 +14,7 @@ import baselines.adaptation.adaptive_random_forest as forest
 import baselines.adaptation.episodes as episodes
 import baselines.adaptation.forgetting_mixture as forgetting
 import harness.run.chain as chain
+import harness.run.forecasts
 import harness.run.rolling as rolling
 import harness.store.artifacts as artifacts
 from baselines.adaptation.incremental import Incremental
@@ -293,7 +294,7 @@ def all_times_at_once(patch: pytest.MonkeyPatch) -> None:
     def one(features: Any, codes: Any, offsets: Any, start: int) -> Any:
         yield slice(0, len(features)), Batch(start, features, codes)
 
-    patch.setattr(rolling, "batches", one)
+    patch.setattr(harness.run.forecasts, "batches", one)
 
 
 def next_probabilities(patch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import harness.audit.replay
 import harness.evaluation.evaluate
+import harness.run.forecasts
 import harness.run.pipeline
 import harness.run.rolling
 from harness.data.panel import Panel
@@ -34,7 +35,7 @@ def collecting(change: Callable[[Predictions], Predictions]) -> Patch:
     """Return a patch of how windows become one record of predictions."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        collect = harness.run.rolling.collect
+        collect = harness.run.forecasts.collect
         for module in (harness.run.rolling, harness.audit.replay):
             monkeypatch.setattr(module, "collect", lambda *given: change(collect(*given)))
 
