@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,10 +27,10 @@ from harness.errors.redaction import redacted
 from harness.execution.progress import Countdown, Observer, PlainObserver
 from harness.report import check_output
 from harness.report.leaderboard import refresh
-from harness.report.reproduction import reproduce, write_published
+from harness.report.reproduction import FILE, reproduce, write_published
 from harness.report.table import Table
 from harness.run.experiment import ExperimentResult
-from harness.run.finished import FinishedRun, folders_under
+from harness.run.finished import LEADERBOARD, FinishedRun, folders_under
 from harness.run.stages import Cache
 from harness.snapshots.baseline import Baselines, Referenced, Version, at_path
 from harness.snapshots.comparison import learn
@@ -98,6 +99,10 @@ def _named(target: str, search_path: Sequence[str | Path]) -> tuple[Suite, str |
     names = suite_names(search_path)
     if target.endswith(".yaml") or target in names:
         return named_suite(target, search_path), None
+    if "/" in target and Path(target).is_dir():
+        what, expected = "The folder holds no run.", "snapshot.json in it, or the name of a suite or a case"
+        hint = "the runs of a sweep lie beside its folder" if (Path(target) / LEADERBOARD).is_file() else None
+        raise ConfigError(what, where="TARGET", got=target, expected=expected, hint=hint)
     suite_name, slash, case_name = target.rpartition("/")
     if slash and suite_name not in names and not suite_name.endswith(".yaml"):
         return named_suite(suite_name, search_path), None  # raises, and names the suites that there are
@@ -272,7 +277,7 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
     runs = run_selection(selection, arguments, runner)
     verdicts = [run.verdict for run in runs]
     shown: list[Table | Text | str] = [*shown_verdicts(verdicts, all_metrics=arguments.all)]
-    records, stands, pages, errors = [], False, list[Path | None](), list[HarnessError | OSError]()
+    records, stands, notes, errors = [], False, list[str](), list[HarnessError | OSError]()
     for run, verdict in zip(runs, verdicts, strict=True):
         try:
             action, version = _bless(run, Baselines(Path(arguments.results)), arguments)
@@ -289,40 +294,53 @@ def bless(arguments: Namespace, observer: PlainObserver) -> Answer:
         records.append({"action": action, "version": number, "path": path, "verdict": record})
     try:
         if stands:
-            pages.append(refresh(Path(arguments.results)))
-            given = [Path(reference.label) for reference in selection.recorded if Path(reference.label).is_dir()]
+            board = refresh(Path(arguments.results))
+            notes += [] if board is None else [f"written    {board}"]
+            given = (Path(reference.label) for reference in selection.recorded)
+            folders = [*runner.folders, *(path if path.is_dir() else path.parent for path in given)]
             touched = {run.snapshot.suite for run in runs if run.snapshot is not None}
-            pages += _published(touched, [*runner.folders, *given], Baselines(Path(arguments.results)), published)
+            notes += _published(touched, folders, Baselines(Path(arguments.results)), published)
     except (HarnessError, OSError) as error:  # the baseline of another case may be damaged
         errors.append(error)
     code = worst_exit_code([verdict for verdict in verdicts if verdict.problem in _IN_THE_WAY])
-    notes = [f"written    {page}" for page in pages if page is not None]
     return Answer(shown, records, HarnessError.exit_code if errors else int(code), notes, errors)
 
 
 def _published(
     suites: Iterable[str], folders: Sequence[Path], baselines: Baselines, published: Sequence[ReferenceResults]
-) -> list[Path | None]:
-    """Write, for each suite, the published tables beside its newest baselines.
+) -> Iterator[str]:
+    """Write, for each suite, the published tables beside its newest baselines; yield what became of each page.
 
     The runs behind these are looked for in the folders and beside them: cases are blessed one by one too. A suite of
     which a run is not at hand keeps the page that it has.
     """
-    beside = [
-        path for parent in dict.fromkeys(folder.parent for folder in folders) for path in folders_under(parent)[1]
-    ]
+    newest = {
+        suite: [one.snapshot for case in baselines.cases(suite) if (one := baselines.baseline(suite, case))]
+        for suite in sorted(suites)
+    }
+    kept = _runs_of({_content(one) for snapshots in newest.values() for one in snapshots}, folders)
+    for suite, snapshots in newest.items():
+        page, lacking = baselines.root / suite / FILE, [one for one in snapshots if _content(one) not in kept]
+        there = () if lacking else [replace(kept[_content(one)], name=one.case) for one in snapshots]
+        if found := reproduce(there, published):
+            if write_published(found, page.parent) is not None:
+                yield f"written    {page}"
+        elif page.is_file():
+            why = f"the run of {lacking[0].case} is not at hand" if lacking else "no published row belongs to a run"
+            yield f"kept       {page}, as it was: {why}"
+
+
+def _runs_of(wanted: Collection[str], folders: Sequence[Path]) -> dict[str, FinishedRun]:
+    """Return content → the run that has it, of the runs in the folders and beside them."""
+    placed = [Path(os.path.abspath(folder)) for folder in folders]
+    beside = [run for parent in dict.fromkeys(folder.parent for folder in placed) for run in folders_under(parent)[1]]
     kept: dict[str, FinishedRun] = {}
-    for folder in dict.fromkeys([*folders, *beside]):
+    for folder in dict.fromkeys([*placed, *beside]):
         with suppress(HarnessError, OSError):  # a damaged run is the baseline of nothing
             run = FinishedRun.read(folder)
-            kept.setdefault(_content(run.snapshot), run)
-    pages = []
-    for suite in sorted(suites):
-        newest = [one.snapshot for case in baselines.cases(suite) if (one := baselines.baseline(suite, case))]
-        there = [replace(kept[key], name=one.case) for one in newest if (key := _content(one)) in kept]
-        if newest and len(there) == len(newest):
-            pages.append(write_published(reproduce(there, published), baselines.root / suite))
-    return pages
+            if (key := _content(run.snapshot)) in wanted and key not in kept and run.series.times.size:
+                kept[key] = run
+    return kept
 
 
 def _content(snapshot: Snapshot) -> str:
@@ -358,7 +376,7 @@ def nightly(arguments: Namespace, observer: PlainObserver) -> Answer:
     runs = run_selection(selection, arguments, run)
     pages = _write_page(run.folders, folder / "report.html", title=f"Night of {_now()}")
     verdicts = [ran.verdict for ran in runs]
-    finished = [FinishedRun.read(path) for path in run.folders if path.is_dir()]
+    finished = [FinishedRun.read(path) for path in dict.fromkeys(run.folders) if path.is_dir()]
     published = [shown for one in reproduce(finished, results) for shown in one.tables()]
     snapshots = {(r.verdict.suite, r.verdict.case): r.snapshot for r in runs if r.snapshot is not None}
     title = f"Night of {', '.join(suite.name for suite, _ in selection.suites)}"

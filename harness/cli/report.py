@@ -19,7 +19,7 @@ from harness.evaluation.metrics import RANKED_BY
 from harness.execution.progress import Observer, PlainObserver, telling
 from harness.report.cells import Report, compare, find_folders, leaderboard_metrics, leaderboard_rows, read_cells
 from harness.report.reproduction import reproduce as reproductions
-from harness.report.table import EXPORTS
+from harness.report.table import EXPORTS, markdown_text
 from harness.run.finished import LEADERBOARD, SNAPSHOT, FinishedRun, folders_under
 from harness.run.sweep_columns import caption, cell_notes
 from harness.snapshots.baseline import Baselines
@@ -68,7 +68,8 @@ def reproduce(arguments: Namespace, observer: PlainObserver) -> Answer:
     if arguments.format == "json":
         text = canonical_json([one.record() for one in found], indent=1)
     else:
-        text = "\n".join(EXPORTS[arguments.format](table) for table in tables)
+        write, head = EXPORTS[arguments.format], {"markdown": "**{}**\n\n", "latex": "% {}\n"}.get(arguments.format, "")
+        text = "\n".join(head.format(markdown_text(table.caption)) + write(table) for table in tables)
     return _exported(text, arguments.out)
 
 

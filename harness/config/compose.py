@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import inspect
 import itertools
-import os
 import random
 import re
 import shlex
@@ -32,7 +31,7 @@ from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, UnknownKeyError, closest
 from harness.errors.extras import missing_extra
 from harness.errors.redaction import redacted
-from harness.store.files import HYDRA, config_folder
+from harness.store.files import HYDRA, config_folder, search_folder
 from harness.store.records import TARGET, join_key, walk
 
 MAIN = "config"  # the main file
@@ -459,20 +458,6 @@ def main_groups() -> list[str]:
     """Return the groups in the defaults of the main file."""
     main = OmegaConf.load(config_folder() / "config.yaml")
     return [str(group) for entry in main.defaults if isinstance(entry, Mapping) for group in entry if group != HYDRA]
-
-
-def search_folder(given: Path, option: str = "--config-dir") -> Path:
-    """Return a folder that an option gives, absolute; ``~`` is the home where no folder has that name."""
-    folder = given if given.is_dir() else Path(os.path.expanduser(given))  # one that is not known here stays ~somebody
-    if folder.is_dir():
-        return folder.resolve()
-    above = folder.resolve().parent
-    beside = sorted(path.name for path in above.glob("*/"))
-    near = closest(folder.name, beside)
-    what = f"The configuration folder {'is a file' if folder.exists() else 'does not exist'}."
-    expected = "a folder with groups like conf/, such as FOLDER/model/mine.yaml"
-    hint = f"in {above}: {near}" if near else "`bench new model mine` writes one"
-    raise ConfigError(what, where=option, got=str(given), expected=expected, hint=hint)
 
 
 def group_options(group: str, search_path: Sequence[Path] = ()) -> list[str]:

@@ -22,13 +22,12 @@ from harness.config.compose import (
     read_overrides,
     refuse_default,
     refuse_sweep,
-    search_folder,
     with_choices,
 )
 from harness.config.records import ExperimentConfig, parse
 from harness.errors import ConfigError, HarnessError, UnknownKeyError
 from harness.errors.redaction import redacted
-from harness.store.files import config_folder
+from harness.store.files import config_folder, search_folder
 
 CONFIG_DIR = "--config-dir "  # and the folder as it was given: who provides it on the search path
 # What Hydra writes itself, whatever is given; and what has no place here. Each with what there is instead.

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.config.tolerances import read_yaml, record_from
 from harness.errors import ConfigError, closest
 from harness.evaluation.metrics import METRICS
-from harness.store.files import config_folder
+from harness.store.files import config_folder, search_folder
 
 Scalar = str | int | float | bool
 
@@ -82,10 +82,11 @@ def reference_results(search_path: Sequence[str | Path] = ()) -> tuple[Reference
     A file in the search path takes the place of ours of the same name.
 
     Raises:
-        ConfigError: When a file is no table, a metric is unknown, or a claim names no row or contradicts its values.
+        ConfigError: When a folder does not exist, a file is no table, a metric is unknown, or a claim names no row or
+            contradicts its values.
     """
-    folders = [Path(folder) / "reference" for folder in reversed((*search_path, config_folder()))]
-    files = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    folders = [config_folder(), *(search_folder(Path(folder)) for folder in reversed(search_path))]
+    files = {path.stem: path for folder in folders for path in (folder / "reference").glob("*.yaml")}
     return tuple(_read(files[name]) for name in sorted(files))
 
 

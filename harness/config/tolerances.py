@@ -148,13 +148,15 @@ class Case:
     needs: tuple[str, ...] = ()
     each: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
-    def expanded(self) -> Iterator[Case]:
-        """Yield the cases of all combinations, the last axis first; itself when there is no axis."""
+    def expanded(self, where: str = "") -> Iterator[Case]:
+        """Yield the cases of all combinations, the last axis first; itself when there is no axis.
+
+        `where` it stands is for messages.
+        """
         for axis, choices in self.each.items():
             if not choices:
-                raise ConfigError(
-                    "An axis has choices.", where=f"each.{axis}", got="none", expected="NAME: [OVERRIDE, …]"
-                )
+                place = f"{where}.each.{axis}".lstrip(".")
+                raise ConfigError("An axis has choices.", where=place, got="none", expected="NAME: [OVERRIDE, …]")
         for chosen in product(*(choices.items() for choices in self.each.values())):
             name = "-".join((self.case, *(name for name, _ in chosen if name)))
             yield Case(name, (*self.overrides, *chain.from_iterable(added for _, added in chosen)), self.needs)

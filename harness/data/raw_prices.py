@@ -95,14 +95,16 @@ class RawPrices:
             spot: Says in which file and row the row at a position stands.
 
         Raises:
-            DataError: When nothing was traded, a close or a previous close is missing or not positive, or a vwap lies
-                outside the day's range.
+            DataError: When nothing was traded, a close or a previous close is missing on a day with volume, or not
+                positive, or a vwap lies outside the day's range.
         """
         kept = np.ones(len(table), dtype=bool)
         if self.zero_volume == "suspended" and "volume" in table:
             kept &= (table["volume"].notna() & (table["volume"] != 0)).to_numpy()
         if "previous_close" in table:
-            kept &= table["close"].notna().to_numpy()
+            # A day that was traded and has no close is a mistake: its return would be taken for an ex-day.
+            was_open = (table["volume"] > 0) if "volume" in table else False
+            kept &= (table["close"].notna() | was_open).to_numpy()
         if not kept.any():
             what, got = "Not a single row was traded.", f"{len(table)} row(s), all without volume or close"
             raise DataError(what, where=where, got=got, expected="rows with volume > 0 and a close")
@@ -158,7 +160,7 @@ def _factor(rows: pd.DataFrame, refuse: Callable[..., None]) -> Doubles:
         bad = np.zeros(len(order), dtype=bool)
         bad[order] = is_needed & ~((values[name][order] > 0) & np.isfinite(values[name][order]))
         expected = "a positive number on each traded day, but for an instrument's first row"
-        hint = "remove the row if nothing was traded; data.zero_volume=suspended does where there is no volume"
+        hint = "mend it; remove the row if nothing was traded: data.zero_volume=suspended does where there is no volume"
         refuse(bad, f"have no positive `{name}`", {name: values[name]}, expected, hint)
     step = np.ones(len(order))
     step[1:] = np.where(is_first[1:], 1.0, close[:-1] / np.where(is_first, 1.0, previous)[1:])

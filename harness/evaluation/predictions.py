@@ -247,7 +247,8 @@ def read_table(path: Path, what: str) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"The {what} cannot be read.", where=str(path), got=str(error)) from error
+        got = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise DataError(f"The {what} cannot be read.", where=str(path), got=got) from error
 
 
 def _positions(values: npt.NDArray[Any], known: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -36,6 +36,7 @@ from harness.run.finished import (
     SweepRow,
     flatten,
     folders_under,
+    named_apart,
     read_finished,
 )
 from harness.run.sweep_columns import MAYBE_BEST, SIGNS, RowStatistics, SweepStatistics
@@ -130,11 +131,8 @@ def read_cells(
             found.setdefault(finished.folder.resolve() if isinstance(source, Path) else finished.name, finished)
     if len(read) == 2 and isinstance(read[0], FinishedRun) and isinstance(read[1], FinishedRun):
         asked.append(read[0].name)
-    named: dict[str, FinishedRun] = {}
-    for run in found.values():
-        name = run.name if run.name not in named else f"{run.name} ({run.folder.name[-12:]})"
-        named[name] = replace(run, name=name)
-    cells, names = list(named.values()), list(named)
+    cells = named_apart(found.values())
+    names = [cell.name for cell in cells]
     if not cells:
         raise DataError("No cell has a result.", where=", ".join(map(str, sources)), got=f"{len(missing)} without one")
     if reference is not None and reference not in names:

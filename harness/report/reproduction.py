@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from harness.evaluation.metrics import METRICS, MetricRecord
 from harness.evaluation.significance.bootstrap import PairedDifference, paired_difference
 from harness.evaluation.significance.hac import HacTest
 from harness.report.table import Table, TableCell, markdown_text, metric_cell, numbers, prose, table, to_markdown
-from harness.run.finished import FinishedRun, flatten
+from harness.run.finished import FinishedRun, flatten, named_apart
 from harness.run.sweep_columns import LEVEL, finite
 from harness.run.sweep_statistics import common_times
 from harness.snapshots.evidence import overlap_of
@@ -141,10 +142,11 @@ def reproduce(runs: Sequence[FinishedRun], results: Sequence[ReferenceResults]) 
     """Hold runs against published tables; a table that no run stands beside is left out.
 
     Args:
-        runs: Finished runs, of which the series are read where a claim is tested.
+        runs: Finished runs, of which the series are read where a claim is tested; those that are called alike are
+            named apart.
         results: The published tables.
     """
-    found, flat = [], [(run, flatten(run.snapshot.identity).items()) for run in runs]
+    found, flat = [], [(run, flatten(run.snapshot.identity).items()) for run in named_apart(runs)]
     for result in results:
         beside = {
             row.name: tuple(run for run, keys in flat if {**result.where, **row.where}.items() <= keys)
@@ -159,6 +161,7 @@ def reproduce(runs: Sequence[FinishedRun], results: Sequence[ReferenceResults]) 
 
 
 FILE = "published.md"
+_ADDRESS = re.compile(r"https?://[^\s<>]+")
 _INTRODUCTION = """\
 Written by `bench bless` from the blessed runs of this suite. Above each run stands the published row that it
 belongs to, and below the tables what its source claims, tested on two of our runs that differ in nothing else."""
@@ -169,7 +172,9 @@ def write_published(found: Sequence[Reproduction], folder: Path) -> Path | None:
     parts = [f"# Published tables, run here\n\n{_INTRODUCTION}\n"]
     for one in found:
         results = one.results
-        parts += [f"## {markdown_text(results.source)}\n", f"{markdown_text(results.scenario)}. <{results.url}>\n"]
+        # In angle brackets anything but an address would be a tag, which nobody sees.
+        place = f"<{results.url}>" if _ADDRESS.fullmatch(results.url) else markdown_text(results.url)
+        parts += [f"## {markdown_text(results.source)}\n", f"{markdown_text(results.scenario)}. {place}\n"]
         # What each column says stands in the table's head; its caption would repeat the heading.
         parts += [to_markdown(shown) for shown in one.tables()]
     path, text = folder / FILE, "\n".join(parts)
@@ -187,9 +192,10 @@ def _values(result: ReferenceResults, row: ReferenceRow, run: FinishedRun) -> It
         verdict: Value = "NOT COMPARABLE"
         reason = result.not_comparable or ""
         if not reason and ours is None:
-            reason = "undefined in this run" if metric in run.overall else "not evaluated: evaluation=portfolio does"
+            reason = "undefined in this run" if metric in run.overall else "not evaluated by its `evaluation`"
         elif not reason and (low is None or high is None):
-            reason = "without an interval: evaluation.significance makes them"
+            few = "too few test times for one" if intervals else "evaluation.significance makes them"
+            reason = f"without an interval: {few}"
         elif not reason:
             verdict = "REPRODUCED" if low <= published <= high else "DIFFERS"  # type: ignore[operator]  # neither is None
         yield ValueVerdict(row.name, run.name, metric, published, ours, low, high, verdict, reason)

@@ -192,7 +192,7 @@ def _markdown(cell: TableCell, column: Column) -> str:
 _MINUS = re.compile(r"(?<!\S)-(?=\d)")
 _LATEX = {
     **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}", '"': r"\textquotedbl{}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}", '"': r"\symbol{34}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}", "●": r"$\bullet$"},
     **{"−": r"$-$", "±": r"$\pm$", "…": r"\dots{}", "–": "--", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$"},
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,16 @@ def folders_under(root: Path) -> tuple[list[Path], list[Path]]:
     """Return the folders of all sweeps under `root`, and of all runs, sorted."""
     sweeps, runs = (sorted(path.parent for path in root.glob(f"*/{name}")) for name in (LEADERBOARD, SNAPSHOT))
     return sweeps, runs
+
+
+def named_apart(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
+    """Return the runs with no name twice: of two that are called alike, the later gets the end of its folder's."""
+    named: dict[str, FinishedRun] = {}
+    for run in runs:
+        names = chain((run.name, f"{run.name} ({run.folder.name[-12:]})"), (f"{run.name} ({at})" for at in count(2)))
+        name = next(name for name in names if name not in named)
+        named[name] = replace(run, name=name)
+    return list(named.values())
 
 
 def flatten(node: object, path: str = "") -> dict[str, object]:

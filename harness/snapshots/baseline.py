@@ -167,7 +167,8 @@ class Baselines:
 
     def cases(self, suite: str) -> tuple[str, ...]:
         """Return the names of a suite's cases that have a baseline."""
-        return tuple(case for other, case in self.pairs if other == _checked_name(suite))
+        check_names((suite,))
+        return tuple(case for other, case in self.pairs if other == suite)
 
     def orphans(self, suite: str, known: Iterable[str]) -> tuple[str, ...]:
         """Return the cases of a suite that have a baseline though they are not among the `known` ones."""
@@ -197,7 +198,8 @@ class Baselines:
         return Referenced(f"{suite}/{case}@v{number}", past[number - 1].snapshot)
 
     def _folder(self, suite: str, case: str) -> Path:
-        return self.root / _checked_name(suite) / _checked_name(case)
+        check_names((suite, case))
+        return self.root / suite / case
 
 
 def placeless(snapshot: Snapshot) -> Snapshot:
@@ -283,8 +285,10 @@ def _version_files(folder: Path) -> list[Path]:
     return found
 
 
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        expected = "letters, digits and . _ + = - ; no / and no leading dot"
-        raise SnapshotError("This cannot be the name of a suite or a case.", got=repr(name), expected=expected)
-    return name
+def check_names(names: Iterable[str], where: str | None = None) -> None:
+    """Refuse what cannot be the name of a suite or a case, as each is that of a folder; `where` it stands."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            what, hint = "This cannot be the name of a suite or a case.", "give it another name"
+            expected = "letters, digits and . _ + = - ; no / and no leading dot"
+            raise SnapshotError(what, where=where, got=repr(name), expected=expected, hint=hint)

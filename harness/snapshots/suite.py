@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config import config_folder
 from harness.config.tolerances import (
     Case,
     SuiteFile,
@@ -19,12 +18,13 @@ from harness.config.tolerances import (
 )
 from harness.errors import ConfigError, ExperimentError, HarnessError, SnapshotError
 from harness.evaluation.metrics import directions_of
-from harness.snapshots.baseline import Baselines
+from harness.snapshots.baseline import Baselines, check_names
 from harness.snapshots.comparison import compare
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
 from harness.snapshots.verdicts import CaseVerdict, Direction, Problem
 from harness.store.artifacts import ArtifactStore
+from harness.store.files import config_folder, search_folder
 
 
 class Result(Protocol):
@@ -98,17 +98,19 @@ def named_suite(name: str, search_path: Folders = ()) -> Suite:
     """Return a suite by the name of its file in ``suites/``, or by a path that ends in ``.yaml``, see `SuiteFile`.
 
     The suite's overrides come before those of every case. Raises `ConfigError` when there is no such file, or it holds
-    an unknown key, no case, or the same case twice.
+    an unknown key, no case, or the same case twice, and `SnapshotError` when a name cannot be that of a folder.
     """
     path = _file("suites", name, search_path)
     file = record_from(SuiteFile, read_yaml(path, "suites"), str(path))
-    listed = (case for entry in file.cases for case in entry.expanded())
+    listed = (case for at, entry in enumerate(file.cases) for case in entry.expanded(f"{path}: cases[{at}]"))
     cases = tuple(replace(case, overrides=(*file.overrides, *case.overrides)) for case in listed)
     names = [case.case for case in cases]
+    check_names((path.stem, *names), str(path))
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not cases:
         what = "A case occurs twice." if repeated else "A suite has cases."
-        raise ConfigError(what, where=f"{path}: cases", got=", ".join(repeated), expected="- case: NAME")
+        got, expected = ", ".join(repeated) or "none", "- case: NAME, each name once, with what `each` adds to it"
+        raise ConfigError(what, where=f"{path}: cases", got=got, expected=expected)
     return Suite(path.stem, file.regression, cases)
 
 
@@ -197,4 +199,4 @@ def _file(kind: str, name: str | Path, search_path: Folders) -> Path:
 
 
 def _folders(kind: str, search_path: Folders) -> list[Path]:
-    return [Path(folder) / kind for folder in (*search_path, config_folder())]
+    return [folder / kind for folder in (*(search_folder(Path(given)) for given in search_path), config_folder())]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from harness.errors import DataError
+from harness.errors import ConfigError, DataError, closest
 
 HYDRA = "hydra"  # a folder of configuration files, and a key of theirs, that are Hydra's own
 _LONGEST_PREFIX = 40
@@ -147,6 +147,20 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def search_folder(given: Path, option: str = "--config-dir") -> Path:
+    """Return a folder that an option gives, absolute; ``~`` is the home where no folder has that name."""
+    folder = given if given.is_dir() else Path(os.path.expanduser(given))  # one that is not known here stays ~somebody
+    if folder.is_dir():
+        return folder.resolve()
+    above = folder.resolve().parent
+    beside = sorted(path.name for path in above.glob("*/"))
+    near = closest(folder.name, beside)
+    what = f"The configuration folder {'is a file' if folder.exists() else 'does not exist'}."
+    expected = "a folder with groups like conf/, such as FOLDER/model/mine.yaml"
+    hint = f"in {above}: {near}" if near else "`bench new model mine` writes one"
+    raise ConfigError(what, where=option, got=str(given), expected=expected, hint=hint)
 
 
 def config_files() -> dict[str, tuple[Path, ...]]:

@@ -31,6 +31,11 @@ cases:
   - {case: a, overrides: [model.alpha=0.5]}
   - {case: b, overrides: [model.alpha=0.25]}
 """
+_ELSEWHERE = [
+    ["reproduce", "--config-dir", "nowhere"],
+    ["check", "smoke", "--config-dir", "nowhere"],
+    ["nightly", "smoke", "--config-dir", "nowhere"],
+]
 NEEDY = SUITE + "  - {case: c, needs: [prices]}\n"
 HERE = {
     "code": {"digest": "cd" * 32, "commit": "0123456789abcdef"},
@@ -487,6 +492,8 @@ class TestNightly:
         (["diff", "nothing", "mine.yaml"], "Nothing that was blessed"),
         (["migrate", "nowhere.json"], "no such snapshot"),
         (["nightly"], "Nothing is chosen"),
+        (["bless", "./", "--reason", "x"], "holds no run"),
+        *((cmd, "folder does not exist") for cmd in _ELSEWHERE),
         (["nightly", "mine.yaml", "--out", "mine.yaml"], "cannot be written"),
     ],
 )

@@ -130,6 +130,53 @@ def test_a_previous_close_that_is_none_is_told_with_file_and_row(tmp_path, value
     assert "data.zero_volume=suspended" in said
 
 
+@pytest.mark.parametrize(("volume", "is_refused"), [(1000.0, True), (1e-3, True), (0.0, False), (np.nan, False)])
+@pytest.mark.parametrize("zero_volume", ["kept", "suspended"])
+def test_a_day_without_a_close_is_a_mistake_where_there_was_volume(tmp_path, volume, is_refused, zero_volume):
+    frame = bars(previous=(None, 10.0, 5.5, 5.5, 5.5, 6.0))
+    frame.loc[3, ["close", "volume"]] = [np.nan, volume]
+    made = source(tmp_path, frame, zero_volume=zero_volume)
+    if is_refused:
+        assert "raw.csv row 3: 2017-01-05 A close=nan" in message(lambda: made)
+    else:
+        np.testing.assert_array_equal(made.load().fields["factor"][:, 0], [1, 1, 2, 2, 2])
+
+
+def test_a_day_that_two_files_hold_is_told_with_the_file_and_its_row(tmp_path):
+    frame = bars()
+    frame.to_csv(tmp_path / "b.csv", index=False)
+    frame[4:].to_csv(tmp_path / "c.csv", index=False)
+    assert "c.csv row 0: 2017-01-06 A" in message(
+        lambda: TabularSource(root=str(tmp_path), path="*.csv", columns=COLUMNS)
+    )
+
+
+@pytest.mark.parametrize("other", ["b.csv", "deep/b.csv.gz", "b.tsv"])
+def test_a_folder_of_two_kinds_is_refused_and_a_note_beside_parquet_files_is_not(tmp_path, other):
+    (tmp_path / "deep").mkdir()
+    bars("A").to_parquet(tmp_path / "a.parquet", index=False)
+    (tmp_path / "read_me.txt").write_text("prices of one share")
+    whole = TabularSource(path=str(tmp_path), columns=COLUMNS)
+    assert whole.load().instruments == ("A",)
+    bars("B").to_csv(tmp_path / other, index=False)
+    assert "two kinds" in message(lambda: whole)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("Preclose", "did you mean `Preclose`"),
+        ("pre_close", "did you mean `pre_close`"),
+        ("before", "=COLUMN names it"),
+    ],
+)
+def test_a_column_that_is_read_as_another_field_is_not_suggested(tmp_path, named, told):
+    frame = bars().rename(columns={"previous_close": named})
+    text = message(lambda: source(tmp_path, frame, columns={**COLUMNS, "previous_close": "preclose"}))
+    assert told in text
+    assert "`close`?" not in text
+
+
 def test_a_close_that_is_not_positive_is_told(tmp_path):
     frame = bars()
     frame.loc[1, "close"] = 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,13 +260,86 @@ def test_blessing_a_suite_writes_the_published_tables_beside_its_baselines(
     assert page.read_text(encoding="utf-8") == text
 
 
-def test_blessing_a_run_as_the_case_of_a_suite_writes_the_published_tables(
-    own: Path, report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own)
-    for run, name in zip(report.cells[:2], ("plain", "forgetting"), strict=True):
-        assert main(["bless", str(run.folder), "--as", f"mine/{name}", "--config-dir", str(own), "--reason", "x"]) == 0
-    assert "plain" in (own / "results/mine/published.md").read_text(encoding="utf-8")
+class TestPage:
+    """The page of a suite whose runs are blessed one by one, from wherever and in whatever neighbourhood."""
+
+    @pytest.fixture
+    def bless(self, own: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+        monkeypatch.chdir(own)
+        for run, name in zip(near(report), ("plain", "forgetting"), strict=False):
+            shutil.copytree(run.folder, own / "kept" / name)
+
+        def call(run: str, *, at: str = ".", reason: str = "x") -> int:
+            monkeypatch.chdir(own / at)
+            case = (own / at / run).resolve().name.removesuffix(".json").replace("snapshot", "plain")
+            told = ["--config-dir", str(own), "--results", str(own / "results"), "--reason", reason]
+            return main(["bless", run, "--as", f"mine/{case}", *told])
+
+        return call
+
+    @pytest.mark.parametrize(
+        ("run", "at"), [("kept/forgetting", "."), (".", "kept/forgetting"), ("../forgetting", "kept/plain")]
+    )
+    @pytest.mark.parametrize("first", ["kept/plain", "kept/plain/snapshot.json"])
+    def test_runs_are_found_beside_each_other(
+        self, own: Path, bless: Callable[..., int], first: str, run: str, at: str
+    ) -> None:
+        assert bless(first) == 0
+        assert bless(run, at=at) == 0
+        text = (own / "results/mine/published.md").read_text(encoding="utf-8")
+        assert "| RR | plain |" in text
+        assert "| GF | forgetting |" in text
+
+    def test_a_damaged_neighbour_is_passed_over(self, own: Path, bless: Callable[..., int]) -> None:
+        for name, file in (("a", "series.parquet"), ("b", "snapshot.json")):
+            shutil.copytree(own / "kept/plain", own / "kept" / name)
+            (own / "kept" / name / file).write_bytes(b"PAR1")
+        shutil.copytree(own / "kept/plain", own / "kept/c")
+        (own / "kept/c/series.parquet").unlink()
+        assert bless("kept/plain") == bless("kept/forgetting") == 0
+        assert "| RR | plain |" in (own / "results/mine/published.md").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("lost", ["run", "series.parquet", "table"])
+    def test_a_page_that_cannot_be_written_anew_is_kept_and_said_to_be(
+        self, own: Path, bless: Callable[..., int], lost: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert bless("kept/plain") == 0
+        page, path = own / "results/mine/published.md", own / "kept/plain"
+        before = page.read_text(encoding="utf-8")
+        if lost == "run":
+            shutil.rmtree(path)
+        elif lost == "table":
+            (own / "reference/mine.yaml").unlink()
+        else:
+            (path / lost).unlink()
+        capsys.readouterr()
+        assert bless("kept/forgetting") == 0
+        told = capsys.readouterr().err
+        assert f"kept       {page}" in told
+        assert ("published row" if lost == "table" else "the run of plain") in told
+        assert page.read_text(encoding="utf-8") == before
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [("https://example.org/a?b=1", "<https://example.org/a?b=1>"), ("none", " none\n"), ("a <b> c", "a \\<b\\> c")],
+    )
+    def test_an_address_is_a_link_and_another_text_stays_visible(
+        self, own: Path, bless: Callable[..., int], url: str, shown: str
+    ) -> None:
+        read(own, url=url)
+        assert bless("kept/plain") == 0
+        assert shown in (own / "results/mine/published.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_are_called_alike_are_told_apart(tmp_path: Path, report: Report) -> None:
+    alike = {"name": "linear", "folder": Path("linear-0123456789ab")}
+    runs = [replace(run, given=run.series, **alike) for run in near(report)]
+    plain = next(run for run in runs if "RollingRetrain" in str(run.config["adaptation"]))
+    (found,) = reproduce([*runs, moved(plain, 0.01), moved(plain, 0.02)], [read(tmp_path)])
+    ours = {(v.run, v.ours) for v in found.values if v.metric == "IC"}
+    shown = {(row[1].text, row[2].value) for row in found.values_table().rows if row[1].text != "published"}
+    assert len({name for name, _ in ours}) == len(ours) == len(runs) + 2
+    assert shown == ours
 
 
 def test_the_html_report_holds_the_published_rows_and_the_claims(report: Report) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import compose_config, config_folder
 from harness.config.tolerances import Absolute, Case, Tolerances, load_tolerances
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 from harness.snapshots.baseline import Baselines
 from harness.snapshots.evidence import Evidence
 from harness.snapshots.snapshot import Snapshot
@@ -225,8 +225,19 @@ def test_axes_make_one_case_of_every_combination(tmp_path: Path) -> None:
     assert named_suite("axes", [tmp_path]).cases[3].needs == ("there",)
 
 
-def test_an_axis_without_choices_is_a_mistake(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cases", "told"),
+    [
+        ("[{case: b}, {case: a, each: {model: {}}}]", r"choice[\s\S]*axes\.yaml: cases\[1\]\.each\.model"),
+        ("[{case: a, each: {x: {b: []}}}, {case: a-b}]", r"twice[\s\S]*a-b"),
+        ("[{case: a, each: {x: {b-c: [], b: []}, y: {d: [], c-d: []}}}]", r"twice[\s\S]*a-b-c-d"),
+        ("[{case: a, each: {x: {u/v: []}}}]", r"name[\s\S]*axes\.yaml[\s\S]*a-u/v"),
+        ("[{case: it's}]", r"name[\s\S]*axes\.yaml[\s\S]*it's"),
+        ("[]", "has cases"),
+    ],
+)
+def test_a_mistake_in_the_cases_names_the_file_and_what_is_wrong(tmp_path: Path, cases: str, told: str) -> None:
     (tmp_path / "suites").mkdir()
-    (tmp_path / "suites" / "axes.yaml").write_text("regression: default\ncases: [{case: a, each: {model: {}}}]\n")
-    with pytest.raises(ConfigError, match="choice"):
+    (tmp_path / "suites" / "axes.yaml").write_text(f"regression: default\ncases: {cases}\n")
+    with pytest.raises(HarnessError, match=told):
         named_suite("axes", [tmp_path])

@@ -276,12 +276,13 @@ class TabularSource:
         where, expected = os.path.commonpath([part.path for part in parts]), "each time and instrument once"
         hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
         hint, fault = self._repeated_hour or hint, "have a time and an instrument that another row has too"
-        refuse_rows(_keys_at(table, table.duplicated(list(_KEYS))), fault, where=where, expected=expected, hint=hint)
         stops = np.cumsum([len(read) for read in tables])
 
         def spot(at: int) -> str:
             return f"{parts[int(np.searchsorted(stops, at, side='right'))].name} row {table.index[at]}"
 
+        keys = table[list(_KEYS)].reset_index(drop=True)
+        refuse_rows(keys[keys.duplicated()].rename(spot), fault, where=where, expected=expected, hint=hint)
         return RawPrices(self.columns, self.units, self.zero_volume).adjusted(table, where=where, spot=spot)
 
     def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -365,9 +366,14 @@ def _parts_of(path: str, *, key: str, expected: str) -> list[_Part]:
     if found.is_dir():
         files = [(file, file.relative_to(found).parts) for file in sorted(found.rglob("*")) if file.is_file()]
         inside = [file for file, names in files if not any(name.startswith((".", "_")) for name in names)]
-        for suffixes in (_PARQUET, _CSV):
-            if chosen := [file for file in inside if _split(file)[1] in suffixes]:
-                return [_part(file, found) for file in chosen]
+        of_kind = [[file for file in inside if _split(file)[1] in suffixes] for suffixes in (_PARQUET, _CSV)]
+        others = [file for file in of_kind[1] if _split(file)[1] != ".txt"]  # which may be a note beside the tables
+        if of_kind[0] and others:
+            what, got = "The folder holds tables of two kinds.", f"{of_kind[0][0].name}, {others[0].name}, …"
+            hint = f"a pattern takes one of them: {key}='{found}/*.parquet'"
+            raise DataError(what, where=key, got=got, expected="Parquet files, or CSV files", hint=hint)
+        if chosen := of_kind[0] or of_kind[1]:
+            return [_part(file, found) for file in chosen]
         got = f"{found}, which holds {', '.join(file.name for file in inside[:8]) or 'no file'}"
         expected = "Parquet or CSV files, or folders of them"
         raise DataError("The folder holds no table.", where=key, got=got, expected=expected)
@@ -439,7 +445,8 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, 
         what = "The file lacks a column." if len(missing) == 1 else f"The file lacks {len(missing)} columns."
         got = f"no column {', '.join(f'`{column}`' for column in missing.values())}"
         shown = [f"`{name}`" for name in present[:_SHOWN]] + (["…"] if len(present) > _SHOWN else [])
-        hint = "; ".join(_remedy(name, column, present, key) for name, column in missing.items())
+        free = [name for name in present if name not in columns.values()]
+        hint = "; ".join(_remedy(name, column, present, free, key) for name, column in missing.items())
         raise DataError(what, where=where, got=got, expected=f"columns of the file: {', '.join(shown)}{how}", hint=hint)
     wanted = dict.fromkeys(columns.values())
     twice = [f"`{name}` {times[name]} times" for name in wanted if times[name] > 1]
@@ -451,10 +458,13 @@ def _positions(columns: Mapping[str, str], present: Sequence[str], part: _Part, 
     return {name: place[name] for name in wanted if name not in part.values}
 
 
-def _remedy(name: str, column: str, present: Sequence[str], key: str) -> str:
-    """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out."""
-    folded = [other for other in present if other.casefold() == column.casefold()]
-    near = f"did you mean `{folded[0]}`?" if folded else closest(column, present)
+def _remedy(name: str, column: str, present: Sequence[str], free: Sequence[str], key: str) -> str:
+    """Return what to do about a column that is missing: the one that was meant, another layout, or to leave it out.
+
+    What was meant is one of the `free` columns, which are not read as something else.
+    """
+    folded = [other for other in free if other.casefold() == column.casefold()]
+    near = f"did you mean `{folded[0]}`?" if folded else closest(column, free)
     if near is not None:
         return f"{column}: {near}"
     if name not in _USUAL:
