@@ -32,7 +32,8 @@ def test_every_leak_has_a_cost_in_ic_and_return(tmp_path: Path) -> None:
 def test_a_leaky_model_says_of_itself_what_the_honest_one_does(tmp_path: Path) -> None:
     config = small(tmp_path, "model.include_valid=false")
     leaky = leaky_variants(config)["fitted on the test period"].model
-    assert traits_of(leaky, ModelTraits) == traits_of(config.model, ModelTraits) == ModelTraits(include_valid=False, by_sums=True)
+    honest = ModelTraits(include_valid=False, by_sums=True)
+    assert traits_of(leaky, ModelTraits) == traits_of(config.model, ModelTraits) == honest
     assert (leaky.needs_valid, leaky.supports_weights) == (config.model.needs_valid, config.model.supports_weights)
 
 
