@@ -332,8 +332,8 @@ class TestPage:
 
 
 def test_runs_that_are_called_alike_are_told_apart(tmp_path: Path, report: Report) -> None:
-    alike = {"name": "linear", "folder": Path("linear-0123456789ab")}
-    runs = [replace(run, given=run.series, **alike) for run in near(report)]
+    folder = Path("linear-0123456789ab")
+    runs = [replace(run, name="linear", folder=folder, given=run.series) for run in near(report)]
     plain = next(run for run in runs if "RollingRetrain" in str(run.config["adaptation"]))
     (found,) = reproduce([*runs, moved(plain, 0.01), moved(plain, 0.02)], [read(tmp_path)])
     ours = {(v.run, v.ours) for v in found.values if v.metric == "IC"}
