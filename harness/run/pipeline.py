@@ -126,17 +126,18 @@ class Pipeline:
     def panel(self) -> Panel:
         return self._panel or self._get(self.panel_stage, "panel")
 
-    @cached_property
-    def outline(self) -> Panel | Outline:
-        """What the keys of results need of the panel, without opening one that the store has."""
-        if self._panel is not None:
-            return self._panel
-
+    @property
+    def outline_stage(self) -> Stage[Outline]:
         def make() -> Outline:
             return Outline(self.panel.calendar, self.panel.fingerprint, self.panel.name)
 
         key = partial(key_of, "outline", panel=self.panel_stage.key.digest)
-        return self.cache.get(Stage("outline", key, make, *files_of(Outline, mapped=False)))
+        return Stage("outline", key, make, *files_of(Outline, mapped=False))
+
+    @cached_property
+    def outline(self) -> Panel | Outline:
+        """What the keys of results need of the panel, without opening one that the store has."""
+        return self._panel or self.cache.get(self.outline_stage)
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:

@@ -297,6 +297,7 @@ def _plan(cell: Cell, held: dict[Key, bool], observer: Observer, memory: MemoryC
         if look_up(first) == len(first):
             stored = look_up(pipeline.walk.window(at) for at in windows)
             beside = [*(stage.key for stage in pipeline.chunks.stages), *pipeline.walk.kept_keys]
+            beside.append(pipeline.outline_stage.key)
             held.update({key: True for key in beside if cache.store.holds(key)})
             if not pipeline.walk.processed.local and cache.holds(pipeline.walk.processed):
                 look_up([pipeline.walk.processed])

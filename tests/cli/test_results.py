@@ -151,7 +151,7 @@ def test_the_plan_of_a_sweep_looks_at_the_calendar_and_computes_nothing(capsys: 
     assert main(["run", "--plan", *sweep]) == 0
     assert "4 cells" in capsys.readouterr().out
     stages = {path.name for path in (Path.cwd() / ".bench" / "store").iterdir() if path.is_dir()}
-    assert stages == {"panel"}
+    assert stages == {"panel", "outline"}
     assert main(["run", *sweep[:-1]]) == 0
     capsys.readouterr()
     assert main(["run", "--plan", *sweep]) == 0

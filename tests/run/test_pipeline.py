@@ -44,7 +44,7 @@ def test_stages_shared_through_the_store_give_the_same_bits(tmp_path: Path, over
     alone = run_in(tmp_path / "alone", *overrides)
     shared = run_in(tmp_path / "shared", *overrides, shared=True)
     found = results_of(tmp_path / "shared")
-    assert (found["processed"], found["gram"]) == (1, 1)
+    assert (found["processed"], found["sums"]) == (1, 1)
     assert alone.snapshot.digest == shared.snapshot.digest
     assert (alone.folder / "reads.json").read_bytes() == (shared.folder / "reads.json").read_bytes()
 

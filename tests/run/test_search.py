@@ -298,7 +298,7 @@ def test_a_study_is_not_continued_on_other_data_code_or_settings(
     for change, words in (
         (lambda: None, "its data changed"),
         (edit_model, "its code or a library changed"),
-        (lambda: (group / "mine.yaml").write_text("defaults: [none]\n"), "its configuration changed"),
+        (lambda: (group / "mine.yaml").write_text("defaults: [qlib_linear]\n"), "its configuration changed"),
     ):
         change()
         name, told = again()
