@@ -316,6 +316,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(small_di
     finish(tmp_path, *where)
 
 
+@pytest.mark.nightly
 def test_a_store_made_read_only_still_gives_what_it_holds(
     small_disk: Path, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
