@@ -104,7 +104,12 @@ def in_words(changed: Mapping[str, object]) -> str:
         if not key.endswith("_target_"):
             plain = key.removeprefix("switches.")
             groups[plain.partition(".")[0]][plain] = value
-    single = {name: next(iter(inner.items())) if len(inner) == 1 else (name, "…") for name, inner in groups.items()}
+    single = {
+        name: next(iter(inner.items()))
+        if len(inner) == 1
+        else (name, None if all(v is None for v in inner.values()) else "…")
+        for name, inner in groups.items()
+    }
     return (
         " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in single.values())
         .replace('"', "")
