@@ -145,7 +145,7 @@ def covered(shape: tuple[int, int], starts: Positions, stops: Positions, columns
     edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int32)
     np.add.at(edges, (starts, columns), 1)
     np.add.at(edges, (stops, columns), -1)
-    inside: npt.NDArray[np.bool_] = np.cumsum(edges[:-1], axis=0) > 0
+    inside: npt.NDArray[np.bool_] = np.add.accumulate(edges, axis=0, out=edges)[:-1] > 0
     return inside
 
 

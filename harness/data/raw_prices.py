@@ -8,20 +8,16 @@ old row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from harness.data.dates import time_texts
 from harness.data.panel import Bools, Doubles
-from harness.data.text_files import SHOWN, first_of
+from harness.data.rows import Rows
 from harness.data.validation import PRICES
 from harness.errors import ConfigError, DataError
 from harness.errors.limits import Positive, check_limits
-
-if TYPE_CHECKING:  # slow to import
-    import pandas as pd
 
 ZeroVolume = Literal["kept", "suspended"]
 _ROUNDING = 1e-3
@@ -86,11 +82,11 @@ class RawPrices:
                 hint = f"'~data.columns.{name}' computes it, '~data.columns.{other}' takes the file's"
                 raise ConfigError(what, where="data.columns", got=given, expected=expected, hint=hint)
 
-    def adjusted(self, table: pd.DataFrame, *, where: str, spot: Callable[[int], str]) -> pd.DataFrame:
+    def adjusted(self, rows: Rows, *, where: str, spot: Callable[[int], str]) -> Rows:
         """Return the rows that were traded, with prices × factor and volumes / factor.
 
         Args:
-            table: Time, instrument (categories) and fields, each key once, in any order.
+            rows: Each key once, in any order.
             where: The files, for messages.
             spot: Says in which file and row the row at a position stands.
 
@@ -98,63 +94,51 @@ class RawPrices:
             DataError: When nothing was traded, a close or a previous close is missing on a day with volume, or not
                 positive, or a vwap lies outside the day's range.
         """
-        kept = np.ones(len(table), dtype=bool)
-        if self.zero_volume == "suspended" and "volume" in table:
-            kept &= (table["volume"].notna() & (table["volume"] != 0)).to_numpy()
-        if "previous_close" in table:
+        fields, kept = rows.fields, np.ones(len(rows), dtype=bool)
+        if self.zero_volume == "suspended" and "volume" in fields:
+            kept &= ~np.isnan(fields["volume"]) & (fields["volume"] != 0)
+        if "previous_close" in fields:
             # A day that was traded and has no close is a mistake: its return would be taken for an ex-day.
-            was_open = (table["volume"] > 0) if "volume" in table else False
-            kept &= (table["close"].notna() | was_open).to_numpy()
+            was_open = (fields["volume"] > 0) if "volume" in fields else np.False_
+            kept &= ~np.isnan(fields["close"]) | was_open
         if not kept.any():
-            what, got = "Not a single row was traded.", f"{len(table)} row(s), all without volume or close"
+            what, got = "Not a single row was traded.", f"{len(rows)} row(s), all without volume or close"
             raise DataError(what, where=where, got=got, expected="rows with volume > 0 and a close")
-        rows = table.reset_index(drop=True)
-        rows = rows if kept.all() else rows[kept]
+        positions = np.flatnonzero(kept)
+        rows = rows if kept.all() else rows.take(kept)
 
         def refuse(bad: Bools, fault: str, values: Mapping[str, Doubles], expected: str, hint: str) -> None:
-            if bad.any():
-                shown = rows[["time", "instrument"]].assign(**values)[bad].rename(spot)
-                refuse_rows(shown, fault, where=where, expected=expected, hint=hint)
+            def spot_of_kept(at: int) -> str:
+                return spot(int(positions[at]))
+
+            rows.refuse(bad, fault, spot=spot_of_kept, where=where, expected=expected, hint=hint, values=values)
 
         made: dict[str, Doubles] = {}
-        if "volume" in table and self.units.volume is not None:
+        if "volume" in fields and self.units.volume is not None:
             made["volume"] = _doubles(rows, "volume") * self.units.volume
-        if "amount" in table and self.units.amount is not None:
+        if "amount" in fields and self.units.amount is not None:
             made["vwap"] = _vwap(rows, self.units, refuse)
-        if "previous_close" in table:
+        if "previous_close" in fields:
             factor = _factor(rows, refuse)
-            raw = {name: _doubles(rows, name) for name in (*PRICES, "volume") if name in table} | made
+            raw = {name: _doubles(rows, name) for name in (*PRICES, "volume") if name in fields} | made
             made = {name: values / factor if name == "volume" else values * factor for name, values in raw.items()}
             made["factor"] = factor
         read = {"previous_close"} | ({"amount"} if "vwap" in made and self.units.amount is not None else set())
-        stored = {name: values.astype(np.float32) for name, values in made.items()}
-        return rows.drop(columns=[name for name in table if name in read]).assign(**stored)
+        left = {name: values for name, values in rows.fields.items() if name not in read}
+        return replace(rows, fields=left | {name: values.astype(np.float32) for name, values in made.items()})
 
 
-def refuse_rows(bad: pd.DataFrame, fault: str, *, where: str, expected: str, hint: str) -> None:
-    """Refuse rows, if any: the first are shown with what their index says, time, instrument, and the other columns."""
-    if len(bad):
-        first, times = bad[:SHOWN], time_texts(bad["time"].to_numpy()[:SHOWN], "s")
-        values = [first[name].map(f" {name}={{:g}}".format) for name in bad if name not in ("time", "instrument")]
-        got = first_of(
-            f"{at}: {time.removesuffix(' 00:00:00')} {code}{''.join(cells)}"
-            for at, time, code, *cells in zip(first.index, times, first["instrument"], *values, strict=True)
-        )
-        raise DataError(f"{len(bad)} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
+def _doubles(rows: Rows, name: str) -> Doubles:
+    return rows.fields[name].astype(np.float64)
 
 
-def _doubles(rows: pd.DataFrame, name: str) -> Doubles:
-    return rows[name].to_numpy(np.float64)
-
-
-def _factor(rows: pd.DataFrame, refuse: Callable[..., None]) -> Doubles:
+def _factor(rows: Rows, refuse: Callable[..., None]) -> Doubles:
     """Return (n,) the running product of last close / previous close over each instrument's own rows."""
-    import pandas as pd  # see above
+    import pandas as pd  # slow to import
 
-    codes = rows["instrument"].cat.codes.to_numpy()
-    order = np.lexsort((rows["time"].to_numpy(), codes))
+    order = np.lexsort((rows.times, rows.codes))
     values = {name: _doubles(rows, name) for name in ("previous_close", "close")}
-    close, previous, code = values["close"][order], values["previous_close"][order], codes[order]
+    close, previous, code = values["close"][order], values["previous_close"][order], rows.codes[order]
     is_first = np.append(True, code[1:] != code[:-1])  # what was published then compares with a row that is not here
     for name, is_needed in (("close", np.ones(len(order), dtype=bool)), ("previous_close", ~is_first)):
         bad = np.zeros(len(order), dtype=bool)
@@ -169,7 +153,7 @@ def _factor(rows: pd.DataFrame, refuse: Callable[..., None]) -> Doubles:
     return factor
 
 
-def _vwap(rows: pd.DataFrame, units: Units, refuse: Callable[..., None]) -> Doubles:
+def _vwap(rows: Rows, units: Units, refuse: Callable[..., None]) -> Doubles:
     """Return (n,) amount / volume, NaN without volume. Amounts and volumes may be rounded to half a unit."""
     per_amount, per_volume = units.amount or 1.0, units.volume or 1.0
     amount, volume = _doubles(rows, "amount") * per_amount, _doubles(rows, "volume") * per_volume

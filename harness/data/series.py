@@ -13,6 +13,7 @@ from harness.data.calendar import Calendar
 from harness.data.clock import CALENDAR_FIELDS, HOLIDAY
 from harness.data.dates import time_texts
 from harness.data.panel import ALWAYS, Floats
+from harness.data.rows import Rows
 from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.extras import missing_extra
@@ -95,22 +96,27 @@ class SeriesFormat:
             raise DataError(what, where=where, got=got, expected=expected, hint=hint)
         return Calendar(regular)
 
-    def merged(self, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-        """Return a table whose pairs of rows with equal keys are their mean, where that is asked for."""
-        twice = table.duplicated(keys, keep=False) if self.repeated == "mean" else None
-        if twice is None or not twice.any():
-            return table
+    def merged(self, rows: Rows) -> Rows:
+        """Return rows of which two with equal keys are their mean, where that is asked for; a third is none of them."""
+        if self.repeated != "mean" or not rows.repeats.any():
+            return rows
         import pandas as pd  # see above
 
-        pairs = table[twice].groupby(keys, observed=True, sort=False)
+        keys = ["time", "instrument"]
+        table = pd.DataFrame({"time": rows.times, "instrument": rows.codes, "place": rows.places, **rows.fields})
+        twice = table.duplicated(keys, keep=False)
+        pairs = table[twice].groupby(keys, sort=False)
         means = pairs.mean()[pairs.size() == 2].reset_index()  # a third row is no clock that went back
         others = table[twice].set_index(keys).index.isin(means.set_index(keys).index)
-        kept = pd.concat([table[~twice], table[twice][~others]])
-        means["instrument"] = means["instrument"].astype(table["instrument"].dtype)
-        return pd.concat([kept, means[list(table)]])
+        found = pd.concat([table[~twice], table[twice][~others], means[list(table)]])
+        fields = {name: found[name].to_numpy(np.float32) for name in rows.fields}
+        times, codes, places = (found[name].to_numpy() for name in ("time", "instrument", "place"))
+        return Rows(times, codes, rows.instruments, fields, places.astype(np.int64))
 
     def add_to(self, panel_fields: dict[str, Floats], calendar: Calendar) -> dict[str, int]:
         """Add the fields of the calendar to a panel's, and return name → lead of everything known before its time."""
+        if not self.calendar:
+            return dict(self.known_ahead)
         import pandas as pd  # see above
 
         times, shape = pd.DatetimeIndex(calendar.times), next(iter(panel_fields.values())).shape

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -19,9 +19,7 @@ from harness.data.codes import check_codes
 from harness.data.dates import moments_of
 from harness.data.text_files import first_of
 from harness.errors import ConfigError, DataError
-
-if TYPE_CHECKING:  # slow to import
-    import pandas as pd
+from harness.store.arrow import array_of
 
 Integers = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -52,6 +50,7 @@ class Column:
     Attributes:
         spot: Says where a row (from 0) stands: ``row 5``, or ``line 7`` of a text file.
         is_text: Whether the file holds only text, as CSV does: then numbers and nothings are read from it.
+        is_category: Whether the file declares its values as categories, in an order of their own.
     """
 
     name: str
@@ -59,6 +58,7 @@ class Column:
     path: Path
     spot: Callable[[int], str]
     is_text: bool = False
+    is_category: bool = False
 
     @property
     def kind(self) -> pa.DataType:
@@ -76,7 +76,7 @@ class Column:
         values = self.values.cast(pa.large_string()) if pa.types.is_string_view(self.values.type) else self.values
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         encoded = encoded.unify_dictionaries().combine_chunks()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+        return encoded.dictionary.to_pylist(), array_of(pa.chunked_array([encoded.indices.cast(pa.int64())]))
 
     def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
@@ -87,7 +87,7 @@ class Column:
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
-        empty = np.flatnonzero(pc.is_null(self.values, nan_is_null=True).to_numpy())
+        empty = np.flatnonzero(array_of(pc.is_null(self.values, nan_is_null=True).cast(pa.uint8())))
         if empty.size:
             what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
             raise DataError(what, where=self.path, got=first_of(map(self.spot, empty.tolist())), expected=expected)
@@ -96,33 +96,40 @@ class Column:
 Texts = Mapping[Column, pa.ChunkedArray]
 
 
-def instruments_of(column: Column) -> tuple[pd.Categorical[str], Integers]:
+def instruments_of(column: Column) -> tuple[tuple[str, ...], Integers, Integers]:
     """Return the instruments of a column of text, whole numbers, or categories of either; numbers as their digits.
 
     Returns:
-        The code of each row, its categories the codes that occur, sorted; (n,) where it stands in the order of the
+        The codes that occur, sorted; (n,) the place of each row's among them; (n,) where it stands in the order of the
         column's own type: whole numbers by size, categories as they are declared, text as the codes.
 
     Raises:
         DataError: When it is of another type, a row has none, or a code cannot be kept as it is.
     """
-    import pandas as pd  # see above
-
     if not (column.holds_text or pa.types.is_integer(column.kind)):
         hint = "leading zeros and text are kept when the column is text, in pandas: frame[column].astype(str)"
         raise column.wrong_type([], "text, or whole numbers", hint)
     column.refuse_empty()
     values, indices = column.distinct()
     used = np.flatnonzero(np.bincount(indices, minlength=len(values)))  # a category may declare codes that no row has
-    rows = np.searchsorted(used, np.arange(len(values)))[indices]
     texts = [str(values[at]) for at in used.tolist()]
     check_codes(texts, where=str(column.path))
-    codes = pd.Categorical(texts).take(rows)
-    if pa.types.is_dictionary(column.values.type):
-        return codes, indices
+    instruments = tuple(sorted(set(texts)))
+    position = {text: at for at, text in enumerate(instruments)}
+
+    def each(ranks: Sequence[int]) -> Integers:
+        found = np.zeros(len(values), dtype=np.int64)
+        found[used] = ranks
+        return found[indices]
+
+    codes = each([position[text] for text in texts])
+    if column.is_category:
+        return instruments, codes, indices
     if all(re.fullmatch("-?[0-9]+", text) for text in texts):
-        return codes, np.unique(np.array(list(map(int, texts)), dtype=object), return_inverse=True)[1][rows]
-    return codes, codes.codes.astype(np.int64)
+        numbers = [int(text) for text in texts]
+        rank = {number: at for at, number in enumerate(sorted(set(numbers)))}
+        return instruments, codes, each([rank[number] for number in numbers])
+    return instruments, codes, codes
 
 
 def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArray[np.float32]]:
@@ -144,7 +151,8 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
             if not any(is_one(column.kind) for is_one in _NUMERIC):
                 raise column.wrong_type([], "numbers")
             values = column.values.cast(column.kind)
-        found.append(np.asarray(values.cast(pa.float32(), safe=False).to_numpy(), dtype=np.float32))
+        values = values.cast(pa.float32(), safe=False)
+        found.append(array_of(pc.fill_null(values, float("nan")) if values.null_count else values))
     return found
 
 
@@ -198,8 +206,7 @@ def _decimal(texts: Texts, fits: Mapping[str, Mapping[Column, Bools]]) -> str:
 
 
 def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> Bools:
-    found: Bools = pc.fill_null(pc.match_substring_regex(text, pattern), empty).to_numpy()
-    return found
+    return array_of(pc.fill_null(pc.match_substring_regex(text, pattern), empty).cast(pa.uint8())).astype(np.bool_)
 
 
 def check_times(time_format: str | None, timezone: str | None) -> None:
@@ -286,7 +293,7 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> np
         values = column.values.cast(kind)
         if zone is not None:
             values = pc.local_timestamp(values.cast(pa.timestamp(kind.unit, timezone)))
-        return np.asarray(values.cast(pa.timestamp("ns")).to_numpy())
+        return array_of(values.cast(pa.timestamp("ns")).cast(pa.int64())).view("M8[ns]")
     except pa.ArrowInvalid as error:
         what = f"Column `{column.name}` holds a time that does not fit."
         raise DataError(what, where=str(column.path), got=str(error), expected="1678 … 2262") from error
@@ -294,7 +301,7 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> np
 
 def _formatted(texts: Sequence[str], time_format: str, timezone: str | None) -> npt.NDArray[np.datetime64]:
     """Return each text by a format, or as what it counts since 1970; NaT where it is neither."""
-    import pandas as pd  # see above
+    import pandas as pd  # slow to import
 
     given: list[Any] = list(texts)
     per = EPOCHS.get(time_format)

@@ -36,6 +36,7 @@ from harness.evaluation.predictions import Predictions, read_table
 from harness.evaluation.significance.bootstrap import Bootstrap, Question, bootstrap_intervals
 from harness.evaluation.significance.hac import calendar_years, hac_mean
 from harness.execution.progress import Observer
+from harness.store.arrow import column_of
 
 Number = float | int | None
 Record = dict[str, float | int | str | None]
@@ -122,7 +123,7 @@ class Evaluation:
 
     def write_series(self, path: Path) -> None:
         """Write the series as Parquet: column ``datetime``, then one per series; equal series give equal bytes."""
-        columns = {"datetime": pa.array(self.times), **{name: pa.array(v) for name, v in self.series.items()}}
+        columns = {"datetime": column_of(self.times), **{name: column_of(v) for name, v in self.series.items()}}
         pq.write_table(pa.table(columns), path, compression="zstd")
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.data.calendar import Calendar
 from harness.errors import DataError, closest
+from harness.store.arrow import column_of, texts_of
 from harness.store.fingerprint import fingerprint_arrays
 
 if TYPE_CHECKING:
@@ -207,22 +208,14 @@ class Predictions:
         return cls(calendar, tuple(context["instruments"]), start, offsets, codes, score, label, starts, *rest)
 
     def _table(self) -> pa.Table:
-        instruments = pa.DictionaryArray.from_arrays(pa.array(self.codes), pa.array(self.instruments, pa.string()))
+        instruments = pa.DictionaryArray.from_arrays(column_of(self.codes), texts_of(self.instruments))
         window = np.searchsorted(self.window_starts, self.row_times, side="right") - 1
-        return pa.table(
-            {
-                "datetime": self.calendar.times[self.row_times],
-                "instrument": instruments,
-                "score": self.score,
-                "label": self.label,
-                "window": window.astype(np.int32),
-                **{
-                    _column(level): self.quantiles[:, at]
-                    for at, level in enumerate(self.levels)
-                    if self.quantiles is not None
-                },
-            }
-        )
+        columns = {"score": self.score, "label": self.label, "window": window.astype(np.int32)}
+        if self.quantiles is not None:
+            columns |= {_column(level): self.quantiles[:, at] for at, level in enumerate(self.levels)}
+        times = column_of(self.calendar.times[self.row_times])
+        numbers = {name: column_of(values) for name, values in columns.items()}
+        return pa.table({"datetime": times, "instrument": instruments, **numbers})
 
 
 def _encoded(names: tuple[str, ...], codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bytes_]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -22,8 +22,9 @@ from harness.data.calendar import Calendar, read_calendar
 from harness.data.codes import check_codes
 from harness.data.dates import time_texts
 from harness.data.membership import Spans, UnknownMembers, mask_of, read_spans, spans_of_snapshots
-from harness.data.panel import Benchmark, Bools, Panel
-from harness.data.raw_prices import RawPrices, Units, ZeroVolume, refuse_rows
+from harness.data.panel import Benchmark, Panel
+from harness.data.raw_prices import RawPrices, Units, ZeroVolume
+from harness.data.rows import Rows, out_of_order
 from harness.data.series import SeriesFormat
 from harness.data.source import existing_file
 from harness.data.table_columns import Column, check_times, instruments_of, numbers_of, times_of
@@ -32,9 +33,6 @@ from harness.data.validation import check_panel
 from harness.errors import ConfigError, DataError, closest
 from harness.store.fingerprint import fingerprint_file
 from harness.store.records import LATER
-
-if TYPE_CHECKING:  # slow to import, and a run whose result is there reads no table
-    import pandas as pd
 
 Layout = Literal["long", "wide", "per_instrument"]
 MembershipFormat = Literal["spans", "snapshots"]
@@ -197,23 +195,23 @@ class TabularSource:
 
     def load(self) -> Panel:
         files = self._files()
-        table = self._read(files["path"], self.columns)
-        times, codes = table["time"].to_numpy(), table["instrument"].cat.codes.to_numpy(np.int64)
-        calendar = self.series.calendar_of(times, self.path)
+        rows = self._read(files["path"], self.columns)
+        if self.calendar is None or self.series.every is not None:
+            calendar = self.series.calendar_of(rows.times, self.path)
         if self.calendar is not None:
             calendar = read_calendar(files["calendar"][0].path)
-        instruments = tuple(table["instrument"].cat.categories)
-        at = calendar.positions_of(times)
-        strangers = np.unique(times[at < 0])
+        instruments = rows.instruments
+        at = calendar.positions_of(rows.times)
+        strangers = np.unique(rows.times[at < 0])
         if strangers.size:
             what = f"{strangers.size} time(s) of the table are not on the calendar."
             got, expected = first_of(time_texts(strangers, "m")), f"times of the calendar, {calendar.reach}"
             hint = "leave `calendar` out to use the times that occur"
             raise DataError(what, where=self.path, got=got, expected=expected, hint=hint)
         shape = (len(calendar), len(instruments))
-        fields = {name: np.full(shape, np.nan, np.float32) for name in map(str, table) if name not in _KEYS}
+        fields = {name: np.full(shape, np.nan, np.float32) for name in rows.fields}
         for name, values in fields.items():
-            values[at, codes] = table[name]
+            values[at, rows.codes] = rows.fields[name]
         ahead = self.series.add_to(fields, calendar)
         membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
@@ -248,75 +246,70 @@ class TabularSource:
         for part in parts:
             read = _read_columns(part, columns, self.csv, key="data.membership_columns")
             times.append(times_of(read[named.time], None, None))
-            codes += instruments_of(read[named.instrument])[0].tolist()
+            instruments, members, _ = instruments_of(read[named.instrument])
+            codes += [instruments[at] for at in members.tolist()]
         return spans_of_snapshots(np.concatenate(times), codes)
 
     def _benchmark(self, parts: Sequence[_Part], calendar: Calendar) -> Benchmark:
         needed, code = (*_KEYS, self.price_field), str(self.benchmark_instrument)
-        table = self._read(parts, {key: self.columns[key] for key in needed if key in self.columns})
-        own = table[table["instrument"] == code]
-        if own.empty:
-            known = list(table["instrument"].cat.categories)
+        rows = self._read(parts, {key: self.columns[key] for key in needed if key in self.columns})
+        own = rows.take(np.array([name == code for name in rows.instruments])[rows.codes])
+        if not len(own):
+            known = rows.instruments
             what, expected = "The benchmark file lacks the benchmark.", f"one of {', '.join(known[:8])}"
             where, hint = "data.benchmark_instrument", closest(code, known)
             raise DataError(what, where=where, got=code, expected=expected, hint=hint)
-        at = calendar.positions_of(own["time"].to_numpy())
+        at = calendar.positions_of(own.times)
         level = np.full(len(calendar), np.nan, dtype=np.float32)
-        level[at[at >= 0]] = own[self.price_field][at >= 0]
+        level[at[at >= 0]] = own.fields[self.price_field][at >= 0]
         return Benchmark(name=code, close=level)
 
-    def _read(self, parts: Sequence[_Part], columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return the rows of all files, each key once: time, instrument (sorted categories), fields (float32)."""
-        import pandas as pd  # see above
-        from pandas.api.types import union_categoricals
-
+    def _read(self, parts: Sequence[_Part], columns: Mapping[str, str]) -> Rows:
+        """Return the rows of all files, each key once."""
         tables = [(self._wide if self.layout == "wide" else self._long)(part, columns) for part in parts]
-        instruments = union_categoricals([table.pop("instrument") for table in tables], sort_categories=True)
-        table = self.series.merged(pd.concat(tables).assign(instrument=instruments), list(_KEYS))
+        rows = self.series.merged(Rows.joined(tables))
         where, expected = os.path.commonpath([part.path for part in parts]), "each time and instrument once"
         hint = "keep one of them, in pandas: frame.drop_duplicates([time column, instrument column])"
         hint, fault = self._repeated_hour or hint, "have a time and an instrument that another row has too"
         stops = np.cumsum([len(read) for read in tables])
 
         def spot(at: int) -> str:
-            return f"{parts[int(np.searchsorted(stops, at, side='right'))].name} row {table.index[at]}"
+            return f"{parts[int(np.searchsorted(stops, at, side='right'))].name} row {rows.places[at]}"
 
-        keys = table[list(_KEYS)].reset_index(drop=True)
-        refuse_rows(keys[keys.duplicated()].rename(spot), fault, where=where, expected=expected, hint=hint)
-        return RawPrices(self.columns, self.units, self.zero_volume).adjusted(table, where=where, spot=spot)
+        rows.refuse(rows.repeats, fault, spot=spot, where=where, expected=expected, hint=hint)
+        return RawPrices(self.columns, self.units, self.zero_volume).adjusted(rows, where=where, spot=spot)
 
-    def _long(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _long(self, part: _Part, columns: Mapping[str, str]) -> Rows:
         """Read a file of a row per time and instrument, or of the one instrument that it is called after."""
-        import pandas as pd  # see above
-
         if self.layout == "per_instrument":  # its name is a column, as the name of a folder can be
             stem = _split(part.path)[0]
             check_codes([stem], where=str(part.path))  # first: a name that is no text cannot be opened
             part = replace(part, values={**part.values, _OWN_NAME: stem})
             columns = {**columns, "instrument": _OWN_NAME}
-        read = _read_columns(part, columns, self.csv)
-        instruments, order = instruments_of(read[columns["instrument"]])
+        read = _read_columns(part, columns, self.csv, coded=columns["instrument"])
+        instruments, codes, order = instruments_of(read[columns["instrument"]])
         times = times_of(read[columns["time"]], self.time_format, self.timezone)
-        table = pd.DataFrame({"time": times, "instrument": instruments})
+        rows = Rows(times, codes, instruments, {}, np.arange(times.size))
         if self.layout == "long" and not self.sort:
-            keys, repeated = [columns[key] for key in _KEYS], self._repeated_hour
-            hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
-            hint, where = f"{repeated}; {hint}" if repeated else hint, str(part.path)
-            backward, own = _out_of_order(times, instruments.codes), _out_of_order(times, order)
-            for bad, fault in (
-                (backward if own.any() else own, "step back: they are not sorted by time, then instrument"),
-                (table.duplicated(list(_KEYS)), "repeat the key of the row before"),
-            ):
-                expected = "rows sorted by time, then instrument, each key once"
-                refuse_rows(_keys_at(table, bad), fault, where=where, expected=expected, hint=hint)
+            self._refuse_unsorted(rows, order, [columns[key] for key in _KEYS], str(part.path))
         names = [name for name in columns if name not in _KEYS]
         distinct = list(dict.fromkeys(columns[name] for name in names))
         values = dict(zip(distinct, numbers_of([read[c] for c in distinct], self.csv.decimal), strict=True))
-        return table.assign(**{name: values[columns[name]] for name in names})
+        return replace(rows, fields={name: values[columns[name]] for name in names})
 
-    def _wide(self, part: _Part, columns: Mapping[str, str]) -> pd.DataFrame:
-        import pandas as pd  # see above
+    def _refuse_unsorted(self, rows: Rows, order: npt.NDArray[np.int64], keys: list[str], where: str) -> None:
+        """Refuse rows that are sorted neither by their codes nor by the `order` of the column's own type."""
+        hint = f"data.sort=true takes rows in any order; or in pandas: frame.sort_values({keys})"
+        hint = f"{self._repeated_hour}; {hint}" if self._repeated_hour else hint
+        backward, own = rows.steps_back, out_of_order(rows.times, order)
+        for bad, fault in (
+            (backward if own.any() else own, "step back: they are not sorted by time, then instrument"),
+            (rows.repeats, "repeat the key of the row before"),
+        ):
+            expected = "rows sorted by time, then instrument, each key once"
+            rows.refuse(bad, fault, spot="row {}".format, where=where, expected=expected, hint=hint)
 
+    def _wide(self, part: _Part, columns: Mapping[str, str]) -> Rows:
         time, where = columns["time"], str(part.path)
         read = _read_columns(part, {"time": time}, self.csv, others=True)
         names = [name for name in read if name != time]
@@ -333,11 +326,11 @@ class TabularSource:
             )
             raise DataError(what, where=where, got=got, expected="the code of an instrument above each", hint=hint)
         heads = pa.chunked_array([pa.array(names, pa.string())])
-        codes, _ = instruments_of(Column("the heads", heads, part.path, lambda at: f"column {at + 1}"))
+        head = Column("the heads", heads, part.path, lambda at: f"column {at + 1}")
+        instruments, codes, _ = instruments_of(head)
         values = np.stack(numbers_of([read[name] for name in names], self.csv.decimal), axis=1)
         at, column = np.indices(values.shape).reshape(2, -1)
-        rows = {"time": times[at], "instrument": codes.take(column), self.price_field: values.reshape(-1)}
-        return pd.DataFrame(rows, index=at)
+        return Rows(times[at], codes[column], instruments, {self.price_field: values.reshape(-1)}, at)
 
     @property
     def _repeated_hour(self) -> str | None:
@@ -347,17 +340,6 @@ class TabularSource:
         if self.timezone in (None, "UTC"):
             return None
         return f"when the clocks of {self.timezone} go back an hour repeats: data.timezone=UTC has none that does"
-
-
-def _out_of_order(times: npt.NDArray[np.datetime64], codes: npt.NDArray[np.integer[Any]]) -> Bools:
-    """Return (n,) whether a row belongs before the one that stands before it."""
-    step, move = np.diff(times, prepend=times[:1]).astype(np.int64), np.diff(codes, prepend=codes[:1])
-    backward: Bools = (step < 0) | ((step == 0) & (move < 0))
-    return backward
-
-
-def _keys_at(table: pd.DataFrame, bad: Bools | pd.Series) -> pd.DataFrame:
-    return table.loc[bad, list(_KEYS)].rename("row {}".format)
 
 
 def _parts_of(path: str, *, key: str, expected: str) -> list[_Part]:
@@ -395,12 +377,21 @@ def _fingerprint(parts: Sequence[_Part]) -> str:
 
 
 def _read_columns(
-    part: _Part, columns: Mapping[str, str], csv: CsvFormat, *, others: bool = False, key: str = "data.columns"
+    part: _Part,
+    columns: Mapping[str, str],
+    csv: CsvFormat,
+    *,
+    others: bool = False,
+    key: str = "data.columns",
+    coded: str = "",
 ) -> dict[str, Column]:
-    """Return column → its values, of the `columns` (canonical name → column), or of all `others` that are named too."""
+    """Return column → its values, of the `columns` (canonical name → column), or of all `others` that are named too.
+
+    Text of the column `coded` is read as the distinct texts and where each row's stands among them, as Parquet has it.
+    """
     wanted = list(columns.values())
     file = CsvFile.recognised(part.path, csv, wanted) if _split(part.path)[1] in _CSV else _parquet(part.path)
-    is_csv = isinstance(file, CsvFile)
+    is_csv, is_text = isinstance(file, CsvFile), False
     present = file.heads if isinstance(file, CsvFile) else file.schema_arrow.names
     if others:
         rest = [name for name in present if name not in ("", *wanted) and not name.startswith(_INDEX)]
@@ -410,6 +401,9 @@ def _read_columns(
         table, spot = file.read(at), file.spot
     else:
         at, spot = _positions(columns, present, part, "", key), "row {}".format
+        is_text = coded in at and file.schema_arrow.field(coded).type in (pa.string(), pa.large_string())
+        if is_text:
+            file = pq.ParquetFile(part.path, metadata=file.metadata, read_dictionary=[coded])
         try:  # columns are chosen by name: of a name that occurs twice both would come
             table = file.read(columns=list(at)) if len(set(present)) == len(present) else file.read()
         except (pa.ArrowException, OSError) as error:
@@ -417,6 +411,8 @@ def _read_columns(
     if table.num_rows == 0:
         raise DataError("The file has no rows.", where=part.path, expected="one row per time and instrument")
     read = {name: Column(name, table.column(name), part.path, spot, is_csv) for name in at}
+    if coded in read and pa.types.is_dictionary(read[coded].values.type):
+        read[coded] = replace(read[coded], is_category=not is_text)
     for name in set(columns.values()) - set(at):
         value = pa.chunked_array([pa.repeat(pa.scalar(part.values[name]), table.num_rows)])
         read[name] = Column(name, value, part.path, spot, is_text=True)
