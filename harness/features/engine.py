@@ -274,27 +274,34 @@ class _Graph:
         shape = (chunk.stop - chunk.start, self.times)
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
-            for node, dying in steps:
-                out = values[node] = np.empty(shape, dtype=self.nodes[node].dtype)
-                self._compute(node, values, chunk, out)
-                yield node, out
+            for group, dying in steps:
+                out = np.empty((len(group), *shape), dtype=self.nodes[group[0]].dtype)
+                self._compute(group, values, chunk, out)
+                values |= zip(group, out, strict=True)
+                for node in group:
+                    yield node, values[node]
                 for dead in dying:
                     del values[dead]
 
-    def _compute(self, position: int, values: Mapping[int, Array], chunk: slice, out: Any) -> None:
-        node, starts = self.nodes[position], self.starts[position][chunk]
+    def _compute(self, group: tuple[int, ...], values: Mapping[int, Array], chunk: slice, out: Any) -> None:
+        node, starts, first = self.nodes[group[0]], self.starts[group[0]][chunk], out[0]
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
-            out[...] = self.fields[node.parameters[0]][:, chunk].T
+            first[...] = self.fields[node.parameters[0]][:, chunk].T
         elif node.kernel == MASK:
-            out[...] = self.masked[position]
+            first[...] = self.masked[group[0]]
         elif node.kernel == CHOICE:
-            self._choose(node, inputs, chunk, out)
+            self._choose(node, inputs, chunk, first)
         elif node.kernel in _KERNELS:
-            kernels.blank(out, starts)
-            _KERNELS[node.kernel](*inputs, starts, *node.parameters, out)
+            kernels.blank(first, starts)
+            _KERNELS[node.kernel](*inputs, starts, *node.parameters, first)
+        elif node.kernel in _OF_WINDOWS:
+            for one in out:
+                kernels.blank(one, starts)
+            parameters = zip(*(self.nodes[one].parameters for one in group), strict=True)
+            _OF_WINDOWS[node.kernel](*inputs, starts, *map(np.array, parameters), out)
         else:
-            getattr(np, node.kernel)(*inputs, out=out)
+            getattr(np, node.kernel)(*inputs, out=first)
 
     def _choose(self, node: Node, inputs: list[Any], chunk: slice, out: Any) -> None:
         condition, yes, no = inputs
@@ -402,16 +409,23 @@ def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:
     kernels.blank(out, starts + by)  # nothing is known before the series begins, not even a condition
 
 
-_AS_THEY_ARE = (
-    *("carry", "moments", "trend", "extreme", "extreme_position", "quantile", "rank", "weighted_mean"),
-    *("exponential_mean", "exponential_mean_expanding"),
-)
 _KERNELS: Mapping[str, Callable[..., None]] = {
     "cast": lambda x, starts, out: np.copyto(out, x, casting="unsafe"),
     "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
     "shift": _shift,
     "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
-    "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
     "guarded": lambda x, spread, starts, out: np.copyto(out, np.where(spread <= kernels.NO_SPREAD, np.nan, x)),
-    **{name: getattr(kernels, name) for name in _AS_THEY_ARE},
+    "carry": kernels.carry,
+    "weighted_mean": kernels.weighted_mean,
+    "exponential_mean": kernels.exponential_mean,
+    "exponential_mean_expanding": kernels.exponential_mean_expanding,
+}
+_OF_WINDOWS: Mapping[str, Callable[..., None]] = {  # several at once
+    "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
+    "moments": kernels.moments,
+    "trend": kernels.trend,
+    "extreme": kernels.extreme,
+    "extreme_position": kernels.extreme_position,
+    "quantile": kernels.quantile,
+    "rank": kernels.rank,
 }

@@ -8,6 +8,8 @@ Conventions shared by all of them:
 - A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
   window, so neither a missing nor a huge value long ago can leave a trace, and equal windows give equal bits.
 - The loop over times is inside the loop over the window, where neighbouring results can be computed at once.
+- Those with `windows` write K results of the same series to ``out[k]``, in ascending order of windows: sums begin with
+  the newest value, so that a window's are a stage of a longer window's, with the same bits.
 - Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
   deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
 """
@@ -48,10 +50,10 @@ def _blocks(starts: Positions, times: int) -> Iterator[tuple[int, Span]]:
 
 
 @compiled
-def _lags(span: Span, window: int) -> Iterator[tuple[int, int]]:
-    """Yield each lag within the window, and the first time of the block that has a value so long ago."""
+def _lags(span: Span, since: int, window: int) -> Iterator[tuple[int, int]]:
+    """Yield each lag from `since` within the window, and the first time of the block that has a value so long ago."""
     start, begin, end = span
-    for lag in range(min(window, end - start)):
+    for lag in range(since, min(window, end - start)):
         yield lag, max(begin, start + lag)
 
 
@@ -79,40 +81,33 @@ def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
 
 
 @compiled
-def moments(x: Doubles, reference: Doubles, starts: Positions, window: int, kind: int, out: Doubles) -> None:
-    """Write one statistic (`kind`) of every window of `x`; `reference` comes from `carry`.
+def moments(
+    x: Doubles, reference: Doubles, starts: Positions, windows: Positions, kinds: Positions, out: Doubles
+) -> None:
+    """Write a statistic of every window of `x`, for each of `windows` and `kinds`; `reference` comes from `carry`.
 
     Follows pandas' rolling ``sum mean var std skew kurt`` (ddof 1, bias-corrected) and qlib's ``Mad``. Variances are
     taken about the reference; what needs higher moments, about the mean in a second pass.
     """
-    sums = np.empty((5, _BLOCK))  # count, gaps from the reference or mean, then second, third and fourth powers
-    for row, span in _blocks(starts, out.shape[1]):
-        _, begin, end = span
-        sums[:] = 0.0
-        _sum_gaps(x[row], reference[row], span, window, kind, sums)
-        if kind > STD:
-            for j in range(end - begin):
-                sums[1, j] = reference[row, begin + j] + sums[1, j] / sums[0, j]
-            _sum_powers(x[row], span, window, kind, sums)
-        for j in range(end - begin):
-            about, n, total = reference[row, begin + j], sums[0, j], sums[1, j]
-            if kind == SUM:
-                out[row, begin + j] = total + n * about if n > 0.0 else np.nan
-            elif kind == MEAN:
-                out[row, begin + j] = about + total / n
-            elif kind <= STD:
-                variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
-                out[row, begin + j] = variance if kind == VAR else np.sqrt(variance)
-            else:
-                out[row, begin + j] = _central(kind, n, sums[2, j], sums[3, j], sums[4, j])
+    sums = np.empty((7, _BLOCK))  # count, gaps and squared gaps from the reference; the mean, powers of gaps from it
+    squared = ((kinds == VAR) | (kinds == STD)).any()
+    for row, span in _blocks(starts, out.shape[2]):
+        sums[:3] = 0.0
+        for k, window in enumerate(windows):
+            since = windows[k - 1] if k else 0
+            _sum_gaps(x[row], reference[row], span, since, window, squared, sums)
+            if kinds[k] > STD:
+                _sum_powers(x[row], reference[row], span, window, kinds[k], sums)
+            _moment(reference[row], span, kinds[k], sums, out[k, row])
 
 
 @compiled
-def _sum_gaps(x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
+def _sum_gaps(
+    x: Doubles, reference: Doubles, span: Span, since: int, window: int, squared: bool, sums: Doubles
+) -> None:
     """Add the number of values and their gaps from the reference to rows 0 and 1 of `sums`, squared gaps to row 2."""
     _, begin, end = span
-    squared = kind == VAR or kind == STD
-    for lag, low in _lags(span, window):
+    for lag, low in _lags(span, since, window):
         past, origin = x[low - lag : end - lag], reference[low:end]
         count, total, second = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
         for j in range(end - low):
@@ -125,18 +120,38 @@ def _sum_gaps(x: Doubles, reference: Doubles, span: Span, window: int, kind: int
 
 
 @compiled
-def _sum_powers(x: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
-    """Add powers of deviations from the mean (row 1 of `sums`) to rows 2 … 4; absolute deviations for `MAD`."""
+def _sum_powers(x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
+    """Write the mean and sums of powers of deviations from it to rows 3 … 6; of absolute deviations for `MAD`."""
     _, begin, end = span
-    for lag, low in _lags(span, window):
-        past, mean = x[low - lag : end - lag], sums[1, low - begin :]
-        second, third, fourth = sums[2, low - begin :], sums[3, low - begin :], sums[4, low - begin :]
+    for j in range(end - begin):
+        sums[3, j] = reference[begin + j] + sums[1, j] / sums[0, j]
+    sums[4:] = 0.0
+    for lag, low in _lags(span, 0, window):
+        past, mean = x[low - lag : end - lag], sums[3, low - begin :]
+        second, third, fourth = sums[4, low - begin :], sums[5, low - begin :], sums[6, low - begin :]
         for j in range(end - low):
             gap = past[j] - mean[j]
             gap = gap if gap - gap == 0.0 else 0.0
             second[j] += abs(gap) if kind == MAD else gap * gap
             third[j] += gap * gap * gap
             fourth[j] += gap * gap * gap * gap
+
+
+@compiled
+def _moment(reference: Doubles, span: Span, kind: int, sums: Doubles, out: Doubles) -> None:
+    """Write one statistic of a block of windows from their sums."""
+    _, begin, end = span
+    for j in range(end - begin):
+        about, n, total = reference[begin + j], sums[0, j], sums[1, j]
+        if kind == SUM:
+            out[begin + j] = total + n * about if n > 0.0 else np.nan
+        elif kind == MEAN:
+            out[begin + j] = about + total / n
+        elif kind <= STD:
+            variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
+            out[begin + j] = variance if kind == VAR else np.sqrt(variance)
+        else:
+            out[begin + j] = _central(kind, n, sums[4, j], sums[5, j], sums[6, j])
 
 
 @compiled
@@ -221,61 +236,68 @@ def exponential_mean_expanding(x: Doubles, starts: Positions, out: Doubles) -> N
 
 
 @compiled
-def trend(x: Doubles, reference: Doubles, starts: Positions, window: int, kind: int, out: Doubles) -> None:
+def trend(
+    x: Doubles, reference: Doubles, starts: Positions, windows: Positions, kinds: Positions, out: Doubles
+) -> None:
     """Write slope, R² or last residual of the least-squares line through the window's values against time.
 
     Missing values are left out, the others keep their times; qlib's ``Slope Rsquare Resi``.
     """
     clock = np.arange(float(x.shape[1]))  # about now: minus the lag
     sums = np.empty((6, _BLOCK))
-    for row, span in _blocks(starts, out.shape[1]):
+    for row, span in _blocks(starts, out.shape[2]):
         _, begin, end = span
         sums[:] = 0.0
-        _sum_products((x[row], clock), (reference[row], clock), span, window, sums)
-        for j in range(end - begin):
-            t, n = begin + j, sums[0, j]
-            now, gap = sums[2, j] / n, sums[1, j] / n
-            mixed = sums[5, j] - now * sums[1, j]
-            slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
-            if kind == SLOPE:
-                out[row, t] = slope
-            elif kind == RESI:
-                newest = x[row, t] - reference[row, t]
-                out[row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
-            else:
-                out[row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
+        for k, window in enumerate(windows):
+            since, kind = windows[k - 1] if k else 0, kinds[k]
+            _sum_products((x[row], clock), (reference[row], clock), span, since, window, sums)
+            for j in range(end - begin):
+                t, n = begin + j, sums[0, j]
+                now, gap = sums[2, j] / n, sums[1, j] / n
+                mixed = sums[5, j] - now * sums[1, j]
+                slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
+                if kind == SLOPE:
+                    out[k, row, t] = slope
+                elif kind == RESI:
+                    newest = x[row, t] - reference[row, t]
+                    out[k, row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
+                else:
+                    out[k, row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
 
 
 @compiled
-def comovement(series: Pair, references: Pair, starts: Positions, window: int, kind: int, out: Doubles) -> None:
+def comovement(
+    series: Pair, references: Pair, starts: Positions, windows: Positions, kinds: Positions, out: Doubles
+) -> None:
     """Write covariance (ddof 1) or correlation of two series over the times at which both are known.
 
     `series` are NaN where the other one is not finite, `references` come from `carry`.
     """
     sums = np.empty((6, _BLOCK))
-    for row, span in _blocks(starts, out.shape[1]):
+    for row, span in _blocks(starts, out.shape[2]):
         _, begin, end = span
         sums[:] = 0.0
         xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
-        _sum_products(xy, about, span, window, sums)
-        for j in range(end - begin):
-            t, n = begin + j, sums[0, j]
-            gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
-            product = sums[5, j] - gap_x * sums[2, j]
-            if not n > 1.0:
-                out[row, t] = np.nan
-            elif kind == COV:
-                out[row, t] = product / (n - 1.0)
-            else:
-                square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
-                out[row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
+        for k, window in enumerate(windows):
+            _sum_products(xy, about, span, windows[k - 1] if k else 0, window, sums)
+            for j in range(end - begin):
+                t, n = begin + j, sums[0, j]
+                gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
+                product = sums[5, j] - gap_x * sums[2, j]
+                if not n > 1.0:
+                    out[k, row, t] = np.nan
+                elif kinds[k] == COV:
+                    out[k, row, t] = product / (n - 1.0)
+                else:
+                    square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
+                    out[k, row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
 
 
 @compiled
-def _sum_products(series: Pair, references: Pair, span: Span, window: int, sums: Doubles) -> None:
+def _sum_products(series: Pair, references: Pair, span: Span, since: int, window: int, sums: Doubles) -> None:
     """Add up over the joint values: count, gaps of x and of y from their references, Σxx, Σyy, Σxy of gaps."""
     _, begin, end = span
-    for lag, low in _lags(span, window):
+    for lag, low in _lags(span, since, window):
         past_x, origin_x = series[0][low - lag : end - lag], references[0][low:end]
         past_y, origin_y = series[1][low - lag : end - lag], references[1][low:end]
         count, total_x, total_y = sums[0, low - begin :], sums[1, low - begin :], sums[2, low - begin :]
@@ -293,93 +315,109 @@ def _sum_products(series: Pair, references: Pair, span: Span, window: int, sums:
 
 
 @compiled
-def extreme(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
-    """Write the largest (`sign` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
-    for row, span in _blocks(starts, out.shape[1]):
+def extreme(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, out: Doubles) -> None:
+    """Write the largest (all `signs` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
+    top, sign = np.empty(_BLOCK), signs[0]
+    for row, span in _blocks(starts, out.shape[2]):
         _, begin, end = span
-        out[row, begin:end] = -np.inf
-        for lag, low in _lags(span, window):
-            past, best = x[row, low - lag : end - lag], out[row, low:end]
-            for j in range(end - low):
-                value = sign * past[j]
-                better = (value > best[j]) & (value - value == 0.0)
-                best[j] = value if better else best[j]
-        for t in range(begin, end):
-            out[row, t] = sign * out[row, t] if out[row, t] > -np.inf else np.nan
+        top[:] = -np.inf
+        for k, window in enumerate(windows):
+            for lag, low in _lags(span, windows[k - 1] if k else 0, window):
+                past, best = x[row, low - lag : end - lag], top[low - begin :]
+                for j in range(end - low):
+                    value = sign * past[j]
+                    better = (value > best[j]) & (value - value == 0.0)
+                    best[j] = value if better else best[j]
+            for j in range(end - begin):
+                out[k, row, begin + j] = sign * top[j] if top[j] > -np.inf else np.nan
 
 
 @compiled
-def extreme_position(x: Doubles, starts: Positions, window: int, sign: float, out: Doubles) -> None:
+def extreme_position(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, out: Doubles) -> None:
     """Write the place of the extreme in its window, 1 being the oldest; the oldest of equals wins.
 
     As in qlib's ``IdxMax`` and ``IdxMin``, which apply NumPy's ``argmax``: a window with a missing value gives the
     place of its oldest missing value, and a window without any value gives NaN.
     """
-    best, place, known = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
-    for row, span in _blocks(starts, out.shape[1]):
+    best, place, known, sign = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK), signs[0]
+    for row, span in _blocks(starts, out.shape[2]):
         start, begin, end = span
         best[:], place[:], known[:] = -np.inf, 0.0, 0.0
-        for lag, low in _lags(span, window):
-            past = x[row, low - lag : end - lag]
-            top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
-            step = float(lag)
-            for j in range(end - low):
-                value = sign * past[j]
-                finite = value - value == 0.0
-                value = value if finite else np.inf
-                better = value >= top[j]
-                top[j] = value if better else top[j]
-                where[j] = step if better else where[j]
-                any_known[j] = 1.0 if finite else any_known[j]
-        for j in range(end - begin):
-            length = min(window, begin + j - start + 1)
-            out[row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
+        for k, window in enumerate(windows):
+            for lag, low in _lags(span, windows[k - 1] if k else 0, window):
+                past = x[row, low - lag : end - lag]
+                top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
+                step = float(lag)
+                for j in range(end - low):
+                    value = sign * past[j]
+                    finite = value - value == 0.0
+                    value = value if finite else np.inf
+                    better = value >= top[j]
+                    top[j] = value if better else top[j]
+                    where[j] = step if better else where[j]
+                    any_known[j] = 1.0 if finite else any_known[j]
+            for j in range(end - begin):
+                length = min(window, begin + j - start + 1)
+                out[k, row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
 
 
 @compiled
-def rank(x: Doubles, starts: Positions, window: int, out: Doubles) -> None:
+def rank(x: Doubles, starts: Positions, windows: Positions, out: Doubles) -> None:
     """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
     count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
-    for row, span in _blocks(starts, out.shape[1]):
+    for row, span in _blocks(starts, out.shape[2]):
         _, begin, end = span
         count[:], less[:], equal[:] = 0.0, 0.0, 0.0
-        for lag, low in _lags(span, window):
-            past, newest = x[row, low - lag : end - lag], x[row, low:end]
-            counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
-            for j in range(end - low):
-                finite = past[j] - past[j] == 0.0
-                counted[j] += 1.0 if finite else 0.0
-                below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
-                same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
-        for j in range(end - begin):
-            newest_value = x[row, begin + j]
-            finite = newest_value - newest_value == 0.0
-            out[row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
+        for k, window in enumerate(windows):
+            for lag, low in _lags(span, windows[k - 1] if k else 0, window):
+                past, newest = x[row, low - lag : end - lag], x[row, low:end]
+                counted, below, same = count[low - begin :], less[low - begin :], equal[low - begin :]
+                for j in range(end - low):
+                    finite = past[j] - past[j] == 0.0
+                    counted[j] += 1.0 if finite else 0.0
+                    below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
+                    same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
+            for j in range(end - begin):
+                newest_value = x[row, begin + j]
+                finite = newest_value - newest_value == 0.0
+                out[k, row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
 
 
 @compiled
-def quantile(x: Doubles, starts: Positions, window: int, level: float, out: Doubles) -> None:
+def quantile(x: Doubles, starts: Positions, windows: Positions, levels: Doubles, out: Doubles) -> None:
     """Write a quantile of each window's finite values, linear between neighbours; `MEDIAN` gives the median.
 
     The window is kept as a sorted array; what enters and leaves is found by its exact value.
     """
-    rows, times = x.shape
-    ordered = np.empty(min(window, times) + 1)
+    results, rows, times = out.shape
+    ordered = np.empty(min(windows.max(), times) + 1)
     for row in range(rows):
-        start = starts[row]
-        count = 0
-        for t in range(start, times):
-            leaving = x[row, t - window] if t - start >= window else np.nan
-            count = _replace(ordered, count, leaving, x[row, t])
-            if count == 0:
-                out[row, t] = np.nan
-            elif level == MEDIAN:
-                out[row, t] = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-            else:
-                place = level * (count - 1)
-                below = int(place)
-                above = min(below + 1, count - 1)
-                out[row, t] = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+        start, stop = starts[row], 0
+        for first in range(results):
+            if first < stop:  # another level of the window before
+                continue
+            window, count = windows[first], 0
+            while stop < results and windows[stop] == window:
+                stop += 1
+            for t in range(start, times):
+                leaving = x[row, t - window] if t - start >= window else np.nan
+                count = _replace(ordered, count, leaving, x[row, t])
+                for k in range(first, stop):
+                    out[k, row, t] = _quantile(ordered, count, levels[k])
+
+
+@compiled
+def _quantile(ordered: Doubles, count: int, level: float) -> float:
+    """Return a quantile of the first `count` values of a sorted array."""
+    result = np.nan
+    if count > 0 and level == MEDIAN:
+        result = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+    elif count > 0:
+        place = level * (count - 1)
+        below = int(place)
+        above = min(below + 1, count - 1)
+        result = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return result
 
 
 @compiled

@@ -31,7 +31,8 @@ class Node:
         return tuple(i for i in self.inputs if not isinstance(i, Number))
 
 
-Steps = tuple[tuple[int, tuple[int, ...]], ...]  # each node to compute, and the nodes that nobody needs afterwards
+# The nodes that are computed at once, by one call of a kernel, and those that nobody needs afterwards.
+Steps = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
@@ -45,7 +46,10 @@ def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[in
 
 
 def schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
-    """Return the nodes that `outputs` need, in order; of a mask, whose source is another instrument's, nothing more."""
+    """Return the nodes that `outputs` need, in order; together those that share a pass over a series.
+
+    A mask needs nothing: its source is another instrument's.
+    """
     reads = [() if node.kernel == MASK else node.sources for node in nodes]
     needed: set[int] = set()
     stack = list(outputs)
@@ -54,12 +58,19 @@ def schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:
         if position not in needed:
             needed.add(position)
             stack.extend(reads[position])
-    order = sorted(needed)
-    last_use = {i: position for position in order for i in reads[position]}
+    alike: dict[object, list[int]] = {}
+    for position in sorted(needed):
+        node = nodes[position]
+        differs = _SHARED.get(node.kernel)
+        what = position if differs is None else (node.kernel, node.inputs, node.parameters[differs:])
+        alike.setdefault(what, []).append(position)
+    steps = [tuple(sorted(group, key=lambda one: nodes[one].parameters)) for group in alike.values()]
+    last_use = {one: at for at, group in enumerate(steps) for one in group}
+    last_use |= {i: at for at, group in enumerate(steps) for one in group for i in reads[one]}
     dying: dict[int, list[int]] = {}
-    for position in order:
-        dying.setdefault(last_use.get(position, position), []).append(position)
-    return tuple((position, tuple(dying.get(position, ()))) for position in order)
+    for one, at in last_use.items():
+        dying.setdefault(at, []).append(one)
+    return tuple((group, tuple(dying.get(at, ()))) for at, group in enumerate(steps))
 
 
 _BOOL, _SINGLE, _DOUBLE = np.dtype(np.bool_), np.dtype(np.float32), np.dtype(np.float64)
@@ -78,6 +89,8 @@ _MOMENTS = {
 }
 _TRENDS = {"Slope": kernels.SLOPE, "Rsquare": kernels.RSQUARE, "Resi": kernels.RESI}
 _COMOVEMENTS = {"Cov": kernels.COV, "Corr": kernels.CORR}
+# Kernel of which one call computes several nodes of the same inputs → the first parameters, in which they may differ.
+_SHARED = {"moments": 2, "trend": 2, "comovement": 2, "quantile": 2, "extreme": 1, "extreme_position": 1, "rank": 1}
 _EVERYTHING = 1 << 32  # a window longer than any calendar
 # Operator → kernel of one series and its parameters after the window.
 _PLAIN: dict[str, tuple[str, tuple[float, ...]]] = {

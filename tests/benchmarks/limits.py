@@ -67,8 +67,8 @@ Factors above 3, and stages that have no such limit:
 {notes}
 """
 _FEATURES, _SUMS, _WRITTEN, _CHECKED = "features", "sums of blocks", "writing arrays", "checksums"
-# Additions, or comparisons, for each value of each window: windows are summed on their own, so that a chunk's bits
-# depend on nothing before it.
+# Additions, or comparisons, for each value of the longest window, of which the shorter ones are a part, or of every
+# window; windows are summed on their own, so that a chunk's bits depend on nothing before it.
 _ADDED = {"moments": 2, "trend": 6, "comovement": 6, "quantile": 1}
 _ADDED |= {"rank": 3, "extreme": 1, "extreme_position": 2}
 _NOTES = {
@@ -181,12 +181,13 @@ def _count_inside(stages: Stages) -> None:
 
     compute, sums = engine._Graph._compute, gram._sums_in_order
 
-    def counted(self: Any, position: int, values: Any, chunk: slice, out: Any) -> None:
-        compute(self, position, values, chunk, out)
-        node = self.nodes[position]
+    def counted(self: Any, group: tuple[int, ...], values: Any, chunk: slice, out: Any) -> None:
+        compute(self, group, values, chunk, out)
+        node = self.nodes[group[0]]
         read = sum(values[i].nbytes for i in node.sources)
-        window = node.parameters[0] if node.kernel in _ADDED else 0
-        added = _ADDED.get(node.kernel, 0) * window * out.size
+        windows = {self.nodes[one].parameters[0] for one in group} if node.kernel in _ADDED else {0}
+        every = sum(windows) if node.kernel == "quantile" else max(windows)
+        added = _ADDED.get(node.kernel, 0) * every * out[0].size
         stages.moved.setdefault(_FEATURES, Counter()).update({"cache": read + out.nbytes, "additions": added})
 
     def summed(features: Any, label: Any, weights: Any) -> Any:

@@ -58,3 +58,8 @@ def all_rows(panel: Panel) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]
     times, codes = np.nonzero(panel.traded)
     counts = np.bincount(times, minlength=len(panel.calendar))
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), codes.astype(np.int32)
+
+
+def bits(values: Floats) -> npt.NDArray[np.uint32]:
+    """All NaNs are one: which of them an operation gives is the processor's affair."""
+    return np.where(np.isnan(values), np.float32(np.nan), values).view(np.uint32)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.errors import DataError
 from harness.execution.progress import Silent
@@ -14,7 +16,7 @@ from harness.features.engine import check_fields, compute_expression, compute_fe
 from harness.features.expression import parse
 from harness.features.feature_set import Alpha158, Expressions, FeatureSet
 from harness.features.lowering import lower, schedule
-from tests.features.panels import all_rows, make_panel, random_fields
+from tests.features.panels import all_rows, bits, make_panel, random_fields
 
 SMALL = Expressions(
     {
@@ -24,6 +26,15 @@ SMALL = Expressions(
         "rank": "Rank($volume, 9)",
     }
 ).feature_set()
+# What shares a pass over the windows of a series, kinds and levels too; values that leave no sum as it was.
+SHARING = (
+    *(f"{name}($close, {{}})" for name in ("Sum", "Mean", "Var", "Std", "Mad", "Med", "Rank", "Max", "Min")),
+    *(f"{name}($close, {{}})" for name in ("Slope", "Rsquare", "Resi", "IdxMax", "IdxMin", "Count")),
+    *("Skew($close, 3{})", "Kurt($close, 4{})"),  # they need three and four values
+    *("Quantile($close, {}, 0.2)", "Quantile($close, {}, 0.9)", "Mean($close > $open, {})", "Sum($close > $open, {})"),
+    *("Corr($close, $volume, {})", "Cov($close, $volume, {})", "$close/Mean($close, {})"),
+)
+ODD = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1e-30, 3e38, 1.0])
 
 
 class Recorder(Silent):
@@ -192,12 +203,43 @@ def test_equal_subexpressions_are_computed_once() -> None:
 
 def test_intermediate_results_are_freed_after_their_last_use() -> None:
     alive, most = 0, 0
-    for _, dying in schedule(*lower(Alpha158().feature_set().parsed())):
-        alive += 1
+    for computed, dying in schedule(*lower(Alpha158().feature_set().parsed())):
+        alive += len(computed)
         most = max(most, alive)
         alive -= len(dying)
     assert alive == 0
-    assert most < 100
+    assert most < 150
+
+
+def test_windows_of_a_series_are_computed_in_one_pass() -> None:
+    nodes, outputs = lower(Alpha158().feature_set().parsed())
+    steps = [computed for computed, _ in schedule(nodes, outputs)]
+    assert [len(one) for one in steps if nodes[one[0]].kernel == "trend"] == [15]  # of five windows, three results
+    assert [len(one) for one in steps if nodes[one[0]].kernel == "quantile"] == [10]
+    assert [len(one) for one in schedule(nodes, outputs[:1]) if nodes[one[0][0]].kernel == "moments"] == []
+
+
+@given(
+    asked=st.lists(st.tuples(st.sampled_from(SHARING), st.sampled_from((1, 2, 5, 9, 60, 500, 0))), min_size=2),
+    values=st.lists(ODD, min_size=1, max_size=12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_results_computed_together_have_the_bits_that_each_has_alone(
+    asked: list[tuple[str, int]], values: list[float], seed: int
+) -> None:
+    """Windows and kinds of a series share a pass, in whatever combination, over blocks of times."""
+    rng = np.random.default_rng(seed)
+    fields = {
+        name: rng.choice(np.array([*values, np.nan, 1.5], np.float32), (450, 2)) for name in ("close", "open", "volume")
+    }
+    fields["close"][: seed * 3, 1] = np.nan
+    panel, texts = make_panel(fields), sorted({text.format(window) for text, window in asked})
+    index = all_rows(panel)
+    together = compute_features(panel, FeatureSet(tuple(texts), tuple(texts)), *index)
+    times = np.repeat(np.arange(len(panel.calendar)), np.diff(index[0]))
+    for name, column in zip(together.names, together.values.T, strict=True):
+        np.testing.assert_array_equal(bits(column), bits(compute_expression(panel, name)[times, index[1]]), name)
 
 
 def test_a_panel_of_one_time_is_enough() -> None:

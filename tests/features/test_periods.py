@@ -12,7 +12,7 @@ from harness.execution.progress import Silent
 from harness.features.engine import compute_features, compute_period, known_fields
 from harness.features.expression import look_back, parse
 from harness.features.feature_set import Alpha158, FeatureSet
-from tests.features.panels import Floats, all_rows, make_panel, random_fields
+from tests.features.panels import Floats, all_rows, bits, make_panel, random_fields
 from tests.features.test_beginnings import SENSITIVE, TEMPLATES
 
 NESTED = (
@@ -39,11 +39,6 @@ def of_period(panel: Panel, features: FeatureSet, period: tuple[int, int]) -> Fl
     out = np.full((rows, len(known_fields(panel, features))), -1.0, dtype=np.float32)
     compute_period(panel, features, offsets, codes, period, out, Silent())
     return out
-
-
-def bits(values: Floats) -> Floats:
-    """All NaNs are one: which of them an operation gives is the processor's affair."""
-    return np.where(np.isnan(values), np.float32(np.nan), values).view(np.uint32)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
