@@ -6,6 +6,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import numpy as np
+
 from harness.audit import run_audited
 from harness.cli.declaration import Answer
 from harness.cli.explain import config_of
@@ -22,10 +24,18 @@ def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
     config = config_of(arguments)
     result, _ = run_audited(config, observer)
     predictions, strategy = result.predictions(), config.evaluation.portfolio
-    time, scores = predictions.newest()
-    panel, last = Pipeline(config).panel, predictions.calendar.format(predictions.stop - 1)
-    orders = None if strategy is None or time != last else planned_orders(panel, predictions, strategy)
-    window = result.windows[-1]
+    (time, scores), at = predictions.newest(), predictions.newest_at
+    orders, note = None, None
+    if strategy is not None:
+        panel = Pipeline(config).panel
+        # A calendar may go on where the data end; but where prices do, these orders are too late.
+        later = np.flatnonzero(panel.traded[at + 1 :].any(axis=1))
+        if later.size:
+            traded = predictions.calendar.format(at + 1 + int(later[-1]))
+            note = f"no orders: prices reach {traded}, and nobody has a score after {time}"
+        else:
+            orders = planned_orders(panel, predictions.until(at + 1), strategy)
+    window = next(window for window in result.windows if at < window.test.stop)
     record = {
         "time": time,
         "window": window.index,
@@ -36,6 +46,7 @@ def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
     }
     shown: list[Table | str] = [_scores_table(time, scores, arguments.top)]
     shown += [] if orders is None else [_orders_table(orders)]
+    shown += [] if note is None else [note]
     shown.append(f"model     fitted at the close of {record['decision']}, window {window.index}")
     shown.append(f"snapshot  {result.folder / 'snapshot.json'}")
     return Answer(shown, record)

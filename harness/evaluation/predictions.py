@@ -92,25 +92,47 @@ class Predictions:
 
     def digest_of(self, start: int, stop: int) -> str:
         """Return the `digest` of the rows of calendar positions [start, stop) alone."""
-        rows = slice(*(int(self.offsets[at - self.start]) for at in (start, stop)))
+        rows = self._rows(start, stop)
         codes = _encoded(self.instruments, self.codes[rows])
         times = self.calendar.times[self.row_times[rows]]
         quantiles = {} if self.quantiles is None else {"quantiles": self.quantiles[rows]}
         return fingerprint_arrays({"times": times, "instruments": codes, "score": self.score[rows], **quantiles})
 
-    def newest(self) -> tuple[str, list[tuple[str, float]]]:
-        """Return the last time at which anybody has a score, and the instruments with their scores, best first.
+    def labels_of(self, start: int, stop: int) -> str:
+        """Return a digest of the labels of the rows of calendar positions [start, stop)."""
+        return fingerprint_arrays({"label": self.label[self._rows(start, stop)]})
 
-        The last time and no instrument where nobody ever has one.
-        """
+    def _rows(self, start: int, stop: int) -> slice:
+        return slice(*(int(self.offsets[at - self.start]) for at in (start, stop)))
+
+    @property
+    def newest_at(self) -> int:
+        """The last calendar position at which anybody has a score; the last of all where nobody ever has one."""
         known = np.flatnonzero(~np.isnan(self.score))
-        if not known.size:
-            return self.calendar.format(self.stop - 1), []
-        at = int(np.searchsorted(self.offsets, known[-1], side="right")) - 1
-        rows = known[known >= self.offsets[at]]
+        last = self.offsets.size - 1 if not known.size else int(np.searchsorted(self.offsets, known[-1], side="right"))
+        return self.start + last - 1
+
+    def newest(self) -> tuple[str, list[tuple[str, float]]]:
+        """Return the time of `newest_at`, and the instruments that have a score then, best first."""
+        at = self.newest_at
+        rows = np.arange(*self._rows(at, at + 1).indices(self.score.size))
+        rows = rows[~np.isnan(self.score[rows])]
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         scores = [(self.instruments[self.codes[row]], float(self.score[row])) for row in rows.tolist()]
-        return self.calendar.format(self.start + at), scores
+        return self.calendar.format(at), scores
+
+    def until(self, stop: int) -> Predictions:
+        """Return the predictions of calendar positions before `stop`."""
+        rows = self._rows(self.start, stop)
+        return replace(
+            self,
+            offsets=self.offsets[: stop - self.start + 1],
+            codes=self.codes[rows],
+            score=self.score[rows],
+            label=self.label[rows],
+            window_starts=self.window_starts[self.window_starts < stop],
+            quantiles=None if self.quantiles is None else self.quantiles[rows],
+        )
 
     def with_score(self, score: npt.NDArray[np.float32]) -> Predictions:
         """Return other forecasts of the same rows, without quantiles."""

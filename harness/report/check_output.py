@@ -54,16 +54,19 @@ def summary(verdict: CaseVerdict) -> str:
     if not verdict.identity:
         lines += [f"  {' '.join(filter(None, row))}" for row in metric_rows(verdict)]
     counts = Counter(m.verdict.value for m in verdict.metrics)
-    if counts:
+    if counts and not verdict.has_grown:
         lines.append("  metrics: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     return "\n".join(lines)
 
 
 def identity_lines(verdict: CaseVerdict, *, hint: str = "") -> list[str]:
-    """Return in which keys the identities differ, and in what the data; the hint says where all keys are."""
+    """Return in which keys the identities differ, and how the data have grown; the hint says where all keys are."""
     more = len(verdict.identity) - _KEYS_SHOWN
     keys = [str(difference) for difference in verdict.identity[:_KEYS_SHOWN]]
-    return [*keys, *([f"and {more} keys more{hint}"] if more > 0 else []), *(f"data: {line}" for line in verdict.data)]
+    keys += [f"and {more} keys more{hint}"] if more > 0 else []
+    counts = Counter(m.verdict.value for m in verdict.metrics) if verdict.has_grown else {}
+    said = ["metrics: " + ", ".join(f"{n} {what}" for what, n in counts.items())] if counts else []
+    return [*keys, *(f"data: {line}" for line in verdict.data), *said]
 
 
 def metric_rows(verdict: CaseVerdict, *, all_metrics: bool = False) -> list[tuple[str, ...]]:
@@ -208,7 +211,7 @@ def night_page(
 
 
 def _details(verdict: CaseVerdict) -> str:
-    if verdict.problem is None and not verdict.identity and not verdict.findings:
+    if verdict.problem is None and not verdict.identity and not verdict.findings and not verdict.has_grown:
         return ""
     lines = [f"## {markdown_text(f'{verdict.suite}/{verdict.case}')}: {verdict.outcome}", ""]
     lines += [markdown_text(line) for line in (verdict.detail or verdict.basis_reason).splitlines()]

@@ -463,13 +463,15 @@ class Pipeline:
         used |= {panel.price_field}
         series = {} if panel.benchmark is None else {panel.benchmark.name: panel.benchmark.close}
         rest = chained_digests(panel, self.rows, set(panel.fields) - used, series)
-        digests = self._digests(set(used))
+        digests, known = self._digests(set(used)), int(np.flatnonzero(panel.traded.any(axis=1))[-1])
         return [
             WindowTrace(
                 window=window.index,
                 data=f"{digests[window.test.stop]}{rest[window.test.stop]}",
                 predictions=predictions.digest_of(window.test.start, window.test.stop),
-                settled=window.test.last + label.look_ahead < len(panel.calendar),
+                settled=window.test.last + label.look_ahead <= known,
+                labels=predictions.labels_of(window.test.start, window.test.stop),
+                complete=window.test.last <= known,
             )
             for window in self.windows
         ]

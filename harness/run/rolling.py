@@ -215,10 +215,27 @@ class WalkForward:
 
     def _key_of(self, at: int) -> Key:
         test = self.windows[at].test
-        return key_of("window", table=self._shown(test.stop), test=_positions(test), **self._parts_of_fit(at))
+        seen = {"table": self._shown(test.stop), **self._columns(test.stop)}
+        return key_of("window", **seen, test=_positions(test), **self._parts_of_fit(at))
 
     def _shown(self, stop: int) -> str:
         return self.table_key if self.shown is None else self.shown(stop)
+
+    def _columns(self, stop: int) -> dict[str, object]:
+        """Return the column of each instrument that has rows before a position, where something is kept by columns.
+
+        A listing moves columns: models and scales of each instrument would be found for another one.
+        """
+        if not isinstance(self.recipe.model, PerInstrument) and not self._by_series:
+            return {}
+        columns = np.unique(self.table.index.codes[: int(self.table.index.offsets[stop])]).tolist()
+        return {"columns": [(column, self.table.instruments[column]) for column in columns]}
+
+    @property
+    def _by_series(self) -> bool:
+        preprocess = self.recipe.preprocess
+        chain = (*preprocess.features, *preprocess.label) if isinstance(preprocess, Pipeline) else ()
+        return any(processor.by_series for processor in chain)
 
     @cached_property
     def _recipe_parts(self) -> dict[str, object]:
@@ -241,7 +258,8 @@ class WalkForward:
     def _fit_key(self, at: int) -> Key:
         self._window_key(at)  # of a chain: those before
         decision = self.windows[at].decision
-        return key_of("fit", table=self._shown(decision + 1), decision=decision, **self._parts_of_fit(at))
+        seen = {"table": self._shown(decision + 1), **self._columns(decision + 1)}
+        return key_of("fit", **seen, decision=decision, **self._parts_of_fit(at))
 
     def _fit_and_predict(self, at: int) -> Scored:
         window = self.windows[at]
@@ -430,8 +448,8 @@ class WalkForward:
         return Stage("processors", partial(self._processors_key, at), make, save_both, load_both)
 
     def _processors_key(self, at: int) -> Key:
-        table = self._shown(self.windows[at].decision + 1)
-        return key_of("processors", table=table, **self._parts_of_processors(at))
+        stop = self.windows[at].decision + 1
+        return key_of("processors", table=self._shown(stop), **self._columns(stop), **self._parts_of_processors(at))
 
     def _parts_of_processors(self, at: int) -> dict[str, object]:
         preprocess, fitted_on = self.recipe.preprocess, _positions(self._learning[at][0])

@@ -183,8 +183,8 @@ class _Rule:
         said, p_value = str(tolerance), None
         is_digest = path.rpartition(".")[2] == PREDICTIONS
         both = ABSENT not in (old, new)
-        if self.growth is not None and self.growth.is_revised(path) and both:
-            verdict, said, reason = Verdict.INCOMPARABLE, "none", "the data that the window has seen were revised"
+        if self.growth is not None and both and (why := self.growth.why_revised(path)) is not None:
+            verdict, said, reason = Verdict.INCOMPARABLE, "none", why
         elif self.growth is not None and both and (why := self.growth.why_not_judged(path)) is not None:
             verdict, said, reason = Verdict.NEW, "none", why
         elif self.basis is Basis.NONE:

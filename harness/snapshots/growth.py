@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.snapshots.snapshot import Snapshot
@@ -21,12 +21,16 @@ class WindowTrace:
         data: Digest of all that the data show before the end of its test segment.
         predictions: Digest of its predictions.
         settled: Every label of its test segment is as known as it will ever be.
+        labels: Digest of these labels, which read prices after the segment; empty where it was not recorded.
+        complete: The data reach to the end of its test segment; the calendar may reach further than they do.
     """
 
     window: int
     data: str
     predictions: str
     settled: bool
+    labels: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Growth:
     """How one snapshot goes on where another ends; symmetric.
 
     Attributes:
-        common: Windows that both have, with the same dates.
+        common: Windows that both have to their end, with the same dates.
         revised: Those of them that have seen other data.
+        relabelled: Those of the others whose labels were all known in both, and are other ones.
         settled: Those of them whose labels were all known in both.
         years_before: The first year that is not settled: earlier ones are over in both.
         lines: What has grown, for people.
@@ -43,6 +48,7 @@ class Growth:
 
     common: frozenset[int]
     revised: frozenset[int]
+    relabelled: frozenset[int]
     settled: frozenset[int]
     years_before: int
     lines: tuple[str, ...]
@@ -59,10 +65,16 @@ class Growth:
             return "the window has grown"
         return None if int(name) in self.settled or metric == "predictions" else "its labels have matured since"
 
-    def is_revised(self, path: str) -> bool:
-        """Return whether a metric stands on data that are other ones in each snapshot."""
-        section, name = path.split(".")[:2] if "." in path else (path, "")
-        return section == "per_window" and int(name) in self.revised
+    def why_revised(self, path: str) -> str | None:
+        """Return which data that a metric stands on are other ones in each snapshot; None when there are none."""
+        section, _, rest = path.partition(".")
+        name, _, metric = rest.partition(".")
+        if section != "per_window":
+            return None
+        if int(name) in self.revised:
+            return "the data that the window has seen were revised"
+        is_judged = metric != "predictions" and int(name) in self.relabelled
+        return "data after the window, which its labels read, were revised" if is_judged else None
 
 
 def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
@@ -80,25 +92,30 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     both = list(zip(*dates, strict=False))
     if any(old != new for old, new in both[:-1]) or _but_end(both[-1][0]) != _but_end(both[-1][1]):
         return None
-    common = frozenset(k for k, (old, new) in enumerate(both) if old == new)
     old, new = ([trace[k] for k in range(shorter)] for trace in traces)
+    same_dates = (k for k, (one, other) in enumerate(both) if one == other)
+    common = frozenset(k for k in same_dates if old[k].complete and new[k].complete)
     revised = frozenset(k for k in common if old[k].data != new[k].data)
     settled = frozenset(k for k in common if old[k].settled and new[k].settled)
-    open_ones = [both[k][0]["test"][0] for k in range(shorter) if k not in settled or k in revised]
+    known = ((k, old[k].labels, new[k].labels) for k in settled - revised)
+    relabelled = frozenset(k for k, one, other in known if one and other and one != other)
+    open_ones = [both[k][0]["test"][0] for k in range(shorter) if k not in settled or k in revised | relabelled]
     first_open = min([*open_ones, *(windows[shorter]["test"][0] for windows in dates if len(windows) > shorter)])
-    return Growth(common, revised, settled, int(str(first_open)[:4]), _lines(dates, common, revised, settled))
+    found = Growth(common, revised, relabelled, settled, int(str(first_open)[:4]), ())
+    return replace(found, lines=_lines(dates, found))
 
 
-def _lines(
-    dates: Sequence[Sequence[Mapping[str, Any]]], common: frozenset[int], revised: frozenset[int], settled: Any
-) -> tuple[str, ...]:
+def _lines(dates: Sequence[Sequence[Mapping[str, Any]]], growth: Growth) -> tuple[str, ...]:
     ends = " → ".join(str(windows[-1]["test"][1]) for windows in dates)
     counts = " → ".join(str(len(windows)) for windows in dates)
     found = [f"grown: the test range ends {ends}, windows {counts}"]
-    found.append(f"{len(common)} windows in common, of which {len(settled)} with all labels known on both sides")
-    if revised:
-        which = ", ".join(map(str, sorted(revised)[:8])) + (" …" if len(revised) > 8 else "")
-        found.append(f"revised: {len(revised)} windows in common have seen other data: {which}")
+    found.append(
+        f"{len(growth.common)} windows in common, of which {len(growth.settled)} with all labels known on both sides"
+    )
+    for which, what in ((growth.revised, "have seen other data"), (growth.relabelled, "are judged by other labels")):
+        if which:
+            names = ", ".join(map(str, sorted(which)[:8])) + (" …" if len(which) > 8 else "")
+            found.append(f"revised: {len(which)} windows in common {what}: {names}")
     return tuple(found)
 
 

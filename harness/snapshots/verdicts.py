@@ -156,8 +156,9 @@ class CaseVerdict:
 
     @property
     def findings(self) -> tuple[MetricVerdict, ...]:
-        """The metrics that a person should look at, worst first."""
-        found = [m for m in self.metrics if m.verdict.is_finding]
+        """The metrics that a person should look at, worst first; what is new because the data have grown is none."""
+        expected = Verdict.NEW if self.has_grown else None
+        found = [m for m in self.metrics if m.verdict.is_finding and m.verdict is not expected]
         return tuple(sorted(found, key=lambda m: -list(Verdict).index(m.verdict)))
 
     @property

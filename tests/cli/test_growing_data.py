@@ -92,21 +92,73 @@ def test_a_suite_over_data_that_grow_holds_the_windows_in_common_to_their_bits(e
     assert "grown: the test range ends" in text
 
 
-def test_a_revised_price_makes_the_windows_that_have_seen_it_incomparable(evening: Evening) -> None:
+@pytest.mark.parametrize(
+    ("revised", "metrics", "predictions"),
+    [
+        (270, ["SAME", "SAME", "INCOMPARABLE", "INCOMPARABLE"], ["SAME", "SAME", "INCOMPARABLE", "INCOMPARABLE"]),
+        # Labels of window 1, which ends at 259, read prices up to 265.
+        (262, ["SAME", "INCOMPARABLE", "INCOMPARABLE", "INCOMPARABLE"], ["SAME", "SAME", *["INCOMPARABLE"] * 2]),
+    ],
+)
+def test_a_revised_price_makes_the_windows_incomparable_that_have_seen_it_or_are_judged_by_it(
+    evening: Evening, revised: int, metrics: list[str], predictions: list[str]
+) -> None:
     evening.comes(300)
     (evening.folder / "team.yaml").write_text(
         json.dumps({"regression": "default", "cases": [{"case": "ours", "overrides": evening.command}]})
     )
     assert evening.says("bless", "team.yaml", "--reason", "the first evening")[0] == 0
     close = np.array(evening.market.fields["close"])
-    close[270, int(np.flatnonzero(evening.market.traded[270])[0])] *= 1.01
+    close[revised, int(np.flatnonzero(evening.market.traded[revised])[0])] *= 1.05
     evening.comes(303, fields={**evening.market.fields, "close": close})
     code, text = evening.says("check", "team.yaml", "--json")
     (case,) = json.loads(text)["cases"]
     verdicts = {metric["path"]: metric["verdict"] for metric in case["metrics"]}
     assert (code, case["verdict"]) == (3, "INCOMPARABLE")
-    assert [verdicts[f"per_window.{k}.IC"] for k in range(4)] == ["SAME", "SAME", "INCOMPARABLE", "INCOMPARABLE"]
-    assert any(line.startswith("revised: 2 windows") for line in case["data"])
+    assert [verdicts[f"per_window.{k}.IC"] for k in range(4)] == metrics
+    assert [verdicts[f"per_window.{k}.predictions"] for k in range(4)] == predictions
+    assert not {"WORSENED", "IMPROVED", "MISSING"} & set(verdicts.values())
+
+
+def test_a_calendar_that_goes_on_where_the_data_end(evening: Evening) -> None:
+    """Windows that the data have not filled are open, and the orders are those for the day after the newest scores."""
+
+    def comes(stop: int) -> None:
+        evening.comes(stop)
+        times = map(evening.market.calendar.format, range(330))
+        (evening.folder / "market" / "calendar.txt").write_text("".join(f"{time}\n" for time in times))
+
+    (evening.folder / "team.yaml").write_text(
+        json.dumps({"regression": "default", "cases": [{"case": "ours", "overrides": evening.command}]})
+    )
+    evening.comes(290)
+    alone = json.loads(evening.says("predict", *evening.command, "--json")[1])
+    comes(290)
+    assert evening.says("bless", "team.yaml", "--reason", "the first evening")[0] == 0
+    ahead = json.loads(evening.says("predict", *evening.command, "--json")[1])
+    assert ahead["orders"]
+    for name in ("time", "window", "decision", "scores", "orders"):
+        assert ahead[name] == alone[name], name
+    comes(294)
+    code, text = evening.says("check", "team.yaml", "--json")
+    (case,) = json.loads(text)["cases"]
+    verdicts = {metric["path"]: metric["verdict"] for metric in case["metrics"]}
+    assert (code, case["verdict"]) == (0, "NEW"), case["data"]
+    assert [verdicts[f"per_window.{k}.IC"] for k in range(4)] == ["SAME", "SAME", "SAME", "NEW"]
+
+
+def test_prices_without_scores_make_orders_too_late(evening: Evening) -> None:
+    evening.comes(300)
+    members = evening.folder / "market" / "all.txt"
+    last = evening.market.calendar.format(296)
+    ended = [
+        "\t".join([*line.split("\t")[:2], min(line.split("\t")[2], last)])
+        for line in members.read_text().split("\n")
+        if line
+    ]
+    members.write_text("\n".join(ended) + "\n")
+    text = evening.says("predict", *evening.command)[1]
+    assert f"no orders: prices reach {evening.market.calendar.format(299)}, and nobody has a score after {last}" in text
 
 
 def test_the_newest_scores_and_the_orders_that_the_next_evening_executes(evening: Evening) -> None:

@@ -115,3 +115,10 @@ def test_the_blocks_of_a_page_are_found(tmp_path: Path) -> None:
     assert (first.line, first.not_run, first.file) == (2, "why", None)
     assert (second.not_run, second.file, second.exit_code) == (None, "my_conf/a.yaml", 0)
     assert (third.not_run, third.exit_code) == (None, 2)
+
+
+def test_a_file_that_is_shown_begins_with_its_package() -> None:
+    """Hydra reads the head of a file up to the first line that says something else."""
+    texts = {f"{page.name}, line {block.line}": block.text for page in pages() for block in blocks(page)}
+    wrong = [where for where, text in texts.items() if "\n# @package" in text]
+    assert wrong == []

@@ -128,6 +128,29 @@ def test_a_store_that_grew_gives_the_bytes_of_a_run_from_scratch(market: Panel, 
         assert grown.run(panel) == Team(tmp_path / f"scratch{cut}", *KINDS[kind]).run(panel)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["model.per_instrument=true"],
+        pytest.param(["model.per_instrument=true", "adaptation=no_retrain"], marks=pytest.mark.nightly),
+        ["label=forward_value", "label.expression='Ref($close, -6)'", "preprocess=series", "evaluation=errors"],
+    ],
+    ids=["models", "kept_models", "scales"],
+)
+def test_what_is_kept_of_each_instrument_stays_its_own_when_a_listing_moves_columns(
+    market: Panel, tmp_path: Path, kind: list[str]
+) -> None:
+    listed, first = FIRST + 15, np.arange(len(market.instruments)) == 0
+    unlisted = np.outer(np.arange(len(market.calendar)) < listed, first)
+    fields = {name: np.where(unlisted, np.float32(np.nan), values) for name, values in market.fields.items()}
+    late = replace(market, fields=fields, membership=(market.membership | first) & ~unlisted)
+    grown = Team(tmp_path / "grown", *kind)
+    grown.run(truncate(late, listed))
+    panel = truncate(late, listed + 2)
+    assert len(panel.instruments) == len(truncate(late, listed).instruments) + 1
+    assert grown.run(panel) == Team(tmp_path / "scratch", *kind).run(panel)
+
+
 @pytest.mark.parametrize("kind", ["linear", "per_window", "trees", "chain"])
 def test_a_day_more_costs_no_fit_and_a_new_window_one(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
