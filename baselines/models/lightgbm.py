@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import lightgbm as lgb
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -30,23 +29,29 @@ _BATCH = 1 << 14  # rows that are read at a time
 _IN_MEMORY = 1 << 30  # bytes of rows up to which they are handed over at once
 
 
-class _Batches(lgb.Sequence):
-    """Rows that LightGBM asks for: one by one for its sample, in rising order, then all of them in batches."""
+if TYPE_CHECKING:  # slow to import, with scikit-learn: whoever composes a configuration or reads a result fits nothing
+    import lightgbm as lgb
 
-    batch_size = _BATCH
 
-    def __init__(self, rows: LazyRows) -> None:
-        self._rows, self._first, self._read = rows, 0, rows[:0]
+def _batches(rows: LazyRows) -> lgb.Sequence:
+    """Return rows that LightGBM asks for: one by one for its sample, in rising order, then all of them in batches."""
+    import lightgbm as lgb  # see above
 
-    def __getitem__(self, asked: Any) -> Any:
-        if isinstance(asked, slice):
-            return self._rows[asked]
-        if not self._first <= asked < self._first + len(self._read):
-            self._first, self._read = asked, self._rows[asked : asked + _BATCH]
-        return self._read[asked - self._first].astype(np.float64)
+    class Batches(lgb.Sequence):
+        batch_size = _BATCH
+        first, read = 0, rows[:0]
 
-    def __len__(self) -> int:
-        return len(self._rows)
+        def __getitem__(self, asked: Any) -> Any:
+            if isinstance(asked, slice):
+                return rows[asked]
+            if not self.first <= asked < self.first + len(self.read):
+                self.first, self.read = asked, rows[asked : asked + _BATCH]
+            return self.read[asked - self.first].astype(np.float64)
+
+        def __len__(self) -> int:
+            return len(rows)
+
+    return Batches()
 
 
 def dataset(features: AnyRows, label: Floats, parameters: Mapping[str, Any], **more: Any) -> lgb.Dataset:
@@ -54,11 +59,13 @@ def dataset(features: AnyRows, label: Floats, parameters: Mapping[str, Any], **m
 
     The bins, and so the trees, are the same either way: LightGBM draws the same sample for them.
     """
+    import lightgbm as lgb  # see above
+
     if not isinstance(features, LazyRows):
         return lgb.Dataset(features, label=label, **more)
     if features.nbytes <= _IN_MEMORY:
         return lgb.Dataset(np.asarray(features), label=label, **more)
-    return lgb.Dataset(_Batches(features), label=label, params={**parameters, **_sampled_by(parameters)}, **more)
+    return lgb.Dataset(_batches(features), label=label, params={**parameters, **_sampled_by(parameters)}, **more)
 
 
 def _sampled_by(parameters: Mapping[str, Any]) -> dict[str, int]:
@@ -66,6 +73,8 @@ def _sampled_by(parameters: Mapping[str, Any]) -> dict[str, int]:
 
     Of batches the library forgets to derive it, so a fit on two rows is asked.
     """
+    import lightgbm as lgb  # see above
+
     fitted = lgb.train({**parameters}, lgb.Dataset(np.zeros((2, 1)), label=[0.0, 1.0]), num_boost_round=1)
     found = re.search(r"^\[data_random_seed: (\d+)\]$", fitted.model_to_string(), flags=re.M)
     assert found is not None
@@ -78,6 +87,8 @@ class FittedLightGBM(FittedTrees):
     file = "model.txt"
 
     def _read(self) -> Any:
+        import lightgbm as lgb  # see above
+
         return lgb.Booster(model_str=self.content.decode("utf-8"))
 
     def _scores(self, features: Floats) -> Any:
@@ -183,6 +194,8 @@ class LightGBM(Boosting):
     def _grow(
         self, train: Rows, valid: Rows | None, feature_names: tuple[str, ...], start: lgb.Booster | None = None
     ) -> bytes:
+        import lightgbm as lgb  # see above
+
         # Feature names stay out: LightGBM refuses those that hold brackets or commas, as expressions do.
         data = dataset(train.features, train.label, self.parameters, weight=train.weights)
         stopped: dict[str, Any] = {}
@@ -204,6 +217,8 @@ def _text(booster: lgb.Booster, rounds: int | None) -> bytes:
 @cache
 def _canonical_names() -> dict[str, str]:
     """Return every spelling of every LightGBM parameter → its main name; LightGBM ignores any other."""
+    import lightgbm as lgb  # see above
+
     # The list is offered through its C interface only.
     table = lgb.basic._ConfigAliases._get_all_param_aliases()
     return {spelling: name for name, spellings in table.items() for spelling in spellings}

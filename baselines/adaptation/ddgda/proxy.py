@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import lightgbm
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
@@ -21,6 +20,9 @@ from harness.samples.table import AsOfView, RowIndex, SampleTable
 from harness.samples.windows import Segment
 from harness.store.compiled import kernel_threads
 from harness.store.records import LATER, describe
+
+if TYPE_CHECKING:  # slow to import
+    import lightgbm
 
 SimilarityMetric = Literal["rank_ic", "error"]
 _PER_TIME = Pipeline(features=(CSZScoreNorm(), Fillna(0.0)), label=(), refit="once")
@@ -64,6 +66,8 @@ class GbdtParameters:
 
     def grow(self, features: Rows, label: Floats, *, seed: int, threads: int) -> lightgbm.Booster:
         """Return a booster fitted on (m, F) rows that all have a label; LightGBM takes NaN features as they are."""
+        import lightgbm  # see above
+
         given = self.for_rows(label.size, seed, threads)
         return lightgbm.train(given, dataset(features, label, given), num_boost_round=self.rounds)
 
