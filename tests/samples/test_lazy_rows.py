@@ -134,7 +134,7 @@ def test_trees_of_rows_in_batches_are_those_of_the_array(monkeypatch: pytest.Mon
     texts = []
     for limit, batch in ((1 << 30, 64), (0, 64), (0, 5000)):
         monkeypatch.setattr(lightgbm, "_IN_MEMORY", limit)
-        monkeypatch.setattr(lightgbm._Batches, "batch_size", batch)
+        monkeypatch.setattr(lightgbm, "_BATCH", batch)
         rows = lazy(values, (700, 2000))
         data = lightgbm.dataset(rows, label, asked)
         watched = lightgbm.dataset(rows.part(slice(1500, None)), label[1500:], asked, reference=data)
