@@ -1,6 +1,8 @@
 """Both sides in turn on the same data: `make peer-bench` writes docs/reference/peer.md.
 
-    python -m tests.benchmarks.peer_bench --python .peer/bin/python --data cn_csi300
+    python -m tests.benchmarks.peer_bench --python .peer/bin/python --data cn_csi300 --job rr
+
+What was measured is kept in docs/reference/peer.json, so that jobs can be measured one at a time: the others stay.
 
 Our side reads the folder that `bench data convert` writes in qlib's format, as the peer does, with an empty store. A
 job is a process of its own; wall time and processor time of it and of its children are taken from the outside, and so
@@ -88,12 +90,18 @@ MARKETS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds, seconds of processor time, and megabytes of one job; `said` is what it printed last."""
+    """Seconds, seconds of processor time, and megabytes of one job.
+
+    Attributes:
+        said: What it printed last.
+        others: Processors that other work took meanwhile, on average.
+    """
 
     wall: float
     cpu: float
     memory: float
     said: dict[str, Any]
+    others: float = 0.0
 
 
 def measured(command: Sequence[str], folder: Path) -> Cost:
@@ -103,19 +111,26 @@ def measured(command: Sequence[str], folder: Path) -> Cost:
         RuntimeError: When it fails, with the end of what it wrote.
     """
     with tempfile.TemporaryFile("w+") as out:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), _busy()
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, text=True)
         peak, spent = 0.0, dict[tuple[int, float], float]()
         while process.poll() is None:
             peak = max(peak, _tree(process.pid, spent))
             time.sleep(_EVERY)
         wall = time.perf_counter() - began
+        others = max(0.0, _busy() - busy - sum(spent.values())) / wall
         out.seek(0)
         lines = out.read().strip().splitlines()
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n" + "\n".join(lines[-20:]))
     last = lines[-1] if lines else ""
-    return Cost(wall, sum(spent.values()), peak, json.loads(last) if last.startswith("{") else {})
+    return Cost(wall, sum(spent.values()), peak, json.loads(last) if last.startswith("{") else {}, others)
+
+
+def _busy() -> float:
+    """Return the processor seconds of everything that has run on the machine."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
 
 
 def _tree(root: int, spent: dict[tuple[int, float], float]) -> float:
@@ -191,34 +206,57 @@ def peer(job: str, market: Market, python: str, work: Path) -> Cost:
     return measured([python, str(script), str(own / "request.json")], own)
 
 
-def table(costs: Mapping[str, tuple[Cost, Cost]]) -> list[str]:
+@dataclass(frozen=True)
+class Measured:
+    """Both sides of one job, and on what."""
+
+    job: str
+    ours: Cost
+    peer: Cost
+    machine: str
+    versions: str
+
+
+def table(measured: Sequence[Measured]) -> list[str]:
     """Return the lines of a Markdown table: each job, our side, the peer's, and how many times more that is."""
     lines = [
-        "| job | | wall | processor time | peak memory | IC, excess return |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| job | | wall | processor time | peak memory | other load | IC, excess return |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
-    for job, (mine, other) in costs.items():
-        inside = job in INSIDE
-        walls = [one.said["seconds"] if inside else one.wall for one in (mine, other)]
-        for name, one, wall in zip((f"{JOBS[job]} | here", " | peer"), (mine, other), walls, strict=True):
-            cpu = "" if inside else f"{one.cpu:,.1f} s"
-            said = ", ".join(f"{v:.4f}" for k, v in one.said.items() if k in ("IC", "excess return") and v is not None)
-            lines.append(f"| {name} | {wall:,.2f} s | {cpu} | {one.memory:,.0f} MB | {said} |")
-        cpu = "" if inside else f"{other.cpu / mine.cpu:.0f} ×"
-        lines.append(f"| | ratio | {walls[1] / walls[0]:.0f} × | {cpu} | {other.memory / mine.memory:.1f} × | |")
+    for one in measured:
+        inside = one.job in INSIDE
+        sides = (one.ours, one.peer)
+        walls = [side.said["seconds"] if inside else side.wall for side in sides]
+        for name, side, wall in zip((f"{JOBS[one.job]} | here", " | peer"), sides, walls, strict=True):
+            cpu = "" if inside else f"{side.cpu:,.1f} s"
+            said = ", ".join(f"{v:.4f}" for k, v in side.said.items() if k in ("IC", "excess return") and v is not None)
+            lines.append(f"| {name} | {wall:,.2f} s | {cpu} | {side.memory:,.0f} MB | {side.others:.1f} | {said} |")
+        cpu = "" if inside else f"{one.peer.cpu / one.ours.cpu:.0f} ×"
+        lines.append(
+            f"| | ratio | {walls[1] / walls[0]:.0f} × | {cpu} | {one.peer.memory / one.ours.memory:.1f} × | | |"
+        )
     return lines
 
 
-def document(market: Market, costs: Mapping[str, tuple[Cost, Cost]], versions: str) -> str:
+def document(market: Market, measured: Sequence[Measured]) -> str:
     """Return the page."""
-    about = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB; {versions}"
-    said = f"On {market.name}, test {market.test[0]} … {market.test[1]}, both sides in turn, an empty store; {about}."
+    places = " and ".join(dict.fromkeys(f"{one.machine}; {one.versions}" for one in measured))
+    said = f"On {market.name}, test {market.test[0]} … {market.test[1]}, both sides in turn, an empty store; {places}."
     last = market.test_lightgbm[1]
     trees = (
-        f"RR[LightGBM] ends at {last} and grows {market.trees} trees a window. Features and portfolio are timed inside."
+        f"RR[LightGBM] ends at {last} and grows {market.trees} trees a window. Features and portfolio are timed "
+        "inside. Kernels have been compiled before, as they are once per installation. Other load is how many "
+        "processors other work took meanwhile: with much of it processor time says more than wall time."
     )
     head = ["# Beside the peer", "", "Written by `make peer-bench`.", "", said, "", trees, ""]
-    return "\n".join([*head, *table(costs), ""])
+    return "\n".join([*head, *table(measured), ""])
+
+
+def kept(file: Path) -> dict[str, Measured]:
+    """Return what was measured before, by job."""
+    found = json.loads(file.read_text()) if file.is_file() else []
+    sides = [{**one, "ours": Cost(**one["ours"]), "peer": Cost(**one["peer"])} for one in found]
+    return {one["job"]: Measured(**one) for one in sides}
 
 
 def versions_of(python: str) -> str:
@@ -236,17 +274,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--job", choices=tuple(JOBS), action="append", help="all by default")
     parser.add_argument("--out", type=Path, default=DOCUMENT)
     asked = parser.parse_args(arguments)
-    market, python = MARKETS[asked.data], str(Path(asked.python).absolute())
+    market, python, record = MARKETS[asked.data], str(Path(asked.python).absolute()), asked.out.with_suffix(".json")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         target = ["--to", "qlib_bin", "--out", f"{work}/qlib", "--universe", "members"]
         measured([*BENCH, "data", "convert", "-q", *market.convert, *target], ROOT)
-        costs = {}
+        few = ["experiment=quick", "data.instruments=8", "data.days=700", "data.members=4", "model=linear"]
+        measured([*BENCH, "run", "-q", *few, f"output.store={work}/few", f"output.runs={work}/few"], work)  # compiles
         for job in asked.job or JOBS:
             mine = ours(job, market, work)
-            costs[job] = mine, peer(job, market, python, work)
-            sys.stderr.write("\n".join(table({job: costs[job]})) + "\n")
-        write_atomically(asked.out, document(market, costs, versions_of(python)).encode())
+            done = Measured(job, mine, peer(job, market, python, work), machine, versions_of(python))
+            sys.stderr.write("\n".join(table([done])) + "\n")
+            known = {**kept(record), job: done}
+            found = [known[name] for name in JOBS if name in known]
+            write_atomically(record, (json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
+            write_atomically(asked.out, document(market, found).encode())
 
 
 if __name__ == "__main__":
