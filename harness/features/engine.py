@@ -1,8 +1,8 @@
 """Features of a panel: expressions in, a row-major sample matrix out.
 
-The whole graph is run for a few instruments at a time, so that intermediate results stay in the cache. Instruments are
-independent of each other; threads take groups of them. Which thread does what, and how many there are, changes nothing
-in the result.
+The whole graph is run for a few instruments at a time, so that intermediate results stay in the cache, and only for the
+times that their rows read. Instruments are independent of each other; threads take groups of them. Which thread does
+what, and how many there are, changes nothing in the result.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from harness.store.compiled import kernel_threads
 
 Array = npt.NDArray[np.generic]
 Bools = npt.NDArray[np.bool_]
-Sink = Callable[[slice, Floats], None]
+Sink = Callable[["_Part", Floats], None]
 
 # Fields that a market is expected to have; a panel that lacks one has it NaN everywhere.
 MARKET_FIELDS = ("open", "high", "low", "close", "volume", "vwap", "amount", "factor", "change")
 STAGE = "features"
 _VALUES_PER_CHUNK = 16_384  # times × instruments: an intermediate float64 result takes 128 KiB
 _ROWS_PER_MOVE = 4_096
+_LINE = 16  # float32 per cache line
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,19 +186,22 @@ def compute_period(
     graph = _Graph(panel, features.parsed(), period)
     first, m = int(offsets[start]), int(offsets[stop] - offsets[start])
     kept, columns = np.unique(codes[first : first + m], return_inverse=True)  # those that have a row in the period
-    graph.keep(kept)
-    rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
     times = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1])) - graph.begin
-    rows[columns, times] = np.arange(m)
+    begins, ends = np.empty_like(kept, dtype=np.int64), np.empty_like(kept, dtype=np.int64)
+    begins[columns[::-1]], ends[columns] = times[::-1], times + 1  # of an instrument's rows, the last that is assigned
+    begins = np.zeros_like(begins) if graph.back is None else np.maximum(begins - graph.back, 0)
+    ends = np.minimum(ends + graph.ahead, graph.times)
+    order = np.lexsort((ends, begins))
+    graph.keep(kept[order])
+    rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
+    rows[np.argsort(order)[columns], times] = np.arange(m)
     known = np.zeros(out.shape[1], dtype=np.bool_)
 
-    def sink(chunk: slice, block: Floats) -> None:
-        seen = np.zeros(out.shape[1], dtype=np.bool_)
-        kernels.scatter(block, rows[chunk], out, seen)
-        known[seen] = True
+    def sink(part: _Part, block: Floats) -> None:
+        kernels.scatter(block, rows[part.instruments, part.times], out, known)
 
-    for chunk in _evaluate(graph, sink):
-        observer.advance(STAGE, chunk.stop - chunk.start)
+    for part in _evaluate(graph, sink, begins[order], ends[order]):
+        observer.advance(STAGE, part.size)
     return known
 
 
@@ -214,13 +218,32 @@ def compute_expression(panel: Panel, text: str) -> Floats:
     graph = _Graph(panel, (parse(text),))
     values = np.full((graph.times, graph.instruments), np.nan, dtype=np.float32)
 
-    def sink(chunk: slice, block: Floats) -> None:
-        values[:, chunk] = block[0].T
+    def sink(part: _Part, block: Floats) -> None:
+        values[:, part.instruments] = block[0].T
 
     if not graph.hopeless[0]:
-        for _ in _evaluate(graph, sink):
+        begins = np.zeros(graph.instruments, dtype=np.int64)
+        for _ in _evaluate(graph, sink, begins, begins + graph.times):
             pass
     return values
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some instruments and times of a graph, computed together.
+
+    Attributes:
+        starts: (nodes, instruments) int64, where their series begin among these times.
+    """
+
+    instruments: slice
+    times: slice
+    starts: Positions
+
+    @property
+    def size(self) -> int:
+        """How many instruments."""
+        return int(self.starts.shape[1])
 
 
 class _Graph:
@@ -230,10 +253,11 @@ class _Graph:
 
     Attributes:
         begin: The calendar position of the first of the T times.
+        back, ahead: How many times before and after its own a value reads; `back` is None when all from the first.
         fields: name → (T, N) float32.
         nodes, outputs: See `lower`.
-        starts: For each node (N,) int64, where the series of each instrument begins among the T times, T for not at
-            all: `_first_times`.
+        starts: (nodes, N) int64, where the series of each instrument begins among the T times, T for not at all:
+            `_first_times`.
         hopeless: For each output: does no series of it begin in the whole panel, whatever the arithmetic; such are not
             computed.
         masked: Mask → (T,) series of one instrument.
@@ -244,9 +268,9 @@ class _Graph:
     ) -> None:
         total, self.instruments = len(panel.calendar), len(panel.instruments)
         start, stop = period or (0, total)
-        back = windows_of(expressions)
-        self.begin = 0 if back is None else max(0, start - back)
-        end = min(total, stop + max(map(look_ahead, expressions), default=0))
+        self.back, self.ahead = windows_of(expressions), max(map(look_ahead, expressions), default=0)
+        self.begin = 0 if self.back is None else max(0, start - self.back)
+        end = min(total, stop + self.ahead)
         self.times = end - self.begin
         fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
         self.fields = {name: values[self.begin : end] for name, values in fields.items()}
@@ -254,44 +278,48 @@ class _Graph:
         never = np.full(self.instruments, total)
         starts = _first_times(self.nodes, {name: panel.begins.get(name, never) for name in fields}, panel)
         self.hopeless = tuple(bool((starts[node] >= total).all()) for node in self.outputs)
-        self.starts = tuple(np.clip(one - self.begin, 0, self.times) for one in starts)
+        self.starts = np.clip(np.reshape(starts, (-1, self.instruments)) - self.begin, 0, self.times)
         self.masked: dict[int, Array] = {}
         for mask, node in enumerate(self.nodes):
             if node.kernel == MASK:  # an inner one comes before the outer
                 at = _position(panel, node.parameters[0])
-                *_, (_, values) = self.results(schedule(self.nodes, node.sources), slice(at, at + 1))
+                part = self.part(slice(at, at + 1), slice(0, self.times))
+                *_, (_, values) = self.results(schedule(self.nodes, node.sources), part)
                 self.masked[mask] = values[0]
 
     def keep(self, columns: npt.NDArray[np.int32]) -> None:
-        """Leave out all instruments but those of some columns of the panel, sorted."""
-        if columns.size < self.instruments:
-            self.fields = {name: values[:, columns] for name, values in self.fields.items()}
-            self.starts = tuple(one[columns] for one in self.starts)
-            self.instruments = columns.size
+        """Leave out all instruments but those of some columns of the panel, and put them in that order."""
+        self.fields = {name: values[:, columns] for name, values in self.fields.items()}
+        self.starts, self.instruments = self.starts[:, columns], columns.size
 
-    def results(self, steps: Steps, chunk: slice) -> Iterator[tuple[int, Array]]:
-        """Yield each node and its (instruments, T) values, for a chunk of instruments."""
-        shape = (chunk.stop - chunk.start, self.times)
+    def part(self, instruments: slice, times: slice) -> _Part:
+        """Return what is to be computed together."""
+        starts = np.clip(self.starts[:, instruments] - times.start, 0, times.stop - times.start)
+        return _Part(instruments, times, starts)
+
+    def results(self, steps: Steps, part: _Part) -> Iterator[tuple[int, Array]]:
+        """Yield each node and its values at the instruments and times of a part."""
+        shape = (part.size, part.times.stop - part.times.start)
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
             for group, dying in steps:
                 out = np.empty((len(group), *shape), dtype=self.nodes[group[0]].dtype)
-                self._compute(group, values, chunk, out)
+                self._compute(group, values, part, out)
                 values |= zip(group, out, strict=True)
                 for node in group:
                     yield node, values[node]
                 for dead in dying:
                     del values[dead]
 
-    def _compute(self, group: tuple[int, ...], values: Mapping[int, Array], chunk: slice, out: Any) -> None:
-        node, starts, first = self.nodes[group[0]], self.starts[group[0]][chunk], out[0]
+    def _compute(self, group: tuple[int, ...], values: Mapping[int, Array], part: _Part, out: Any) -> None:
+        node, starts, first = self.nodes[group[0]], part.starts[group[0]], out[0]
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
-            first[...] = self.fields[node.parameters[0]][:, chunk].T
+            first[...] = self.fields[node.parameters[0]][part.times, part.instruments].T
         elif node.kernel == MASK:
-            first[...] = self.masked[group[0]]
+            first[...] = self.masked[group[0]][part.times]
         elif node.kernel == CHOICE:
-            self._choose(node, inputs, chunk, first)
+            self._choose(node, inputs, part, first)
         elif node.kernel in _KERNELS:
             kernels.blank(first, starts)
             _KERNELS[node.kernel](*inputs, starts, *node.parameters, first)
@@ -303,7 +331,7 @@ class _Graph:
         else:
             getattr(np, node.kernel)(*inputs, out=first)
 
-    def _choose(self, node: Node, inputs: list[Any], chunk: slice, out: Any) -> None:
+    def _choose(self, node: Node, inputs: list[Any], part: _Part, out: Any) -> None:
         condition, yes, no = inputs
         condition = condition.astype(np.bool_)
         np.copyto(out, no, casting="same_kind")
@@ -313,7 +341,7 @@ class _Graph:
         # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
         for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
             if not isinstance(branch, Number):
-                out[chosen & (np.arange(self.times) < self.starts[branch][chunk, None])] = np.nan
+                out[chosen & (np.arange(out.shape[1]) < part.starts[branch][:, None])] = np.nan
 
 
 def _field(panel: Panel, name: str) -> Floats:
@@ -350,11 +378,11 @@ def _buffer(out: Floats | None, n: int, features: int, computed: int) -> Floats:
     return np.asarray(out).reshape(-1)[: n * computed]
 
 
-def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
-    """Compute the outputs for all instruments, and yield each group when it is done.
+def _evaluate(graph: _Graph, sink: Sink, begins: Positions, ends: Positions) -> Iterator[_Part]:
+    """Compute the outputs for all instruments, each at the times ``begins … ends``; yield each part when it is done.
 
-    `sink` receives a group and its (F, instruments, T) float32 values, F being the outputs that are not hopeless; NaN
-    before the output's series begins. It is called from several threads.
+    `sink` receives a part and its (F, instruments, times) float32 values, F being the outputs that are not hopeless;
+    NaN before the output's series begins. It is called from several threads.
     """
     outputs = [node for node, nothing in zip(graph.outputs, graph.hopeless, strict=True) if not nothing]
     steps = schedule(graph.nodes, outputs)
@@ -362,18 +390,35 @@ def _evaluate(graph: _Graph, sink: Sink) -> Iterator[slice]:
     for column, node in enumerate(outputs):
         columns.setdefault(node, []).append(column)
 
-    def work(chunk: slice) -> slice:
-        block = np.empty((len(outputs), chunk.stop - chunk.start, graph.times), dtype=np.float32)
-        for node, values in graph.results(steps, chunk):
+    def work(spans: tuple[slice, slice]) -> _Part:
+        part = graph.part(*spans)
+        block = _block(len(outputs), part.size, part.times.stop - part.times.start)
+        for node, values in graph.results(steps, part):
             for column in columns.get(node, ()):
-                block[column] = values
-                kernels.blank(block[column], graph.starts[node][chunk])
-        sink(chunk, block)
-        return chunk
+                kernels.round_to(values, part.starts[node], block[column])
+        sink(part, block)
+        return part
 
-    size, total = max(1, _VALUES_PER_CHUNK // graph.times), graph.instruments
     with ThreadPoolExecutor(kernel_threads(), thread_name_prefix="features") as pool:
-        yield from pool.map(work, [slice(first, min(first + size, total)) for first in range(0, total, size)])
+        yield from pool.map(work, _spans(begins, ends))
+
+
+def _spans(begins: Positions, ends: Positions) -> Iterator[tuple[slice, slice]]:
+    """Yield groups of instruments, whose `begins` ascend, and the times from the first of a group's to its last."""
+    first = 0
+    while first < begins.size:
+        last = np.maximum.accumulate(ends[first:])
+        sizes = np.arange(1, last.size + 1) * (last - begins[first])
+        count = max(1, int(np.searchsorted(sizes, _VALUES_PER_CHUNK, side="right")))
+        yield slice(first, first + count), slice(int(begins[first]), int(last[count - 1]))
+        first += count
+
+
+def _block(features: int, instruments: int, times: int) -> Floats:
+    """Return an array of the features whose values at one time do not compete for the same place in the cache."""
+    lines = -(-instruments * times // _LINE) | 1  # an odd number apart
+    flat = np.empty((features, lines * _LINE), dtype=np.float32)
+    return flat[:, : instruments * times].reshape(features, instruments, times)
 
 
 def _first_times(nodes: Sequence[Node], fields: Mapping[str, Positions], panel: Panel) -> tuple[Positions, ...]:

@@ -34,7 +34,6 @@ SLOPE, RSQUARE, RESI = range(3)
 COV, CORR = range(2)
 MEDIAN = -1.0  # as a level: the mean of the two middle values
 _BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
-_TILE = 16  # float32 per cache line
 _NO_VARIANCE = 1e-14  # pandas calls skewness and kurtosis undefined at or below this variance
 NO_SPREAD = 2e-5  # qlib calls R² and a correlation undefined when a standard deviation is at most this
 
@@ -445,27 +444,28 @@ def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> i
 def scatter(block: Floats, rows: npt.NDArray[np.int64], matrix: Floats, known: npt.NDArray[np.bool_]) -> None:
     """Write ``block[f, i, t]`` to ``matrix[rows[i, t], f]`` where ``rows[i, t]`` ≥ 0.
 
-    `known` notes which features have a value anywhere. Sixteen times of all features are read as whole cache lines, and
-    then written row by row.
+    `known` notes which features have a value anywhere; several threads may write to it.
     """
     features, instruments, times = block.shape
-    tile = np.empty((features, _TILE), dtype=np.float32)
     for i in range(instruments):
-        for begin in range(0, times, _TILE):
-            count = min(_TILE, times - begin)
-            if rows[i, begin : begin + count].max() < 0:
-                continue
-            for f in range(features):
-                tile[f, :count] = block[f, i, begin : begin + count]
-            for t in range(count):
-                row = rows[i, begin + t]
-                if row >= 0:
-                    out = matrix[row]
-                    for f in range(features):
-                        out[f] = tile[f, t]
+        for t in range(times):
+            row = rows[i, t]
+            if row >= 0:
+                for f in range(features):
+                    matrix[row, f] = block[f, i, t]
     for f in range(features):
         for i in range(instruments):
             for t in range(times):
                 if known[f]:
                     break
-                known[f] = rows[i, t] >= 0 and not np.isnan(block[f, i, t])
+                if rows[i, t] >= 0 and not np.isnan(block[f, i, t]):
+                    known[f] = True
+
+
+@compiled
+def round_to(values: npt.NDArray[np.generic], starts: Positions, out: Floats) -> None:
+    """Write values as float32, NaN before each row's start."""
+    for row in range(starts.size):
+        out[row, : starts[row]] = np.nan
+        for t in range(starts[row], out.shape[1]):
+            out[row, t] = values[row, t]

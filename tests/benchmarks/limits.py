@@ -181,8 +181,8 @@ def _count_inside(stages: Stages) -> None:
 
     compute, sums = engine._Graph._compute, gram._sums_in_order
 
-    def counted(self: Any, group: tuple[int, ...], values: Any, chunk: slice, out: Any) -> None:
-        compute(self, group, values, chunk, out)
+    def counted(self: Any, group: tuple[int, ...], values: Any, part: Any, out: Any) -> None:
+        compute(self, group, values, part, out)
         node = self.nodes[group[0]]
         read = sum(values[i].nbytes for i in node.sources)
         windows = {self.nodes[one].parameters[0] for one in group} if node.kernel in _ADDED else {0}

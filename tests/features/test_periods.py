@@ -60,6 +60,22 @@ def test_a_period_has_the_bits_that_it_has_in_the_whole(seed: int) -> None:
             np.testing.assert_array_equal(bits(part), bits(whole.values[offsets[start] : offsets[stop]]))
 
 
+@pytest.mark.parametrize("together", [1, 16_384], ids=["each alone", "together"])
+def test_a_row_has_its_bits_whichever_rows_its_instrument_has(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instrument is computed for the times that its rows read, alone or with others whose rows are elsewhere."""
+    monkeypatch.setattr("harness.features.engine._VALUES_PER_CHUNK", together)
+    panel = panel_of(4)
+    texts = tuple(text for text in TEXTS if look_back(parse(text)) is not None)
+    features = FeatureSet(tuple(f"f{i}" for i in range(len(texts))), texts, known_ahead={"known": ALWAYS})
+    whole, (offsets, codes) = compute_features(panel, features, *all_rows(panel)), all_rows(panel)
+    times = np.repeat(np.arange(150), np.diff(offsets))
+    has_row = (times >= np.array([90, 20, 75, 0])[codes]) & (times < np.array([97, 60, 150, 0])[codes])
+    counts = np.bincount(times[has_row], minlength=150)
+    few = compute_features(panel, features, np.concatenate([[0], np.cumsum(counts)]), codes[has_row])
+    columns = [whole.names.index(name) for name in few.names]
+    np.testing.assert_array_equal(bits(few.values), bits(whole.values[has_row][:, columns]))
+
+
 def test_a_period_reads_nothing_before_its_look_back() -> None:
     panel, features = panel_of(3), FeatureSet(("a", "b"), ("Mean($close, 10)/$open", "Ref($close, 4)"))
     expected = of_period(panel, features, (80, 120))
