@@ -113,7 +113,7 @@ def compute_features(
     flat = _buffer(out, n, len(features), len(names))
     values = flat.reshape(n, len(names))
     observer = observer or Silent()
-    observer.start(STAGE, np.unique(codes[:n]).size)
+    observer.start(STAGE, int(np.count_nonzero(np.bincount(codes[:n]))))
     known = compute_period(panel, features, offsets, codes, (0, len(panel.calendar)), values, observer)
     kept = np.flatnonzero(known)
     if kept.size and kept.size < len(names):
@@ -185,9 +185,11 @@ def compute_period(
     start, stop = period
     graph = _Graph(panel, features.parsed(), period)
     first, m = int(offsets[start]), int(offsets[stop] - offsets[start])
-    kept, columns = np.unique(codes[first : first + m], return_inverse=True)  # those that have a row in the period
+    counts = np.bincount(codes[first : first + m], minlength=graph.instruments)
+    kept = np.flatnonzero(counts)  # those that have a row in the period
+    columns = (np.cumsum(counts > 0) - 1)[codes[first : first + m]]
     times = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1])) - graph.begin
-    begins, ends = np.empty_like(kept, dtype=np.int64), np.empty_like(kept, dtype=np.int64)
+    begins, ends = np.empty_like(kept), np.empty_like(kept)
     begins[columns[::-1]], ends[columns] = times[::-1], times + 1  # of an instrument's rows, the last that is assigned
     begins = np.zeros_like(begins) if graph.back is None else np.maximum(begins - graph.back, 0)
     ends = np.minimum(ends + graph.ahead, graph.times)
@@ -287,7 +289,7 @@ class _Graph:
                 *_, (_, values) = self.results(schedule(self.nodes, node.sources), part)
                 self.masked[mask] = values[0]
 
-    def keep(self, columns: npt.NDArray[np.int32]) -> None:
+    def keep(self, columns: Positions) -> None:
         """Leave out all instruments but those of some columns of the panel, and put them in that order."""
         self.fields = {name: values[:, columns] for name, values in self.fields.items()}
         self.starts, self.instruments = self.starts[:, columns], columns.size
