@@ -470,6 +470,7 @@ _KERNELS: Mapping[str, Callable[..., None]] = {
 _OF_WINDOWS: Mapping[str, Callable[..., None]] = {  # several at once
     "comovement": lambda x, y, about_x, about_y, *rest: kernels.comovement((x, y), (about_x, about_y), *rest),
     "moments": kernels.moments,
+    "occurrences": kernels.occurrences,
     "trend": kernels.trend,
     "extreme": kernels.extreme,
     "extreme_position": kernels.extreme_position,

@@ -5,8 +5,9 @@ Conventions shared by all of them:
 - float64 in, float64 out; before ``starts[row]``, the instrument's first time, a row is neither read nor written.
 - A window of w covers the w times up to t, fewer near the start (qlib: ``min_periods=1``); an expanding one is longer
   than any calendar. Values that are not finite are missing, as pandas has it in rolling windows.
-- A result is computed from the values of its own window alone, in a fixed order. Nothing is carried from window to
-  window, so neither a missing nor a huge value long ago can leave a trace, and equal windows give equal bits.
+- A result is computed from the values of its own window alone, in a fixed order. Nothing but counts, which are exact,
+  is carried from window to window, so neither a missing nor a huge value long ago can leave a trace, and equal windows
+  give equal bits.
 - The loop over times is inside the loop over the window, where neighbouring results can be computed at once.
 - Those with `windows` write K results of the same series to ``out[k]``, in ascending order of windows: sums begin with
   the newest value, so that a window's are a stage of a longer window's, with the same bits.
@@ -170,6 +171,27 @@ def _central(kind: int, n: float, second: float, third: float, fourth: float) ->
         ratio = (n * n - 1.0) * (fourth / n) / (variance * variance)
         result = (ratio - 3.0 * (n - 1.0) ** 2) / ((n - 2.0) * (n - 3.0))
     return result
+
+
+@compiled
+def occurrences(
+    x: npt.NDArray[np.bool_], starts: Positions, windows: Positions, kinds: Positions, out: Doubles
+) -> None:
+    """Write in how many times of each window a condition holds (`SUM`), or in what share (`MEAN`), as `moments` does.
+
+    Whole numbers: what is carried from window to window is exact.
+    """
+    _, rows, times = out.shape
+    for row in range(rows):
+        start = starts[row]
+        for k, window in enumerate(windows):
+            total = 0.0
+            for t in range(start, times):
+                about, n = 1.0 if x[row, t] else 0.0, min(window, t - start + 1.0)
+                total += about
+                if t - start >= window and x[row, t - window]:
+                    total -= 1.0
+                out[k, row, t] = total if kinds[k] == SUM else about + (total - n * about) / n
 
 
 @compiled

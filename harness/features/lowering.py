@@ -90,7 +90,8 @@ _MOMENTS = {
 _TRENDS = {"Slope": kernels.SLOPE, "Rsquare": kernels.RSQUARE, "Resi": kernels.RESI}
 _COMOVEMENTS = {"Cov": kernels.COV, "Corr": kernels.CORR}
 # Kernel of which one call computes several nodes of the same inputs → the first parameters, in which they may differ.
-_SHARED = {"moments": 2, "trend": 2, "comovement": 2, "quantile": 2, "extreme": 1, "extreme_position": 1, "rank": 1}
+_SHARED = {"moments": 2, "occurrences": 2, "trend": 2, "comovement": 2, "quantile": 2}
+_SHARED |= {"extreme": 1, "extreme_position": 1, "rank": 1}
 _EVERYTHING = 1 << 32  # a window longer than any calendar
 # Operator → kernel of one series and its parameters after the window.
 _PLAIN: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -173,10 +174,9 @@ class _Lowering:
         elif operator in _TRENDS:
             found = self._add("trend", (*series, self._carry(*series)), (window, _TRENDS[operator]))
         elif operator == "Count":
-            known = self._cast(self._add("equal", series * 2, (), _BOOL), _DOUBLE)
-            found = self._moment(known, window, kernels.SUM)
+            found = self._moment(self._add("equal", series * 2, (), _BOOL), window, kernels.SUM)
         elif operator in _MOMENTS:
-            found = self._moment(series[0], window, _MOMENTS[operator])
+            found = self._moment(sources[0], window, _MOMENTS[operator])
         else:
             kernel, more = _PLAIN[operator]
             found = self._add(kernel, series, (window, *map(float, call.parameters[1:]), *more))
@@ -186,6 +186,9 @@ class _Lowering:
         return found
 
     def _moment(self, source: int, window: int, kind: int) -> int:
+        if self.nodes[source].dtype == _BOOL and kind in (kernels.SUM, kernels.MEAN):
+            return self._add("occurrences", (source,), (window, kind))
+        source = self._cast(source, _DOUBLE)
         return self._add("moments", (source, self._carry(source)), (window, kind))
 
     def _carry(self, source: int) -> int:
