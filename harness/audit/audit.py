@@ -24,7 +24,7 @@ from harness.execution.progress import Observer, Silent
 from harness.features.expression import look_ahead, parse
 from harness.run.experiment import ExperimentResult, run
 from harness.run.pipeline import Pipeline
-from harness.run.rolling import learning_segments
+from harness.run.schedule import learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import index_rows

@@ -12,7 +12,8 @@ from harness.audit.differences import first_difference
 from harness.audit.replay import Replay, predicted
 from harness.audit.verdict import Frontier
 from harness.errors.limits import traits_of
-from harness.run.rolling import Recipe, learning_segments
+from harness.run.rolling import Recipe
+from harness.run.schedule import learning_segments
 from harness.samples import preprocess
 from harness.samples.interfaces import FittedPreprocess, PreprocessTraits
 from harness.samples.table import Floats, SampleTable

@@ -61,7 +61,7 @@ class Job:
 
     def __init__(self, observer: Observer | None = None) -> None:
         self.observer, self._is_elsewhere = observer or Silent(), observer is None
-        self._memory = MemoryCache()
+        self._memory, self._lone = MemoryCache(), False
         self._prepared: dict[int, ExperimentConfig] = {}
         self._dispatched: Dispatched | None = None  # of the prepared ones
         self.ended: tuple[ExperimentResult, Verdict | None] | None = None
@@ -79,6 +79,7 @@ class Job:
         began, hydra = time.perf_counter(), HydraConfig.get()
         try:
             number = hydra.job.get("num")  # type: ignore[attr-defined]
+            self._lone = number is None
             config = self._prepared.pop(number, None)
             if config is None:
                 config = job_config(cfg, HydraConfig.instance().cfg)  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ class Job:
             config.tracking.send([folder], Path(config.output.runs), observer)
 
     def _run(self, config: ExperimentConfig, folder: Path | None) -> ExperimentResult:
-        dispatched = self._dispatched or Dispatched([config], self.observer, self._memory)
+        dispatched = self._dispatched or Dispatched([config], self.observer, self._memory, lone=self._lone)
         done, cache = dispatched.work_of(config), dispatched.cache_of(config)
         if self._is_elsewhere:
             cache = Cache.of(config, self._memory, shared=True)

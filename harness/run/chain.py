@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,11 @@ from harness.samples.plan import Arrays, Feedback, WindowPlan
 from harness.samples.preprocess import of_series
 from harness.samples.table import AsOfView, Reads, SampleTable
 from harness.samples.windows import Segment, Window
+from harness.store.codec import save
 
 Floats = npt.NDArray[np.float32]
+MODEL = "model"
+"""The folder of a fitted model."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +133,12 @@ def no_weights(model: Model) -> UnsupportedWeightsError:
     what = f"The model {type(model).__name__} cannot use sample weights, so this adaptation would have no effect on it."
     expected = "adaptation=rolling_retrain, or a model that can use weights"
     return UnsupportedWeightsError(what, where="adaptation", expected=expected)
+
+
+def save_scored(at: int, scored: Scored, folder: Path) -> None:
+    """Write what window `at` has scored; a model that is kept lies with the window that fitted it."""
+    save(folder, replace(scored, fitted=None))
+    assert scored.fitted is not None
+    if scored.reads.fitted_in == at:
+        (folder / MODEL).mkdir()
+        scored.fitted.save(folder / MODEL)

@@ -149,6 +149,7 @@ class Dispatched:
     Args:
         memory: Remembers what was found out about the experiments' data, for the serial run.
         workers: Brings up where their tasks run, and these stay up; by default the executor's, for this time alone.
+        lone: Whether no other experiment of this process shares the memory.
     """
 
     def __init__(
@@ -157,9 +158,12 @@ class Dispatched:
         observer: Observer,
         memory: MemoryCache | None = None,
         workers: StartWorkers | None = None,
+        *,
+        lone: bool = False,
     ) -> None:
         self._memory = memory or MemoryCache()
         self._shared = bool(configs) and not isinstance(configs[0].executor, Serial)
+        self._lone = lone and not self._shared
         self._observer, self._time_left, self._work = observer, TimeLeft(), dict[int, Work]()
         self._waiting: dict[str, list[tuple[_Experiment, Stage[Any]]]] = {}  # a task of several is submitted once
         self._done: set[str] = set()
@@ -183,7 +187,7 @@ class Dispatched:
 
     def cache_of(self, config: ExperimentConfig) -> Cache:
         """Return where an experiment finds its stages: with the memory of all, and what workers put into the store."""
-        return Cache.of(config, self._memory, shared=self._shared)
+        return Cache.of(config, self._memory, shared=self._shared, lone=self._lone)
 
     def _opened(self, config: ExperimentConfig) -> _Experiment | None:
         """Return the experiment, or None when nothing is to be made or the serial run will refuse it."""

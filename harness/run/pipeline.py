@@ -87,7 +87,7 @@ class Pipeline:
         panel_key: Key | None = None,
     ) -> None:
         self.config = config
-        self.cache = cache or Cache.of(config)
+        self.cache = cache or Cache.of(config, lone=True)
         self.watch, self.observer = Stopwatch(), observer or Silent()
         self._panel, self._panel_key = panel, panel_key
 

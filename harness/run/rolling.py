@@ -18,8 +18,9 @@ from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit
-from harness.run.chain import Past, Scored, WindowReads, check_plan, no_weights
+from harness.run.chain import MODEL, Past, Scored, WindowReads, check_plan, no_weights, save_scored
 from harness.run.forecasts import collect, forecasts, quantile_forecasts
+from harness.run.schedule import learning_segments
 from harness.run.shared_sums import SharedSums
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples import interfaces
@@ -52,7 +53,6 @@ from harness.store.records import describe, modules_of
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Value = TypeVar("Value")
-_MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,6 @@ class _Columns:
     features: Floats | None
     names: tuple[str, ...]
     label: Floats
-
-
-def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | None]:
-    """Return the segments that a model trains on and stops early on.
-
-    A model that needs no validation trains on the valid segment too, unless its `include_valid` or, where it does not
-    say, the window's is false.
-    """
-    if model.needs_valid:
-        return window.train, window.valid
-    said = traits_of(model, ModelTraits).include_valid
-    return (window.whole_past if (window.include_valid if said is None else said) else window.train), None
 
 
 @dataclass(eq=False)
@@ -172,7 +160,7 @@ class WalkForward:
 
     def window(self, at: int) -> Stage[Scored]:
         key, make = partial(self._window_key, at), partial(self._fit_and_predict, at)
-        files = partial(_save_scored, at), files_of(Scored, mapped=False)[1]
+        files = partial(save_scored, at), files_of(Scored, mapped=False)[1]
         return Stage("window", key, make, *files, at=at)
 
     @cached_property
@@ -193,8 +181,15 @@ class WalkForward:
 
     @property
     def _streams(self) -> bool:
-        """Whether rows are processed when they are read: every process does so by processors that are kept."""
-        return is_large(self.table.features) and type(self.recipe.preprocess) is Pipeline
+        """Whether rows are processed when they are read, by processors that are kept: every process does so itself.
+
+        So it is with many rows, and where they are read once, for sums, and some again to be forecast: holding them
+        would cost more, mostly for memory that is new to the process.
+        """
+        planned = self._refits or isinstance(self.recipe.adaptation, WindowPlanner)
+        once = self.cache is not None and self.cache.lone and not planned
+        once = once and traits_of(self.recipe.model, ModelTraits).by_sums
+        return type(self.recipe.preprocess) is Pipeline and (once or is_large(self.table.features))
 
     @property
     def _levels(self) -> tuple[float, ...]:
@@ -354,7 +349,7 @@ class WalkForward:
 
     def _load_fit(self, folder: Path) -> _Fit:
         learned, reads = load(folder, tuple[Segment, WindowReads])
-        return self.recipe.model.load(folder / _MODEL), learned, reads
+        return self.recipe.model.load(folder / MODEL), learned, reads
 
     def _fit(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
         """Return the fitted model, what it was fitted on last, and what was read in all."""
@@ -400,7 +395,7 @@ class WalkForward:
         made_in = self._past.last.reads.fitted_in
         if self.cache is not None and self._past.model_of != made_in:
             stage: Stage[Any] = self.window(made_in)
-            stage = replace(stage, load=lambda folder: self.recipe.model.load(folder / _MODEL))
+            stage = replace(stage, load=lambda folder: self.recipe.model.load(folder / MODEL))
             self._past.model, self._past.model_of = self._get(stage), made_in
         return self._past.model
 
@@ -416,7 +411,7 @@ class WalkForward:
 
     def _process(self, table: SampleTable, at: int) -> Processed:
         fitted, reads = self._processors(at)
-        return apply(table, fitted), reads
+        return apply(table, fitted, when_read=self._streams), reads
 
     def _processors(self, at: int) -> tuple[interfaces.FittedPreprocess, Reads]:
         """Return the processors as of a window, fitted once while no other window asks."""
@@ -490,19 +485,11 @@ class WalkForward:
         return self._sums.stages if asked else []
 
 
-def _save_scored(at: int, scored: Scored, folder: Path) -> None:
-    save(folder, replace(scored, fitted=None))
-    assert scored.fitted is not None
-    if scored.reads.fitted_in == at:  # a model that is kept lies with the window that fitted it
-        (folder / _MODEL).mkdir()
-        scored.fitted.save(folder / _MODEL)
-
-
 def _save_fit(fit: _Fit, folder: Path) -> None:
     fitted, learned, reads = fit
     save(folder, (learned, reads))
-    (folder / _MODEL).mkdir()
-    fitted.save(folder / _MODEL)
+    (folder / MODEL).mkdir()
+    fitted.save(folder / MODEL)
 
 
 def _positions(segment: Segment | None) -> list[int] | None:

@@ -20,7 +20,7 @@ from harness.evaluation.portfolio.strategy import Strategy
 from harness.evaluation.portfolio.topk_dropout import TopkDropout
 from harness.features.engine import check_fields
 from harness.features.expression import fields_of, parse
-from harness.samples.interfaces import PreprocessTraits
+from harness.samples.interfaces import Model, ModelTraits, PreprocessTraits
 from harness.samples.table import RowIndex, index_rows
 from harness.samples.windows import Schedule, Segment, Window, walk_forward
 from harness.store.records import TARGET, describe, walk
@@ -220,3 +220,15 @@ def _check_portfolio(strategy: Strategy, panel: Panel, start: int, stop: int) ->
     if not (market.can_buy.any() and market.can_sell.any()):
         return  # a note of the result says that nothing was traded, and what would
     _check_deal_price(panel, trading.deal_price, start, stop)
+
+
+def learning_segments(window: Window, model: Model) -> tuple[Segment, Segment | None]:
+    """Return the segments that a model trains on and stops early on.
+
+    A model that needs no validation trains on the valid segment too, unless its `include_valid` or, where it does not
+    say, the window's is false.
+    """
+    if model.needs_valid:
+        return window.train, window.valid
+    said = traits_of(model, ModelTraits).include_valid
+    return (window.whole_past if (window.include_valid if said is None else said) else window.train), None

@@ -51,11 +51,14 @@ class Cache:
     # holds large values for the next experiment of this process
     memory: MemoryCache = field(default_factory=MemoryCache)
     shared: bool = False  # other processes work on the same experiments: what they need too goes through the store
+    lone: bool = False  # no other experiment will ask for what is remembered: it need not be held
 
     @classmethod
-    def of(cls, config: ExperimentConfig, memory: MemoryCache | None = None, *, shared: bool = False) -> Cache:
+    def of(
+        cls, config: ExperimentConfig, memory: MemoryCache | None = None, *, shared: bool = False, lone: bool = False
+    ) -> Cache:
         """Return that of the configured store."""
-        return cls(ArtifactStore(Path(config.output.store)), memory or MemoryCache(), shared)
+        return cls(ArtifactStore(Path(config.output.store)), memory or MemoryCache(), shared, lone)
 
     def get(self, stage: Stage[Value]) -> Value:
         """Return the value of a stage, from memory, from the store, or made now; what is stored is read back."""

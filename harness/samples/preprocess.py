@@ -175,11 +175,12 @@ class FittedPipeline:
             score = processor.restore(score, {**state, "codes": codes}) if processor.by_series else score
         return score
 
-    def features(self, features: Rows, offsets: Positions) -> Any:
+    def features(self, features: Rows, offsets: Positions, *, when_read: bool = False) -> Any:
+        """Return (n, F') processed features; `when_read`: of `LazyRows` each slice only when it is read."""
         if features.shape[1] != len(self.input_names):
             what, expected = "The processors were fitted on other features.", len(self.input_names)
             raise DataError(what, got=features.shape[1], expected=expected)
-        return _processed(self.feature_steps, features, offsets, self.codes)
+        return _processed(self.feature_steps, features, offsets, self.codes, when_read=when_read)
 
     def label(self, label: Floats, offsets: Positions) -> Floats:
         if not self.label_steps:
@@ -201,16 +202,18 @@ def of_series(fitted: FittedPreprocess, codes: Codes) -> FittedPreprocess:
     return own
 
 
-def apply(table: SampleTable, fitted: FittedPreprocess) -> SampleTable:
-    """Return the table with processed features and label.
+def apply(table: SampleTable, fitted: FittedPreprocess, *, when_read: bool = False) -> SampleTable:
+    """Return the table with processed features and label; `when_read`: features only when they are read.
 
     Leak-free although it covers every time: a row depends on the rows of its own time and on the fitted state only.
     """
     offsets = table.index.offsets
     fitted = of_series(fitted, table.index.codes)
     # A preprocessor of somebody else's may do with an array what rows in chunks cannot.
-    rows = table.features if isinstance(fitted, FittedPipeline) else np.asarray(table.features)
-    features = fitted.features(rows, offsets)
+    if isinstance(fitted, FittedPipeline):
+        features = fitted.features(table.features, offsets, when_read=when_read)
+    else:
+        features = fitted.features(np.asarray(table.features), offsets)
     return table.with_columns(features, fitted.feature_names, fitted.label(table.label, offsets))
 
 
@@ -236,14 +239,16 @@ def _fit(
     return tuple(steps), names
 
 
-def _processed(steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Codes | None = None) -> Rows:
-    """Return rows that have passed through the chain: all of them, or each slice when it is read where they are many.
+def _processed(
+    steps: Sequence[_Step], rows: Rows, offsets: Positions, codes: Codes | None = None, *, when_read: bool = False
+) -> Rows:
+    """Return rows that have passed through the chain: all of them, or, of many and `when_read`, each slice when read.
 
     Times do not know of each other, so that the bits do not depend on where slices are cut.
     """
     if not steps:
         return rows
-    if not is_large(rows):
+    if not (is_large(rows) or (when_read and isinstance(rows, LazyRows))):
         return _run(steps, rows, offsets, codes)
     source = rows
 

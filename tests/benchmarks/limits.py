@@ -28,6 +28,7 @@ from typing import Any
 _BEGAN = time.process_time()
 
 import numpy as np  # noqa: E402
+import pyarrow.parquet as parquet  # noqa: E402
 
 from harness.cli import main  # noqa: E402
 from harness.execution.machine import machine  # noqa: E402
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "limits.md"
 COMMAND = ["run", "-q", "experiment=rr_linear"]
 _LARGE, _SMALL = 1 << 27, 1 << 14  # values: of an array that no cache holds, and of one that fits into the second
+_ROWS = 160  # of the normal equations, about
 _HOT = 0.2  # seconds from which a stage is explained
 _SPEEDS = {
     "memory": "copying in memory",
@@ -46,6 +48,10 @@ _SPEEDS = {
     "BLAKE2b": "BLAKE2b",
     "additions": "which are",
     "operations": "a product of matrices",
+    "eigenvalues": "eigenvalues and vectors of 160 rows",
+    "new": "writing memory that is new to the process",
+    "mapped": "reading a mapped file for the first time",
+    "Parquet": "decoding Parquet",
 }
 _PAGE = """# Where the seconds go, and the limit
 
@@ -72,15 +78,12 @@ _FEATURES, _SUMS, _WRITTEN, _CHECKED = "features", "sums of blocks", "writing ar
 _ADDED = {"moments": 2, "trend": 6, "comovement": 6, "quantile": 1}
 _ADDED |= {"rank": 3, "extreme": 1, "extreme_position": 2}
 _NOTES = {
-    "reading the panel": "Arrow decompresses and decodes, repeated keys are looked for, rows are put in order: the "
-    "limit counts none of that",
+    "reading the panel": "each row's instrument and time are looked up, keys that repeat are looked for, and fields "
+    "are scattered over the calendar: the limit counts what is read and written only",
     _FEATURES: "each value is tested for being missing, quantiles keep their window in order, and results are divided: "
     "the limit counts none of that",
     _WRITTEN: "a file is written through NumPy's buffer, and its pages are new to the system",
-    "predictions": "memory-mapped rows are read for the first time",
-    "processors": "two thirds are the system's, which clears the pages of the processed rows; the rest are medians and "
-    "median deviations of 158 columns, by selection",
-    "normal equations solved": "eigenvalues: half of their operations move a matrix-vector product at a time",
+    "processors": "medians and median deviations of 158 columns, by selection",
     "imports": "NumPy, Arrow, pandas, Numba, SciPy, Hydra, pydantic, and 190 modules of this project",
     "configuration": "Hydra composes 25 files",
     "code and provenance": "one look at each file of the code, and at those of the libraries that it imports",
@@ -128,20 +131,21 @@ class Stages:
                 setattr(owner, name, self.timed(stage, found, count))
 
 
-def speeds(folder: Path) -> dict[str, float]:
-    """Return what one core reaches: bytes a second in memory, in the cache, to a file, in SHA-256; operations."""
+def speeds(folder: Path, panel: Path) -> dict[str, float]:
+    """Return what one core reaches a second, by the keys of `_SPEEDS`: bytes, or operations; `panel` is a Parquet."""
 
     def rate(amount: float, task: Callable[[], object], rounds: int = 5) -> float:
         took = []
         for _ in range(rounds):
             began = time.process_time()
-            task()
+            done = task()
             took.append(time.process_time() - began)
+            del done
         return amount / min(took)
 
     large, other = np.ones(_LARGE, np.float32), np.zeros(_LARGE, np.float32)
     small, out = np.ones(_SMALL), np.zeros(_SMALL)
-    square = np.ones((1024, 1024))
+    square, normal = np.ones((1024, 1024)), np.random.default_rng(0).normal(size=(_ROWS, _ROWS))
 
     def in_cache() -> None:
         for _ in range(2000):
@@ -159,6 +163,10 @@ def speeds(folder: Path) -> dict[str, float]:
         "BLAKE2b": rate(other.nbytes, lambda: hashlib.blake2b(other.data)),
         "additions": rate(2000 * _SMALL, in_cache),
         "operations": rate(2 * 1024**3, lambda: square @ square),
+        "eigenvalues": rate(20 * 9.0 * _ROWS**3, lambda: [np.linalg.eigh(normal + normal.T) for _ in range(20)]),
+        "new": rate(large.nbytes, lambda: np.full(_LARGE, 1, np.float32)),
+        "mapped": rate(large.nbytes, lambda: np.memmap(folder / "speed", np.float32, "r").sum()),
+        "Parquet": rate(panel.stat().st_size, lambda: parquet.read_table(panel, use_threads=False)),
     }
     (folder / "speed").unlink()
     return found
@@ -169,9 +177,9 @@ def _size(_: object, path: Path) -> dict[str, float]:
 
 
 def _panel_bytes(panel: Any, source: Any) -> dict[str, float]:
-    # Written once by the reader as 8 bytes a value, read, and written as 4 into the arrays.
-    file = os.path.getsize(f"{source.root}/{source.path}")
-    return {"memory": file + 5.0 * sum(int(np.count_nonzero(~np.isnan(one))) * 4 for one in panel.fields.values())}
+    known = sum(int(np.count_nonzero(~np.isnan(one))) * 4 for one in panel.fields.values())
+    arrays = sum(one.nbytes for one in panel.fields.values())
+    return {"Parquet": os.path.getsize(f"{source.root}/{source.path}"), "new": arrays, "memory": 2.0 * known}
 
 
 def _count_inside(stages: Stages) -> None:
@@ -200,7 +208,8 @@ def _count_inside(stages: Stages) -> None:
 
 
 def _fitted(_: object, processors: Any, view: Any, segment: Any) -> dict[str, float]:
-    return {"memory": 2.0 * 4 * 158 * view.offsets(segment.start, segment.stop)[-1]}
+    read = 4.0 * 158 * view.offsets(segment.start, segment.stop)[-1]
+    return {"mapped": read, "memory": 2 * read}
 
 
 def watch_all() -> Stages:
@@ -218,16 +227,18 @@ def watch_all() -> Stages:
     of_parts = lambda _, before, *parts: {"BLAKE2b": float(sum(map(len, parts)))}  # noqa: E731
     watch("harness.samples.growth:_digest", "digests by time", of_parts)
     watch("harness.run.pipeline:chained_digests", "digests by time")
-    of_matrix = lambda _, *given: {"memory": 3.0 * given[5].nbytes}  # noqa: E731  # cleared, read, written
+    of_matrix = lambda _, *given: {"new": given[5].nbytes}  # noqa: E731
     watch("harness.run.feature_chunks:compute_period", _FEATURES, of_matrix)
     watch("numpy:save", _WRITTEN, lambda _, file, array, **__: {"file": float(array.nbytes)})
     watch("harness.run.pipeline:compute_expression", "label")
     watch("harness.samples.preprocess:Pipeline.fit", "processors", _fitted)
-    watch("harness.run.rolling:apply", "processors", lambda found, *_: {"memory": 2.0 * found.features.nbytes})
+    of_table = lambda found, *_: {"mapped": found.features.nbytes, "new": found.features.nbytes}  # noqa: E731
+    watch("harness.run.rolling:apply", "processors", of_table)
     watch("harness.samples.gram:GramBlocks._ensure", _SUMS)
-    of_size = lambda _, system, *__, **___: {"operations": 9.0 * system.moment.size**3}  # noqa: E731
+    of_size = lambda _, system, *__, **___: {"eigenvalues": 9.0 * system.moment.size**3}  # noqa: E731
     watch("harness.samples.gram:NormalEquations.ridge", "normal equations solved", of_size)
-    watch("harness.run.rolling:_predict", "predictions", lambda score, *_: {"memory": 4.0 * 158 * score.size})
+    of_rows = lambda found, *_: {"mapped": 4.0 * 158 * found[0].size}  # noqa: E731
+    watch("harness.run.rolling:WalkForward._forecast", "predictions", of_rows)
     watch("harness.evaluation.evaluate:backtest", "portfolio")
     watch("harness.run.pipeline:evaluate", "evaluation")
     watch("harness.run.pipeline:intervals", "intervals")
@@ -258,8 +269,12 @@ def page(stages: Stages, known: Mapping[str, float], total: tuple[float, float])
 
 
 def _amount(name: str, amount: float) -> str:
-    unit = {"operations": "Gflop", "additions": "G additions"}.get(name, "GB")
+    unit = {"operations": "Gflop", "eigenvalues": "Gflop", "additions": "G additions"}.get(name, "GB")
     return f"{amount / 1e9:,.3g} {unit}" + (f" ({name})" if unit == "GB" else "")
+
+
+def _panel_file() -> Path:
+    return Path(os.environ["BENCH_DATA"]) / "cn_csi300_2005" / "panel.parquet"
 
 
 def _machine() -> str:
@@ -280,7 +295,7 @@ def run() -> int:
         if main(COMMAND):
             return 1
         total = time.process_time() - began + imported["imports"], time.perf_counter() - since
-        text = page(stages, speeds(Path(folder)), total)
+        text = page(stages, speeds(Path(folder), _panel_file()), total)
     write_atomically(PAGE, text.encode())
     return 0
 

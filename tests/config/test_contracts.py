@@ -16,7 +16,7 @@ from harness.errors import ConfigError, DataError
 from harness.errors.limits import traits_of
 from harness.evaluation.metrics import Metric
 from harness.run.forecasts import _scores
-from harness.run.rolling import learning_segments
+from harness.run.schedule import learning_segments
 from harness.samples.interfaces import (
     EXTENSIONS,
     TRAITS,

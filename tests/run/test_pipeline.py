@@ -23,9 +23,9 @@ DDGDA = [
 ]
 
 
-def run_in(folder: Path, *overrides: str, memory: MemoryCache | None = None, shared: bool = False) -> ExperimentResult:
+def run_in(folder: Path, *overrides: str, memory: MemoryCache | None = None, **how: bool) -> ExperimentResult:
     config = compose_config([*SMALL, f"output.store={folder}/store", f"output.runs={folder}/runs", *overrides])
-    return run(config, Silent(), Cache.of(config, memory, shared=shared))
+    return run(config, Silent(), Cache.of(config, memory, **how))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def results_of(folder: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("overrides", [[], ["adaptation=gf_exp", "model.include_valid=false"], DDGDA])
 def test_stages_shared_through_the_store_give_the_same_bits(tmp_path: Path, overrides: list[str]) -> None:
-    alone = run_in(tmp_path / "alone", *overrides)
+    alone = run_in(tmp_path / "alone", *overrides, lone=True)
     shared = run_in(tmp_path / "shared", *overrides, shared=True)
     found = results_of(tmp_path / "shared")
     assert (found["processed"], found["sums"]) == (1, 1)
