@@ -11,7 +11,8 @@ import pytest
 
 from harness.data.calendar import Calendar
 from harness.errors import ConfigError, UnsupportedWeightsError
-from harness.run.rolling import Recipe, RollingResult, WalkForward, learning_segments
+from harness.run.rolling import Recipe, RollingResult, WalkForward
+from harness.run.schedule import learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import LearnSet, TimeWeights
 from harness.samples.preprocess import Pipeline
