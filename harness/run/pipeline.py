@@ -120,7 +120,19 @@ class Pipeline:
         source, text = self.config.data, canonical_json(describe(self.config.data))
         # A sweep looks at a source once: its cells are about the same files, whatever happens to them meanwhile.
         key = partial(self.cache.memory.get, "source", text, lambda: panel_key_of(source))
-        return Stage("panel", lambda: self._panel_key or key(), source.load, save_panel, load_panel)
+
+        def identify() -> Key:
+            return self._panel_key or key()
+
+        def read() -> Panel:
+            panel = source.load()
+            if panel_key_of(source).digest != identify().digest:  # it would be found as what was there before
+                what, expected = "The data were changed while they were read.", "files that stay as they are meanwhile"
+                hint = "write new files elsewhere and rename them when they are finished; then run it again"
+                raise DataError(what, where="data", expected=expected, hint=hint)
+            return panel
+
+        return Stage("panel", identify, read, save_panel, load_panel)
 
     @cached_property
     def panel(self) -> Panel:

@@ -119,10 +119,10 @@ def compare(
 ) -> CaseVerdict:
     """Return the verdict on `candidate`, metric by metric: overall, per window, per year, oracle, predictions.
 
-    Where one snapshot goes on where the data of the other end, what both have is compared, and the rest is new, see
-    `Growth`. The same code in the same environment must give the same bits; another one is held to the tolerances. The
-    comparison is symmetric: with the sides exchanged, missing becomes new and worsened improved, and nothing that was
-    a finding is none.
+    Where one snapshot goes on where the data of the other end, what both have is compared, and the rest is new, or
+    missing where the data end earlier, see `Growth`. The same code in the same environment must give the same bits;
+    another one is held to the tolerances. The comparison is symmetric: with the sides exchanged, missing becomes new
+    and worsened improved, and nothing that was a finding is none.
 
     Args:
         tolerances: How far each metric may move between environments.
@@ -186,7 +186,7 @@ class _Rule:
         if self.growth is not None and both and (why := self.growth.why_revised(path)) is not None:
             verdict, said, reason = Verdict.INCOMPARABLE, "none", why
         elif self.growth is not None and both and (why := self.growth.why_not_judged(path)) is not None:
-            verdict, said, reason = Verdict.NEW, "none", why
+            verdict, said, reason = Verdict.MISSING if self.growth.shrunk else Verdict.NEW, "none", why
         elif self.basis is Basis.NONE:
             verdict, said, reason = Verdict.INCOMPARABLE, "none", "the identities differ"
         elif ABSENT in (old, new) or (None in (old, new) and old != new):

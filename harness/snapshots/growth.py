@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from harness.snapshots.snapshot import Snapshot
 
 WINDOWS = "windows"
 _APART = ("data", "windows")
+_NEVER = 10_000  # a year after all
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,12 @@ class WindowTrace:
     complete: bool = True
 
 
+_STATES = attrgetter("complete"), attrgetter("settled")
+
+
 @dataclass(frozen=True)
 class Growth:
-    """How one snapshot goes on where another ends; symmetric.
+    """How one snapshot goes on where another ends; symmetric: with the sides exchanged it ends where the other goes on.
 
     Attributes:
         common: Windows that both have to their end, with the same dates.
@@ -43,6 +48,8 @@ class Growth:
         relabelled: Those of the others whose labels were all known in both, and are other ones.
         settled: Those of them whose labels were all known in both.
         years_before: The first year that is not settled: earlier ones are over in both.
+        whole: Both have the same windows and know all their labels, so that the whole test range is one question.
+        shrunk: The data of the second end earlier.
         lines: What has grown, for people.
     """
 
@@ -51,7 +58,9 @@ class Growth:
     relabelled: frozenset[int]
     settled: frozenset[int]
     years_before: int
-    lines: tuple[str, ...]
+    whole: bool
+    shrunk: bool
+    lines: tuple[str, ...] = ()
 
     def why_not_judged(self, path: str) -> str | None:
         """Return why a metric of both snapshots is one of another question in each; None when it must be equal."""
@@ -60,7 +69,7 @@ class Growth:
         if section == "per_year":
             return None if int(name) < self.years_before else "the year goes on, or its labels have matured since"
         if section != "per_window":
-            return "over another test range, or with labels that have matured since"
+            return None if self.whole else "over another test range, or with labels that have matured since"
         if int(name) not in self.common:
             return "the window has grown"
         return None if int(name) in self.settled or metric == "predictions" else "its labels have matured since"
@@ -70,7 +79,9 @@ class Growth:
         section, _, rest = path.partition(".")
         name, _, metric = rest.partition(".")
         if section != "per_window":
-            return None
+            is_over = section == "per_year" and int(name) < self.years_before
+            is_revised = self.whole and not is_over and self.revised | self.relabelled
+            return "data of the test range were revised" if is_revised else None
         if int(name) in self.revised:
             return "the data that the window has seen were revised"
         is_judged = metric != "predictions" and int(name) in self.relabelled
@@ -100,15 +111,19 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     known = ((k, old[k].labels, new[k].labels) for k in settled - revised)
     relabelled = frozenset(k for k, one, other in known if one and other and one != other)
     open_ones = [both[k][0]["test"][0] for k in range(shorter) if k not in settled or k in revised | relabelled]
-    first_open = min([*open_ones, *(windows[shorter]["test"][0] for windows in dates if len(windows) > shorter)])
-    found = Growth(common, revised, relabelled, settled, int(str(first_open)[:4]), ())
+    open_ones += [windows[shorter]["test"][0] for windows in dates if len(windows) > shorter]
+    years_before = min((int(str(day)[:4]) for day in open_ones), default=_NEVER)
+    ends, whole = [str(windows[-1]["test"][1]) for windows in dates], len(settled) == max(map(len, dates))
+    reach = [(end, *(sum(map(is_so, trace)) for is_so in _STATES)) for end, trace in zip(ends, traces, strict=True)]
+    found = Growth(common, revised, relabelled, settled, years_before, whole, reach[1] < reach[0])
     return replace(found, lines=_lines(dates, found))
 
 
 def _lines(dates: Sequence[Sequence[Mapping[str, Any]]], growth: Growth) -> tuple[str, ...]:
     ends = " → ".join(str(windows[-1]["test"][1]) for windows in dates)
     counts = " → ".join(str(len(windows)) for windows in dates)
-    found = [f"grown: the test range ends {ends}, windows {counts}"]
+    what = "shrunk" if growth.shrunk else "other data, the same test range" if growth.whole else "grown"
+    found = [f"{what}: the test range ends {ends}, windows {counts}"]
     found.append(
         f"{len(growth.common)} windows in common, of which {len(growth.settled)} with all labels known on both sides"
     )

@@ -22,6 +22,7 @@ from harness.data.convert import write_long
 from harness.data.panel import Panel
 from harness.data.source import truncate
 from harness.data.sources.synthetic import SyntheticMarket
+from harness.data.sources.tabular import TabularSource
 
 BENCH = (sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))")
 COMMAND = [
@@ -159,6 +160,23 @@ def test_prices_without_scores_make_orders_too_late(evening: Evening) -> None:
     members.write_text("\n".join(ended) + "\n")
     text = evening.says("predict", *evening.command)[1]
     assert f"no orders: prices reach {evening.market.calendar.format(299)}, and nobody has a score after {last}" in text
+
+
+def test_files_that_are_written_while_they_are_read_are_refused_and_not_kept(
+    evening: Evening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = TabularSource.load
+
+    def interrupted(source: TabularSource) -> Panel:
+        evening.comes(301)
+        return load(source)
+
+    evening.comes(300)
+    with monkeypatch.context() as patched:
+        patched.setattr(TabularSource, "load", interrupted)
+        assert main(["run", *evening.command]) == 2
+    assert "changed while they were read" in evening.output.readouterr().err
+    assert not list((evening.folder / ".bench" / "store").glob("panel/[!.]*"))
 
 
 def test_the_newest_scores_and_the_orders_that_the_next_evening_executes(evening: Evening) -> None:
