@@ -59,10 +59,11 @@ def test_experiments_with_one_memory_look_at_their_source_once(tmp_path: Path, m
     monkeypatch.setattr("harness.run.pipeline.panel_key_of", counted)
     memory = MemoryCache()
     run_in(tmp_path, memory=memory)
+    assert len(looked) == 2  # before the panel is read, and after
     run_in(tmp_path, "model.alpha=1", memory=memory)
-    assert len(looked) == 1
-    run_in(tmp_path, "data.seed=7", memory=memory)
     assert len(looked) == 2
+    run_in(tmp_path, "data.seed=7", memory=memory)
+    assert len(looked) == 4
 
 
 def test_features_that_no_processor_touches_are_not_stored_twice(tmp_path: Path) -> None:

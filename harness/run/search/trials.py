@@ -22,7 +22,7 @@ from harness.errors import ConfigError, DataError, HarnessError, RefusedError
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.run.dispatch import Dispatched, StartWorkers, workers_of
 from harness.run.experiment import ExperimentResult, run
-from harness.run.pipeline import Pipeline, settings_of
+from harness.run.pipeline import Pipeline, panel_key_of, settings_of
 from harness.run.schedule import resolve_schedule
 from harness.run.search.study import Direction, SeededStudy, direction_of, open_study, read_space, unknown_metric
 from harness.run.sweep import Cell, Outcome, run_cell
@@ -235,7 +235,8 @@ class _Search:
         self.reference = config = self.space.reference
         self.calendar = Pipeline(config, observer=observer).panel.calendar
         self.period = validation_period(config.windows, self.calendar, config.label.look_ahead)
-        seen = Pipeline(on_validation(config, self.period, config.output.runs), observer=observer).panel
+        known = Pipeline(on_validation(config, self.period, config.output.runs), observer=observer)
+        seen, self.source = known.panel, (known.config.data, known.panel_stage.key.digest)
         if not np.array_equal(seen.calendar.times, self.calendar.times[: len(seen.calendar)]):
             what = "The data that end before the final test range have another calendar than the whole."
             raise ConfigError(what, where="data", expected="a source whose past does not depend on where it ends")
@@ -341,10 +342,11 @@ class _Search:
         """Return how a trial ended, with its metric; refuse data that have changed, and a metric that no run has."""
         result, metric = cell.result, self.request.metric
         trial = TrialResult(number, cell.chosen, cell.overrides, cell.outcome, None, cell.reason, None)
-        if result is None:
+        source, before = self.source
+        if result is None and panel_key_of(source).digest == before:
             return trial
-        fingerprint = result.snapshot.identity["data"]["fingerprint"]
-        if fingerprint != self.fingerprint:
+        fingerprint = None if result is None else result.snapshot.identity["data"]["fingerprint"]
+        if result is None or fingerprint != self.fingerprint:
             what = "The data have changed since the search began, so that its trials cannot be compared."
             hint = "run the same command again: a new study begins on the new data"
             raise DataError(what, where="data", got=fingerprint, expected=self.fingerprint, hint=hint)
