@@ -25,7 +25,7 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, reach_of
 from harness.features.expression import fields_of, parse
-from harness.run.feature_chunks import FeatureChunks, Names
+from harness.run.feature_chunks import FeatureChunks, Names, load_kernels
 from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
@@ -136,6 +136,8 @@ class Pipeline:
 
     @cached_property
     def panel(self) -> Panel:
+        if self._panel is None and not self.cache.holds(self.panel_stage):
+            load_kernels(self.config.features.feature_set())  # while it is read
         return self._panel or self._get(self.panel_stage, "panel")
 
     @property
