@@ -65,12 +65,10 @@ class Rows:
     @property
     def repeats(self) -> Bools:
         """(n,) whether an earlier row has the same time and instrument."""
-        step, move = np.diff(self.times.view(np.int64)), np.diff(self.codes)
-        found = np.zeros(len(self), dtype=bool)
-        by_time, by_code = (step > 0) | ((step == 0) & (move > 0)), (move > 0) | ((move == 0) & (step > 0))
-        if not (by_time.all() or by_code.all()):
+        times, codes, found = self.times.view(np.int64), self.codes, np.zeros(len(self), dtype=bool)
+        if not (_increases(times, codes) or _increases(codes, times)):
             order = np.lexsort((self.codes, self.times))  # stable: of equal keys the first row comes first
-            times, codes = self.times[order], self.codes[order]
+            times, codes = times[order], codes[order]
             found[order[1:]] = (times[1:] == times[:-1]) & (codes[1:] == codes[:-1])
         return found
 
@@ -104,6 +102,12 @@ class Rows:
                 for row, time, code, more in zip(first, times, codes, cells, strict=True)
             )
             raise DataError(f"{at.size} row(s) {fault}.", where=where, got=got, expected=expected, hint=hint)
+
+
+def _increases(first: Integers, second: Integers) -> bool:
+    """Return whether pairs of values are in strictly increasing order."""
+    same = first[1:] == first[:-1]
+    return bool(((first[1:] > first[:-1]) | (same & (second[1:] > second[:-1]))).all())
 
 
 def out_of_order(times: npt.NDArray[np.datetime64], codes: npt.NDArray[np.integer[Any]]) -> Bools:

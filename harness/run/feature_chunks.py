@@ -125,6 +125,10 @@ class FeatureChunks:
         expressions = dict(zip(self.features.names, self.features.expressions, strict=True))
         return [expressions[name] for name in self.computed]
 
+    @cached_property
+    def _reach(self) -> int:
+        return reach_of(self.features)
+
     def matrix(self, names: tuple[str, ...]) -> Any:
         """Return (n, F') `Rows`, the features `names` of every row; chunks are opened when they are read."""
         bounds = self.rows.offsets[[0, *(stop for _, stop in self.borders)]]
@@ -193,7 +197,7 @@ class FeatureChunks:
 
     def _key(self, name: str, begin: int, end: int, **more: object) -> Key:
         period = self.borders[begin][0], self.borders[end - 1][1]
-        seen = self.digests[min(period[1] + reach_of(self.features), len(self.digests) - 1)]
+        seen = self.digests[min(period[1] + self._reach, len(self.digests) - 1)]
         return key_of(name, seen=seen, period=period, expressions=self._expressions, code=self.code, **more)
 
     def _summary(self, k: int, known: Bools) -> Stage[Bools]:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.panel import Panel
 from harness.errors import DataError, RefusedError
 from harness.evaluation.predictions import Predictions
 from harness.run.chain import Scored
@@ -97,3 +98,12 @@ def _scores(predicted: object, rows: int, where: str) -> Floats:
         what = f"{int(infinite.sum())} of {rows}, the first at row {int(infinite.argmax())}"
         raise refused("The model predicts infinite values.", got=what)
     return scores
+
+
+def truth_of(panel: Panel, predictions: Predictions, horizon: int | None, look_ahead: int) -> Predictions | None:
+    """Return the simulator's expectation of the label as a prediction; the label spans the steps 2 … look-ahead."""
+    if panel.truth is None or horizon is None:
+        return None
+    expected = panel.truth.expected_return(2, look_ahead)  # (T, N)
+    times = np.repeat(np.arange(predictions.start, predictions.stop), np.diff(predictions.offsets))
+    return predictions.with_score(expected[times, predictions.codes])

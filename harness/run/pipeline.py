@@ -24,13 +24,14 @@ from harness.evaluation.portfolio.ledger import ORDERS, POSITIONS
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, reach_of
-from harness.features.expression import fields_of, parse
+from harness.features.expression import parse
 from harness.run.feature_chunks import FeatureChunks, Names, load_kernels
+from harness.run.field_digests import FieldDigests
+from harness.run.forecasts import truth_of
 from harness.run.rolling import Recipe, RollingResult, WalkForward
 from harness.run.schedule import check, describe_windows, resolve_windows
 from harness.run.stages import Cache, Files, Stage, files_of
 from harness.samples import interfaces
-from harness.samples.growth import chained_digests
 from harness.samples.interfaces import FittedAdaptation, History, Stored, WindowPlanner
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
@@ -185,26 +186,24 @@ class Pipeline:
     @cached_property
     def chunks(self) -> FeatureChunks:
         features = self.config.features.feature_set()
-        digests = self._digests({*fields_of(*features.parsed()), self.panel.price_field})
+        digests = self.digests.of_features
         code = str(self._parts_of_rows["code"])
         return FeatureChunks(self.panel, features, self.rows, digests, code, self.cache, self.observer)
 
-    def _digests(self, fields: set[str]) -> tuple[str, ...]:
-        """Return what these fields, and the rows, show before each position, see `chained_digests`."""
-        text = canonical_json([self.outline.fingerprint, self.config.samples.rows, fields])
-        return self.cache.memory.get("digests", text, lambda: chained_digests(self.panel, self.rows, fields))
+    @cached_property
+    def digests(self) -> FieldDigests:
+        config, identity = self.config, (self.outline.fingerprint, self.config.samples.rows)
+        asked = config.features.feature_set(), config.label.expression_text
+        return FieldDigests(self.panel, self.rows, *asked, identity, self.cache.memory)
 
     def shown(self, stop: int) -> str:
         """Return what identifies the rows of the table before a position: how they are made, and of what."""
-        digests, reach = self._shown
-        return f"{self._made_by} {digests[min(stop + reach, len(digests) - 1)]}"
+        digests = self.digests.used
+        return f"{self._made_by} {digests[min(stop + self._reach, len(digests) - 1)]}"
 
     @cached_property
-    def _shown(self) -> tuple[tuple[str, ...], int]:
-        """What the fields of features and label show before each position, and how far ahead features read."""
-        features, label = self.config.features.feature_set(), self.config.label.expression_text
-        used = fields_of(*features.parsed(), parse(label))
-        return self._digests({*used, self.panel.price_field}), reach_of(features)
+    def _reach(self) -> int:
+        return reach_of(self.config.features.feature_set())
 
     @cached_property
     def _made_by(self) -> str:
@@ -395,7 +394,7 @@ class Pipeline:
         return describe_windows(self.windows, self.outline.calendar)
 
     def _predict(self) -> RollingResult:
-        walk = self.walk
+        _, walk = self.digests.rest, self.walk  # the former goes on meanwhile
         with self.watch.stage("windows"):
             rolled = walk.run()
         self.watch.fitted += rolled.fitted
@@ -411,7 +410,7 @@ class Pipeline:
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
                 evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit, target=target)
-                truth = _truth(self.panel, predictions, config)
+                truth = truth_of(self.panel, predictions, label.horizon, label.look_ahead)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
                 if config.evaluation.errors is not None and target is not None and same_unit:
                     made = reference_forecasts(predictions, self.panel, target)
@@ -472,18 +471,14 @@ class Pipeline:
 
     def _traces(self, predictions: Predictions) -> list[WindowTrace]:
         """Return what each window stood on, so that a run on data that have grown can be held against this one."""
-        panel, label = self.panel, self.config.label
-        used = fields_of(*self.config.features.feature_set().parsed(), parse(label.expression_text))
-        used |= {panel.price_field}
-        series = {} if panel.benchmark is None else {panel.benchmark.name: panel.benchmark.close}
-        rest = chained_digests(panel, self.rows, set(panel.fields) - used, series)
-        digests, known = self._digests(set(used)), int(np.flatnonzero(panel.traded.any(axis=1))[-1])
+        digests, rest, look_ahead = self.digests.used, self.digests.rest.result(), self.config.label.look_ahead
+        known = int(np.flatnonzero(self.panel.traded.any(axis=1))[-1])
         return [
             WindowTrace(
                 window=window.index,
                 data=f"{digests[window.test.stop]}{rest[window.test.stop]}",
                 predictions=predictions.digest_of(window.test.start, window.test.stop),
-                settled=window.test.last + label.look_ahead <= known,
+                settled=window.test.last + look_ahead <= known,
                 labels=predictions.labels_of(window.test.start, window.test.stop),
                 complete=window.test.last <= known,
             )
@@ -497,12 +492,3 @@ class Pipeline:
 
 def _write(path: Path, value: object) -> None:
     path.write_text(canonical_json(value, indent=1), encoding="utf-8", newline="\n")
-
-
-def _truth(panel: Panel, predictions: Predictions, config: ExperimentConfig) -> Predictions | None:
-    """Return the simulator's expectation of the label as a prediction; the label spans the steps 2 … look-ahead."""
-    if panel.truth is None or config.label.horizon is None:
-        return None
-    expected = panel.truth.expected_return(2, config.label.look_ahead)  # (T, N)
-    times = np.repeat(np.arange(predictions.start, predictions.stop), np.diff(predictions.offsets))
-    return predictions.with_score(expected[times, predictions.codes])

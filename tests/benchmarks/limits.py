@@ -226,7 +226,7 @@ def watch_all() -> Stages:
     watch("harness.data.panel:fingerprint_arrays", "fingerprints", of_arrays)
     of_parts = lambda _, before, *parts: {"BLAKE2b": float(sum(map(len, parts)))}  # noqa: E731
     watch("harness.samples.growth:_digest", "digests by time", of_parts)
-    watch("harness.run.pipeline:chained_digests", "digests by time")
+    watch("harness.run.field_digests:chained_digests", "digests by time")
     of_matrix = lambda _, *given: {"new": given[5].nbytes}  # noqa: E731
     watch("harness.run.feature_chunks:compute_period", _FEATURES, of_matrix)
     watch("numpy:save", _WRITTEN, lambda _, file, array, **__: {"file": float(array.nbytes)})

@@ -1,0 +1,61 @@
+"""What a panel shows before each position, as digests: of the fields that a table is made of, and of the rest."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from harness.data.panel import Panel
+from harness.features.expression import fields_of, parse
+from harness.features.feature_set import FeatureSet
+from harness.samples.growth import chained_digests
+from harness.samples.table import RowIndex
+from harness.store.artifacts import MemoryCache, canonical_json
+
+Digests = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldDigests:
+    """The chained digests of a panel's fields, (T + 1,) each, see `harness.samples.growth`.
+
+    Attributes:
+        label: The label's expression.
+        identity: What identifies panel and rows.
+        memory: Keeps digests for other experiments of this process.
+    """
+
+    panel: Panel
+    rows: RowIndex
+    features: FeatureSet
+    label: str
+    identity: tuple[str, str]
+    memory: MemoryCache
+
+    @cached_property
+    def of_features(self) -> Digests:
+        return self._of({*fields_of(*self.features.parsed()), self.panel.price_field})
+
+    @cached_property
+    def used(self) -> Digests:
+        """Those of the fields that rows, features and label read."""
+        return self._of(self._read)
+
+    @cached_property
+    def rest(self) -> Future[Digests]:
+        """Those of all other fields and the benchmark, in a thread: they are wanted when windows have been fitted."""
+        panel, others = self.panel, set(self.panel.fields) - self._read
+        series = {} if panel.benchmark is None else {panel.benchmark.name: panel.benchmark.close}
+        pool = ThreadPoolExecutor(1, thread_name_prefix="digests")
+        found = pool.submit(chained_digests, panel, self.rows, others, series)
+        pool.shutdown(wait=False)
+        return found
+
+    @cached_property
+    def _read(self) -> set[str]:
+        return {*fields_of(*self.features.parsed(), parse(self.label)), self.panel.price_field}
+
+    def _of(self, fields: set[str]) -> Digests:
+        text = canonical_json([*self.identity, fields])
+        return self.memory.get("digests", text, partial(chained_digests, self.panel, self.rows, fields))
