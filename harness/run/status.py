@@ -187,20 +187,27 @@ class Record:
         return self._cells[digest]
 
     def _tell(self) -> None:
-        """Write the record, now or as soon as it is due again: what was told last is never left out."""
+        """Write the record, now or as soon as it is due again; when every cell has ended, now: nothing comes after."""
         if self._path is None:
             return
         with self._lock:
             wait = self._due - time.monotonic()
-            if wait <= 0:
+            if wait <= 0 or not any(cell.state in OPEN for cell in self._status.cells):
                 self._write()
             elif self._timer is None:
-                self._timer = threading.Timer(wait, self._write)
+                self._timer = threading.Timer(wait, self._write_late)
                 self._timer.daemon = True
                 self._timer.start()
 
+    def _write_late(self) -> None:
+        with self._lock:
+            if self._timer is threading.current_thread():  # else it was written meanwhile
+                self._write()
+
     def _write(self) -> None:
         with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
             began, self._timer = time.monotonic(), None
             self._status.updated = time.time()
             self._status.left, self._status.at_least = self._left(began)

@@ -318,7 +318,7 @@ def test_a_search_goes_on_with_the_data_that_it_began_with_or_ends(monkeypatch: 
         edited(trial)
         shutil.rmtree(".bench/store", ignore_errors=True)
 
-    shutil.rmtree(".bench/store", ignore_errors=True)  # a status may be written there meanwhile
+    shutil.rmtree(".bench/store")
     assert facts(search(request, tell=edited)) == undisturbed
     monkeypatch.setitem(EDITION, "number", 0)
     shutil.rmtree(".bench/store", ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,24 @@ def test_a_rule_refuses_and_a_bug_fails_and_ctrl_c_stops(tmp_path: Path, configs
     cells = written(tmp_path, record)
     assert [cell.state for cell in cells] == [State.REFUSED, State.FAILED, State.STOPPED]
     assert [cell.reason for cell in cells] == ["too short", "ValueError", ""]
+
+
+def test_nothing_is_written_after_the_last_cell_has_ended(tmp_path: Path, configs: list[ExperimentConfig]) -> None:
+    record = Record(tmp_path)
+    record.plan(configs[:2])
+    record._due = time.monotonic() + 60.0  # as when the last writing took three seconds
+    with record.running(configs[0], Silent()) as watching:
+        watching.start("windows", 5)
+    late = record._timer
+    assert late is not None  # one more cell waits, and what was told is written with it
+    assert read_statuses(tmp_path)[-1].cells[0].state is State.WAITING
+    with record.running(configs[1], Silent()):
+        pass
+    assert [cell.state for cell in read_statuses(tmp_path)[-1].cells] == [State.DONE] * 2
+    assert late.finished.is_set()
+    before = next(tmp_path.glob(f"{STATUS}*.json")).read_bytes()
+    record._write_late()  # of a timer that was on its way
+    assert next(tmp_path.glob(f"{STATUS}*.json")).read_bytes() == before
 
 
 def test_the_windows_of_a_cell_that_has_ended_do_not_wait() -> None:
