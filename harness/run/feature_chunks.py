@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -137,25 +138,36 @@ class FeatureChunks:
         return every if names == self.computed else columns_of(every, columns)
 
     def make(self) -> Names:
-        """Compute the chunks that are missing, some at a time; return what has a value anywhere."""
+        """Compute the chunks that are missing, some at a time; return what has a value anywhere.
+
+        What one batch has computed is written while the next one is computed, where both can be held.
+        """
         known, first = self._known_before()
         missing = [k for k in range(first, len(self.borders)) if not self.cache.store.holds(self.stage(k).key)]
         batches = self._batches(missing)
         self.observer.start(STAGE, sum(instruments for _, instruments in batches.values()))
-        made, begin, end = None, 0, 0
-        for k in range(first, len(self.borders)):
-            stage = self.stage(k)
-            if k >= end:
-                made = None  # it is let go first
-            if k in batches:
-                begin, end = k, batches[k][0]
-                made = self._compute((self.borders[k][0], self.borders[end - 1][1]))
-            if made is not None:
-                stage = self.stage(k, partial(self._cut, made, self.borders[begin][0], k))
-            known = known | self.cache.get(stage).known
-            del stage
-            if k == len(self.borders) - 2:
-                self.cache.get(self._summary(k, known))
+        with ThreadPoolExecutor(1, thread_name_prefix="chunks") as writer:
+            made, begin, end, size = None, 0, 0, 0
+            before, kept = list[Future[Bools]](), list[Future[Bools]]()
+            for k in range(first, len(self.borders)):
+                if k >= end:
+                    made = None
+                if k in batches:
+                    begin, end = k, batches[k][0]
+                    period = self.borders[k][0], self.borders[end - 1][1]
+                    rows = self.rows.rows(*period)
+                    held, size = size, 4 * len(self.computed) * (rows.stop - rows.start)
+                    if held + size > _HELD:
+                        before, kept = [*before, *kept], []
+                    known, before, kept = _together(known, before), kept, []  # what was computed before is let go
+                    made = self._compute(period)
+                cut = None if made is None else partial(self._cut, made, self.borders[begin][0], k)
+                kept.append(writer.submit(self._known_of, self.stage(k, cut)))
+                del cut
+                if k == len(self.borders) - 2:
+                    known, before, kept = _together(known, [*before, *kept]), [], []
+                    self.cache.get(self._summary(k, known))
+            known = _together(known, [*before, *kept])
         names = Names(*settle_names(self.features, self.computed, known, self.observer))
         if missing:
             self.observer.finish(STAGE, f"{len(names.names)} features of {int(self.rows.offsets[-1])} rows")
@@ -164,6 +176,9 @@ class FeatureChunks:
                 with suppress(FileNotFoundError):
                     remove_folder(self.cache.store.path(self.part_stage(part).key))
         return names
+
+    def _known_of(self, stage: Stage[Chunk]) -> Bools:
+        return self.cache.get(stage).known
 
     @property
     def stages(self) -> list[Stage[Any]]:
@@ -303,3 +318,10 @@ class FeatureChunks:
             while len(self._open) > 1 and sum(one.nbytes for one in self._open.values()) > _HELD:
                 self._open.pop(next(iter(self._open)))
             return found
+
+
+def _together(known: Bools, written: list[Future[Bools]]) -> Bools:
+    """Return which features have a value, those of chunks included that are waited for."""
+    for one in written:
+        known = known | one.result()
+    return known
