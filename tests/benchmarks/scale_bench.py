@@ -46,8 +46,9 @@ _HOW = """## What is never held as a whole
 
 - Features are computed a few time chunks at a time, about 1 GB of them, stored, and read as mapped files, of which
   about 1 GB stay open.
-- Where the features of a panel take more than 1 GB, processors run on each slice when it is read. Medians take two
-  passes over the rows (ranks of a sample bracket each, what lies within is sorted), means and extremes sums by slice.
+- Where the features of a panel take more than 1 GB, and in a run alone of a linear model, processors run on each slice
+  when it is read. Medians take two passes over the rows (ranks of a sample bracket each, what lies within is sorted),
+  means and extremes sums by slice.
 - Sums for linear models, similarity, and LightGBM's binned data are made of slices. LightGBM draws the same sample for
   its bins as from an array, so the trees have the same bits.
 
