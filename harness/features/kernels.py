@@ -486,8 +486,9 @@ def scatter(block: Floats, rows: npt.NDArray[np.int64], matrix: Floats, known: n
 
 @compiled
 def round_to(values: npt.NDArray[np.generic], starts: Positions, out: Floats) -> None:
-    """Write values as float32, NaN before each row's start."""
+    """Write values as float32, NaN before each row's start; all NaNs are one, whatever made them."""
     for row in range(starts.size):
         out[row, : starts[row]] = np.nan
         for t in range(starts[row], out.shape[1]):
-            out[row, t] = values[row, t]
+            value = np.float32(values[row, t])
+            out[row, t] = value if value == value else np.float32(np.nan)
