@@ -90,7 +90,9 @@ def test_a_run_whose_result_is_there_imports_nothing_that_computes_and_writes_no
     command = [
         text for text in command if not text.startswith("evaluation.portfolio") and text != "evaluation=portfolio"
     ]
-    assert {"pandas", "numba"} <= imported_by(*command)
+    found = imported_by(*command)
+    assert "numba" in found
+    assert "pandas" not in found  # a table is read, and results are written, without it
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
     assert not imported_by(*command) & {"pandas", "scipy", "numba"}
     names = {path.name for path, at in made.items() if path.stat().st_mtime_ns != at}
