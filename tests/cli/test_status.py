@@ -60,7 +60,7 @@ def check_killed(folder: Path, capsys: pytest.CaptureFixture[str], how: str) -> 
 def test_a_run_that_is_killed_is_told_from_one_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SLOW, "0.3")
+    monkeypatch.setenv(SLOW, "3")  # a slow disk delays the next writing twentyfold: it must come before the end
     check_killed(tmp_path, capsys, "serial")
 
 
