@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -60,7 +61,8 @@ Written by `python -m tests.benchmarks.limits`.
 RR[Linear] with portfolio on the CSI 300 from an empty store: {total:.1f} s of processor time, all threads. They are
 upper bounds where the machine does other work too, as this one did ({wall:.0f} s of wall time). The limit is what a
 stage has to move and to compute at least, at the speed that a loop reaches which does nothing else, measured by the
-same command in the same minute; the factor is what is left.
+same command in the same minute; the factor is what is left. What threads do beside the main one is charged to the
+stage that it is in, unless it is a stage itself: linking kernels to reading the panel, for one.
 
 Machine: {machine}. One core reaches: {reached}.
 
@@ -83,7 +85,11 @@ _NOTES = {
     _FEATURES: "each value is tested for being missing, quantiles keep their window in order, and results are divided: "
     "the limit counts none of that",
     _WRITTEN: "a file is written through NumPy's buffer, and its pages are new to the system",
+    "digests by time": "values are tested for being missing and put in the order of their times, and each time is "
+    "hashed on its own",
+    "predictions": "rows are processed when they are forecast",
     "processors": "medians and median deviations of 158 columns, by selection",
+    _SUMS: "rows are processed before they are summed: a median is taken away, a number divided by, extremes are cut",
     "imports": "NumPy, Arrow, pandas, Numba, SciPy, Hydra, pydantic, and 190 modules of this project",
     "configuration": "Hydra composes 25 files",
     "code and provenance": "one look at each file of the code, and at those of the libraries that it imports",
@@ -96,25 +102,35 @@ class Stages:
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     moved: dict[str, Counter[str]] = field(default_factory=dict)  # stage → speed → bytes or operations
-    _open: list[float] = field(default_factory=list)
+    _own: threading.local = field(default_factory=threading.local)
+    _elsewhere: float = 0.0  # of stages in other threads than the main one
 
     def timed(self, stage: str, function: Callable[..., Any], count: Callable[..., Mapping[str, float]] | None) -> Any:
         @functools.wraps(function)
         def wrapped(*given: Any, **named: Any) -> Any:
-            began = time.process_time()
-            self._open.append(0.0)
+            stack: list[float] = self._own.__dict__.setdefault("open", [])
+            is_main = threading.current_thread() is threading.main_thread()
+            clock = self._main_seconds if is_main else time.thread_time
+            began = clock()
+            stack.append(0.0)
             try:
                 found = function(*given, **named)
                 if count is not None:
                     self.moved.setdefault(stage, Counter()).update(count(found, *given, **named))
                 return found
             finally:
-                used = time.process_time() - began
-                self.seconds[stage] += used - self._open.pop()
-                if self._open:
-                    self._open[-1] += used
+                used = clock() - began
+                self.seconds[stage] += used - stack.pop()
+                if stack:
+                    stack[-1] += used
+                elif not is_main:
+                    self._elsewhere += used
 
         return wrapped
+
+    def _main_seconds(self) -> float:
+        """All threads' seconds, but for what stages in other threads have used: they go on beside those of the main."""
+        return time.process_time() - self._elsewhere
 
     def watch(self, places: str, stage: str, count: Callable[..., Mapping[str, float]] | None = None) -> None:
         """Time what stands at ``module:name`` or ``module:Class.name``, in every place that has imported it."""
@@ -201,7 +217,9 @@ def _count_inside(stages: Stages) -> None:
     def summed(features: Any, label: Any, weights: Any) -> Any:
         known = float(np.count_nonzero(~np.isnan(label)))
         # Half of a product of matrices, which is symmetric.
-        stages.moved.setdefault(_SUMS, Counter())["operations"] += known * (features.shape[1] + 2) ** 2
+        read = features.nbytes  # mapped, processed, and summed
+        counts = {"operations": known * (features.shape[1] + 2) ** 2, "mapped": read, "memory": 2.0 * read}
+        stages.moved.setdefault(_SUMS, Counter()).update(counts)
         return sums(features, label, weights)
 
     engine._Graph._compute, gram._sums_in_order = counted, summed  # type: ignore[method-assign]
@@ -232,8 +250,7 @@ def watch_all() -> Stages:
     watch("numpy:save", _WRITTEN, lambda _, file, array, **__: {"file": float(array.nbytes)})
     watch("harness.run.pipeline:compute_expression", "label")
     watch("harness.samples.preprocess:Pipeline.fit", "processors", _fitted)
-    of_table = lambda found, *_: {"mapped": found.features.nbytes, "new": found.features.nbytes}  # noqa: E731
-    watch("harness.run.rolling:apply", "processors", of_table)
+    watch("harness.run.rolling:apply", "processors")  # rows are processed when their sums read them
     watch("harness.samples.gram:GramBlocks._ensure", _SUMS)
     of_size = lambda _, system, *__, **___: {"eigenvalues": 9.0 * system.moment.size**3}  # noqa: E731
     watch("harness.samples.gram:NormalEquations.ridge", "normal equations solved", of_size)
