@@ -69,6 +69,17 @@ def test_a_configuration_is_composed_without_what_computes() -> None:
     }
 
 
+def test_what_grows_trees_is_imported_when_it_does() -> None:
+    code = (
+        "import sys\n"
+        "from harness.config import compose_config\n"
+        "made = compose_config(['adaptation=ddgda', 'model=lightgbm'])\n"
+        "assert type(made.model).__name__ == 'LightGBM'\n"
+        "assert not {'lightgbm', 'sklearn', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_a_run_whose_result_is_there_imports_nothing_that_computes_and_writes_nothing(tmp_path: Path) -> None:
     market = compose_config(["data.instruments=12", "data.days=300", "data.members=10"]).data
     assert isinstance(market, SyntheticMarket)
