@@ -81,8 +81,13 @@ class Calendar:
 
     def positions_of(self, times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:
         """Return (n,) the position of each time, -1 for one that the calendar does not hold."""
-        at = np.minimum(np.searchsorted(self.times, times), len(self) - 1)
-        return np.where(self.times[at] == times, at, -1)
+        # Most tables are sorted by time: what stands next to its like is looked up once.
+        is_first = np.ones(times.size, dtype=np.bool_)
+        is_first[1:] = times[1:].view(np.int64) != times[:-1].view(np.int64)
+        begins = np.flatnonzero(is_first)
+        distinct = times[begins]
+        at = np.minimum(np.searchsorted(self.times, distinct), len(self) - 1)
+        return np.repeat(np.where(self.times[at] == distinct, at, -1), np.diff(begins, append=times.size))
 
     def first_at_or_after(self, when: When) -> int:
         """Return the first position whose time is at or after the start of `when`; T when there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+_PANEL, _FINGERPRINT = "panel", "fingerprint"
 ALWAYS = 2**31 - 1
 """How far ahead a field of the calendar is known, in periods: of every time that there is."""
 
@@ -178,13 +180,16 @@ def last_seen(values: npt.NDArray[Any], present: Bools) -> npt.NDArray[Any]:
 
 
 def save_panel(panel: Panel, folder: Path) -> None:
-    """Write `panel` and its fingerprint into an existing, empty folder."""
-    save(folder, (panel.fingerprint, panel))
+    """Write `panel` and its fingerprint into an existing, empty folder, in two threads."""
+    with ThreadPoolExecutor(1) as beside:
+        fingerprint = beside.submit(lambda: panel.fingerprint)
+        save(folder, panel, _PANEL)
+        save(folder, fingerprint.result(), _FINGERPRINT)
 
 
 def load_panel(folder: Path) -> Panel:
     """Read what `save_panel` wrote; arrays are memory-mapped, the fingerprint is the stored one."""
-    fingerprint, panel = load(folder, tuple[str, Panel])
+    fingerprint, panel = load(folder, str, _FINGERPRINT), load(folder, Panel, _PANEL)
     # The store has checked every byte against its checksum, so hashing the content once more would tell nothing new.
     panel.__dict__["fingerprint"] = fingerprint
     return panel

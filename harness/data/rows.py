@@ -15,6 +15,7 @@ from harness.errors import DataError
 
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
+_BLOCK = 1 << 15  # rows that are compared at once: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +107,12 @@ class Rows:
 
 def _increases(first: Integers, second: Integers) -> bool:
     """Return whether pairs of values are in strictly increasing order."""
-    same = first[1:] == first[:-1]
-    return bool(((first[1:] > first[:-1]) | (same & (second[1:] > second[:-1]))).all())
+    for begin in range(0, first.size - 1, _BLOCK):
+        major, minor = first[begin : begin + _BLOCK + 1], second[begin : begin + _BLOCK + 1]
+        later = (major[1:] == major[:-1]) & (minor[1:] > minor[:-1])
+        if not ((major[1:] > major[:-1]) | later).all():
+            return False
+    return True
 
 
 def out_of_order(times: npt.NDArray[np.datetime64], codes: npt.NDArray[np.integer[Any]]) -> Bools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,14 @@ class Node:
 Steps = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
-def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+@lru_cache(maxsize=32)
+def lower(expressions: tuple[Expression, ...]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
     """Return the nodes that compute `expressions`, inputs before what reads them, and the node of each expression."""
-    lowering, wanted = _Lowering(), tuple(expressions)
+    lowering = _Lowering()
     lowered: dict[Expression, int | Number] = {}
-    for part in walk(*wanted):
+    for part in walk(*expressions):
         lowered[part] = part if isinstance(part, Number) else lowering.add(part, lowered)
-    outputs = (lowered[expression] for expression in wanted)
+    outputs = (lowered[expression] for expression in expressions)
     return tuple(lowering.nodes), tuple(node for node in outputs if not isinstance(node, Number))
 
 

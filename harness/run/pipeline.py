@@ -394,7 +394,7 @@ class Pipeline:
         return describe_windows(self.windows, self.outline.calendar)
 
     def _predict(self) -> RollingResult:
-        _, walk = self.digests.rest, self.walk  # the former goes on meanwhile
+        walk, _ = self.walk, self.digests.rest  # the latter goes on meanwhile
         with self.watch.stage("windows"):
             rolled = walk.run()
         self.watch.fitted += rolled.fitted

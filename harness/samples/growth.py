@@ -55,11 +55,8 @@ def chained_digests(
 
 
 def _digest(before: bytes, *parts: bytes) -> bytes:
-    digest = hashlib.blake2b(before, digest_size=_LENGTH)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    framed = (piece for part in parts for piece in (len(part).to_bytes(8, "little"), part))
+    return hashlib.blake2b(b"".join((before, *framed)), digest_size=_LENGTH).digest()
 
 
 def _normalised(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:

@@ -1,8 +1,9 @@
 """The content-addressed store: a result is found by the hash of everything that determines it.
 
 ``<root>/<stage>/<digest>/`` holds a result's files and a manifest: the key and every file's SHA-256. It appears by one
-rename of a finished, flushed folder: nothing half-written is ever visible, and of concurrent writers the first wins.
-A store that cannot be read or written is an `ArtifactError`.
+rename of a finished folder: nothing half-written is ever visible, and of concurrent writers the first wins. The disk is
+not waited for: what a power cut leaves short fails its checksum, and is made again. A store that cannot be read or
+written is an `ArtifactError`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness.errors import ArtifactError, HarnessError, is_full_disk, removed_cu
 from harness.errors.redaction import redacted
 from harness.store.code_digest import check_code_unchanged
 from harness.store.codec import plain
-from harness.store.files import flush, scratch_folder
+from harness.store.files import scratch_folder
 from harness.store.fingerprint import fingerprint_file
 from harness.store.locks import Lease, lease_of, only_maker
 
@@ -179,7 +180,6 @@ class ArtifactStore:
                 _seal(scratch, key)
                 try:
                     scratch.rename(final)
-                    flush(final.parent)
                 except OSError:
                     if not is_intact(final):
                         raise  # else another maker was first, on a file system without locks
@@ -192,8 +192,6 @@ def _seal(folder: Path, key: Key) -> None:
     manifest = {"stage": key.stage, "digest": key.digest, "parts": json.loads(key.parts), "files": files}
     text = canonical_json({**manifest, _SEAL: _seal_of(manifest)}, indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-    for path in (*filter(Path.exists, folder.rglob("*")), folder):
-        flush(path)
 
 
 def _seal_of(manifest: Mapping[str, Any]) -> str:

@@ -94,6 +94,8 @@ class _Source:
 
 # A module that is loaded keeps the bytes that it was loaded from, whatever happens to its file afterwards.
 _KNOWN: dict[str, _Source] = {}
+# A loaded module's specification, where its submodules lie, and what they say.
+_LOADED: dict[str, tuple[ModuleSpec, tuple[str, ...] | None, Origin]] = {}
 _REACHED: dict[tuple[tuple[str, ...], ...], tuple[dict[str, _Source], set[Library]]] = {}
 
 
@@ -351,6 +353,15 @@ def _one(name: str, search: Sequence[str] | None) -> Origin | None:
         return None if file is None else Origin(name, own=True, file=Path(file))
     places = getattr(loaded, "__path__", spec.submodule_search_locations)
     places = None if places is None else tuple(map(str, places))
+    if loaded is None:
+        return _specified(name, spec, places)
+    known = _LOADED.get(name)
+    if known is None or known[0] is not spec or known[1] != places:
+        known = _LOADED[name] = spec, places, _specified(name, spec, places)
+    return known[2]
+
+
+def _specified(name: str, spec: ModuleSpec, places: tuple[str, ...] | None) -> Origin:
     if spec.origin is None or (not spec.has_location and spec.origin in ("namespace", "built-in", "frozen")):
         # A namespace package holds no code; what lies below is asked for itself.
         return Origin(name, own=places is not None and spec.origin in (None, "namespace"), search=places)
@@ -428,10 +439,10 @@ def _changed_files(metadata: Path) -> tuple[tuple[str, str], ...] | None:
     listed = [row for row in rows if len(row) == 3 and row[1] and row[0].endswith(_CODE)]
     if not listed:
         return None
-    installed = (metadata / "RECORD").stat().st_mtime_ns + _SLACK_NS
+    site, installed = str(metadata.parent), (metadata / "RECORD").stat().st_mtime_ns + _SLACK_NS
     changed = []
     for path, checksum, size in listed:
-        file = os.path.join(metadata.parent, path)
+        file = os.path.join(site, path)
         try:
             found = os.stat(file)
         except OSError:

@@ -32,7 +32,7 @@ from harness.store.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "reference" / "peer.md"
-BENCH = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"]
+BENCH = [sys.executable, "-c", "from harness.cli import command; command()"]
 JOBS = {
     "alpha158": "158 features of every row",
     "rr": "RR[Linear], from prices to metrics and portfolio",

@@ -14,7 +14,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 CSI300 = Path(__file__).resolve().parents[3] / "shared" / "data" / "cn_csi300_2005"
-COMMAND = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))", "run"]
+COMMAND = [sys.executable, "-c", "from harness.cli import command; command()", "run"]
 
 pytestmark = [
     pytest.mark.nightly,

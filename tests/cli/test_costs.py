@@ -142,7 +142,7 @@ def test_work_on_workers_is_told_and_counted_once(capsys: pytest.CaptureFixture[
 
 
 def test_progress_without_a_terminal_goes_to_standard_error_line_by_line(tmp_path: Path) -> None:
-    code = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "from harness.cli import command; command()"
     command = [sys.executable, "-c", code, "run", "-m", "--json", *SMALL, "model.alpha=0.1,1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert json.loads(done.stdout)["sorted_by"] == "rank_IC"

@@ -24,7 +24,7 @@ from harness.data.source import truncate
 from harness.data.sources.synthetic import SyntheticMarket
 from harness.data.sources.tabular import TabularSource
 
-BENCH = (sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))")
+BENCH = (sys.executable, "-c", "from harness.cli import command; command()")
 COMMAND = [
     *("data=tabular", "data.root=market", "data.path=panel.parquet", "+data.columns.vwap=vwap"),
     *("data.membership=all.txt", "data.calendar=calendar.txt", "data.benchmark=benchmark.parquet"),

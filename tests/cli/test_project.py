@@ -21,7 +21,7 @@ from harness.cli.commands import COMMANDS, PURPOSES
 from harness.errors.extras import install_command
 from harness.integrations import health
 
-TOOL = (sys.executable, "-P", "-c", "import sys; from harness.cli import main; sys.exit(main())")
+TOOL = (sys.executable, "-P", "-c", "from harness.cli import command; command()")
 TINY_BASE = """
   - override /features: expressions
 data: {instruments: 24, members: 16, days: 420}

@@ -18,7 +18,7 @@ from harness.cli.terminal import show
 from harness.report.table import numbers, table
 
 SMALL = ["data.instruments=24", "data.days=420", "data.members=16", "windows.step=40"]
-BENCH = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+BENCH = "from harness.cli import command; command()"
 
 
 class Terminal(io.TextIOWrapper):

@@ -67,6 +67,15 @@ def test_times_that_the_calendar_does_not_hold_have_no_position():
     assert DAYS.positions_of(times).tolist() == [3, -1, 0, -1, -1]
 
 
+@given(st.lists(st.tuples(st.integers(-2, 12), st.integers(1, 3)), max_size=12))
+def test_times_have_the_positions_that_each_alone_has(runs):
+    times = np.array([day for day, length in runs for _ in range(length)], dtype="datetime64[D]").astype("M8[ns]")
+    calendar = Calendar(np.array([0, 1, 4, 5, 9]).astype("datetime64[D]"))
+    known = calendar.times.tolist()
+    expected = [known.index(time) if time in known else -1 for time in times.tolist()]
+    assert calendar.positions_of(times).tolist() == expected
+
+
 def test_text_that_is_no_date_is_refused():
     with pytest.raises(DataError, match="not a date"):
         DAYS.first_at_or_after("next friday")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from harness.data import rows
 from harness.data.rows import Rows
 from harness.errors import DataError
 from harness.store.arrow import array_of, column_of, texts_of
@@ -34,6 +35,19 @@ def test_a_row_repeats_where_an_earlier_one_has_its_key(keys: list[tuple[int, in
     rows = rows_of(keys)
     assert rows.repeats.tolist() == [key in keys[:at] for at, key in enumerate(keys)]
     assert rows.steps_back.tolist() == [at > 0 and key < keys[at - 1] for at, key in enumerate(keys)]
+
+
+@pytest.mark.parametrize("by", ["time", "code"])
+def test_a_repeated_key_is_found_wherever_it_stands(by: str) -> None:
+    n = 2 * rows._BLOCK + 5
+    keys = np.arange(n, dtype=np.int64)
+    for at in (1, rows._BLOCK - 1, rows._BLOCK, rows._BLOCK + 1, 2 * rows._BLOCK, n - 1):
+        repeated = keys.copy()
+        repeated[at] = keys[at - 1]
+        same = np.zeros(n, dtype=np.int64)
+        times, codes = (repeated, same) if by == "time" else (same, repeated)
+        found = Rows(times.view("datetime64[ns]"), codes, (), {}, keys)
+        assert np.flatnonzero(found.repeats).tolist() == [at]
 
 
 @given(first=KEYS, second=KEYS)

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "my_data").symlink_to(CSI300.parent)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "bin").mkdir()
-    for name, code in (("bench", "from harness.cli import main; sys.exit(main())"), ("python", None)):
+    for name, code in (("bench", "from harness.cli import command; command()"), ("python", None)):
         line = f'exec "{sys.executable}" ' + ('"$@"' if code is None else f"-c 'import sys; {code}' \"$@\"")
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (tmp_path / "bin" / name).chmod(0o755)

@@ -194,7 +194,7 @@ def test_an_instrument_that_was_never_listed_has_no_values() -> None:
 
 
 def test_equal_subexpressions_are_computed_once() -> None:
-    shared, _ = lower([parse("Std($close, 20)/$close"), parse("Std( $close,20 )*2"), parse("$close>Ref($close,1)")])
+    shared, _ = lower((parse("Std($close, 20)/$close"), parse("Std( $close,20 )*2"), parse("$close>Ref($close,1)")))
     kernels = [node.kernel for node in shared]
     assert kernels.count("moments") == kernels.count("field") == 1
     whole, _ = lower(Alpha158().feature_set().parsed())

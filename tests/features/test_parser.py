@@ -214,7 +214,7 @@ def test_an_expression_may_be_199_deep_and_is_computed(opening: str, closing: st
     assert fields_of(expression) == {"a"}
     assert look_ahead(expression) == 0
     assert str(expression).count("$a") >= 1
-    _, outputs = lower([expression])
+    _, outputs = lower((expression,))
     assert outputs
 
 

@@ -421,7 +421,7 @@ def test_a_sweep_that_is_ended_from_outside_stands_on_a_real_server_as_killed(
         process.communicate(timeout=500)
     assert process.returncode == (-9 if number is signal.SIGKILL else 128 + number)
     if number is signal.SIGKILL:  # the next run from the same folder finds it
-        bench = "import sys; from harness.cli import main; sys.exit(main())"
+        bench = "from harness.cli import command; command()"
         one = [*SMALL, f"output.store={run_folder.parents[1] / 'store'}", *command[-2:]]
         subprocess.run([sys.executable, "-c", bench, "run", *one], cwd=tmp_path, check=True, capture_output=True)
     ((parent,), of) = found_in(server)

@@ -47,7 +47,7 @@ def test_every_baseline_of_the_suite_has_its_case() -> None:
 @pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="the variables that choose other kernels are those of x86 on Linux")
 def test_a_processor_with_other_kernels_is_within_the_tolerances(tmp_path: Path) -> None:
-    code = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "from harness.cli import command; command()"
     done = subprocess.run(
         [sys.executable, "-c", code, "check", "smoke", "--json", "--results", str(ROOT / "results")],
         cwd=tmp_path,

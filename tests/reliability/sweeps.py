@@ -20,7 +20,7 @@ DDGDA = [
     *["adaptation.fea_imp_n=5", "adaptation.choice_gbdt.rounds=3", "adaptation.loss_skip_thresh=5"],
 ]
 CELLS = 2
-_MAIN = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+_MAIN = "from harness.cli import command; command()"
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:

@@ -191,7 +191,7 @@ def test_a_killed_run_leaves_no_half_written_file_and_resumes_to_the_same_snapsh
     undisturbed: ExperimentResult, tmp_path: Path
 ) -> None:
     arguments = [*SMALL, f"output.store={tmp_path}/store", f"output.runs={tmp_path}/runs"]
-    command = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))", "run"]
+    command = [sys.executable, "-c", "from harness.cli import command; command()", "run"]
     windows = tmp_path / "store" / "window"
     with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (windows.is_dir() and any(windows.iterdir())):

@@ -210,8 +210,9 @@ class TabularSource:
             raise DataError(what, where=self.path, got=got, expected=expected, hint=hint)
         shape = (len(calendar), len(instruments))
         fields = {name: np.full(shape, np.nan, np.float32) for name in rows.fields}
+        cells = at * len(instruments) + rows.codes
         for name, values in fields.items():
-            values[at, rows.codes] = rows.fields[name]
+            values.reshape(-1)[cells] = rows.fields[name]
         ahead = self.series.add_to(fields, calendar)
         membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
