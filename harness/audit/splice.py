@@ -16,7 +16,8 @@ from harness.config import ExperimentConfig
 from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.execution.progress import Silent
-from harness.features.engine import compute_features, compute_period, known_fields, windows_of
+from harness.features.engine import compute_features, compute_period, known_fields
+from harness.features.expression import windows_of
 from harness.run.feature_chunks import LENGTH
 from harness.samples.chunks import LazyRows, Rows, chunk_borders
 from harness.samples.preprocess import IN_MEMORY

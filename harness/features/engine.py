@@ -7,7 +7,7 @@ what, and how many there are, changes nothing in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +24,11 @@ from harness.features.expression import (
     Number,
     fields_of,
     look_ahead,
-    look_back,
     parse,
 )
 from harness.features.feature_set import FeatureSet, refuse_look_ahead
 from harness.features.kernels import Floats, Positions
-from harness.features.lowering import CHOICE, FIELD, MASK, Node, Steps, lower, schedule
+from harness.features.lowering import CHOICE, FIELD, MASK, Node, Program, Steps, program_of, schedule
 from harness.store.compiled import kernel_threads
 
 Array = npt.NDArray[np.generic]
@@ -128,7 +127,7 @@ def compute_features(
 
 def known_fields(panel: Panel, features: FeatureSet) -> tuple[str, ...]:
     """Return the names of the features that read fields with values; the others are NaN whatever the arithmetic."""
-    hopeless = _Graph(panel, features.parsed(), (0, 1)).hopeless
+    hopeless = _Graph(panel, program_of(features.parsed()), (0, 1)).hopeless
     return tuple(name for name, nothing in zip(features.names, hopeless, strict=True) if not nothing)
 
 
@@ -154,12 +153,6 @@ def reach_of(features: FeatureSet) -> int:
     return max(map(look_ahead, features.parsed()), default=0)
 
 
-def windows_of(expressions: Sequence[Expression]) -> int | None:
-    """Return how many times before its own a value of one of them reads; None when one reads back to the first."""
-    backs = [back for back in map(look_back, expressions) if back is not None]
-    return max(backs, default=0) if len(backs) == len(expressions) else None
-
-
 def compute_period(
     panel: Panel,
     features: FeatureSet,
@@ -183,7 +176,7 @@ def compute_period(
         (C,) bool, whether a feature has a value at any of the rows.
     """
     start, stop = period
-    graph = _Graph(panel, features.parsed(), period)
+    graph = _Graph(panel, program_of(features.parsed()), period)
     first, m = int(offsets[start]), int(offsets[stop] - offsets[start])
     counts = np.bincount(codes[first : first + m], minlength=graph.instruments)
     kept = np.flatnonzero(counts)  # those that have a row in the period
@@ -191,8 +184,8 @@ def compute_period(
     times = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1])) - graph.begin
     begins, ends = np.empty_like(kept), np.empty_like(kept)
     begins[columns[::-1]], ends[columns] = times[::-1], times + 1  # of an instrument's rows, the last that is assigned
-    begins = np.zeros_like(begins) if graph.back is None else np.maximum(begins - graph.back, 0)
-    ends = np.minimum(ends + graph.ahead, graph.times)
+    begins = np.zeros_like(begins) if graph.program.back is None else np.maximum(begins - graph.program.back, 0)
+    ends = np.minimum(ends + graph.program.ahead, graph.times)
     order = np.lexsort((ends, begins))
     graph.keep(kept[order])
     rows = np.full((graph.instruments, graph.times), -1, dtype=np.int64)  # of each instrument and time; −1: none
@@ -217,7 +210,7 @@ def compute_expression(panel: Panel, text: str) -> Floats:
         ConfigError: When the text is not an expression.
         DataError: When it reads a field that the panel does not have.
     """
-    graph = _Graph(panel, (parse(text),))
+    graph = _Graph(panel, program_of((parse(text),)))
     values = np.full((graph.times, graph.instruments), np.nan, dtype=np.float32)
 
     def sink(part: _Part, block: Floats) -> None:
@@ -235,7 +228,7 @@ class _Part:
     """Some instruments and times of a graph, computed together.
 
     Attributes:
-        starts: (nodes, instruments) int64, where their series begin among these times.
+        starts: (beginnings, instruments) int64, where series begin among these times.
     """
 
     instruments: slice
@@ -249,44 +242,36 @@ class _Part:
 
 
 class _Graph:
-    """The nodes of some expressions and what they read of a panel; N instruments, T times.
+    """A program and what it reads of a panel; N instruments, T times.
 
-    The times are those that the expressions read at calendar positions [start, stop), by default at all.
+    The times are those that the program reads at calendar positions [start, stop), by default at all.
 
     Attributes:
         begin: The calendar position of the first of the T times.
-        back, ahead: How many times before and after its own a value reads; `back` is None when all from the first.
         fields: name → (T, N) float32.
-        nodes, outputs: See `lower`.
-        starts: (nodes, N) int64, where the series of each instrument begins among the T times, T for not at all:
-            `_first_times`.
+        starts: (beginnings, N) int64, where series begin among the T times, T for not at all: `_first_times`.
         hopeless: For each output: does no series of it begin in the whole panel, whatever the arithmetic; such are not
             computed.
         masked: Mask → (T,) series of one instrument.
     """
 
-    def __init__(
-        self, panel: Panel, expressions: tuple[Expression, ...], period: tuple[int, int] | None = None
-    ) -> None:
-        total, self.instruments = len(panel.calendar), len(panel.instruments)
+    def __init__(self, panel: Panel, program: Program, period: tuple[int, int] | None = None) -> None:
+        total, self.instruments, self.program = len(panel.calendar), len(panel.instruments), program
         start, stop = period or (0, total)
-        self.back, self.ahead = windows_of(expressions), max(map(look_ahead, expressions), default=0)
-        self.begin = 0 if self.back is None else max(0, start - self.back)
-        end = min(total, stop + self.ahead)
+        self.begin = 0 if program.back is None else max(0, start - program.back)
+        end = min(total, stop + program.ahead)
         self.times = end - self.begin
-        fields = {name: _field(panel, name) for name in sorted(fields_of(*expressions))}
-        self.fields = {name: values[self.begin : end] for name, values in fields.items()}
-        self.nodes, self.outputs = lower(expressions)
-        never = np.full(self.instruments, total)
-        starts = _first_times(self.nodes, {name: panel.begins.get(name, never) for name in fields}, panel)
-        self.hopeless = tuple(bool((starts[node] >= total).all()) for node in self.outputs)
-        self.starts = np.clip(np.reshape(starts, (-1, self.instruments)) - self.begin, 0, self.times)
+        self.fields = {name: _field(panel, name)[self.begin : end] for name in program.fields}
+        starts = np.reshape(_first_times(program, panel), (-1, self.instruments))
+        begins_never = np.all(starts >= total, axis=1).tolist()
+        self.hopeless = tuple(begins_never[program.begins_as[node]] for node in program.outputs)
+        self.starts = np.clip(starts - self.begin, 0, self.times)
         self.masked: dict[int, Array] = {}
-        for mask, node in enumerate(self.nodes):
+        for mask, node in enumerate(program.nodes):
             if node.kernel == MASK:  # an inner one comes before the outer
                 at = _position(panel, node.parameters[0])
                 part = self.part(slice(at, at + 1), slice(0, self.times))
-                *_, (_, values) = self.results(schedule(self.nodes, node.sources), part)
+                *_, (_, values) = self.results(schedule(program.nodes, node.sources), part)
                 self.masked[mask] = values[0]
 
     def keep(self, columns: Positions) -> None:
@@ -305,7 +290,7 @@ class _Graph:
         values: dict[int, Array] = {}
         with np.errstate(all="ignore"):  # missing and infinite values are part of the semantics
             for group, dying in steps:
-                out = np.empty((len(group), *shape), dtype=self.nodes[group[0]].dtype)
+                out = np.empty((len(group), *shape), dtype=self.program.nodes[group[0]].dtype)
                 self._compute(group, values, part, out)
                 values |= zip(group, out, strict=True)
                 for node in group:
@@ -314,7 +299,8 @@ class _Graph:
                     del values[dead]
 
     def _compute(self, group: tuple[int, ...], values: Mapping[int, Array], part: _Part, out: Any) -> None:
-        node, starts, first = self.nodes[group[0]], part.starts[group[0]], out[0]
+        nodes, begins_as, first = self.program.nodes, self.program.begins_as, out[0]
+        node, starts = nodes[group[0]], part.starts[begins_as[group[0]]]
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
             first[...] = self.fields[node.parameters[0]][part.times, part.instruments].T
@@ -328,7 +314,7 @@ class _Graph:
         elif node.kernel in _OF_WINDOWS:
             for one in out:
                 kernels.blank(one, starts)
-            parameters = zip(*(self.nodes[one].parameters for one in group), strict=True)
+            parameters = zip(*(nodes[one].parameters for one in group), strict=True)
             _OF_WINDOWS[node.kernel](*inputs, starts, *map(np.array, parameters), out)
         else:
             getattr(np, node.kernel)(*inputs, out=first)
@@ -343,7 +329,8 @@ class _Graph:
         # Nothing is known of a branch before it begins, where the arithmetic of a condition has numbers all the same.
         for branch, chosen in zip(node.inputs[1:], (condition, ~condition), strict=True):
             if not isinstance(branch, Number):
-                out[chosen & (np.arange(out.shape[1]) < part.starts[branch][:, None])] = np.nan
+                starts = part.starts[self.program.begins_as[branch]]
+                out[chosen & (np.arange(out.shape[1]) < starts[:, None])] = np.nan
 
 
 def _field(panel: Panel, name: str) -> Floats:
@@ -386,8 +373,9 @@ def _evaluate(graph: _Graph, sink: Sink, begins: Positions, ends: Positions) -> 
     `sink` receives a part and its (F, instruments, times) float32 values, F being the outputs that are not hopeless;
     NaN before the output's series begins. It is called from several threads.
     """
-    outputs = [node for node, nothing in zip(graph.outputs, graph.hopeless, strict=True) if not nothing]
-    steps = schedule(graph.nodes, outputs)
+    program, pairs = graph.program, zip(graph.program.outputs, graph.hopeless, strict=True)
+    outputs = tuple(node for node, nothing in pairs if not nothing)
+    steps = program.steps(outputs)
     columns: dict[int, list[int]] = {}
     for column, node in enumerate(outputs):
         columns.setdefault(node, []).append(column)
@@ -397,7 +385,7 @@ def _evaluate(graph: _Graph, sink: Sink, begins: Positions, ends: Positions) -> 
         block = _block(len(outputs), part.size, part.times.stop - part.times.start)
         for node, values in graph.results(steps, part):
             for column in columns.get(node, ()):
-                kernels.round_to(values, part.starts[node], block[column])
+                kernels.round_to(values, part.starts[program.begins_as[node]], block[column])
         sink(part, block)
         return part
 
@@ -423,27 +411,22 @@ def _block(features: int, instruments: int, times: int) -> Floats:
     return flat[:, : instruments * times].reshape(features, instruments, times)
 
 
-def _first_times(nodes: Sequence[Node], fields: Mapping[str, Positions], panel: Panel) -> tuple[Positions, ...]:
-    """Return for each node where the series of each instrument, (N,), begins; windows begin to fill there.
+def _first_times(program: Program, panel: Panel) -> list[Positions]:
+    """Return for each beginning of a program where it is in each instrument, (N,); T when it has none.
 
-    A field begins at its first value, as `fields` has it; at T when it has none. What is computed begins when
-    everything that it reads has begun, so that a series knows nothing of fields that it does not read; a choice begins
-    with the first of its branches (what has not begun is false as its condition). A shift does not move the beginning:
-    its first values are missing, as in qlib.
+    A field begins at its first value.
     """
+    never = np.full(len(panel.instruments), len(panel.calendar))
     begins: list[Positions] = []
-    for node in nodes:
-        if node.kernel == FIELD:
-            begins.append(fields[node.parameters[0]])
-        elif node.kernel == MASK:
-            source = begins[node.sources[0]]
-            begins.append(np.full_like(source, source[_position(panel, node.parameters[0])]))
-        elif node.kernel == CHOICE:  # a constant branch is there once its condition is
-            branches = [node.sources[0] if isinstance(i, Number) else i for i in node.inputs[1:]]
-            begins.append(np.minimum.reduce([begins[i] for i in branches]))
+    for one in program.beginnings:
+        reads = [begins[i] for i in one.of]
+        if one.kind == FIELD:
+            begins.append(panel.begins.get(one.name, never))
+        elif one.kind == MASK:
+            begins.append(np.full_like(never, reads[0][_position(panel, one.name)]))
         else:
-            begins.append(np.maximum.reduce([begins[i] for i in node.sources]))
-    return tuple(begins)
+            begins.append((np.minimum if one.kind == CHOICE else np.maximum).reduce(reads))
+    return begins
 
 
 def _shift(x: Any, starts: Positions, by: int, out: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -176,6 +176,12 @@ def look_back(expression: Expression) -> int | None:
     """
     back = max(0.0, -_reach(expression)[0])
     return None if math.isinf(back) else int(back)
+
+
+def windows_of(expressions: Sequence[Expression]) -> int | None:
+    """Return how many times before its own a value of one of them reads; None when one reads back to the first."""
+    backs = [back for back in map(look_back, expressions) if back is not None]
+    return max(backs, default=0) if len(backs) == len(expressions) else None
 
 
 def _reach(expression: Expression, known_ahead: Mapping[str, int] = MappingProxyType({})) -> tuple[float, float]:

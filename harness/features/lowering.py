@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from harness.features import kernels
-from harness.features.expression import OPERATORS, Call, Expression, Field, Number, walk
+from harness.features.expression import (
+    OPERATORS,
+    Call,
+    Expression,
+    Field,
+    Number,
+    fields_of,
+    look_ahead,
+    walk,
+    windows_of,
+)
 
-FIELD, MASK, CHOICE = "field", "mask", "where"
+FIELD, MASK, CHOICE, ALL = "field", "mask", "where", "all"
 
 
 @dataclass(frozen=True)
@@ -36,15 +46,94 @@ class Node:
 Steps = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Where series begin: with a field, or as other beginnings say.
+
+    Attributes:
+        kind: `FIELD`; `MASK`, as one instrument; `CHOICE`, with the first of some others; `ALL`, with the last of them.
+        of: Positions of other beginnings.
+        name: The field's name or the instrument's code.
+    """
+
+    kind: str
+    of: tuple[int, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What some expressions come to, whatever the panel.
+
+    Attributes:
+        nodes: Inputs before what reads them.
+        outputs: The node of each expression.
+        fields: The names of what is read, sorted.
+        back, ahead: How many times before and after its own a value reads; `back` is None when all from the first.
+        beginnings: The different ones of all nodes, others before what reads them.
+        begins_as: Which of them the series of each node begin as.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+    fields: tuple[str, ...]
+    back: int | None
+    ahead: int
+    beginnings: tuple[Beginning, ...]
+    begins_as: tuple[int, ...]
+
+    def steps(self, outputs: tuple[int, ...]) -> Steps:
+        """Return what computes some of the outputs, see `schedule`."""
+        return self._all_steps if outputs == self.outputs else schedule(self.nodes, outputs)
+
+    @cached_property
+    def _all_steps(self) -> Steps:
+        return schedule(self.nodes, self.outputs)
+
+
 @lru_cache(maxsize=32)
-def lower(expressions: tuple[Expression, ...]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+def program_of(expressions: tuple[Expression, ...]) -> Program:
+    """Return what computes some expressions; asked for again, it is the same."""
+    nodes, outputs = lower(expressions)
+    reads = tuple(sorted(fields_of(*expressions)))
+    ahead = max(map(look_ahead, expressions), default=0)
+    return Program(nodes, outputs, reads, windows_of(expressions), ahead, *_beginnings(nodes))
+
+
+def lower(expressions: Iterable[Expression]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
     """Return the nodes that compute `expressions`, inputs before what reads them, and the node of each expression."""
-    lowering = _Lowering()
+    lowering, wanted = _Lowering(), tuple(expressions)
     lowered: dict[Expression, int | Number] = {}
-    for part in walk(*expressions):
+    for part in walk(*wanted):
         lowered[part] = part if isinstance(part, Number) else lowering.add(part, lowered)
-    outputs = (lowered[expression] for expression in expressions)
+    outputs = (lowered[expression] for expression in wanted)
     return tuple(lowering.nodes), tuple(node for node in outputs if not isinstance(node, Number))
+
+
+def _beginnings(nodes: Sequence[Node]) -> tuple[tuple[Beginning, ...], tuple[int, ...]]:
+    """Return the different beginnings of nodes, and which is each node's; windows begin to fill there.
+
+    What is computed begins when everything that it reads has begun, so that a series knows nothing of fields that it
+    does not read; a choice begins with the first of its branches (what has not begun is false as its condition), of
+    which a constant is there once the condition is. A shift does not move the beginning: its first values are missing,
+    as in qlib.
+    """
+    found, begins_as = dict[Beginning, int](), list[int]()
+    for node in nodes:
+        kind, name, reads = ALL, "", node.sources
+        if node.kernel in (FIELD, MASK):
+            kind, name = node.kernel, node.parameters[0]
+        elif node.kernel == CHOICE:
+            kind, reads = CHOICE, tuple(reads[0] if isinstance(i, Number) else i for i in node.inputs[1:])
+        of = {begins_as[i] for i in reads}
+        if kind == ALL:
+            known = tuple(found)
+            of = {part for one in of for part in (known[one].of if known[one].kind == ALL else (one,))}
+        if len(of) == 1 and kind != MASK:
+            begins_as.append(of.pop())
+        else:
+            begins_as.append(found.setdefault(Beginning(kind, tuple(sorted(of)), name), len(found)))
+    return tuple(found), tuple(begins_as)
 
 
 def schedule(nodes: Sequence[Node], outputs: Iterable[int]) -> Steps:

@@ -24,9 +24,8 @@ from harness.features.engine import (
     known_fields,
     reach_of,
     settle_names,
-    windows_of,
 )
-from harness.features.expression import fields_of
+from harness.features.expression import fields_of, windows_of
 from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.chunks import LazyRows, chunk_borders, columns_of

@@ -17,7 +17,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -78,18 +78,23 @@ def canonical_json(value: object, *, indent: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """What identifies a result; `parts` is JSON of everything that determines it, without passwords, for people."""
+    """What identifies a result."""
 
     stage: str
     digest: str
-    parts: str
+    _text: str = field(repr=False)  # which may hold passwords
+
+    @property
+    def parts(self) -> str:
+        """JSON of everything that determines the result, without passwords, for people."""
+        return redacted(self._text)
 
 
 def key_of(stage: str, **parts: object) -> Key:
     """Return the key of a result from JSON-able parts: configuration, digests of the inputs, digest of the code."""
     text = canonical_json(parts)
     digest = hashlib.sha256(f"{stage}\0{text}".encode()).hexdigest()
-    return Key(stage=stage, digest=digest[:_DIGEST_LENGTH], parts=redacted(text))
+    return Key(stage, digest[:_DIGEST_LENGTH], text)
 
 
 class ArtifactStore:

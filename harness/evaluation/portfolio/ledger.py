@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.strategy import Doubles
 from harness.evaluation.predictions import read_table
+from harness.store.arrow import column_of, texts_of
 
 ORDERS, POSITIONS = "orders.parquet", "positions.parquet"
 FILLED, REFUSED, UNFILLED = "filled", "refused", "unfilled"
@@ -50,20 +54,18 @@ class Ledger:
         times, columns, buys, outcomes, *amounts = zip(*self.entries, strict=True) if self.entries else ((),) * 7
         at, column = np.array(times, dtype=np.int64), np.array(columns, dtype=np.int64)
         shares, price, cost = (np.array(values, dtype=np.float64) for values in amounts)
-        side = pa.DictionaryArray.from_arrays(pa.array([int(not b) for b in buys], pa.int8()), list(_SIDES))
-        outcome = pa.array([_OUTCOMES.index(o) for o in outcomes], pa.int8())
+        side = np.array([not is_purchase for is_purchase in buys], dtype=np.int8)
+        outcome = np.array([_OUTCOMES.index(one) for one in outcomes], dtype=np.int8)
+        numbers = {"shares": shares, "price": price, "value": shares * price, "cost": cost}
+        numbers |= {"daily_value": self.market.daily_value(at, column)}
         return pa.table(
             {
-                "datetime": self.market.times[at],
-                "signal": self.market.times[at - 1],
+                "datetime": column_of(self.market.times[at]),
+                "signal": column_of(self.market.times[at - 1]),
                 "instrument": self._names(column),
-                "side": side,
-                "outcome": pa.DictionaryArray.from_arrays(outcome, list(_OUTCOMES)),
-                "shares": shares,
-                "price": price,
-                "value": shares * price,
-                "cost": cost,
-                "daily_value": self.market.daily_value(at, column),
+                "side": _named(side, _SIDES),
+                "outcome": _named(outcome, _OUTCOMES),
+                **{name: column_of(values) for name, values in numbers.items()},
             }
         )
 
@@ -85,12 +87,18 @@ class Ledger:
         order = np.lexsort((column, at))
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = {"shares": shares, "price": np.append(price, np.full(len(late), np.nan)), "value": value}
-            columns |= {"weight": value / self.value[at], "written_down": np.arange(at.size) >= price.size}
-        names = {"datetime": market.times[at[order]], "instrument": self._names(column[order])}
-        return pa.table(names | {name: values[order] for name, values in columns.items()})
+            columns |= {"weight": value / self.value[at]}
+        is_late = column_of((order >= price.size).astype(np.uint8)).cast(pa.bool_())
+        names = {"datetime": column_of(market.times[at[order]]), "instrument": self._names(column[order])}
+        values = {name: column_of(values[order]) for name, values in columns.items()}
+        return pa.table({**names, **values, "written_down": is_late})
 
     def _names(self, column: np.ndarray) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(pa.array(column, pa.int32()), pa.array(self.market.instruments))
+        return _named(column.astype(np.int32), self.market.instruments)
+
+
+def _named(places: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(column_of(places), texts_of(names))
 
 
 @dataclass(frozen=True)
