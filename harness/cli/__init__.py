@@ -16,13 +16,10 @@ _SWITCH = 0.0005  # seconds
 def command() -> None:
     """Be the process of one `bench` command: run it, and end with its exit code.
 
-    The process is tuned for what it does. Imports and configurations make a hundred thousand objects that stay, so that
-    looking for garbage among them is rare; a thread that comes back from a kernel waits half a millisecond for the
-    interpreter instead of 5. At the end threads are waited for, what is registered with `atexit` runs, output is
-    written; then the system takes the memory as a whole, instead of the interpreter object by object.
+    At the end threads are waited for, what is registered with `atexit` runs, and output is written; then the system
+    takes the memory as a whole, instead of the interpreter object by object.
     """
-    gc.set_threshold(_NEW_OBJECTS, 20, 20)
-    sys.setswitchinterval(_SWITCH)
+    tune()
     code = main()
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
@@ -33,6 +30,16 @@ def command() -> None:
     except (OSError, ValueError):
         sys.exit(code)  # whose reader is gone: as the interpreter ends it
     os._exit(code)
+
+
+def tune() -> None:
+    """Set the interpreter for what a command does.
+
+    Imports and configurations make a hundred thousand objects that stay, so that looking for garbage among them is
+    rare; a thread that comes back from a kernel waits half a millisecond for the interpreter instead of 5.
+    """
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)
+    sys.setswitchinterval(_SWITCH)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

