@@ -38,6 +38,10 @@ class WindowReads:
     fitted_in: int = 0  # the window in which the model was fitted last
 
 
+Fit = tuple[FittedModel, Segment, WindowReads]
+"""A fitted model, what it was fitted on last, and what was read in all."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """The predictions of one window, (m,) float32 for the rows of its test segment; `fitted` until it is stored.
@@ -138,7 +142,21 @@ def no_weights(model: Model) -> UnsupportedWeightsError:
 def save_scored(at: int, scored: Scored, folder: Path) -> None:
     """Write what window `at` has scored; a model that is kept lies with the window that fitted it."""
     save(folder, replace(scored, fitted=None))
-    assert scored.fitted is not None
-    if scored.reads.fitted_in == at:
+    if scored.fitted is not None and scored.reads.fitted_in == at:
         (folder / MODEL).mkdir()
         scored.fitted.save(folder / MODEL)
+
+
+def nothing_scored(at: int, window: Window, train: Segment, levels: tuple[float, ...]) -> Scored:
+    """Return the result of a window without a row in its test segment: nobody is predicted, and nothing is fitted."""
+    reads = WindowReads(window.index, window.decision, Reads(), Reads(), Reads(), fitted_in=at)
+    quantiles = np.empty((0, len(levels)), dtype=np.float32) if levels else None
+    return Scored(np.empty(0, dtype=np.float32), reads, train, quantiles=quantiles)
+
+
+def save_fit(fit: Fit, folder: Path) -> None:
+    """Write a fit; `WalkForward` reads it by its model."""
+    fitted, learned, reads = fit
+    save(folder, (learned, reads))
+    (folder / MODEL).mkdir()
+    fitted.save(folder / MODEL)

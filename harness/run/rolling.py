@@ -18,7 +18,8 @@ from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Countdown, Observer, Silent
 from harness.execution.threads import thread_limit
-from harness.run.chain import MODEL, Past, Scored, WindowReads, check_plan, no_weights, save_scored
+from harness.run import chain
+from harness.run.chain import MODEL, Fit, Past, Scored, WindowReads, check_plan, no_weights
 from harness.run.forecasts import collect, forecasts, quantile_forecasts
 from harness.run.schedule import learning_segments
 from harness.run.shared_sums import SharedSums
@@ -75,7 +76,6 @@ class RollingResult:
     seconds: tuple[float, ...] = field(default=(), compare=False)
 
 
-_Fit = tuple[FittedModel, Segment, WindowReads]
 Processed = tuple[SampleTable, Reads]
 """A table, and what its processors read."""
 
@@ -160,7 +160,7 @@ class WalkForward:
 
     def window(self, at: int) -> Stage[Scored]:
         key, make = partial(self._window_key, at), partial(self._fit_and_predict, at)
-        files = partial(save_scored, at), files_of(Scored, mapped=False)[1]
+        files = partial(chain.save_scored, at), files_of(Scored, mapped=False)[1]
         return Stage("window", key, make, *files, at=at)
 
     @cached_property
@@ -258,6 +258,8 @@ class WalkForward:
 
     def _fit_and_predict(self, at: int) -> Scored:
         window = self.windows[at]
+        if at > self._newest_window:
+            return chain.nothing_scored(at, window, self._learning[at][0], self._levels)
         if not isinstance(self.recipe.adaptation, WindowPlanner) and (kept := self._kept_fit(at)) is not None:
             return self._predict_more(at, kept)
         if self.chained:
@@ -296,7 +298,7 @@ class WalkForward:
         check_plan(plan, self.recipe.model, train, first=at == 0, chained=self.chained)
         return plan, raw.reads | view.reads
 
-    def _fit_once(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
+    def _fit_once(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> Fit:
         """Return what `_fit` does; a window whose test segment may still grow keeps it, and fits no second time."""
         keeps = self.cache is not None and plan.refit and plan.fitted is None
         found = self._kept_fit(at) if keeps else None
@@ -304,15 +306,15 @@ class WalkForward:
             found = made = self._fit(at, plan, table, blocks)
             if keeps and self._is_open(at):
                 # What was just fitted predicts, not what is read back of it: the other windows are made so, too.
-                self._get(Stage("fit", partial(self._fit_key, at), lambda: made, _save_fit, lambda _: made))
+                self._get(Stage("fit", partial(self._fit_key, at), lambda: made, chain.save_fit, lambda _: made))
         return found
 
-    def _kept_fit(self, at: int) -> _Fit | None:
+    def _kept_fit(self, at: int) -> Fit | None:
         """Return what was fitted when the window had fewer test times, if it was kept."""
         found = None if self.cache is None else self.cache.store.find(self._fit_key(at))
         return None if found is None else self._load_fit(found)
 
-    def _predict_more(self, at: int, kept: _Fit) -> Scored:
+    def _predict_more(self, at: int, kept: Fit) -> Scored:
         """Predict a window that has grown by what was fitted before; no row but those of its test segment is read."""
         test, (fitted, learned, reads) = self.windows[at].test, kept
         (table, processors_read) = self._process(
@@ -337,21 +339,30 @@ class WalkForward:
                 quantiles = np.stack([restore(column, codes) for column in quantiles.T], axis=1)
         return score, quantiles
 
+    @cached_property
+    def _newest_window(self) -> int:
+        """The last window with a row to predict: the calendar may go on where the data end."""
+        offsets, last = self.table.index.offsets, len(self.windows) - 1
+        tests = [(at, window.test) for at, window in enumerate(self.windows)]
+        return max((at for at, test in tests if offsets[test.stop] > offsets[test.start]), default=last)
+
     def _is_open(self, at: int) -> bool:
-        """Whether a window's test segment may still grow."""
-        return at == len(self.windows) - 1 and len(self.windows[at].test) < self.recipe.step
+        """Whether a window's test segment may still grow, or get rows at its end."""
+        test, offsets = self.windows[at].test, self.table.index.offsets
+        grows = at == len(self.windows) - 1 and len(test) < self.recipe.step
+        return at == self._newest_window and (grows or offsets[test.stop] == offsets[test.stop - 1])
 
     @property
     def kept_keys(self) -> list[Key]:
         """The keys of what is kept for windows and days that come later: processors, and the fit of an open window."""
-        at = len(self.windows) - 1
+        at = self._newest_window
         return [self._processors_key(at if self._refits else 0), *([self._fit_key(at)] if self._is_open(at) else [])]
 
-    def _load_fit(self, folder: Path) -> _Fit:
+    def _load_fit(self, folder: Path) -> Fit:
         learned, reads = load(folder, tuple[Segment, WindowReads])
         return self.recipe.model.load(folder / MODEL), learned, reads
 
-    def _fit(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> _Fit:
+    def _fit(self, at: int, plan: WindowPlan, table: SampleTable, blocks: GramBlocks | None) -> Fit:
         """Return the fitted model, what it was fitted on last, and what was read in all."""
         self.fitted += 1
         model, window, (train, valid) = self.recipe.model, self.windows[at], self._learning[at]
@@ -483,13 +494,6 @@ class WalkForward:
         """The sums that all windows share, by times; none where each window sums its own rows, or asks for no sums."""
         asked = traits_of(self.recipe.model, ModelTraits).by_sums and not self._refits
         return self._sums.stages if asked else []
-
-
-def _save_fit(fit: _Fit, folder: Path) -> None:
-    fitted, learned, reads = fit
-    save(folder, (learned, reads))
-    (folder / MODEL).mkdir()
-    fitted.save(folder / MODEL)
 
 
 def _positions(segment: Segment | None) -> list[int] | None:

@@ -147,7 +147,7 @@ def _check_ranked(adaptation: object, choice: str | None) -> None:
 
 
 def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:
-    """Refuse windows without rows; only test segments behind the last row may have none: a future calendar."""
+    """Refuse windows without rows; only those may have none that begin behind the last row: a future calendar."""
     offsets, shown = rows.offsets, panel.calendar.format
     busy = np.flatnonzero(np.diff(offsets))
     if not busy.size:
@@ -160,10 +160,11 @@ def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *,
     empty = [
         (window.index, name, segment)
         for window in windows
+        if window.test.start <= busy[-1]
         for name, segment in (("train", window.train), ("valid", window.valid), ("test", window.test))
         if segment is not None
         and offsets[segment.start] == offsets[segment.stop]
-        and (segment.start <= busy[-1] or name == "train" or (name == "valid" and needs_valid))
+        and (name != "valid" or needs_valid or segment.start <= busy[-1])
     ]
     if empty:
         index, name, segment = empty[0]

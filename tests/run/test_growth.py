@@ -167,6 +167,36 @@ def test_a_day_more_costs_no_fit_and_a_new_window_one(
     assert costs == [0, 0, 1, 0]
 
 
+def unfilled(panel: Panel, stop: int) -> Panel:
+    """Return the panel without any value from a position on: the calendar goes on, the data do not."""
+    fields = {name: np.array(values) for name, values in panel.fields.items()}
+    for values in fields.values():
+        values[stop:] = np.nan
+    assert panel.benchmark is not None
+    level = np.array(panel.benchmark.close)
+    level[stop:] = np.nan
+    return replace(panel, fields=fields, benchmark=replace(panel.benchmark, close=level))
+
+
+@pytest.mark.parametrize("kind", ["linear", "per_window", "trees", "chain", "kept"])
+def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not_reached(
+    market: Panel, tmp_path: Path, fits: list[int], kind: str
+) -> None:
+    """All of 8 windows are there from the first evening; each is fitted once, when its first day has come."""
+    team = Team(tmp_path / "grown", *KINDS[kind])
+    full = FIRST + 3 * STEP
+    team.run(unfilled(market, full - 2))
+    windows, costs = len(fits), []
+    for stop in (full - 1, full, full + 1, full + 2, full + STEP - 1):
+        fits.clear()
+        panel = unfilled(market, stop)
+        made = team.run(panel)
+        costs.append(len(fits))
+    assert (windows, costs) == ((3, [0, 0, 1, 0, 0]) if kind != "kept" else (windows, costs))
+    assert max(costs) <= 1
+    assert made == Team(tmp_path / "scratch", *KINDS[kind]).run(panel)
+
+
 @pytest.mark.parametrize("kind", ["linear", "per_window"])
 def test_a_revised_price_computes_exactly_the_windows_that_could_have_seen_it(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
