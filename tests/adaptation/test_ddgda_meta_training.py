@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from baselines.adaptation.ddgda.meta_task import Phase
-from baselines.adaptation.ddgda.meta_training import initial_weight_model, train
+from baselines.adaptation.ddgda.meta_training import Adam, initial_weight_model, train
 from baselines.adaptation.ddgda.weight_model import MetaScore, MetaTraining, WeightModel
 from harness.execution.progress import Silent
 from tests.adaptation.meta_case import HISTORY, Case, case
@@ -69,6 +73,38 @@ def test_training_is_adam_on_the_loss_of_the_rows(small: Case) -> None:
     np.testing.assert_allclose(model.scale, expected.scale, atol=1e-6)
     trained = [s.loss for s in history if s.stage == "trained" and s.phase == Phase.META_TRAIN]
     np.testing.assert_allclose(trained, losses, atol=1e-7)
+
+
+def test_steps_have_the_bits_of_the_library_s_optimiser() -> None:
+    def moved(steps: Callable[[nn.Module, Callable[[], Tensor]], None]) -> list[Tensor]:
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(7, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+        rows = torch.randn(20, 7, dtype=torch.float64)
+        steps(net, lambda: (net(rows) ** 2).sum())
+        return [parameter.detach() for parameter in net.parameters()]
+
+    def ours(net: nn.Module, loss: Callable[[], Tensor]) -> None:
+        optimiser = Adam(net, 0.02)
+        for _ in range(25):
+            optimiser.step(loss())
+
+    def theirs(net: nn.Module, loss: Callable[[], Tensor]) -> None:
+        optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+        for _ in range(25):
+            optimiser.zero_grad()
+            loss().backward()
+            optimiser.step()
+
+    assert all(torch.equal(one, other) for one, other in zip(moved(ours), moved(theirs), strict=True))
+
+
+def test_training_imports_no_compiler() -> None:
+    """PyTorch's would take longer than the training."""
+    code = (
+        "import sys, torch; from torch import nn; from baselines.adaptation.ddgda.meta_training import Adam; "
+        "net = nn.Linear(2, 1); Adam(net, 0.1).step(net(torch.ones(2)).sum()); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_training_lowers_the_loss_where_drift_is_predictable(small: Case) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from baselines.adaptation.ddgda.meta_task import USED, MetaTask, Phase
 from baselines.adaptation.ddgda.preparation import ProxyData
@@ -162,6 +163,38 @@ def _label_norm(equations: NormalEquations) -> float:
     return float(np.sqrt(max(equations.label_square - equations.label_sum**2 / equations.weight_sum, 0.0)))
 
 
+class Adam:
+    """Adam, by PyTorch's own function and defaults, with the bits of `torch.optim.Adam`.
+
+    To make one of those imports PyTorch's compiler, which takes longer than all that is trained here.
+    """
+
+    def __init__(self, net: nn.Module, lr: float) -> None:
+        self._lr, self._parameters = lr, list[Tensor](net.parameters())
+        self._means, self._squares = ([torch.zeros_like(p) for p in self._parameters] for _ in range(2))
+        self._steps = [torch.tensor(0.0) for _ in self._parameters]
+
+    def step(self, loss: Tensor) -> None:
+        """Move the parameters against the gradient of a loss."""
+        gradients = list(torch.autograd.grad(loss, self._parameters))
+        with torch.no_grad():
+            adam(
+                self._parameters,
+                gradients,
+                self._means,
+                self._squares,
+                [],
+                self._steps,
+                lr=self._lr,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                weight_decay=0.0,
+                amsgrad=False,
+                maximize=False,
+            )
+
+
 class WeightNet(nn.Module):
     """The weight model in torch, float64: the same function as `WeightModel.weights`, with gradients."""
 
@@ -262,7 +295,7 @@ def train(
     tasks = {phase: members for phase, members in phases.items() if members}
     trained = next(iter(phases))
     net = WeightNet(start)
-    optimiser = torch.optim.Adam(net.parameters(), lr=setting.lr)
+    optimiser = Adam(net, setting.lr)
     history: list[MetaScore] = []
     observer.start(_STAGE, setting.max_epoch)
     with torch_threads(1):
@@ -283,7 +316,7 @@ def _score(
     net: WeightNet | None,
     setting: MetaTraining,
     shrink: bool,
-    optimiser: torch.optim.Optimizer | None = None,
+    optimiser: Adam | None = None,
 ) -> tuple[float, float]:
     """Return mean loss and mean rank IC; with an optimiser, update after every task."""
     losses, rank_ics = [], []
@@ -294,9 +327,7 @@ def _score(
             is_ic = setting.criterion == "ic_loss"
             loss = ic_loss(task.test, theta, shrink=shrink) if is_ic else mse(task.test, theta)
             if optimiser is not None:
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
+                optimiser.step(loss)
             losses.append(float(loss.detach()))
             rank_ics.append(task.test.rank_ic(theta.detach().numpy()))
     every = np.concatenate(rank_ics)
