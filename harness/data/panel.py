@@ -24,6 +24,8 @@ Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _PANEL, _FINGERPRINT = "panel", "fingerprint"
+FINGERPRINT_FILE = f"{_FINGERPRINT}.json"
+"""Of a stored panel."""
 ALWAYS = 2**31 - 1
 """How far ahead a field of the calendar is known, in periods: of every time that there is."""
 

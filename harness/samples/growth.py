@@ -55,7 +55,7 @@ def chained_digests(
 
 
 def _digest(before: bytes, *parts: bytes) -> bytes:
-    framed = (piece for part in parts for piece in (len(part).to_bytes(8, "little"), part))
+    framed = itertools.chain.from_iterable((len(part).to_bytes(8, "little"), part) for part in parts)
     return hashlib.blake2b(b"".join((before, *framed)), digest_size=_LENGTH).digest()
 
 

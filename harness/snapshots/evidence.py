@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.panel import Panel, load_panel
+from harness.data.panel import FINGERPRINT_FILE, Panel, load_panel
 from harness.evaluation.evaluate import DailySeries
 from harness.evaluation.metrics import MetricRecord, metrics_of
 from harness.evaluation.significance.bootstrap import paired_difference
@@ -47,7 +47,8 @@ class Evidence:
 
     def panel(self, fingerprint: object) -> Panel | None:
         """Return the panel with a fingerprint, or None when the store does not hold it."""
-        return next((load_panel(folder) for folder, _ in self._holding(fingerprint, "panel", "record.json")), None)
+        held = self._holding(fingerprint, "panel", FINGERPRINT_FILE)
+        return next((load_panel(folder) for folder, _ in held), None)
 
     def _holding(self, digest: object, stage: str, file: str) -> Iterator[tuple[Path, str]]:
         """Yield the intact results of a stage whose file holds a digest, and that file's text."""

@@ -234,7 +234,8 @@ def test_results_computed_together_have_the_bits_that_each_has_alone(
         name: rng.choice(np.array([*values, np.nan, 1.5], np.float32), (450, 2)) for name in ("close", "open", "volume")
     }
     fields["close"][: seed * 3, 1] = np.nan
-    panel, texts = make_panel(fields), sorted({text.format(window) for text, window in asked})
+    fields["close"][-1, 0] = 1.5  # one feature has a value, whatever is asked: a variance of one value has none
+    panel, texts = make_panel(fields), sorted({"$close", *(text.format(window) for text, window in asked)})
     index = all_rows(panel)
     together = compute_features(panel, FeatureSet(tuple(texts), tuple(texts)), *index)
     missing = together.values[np.isnan(together.values)].view(np.uint32)
