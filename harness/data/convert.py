@@ -15,6 +15,7 @@ from harness.data.panel import Panel
 from harness.data.sources.qlib_bin import ALL, write_qlib_bin
 from harness.data.text_files import write_lines
 from harness.errors import DataError
+from harness.store.arrow import named
 from harness.store.files import file_name, new_folder
 
 Format = Literal["long", "qlib_bin"]
@@ -49,7 +50,7 @@ def write_long(panel: Panel, folder: Path, *, universe: str) -> None:
     ``<universe>.txt``, ``calendar.txt`` and, if there is one, ``benchmark.parquet``.
     """
     times, columns = np.nonzero(panel.present)
-    codes = pa.DictionaryArray.from_arrays(columns.astype(np.int32), pa.array(panel.instruments, pa.string()))
+    codes = named(columns.astype(np.int32), panel.instruments)
     keys = {"datetime": pa.array(panel.calendar.times[times]), "instrument": codes.cast(pa.string())}
     tables = {"panel": keys | {name: pa.array(values[times, columns]) for name, values in panel.fields.items()}}
     if panel.benchmark is not None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.data.calendar import Calendar
 from harness.errors import DataError, closest
-from harness.store.arrow import column_of, texts_of
+from harness.store.arrow import column_of, named
 from harness.store.fingerprint import fingerprint_arrays
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Predictions:
         return cls(calendar, tuple(context["instruments"]), start, offsets, codes, score, label, starts, *rest)
 
     def _table(self) -> pa.Table:
-        instruments = pa.DictionaryArray.from_arrays(column_of(self.codes), texts_of(self.instruments))
+        instruments = named(self.codes, self.instruments)
         window = np.searchsorted(self.window_starts, self.row_times, side="right") - 1
         columns = {"score": self.score, "label": self.label, "window": window.astype(np.int32)}
         if self.quantiles is not None:

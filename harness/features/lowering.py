@@ -118,7 +118,7 @@ def _beginnings(nodes: Sequence[Node]) -> tuple[tuple[Beginning, ...], tuple[int
     which a constant is there once the condition is. A shift does not move the beginning: its first values are missing,
     as in qlib.
     """
-    found, begins_as = dict[Beginning, int](), list[int]()
+    places, found, begins_as = dict[Beginning, int](), list[Beginning](), list[int]()
     for node in nodes:
         kind, name, reads = ALL, "", node.sources
         if node.kernel in (FIELD, MASK):
@@ -127,12 +127,15 @@ def _beginnings(nodes: Sequence[Node]) -> tuple[tuple[Beginning, ...], tuple[int
             kind, reads = CHOICE, tuple(reads[0] if isinstance(i, Number) else i for i in node.inputs[1:])
         of = {begins_as[i] for i in reads}
         if kind == ALL:
-            known = tuple(found)
-            of = {part for one in of for part in (known[one].of if known[one].kind == ALL else (one,))}
+            of = {part for one in of for part in (found[one].of if found[one].kind == ALL else (one,))}
         if len(of) == 1 and kind != MASK:
             begins_as.append(of.pop())
-        else:
-            begins_as.append(found.setdefault(Beginning(kind, tuple(sorted(of)), name), len(found)))
+            continue
+        made = Beginning(kind, tuple(sorted(of)), name)
+        if made not in places:
+            places[made] = len(found)
+            found.append(made)
+        begins_as.append(places[made])
     return tuple(found), tuple(begins_as)
 
 

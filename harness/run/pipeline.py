@@ -165,7 +165,7 @@ class Pipeline:
         """
         config = self.config
         parts = [config.label, config.features, config.samples, config.evaluation]
-        asked = [self.outline.fingerprint, [describe(part) for part in parts], bool(config.model.needs_valid)]
+        asked = [self.outline.fingerprint, [describe(part) for part in parts]]
         text = canonical_json([asked, self._dates])
         self.cache.memory.get("checked", text, lambda: check(config, self.panel, self.windows) is not None)
 

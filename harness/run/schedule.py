@@ -116,7 +116,7 @@ def check(config: ExperimentConfig, panel: Panel, windows: tuple[Window, ...]) -
     if config.evaluation.errors is not None:
         _check_errors(config)
     rows = index_rows(panel, listed=config.samples.rows == "listed")
-    _check_windows(rows, panel, windows, needs_valid=config.model.needs_valid)
+    _check_windows(rows, panel, windows)
     if config.evaluation.portfolio is not None:
         _check_portfolio(config.evaluation.portfolio, panel, windows[0].test.start, windows[-1].test.stop)
     return rows
@@ -146,7 +146,7 @@ def _check_ranked(adaptation: object, choice: str | None) -> None:
             raise ConfigError(what, where=key, got=value.get(TARGET) if ranks else value, expected=expected, hint=hint)
 
 
-def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *, needs_valid: bool) -> None:
+def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...]) -> None:
     """Refuse windows without rows; only those may have none that begin behind the last row: a future calendar."""
     offsets, shown = rows.offsets, panel.calendar.format
     busy = np.flatnonzero(np.diff(offsets))
@@ -162,9 +162,7 @@ def _check_windows(rows: RowIndex, panel: Panel, windows: tuple[Window, ...], *,
         for window in windows
         if window.test.start <= busy[-1]
         for name, segment in (("train", window.train), ("valid", window.valid), ("test", window.test))
-        if segment is not None
-        and offsets[segment.start] == offsets[segment.stop]
-        and (name != "valid" or needs_valid or segment.start <= busy[-1])
+        if segment is not None and offsets[segment.start] == offsets[segment.stop]
     ]
     if empty:
         index, name, segment = empty[0]

@@ -14,6 +14,7 @@ from harness.run.pipeline import Pipeline
 from harness.run.rolling import Recipe, WalkForward
 from harness.samples.table import AsOfView, SampleTable
 from harness.samples.windows import Segment, Window
+from harness.store.arrow import named
 from harness.store.files import new_folder
 
 Floats = npt.NDArray[np.float32]
@@ -75,7 +76,7 @@ def _table(
 ) -> pa.Table:
     columns = {
         "datetime": table.calendar.times[times],
-        "instrument": pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(table.instruments, pa.string())),
+        "instrument": named(codes, table.instruments),
         **{name: features[:, column] for column, name in enumerate(table.feature_names)},
         "label": label,
     }

@@ -25,6 +25,11 @@ def column_of(values: npt.NDArray[Any]) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(kept.dtype), kept.size, [None, pa.py_buffer(kept.view(np.uint8))])
 
 
+def named(places: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.DictionaryArray:
+    """Return (n,) places among some names as a column of the names."""
+    return pa.DictionaryArray.from_arrays(column_of(places), texts_of(names))
+
+
 def texts_of(texts: Sequence[str]) -> pa.StringArray:
     """Return texts as a column."""
     encoded = [text.encode() for text in texts]

@@ -186,14 +186,16 @@ def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not
     team = Team(tmp_path / "grown", *KINDS[kind])
     full = FIRST + 3 * STEP
     team.run(unfilled(market, full - 2))
-    windows, costs = len(fits), []
+    at_first, costs = len(fits), []
     for stop in (full - 1, full, full + 1, full + 2, full + STEP - 1):
         fits.clear()
         panel = unfilled(market, stop)
         made = team.run(panel)
         costs.append(len(fits))
-    assert (windows, costs) == ((3, [0, 0, 1, 0, 0]) if kind != "kept" else (windows, costs))
-    assert max(costs) <= 1
+    if kind == "kept":  # its plan says which windows are fitted
+        assert max(costs) <= 1
+    else:
+        assert (at_first, costs) == (3, [0, 0, 1, 0, 0])
     assert made == Team(tmp_path / "scratch", *KINDS[kind]).run(panel)
 
 

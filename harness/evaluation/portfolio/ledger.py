@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +13,7 @@ import pyarrow.parquet as pq
 from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.strategy import Doubles
 from harness.evaluation.predictions import read_table
-from harness.store.arrow import column_of, texts_of
+from harness.store.arrow import column_of, named
 
 ORDERS, POSITIONS = "orders.parquet", "positions.parquet"
 FILLED, REFUSED, UNFILLED = "filled", "refused", "unfilled"
@@ -63,8 +60,8 @@ class Ledger:
                 "datetime": column_of(self.market.times[at]),
                 "signal": column_of(self.market.times[at - 1]),
                 "instrument": self._names(column),
-                "side": _named(side, _SIDES),
-                "outcome": _named(outcome, _OUTCOMES),
+                "side": named(side, _SIDES),
+                "outcome": named(outcome, _OUTCOMES),
                 **{name: column_of(values) for name, values in numbers.items()},
             }
         )
@@ -94,11 +91,7 @@ class Ledger:
         return pa.table({**names, **values, "written_down": is_late})
 
     def _names(self, column: np.ndarray) -> pa.DictionaryArray:
-        return _named(column.astype(np.int32), self.market.instruments)
-
-
-def _named(places: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(column_of(places), texts_of(names))
+        return named(column.astype(np.int32), self.market.instruments)
 
 
 @dataclass(frozen=True)
