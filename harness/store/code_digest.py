@@ -253,7 +253,7 @@ def _file_digest(file: Path) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+@cache  # of however many files: they are looked at again whenever a result is kept
 def _stamped_digest(file: Path, stamp: Stamp) -> str:
     return hashlib.sha256(repr(stamp[:2]).encode()).hexdigest() if stamp[0] > _LARGE else fingerprint_file(file)
 

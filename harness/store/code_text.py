@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import cache_from_source
 from itertools import accumulate, product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 _IMPORTS = ("import_module", "__import__")
@@ -275,8 +275,8 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
         waiting = [folder]
         while waiting:
             at = waiting.pop()
-            below = [at / text for text in strings.texts if text.strip("./") and os.path.isdir(at / text)]
-            new = [path for path in below if path not in near and not path.name.startswith(_HIDDEN)]
+            shown = [text for text in strings.texts if text.strip("./") and not _is_hidden(text)]
+            new = [path for text in shown if os.path.isdir(path := at / text) and path not in near]
             waiting += new
             near += new
     found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts}
@@ -289,6 +289,11 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
     found |= {path for folder in near[1:] if strings.lists for path in _held(folder)}
     kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ and os.path.isfile(path)}
     return near, sorted(kept - {file.absolute()})
+
+
+def _is_hidden(text: str) -> bool:
+    """Whether a folder on the way is hidden, as the store is by default; `..` is not."""
+    return any(part.startswith(_HIDDEN) and part != ".." for part in PurePath(text).parts)
 
 
 def _held(folder: Path) -> Iterator[Path]:

@@ -95,6 +95,36 @@ def test_two_asterisks_in_a_text_name_no_files(project: Path) -> None:  # noqa: 
     assert code_digest("m") == before
 
 
+def test_what_lies_in_a_hidden_folder_counts_for_nothing_as_the_store_that_grows_with_every_run(project: Path) -> None:  # noqa: F811
+    text = f"{HERE}STORE, OTHERS = HERE / '.bench/store', [HERE / '.git', *(HERE / '.bench').iterdir()]\n"
+    put(project, "pk/m.py", text)
+    before = code_digest("pk.m")
+    for name in ("pk/.bench/store/window/a/score.npy", ".bench/store/b.npy", "pk/.bench/.git/c", ".git/store/d"):
+        put(project, name, "1")
+    assert code_digest("pk.m") == before
+
+
+def test_a_folder_above_is_not_hidden(project: Path) -> None:  # noqa: F811
+    put(project, "pk/m.py", f"{HERE}FILES = list((HERE / '../weights').iterdir())\n")
+    put(project, "weights/a", "1")
+    before = code_digest("pk.m")
+    put(project, "weights/a", "2")
+    assert code_digest("pk.m") != before
+
+
+def test_many_named_files_are_read_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    put(project, "m.py", f"{HERE}FILES = list((HERE / 'weights').iterdir())\n")
+    (project / "weights").mkdir()
+    for at in range(5000):
+        (project / "weights" / str(at)).touch()
+    forget()
+    code_digest("m")
+    read: list[Path] = []
+    monkeypatch.setattr("harness.store.code_digest.fingerprint_file", lambda file: read.append(file) or "")
+    check_code_unchanged()
+    assert not read
+
+
 def test_a_named_file_that_changes_while_a_run_goes_on_ends_it(project: Path) -> None:  # noqa: F811
     put(project, "m.py", f"{HERE}S = (HERE / 'c.json').read_text()\n")
     put(project, "c.json", "1")
