@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Processes that run the tests: each takes the next of them when it has none left. 0 runs them all in one.
 JOBS   ?= 2
+# Each of the hundreds of processes that the tests start would parse every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 CHECKED := harness baselines tests examples docs
 
 .PHONY: help bench sweep docs test nightly cov house benchmarks benchmarks-check peer peer-bench scale limits check format lock clean

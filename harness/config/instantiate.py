@@ -13,6 +13,7 @@ import inspect
 import traceback
 import typing
 from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Never
 
 import pydantic
@@ -109,7 +110,8 @@ def keys_of(cls: type) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def hints_of(cls: type) -> dict[str, Any]:
+@cache
+def hints_of(cls: type) -> Mapping[str, Any]:
     """Return the types of a class's keys, with their limits."""
     owner: Any = cls if dataclasses.is_dataclass(cls) else inspect.getattr_static(cls, "__init__")
     try:

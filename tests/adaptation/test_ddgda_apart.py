@@ -31,6 +31,7 @@ RUN = [
 ]
 
 
+@pytest.mark.nightly
 def test_runs_become_rows_profiles_first_with_the_seeds_of_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

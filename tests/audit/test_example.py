@@ -13,6 +13,7 @@ from tests.audit.market import SMALL
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.mark.nightly
 def test_the_example_of_a_leaky_model_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

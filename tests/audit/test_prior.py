@@ -175,10 +175,8 @@ def test_metrics_of_windows_that_have_ended_are_compared() -> None:
     assert len(list(metrics_that_differ(record, other, "2017-02-01"))) == 2
 
 
-@pytest.mark.parametrize(
-    ("how", "outcome"),
-    [("the size of labels", Outcome.PASSED), pytest.param("momentum", Outcome.LEAK, marks=pytest.mark.nightly)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("how", "outcome"), [("the size of labels", Outcome.PASSED), ("momentum", Outcome.LEAK)])
 def test_permuted_labels_are_asked_where_what_stays_knows_the_real_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, outcome: Outcome
 ) -> None:

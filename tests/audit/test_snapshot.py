@@ -21,6 +21,7 @@ def verdict_of(record: object) -> Verdict:
     return from_plain(Verdict, record)
 
 
+@pytest.mark.nightly
 def test_the_verdict_stands_in_the_snapshot_and_an_audit_changes_nothing_else_however_often(tmp_path: Path) -> None:
     plain = run(small(tmp_path), Silent()).snapshot
     before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}

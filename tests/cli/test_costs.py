@@ -124,6 +124,7 @@ def test_a_run_tells_wall_time_processor_time_and_what_came_from_the_store(capsy
     assert again["stored"] == again["windows"] == first["windows"]
 
 
+@pytest.mark.nightly
 def test_work_on_workers_is_told_and_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.perf_counter()
     assert main(["run", "-m", *SMALL, *LOCAL, "evaluation.significance.repetitions=100,200"]) == 0

@@ -263,6 +263,7 @@ def test_amounts_and_volumes_that_are_rounded_to_whole_units_are_taken(tmp_path)
 
 
 @pytest.mark.skipif(not CSI300.is_dir(), reason="the real data are not beside this checkout (../shared/data)")
+@pytest.mark.nightly
 def test_raw_files_made_of_the_real_panel_give_its_adjusted_prices_back(tmp_path):
     """Prices of an exchange have two decimals, of which float32 and the product of some 15 ex-days lose about 1e-6."""
     panel = pd.read_parquet(CSI300 / "panel.parquet")

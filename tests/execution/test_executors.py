@@ -72,6 +72,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return sweep(tmp_path_factory.mktemp("serial"))
 
 
+@pytest.mark.nightly
 def test_two_local_processes_give_the_same_bytes(serial: dict[str, bytes], tmp_path: Path) -> None:
     assert sweep(tmp_path, "executor=local", "executor.workers=2", "executor.threads=1") == serial
 
@@ -123,18 +124,12 @@ LEARNING = (
 )
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    ("chains", "workers"),
-    [
-        pytest.param(TRIGGERED, ["executor=local", "executor.threads=1"], id="triggered, local"),
-        pytest.param(TRIGGERED, ["executor=dask"], id="triggered, Dask", marks=pytest.mark.nightly),
-        pytest.param(
-            LEARNING, ["executor=local", "executor.threads=1"], id="learning, local", marks=pytest.mark.nightly
-        ),
-        pytest.param(LEARNING, ["executor=dask"], id="learning, Dask", marks=pytest.mark.nightly),
-    ],
+    "workers", [["executor=local", "executor.threads=1"], ["executor=dask"]], ids=["local", "Dask"]
 )
+@pytest.mark.parametrize("chains", [TRIGGERED, LEARNING], ids=["triggered", "learning"])
 def test_a_chain_of_windows_gives_the_same_bytes(tmp_path: Path, chains: tuple[str, ...], workers: list[str]) -> None:
     alone = sweep(tmp_path / "serial", cells=(*CHAINS, *chains))
     assert sweep(tmp_path / "workers", "executor.workers=2", *workers, cells=(*CHAINS, *chains)) == alone
@@ -172,6 +167,7 @@ def test_blocks_whose_proxies_workers_fit_give_the_same_bytes(tmp_path: Path, pr
     assert not (tmp_path / "serial" / "store" / "similarity_column").exists()
 
 
+@pytest.mark.nightly
 def test_a_bug_in_somebodys_adaptation_stops_no_other_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "adaptation").mkdir()
     (tmp_path / "adaptation" / "broken.yaml").write_text("_target_: tests.execution.broken.Broken\n", encoding="utf-8")

@@ -26,6 +26,7 @@ def test_the_example_is_what_is_written(kind: str, tmp_path: Path) -> None:
         assert example.read_text(encoding="utf-8") == written, f"bench new {kind} my_{kind} --folder examples"
 
 
+@pytest.mark.nightly
 def test_the_tests_that_are_written_pass(tmp_path: Path) -> None:
     for kind in KINDS:
         write_skeleton(kind, f"another_{kind}", tmp_path)

@@ -199,6 +199,7 @@ def found_in(uri: str) -> tuple[list[Any], dict[str, list[Any]]]:
     return parents, of
 
 
+@pytest.mark.nightly
 def test_a_sweep_that_does_not_end_is_a_parent_that_says_so_with_its_finished_cells_and_stays(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -200,6 +200,7 @@ class TestTraining:
             ]
         np.testing.assert_allclose(ours, record()["training"]["initial_mse"], rtol=1e-5)
 
+    @pytest.mark.nightly
     def test_thirty_epochs_agree_with_qlibs_own_classes(self) -> None:
         model, scores = run(determined(), 30)
         theirs = record()["training"]

@@ -82,6 +82,7 @@ def moments(count: int, seed: int, longest: float) -> list[float]:
     return [rng.uniform(0.2, longest) for _ in range(count)]
 
 
+@pytest.mark.nightly
 def test_a_sweep_that_is_killed_twice_resumes_at_the_unfinished_window(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
@@ -302,6 +303,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.nightly
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "ballast").write_bytes(b"." * 3_500_000)
     where = [f"output.store={small_disk}/store", f"output.runs={tmp_path}/runs"]

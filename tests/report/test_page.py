@@ -116,6 +116,7 @@ def test_cells_and_variants_are_switched(driver: Any, page: Path) -> None:
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_a_legend_names_the_cells_that_a_plot_shows(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
@@ -128,6 +129,7 @@ def test_a_legend_names_the_cells_that_a_plot_shows(driver: Any, page: Path) -> 
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_the_theme_follows_the_system_and_its_button(page: Path) -> None:
     with browser.browser(width=390, height=844, dark=True) as driver:
         browser.open_page(driver, page)
@@ -142,6 +144,7 @@ def test_the_theme_follows_the_system_and_its_button(page: Path) -> None:
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_every_control_and_plot_has_a_name(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
@@ -162,6 +165,7 @@ def test_every_control_and_plot_has_a_name(driver: Any, page: Path) -> None:
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_it_prints_without_controls(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
@@ -242,7 +246,7 @@ def test_a_report_can_be_made_again_byte_for_byte(report: Report) -> None:
     assert render(report) == render(report)
 
 
-@pytest.mark.parametrize(("count", "most"), [(6, 2.5e6), (24, 8e6)])
+@pytest.mark.parametrize(("count", "most"), [(6, 2.5e6), pytest.param(24, 8e6, marks=pytest.mark.nightly)])
 def test_a_page_of_four_years_stays_small(report: Report, count: int, most: float) -> None:
     size = 920
     times = np.arange("2017-01-03", size, dtype="datetime64[D]").astype("datetime64[ns]")

@@ -231,6 +231,7 @@ def test_without_a_run_that_a_row_belongs_to_the_command_says_which_tables_there
     assert "suite=paper" in error
 
 
+@pytest.mark.nightly
 def test_blessing_a_suite_writes_the_published_tables_beside_its_baselines(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_tables_of_series_name_errors_and_no_ic(
     assert "IC" not in shown
 
 
+@pytest.mark.nightly
 def test_the_cost_of_a_leak_is_told_by_errors(result: ExperimentResult) -> None:
     folder = result.folder.parents[1]
     config = compose_config(json.loads((folder / "given.json").read_text(encoding="utf-8")), search_path=[folder])
