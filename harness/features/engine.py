@@ -18,7 +18,7 @@ import numpy.typing as npt
 from harness.data.panel import Panel
 from harness.errors import DataError, LookAheadError, closest
 from harness.execution.progress import Observer, Silent
-from harness.features import kernels
+from harness.features import kernels, order_kernels
 from harness.features.expression import (
     Expression,
     Number,
@@ -455,8 +455,8 @@ _OF_WINDOWS: Mapping[str, Callable[..., None]] = {  # several at once
     "moments": kernels.moments,
     "occurrences": kernels.occurrences,
     "trend": kernels.trend,
-    "extreme": kernels.extreme,
-    "extreme_position": kernels.extreme_position,
-    "quantile": kernels.quantile,
+    "extreme": order_kernels.extreme,
+    "extreme_position": order_kernels.extreme_position,
+    "quantile": order_kernels.quantile,
     "rank": kernels.rank,
 }

@@ -33,7 +33,6 @@ Span = tuple[int, int, int]
 SUM, MEAN, VAR, STD, MAD, SKEW, KURT = range(7)
 SLOPE, RSQUARE, RESI = range(3)
 COV, CORR = range(2)
-MEDIAN = -1.0  # as a level: the mean of the two middle values
 _BLOCK = 400  # times per block: its sums fit into the first-level cache, and are not a page apart
 _NO_VARIANCE = 1e-14  # pandas calls skewness and kurtosis undefined at or below this variance
 NO_SPREAD = 2e-5  # qlib calls R² and a correlation undefined when a standard deviation is at most this
@@ -336,53 +335,6 @@ def _sum_products(series: Pair, references: Pair, span: Span, since: int, window
 
 
 @compiled
-def extreme(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, out: Doubles) -> None:
-    """Write the largest (all `signs` 1) or smallest (−1) finite value of each window: pandas' ``max`` and ``min``."""
-    top, sign = np.empty(_BLOCK), signs[0]
-    for row, span in _blocks(starts, out.shape[2]):
-        _, begin, end = span
-        top[:] = -np.inf
-        for k, window in enumerate(windows):
-            for lag, low in _lags(span, windows[k - 1] if k else 0, window):
-                past, best = x[row, low - lag : end - lag], top[low - begin :]
-                for j in range(end - low):
-                    value = sign * past[j]
-                    better = (value > best[j]) & (value - value == 0.0)
-                    best[j] = value if better else best[j]
-            for j in range(end - begin):
-                out[k, row, begin + j] = sign * top[j] if top[j] > -np.inf else np.nan
-
-
-@compiled
-def extreme_position(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, out: Doubles) -> None:
-    """Write the place of the extreme in its window, 1 being the oldest; the oldest of equals wins.
-
-    As in qlib's ``IdxMax`` and ``IdxMin``, which apply NumPy's ``argmax``: a window with a missing value gives the
-    place of its oldest missing value, and a window without any value gives NaN.
-    """
-    best, place, known, sign = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK), signs[0]
-    for row, span in _blocks(starts, out.shape[2]):
-        start, begin, end = span
-        best[:], place[:], known[:] = -np.inf, 0.0, 0.0
-        for k, window in enumerate(windows):
-            for lag, low in _lags(span, windows[k - 1] if k else 0, window):
-                past = x[row, low - lag : end - lag]
-                top, where, any_known = best[low - begin :], place[low - begin :], known[low - begin :]
-                step = float(lag)
-                for j in range(end - low):
-                    value = sign * past[j]
-                    finite = value - value == 0.0
-                    value = value if finite else np.inf
-                    better = value >= top[j]
-                    top[j] = value if better else top[j]
-                    where[j] = step if better else where[j]
-                    any_known[j] = 1.0 if finite else any_known[j]
-            for j in range(end - begin):
-                length = min(window, begin + j - start + 1)
-                out[k, row, begin + j] = length - place[j] if known[j] > 0.0 else np.nan
-
-
-@compiled
 def rank(x: Doubles, starts: Positions, windows: Positions, out: Doubles) -> None:
     """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
     count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
@@ -402,64 +354,6 @@ def rank(x: Doubles, starts: Positions, windows: Positions, out: Doubles) -> Non
                 newest_value = x[row, begin + j]
                 finite = newest_value - newest_value == 0.0
                 out[k, row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
-
-
-@compiled
-def quantile(x: Doubles, starts: Positions, windows: Positions, levels: Doubles, out: Doubles) -> None:
-    """Write a quantile of each window's finite values, linear between neighbours; `MEDIAN` gives the median.
-
-    The window is kept as a sorted array; what enters and leaves is found by its exact value.
-    """
-    results, rows, times = out.shape
-    ordered = np.empty(min(windows.max(), times) + 1)
-    for row in range(rows):
-        start, stop = starts[row], 0
-        for first in range(results):
-            if first < stop:  # another level of the window before
-                continue
-            window, count = windows[first], 0
-            while stop < results and windows[stop] == window:
-                stop += 1
-            for t in range(start, times):
-                leaving = x[row, t - window] if t - start >= window else np.nan
-                count = _replace(ordered, count, leaving, x[row, t])
-                for k in range(first, stop):
-                    out[k, row, t] = _quantile(ordered, count, levels[k])
-
-
-@compiled
-def _quantile(ordered: Doubles, count: int, level: float) -> float:
-    """Return a quantile of the first `count` values of a sorted array."""
-    result = np.nan
-    if count > 0 and level == MEDIAN:
-        result = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-    elif count > 0:
-        place = level * (count - 1)
-        below = int(place)
-        above = min(below + 1, count - 1)
-        result = ordered[below] + (ordered[above] - ordered[below]) * (place - below)
-    return result
-
-
-@compiled
-def _replace(ordered: Doubles, count: int, leaving: float, entering: float) -> int:
-    """Take one value out of a sorted array and put another in, either of which may be missing; return the new count."""
-    if leaving - leaving == 0.0:
-        at, last = int(np.searchsorted(ordered[:count], leaving)), count - 1
-    else:
-        at, last = count, count
-    if not entering - entering == 0.0:
-        for j in range(at, last):
-            ordered[j] = ordered[j + 1]
-        return last
-    while at < last and ordered[at + 1] < entering:
-        ordered[at] = ordered[at + 1]
-        at += 1
-    while at > 0 and ordered[at - 1] > entering:
-        ordered[at] = ordered[at - 1]
-        at -= 1
-    ordered[at] = entering
-    return last + 1
 
 
 @compiled

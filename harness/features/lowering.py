@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.features import kernels
+from harness.features import kernels, order_kernels
 from harness.features.expression import (
     OPERATORS,
     Call,
@@ -191,7 +191,7 @@ _EVERYTHING = 1 << 32  # a window longer than any calendar
 _PLAIN: dict[str, tuple[str, tuple[float, ...]]] = {
     **{"Max": ("extreme", (1.0,)), "Min": ("extreme", (-1.0,))},
     **{"IdxMax": ("extreme_position", (1.0,)), "IdxMin": ("extreme_position", (-1.0,))},
-    **{"Quantile": ("quantile", ()), "Med": ("quantile", (kernels.MEDIAN,)), "Rank": ("rank", ())},
+    **{"Quantile": ("quantile", ()), "Med": ("quantile", (order_kernels.MEDIAN,)), "Rank": ("rank", ())},
     "WMA": ("weighted_mean", ()),
 }
 

@@ -100,7 +100,7 @@ def test_every_operator_of_the_language_has_a_reference() -> None:
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 2**31),
-    operator=st.sampled_from(["Mean", "Std", "Rank", "IdxMax", "IdxMin", "Slope", "Resi", "Max", "Mad", "WMA", "Med"]),
+    operator=st.sampled_from(["Mean", "Std", "Rank", "IdxMax", "IdxMin", "Slope", "Resi", "Max", "Min", "Mad", "WMA", "Med"]),
     window=st.integers(1, 70),
     gaps=st.sampled_from([0.0, 0.3, 0.9]),
 )
@@ -109,6 +109,21 @@ def test_any_window_on_any_series_means_what_pandas_says(seed: int, operator: st
     for series in ("$close", "$tied"):
         expected = [reference.ROLLING[operator](x, window) for x in columns(fields, series)]
         check(f"{operator}({series}, {window})", fields, expected, 1e-5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**31),
+    window=st.integers(1, 70),
+    level=st.floats(0, 1),
+    gaps=st.sampled_from([0.0, 0.3, 0.9]),
+)
+def test_any_quantile_of_any_window_is_linear_between_neighbours(
+    seed: int, window: int, level: float, gaps: float
+) -> None:
+    fields = random_fields(seed, gaps=gaps)
+    expected = [reference.quantile(x, window, level) for x in columns(fields, "$tied")]
+    check(f"Quantile($tied, {window}, {level})", fields, expected)
 
 
 def test_a_reference_to_a_condition_is_unknown_before_the_first_time() -> None:
