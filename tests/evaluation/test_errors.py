@@ -269,6 +269,7 @@ def test_errors_of_a_ranked_label_or_of_a_return_are_refused_before_anything_is_
     assert compose_config(["evaluation=errors"]).evaluation.signal is None
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_judged_by_its_errors_passes_an_audit(tmp_path: Path) -> None:
     config = compose_config(_small(tmp_path))
     verdict = audit(config, Level.SAMPLED)

@@ -131,6 +131,7 @@ def test_it_stands_in_every_place(places: Places) -> None:
     assert "hit_rate" in places.report
 
 
+@pytest.mark.nightly
 def test_the_cost_of_a_leak_is_told_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(CONFIGURATIONS.parent))
     config = compose_config(

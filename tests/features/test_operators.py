@@ -100,7 +100,9 @@ def test_every_operator_of_the_language_has_a_reference() -> None:
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 2**31),
-    operator=st.sampled_from(["Mean", "Std", "Rank", "IdxMax", "IdxMin", "Slope", "Resi", "Max", "Min", "Mad", "WMA", "Med"]),
+    operator=st.sampled_from(
+        ["Mean", "Std", "Rank", "IdxMax", "IdxMin", "Slope", "Resi", "Max", "Min", "Mad", "WMA", "Med"]
+    ),
     window=st.integers(1, 70),
     gaps=st.sampled_from([0.0, 0.3, 0.9]),
 )

@@ -116,6 +116,7 @@ def check_two_at_once(folder: Path, undisturbed: Undisturbed, *overrides: str) -
     assert scratch(folder) == []
 
 
+@pytest.mark.nightly
 def test_two_sweeps_at_once_share_one_store(tmp_path: Path, undisturbed: Undisturbed) -> None:
     check_two_at_once(tmp_path, undisturbed)
 
@@ -161,19 +162,9 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("how", "number"),
-    [
-        ("local", signal.SIGTERM),
-        *(
-            pytest.param(how, number, marks=pytest.mark.nightly)
-            for how, number in [
-                *[("local", signal.SIGHUP), ("local", signal.SIGKILL), ("dask", signal.SIGTERM)],
-                *[("dask", signal.SIGHUP), ("dask", signal.SIGKILL)],
-            ]
-        ),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("how", ["local", "dask"])
 def test_whatever_ends_a_sweep_its_workers_end_with_it_at_once_and_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, number: int
 ) -> None:

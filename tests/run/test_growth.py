@@ -52,6 +52,12 @@ KINDS = {
     "ddgda": DDGDA,
 }
 
+BY_DAY = ("linear", "chain", "ddgda")
+
+
+def at_night(kind: str) -> Any:
+    return pytest.param(kind, marks=pytest.mark.nightly)
+
 
 @pytest.fixture(scope="module")
 def market() -> Panel:
@@ -115,9 +121,7 @@ def revised(panel: Panel, position: int, field: str = "close") -> Panel:
     return replace(panel, fields={**panel.fields, field: values})
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.nightly) if kind == "short_step" else kind for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", [kind if kind in BY_DAY else at_night(kind) for kind in KINDS])
 def test_a_store_that_grew_gives_the_bytes_of_a_run_from_scratch(market: Panel, tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(len(kind))
     cuts = sorted(rng.choice(np.arange(FIRST + 4, len(market.calendar)), 2, replace=False).tolist())
@@ -178,7 +182,7 @@ def unfilled(panel: Panel, stop: int) -> Panel:
     return replace(panel, fields=fields, benchmark=replace(panel.benchmark, close=level))
 
 
-@pytest.mark.parametrize("kind", ["linear", "per_window", "trees", "chain", "kept"])
+@pytest.mark.parametrize("kind", ["linear", "chain", *(at_night(kind) for kind in ("per_window", "trees", "kept"))])
 def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not_reached(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
 ) -> None:
@@ -199,7 +203,7 @@ def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not
     assert made == Team(tmp_path / "scratch", *KINDS[kind]).run(panel)
 
 
-@pytest.mark.parametrize("kind", ["linear", "per_window"])
+@pytest.mark.parametrize("kind", ["linear", at_night("per_window")])
 def test_a_revised_price_computes_exactly_the_windows_that_could_have_seen_it(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
 ) -> None:

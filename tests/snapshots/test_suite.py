@@ -165,7 +165,11 @@ def covering(cases: tuple[Case, ...]) -> tuple[Case, ...]:
 
 
 @pytest.mark.parametrize("pick", [covering, pytest.param(tuple, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if path.stem in ("smoke", "ladder") else pytest.param(path, marks=pytest.mark.nightly) for path in SUITES],
+    ids=lambda p: p.stem,
+)
 def test_every_configured_suite_composes(path: Path, pick: Callable[[tuple[Case, ...]], tuple[Case, ...]]) -> None:
     suite = named_suite(str(path))
     load_tolerances(config_folder() / "regression" / f"{suite.regression}.yaml")
