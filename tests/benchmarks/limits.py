@@ -78,9 +78,10 @@ Factors above 3, and stages that have no such limit:
 """
 _FEATURES, _SUMS, _WRITTEN, _CHECKED = "features", "sums of blocks", "writing arrays", "checksums"
 _LINKED = "linking kernels"
-# Additions, or comparisons, for each value of the longest window, of which the shorter ones are a part, or of every
-# window; windows are summed on their own, so that a chunk's bits depend on nothing before it.
-_ADDED = {"moments": 2, "trend": 6, "comovement": 6, "quantile": 1}
+# Additions, or comparisons, for each value of the longest window, of which the shorter ones are a part; of a quantile,
+# of every window, with what leaves it and what enters; of an extreme, each time that two windows become one. They are
+# summed on their own, so that a chunk's bits depend on nothing before it.
+_ADDED = {"moments": 2, "trend": 6, "comovement": 6, "quantile": 2}
 _ADDED |= {"rank": 3, "extreme": 1, "extreme_position": 2}
 _NOTES = {
     "reading the panel": "each row's instrument and time are looked up, keys that repeat are looked for, and fields "
@@ -216,7 +217,11 @@ def _count_inside(stages: Stages) -> None:
         node = self.program.nodes[group[0]]
         read = sum(values[i].nbytes for i in node.sources)
         windows = {self.program.nodes[one].parameters[0] for one in group} if node.kernel in _ADDED else {0}
-        every = sum(windows) if node.kernel == "quantile" else max(windows)
+        every = max(windows)
+        if node.kernel == "quantile":
+            every = sum(windows)
+        elif node.kernel in ("extreme", "extreme_position"):
+            every = _joined(windows)
         added = _ADDED.get(node.kernel, 0) * every * out[0].size
         stages.moved.setdefault(_FEATURES, Counter()).update({"cache": read + out.nbytes, "additions": added})
 
@@ -229,6 +234,15 @@ def _count_inside(stages: Stages) -> None:
         return sums(features, label, weights)
 
     engine._Graph._compute, gram._sums_in_order = counted, summed  # type: ignore[method-assign]
+
+
+def _joined(windows: set[int]) -> int:
+    """Return how often two windows that overlap, or follow each other, become a longer one, from one time on."""
+    width, joined = 1, 0
+    for window in sorted(windows):
+        while width < window:
+            width, joined = min(2 * width, window), joined + 1
+    return joined
 
 
 def _fitted(_: object, processors: Any, view: Any, segment: Any) -> dict[str, float]:
