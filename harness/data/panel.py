@@ -81,6 +81,16 @@ class Truth:
         return total.astype(np.float32)
 
 
+def _unsigned_zeros(values: Floats) -> Floats:
+    """Return values without −0.0: 1 / x tells it from 0.0, and the keys of results do not."""
+    negative = values.view(np.int32) == np.iinfo(np.int32).min
+    if not negative.any():
+        return values
+    found = np.where(negative, np.float32(0.0), values)
+    found.setflags(write=False)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """Market data as dense arrays; T times, N instruments.
@@ -88,7 +98,7 @@ class Panel:
     Attributes:
         calendar: The T times.
         instruments: The N codes, sorted.
-        fields: name → (T, N) float32 C-contiguous, NaN where not traded.
+        fields: name → (T, N) float32 C-contiguous, NaN where not traded; −0.0 is 0.0, as it is to fingerprints.
         membership: (T, N) bool: is the instrument in the universe at that time (as known at that time).
         benchmark: An index, if there is one.
         truth: The simulator's conditional expectation, if the panel is simulated.
@@ -131,7 +141,8 @@ class Panel:
             if name not in self.fields or name == self.price_field:
                 what, expected = "This cannot be known ahead.", "a field, but not the one that says what has a row"
                 raise LookAheadError(what, where="panel.known_ahead", got=name, expected=expected)
-        object.__setattr__(self, "fields", MappingProxyType(dict(sorted(self.fields.items()))))
+        fields = {name: _unsigned_zeros(values) for name, values in sorted(self.fields.items())}
+        object.__setattr__(self, "fields", MappingProxyType(fields))
 
     @cached_property
     def traded(self) -> Bools:

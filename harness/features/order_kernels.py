@@ -105,7 +105,8 @@ def quantile(x: Doubles, starts: Positions, windows: Positions, levels: Doubles,
                 entering, leaving = x[row, t], x[row, t - window] if t - start >= window else np.nan
                 enters, leaves = entering - entering == 0.0, leaving - leaving == 0.0
                 count += (1 if enters else 0) - (1 if leaves else 0)
-                entering, leaving = entering if enters else np.inf, leaving if leaves else np.inf
+                # Of equal zeros any may leave: none has a sign.
+                entering, leaving = entering + 0.0 if enters else np.inf, leaving if leaves else np.inf
                 old, new = (t - start) % 2, (t - start + 1) % 2
                 for i in range(1, -(-min(window, t - start + 1) // _PLACES) * _PLACES + 1):
                     before = ordered[old, i - 1] if ordered[old, i - 1] < leaving else ordered[old, i]

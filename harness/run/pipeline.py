@@ -35,7 +35,7 @@ from harness.samples import interfaces
 from harness.samples.interfaces import FittedAdaptation, History, Stored, WindowPlanner
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
-from harness.snapshots.growth import WindowTrace
+from harness.snapshots.growth import DAY, WindowTrace
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.artifacts import Key, canonical_json, key_of
 from harness.store.code_digest import code_digest
@@ -481,6 +481,10 @@ class Pipeline:
                 settled=window.test.last + look_ahead <= known,
                 labels=predictions.labels_of(window.test.start, window.test.stop),
                 complete=window.test.last <= known,
+                days="".join(
+                    f"{digests[at + 1][: DAY // 2]}{rest[at + 1][: DAY // 2]}"
+                    for at in range(window.test.start, min(window.test.stop, known + 1))
+                ),
             )
             for window in self.windows
         ]

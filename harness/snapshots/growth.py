@@ -25,6 +25,8 @@ class WindowTrace:
         settled: Every label of its test segment is as known as it will ever be.
         labels: Digest of these labels, which read prices after the segment; empty where it was not recorded.
         complete: The data reach to the end of its test segment; the calendar may reach further than they do.
+        days: For each day of its test segment that the data reach, the beginning of the digest of all that they show
+            until its end, one behind the other; empty where they were not recorded.
     """
 
     window: int
@@ -33,8 +35,11 @@ class WindowTrace:
     settled: bool
     labels: str = ""
     complete: bool = True
+    days: str = ""
 
 
+DAY = 12
+"""Characters of `WindowTrace.days` for each day."""
 _STATES = attrgetter("complete"), attrgetter("settled")
 
 
@@ -44,11 +49,12 @@ class Growth:
 
     Attributes:
         common: Windows that both have to their end, with the same dates.
-        revised: Those of them that have seen other data.
-        relabelled: Those of the others whose labels were all known in both, and are other ones.
+        revised: Those of them, and of those that have grown, that have seen other data on the days that both have.
+        relabelled: Those in common, and not revised, whose labels were all known in both, and are other ones.
         settled: Those of them whose labels were all known in both.
         years_before: The first year that is not settled: earlier ones are over in both.
         whole: Both have the same windows and know all their labels, so that the whole test range is one question.
+        same: Both have the same windows, and know as many labels to their end; labels of the newest may differ.
         shrunk: The data of the second end earlier.
         lines: What has grown, for people.
     """
@@ -59,6 +65,7 @@ class Growth:
     settled: frozenset[int]
     years_before: int
     whole: bool
+    same: bool
     shrunk: bool
     lines: tuple[str, ...] = ()
 
@@ -80,7 +87,7 @@ class Growth:
         name, _, metric = rest.partition(".")
         if section != "per_window":
             is_over = section == "per_year" and int(name) < self.years_before
-            is_revised = self.whole and not is_over and self.revised | self.relabelled
+            is_revised = (self.whole or self.same) and not is_over and self.revised | self.relabelled
             return "data of the test range were revised" if is_revised else None
         if int(name) in self.revised:
             return "the data that the window has seen were revised"
@@ -107,6 +114,7 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     same_dates = (k for k, (one, other) in enumerate(both) if one == other)
     common = frozenset(k for k in same_dates if old[k].complete and new[k].complete)
     revised = frozenset(k for k in common if old[k].data != new[k].data)
+    revised |= {k for k in range(shorter) if k not in common and _days_differ(old[k].days, new[k].days)}
     settled = frozenset(k for k in common if old[k].settled and new[k].settled)
     known = ((k, old[k].labels, new[k].labels) for k in settled - revised)
     relabelled = frozenset(k for k, one, other in known if one and other and one != other)
@@ -115,22 +123,33 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     years_before = min((int(str(day)[:4]) for day in open_ones), default=_NEVER)
     ends, whole = [str(windows[-1]["test"][1]) for windows in dates], len(settled) == max(map(len, dates))
     reach = [(end, *(sum(map(is_so, trace)) for is_so in _STATES)) for end, trace in zip(ends, traces, strict=True)]
-    found = Growth(common, revised, relabelled, settled, years_before, whole, reach[1] < reach[0])
+    same = dates[0] == dates[1] and reach[0] == reach[1]
+    found = Growth(common, revised, relabelled, settled, years_before, whole, same, reach[1] < reach[0])
     return replace(found, lines=_lines(dates, found))
+
+
+def _days_differ(one: str, other: str) -> bool:
+    """Whether what was seen until the last day that both have is another; digests chain all days before."""
+    both = min(len(one), len(other))
+    return one[max(both - DAY, 0) : both] != other[max(both - DAY, 0) : both]
 
 
 def _lines(dates: Sequence[Sequence[Mapping[str, Any]]], growth: Growth) -> tuple[str, ...]:
     ends = " → ".join(str(windows[-1]["test"][1]) for windows in dates)
     counts = " → ".join(str(len(windows)) for windows in dates)
-    what = "shrunk" if growth.shrunk else "other data, the same test range" if growth.whole else "grown"
+    is_same = growth.whole or (growth.same and growth.revised | growth.relabelled)
+    what = "shrunk" if growth.shrunk else "other data, the same test range" if is_same else "grown"
     found = [f"{what}: the test range ends {ends}, windows {counts}"]
-    found.append(
-        f"{len(growth.common)} windows in common, of which {len(growth.settled)} with all labels known on both sides"
-    )
-    for which, what in ((growth.revised, "have seen other data"), (growth.relabelled, "are judged by other labels")):
+    found.append(f"windows in common: {len(growth.common)}, with all labels known on both sides: {len(growth.settled)}")
+    for which, what in (
+        (growth.revised, "of both saw other data"),
+        (growth.relabelled, "of both are judged by other labels"),
+    ):
         if which:
             names = ", ".join(map(str, sorted(which)[:8])) + (" …" if len(which) > 8 else "")
-            found.append(f"revised: {len(which)} windows in common {what}: {names}")
+            found.append(
+                f"revised: {len(which)} window{'s' * (len(which) > 1)} {what}: {names}; if that is right, bless again"
+            )
     return tuple(found)
 
 

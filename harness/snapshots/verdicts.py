@@ -67,7 +67,7 @@ class ExitCode(IntEnum):
 _ORPHANED = "no case of the suite has this name: restore it, or delete its folder"
 # Verdict, exit code, and what to do.
 _OF_PROBLEM: Mapping[Problem, tuple[Verdict, ExitCode, str]] = {
-    Problem.NO_BASELINE: (Verdict.NEW, ExitCode.REGRESSION, "it was never blessed: bench bless --reason …"),
+    Problem.NO_BASELINE: (Verdict.NEW, ExitCode.REGRESSION, "it was never blessed: bench bless SUITE --reason …"),
     Problem.ORPHANED: (Verdict.MISSING, ExitCode.REGRESSION, _ORPHANED),
     Problem.DAMAGED: (Verdict.MISSING, ExitCode.USER_ERROR, ""),
     Problem.FAILED: (Verdict.MISSING, ExitCode.USER_ERROR, ""),

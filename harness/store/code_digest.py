@@ -132,6 +132,11 @@ def user_code(*modules: str) -> dict[str, tuple[Path, str]]:
     return found
 
 
+def knows_code_of_users() -> bool:
+    """Whether anything that was counted is neither this project's nor a library's."""
+    return any(not source.origin.ours for source in _KNOWN.values())
+
+
 def note_code(module: str) -> None:
     """Remember the bytes of a module and of what it imports, before it is imported."""
     if module not in sys.modules:

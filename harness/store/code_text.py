@@ -27,6 +27,7 @@ STAR = ".*"  # ends a name that stands for every module of a package
 _LONGEST = 200
 _ANCESTORS = 3  # `Path(__file__).parents[2]`
 _HIDDEN = (".", "__pycache__")
+_OF_TOOLS = frozenset({".bench", ".git", ".venv", "__pycache__"})
 _BLOCKS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _MOST_NOTES = 1000  # about other texts than this process has read
@@ -275,7 +276,7 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
         waiting = [folder]
         while waiting:
             at = waiting.pop()
-            shown = [text for text in strings.texts if text.strip("./") and not _is_hidden(text)]
+            shown = [text for text in strings.texts if text.strip("./") and not _is_of_tools(text)]
             new = [path for text in shown if os.path.isdir(path := at / text) and path not in near]
             waiting += new
             near += new
@@ -291,9 +292,9 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
     return near, sorted(kept - {file.absolute()})
 
 
-def _is_hidden(text: str) -> bool:
-    """Whether a folder on the way is hidden, as the store is by default; `..` is not."""
-    return any(part.startswith(_HIDDEN) and part != ".." for part in PurePath(text).parts)
+def _is_of_tools(text: str) -> bool:
+    """Whether a folder on the way belongs to a tool, as the store does by default; a hidden one need not."""
+    return not _OF_TOOLS.isdisjoint(PurePath(text).parts)
 
 
 def _held(folder: Path) -> Iterator[Path]:

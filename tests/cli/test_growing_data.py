@@ -121,6 +121,30 @@ def test_a_revised_price_makes_the_windows_incomparable_that_have_seen_it_or_are
     assert not {"WORSENED", "IMPROVED", "MISSING"} & set(verdicts.values())
 
 
+@pytest.mark.parametrize(("revised", "stop"), [(285, 293), (285, 305), (286, 290)])
+def test_a_price_that_is_revised_on_a_day_of_the_open_window_is_told(evening: Evening, revised: int, stop: int) -> None:
+    """Blessed with ten days of the window; the price is another one three days later, with the window full, at once."""
+    evening.comes(290)
+    (evening.folder / "team.yaml").write_text(
+        json.dumps({"regression": "default", "cases": [{"case": "ours", "overrides": evening.command}]})
+    )
+    assert evening.says("bless", "team.yaml", "--reason", "the first evening")[0] == 0
+    evening.comes(stop)
+    assert evening.says("check", "team.yaml")[0] == 0
+    close = np.array(evening.market.fields["close"])
+    close[revised, int(np.flatnonzero(evening.market.traded[revised])[0])] *= 1.05
+    evening.comes(stop, fields={**evening.market.fields, "close": close})
+    code, text = evening.says("check", "team.yaml", "--json")
+    (case,) = json.loads(text)["cases"]
+    verdicts = {metric["path"]: metric["verdict"] for metric in case["metrics"]}
+    assert (code, case["verdict"]) == (3, "INCOMPARABLE")
+    assert verdicts["per_window.3.predictions"] == "INCOMPARABLE"
+    assert verdicts["per_window.2.predictions"] == "SAME"
+    assert verdicts["overall.IC"] == ("INCOMPARABLE" if stop == 290 else "NEW")
+    assert ("grown" in case["data"][0]) == (stop > 290)
+    assert "1 window of both saw other data: 3; if that is right, bless again" in case["data"][2]
+
+
 def test_a_calendar_that_goes_on_where_the_data_end(evening: Evening) -> None:
     """Windows that the data have not filled are open, and the orders are those for the day after the newest scores."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,13 @@ def test_what_was_printed_last_is_written() -> None:
 
 def test_what_is_registered_for_the_end_runs() -> None:
     assert ended("atexit.register(print, 'at the end')").stdout == "at the end\n"
+
+
+def test_what_a_file_of_the_user_s_holds_back_is_written(tmp_path: Path) -> None:
+    """A module that has opened a log and closes it nowhere."""
+    known = "import builtins, harness.store.code_digest as digests; digests.knows_code_of_users = lambda: True\n"
+    ended(f"{known}builtins.log = open({str(tmp_path / 'log')!r}, 'w'); builtins.log.write('fitted')")
+    assert (tmp_path / "log").read_text() == "fitted"
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,14 @@ def test_expectations_beyond_what_is_known_are_refused(first, last):
     truth = Truth(np.zeros((1, 1, 1), dtype=np.float32), np.ones(1), np.zeros((1, 3, 1)))
     with pytest.raises(DataError, match="that far ahead"):
         truth.expected_return(first, last)
+
+
+def test_a_negative_zero_is_a_zero_as_it_is_to_the_fingerprint():
+    def panel_of(zero):
+        fields = {"close": np.array([[1.0], [2.0]], np.float32), "x": np.array([[zero], [np.nan]], np.float32)}
+        return Panel(Calendar(np.array(["2020-01-01", "2020-01-02"], "M8[ns]")), ("A",), fields, np.ones((2, 1), bool))
+
+    one, other = panel_of(0.0), panel_of(-0.0)
+    assert one.fingerprint == other.fingerprint
+    assert not np.signbit(other.fields["x"][0, 0])
+    assert not other.fields["x"].flags.writeable

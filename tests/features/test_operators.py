@@ -128,6 +128,17 @@ def test_any_quantile_of_any_window_is_linear_between_neighbours(
     check(f"Quantile($tied, {window}, {level})", fields, expected)
 
 
+def test_a_median_of_zeros_has_no_sign_whatever_was_there_before_its_window() -> None:
+    """A feature may be −0.0 where no field is; of equal values it is one alone that leaves a window."""
+    x = np.array([1, 0, 0, 0, 0, 0, 0], np.float32)
+    y = np.array([1, 1, -1, -1, -1, 1, -1], np.float32)
+    panel = make_panel({"close": x[:, None], "y": y[:, None]})
+    for text in ("Med($close*$y, 2)", "Quantile($close*$y, 3, 0.5)"):
+        got = compute_expression(panel, text)[3:, 0]
+        assert (got == 0).all()
+        assert not np.signbit(got).any()
+
+
 def test_a_reference_to_a_condition_is_unknown_before_the_first_time() -> None:
     fields = {"close": np.array([[np.nan], [1.0], [2.0], [3.0]], dtype=np.float32)}
     got = compute_expression(make_panel(fields), "Ref($close > 1.5, 1)")

@@ -8,7 +8,7 @@ import pytest
 
 from harness.config.tolerances import Tolerances
 from harness.snapshots.comparison import compare
-from harness.snapshots.growth import WindowTrace
+from harness.snapshots.growth import DAY, WindowTrace
 from harness.snapshots.snapshot import Snapshot
 
 DATES = ("2018-10-01", "2018-12-31"), ("2019-01-01", "2019-03-29"), ("2019-04-01", "2019-06-28")
@@ -42,6 +42,9 @@ def with_one(k: int, **changes: object) -> tuple[WindowTrace, ...]:
     return tuple(replace(one, **changes) if one.window == k else one for one in TRACES)  # type: ignore[arg-type]
 
 
+DAYS = "a" * DAY + "b" * DAY
+MORE_DAYS, OTHERS = DAYS + "c" * DAY, "a" * DAY + "d" * DAY + "e" * DAY
+OPEN = with_one(2, days=DAYS)
 WHOLE = tuple(replace(one, settled=True) for one in TRACES)
 
 
@@ -58,8 +61,18 @@ WHOLE = tuple(replace(one, settled=True) for one in TRACES)
         # A calendar that goes on: the last window is there, and the data have not filled it.
         (run(with_one(2, complete=False, data="a")), run(data="two"), [NEW, SAME, SAME, NEW, NEW, SAME, NEW], 0),
         # Revised prices: those that a window has seen, and those that only its labels read.
-        (run(), run(with_one(1, data="other"), data="two"), [NEW, SAME, REVISED, NEW, SAME, SAME, NEW], 3),
-        (run(), run(with_one(1, labels="other"), data="two"), [NEW, SAME, REVISED, NEW, SAME, SAME, NEW], 3),
+        (run(), run(with_one(1, data="other"), data="two"), [REVISED, SAME, REVISED, NEW, SAME, SAME, REVISED], 3),
+        (run(), run(with_one(1, labels="other"), data="two"), [REVISED, SAME, REVISED, NEW, SAME, SAME, REVISED], 3),
+        (run(), run(with_one(1, data="other"), "2019-06-30", "two"), [NEW, SAME, REVISED, NEW, NEW, SAME, NEW], 3),
+        (run(), run(with_one(2, data="other"), data="two"), [REVISED, SAME, SAME, *[REVISED] * 2, SAME, REVISED], 3),
+        # A window that has grown: the days that both have tell whether what they saw was revised.
+        (run(OPEN), run(with_one(2, days=MORE_DAYS), "2019-06-30", "two"), [NEW, SAME, SAME, NEW, NEW, SAME, NEW], 0),
+        (
+            run(OPEN),
+            run(with_one(2, days=OTHERS), "2019-06-30", "two"),
+            [NEW, SAME, SAME, *[REVISED] * 2, SAME, NEW],
+            3,
+        ),
         (
             run(WHOLE),
             run((*WHOLE[:2], replace(WHOLE[2], labels="other")), data="two"),

@@ -24,6 +24,8 @@ NAMED = {
     "a computed name": ("m", f"{HERE}N = 'c'\nS = (HERE / f'{{N}}.json').read_text()\n", "c.json"),
     "what a pattern matches": ("m", f"{HERE}S = list(HERE.glob('*.txt'))\n", "a.txt"),
     "what a folder holds": ("m", f"{HERE}S = list((HERE / 'weights').iterdir())\n", "weights/a"),
+    "what a hidden folder holds": ("m", f"{HERE}S = list((HERE / '.weights').iterdir())\n", ".weights/a"),
+    "what is far inside a hidden folder": ("m", f"{HERE}S = list((HERE / '.w/x').iterdir())\n", ".w/x/a"),
     "a resource of the package": (
         "pk.m",
         "from importlib.resources import files\nS = files('pk').joinpath('c.json')\n",
@@ -95,7 +97,7 @@ def test_two_asterisks_in_a_text_name_no_files(project: Path) -> None:  # noqa: 
     assert code_digest("m") == before
 
 
-def test_what_lies_in_a_hidden_folder_counts_for_nothing_as_the_store_that_grows_with_every_run(project: Path) -> None:  # noqa: F811
+def test_what_lies_in_a_folder_of_tools_counts_for_nothing_as_the_growing_store_does(project: Path) -> None:  # noqa: F811
     text = f"{HERE}STORE, OTHERS = HERE / '.bench/store', [HERE / '.git', *(HERE / '.bench').iterdir()]\n"
     put(project, "pk/m.py", text)
     before = code_digest("pk.m")
