@@ -25,16 +25,16 @@ def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
     result, _ = run_audited(config, observer)
     predictions, strategy = result.predictions(), config.evaluation.portfolio
     (time, scores), at = predictions.newest(), predictions.newest_at
-    orders, note = None, None
-    if strategy is not None:
-        panel = Pipeline(config).panel
-        # A calendar may go on where the data end; but where prices do, these orders are too late.
-        later = np.flatnonzero(panel.traded[at + 1 :].any(axis=1))
-        if later.size:
-            traded = predictions.calendar.format(at + 1 + int(later[-1]))
-            note = f"no orders: prices reach {traded}, and nobody has a score after {time}"
-        else:
-            orders = planned_orders(panel, predictions.until(at + 1), strategy)
+    orders, note, panel = None, None, Pipeline(config).panel
+    # A calendar may go on where the data end; but where prices do, these scores, and orders by them, are too late.
+    later = at + 1 + np.flatnonzero(panel.traded[at + 1 :].any(axis=1))
+    if later.size:
+        traded, members = predictions.calendar.format(int(later[-1])), panel.membership[int(later[-1])]
+        why = "" if members.any() else ": nobody is a member of the universe by then"
+        note = f"no orders: prices reach {traded}, and nobody has a score after {time}{why}"
+        note = note if strategy is not None else note.removeprefix("no orders: ")
+    elif strategy is not None:
+        orders = planned_orders(panel, predictions.until(at + 1), strategy)
     window = next(window for window in result.windows if at < window.test.stop)
     record = {
         "time": time,
@@ -42,6 +42,7 @@ def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
         "decision": predictions.calendar.format(window.decision),
         "scores": [{"instrument": name, "score": score} for name, score in scores],
         "orders": None if orders is None else [asdict(order) for order in orders],
+        "note": note,
         "folder": str(result.folder),
     }
     shown: list[Table | str] = [_scores_table(time, scores, arguments.top)]

@@ -182,8 +182,13 @@ def test_prices_without_scores_make_orders_too_late(evening: Evening) -> None:
         if line
     ]
     members.write_text("\n".join(ended) + "\n")
+    newest = evening.market.calendar.format(299)
+    why = f"prices reach {newest}, and nobody has a score after {last}: nobody is a member of the universe by then"
     text = evening.says("predict", *evening.command)[1]
-    assert f"no orders: prices reach {evening.market.calendar.format(299)}, and nobody has a score after {last}" in text
+    assert f"no orders: {why}" in " ".join(text.split())
+    assert json.loads(evening.says("predict", *evening.command, "--json")[1])["note"] == f"no orders: {why}"
+    alone = [*(one for one in evening.command if not one.startswith("evaluation")), "evaluation=signal"]
+    assert json.loads(evening.says("predict", *alone, "--json")[1])["note"] == why
 
 
 def test_files_that_are_written_while_they_are_read_are_refused_and_not_kept(
