@@ -74,12 +74,14 @@ class Growth:
         section, _, rest = path.partition(".")
         name, _, metric = rest.partition(".")
         if section == "per_year":
-            return None if int(name) < self.years_before else "the year goes on, or its labels have matured since"
-        if section != "per_window":
-            return None if self.whole else "over another test range, or with labels that have matured since"
-        if int(name) not in self.common:
-            return "the window has grown"
-        return None if int(name) in self.settled or metric == "predictions" else "its labels have matured since"
+            is_one, why = int(name) < self.years_before, "the year goes on, or its labels have matured since"
+        elif section != "per_window":
+            is_one, why = self.whole, "over another test range, or with labels that have matured since"
+        elif int(name) not in self.common:
+            is_one, why = False, "the window has grown"
+        else:
+            is_one, why = int(name) in self.settled or metric == "predictions", "its labels have matured since"
+        return None if is_one else "the data end earlier" if self.shrunk else why
 
     def why_revised(self, path: str) -> str | None:
         """Return which data that a metric stands on are other ones in each snapshot; None when there are none."""

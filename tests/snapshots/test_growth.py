@@ -92,3 +92,8 @@ def test_what_is_one_question_in_both_is_compared(
     assert [found[path] for path in (*paths, "per_year.2018.IC", "per_year.2019.IC")] == expected, verdict.data
     assert int(verdict.exit_code) == exit_code
     assert not [one for one in verdict.findings if one.verdict.name == NEW]
+
+
+def test_what_is_missing_says_that_the_data_end_earlier() -> None:
+    verdict = compare(run(end="2019-06-30"), run(), Tolerances("exact"), directions={})
+    assert {one.reason for one in verdict.metrics if one.verdict.name == "MISSING"} == {"the data end earlier"}
