@@ -75,6 +75,7 @@ def test_training_is_adam_on_the_loss_of_the_rows(small: Case) -> None:
     np.testing.assert_allclose(trained, losses, atol=1e-7)
 
 
+@pytest.mark.nightly
 def test_steps_have_the_bits_of_the_library_s_optimiser() -> None:
     def moved(steps: Callable[[nn.Module, Callable[[], Tensor]], None]) -> list[Tensor]:
         torch.manual_seed(3)

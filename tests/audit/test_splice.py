@@ -110,6 +110,7 @@ def test_a_table_that_was_stored_wrongly_is_not_taken_from_the_store(tmp_path: P
     assert stale.of(poison(splice.panel, 170, seed=1), 170) is None
 
 
+@pytest.mark.nightly
 def test_an_audit_after_a_run_computes_nothing_of_the_real_panel_and_may_look_at_fewer_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_case_that_leaks_is_refused_by_bless_and_fails_check_and_the_night(
     assert "mine/leaky: leak" in (here / "nightly" / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.nightly
 def test_the_verdict_stands_in_the_baseline_and_is_no_reason_to_bless_anew(here: Path) -> None:
     assert main(["bless", "mine/clean", "mine.yaml", "--reason", "first"]) == 2, "a name of no suite"
     assert main(["bless", "mine.yaml", "--reason", "first"]) == 1

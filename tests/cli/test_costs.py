@@ -142,6 +142,7 @@ def test_work_on_workers_is_told_and_counted_once(capsys: pytest.CaptureFixture[
     assert sum("features" in snapshot["provenance"]["seconds"] for snapshot in snapshots) == 1
 
 
+@pytest.mark.nightly
 def test_progress_without_a_terminal_goes_to_standard_error_line_by_line(tmp_path: Path) -> None:
     code = "from harness.cli import command; command()"
     command = [sys.executable, "-c", code, "run", "-m", "--json", *SMALL, "model.alpha=0.1,1"]

@@ -112,7 +112,7 @@ def record_of(capsys: pytest.CaptureFixture[str], *command: str, code: int = 0) 
 
 class TestCheck:
     def test_what_was_never_blessed_is_a_regression(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "bench bless --reason" in out_of(capsys, "check", "mine.yaml", code=1)
+        assert "bench bless SUITE --reason" in out_of(capsys, "check", "mine.yaml", code=1)
 
     def test_what_was_blessed_is_fine(self, blessed: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         out = out_of(capsys, "check", "mine.yaml")

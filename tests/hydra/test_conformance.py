@@ -173,7 +173,13 @@ SWEPT = [
 ]
 
 
-@pytest.mark.parametrize(("override", "values"), SWEPT, ids=[case[0] for case in SWEPT])
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        pytest.param(*case, id=case[0], marks=[] if at % 3 == 0 else pytest.mark.nightly)
+        for at, case in enumerate(SWEPT)
+    ],
+)
 def test_a_sweep_function_of_the_documentation_makes_cells(bench: Bench, override: str, values: list[str]) -> None:
     shown = bench("-m", "--plan", "data.instruments=8", "data.days=300", "data.members=6", override)
     key = override.partition("=")[0]
@@ -181,6 +187,7 @@ def test_a_sweep_function_of_the_documentation_makes_cells(bench: Bench, overrid
     assert found == values, shown.out + shown.err
 
 
+@pytest.mark.nightly
 def test_shuffle_keeps_the_values(bench: Bench) -> None:
     shown = bench("-m", "--plan", "data.instruments=8", "data.days=300", "data.members=6", "seed=shuffle(range(1,6))")
     found = [line.split("seed=")[1].split()[0] for line in shown.out.splitlines() if line.lstrip().startswith("seed=")]

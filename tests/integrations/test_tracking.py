@@ -74,6 +74,7 @@ def silent_uri() -> Iterator[str]:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}"
 
 
+@pytest.mark.nightly
 def test_a_server_that_never_answers_is_a_notice_in_bounded_time(
     run_folder: Path, silent_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_sweep_that_does_not_end_is_a_parent_that_says_so_with_its_finished_ce
         assert ended == (done if parent.info.status == "KILLED" else {**done, "1": "FINISHED"})
 
 
+@pytest.mark.nightly
 def test_a_run_that_does_not_end_stands_there_as_it_was_typed_and_so_does_every_attempt(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_filter_keeps_matching_rows_and_counts_them(driver: Any, page: Path) -
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_cells_and_variants_are_switched(driver: Any, page: Path) -> None:
     browser.open_page(driver, page)
     see_all(driver)
@@ -211,6 +212,7 @@ def test_nothing_covers_a_heading_that_a_link_leads_to(driver: Any, page: Path, 
 
 
 @in_a_browser
+@pytest.mark.nightly
 def test_hostile_names_stay_text(driver: Any, report: Report, tmp_path: Path) -> None:
     cells = tuple(replace(cell, name=f"{HOSTILE}{i}") for i, cell in enumerate(report.cells))
     path = write_report(

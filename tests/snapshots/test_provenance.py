@@ -64,6 +64,7 @@ def run(project: Path, sign: int) -> ExperimentResult:
     return run_experiment([*SMALL, *where, "model._target_=signed_models.signed.Signed"])
 
 
+@pytest.mark.nightly
 def test_an_edited_model_of_a_namespace_package_is_computed_again_and_runs_keeps_both(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
