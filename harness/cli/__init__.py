@@ -41,7 +41,7 @@ def _flush_files_of_users() -> None:
     if digests is not None and digests.knows_code_of_users():
         for one in gc.get_objects():
             if type(one) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom) and not one.closed:
-                with suppress(Exception):  # as the interpreter, which has nobody to tell
+                with suppress(OSError, ValueError):  # there is nobody to tell any more
                     one.flush()
 
 

@@ -31,8 +31,8 @@ def predict(arguments: Namespace, observer: PlainObserver) -> Answer:
     if later.size:
         traded, members = predictions.calendar.format(int(later[-1])), panel.membership[int(later[-1])]
         why = "" if members.any() else ": nobody is a member of the universe by then"
-        note = f"no orders: prices reach {traded}, and nobody has a score after {time}{why}"
-        note = note if strategy is not None else note.removeprefix("no orders: ")
+        lacking = "" if strategy is None else "no orders: "
+        note = f"{lacking}prices reach {traded}, and nobody has a score after {time}{why}"
     elif strategy is not None:
         orders = planned_orders(panel, predictions.until(at + 1), strategy)
     window = next(window for window in result.windows if at < window.test.stop)

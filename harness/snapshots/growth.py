@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, ne
 from typing import Any
 
 from harness.snapshots.snapshot import Snapshot
@@ -54,7 +54,7 @@ class Growth:
         settled: Those of them whose labels were all known in both.
         years_before: The first year that is not settled: earlier ones are over in both.
         whole: Both have the same windows and know all their labels, so that the whole test range is one question.
-        same: Both have the same windows, and know as many labels to their end; labels of the newest may differ.
+        same: Both have the same windows and know as many of their labels: what is whole is, too.
         shrunk: The data of the second end earlier.
         lines: What has grown, for people.
     """
@@ -89,7 +89,7 @@ class Growth:
         name, _, metric = rest.partition(".")
         if section != "per_window":
             is_over = section == "per_year" and int(name) < self.years_before
-            is_revised = (self.whole or self.same) and not is_over and self.revised | self.relabelled
+            is_revised = self.same and not is_over and self.revised | self.relabelled
             return "data of the test range were revised" if is_revised else None
         if int(name) in self.revised:
             return "the data that the window has seen were revised"
@@ -116,7 +116,8 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     same_dates = (k for k, (one, other) in enumerate(both) if one == other)
     common = frozenset(k for k in same_dates if old[k].complete and new[k].complete)
     revised = frozenset(k for k in common if old[k].data != new[k].data)
-    revised |= {k for k in range(shorter) if k not in common and _days_differ(old[k].days, new[k].days)}
+    # Of a window that has grown, the days that both have; whatever came before changes them all.
+    revised |= {k for k in range(shorter) if k not in common and any(map(ne, old[k].days, new[k].days))}
     settled = frozenset(k for k in common if old[k].settled and new[k].settled)
     known = ((k, old[k].labels, new[k].labels) for k in settled - revised)
     relabelled = frozenset(k for k, one, other in known if one and other and one != other)
@@ -128,12 +129,6 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     same = dates[0] == dates[1] and reach[0] == reach[1]
     found = Growth(common, revised, relabelled, settled, years_before, whole, same, reach[1] < reach[0])
     return replace(found, lines=_lines(dates, found))
-
-
-def _days_differ(one: str, other: str) -> bool:
-    """Whether what was seen until the last day that both have is another; digests chain all days before."""
-    both = min(len(one), len(other))
-    return one[max(both - DAY, 0) : both] != other[max(both - DAY, 0) : both]
 
 
 def _lines(dates: Sequence[Sequence[Mapping[str, Any]]], growth: Growth) -> tuple[str, ...]:

@@ -272,11 +272,11 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
     """
     above = file.absolute().parents[1 : 1 + _ANCESTORS]
     near = [file.absolute().parent]
+    shown = [text for text in strings.texts if text.strip("./") and not _is_of_tools(text)]
     for folder in (*near, *above):
         waiting = [folder]
         while waiting:
             at = waiting.pop()
-            shown = [text for text in strings.texts if text.strip("./") and not _is_of_tools(text)]
             new = [path for text in shown if os.path.isdir(path := at / text) and path not in near]
             waiting += new
             near += new
