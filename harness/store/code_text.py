@@ -268,31 +268,34 @@ def named_places(file: Path, strings: Strings) -> tuple[list[Path], list[Path]]:
 
     Folders are sought in its own and above it, files in all of these and by a whole name in the working folder.
     `".json"` names every such file beside the module, `"*.json"` what it matches, and where the module lists folders a
-    folder's name stands for all that it holds.
+    folder's name stands for all that it holds. At the root of all folders lies what is the machine's: ``/lib``.
     """
-    above = file.absolute().parents[1 : 1 + _ANCESTORS]
+    above = [folder for folder in file.absolute().parents[1 : 1 + _ANCESTORS] if folder.name]
     near = [file.absolute().parent]
+    seen = set(map(os.path.realpath, near))  # "../data" is found in "../data" again, and a link may lead back
     shown = [text for text in strings.texts if text.strip("./") and not _is_of_tools(text)]
     for folder in (*near, *above):
         waiting = [folder]
         while waiting:
             at = waiting.pop()
-            new = [path for text in shown if os.path.isdir(path := at / text) and path not in near]
-            waiting += new
-            near += new
+            for path in (at / text for text in shown):
+                if os.path.isdir(path) and (place := os.path.realpath(path)) not in seen:
+                    seen.add(place)
+                    waiting.append(path)
+                    near.append(path)
     found = {at / text for at in (*near, *above, Path.cwd()) for text in strings.texts}
     # Two asterisks at the end, as of Python's own operator, would stand for all that lies below.
     patterns = [text for text in strings.texts if "*" in text and not text.startswith("/") and text[-2:] != "**"]
     patterns += [f"*{text}" for text in strings.texts if text.startswith(".") and text[1:].isalnum() and text != ".py"]
     for folder, pattern in product(near, patterns):
         with suppress(ValueError, OSError, NotImplementedError):  # an asterisk in a text that is no pattern
-            found |= set(folder.glob(pattern))
+            found |= {path for path in folder.glob(pattern) if not _is_of_tools(path.relative_to(folder))}
     found |= {path for folder in near[1:] if strings.lists for path in _held(folder)}
     kept = {Path(os.path.abspath(path)) for path in found if path.suffix not in _NOT_READ and os.path.isfile(path)}
     return near, sorted(kept - {file.absolute()})
 
 
-def _is_of_tools(text: str) -> bool:
+def _is_of_tools(text: str | Path) -> bool:
     """Whether a folder on the way belongs to a tool, as the store does by default; a hidden one need not."""
     return not _OF_TOOLS.isdisjoint(PurePath(text).parts)
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.store.code_digest import check_code_unchanged, code_digest, user_code
-from harness.store.code_text import strings_of
+from harness.store.code_text import Strings, named_places, strings_of
 from tests.store.test_code_digest import forget, project  # noqa: F401 - the fixture
 
 HERE = "from pathlib import Path\nHERE = Path(__file__).parent\n"
@@ -112,6 +112,37 @@ def test_a_folder_above_is_not_hidden(project: Path) -> None:  # noqa: F811
     before = code_digest("pk.m")
     put(project, "weights/a", "2")
     assert code_digest("pk.m") != before
+
+
+def test_folders_that_lead_back_to_each_other_are_looked_through_once(project: Path) -> None:  # noqa: F811
+    names = [f"f{at}" for at in range(12)]
+    put(project, "pk/m.py", f"{HERE}FILES = [list((HERE / one).iterdir()) for one in {[f'../{n}' for n in names]}]\n")
+    for name in names:
+        put(project, f"{name}/a", "1")
+    (project / "f0" / "back").symlink_to(project, target_is_directory=True)
+    before = code_digest("pk.m")
+    for changed in ("f0/a", "f11/a"):
+        put(project, changed, "2")
+        assert code_digest("pk.m") != before
+        put(project, changed, "1")
+    assert code_digest("pk.m") == before
+
+
+def test_a_folder_at_the_root_of_the_machine_has_nothing_to_do_with_a_name(project: Path) -> None:  # noqa: F811
+    file = Path(project.anchor, "app", "m.py")
+    machines = next(folder.name for folder in sorted(Path(project.anchor).iterdir()) if folder.is_dir())
+    folders, files = named_places(file, Strings(texts=(machines,), lists=True))
+    assert (folders, files) == ([file.parent], [])
+
+
+def test_a_pattern_matches_nothing_of_the_growing_store(project: Path) -> None:  # noqa: F811
+    put(project, "m.py", f"{HERE}FILES = list(HERE.glob('**/*.json'))\n")
+    put(project, "far/away/a.json", "1")
+    before = code_digest("m")
+    put(project, ".bench/store/window/a/manifest.json", "1")
+    assert code_digest("m") == before
+    put(project, "far/away/a.json", "2")
+    assert code_digest("m") != before
 
 
 def test_many_named_files_are_read_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
