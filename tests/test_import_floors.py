@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Collection
 from pathlib import Path
 
@@ -43,8 +44,15 @@ def package_of(module: str) -> str | None:
     return parts[1] if parts[0] == "harness" and len(parts) > 1 and parts[1] != "__main__" else None
 
 
-def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax of a file, which several tests look through."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, top_level_only: bool = False) -> frozenset[str]:
+    tree = parsed(path)
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     found: set[str] = set()
     for node in nodes:
@@ -53,7 +61,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the floor"
             found.add(node.module or "")
-    return found
+    return frozenset(found)
 
 
 def test_the_house_has_few_rooms_on_few_floors() -> None:
@@ -92,7 +100,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def imported_modules(path: Path, known: Collection[str]) -> set[str]:
     """Return the modules that a file imports, at once or later; a package counts where its own names are used."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
