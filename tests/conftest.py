@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
+from hydra.core.default_element import InputDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,6 +41,7 @@ def _composed_once(pytestconfig: pytest.Config) -> Iterator[None]:
         patch.setattr(config_loader_impl, "create_defaults_list", _finding_once(create_defaults_list))
         merge = ConfigLoaderImpl._compose_config_from_defaults_list
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merging_once(merge))
+        patch.setattr(defaults_list, "_create_interpolation_map", _choices_for(defaults_list._create_interpolation_map))
         # Each composition copies the list of its folders, and with it every schema that Hydra has of its own.
         patch.setattr(ConfigRepository, "__deepcopy__", lambda repo, memo: copy.copy(repo), raising=False)
         yield
@@ -86,7 +88,7 @@ def _finding_once(find: Callable[..., DefaultsList]) -> Callable[..., DefaultsLi
     """Which files are chosen does not depend on overrides that change values only."""
     found: dict[tuple[object, ...], DefaultsList] = {}
 
-    def defaults_list(
+    def found_once(
         repo: IConfigRepository, config_name: str | None, overrides_list: list[Override], **how: bool
     ) -> DefaultsList:
         make = functools.partial(find, repo=repo, config_name=config_name, overrides_list=overrides_list, **how)
@@ -99,7 +101,17 @@ def _finding_once(find: Callable[..., DefaultsList]) -> Callable[..., DefaultsLi
             found[key] = make()
         return dataclasses.replace(found[key], config_overrides=values)
 
-    return defaults_list
+    return found_once
+
+
+def _choices_for(choices: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """What has been chosen so far is read by references in a list of defaults only, and is built for each list."""
+
+    def known(overrides: Overrides, found: list[InputDefault], self_added: bool) -> DictConfig:
+        is_read = any(default.is_interpolation() for default in found)
+        return choices(overrides, found, self_added) if is_read else OmegaConf.create()
+
+    return known
 
 
 def _merging_once(merge: Callable[..., DictConfig]) -> Callable[..., DictConfig]:

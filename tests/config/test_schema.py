@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from itertools import chain
@@ -28,6 +29,10 @@ CONF = config_folder()
 FILES = {str(p.relative_to(CONF)): p for p in (*CONF.glob("*.yaml"), *chain(*config_files().values()))}
 TARGETS = "baselines.models.Linear"
 CHOICES = {p.parent.name for p in FILES.values()} - {CONF.name, "suites", "regression", "reference"}
+
+
+# Every file of a group has the same schema.
+schema_of_group, schema_of_experiment = functools.cache(group_schema), functools.cache(experiment_schema)
 
 
 def group_of(path: Path) -> str:
@@ -68,7 +73,7 @@ def test_every_key_of_a_processor_has_a_meaning(cls: type) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_schema_of_its_group_accepts_a_file(name: str) -> None:
     path = FILES[name]
-    schema = experiment_schema() if not group_of(path) or is_global(path) else group_schema(group_of(path))
+    schema = schema_of_experiment() if not group_of(path) or is_global(path) else schema_of_group(group_of(path))
     assert list(mistakes(read_yaml(path), schema, schema)) == []
 
 
@@ -89,7 +94,7 @@ def test_the_schema_of_its_group_accepts_a_file(name: str) -> None:
     ids=str,
 )
 def test_the_schema_refuses_a_mistake(group: str, document: dict[str, object], message: str) -> None:
-    schema = group_schema(group)
+    schema = schema_of_group(group)
     found = list(mistakes(document, schema, schema))
     assert len(found) == 1
     assert message in found[0]
