@@ -12,6 +12,7 @@ from harness.snapshots.snapshot import Snapshot
 WINDOWS = "windows"
 _APART = ("data", "windows")
 _NEVER = 10_000  # a year after all
+_RELATIVE = frozenset({"NMAE", "NRMSE"})  # to the mean of a series over the test range, where no capacity is given
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Growth:
         settled: Those of them whose labels were all known in both.
         years_before: The first year that is not settled: earlier ones are over in both.
         whole: Both have the same windows and know all their labels, so that the whole test range is one question.
-        same: Both have the same windows and know as many of their labels: what is whole is, too.
+        same: Both have the same windows, days of data, and as many of their labels: what is whole is, too.
         shrunk: The data of the second end earlier.
+        relative: Names of metrics that are relative to the whole test range, for a window and a year, too.
         lines: What has grown, for people.
     """
 
@@ -67,16 +69,17 @@ class Growth:
     whole: bool
     same: bool
     shrunk: bool
+    relative: frozenset[str] = frozenset()
     lines: tuple[str, ...] = ()
 
     def why_not_judged(self, path: str) -> str | None:
         """Return why a metric of both snapshots is one of another question in each; None when it must be equal."""
         section, _, rest = path.partition(".")
         name, _, metric = rest.partition(".")
-        if section == "per_year":
-            is_one, why = int(name) < self.years_before, "the year goes on, or its labels have matured since"
-        elif section != "per_window":
+        if section not in ("per_window", "per_year") or metric in self.relative:
             is_one, why = self.whole, "over another test range, or with labels that have matured since"
+        elif section == "per_year":
+            is_one, why = int(name) < self.years_before, "the year goes on, or its labels have matured since"
         elif int(name) not in self.common:
             is_one, why = False, "the window has grown"
         else:
@@ -87,14 +90,13 @@ class Growth:
         """Return which data that a metric stands on are other ones in each snapshot; None when there are none."""
         section, _, rest = path.partition(".")
         name, _, metric = rest.partition(".")
-        if section != "per_window":
-            is_over = section == "per_year" and int(name) < self.years_before
-            is_revised = self.same and not is_over and self.revised | self.relabelled
-            return "data of the test range were revised" if is_revised else None
-        if int(name) in self.revised:
+        if section == "per_window" and int(name) in self.revised:
             return "the data that the window has seen were revised"
-        is_judged = metric != "predictions" and int(name) in self.relabelled
-        return "data after the window, which its labels read, were revised" if is_judged else None
+        if section == "per_window" and metric != "predictions" and int(name) in self.relabelled:
+            return "data after the window, which its labels read, were revised"
+        is_alone = section == "per_window" or (section == "per_year" and int(name) < self.years_before)
+        is_revised = self.same and not (is_alone and metric not in self.relative) and self.revised | self.relabelled
+        return "data of the test range were revised" if is_revised else None
 
 
 def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
@@ -125,9 +127,15 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
     open_ones += [windows[shorter]["test"][0] for windows in dates if len(windows) > shorter]
     years_before = min((int(str(day)[:4]) for day in open_ones), default=_NEVER)
     ends, whole = [str(windows[-1]["test"][1]) for windows in dates], len(settled) == max(map(len, dates))
-    reach = [(end, *(sum(map(is_so, trace)) for is_so in _STATES)) for end, trace in zip(ends, traces, strict=True)]
-    same = dates[0] == dates[1] and reach[0] == reach[1]
-    found = Growth(common, revised, relabelled, settled, years_before, whole, same, reach[1] < reach[0])
+    days = [sum(len(one.days) for one in trace) for trace in traces]
+    days = days if all(days) else [0, 0]  # those of a baseline of before are not known
+    reach = [
+        (end, *(sum(map(is_so, trace)) for is_so in _STATES), count)
+        for end, trace, count in zip(ends, traces, days, strict=True)
+    ]
+    same, shrunk = dates[0] == dates[1] and reach[0] == reach[1], reach[1] < reach[0]
+    relative = frozenset() if _has_capacity(baseline) else _RELATIVE
+    found = Growth(common, revised, relabelled, settled, years_before, whole, same, shrunk, relative)
     return replace(found, lines=_lines(dates, found))
 
 
@@ -161,6 +169,14 @@ def _asked(snapshot: Snapshot) -> dict[str, Any]:
         rest["config"] = {**config, "windows": {**windows, "test": [test[0]]}}
     data = identity.get("data", {})
     return {**rest, "data": data.get("name") if isinstance(data, Mapping) else data}
+
+
+def _has_capacity(snapshot: Snapshot) -> bool:
+    """Return whether errors are divided by a number that is configured, which stays as it is."""
+    found: Any = snapshot.identity.get("config", {})
+    for name in ("evaluation", "errors", "capacity"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found is not None
 
 
 def _traces(snapshot: Snapshot) -> tuple[WindowTrace, ...]:

@@ -94,6 +94,54 @@ def test_what_is_one_question_in_both_is_compared(
     assert not [one for one in verdict.findings if one.verdict.name == NEW]
 
 
+GOES_ON = with_one(2, complete=False, data="a", days=DAYS)
+"""Of the last window of a calendar that goes on there are two days."""
+
+
+def test_a_calendar_that_goes_on_hides_no_day_that_is_missing() -> None:
+    fewer = run(with_one(2, complete=False, data="b", days=DAYS[:DAY]), data="two")
+    more, verdicts = run(GOES_ON), []
+    for pair in ((fewer, more), (more, fewer)):
+        verdict = compare(*pair, Tolerances("exact"), directions={})
+        names = {one.path: one.verdict.name for one in verdict.metrics}
+        verdicts.append((names["per_window.2.IC"], names["overall.IC"], int(verdict.exit_code), verdict.data[0][:6]))
+    assert verdicts == [(NEW, NEW, 0, "grown:"), (MISSING, MISSING, 1, "shrunk")]
+
+
+def test_a_calendar_that_goes_on_hides_no_day_that_is_more_beside_a_revised_one() -> None:
+    revised = with_one(2, complete=False, data="b", days=MORE_DAYS)
+    revised = (replace(revised[0], data="other"), *revised[1:])
+    verdict = compare(run(GOES_ON), run(revised, data="two"), Tolerances("exact"), directions={})
+    assert verdict.data[0].startswith("grown:")
+    assert {one.verdict.name for one in verdict.metrics if one.path == "overall.IC"} == {NEW}
+
+
+@pytest.mark.parametrize(("capacity", "expected"), [(None, [NEW, NEW, REVISED]), (2.0, [SAME, SAME, SAME])])
+def test_errors_that_are_relative_to_the_test_range_are_of_another_one_when_it_grows(
+    capacity: float | None, expected: list[str]
+) -> None:
+    """NMAE and NRMSE of a window divide by the mean of the series over the whole test range."""
+
+    def of(one: Snapshot, value: float) -> Snapshot:
+        metrics = {
+            **one.metrics,
+            "per_window": [{**record, "NMAE": value} for record in one.metrics["per_window"]],
+            "per_year": [{**record, "NRMSE": value} for record in one.metrics["per_year"]],
+        }
+        config = {"evaluation": {"errors": {"capacity": capacity}}}
+        return replace(one, metrics=metrics, identity={**one.identity, "config": config})
+
+    moved = 0.1 if capacity is not None else 0.11
+    grown, revised = run(end="2019-06-30"), run(with_one(2, data="other"), data="two")
+    found = []
+    for after, paths in ((grown, ["per_window.0.NMAE", "per_year.2018.NRMSE"]), (revised, ["per_window.0.NMAE"])):
+        verdict = compare(of(run(), 0.1), of(after, moved), Tolerances("exact"), directions={})
+        named = {one.path: one.verdict.name for one in verdict.metrics}
+        assert named["per_window.0.IC"] == SAME
+        found += [named[path] for path in paths]
+    assert found == expected
+
+
 def test_what_is_missing_says_that_the_data_end_earlier() -> None:
     verdict = compare(run(end="2019-06-30"), run(), Tolerances("exact"), directions={})
     assert {one.reason for one in verdict.metrics if one.verdict.name == "MISSING"} == {"the data end earlier"}
