@@ -45,23 +45,25 @@ def package_of(module: str) -> str | None:
 
 
 @functools.cache
-def parsed(path: Path) -> ast.Module:
-    """Return the syntax of a file, which several tests look through."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+def import_statements(path: Path) -> tuple[tuple[ast.Import | ast.ImportFrom, bool], ...]:
+    """Return every import of a file, which several tests look at, and whether it stands at the top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top_level = {id(node) for node in tree.body}
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return tuple((node, id(node) in top_level) for node in found)
 
 
-@functools.cache
-def imports(path: Path, *, top_level_only: bool = False) -> frozenset[str]:
-    tree = parsed(path)
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     found: set[str] = set()
-    for node in nodes:
+    for node, is_top_level in import_statements(path):
+        if top_level_only and not is_top_level:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: relative imports hide the floor"
             found.add(node.module or "")
-    return frozenset(found)
+    return found
 
 
 def test_the_house_has_few_rooms_on_few_floors() -> None:
@@ -100,10 +102,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def imported_modules(path: Path, known: Collection[str]) -> set[str]:
     """Return the modules that a file imports, at once or later; a package counts where its own names are used."""
     found: set[str] = set()
-    for node in ast.walk(parsed(path)):
+    for node, _ in import_statements(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             inside = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
             found |= inside or {str(node.module)}
     return found & set(known)
