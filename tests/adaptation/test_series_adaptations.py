@@ -64,7 +64,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> ExperimentResult:
     "adaptation",
     [
         ("adaptation=no_retrain",),
-        ("adaptation=gf_exp", "adaptation.half_life=100"),
+        pytest.param(("adaptation=gf_exp", "adaptation.half_life=100"), marks=pytest.mark.nightly),
         ("adaptation=forgetting_mixture_series", *SMALL_MIXTURE),
         ("adaptation=triggered_series", "adaptation.warm_up=24"),
         ("adaptation=ddgda_series", *SMALL_DDGDA),

@@ -121,7 +121,9 @@ def test_a_revised_price_makes_the_windows_incomparable_that_have_seen_it_or_are
     assert not {"WORSENED", "IMPROVED", "MISSING"} & set(verdicts.values())
 
 
-@pytest.mark.parametrize(("revised", "stop"), [(285, 293), (285, 305), (286, 290)])
+@pytest.mark.parametrize(
+    ("revised", "stop"), [(285, 293), (285, 305), pytest.param(286, 290, marks=pytest.mark.nightly)]
+)
 def test_a_price_that_is_revised_on_a_day_of_the_open_window_is_told(evening: Evening, revised: int, stop: int) -> None:
     """Blessed with ten days of the window; the price is another one three days later, with the window full, at once."""
     evening.comes(290)

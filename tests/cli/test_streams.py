@@ -83,7 +83,10 @@ def test_columns_align_in_ascii_and_take_no_more_room() -> None:
     assert lines[3] == f" {'-' * 32} "
 
 
-@pytest.mark.parametrize("command", ["run --help", "explain -q " + " ".join(SMALL), "run -q --cfg"])
+EXPLAIN = pytest.param("explain -q " + " ".join(SMALL), marks=pytest.mark.nightly)
+
+
+@pytest.mark.parametrize("command", ["run --help", "run -q --cfg", EXPLAIN])
 def test_a_reader_that_leaves_early_ends_a_command_quietly(command: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -114,7 +114,7 @@ class TestLightGBMItself:
         _, expected = bare(peer, 1000, 50)
         assert fit(as_qlib, make_table()).predict(final_rows(make_table())).tobytes() == expected.tobytes()
 
-    @pytest.mark.parametrize("rows_drawn_every", [0, 1])
+    @pytest.mark.parametrize("rows_drawn_every", [pytest.param(0, marks=pytest.mark.nightly), 1])
     def test_the_number_of_threads_changes_no_byte(self, rows_drawn_every: int) -> None:
         rng = np.random.default_rng(3)
         features = rng.standard_normal((30_000, 12)).astype(np.float32)

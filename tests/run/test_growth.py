@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,7 @@ def test_what_is_kept_of_each_instrument_stays_its_own_when_a_listing_moves_colu
     assert grown.run(panel) == Team(tmp_path / "scratch", *kind).run(panel)
 
 
-@pytest.mark.parametrize("kind", ["linear", "per_window", "trees", "chain"])
+@pytest.mark.parametrize("kind", ["linear", "chain", *(at_night(kind) for kind in ("per_window", "trees"))])
 def test_a_day_more_costs_no_fit_and_a_new_window_one(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
 ) -> None:
@@ -182,7 +183,7 @@ def unfilled(panel: Panel, stop: int) -> Panel:
     return replace(panel, fields=fields, benchmark=replace(panel.benchmark, close=level))
 
 
-@pytest.mark.parametrize("kind", ["linear", "chain", *(at_night(kind) for kind in ("per_window", "trees", "kept"))])
+@pytest.mark.parametrize("kind", ["linear", *(at_night(kind) for kind in ("chain", "per_window", "trees", "kept"))])
 def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not_reached(
     market: Panel, tmp_path: Path, fits: list[int], kind: str
 ) -> None:
@@ -201,6 +202,30 @@ def test_a_calendar_that_goes_on_costs_no_fit_for_windows_that_the_data_have_not
     else:
         assert (at_first, costs) == (3, [0, 0, 1, 0, 0])
     assert made == Team(tmp_path / "scratch", *KINDS[kind]).run(panel)
+
+
+@pytest.mark.parametrize(
+    ("judged_by", "differs"),
+    [
+        (["evaluation=signal"], False),
+        (["evaluation=portfolio", "evaluation.portfolio.benchmark=universe"], False),
+        (["evaluation=portfolio"], True),
+    ],
+)
+def test_an_index_that_nothing_reads_may_come_late(
+    market: Panel, tmp_path: Path, judged_by: list[str], differs: bool
+) -> None:
+    at_hand, traces = truncate(market, FIRST + 10), list[object]()
+    assert at_hand.benchmark is not None
+    for level in (float("nan"), 0.5):
+        close = np.array(at_hand.benchmark.close)
+        close[-3 if differs else -1] *= level
+        small = [] if judged_by == ["evaluation=signal"] else ["topk=6", "n_drop=2", "trade_unit=null"]
+        team = Team(tmp_path, *judged_by, *(f"evaluation.portfolio.{one}" for one in small))
+        team.run(replace(at_hand, benchmark=replace(at_hand.benchmark, close=close)))
+        (window,) = json.loads((team.folder / "provenance.json").read_text())["windows"]
+        traces.append([window["data"], window["days"]])
+    assert (traces[0] != traces[1]) == differs
 
 
 @pytest.mark.parametrize("kind", ["linear", at_night("per_window")])

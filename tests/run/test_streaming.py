@@ -16,7 +16,9 @@ from tests.run.test_growth import KINDS, Team, market, short_chunks
 __all__ = ["market", "short_chunks"]
 
 
-@pytest.mark.parametrize("kind", ["linear", "ddgda", "trees", pytest.param("per_window", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "kind", ["linear", "ddgda", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("trees", "per_window"))]
+)
 def test_nothing_shows_whether_rows_were_held(
     kind: str, market: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
