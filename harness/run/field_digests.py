@@ -24,6 +24,7 @@ class FieldDigests:
         label: The label's expression.
         identity: What identifies panel and rows.
         memory: Keeps digests for other experiments of this process.
+        by_index: Whether the panel's index is what is judged by; one that nothing reads may come late.
     """
 
     panel: Panel
@@ -32,6 +33,7 @@ class FieldDigests:
     label: str
     identity: tuple[str, str]
     memory: MemoryCache
+    by_index: bool = True
 
     @cached_property
     def of_features(self) -> Digests:
@@ -44,9 +46,10 @@ class FieldDigests:
 
     @cached_property
     def rest(self) -> Future[Digests]:
-        """Those of all other fields and the benchmark, in a thread: they are wanted when windows have been fitted."""
+        """Those of all other fields and the index, in a thread: they are wanted when windows have been fitted."""
         panel, others = self.panel, set(self.panel.fields) - self._read
-        series = {} if panel.benchmark is None else {panel.benchmark.name: panel.benchmark.close}
+        index = panel.benchmark if self.by_index else None
+        series = {} if index is None else {index.name: index.close}
         pool = ThreadPoolExecutor(1, thread_name_prefix="digests")
         found = pool.submit(chained_digests, panel, self.rows, others, series)
         pool.shutdown(wait=False)

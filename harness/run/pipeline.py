@@ -193,8 +193,10 @@ class Pipeline:
     @cached_property
     def digests(self) -> FieldDigests:
         config, identity = self.config, (self.outline.fingerprint, self.config.samples.rows)
+        portfolio = config.evaluation.portfolio
         asked = config.features.feature_set(), config.label.expression_text
-        return FieldDigests(self.panel, self.rows, *asked, identity, self.cache.memory)
+        by_index = portfolio is not None and portfolio.trading.benchmark == "index"
+        return FieldDigests(self.panel, self.rows, *asked, identity, self.cache.memory, by_index)
 
     def shown(self, stop: int) -> str:
         """Return what identifies the rows of the table before a position: how they are made, and of what."""
