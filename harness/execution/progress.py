@@ -162,7 +162,8 @@ class PlainObserver:
     def advance(self, stage: str, done: int = 1, note: str = "") -> None:
         """Count units as finished; `note` says what has ended, on a line of its own."""
         with self._lock:
-            self._find(stage).done += done
+            if (found := self._find(stage)) is not None:
+                found.done += done
             if note:
                 self._line(f"{self._state()}: {note}")
             else:
@@ -170,13 +171,14 @@ class PlainObserver:
 
     def estimate(self, stage: str, total: int, seconds: float, *, at_least: bool) -> None:
         with self._lock:
-            found = self._find(stage)
-            found.total, found.left = total, (seconds, self._clock(), at_least)
+            if (found := self._find(stage)) is not None:
+                found.total, found.left = total, (seconds, self._clock(), at_least)
             self.tick()
 
     def finish(self, stage: str, note: str = "") -> None:
         with self._lock:
-            ended = self._find(stage)
+            if (ended := self._find(stage)) is None:
+                return
             self._stages.pop()
             seconds = self._clock() - ended.began
             if self._verbose:
@@ -202,8 +204,13 @@ class PlainObserver:
         while not self._stopped.wait(max(self._due - self._clock(), _SHORTEST_WAIT)):
             self.tick()
 
-    def _find(self, name: str) -> Stage:
-        """Return a running stage. What began after it has ended, if only by an error that nobody told us of."""
+    def _find(self, name: str) -> Stage | None:
+        """Return a running stage. What began after it has ended, if only by an error that nobody told us of.
+
+        None where it does not run: what turns out to be damaged in the store is made again wherever it is read.
+        """
+        if all(stage.name != name for stage in self._stages):
+            return None
         while self._stages[-1].name != name:
             self._stages.pop()
         return self._stages[-1]

@@ -103,6 +103,19 @@ def test_a_stage_that_an_error_has_ended_is_forgotten() -> None:
     assert "windows" not in lines[-1]
 
 
+def test_what_never_began_ends_nothing_that_runs() -> None:
+    """Such as features of a damaged chunk, which are made again where they are read."""
+    observer, clock, lines = told()
+    observer.advance("features")
+    observer.start("windows", 10)
+    observer.advance("features")
+    observer.estimate("features", 2, 60.0, at_least=False)
+    observer.finish("features")
+    clock.now += 5.0
+    observer.advance("windows", 5)
+    assert lines == ["0:00:05  windows 5/10, 0:00:05 left"]
+
+
 def test_one_long_fit_that_reports_nothing_is_told_by_a_thread_that_ends_with_the_block() -> None:
     lines: list[str] = []
     wrote = threading.Event()

@@ -20,6 +20,7 @@ from harness.data.panel import Panel
 from harness.data.source import truncate
 from harness.data.sources.synthetic import SyntheticMarket
 from harness.evaluation.predictions import Predictions
+from harness.execution.progress import PlainObserver
 from harness.features import engine
 from harness.run import feature_chunks
 from harness.run.pipeline import ADAPTATION, ARTEFACTS, PUBLISHED, Pipeline
@@ -86,7 +87,8 @@ class Team:
         if has_valid:
             dates.append(f"windows.valid=[{at(FIRST - 59)},{at(FIRST - 1)}]")
         config = compose_config([*SMALL, *dates, f"output.store={self.store}", *self.overrides])
-        return Pipeline(config, Cache(ArtifactStore(self.store)), panel=panel)
+        observer = PlainObserver(list[str]().append)
+        return Pipeline(config, Cache(ArtifactStore(self.store)), panel=panel, observer=observer)
 
     def run(self, panel: Panel) -> dict[str, bytes]:
         pipeline = self.pipeline(panel)
@@ -279,11 +281,14 @@ def test_what_no_label_is_known_of_yet_is_predicted_and_judged_when_it_matures(m
     assert unknown == [list(range(30 - LOOK_AHEAD, 30)), list(range(36 - LOOK_AHEAD, 36))]
 
 
-def test_what_was_damaged_since_yesterday_is_computed_again(market: Panel, tmp_path: Path, fits: list[int]) -> None:
+@pytest.mark.parametrize("stages", [("fit", "processors", "chunk", "known"), ("fit", "chunk")])
+def test_what_was_damaged_since_yesterday_is_computed_again(
+    market: Panel, tmp_path: Path, fits: list[int], stages: Sequence[str]
+) -> None:
     team = Team(tmp_path / "store")
     team.run(truncate(market, FIRST + 50))
     fits.clear()
-    for stage in ("fit", "processors", "chunk", "known"):
+    for stage in stages:
         for path in (tmp_path / "store" / stage).glob("[!.]*/**/*"):
             if not path.is_file() or path.name == "manifest.json":
                 continue
