@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
-import io
 import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 _NEW_OBJECTS = 200_000  # containers made until the youngest generation is collected
 _SWITCH = 0.0005  # seconds
@@ -19,13 +17,15 @@ def command() -> None:
     """Be the process of one `bench` command: run it, and end with its exit code.
 
     At the end threads are waited for, what is registered with `atexit` runs, and output is written; then the system
-    takes the memory as a whole, instead of the interpreter object by object.
+    takes the memory as a whole, instead of the interpreter object by object. Objects of a user's module may do
+    something when they go, such as an archive that is closed nowhere: then the interpreter ends as it always does.
     """
     tune()
     code = main()
+    if _runs_code_of_users():
+        sys.exit(code)
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    _flush_files_of_users()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -35,14 +35,9 @@ def command() -> None:
     os._exit(code)
 
 
-def _flush_files_of_users() -> None:
-    """Write what files hold back that modules of the user's have opened and not closed, such as a log of theirs."""
+def _runs_code_of_users() -> bool:
     digests = sys.modules.get("harness.store.code_digest")
-    if digests is not None and digests.knows_code_of_users():
-        for one in gc.get_objects():
-            if type(one) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom) and not one.closed:
-                with suppress(OSError, ValueError):  # there is nobody to tell any more
-                    one.flush()
+    return digests is not None and digests.knows_code_of_users()
 
 
 def tune() -> None:

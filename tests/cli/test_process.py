@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,11 +33,23 @@ def test_what_is_registered_for_the_end_runs() -> None:
     assert ended("atexit.register(print, 'at the end')").stdout == "at the end\n"
 
 
-def test_what_a_file_of_the_user_s_holds_back_is_written(tmp_path: Path) -> None:
-    """A module that has opened a log and closes it nowhere."""
-    known = "import builtins, harness.store.code_digest as digests; digests.knows_code_of_users = lambda: True\n"
-    ended(f"{known}builtins.log = open({str(tmp_path / 'log')!r}, 'w'); builtins.log.write('fitted')")
-    assert (tmp_path / "log").read_text() == "fitted"
+OPENED = {
+    "log": ("open({!r}, 'w')", "write('fitted')", lambda path: path.read_text()),
+    "compressed": ("__import__('gzip').open({!r}, 'wt')", "write('fitted')", lambda path: gzip.open(path, "rt").read()),
+    "archive": (
+        "__import__('zipfile').ZipFile({!r}, 'w')",
+        "writestr('name', 'fitted')",
+        lambda path: zipfile.ZipFile(path).read("name").decode(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OPENED)
+def test_what_a_user_s_module_has_opened_and_closes_nowhere_is_whole(tmp_path: Path, kind: str) -> None:
+    known = "import harness.store.code_digest as digests; digests.knows_code_of_users = lambda: True\n"
+    opened, written, read = OPENED[kind]
+    done = ended(f"{known}harness.log = {opened.format(str(tmp_path / 'log'))}; harness.log.{written}")
+    assert (done.returncode, done.stderr, read(tmp_path / "log")) == (3, "", "fitted")
 
 
 @pytest.mark.parametrize(
