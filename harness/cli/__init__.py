@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
 _NEW_OBJECTS = 200_000  # containers made until the youngest generation is collected
 _SWITCH = 0.0005  # seconds
@@ -17,15 +22,13 @@ def command() -> None:
     """Be the process of one `bench` command: run it, and end with its exit code.
 
     At the end threads are waited for, what is registered with `atexit` runs, and output is written; then the system
-    takes the memory as a whole, instead of the interpreter object by object. Objects of a user's module may do
-    something when they go, such as an archive that is closed nowhere: then the interpreter ends as it always does.
+    takes the memory as a whole, instead of the interpreter object by object.
     """
     tune()
     code = main()
-    if _runs_code_of_users():
-        sys.exit(code)
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    _close_files_of_users()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -35,9 +38,41 @@ def command() -> None:
     os._exit(code)
 
 
-def _runs_code_of_users() -> bool:
+def _close_files_of_users() -> None:
+    """Close what modules of the user's have opened and closed nowhere, such as a log, a compressed one or an archive.
+
+    That is what would close itself when it goes; layers above others first, for they still write something. The
+    interpreter would not do so for certain: what libraries keep of a class keeps alive all that its module holds.
+    """
     digests = sys.modules.get("harness.store.code_digest")
-    return digests is not None and digests.knows_code_of_users()
+    if digests is None or not digests.knows_code_of_users():
+        return
+    layers: dict[type, int | None] = {}
+    found: list[list[Any]] = [[], [], []]
+    for one in gc.get_objects():
+        kind = type(one)
+        if kind not in layers:
+            layers[kind] = _layer(kind)
+        if (layer := layers[kind]) is not None:
+            found[layer].append(one)
+    for one in chain.from_iterable(found):
+        with suppress(Exception):  # of anybody's class; there is nobody to tell any more
+            if not _is_standard(one):
+                one.close()
+
+
+def _layer(kind: type) -> int | None:
+    """Return 0 for text, 1 for what stands on files, such as archives, 2 for files; None for what closes nothing."""
+    if kind in (GeneratorType, CoroutineType, AsyncGeneratorType) or not {"__del__", "close"} <= set(dir(kind)):
+        return None
+    return 0 if issubclass(kind, io.TextIOBase) else 2 if kind.__module__ == "_io" else 1
+
+
+def _is_standard(file: Any) -> bool:
+    try:
+        return file.fileno() in (0, 1, 2)
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def tune() -> None:
