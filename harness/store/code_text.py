@@ -21,6 +21,7 @@ _IMPORTS = ("import_module", "__import__")
 _FINDS_CODE = (*_IMPORTS, "exec", "eval", "compile", "run_module", "run_path", "__getattr__")
 _LISTS = ("glob", "rglob", "iterdir", "listdir", "scandir", "walk", "iter_modules", "walk_packages")
 _WRITES = ("write_text", "write_bytes", "touch", "unlink", "mkdir", "makedirs", "remove", "FileHandler")
+_OPENERS = ("open", "ZipFile", "TarFile", "GzipFile", "BZ2File", "LZMAFile")
 _MODES = frozenset(mode + kind for mode in ("a", "w", "x", "a+", "w+") for kind in ("", "b", "t"))
 _NOT_READ = (".log", ".pyc", ".tmp", ".lock")
 STAR = ".*"  # ends a name that stands for every module of a package
@@ -241,7 +242,7 @@ def _texts(parts: Parts) -> Iterator[str]:
 
 def _writes(parts: Parts) -> bool:
     modes = not _MODES.isdisjoint(_texts(parts))
-    return any((name := _name(node)) in _WRITES or (name == "open" and modes) for node in parts)
+    return any((name := _name(node)) in _WRITES or (name in _OPENERS and modes) for node in parts)
 
 
 def _written(statements: list[tuple[int, Parts]]) -> set[tuple[int, str]]:
@@ -251,7 +252,7 @@ def _written(statements: list[tuple[int, Parts]]) -> set[tuple[int, str]]:
         for scope, parts in statements
         if _writes(parts)
         for call in parts
-        if isinstance(call, ast.Call) and (_writes([call.func]) or _name(call.func) == "open")
+        if isinstance(call, ast.Call) and (_writes([call.func]) or _name(call.func) in _OPENERS)
         for node in (getattr(call.func, "value", None), *call.args[:1])
         if isinstance(node, ast.Name)
     }

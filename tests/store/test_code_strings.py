@@ -19,6 +19,7 @@ NAMED = {
         "from pathlib import Path\nP = Path(__file__).with_suffix('.json')\n",
         "m.json",
     ),
+    "what an archive holds": ("m", f"{HERE}import zipfile\nS = zipfile.ZipFile(HERE / 'c.zip')\n", "c.zip"),
     "a file in a folder": ("m", f"{HERE}S = (HERE / 'conf' / 'c.yaml').read_text()\n", "conf/c.yaml"),
     "a file above it": ("pk.m", "from pathlib import Path\nP = Path(__file__).parents[1] / 'c.toml'\n", "c.toml"),
     "a computed name": ("m", f"{HERE}N = 'c'\nS = (HERE / f'{{N}}.json').read_text()\n", "c.json"),
@@ -81,10 +82,12 @@ def fit():
     with open(HERE / "fits.txt", "a") as fits:
         fits.write("fitted")
     LOG.open("a").write("fitted")
+    with zipfile.ZipFile(HERE / "fits.zip", "w") as archive, gzip.GzipFile(HERE / "fits.gz", "wb") as packed:
+        packed.write(b"fitted")
 """
     put(project, "m.py", text)
     before = code_digest("m")
-    for name in ("log.csv", "count.txt", "fits.txt", "other.json", "fitted.py"):
+    for name in ("log.csv", "count.txt", "fits.txt", "other.json", "fitted.py", "fits.zip", "fits.gz"):
         put(project, name, "S = 1\n")
     assert code_digest("m") == before
 
