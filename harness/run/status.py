@@ -219,7 +219,8 @@ class Record:
     def _left(self, now: float) -> tuple[float | None, bool]:
         """Return the seconds left, by the cells of each kind that were computed, and whether that is a lower bound."""
         if self._workers_left is not None:
-            return self._workers_left
+            seconds, at_least = self._workers_left
+            return (None if at_least and not seconds else seconds), at_least
         left, until = TimeLeft(), None if self._watching is None else self._watching.until
         for cell in self._status.cells:
             if cell.seconds is not None:

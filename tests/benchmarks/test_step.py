@@ -44,5 +44,6 @@ def test_880_windows_cost_at_most_four_times_44(benchmark: Any, table: SampleTab
     run(table, name, 440)  # compiles and imports
     few = min(seconds(lambda: run(table, name, 20)) for _ in range(2))
     assert benchmark.pedantic(lambda: run(table, name, 1), rounds=1) == 880
-    benchmark.extra_info["times_of_step_20"] = benchmark.stats.stats.min / few
-    assert benchmark.stats.stats.min < 4 * few
+    if benchmark.stats is not None:  # nothing is measured with --benchmark-disable
+        benchmark.extra_info["times_of_step_20"] = benchmark.stats.stats.min / few
+        assert benchmark.stats.stats.min < 4 * few

@@ -59,8 +59,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def run(block: Block, folder: Path) -> None:
-    """Write, read or run a block; a failure shows what it printed."""
+def run(block: Block, home: Path, here: Path | None = None) -> Path:
+    """Write, read or run a block in a folder; return the one that it ends in. A failure shows what it printed."""
+    folder = here or home
     if block.file is not None:
         path = folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +72,16 @@ def run(block: Block, folder: Path) -> None:
         # A line that sets PYTHONPATH for a module of its own must find ours too.
         text = re.sub(r"PYTHONPATH=(\S+) ", rf"PYTHONPATH=\1:{ROOT} ", block.text).replace(".venv/bin/bench", "bench")
         shell = ["bash", "-euo", "pipefail", "-c"]
-        command = [*shell, text] if block.language == "bash" else [sys.executable, "-c", text]
+        ends = home / "ends_in"
+        command = [sys.executable, "-c", text]
+        if block.language == "bash":
+            command = [*shell, f"trap 'pwd > {ends}' EXIT\n{text}"]
         options = {"capture_output": True, "text": True, "timeout": PROMPT}
-        done = subprocess.run(command, cwd=folder, env=environment(folder), **options)  # type: ignore[call-overload]
+        done = subprocess.run(command, cwd=folder, env=environment(home), **options)  # type: ignore[call-overload]
         assert done.returncode == block.exit_code, f"line {block.line}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+        if block.language == "bash":
+            return Path(ends.read_text(encoding="utf-8").strip())
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,9 @@ def test_the_blocks_of_a_page_run_in_their_order(name: str, folder: Path) -> Non
     found = blocks(NAMES[name])
     if any("cn_csi300" in block.text for block in found if block.language == "bash") and not CSI300.is_dir():
         pytest.skip("the CSI 300 panel is not at ../shared/data")
+    here = folder
     for block in found:
-        run(block, folder)
+        here = run(block, folder, here)
 
 
 @pytest.mark.parametrize("name", NAMES)
