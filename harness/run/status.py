@@ -220,7 +220,11 @@ class Record:
         """Return the seconds left, by the cells of each kind that were computed, and whether that is a lower bound."""
         if self._workers_left is not None:
             seconds, at_least = self._workers_left
-            return (None if at_least and not seconds else seconds), at_least
+        else:
+            seconds, at_least = self._cells_left(now)
+        return (None if at_least and not seconds else seconds), at_least
+
+    def _cells_left(self, now: float) -> tuple[float, bool]:
         left, until = TimeLeft(), None if self._watching is None else self._watching.until
         for cell in self._status.cells:
             if cell.seconds is not None:
@@ -228,8 +232,7 @@ class Record:
             if cell.state is State.WAITING or (cell.state is State.RUNNING and until is None):
                 left.expect(cell.kind)
         seconds, at_least = left.seconds(alike=True)
-        seconds += 0.0 if until is None else max(until - now, 0.0)
-        return (None if at_least and not seconds else seconds), at_least
+        return seconds + (0.0 if until is None else max(until - now, 0.0)), at_least
 
 
 class Watching:
