@@ -38,7 +38,8 @@ def extreme(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, o
 def _larger(top: Doubles, step: int, out: Doubles) -> None:
     """Write the larger of each value and the one `step` times before; of equals the newer, for zeros have signs."""
     newer, older, both = top[step:], top[: top.size - step], out[step:]
-    out[:step] = top[:step]
+    for j in range(step):  # Numba takes seconds to compile what copies a slice, for the message of a wrong shape
+        out[j] = top[j]
     for j in range(newer.size):
         both[j] = older[j] if older[j] > newer[j] else newer[j]
 
@@ -76,7 +77,8 @@ def _earlier(top: Doubles, step: int, out: Doubles) -> None:
     times = top.shape[1]
     new_value, old_value, value = top[0, step:], top[0, : times - step], out[0, step:]
     new_time, old_time, time = top[1, step:], top[1, : times - step], out[1, step:]
-    out[:, :step] = top[:, :step]
+    for j in range(step):
+        out[0, j], out[1, j] = top[0, j], top[1, j]
     for j in range(new_value.size):
         older = old_value[j] >= new_value[j]
         value[j] = old_value[j] if older else new_value[j]

@@ -172,12 +172,14 @@ def _bracketed(
     room, row = np.empty((width, rows + 16), dtype=np.int32), np.empty(width, dtype=np.float32)
     bits = row.view(np.int32)
     for i in range(rows):
-        # Loops without a branch: where a value lies cannot be foreseen.
+        # Loops without a branch: where a value lies cannot be foreseen. None copies a slice, which Numba takes seconds
+        # to compile, for the message of a wrong shape.
         if deviations:
             for j in range(width):
                 row[j] = abs(values[i, j] - middle[j])
         else:
-            row[:] = values[i]
+            for j in range(width):
+                row[j] = values[i, j]
         for j in range(width):
             known = row[j] == row[j]
             key = bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(_GREATEST_KEY))
@@ -190,10 +192,12 @@ def _bracketed(
             room[j, size[j]] = bits[j]
             size[j] += np.int32((low[j] < bits[j]) & (bits[j] < high[j]))
     ends = np.zeros(width + 1, dtype=np.int64)
-    ends[1:] = np.cumsum(size)
+    for j in range(width):
+        ends[j + 1] = ends[j] + size[j]
     found = np.empty(ends[-1], dtype=np.int32)
     for j in range(width):
-        found[ends[j] : ends[j + 1]] = room[j, : size[j]]
+        for i in range(size[j]):
+            found[ends[j] + i] = room[j, i]
     return np.stack((below, at_low, at_high, above), axis=1).astype(np.int64), found, ends
 
 
