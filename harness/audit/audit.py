@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +27,6 @@ from harness.run.schedule import learning_segments
 from harness.run.stages import Cache
 from harness.samples.interfaces import AdaptationTraits
 from harness.samples.table import index_rows
-from harness.snapshots.snapshot import write_snapshot
 from harness.store.artifacts import ArtifactStore
 
 _EXACT = 1e-6  # of a metric that is computed again from the same predictions
@@ -102,25 +100,6 @@ def audit_result(
     period = f"{replay.date(predictions.start)} … {replay.date(predictions.stop - 1)}"
     subject = f"{len(result.windows)} windows, test {period}, {predictions.score.size:,} predictions"
     return Verdict(level, config.case_name, tuple(checks), frontiers, subject)
-
-
-def run_audited(
-    config: ExperimentConfig, observer: Observer, cache: Cache | None = None, folder: Path | None = None
-) -> tuple[ExperimentResult, Verdict | None]:
-    """Run a configuration and audit it at its own level; the verdict becomes part of the snapshot's provenance.
-
-    Parameters as in `harness.run.experiment.run`. Returns the result, with the verdict under ``provenance.audit``,
-    where it identifies nothing and changes no number, and the verdict; None when ``audit`` is ``none``.
-    """
-    result = run(config, observer, cache, folder)
-    level = Level(config.audit)
-    if level is Level.NONE:
-        return result, None
-    store = None if cache is None else cache.store
-    verdict = audit_result(config, result, level, observer=observer, store=store)
-    snapshot = replace(result.snapshot, provenance={**result.snapshot.provenance, "audit": verdict.to_record()})
-    write_snapshot(snapshot, result.folder / "snapshot.json")
-    return replace(result, snapshot=snapshot), verdict
 
 
 def _recorded_frontiers(replay: Replay) -> tuple[Frontier, ...]:

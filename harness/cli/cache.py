@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from harness.cli.composed import config_of
 from harness.cli.declaration import Answer
-from harness.cli.explain import config_of
 from harness.config import ExperimentConfig
 from harness.errors import ArtifactError, ConfigError
 from harness.execution.progress import PlainObserver

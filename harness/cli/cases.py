@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from harness.audit import run_audited
+from harness.audit.audited import run_audited
 from harness.cli.declaration import Answer
 from harness.cli.streams import write_file
 from harness.config import compose_config

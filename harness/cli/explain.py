@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from harness.cli.application import OTHER_FOLDERS, group_choices
+from harness.cli.composed import config_of
 from harness.cli.declaration import Answer
-from harness.config import ExperimentConfig, compose_config, composed_yaml
+from harness.config import ExperimentConfig, composed_yaml
 from harness.config.schema import describe_keys, experiment_schema, group_schema
 from harness.data.calendar import Calendar
 from harness.data.convert import convert
@@ -30,10 +31,6 @@ from harness.samples.table import RowIndex
 from harness.samples.windows import Segment, Window
 
 _SEVERAL = ("experiment", "compat")  # their files change several groups
-
-
-def config_of(arguments: Namespace) -> ExperimentConfig:
-    return compose_config(arguments.overrides, search_path=arguments.config_dir)
 
 
 def _with_panel(arguments: Namespace, observer: PlainObserver) -> tuple[ExperimentConfig, Panel]:

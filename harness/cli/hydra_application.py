@@ -16,7 +16,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
@@ -32,21 +32,19 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from harness.audit import Verdict, run_audited
+from harness.audit.audited import run_audited
+from harness.audit.verdict import Verdict
 from harness.cli.declaration import INFO, SHOWN
 from harness.config import ExperimentConfig, parse_overrides
 from harness.config.compose import MAIN, composing, refuse_sweep
-from harness.config.loader import JobComposer, Loader, given_overrides, job_config, search_path_of
+from harness.config.loader import Loader, given_overrides, job_config, search_path_of
 from harness.errors import ConfigError, HarnessError, closest
 from harness.execution.progress import Observer, PlainObserver, Silent, telling
 from harness.integrations.attempts import noted
-from harness.report.leaderboard import ordering_metric
 from harness.run.dispatch import Dispatched
 from harness.run.experiment import ExperimentResult
 from harness.run.job import job_record, output_folder, provisional, settle
 from harness.run.stages import Cache
-from harness.run.sweep import Cell, JobCrashError, plan_sweep, trace_of
-from harness.run.sweep_statistics import check_reference
 from harness.store.artifacts import ArtifactStore, MemoryCache
 
 _NAME = "bench"  # of the job, `hydra.job.name`
@@ -93,6 +91,8 @@ class Job:
             raise
         except Exception as error:
             if self._is_elsewhere:  # where the error's own class may not be known
+                from harness.run.sweep import JobCrashError, trace_of
+
                 raise JobCrashError(f"{type(error).__name__}: {error}", trace_of(error)) from None
             raise
         elsewhere = result.seconds_elsewhere
@@ -110,10 +110,11 @@ class Job:
 
     def track(self, config: ExperimentConfig, folder: Path) -> None:
         """Send the folder of a run or sweep, with its report, where runs are tracked."""
-        from harness.cli.report import add_report
         from harness.integrations.tracking import NoTracking
 
         if not isinstance(config.tracking, NoTracking):
+            from harness.cli.report import add_report
+
             observer = self.observer if isinstance(self.observer, PlainObserver) else PlainObserver(lambda _: None)
             add_report(folder, observer, ArtifactStore(Path(config.output.store)))
             config.tracking.send([folder], Path(config.output.runs), observer)
@@ -234,17 +235,6 @@ class Application:
         finally:
             if line is not None:
                 os.environ["COMP_LINE"] = line
-
-    def cells(self) -> tuple[Cell, ...]:
-        """Return the cells of the sweep, planned; raises `ConfigError` for a sweeper that plans none."""
-        sweeper = self.tree.hydra.sweeper
-        if "sort_by" not in sweeper:
-            what, got = "This sweeper does not say what it will run.", self.tree.hydra.runtime.choices["hydra/sweeper"]
-            raise ConfigError(what, where="--plan", got=got, expected="hydra/sweeper=bench")
-        cells = plan_sweep(given_overrides(self.tree), compose=JobComposer(cast("Loader", self.loader), self.tree))
-        ordering_metric(cells, sweeper.sort_by)
-        check_reference(sweeper.reference, [cell.name for cell in cells])
-        return cells
 
     def run(self) -> tuple[ExperimentResult, Verdict | None]:
         """Run the one job; raises what it has raised."""

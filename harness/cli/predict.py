@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from harness.audit import run_audited
+from harness.audit.audited import run_audited
+from harness.cli.composed import config_of
 from harness.cli.declaration import Answer
-from harness.cli.explain import config_of
 from harness.errors import ConfigError
 from harness.evaluation.portfolio.backtest import PlannedOrder, planned_orders
 from harness.execution.progress import PlainObserver

@@ -27,7 +27,7 @@ def init(arguments: Namespace, observer: PlainObserver) -> Answer:
 
 
 def doctor(arguments: Namespace, observer: PlainObserver) -> Answer:
-    from harness.cli.explain import config_of
+    from harness.cli.composed import config_of
     from harness.integrations.health import examine
     from harness.report.table import TableCell, prose, table
 

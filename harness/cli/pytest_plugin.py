@@ -96,7 +96,7 @@ def _take_project(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_bench_run(config: pytest.Config, overrides: Sequence[str]) -> Result:
     """Run an experiment, and audit it at its own level."""
-    from harness.audit import run_audited
+    from harness.audit.audited import run_audited
     from harness.config import compose_config
     from harness.execution.progress import Silent
 

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from harness.data.codes import check_codes
 from harness.data.dates import moments_of
@@ -87,7 +86,7 @@ class Column:
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
-        empty = np.flatnonzero(array_of(pc.is_null(self.values, nan_is_null=True).cast(pa.uint8())))
+        empty = np.flatnonzero(array_of(self.values.is_null(nan_is_null=True).cast(pa.uint8())))
         if empty.size:
             what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
             raise DataError(what, where=self.path, got=first_of(map(self.spot, empty.tolist())), expected=expected)
@@ -152,12 +151,14 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
                 raise column.wrong_type([], "numbers")
             values = column.values.cast(column.kind)
         values = values.cast(pa.float32(), safe=False)
-        found.append(array_of(pc.fill_null(values, float("nan")) if values.null_count else values))
+        found.append(array_of(values.fill_null(float("nan")) if values.null_count else values))
     return found
 
 
 def _cleaned(column: Column) -> pa.ChunkedArray:
     """Return text without blanks at its ends, and null where it stands for nothing."""
+    import pyarrow.compute as pc  # slow to import
+
     text = pc.utf8_trim_whitespace(column.values.cast(pa.large_string()))
     nothing = _NOTHING if column.is_text else _NOTHING[:2]
     is_nothing = pc.is_in(pc.utf8_lower(text), pa.array(nothing, pa.large_string()))
@@ -166,6 +167,8 @@ def _cleaned(column: Column) -> pa.ChunkedArray:
 
 def _plain_numbers(texts: Texts) -> dict[Column, pa.ChunkedArray] | None:
     """Return text as numbers where all of it is finite numbers with a decimal point and no other mark, else None."""
+    import pyarrow.compute as pc  # slow to import
+
     try:
         read = {column: text.cast(pa.float64()) for column, text in texts.items()}
     except pa.ArrowInvalid:
@@ -175,6 +178,8 @@ def _plain_numbers(texts: Texts) -> dict[Column, pa.ChunkedArray] | None:
 
 def _marked_numbers(texts: Texts, decimal: str | None) -> dict[Column, pa.ChunkedArray]:
     """Return text as numbers; the mark that is not the decimal one, blanks and apostrophes group thousands."""
+    import pyarrow.compute as pc  # slow to import
+
     fits = {
         mark: {column: _matches(text, pattern, empty=True) for column, text in texts.items()}
         for mark, pattern in _NUMBER.items()
@@ -206,7 +211,9 @@ def _decimal(texts: Texts, fits: Mapping[str, Mapping[Column, Bools]]) -> str:
 
 
 def _matches(text: pa.ChunkedArray, pattern: str, empty: bool = False) -> Bools:
-    return array_of(pc.fill_null(pc.match_substring_regex(text, pattern), empty).cast(pa.uint8())).astype(np.bool_)
+    import pyarrow.compute as pc  # slow to import
+
+    return array_of(pc.match_substring_regex(text, pattern).fill_null(empty).cast(pa.uint8())).astype(np.bool_)
 
 
 def check_times(time_format: str | None, timezone: str | None) -> None:
@@ -283,6 +290,8 @@ def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
 
 
 def _stamps(column: Column, time_format: str | None, timezone: str | None) -> npt.NDArray[np.datetime64]:
+    import pyarrow.compute as pc  # slow to import
+
     kind = column.kind
     if time_format is not None:
         what, got = "A time format is given for a column that holds times already.", f"`{column.name}` of type {kind}"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit import Level, audit, leak_costs
-from harness.audit.cost import leaky_variants
+from harness.audit.audit import audit
+from harness.audit.cost import leak_costs, leaky_variants
+from harness.audit.verdict import Level
 from harness.config import compose_config
 from harness.errors.limits import traits_of
 from harness.samples.interfaces import Adaptation, ModelTraits

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.audit import Level, audit
+from harness.audit.audit import audit
 from harness.audit.batches import differs, dividing
 from harness.audit.cost import BackwardFilled
 from harness.audit.frontier import _farthest, frontiers
@@ -19,6 +19,7 @@ from harness.audit.poison import differ, poison
 from harness.audit.prior import association
 from harness.audit.replay import Replay
 from harness.audit.roots import roots_of
+from harness.audit.verdict import Level
 from harness.config import compose_config
 from harness.config.instantiate import build
 from harness.data.panel import Panel

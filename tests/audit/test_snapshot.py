@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit import Level, Verdict, audit, run_audited, sandbox
+from harness.audit import sandbox
+from harness.audit.audit import audit
+from harness.audit.audited import run_audited
+from harness.audit.verdict import Level, Verdict
 from harness.cli import main
 from harness.errors import ConfigError
 from harness.execution.progress import Silent

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from baselines.models.linear import Linear
-from harness.audit import Level, audit, splice, world
+from harness.audit import splice, world
+from harness.audit.audit import audit
 from harness.audit.frontier import frontiers
 from harness.audit.poison import followed_by, other_future, poison
 from harness.audit.replay import Replay
 from harness.audit.roots import roots_of, tree_of
 from harness.audit.splice import Future, PastWriter, Splice
+from harness.audit.verdict import Level
 from harness.audit.world import World
 from harness.config import ExperimentConfig
 from harness.data.panel import Panel

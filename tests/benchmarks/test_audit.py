@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.audit import Level, audit_result
+from harness.audit.audit import audit_result
+from harness.audit.verdict import Level
 from harness.config import compose_config
 from harness.execution.progress import Silent
 from harness.run.experiment import run

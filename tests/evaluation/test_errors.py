@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from utilsforecast import losses
 
-from harness.audit import Level, audit
+from harness.audit.audit import audit
+from harness.audit.verdict import Level
 from harness.config import compose_config
 from harness.config.records import EvaluationConfig
 from harness.data.calendar import Calendar

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from examples.my_metric import MyMetric
-from harness.audit import leak_costs
+from harness.audit.cost import leak_costs
 from harness.cli import main
 from harness.config import compose_config
 from harness.evaluation.evaluate import DailySeries

@@ -13,7 +13,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from harness.audit import Level
+from harness.audit.verdict import Level
 from harness.store.artifacts import canonical_json
 from harness.store.files import write_atomically
 from tests.leakage import (

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.audit import Level, Verdict, audit
+from harness.audit.audit import audit
+from harness.audit.verdict import Level, Verdict
 from harness.config import ExperimentConfig
 from tests.audit.market import small
 from tests.leakage.planted import Planted

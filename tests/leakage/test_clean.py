@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit import Level, audit
+from harness.audit.audit import audit
+from harness.audit.verdict import Level
 from tests.audit.market import small
 from tests.leakage.adaptation import POINT_IN_TIME, QLIB
 from tests.leakage.odd import ODD

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit import Level
+from harness.audit.verdict import Level
 from tests.leakage.matrix import (
     DETECTORS,
     DOCUMENT,

@@ -16,7 +16,7 @@ LISTED = {
 COMMANDS = (
     Command(
         "audit",
-        "run:audit_configuration",
+        "audit:audit_configuration",
         """\
 Prove that no prediction of an experiment used what was not known when it was made.
 

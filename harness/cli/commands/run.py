@@ -49,7 +49,7 @@ nothing, unless all are refused.""",
     ),
     Command(
         "search",
-        "run:search",
+        "search:search",
         """\
 Search hyper-parameters on the validation period, never on test. Optuna's TPE sampler chooses them; the command that
 evaluates the best trial on the test range is printed, and never run.

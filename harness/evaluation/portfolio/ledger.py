@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.evaluation.portfolio.market import Market
@@ -124,8 +123,8 @@ class TradeSummary:
         if not ((folder / ORDERS).is_file() and (folder / POSITIONS).is_file()):
             return None
         orders, positions = read_table(folder / ORDERS, "orders"), read_table(folder / POSITIONS, "positions")
-        outcome = orders["outcome"].combine_chunks().dictionary_decode()
-        filled = orders.filter(pc.equal(outcome, FILLED))
+        outcome = orders["outcome"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
+        filled = orders.filter(pa.array(outcome == FILLED))
         share = filled["value"].to_numpy() / filled["daily_value"].to_numpy()
         share = share[np.isfinite(share)]
         points: list[float | None] = np.percentile(share, [50, _OFTEN, 100]).tolist() if share.size else [None] * 3
@@ -133,7 +132,7 @@ class TradeSummary:
         weight = positions["weight"].to_numpy()
         sums = [np.add.reduceat(v, first) for v in (np.ones(weight.size), np.abs(weight), weight)] if first.size else []
         means: list[float | None] = [float(v.mean()) for v in sums] or [None] * 3
-        refused, unfilled = (int(pc.sum(pc.equal(outcome, kind)).as_py() or 0) for kind in (REFUSED, UNFILLED))
+        refused, unfilled = (int((outcome == kind).sum()) for kind in (REFUSED, UNFILLED))
         holdings, gross, net = means
         median, often, largest = points
         capacity = account * _LARGE / often if often else None
