@@ -89,7 +89,9 @@ def moments(
     taken about the reference; what needs higher moments, about the mean in a second pass.
     """
     sums = np.empty((7, _BLOCK))  # count, gaps and squared gaps from the reference; the mean, powers of gaps from it
-    squared = ((kinds == VAR) | (kinds == STD)).any()
+    squared = False
+    for kind in kinds:
+        squared = squared or kind == VAR or kind == STD
     for row, span in _blocks(starts, out.shape[2]):
         sums[:3] = 0.0
         for k, window in enumerate(windows):

@@ -93,7 +93,10 @@ def quantile(x: Doubles, starts: Positions, windows: Positions, levels: Doubles,
     its neighbours in this one, what leaves and what enters, so that neighbouring places are computed at once.
     """
     results, rows, times = out.shape
-    ordered = np.empty((2, min(windows.max(), times) + _PLACES + 2))  # this one and the next
+    longest = 0
+    for window in windows:
+        longest = max(longest, min(window, times))
+    ordered = np.empty((2, longest + _PLACES + 2))  # this one and the next
     for row in range(rows):
         start, stop = starts[row], 0
         for first in range(results):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+import numpy as np
+
 from harness.data.panel import Panel
+from harness.evaluation.predictions import Predictions
 from harness.features.expression import fields_of, parse
 from harness.features.feature_set import FeatureSet
 from harness.samples.growth import chained_digests
 from harness.samples.table import RowIndex
+from harness.samples.windows import Window
+from harness.snapshots.growth import DAY, WindowTrace
 from harness.store.artifacts import MemoryCache, canonical_json
 
 Digests = tuple[str, ...]
@@ -54,6 +60,26 @@ class FieldDigests:
         found = pool.submit(chained_digests, panel, self.rows, others, series)
         pool.shutdown(wait=False)
         return found
+
+    def traces(self, predictions: Predictions, windows: Sequence[Window], look_ahead: int) -> list[WindowTrace]:
+        """Return what each window stood on, so that a run on data that have grown can be held against this one."""
+        used, rest = self.used, self.rest.result()
+        known = int(np.flatnonzero(self.panel.traded.any(axis=1))[-1])
+        return [
+            WindowTrace(
+                window=window.index,
+                data=f"{used[window.test.stop]}{rest[window.test.stop]}",
+                predictions=predictions.digest_of(window.test.start, window.test.stop),
+                settled=window.test.last + look_ahead <= known,
+                labels=predictions.labels_of(window.test.start, window.test.stop),
+                complete=window.test.last <= known,
+                days="".join(
+                    f"{used[at + 1][: DAY // 2]}{rest[at + 1][: DAY // 2]}"
+                    for at in range(window.test.start, min(window.test.stop, known + 1))
+                ),
+            )
+            for window in windows
+        ]
 
     @cached_property
     def _read(self) -> set[str]:

@@ -35,7 +35,6 @@ from harness.samples import interfaces
 from harness.samples.interfaces import FittedAdaptation, History, Stored, WindowPlanner
 from harness.samples.table import FitRecord, RowIndex, SampleTable, ViewLog, index_rows
 from harness.samples.windows import Segment, Window
-from harness.snapshots.growth import DAY, WindowTrace
 from harness.snapshots.provenance import Stopwatch, provenance
 from harness.store.artifacts import Key, canonical_json, key_of
 from harness.store.code_digest import code_digest
@@ -465,31 +464,13 @@ class Pipeline:
         records = traits_of(self.adaptation, interfaces.AdaptationTraits, "adaptation").fit_records
         _write(folder / ARTEFACTS, {"views": self._log.fit_records(ADAPTATION), "artefacts": records})
         # With the result, so that whoever finds it in the store learns who computed it, not who looked.
-        self.save_provenance(folder, windows=self._traces(rolled.predictions))
+        self.save_provenance(
+            folder, windows=self.digests.traces(rolled.predictions, self.windows, self.config.label.look_ahead)
+        )
 
     def save_provenance(self, folder: Path, **more: object) -> None:
         made = provenance(self.watch, modules_of(self.config.data, settings_of(self.config)))
         _write(folder / PROVENANCE, {**made, **more})
-
-    def _traces(self, predictions: Predictions) -> list[WindowTrace]:
-        """Return what each window stood on, so that a run on data that have grown can be held against this one."""
-        digests, rest, look_ahead = self.digests.used, self.digests.rest.result(), self.config.label.look_ahead
-        known = int(np.flatnonzero(self.panel.traded.any(axis=1))[-1])
-        return [
-            WindowTrace(
-                window=window.index,
-                data=f"{digests[window.test.stop]}{rest[window.test.stop]}",
-                predictions=predictions.digest_of(window.test.start, window.test.stop),
-                settled=window.test.last + look_ahead <= known,
-                labels=predictions.labels_of(window.test.start, window.test.stop),
-                complete=window.test.last <= known,
-                days="".join(
-                    f"{digests[at + 1][: DAY // 2]}{rest[at + 1][: DAY // 2]}"
-                    for at in range(window.test.start, min(window.test.stop, known + 1))
-                ),
-            )
-            for window in self.windows
-        ]
 
     def _get(self, stage: Stage[Value], event: str) -> Value:
         with self.watch.stage(stage.name), telling(self.observer, event):

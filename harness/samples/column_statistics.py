@@ -207,17 +207,18 @@ def rank_norm(values: Floats, offsets: Positions, scale: float) -> None:
     for t in range(offsets.size - 1):
         start, stop = offsets[t], offsets[t + 1]
         for j in range(values.shape[1]):
-            rows = start + np.flatnonzero(~np.isnan(values[start:stop, j]))
-            column = np.empty(rows.size, dtype=np.float32)
-            for i in range(rows.size):
-                column[i] = values[rows[i], j]
-            order = np.argsort(column)
+            rows, column, size = np.empty(stop - start, np.int64), np.empty(stop - start, np.float32), 0
+            for row in range(start, stop):
+                if values[row, j] == values[row, j]:
+                    rows[size], column[size] = row, values[row, j]
+                    size += 1
+            order = np.argsort(column[:size])
             first = 0
-            while first < rows.size:
+            while first < size:
                 last = first
-                while last + 1 < rows.size and column[order[last + 1]] == column[order[first]]:
+                while last + 1 < size and column[order[last + 1]] == column[order[first]]:
                     last += 1
-                share = (first + last + 2) / 2.0 / rows.size  # the mean of ranks first + 1 … last + 1
+                share = (first + last + 2) / 2.0 / size  # the mean of ranks first + 1 … last + 1
                 for i in range(first, last + 1):
                     values[rows[order[i]], j] = (share - 0.5) * scale
                 first = last + 1

@@ -72,6 +72,8 @@ def _jitted(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]
 
     def jit(*, cached: bool) -> Callable[P, R]:
         found: Callable[P, R] = numba.njit(cache=cached, **options)(function)
+        if cached:
+            _read_at_once(found)
         return found
 
     if inspect.isgeneratorfunction(function):  # Numba cannot compile a caller of one that it has read from a cache
@@ -90,6 +92,28 @@ def _jitted(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]
             return found
     _tell("compiled code is kept nowhere, so every process compiles anew: set NUMBA_CACHE_DIR to your own folder.")
     return jit(cached=False)
+
+
+def _read_at_once(dispatcher: Any) -> None:
+    """Let what is in the cache be read without what only compiling needs, which takes Numba most of a second to load.
+
+    Numba refreshes its context before it looks into the cache, and again before it compiles; here the first is left
+    out. A Numba whose cache is not made so, or which fails without it, refreshes as it always does.
+    """
+    from numba.core.caching import FunctionCache
+    from numba.core.runtime.nrt import rtsys
+
+    if type(getattr(dispatcher, "_cache", None)) is not FunctionCache:
+        return
+
+    class Cache(FunctionCache):
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            with suppress(Exception):
+                rtsys.initialize(target_context)  # what kernels allocate arrays with
+                return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+    dispatcher._cache = Cache(dispatcher.py_func)  # type: ignore[no-untyped-call]
 
 
 @cache

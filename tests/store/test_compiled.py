@@ -61,6 +61,69 @@ def test_a_kernel_that_walks_a_generator_is_compiled_after_another_process_has_c
         assert ended.stdout.strip() == expected, ended.stderr
 
 
+_CALLED = """\
+import numpy as np
+from harness.store.compiled import compiled
+@compiled()
+def doubled(values):
+    found = np.empty(values.size)
+    for at in range(values.size):
+        found[at] = 2 * values[at]
+    return found
+@compiled()
+def total(values):
+    return doubled(values).sum() + np.linalg.norm(values)
+"""
+
+
+def test_a_cached_kernel_is_read_without_what_compiles_and_what_compiles_finds_it_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "own_kernels.py").write_text(_CALLED, encoding="utf-8")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+
+    def run(*lines: str) -> list[str]:
+        head = "import sys, numpy as np, own_kernels as own"
+        command = [sys.executable, "-c", "\n".join((head, *lines))]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    first = "print(own.doubled(np.ones(2)).sum(), 'numba.np.linalg' in sys.modules)"
+    assert run(first) == ["4.0", "True"]
+    assert run(first) == ["4.0", "False"]  # read from the cache
+    whole = "print(round(own.total(np.ones(4)), 9), own.doubled(np.ones(3, np.int32)).sum())"
+    assert run(first, whole) == ["4.0", "False", "10.0", "6.0"]  # read, then one that calls it compiled, and its twin
+    assert run(whole, first) == ["10.0", "6.0", "4.0", "True"]  # all read; this one asks for what multiplies matrices
+    fails = (
+        "from numba.core.caching import FunctionCache as Cache",
+        "read, failed = Cache._load_overload, []",
+        "def fail_once(self, *given):",
+        "    if not failed:",
+        "        raise KeyError(failed.append(1))",
+        "    return read(self, *given)",
+        "Cache._load_overload = fail_once",
+    )
+    assert run(*fails, first) == ["4.0", "True"]  # as Numba reads it
+
+
+def test_features_are_computed_by_cached_kernels_without_what_compiles() -> None:
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from harness.data.sources.synthetic import SyntheticMarket\n"
+        "from harness.features.engine import compute_features\n"
+        "from harness.features.feature_set import Alpha158\n"
+        "from harness.samples.column_statistics import rank_norm\n"
+        "panel = SyntheticMarket(instruments=12, days=300, members=10).load()\n"
+        "compute_features(panel, Alpha158().feature_set(), np.arange(301), np.zeros(300, np.int32))\n"
+        "rank_norm(np.ones((4, 1), np.float32), np.array([0, 4]), 1.0)\n"
+        "print('numba.np.linalg' in sys.modules, 'numba.np.arraymath' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    for _ in range(2):  # the first may compile
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the source that nobody may write to."""
