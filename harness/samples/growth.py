@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +17,7 @@ from harness.data.panel import Panel
 from harness.samples.table import RowIndex
 
 Floats = npt.NDArray[np.float32]
+Value = TypeVar("Value")
 _LENGTH = 16  # bytes of a digest
 _BLOCK = 64  # times that are normalised at once
 
@@ -39,24 +43,45 @@ def chained_digests(
         panel.calendar.times.astype("<i8"),
         _normalised([series[name] for name in sorted(series)], panel.calendar.times.shape),
     )
-    for start in range(0, times.size, _BLOCK):
+
+    def known_in(start: int) -> tuple[list[int], npt.NDArray[np.void], Floats]:
+        """Return where each time of a block ends, and whose values are known and what they are, (rows, fields)."""
         stop = min(start + _BLOCK, times.size)
         values = _normalised(
             [panel.fields[name][start:stop] for name in names], panel.membership[start:stop].shape
         )  # (fields, times, N)
         row, column = np.nonzero(~np.isnan(values).all(axis=0))
         ends = np.searchsorted(row, np.arange(stop - start + 1)).tolist()
-        present, known = codes[column], np.ascontiguousarray(values[:, row, column].T)
+        return ends, codes[column], np.ascontiguousarray(values[:, row, column].T)
+
+    for start, (ends, present, known) in _ahead(known_in, range(0, times.size, _BLOCK)):
         for at, (first, last) in enumerate(itertools.pairwise(ends), start):
             rows = codes[index.codes[int(index.offsets[at]) : int(index.offsets[at + 1])]]
-            parts = (times[at : at + 1], rows, present[first:last], known[first:last], alone[:, at])
-            chain.append(_digest(chain[-1], *(part.tobytes() for part in parts)))
+            own = np.ascontiguousarray(alone[:, at])
+            chain.append(_digest(chain[-1], times[at : at + 1], rows, present[first:last], known[first:last], own))
     return tuple(digest.hex() for digest in chain)
 
 
-def _digest(before: bytes, *parts: bytes) -> bytes:
-    framed = itertools.chain.from_iterable((len(part).to_bytes(8, "little"), part) for part in parts)
-    return hashlib.blake2b(b"".join((before, *framed)), digest_size=_LENGTH).digest()
+def _ahead(work: Callable[[int], Value], items: Iterable[int]) -> Iterator[tuple[int, Value]]:
+    """Yield each item with what `work` makes of it, in a thread that is one item ahead."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        waiting: deque[tuple[int, Future[Value]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > 1:
+                first, made = waiting.popleft()
+                yield first, made.result()
+        yield from ((item, made.result()) for item, made in waiting)
+
+
+def _digest(before: bytes, *parts: bytes | npt.NDArray[Any]) -> bytes:
+    """Return the digest of C-contiguous parts, each after its length, that follow on what was before."""
+    digest = hashlib.blake2b(before, digest_size=_LENGTH)
+    for part in parts:
+        content = memoryview(part) if isinstance(part, bytes) else part.reshape(-1).view(np.uint8).data
+        digest.update(content.nbytes.to_bytes(8, "little"))
+        digest.update(content)
+    return digest.digest()
 
 
 def _normalised(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
