@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,18 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.calendar import Calendar
 from harness.data.panel import Panel
 from harness.execution.progress import Observer
 from harness.features.engine import (
     STAGE,
-    compute_features,
     compute_period,
     known_fields,
     reach_of,
     settle_names,
 )
-from harness.features.expression import fields_of, windows_of
+from harness.features.expression import windows_of
 from harness.features.feature_set import FeatureSet
 from harness.run.stages import Cache, Stage, files_of
 from harness.samples.chunks import LazyRows, chunk_borders, columns_of
@@ -40,25 +37,6 @@ _PART = 1 << 26  # bytes of features that a task computes, of some instruments
 _LOOKED_AT = 512  # rows in which every feature is likely to have a value
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-
-
-def load_kernels(features: FeatureSet) -> None:
-    """Import and link, in a thread of its own, the kernels that some features need, unless this process has done so.
-
-    It takes most of a second, half of it outside the interpreter's lock: a panel is read meanwhile. What is computed,
-    of two times of one instrument, is thrown away; what cannot be computed says so where it is wanted.
-    """
-
-    def work() -> None:
-        with suppress(Exception):
-            names = {"close", *fields_of(*features.parsed())}
-            bars = {name: np.ones((2, 1), np.float32) for name in names}
-            times = np.array(["2000-01-03", "2000-01-04"], "datetime64[ns]")
-            panel = Panel(Calendar(times), ("A",), bars, np.ones((2, 1), np.bool_))
-            compute_features(panel, features, np.arange(3), np.zeros(2, np.int32))
-
-    if "numba" not in sys.modules:
-        threading.Thread(target=work, name="kernels").start()
 
 
 @dataclass(frozen=True, eq=False)

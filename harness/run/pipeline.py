@@ -25,7 +25,8 @@ from harness.evaluation.predictions import Predictions
 from harness.execution.progress import Observer, Silent, telling
 from harness.features.engine import check_fields, compute_expression, reach_of
 from harness.features.expression import parse
-from harness.run.feature_chunks import FeatureChunks, Names, load_kernels
+from harness.run.ahead import load_ahead
+from harness.run.feature_chunks import FeatureChunks, Names
 from harness.run.field_digests import FieldDigests
 from harness.run.forecasts import truth_of
 from harness.run.rolling import Recipe, RollingResult, WalkForward
@@ -137,7 +138,7 @@ class Pipeline:
     @cached_property
     def panel(self) -> Panel:
         if self._panel is None and not self.cache.holds(self.panel_stage):
-            load_kernels(self.config.features.feature_set())  # while it is read
+            load_ahead(self.config.features.feature_set())  # while it is read
         return self._panel or self._get(self.panel_stage, "panel")
 
     @property
