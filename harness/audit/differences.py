@@ -12,6 +12,7 @@ import numpy.typing as npt
 from harness.audit.poison import Floats, differ
 from harness.audit.verdict import Finding
 from harness.evaluation.evaluate import DailySeries
+from harness.evaluation.metrics import METRICS
 from harness.evaluation.predictions import Predictions
 
 Doubles = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ _ROUNDING = 1e-5
 _KNOWN_AT_ONCE = ("portfolio_", "benchmark_", "excess_", "turnover", "autocorrelation")
 
 # By definition divided by what was observed in the whole test range, see `harness.evaluation.errors`.
-_NORMALISED = ("NMAE", "NRMSE", "normalised_")
+_RELATIVE = frozenset(name for one in METRICS.values() if one.is_relative for name in (one.name, one.series))
 
 
 def first_difference(
@@ -102,7 +103,7 @@ def series_that_differ(
     """
     for name, values in real.values.items():
         end = stop if name.startswith(_KNOWN_AT_ONCE) else stop - look_ahead
-        if end <= 0 or name.startswith(_NORMALISED):
+        if end <= 0 or name in _RELATIVE:
             continue
         again = other.get(name, np.full_like(values, np.nan))[:end]
         moved = np.flatnonzero(~np.isclose(values[:end], again, rtol=1e-9, atol=1e-12, equal_nan=True))
@@ -125,6 +126,6 @@ def metrics_that_differ(
                 is_same = bool(np.isclose(value, again, rtol=1e-9, atol=1e-12))
             else:
                 is_same = value == again
-            if not is_same and not name.startswith(_NORMALISED):
+            if not is_same and name not in _RELATIVE:
                 what = f"Another future moves the metric `{name}` of a window that ended before it."
                 yield Finding(what, f"window {left['window']}", str(again), str(value))

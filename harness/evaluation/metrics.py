@@ -77,6 +77,8 @@ class MetricRecord:
             ``percent`` or ``count``.
         digits: Decimals; None: four, or powers of ten where four would lose the number.
         column: Whether leaderboards have a column for it.
+        is_relative: Whether it is divided by a mean over the whole test range where no capacity is given, so that one
+            more day changes it for every window.
     """
 
     name: str
@@ -91,6 +93,7 @@ class MetricRecord:
     unit: Unit = "plain"
     digits: int | None = _DIGITS
     column: bool = False
+    is_relative: bool = False
 
     def overlap_at(self, look_ahead: int, lag: int) -> int:
         """Return the look-ahead that makes neighbouring values of the series dependent; 1 when they share nothing."""
@@ -147,11 +150,12 @@ def _excess(suffix: str, heading: str, **how: Any) -> tuple[MetricRecord, ...]:
 
 
 _LARGE = {"digits": None, "column": True}
+_RELATIVE = {"column": True, "is_relative": True}
 _ERRORS = (
     _metric("MAE", "MAE", "lower", **_LARGE),
     _metric("RMSE", "RMSE", "lower", series="squared_error", statistic="root", **_LARGE),
-    _metric("NMAE", "NMAE", "lower", column=True),
-    _metric("NRMSE", "NRMSE", "lower", series="normalised_squared_error", statistic="root", column=True),
+    _metric("NMAE", "NMAE", "lower", **_RELATIVE),
+    _metric("NRMSE", "NRMSE", "lower", series="normalised_squared_error", statistic="root", **_RELATIVE),
     _metric("MASE", "MASE", "lower", column=True),
     _metric("skill", "skill", "higher", series="MAE", statistic="skill", base="MAE_persistence", column=True),
     *(

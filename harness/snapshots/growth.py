@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from operator import attrgetter, ne
 from typing import Any
 
+from harness.evaluation.metrics import METRICS
 from harness.snapshots.snapshot import Snapshot
 
 WINDOWS = "windows"
 _APART = ("data", "windows")
 _NEVER = 10_000  # a year after all
-_RELATIVE = frozenset({"NMAE", "NRMSE"})  # to the mean of a series over the test range, where no capacity is given
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def growth_of(baseline: Snapshot, candidate: Snapshot) -> Growth | None:
         for end, trace, count in zip(ends, traces, days, strict=True)
     ]
     same, shrunk = dates[0] == dates[1] and reach[0] == reach[1], reach[1] < reach[0]
-    relative = frozenset() if _has_capacity(baseline) else _RELATIVE
+    relative = frozenset() if _has_capacity(baseline) else frozenset(m.name for m in METRICS.values() if m.is_relative)
     found = Growth(common, revised, relabelled, settled, years_before, whole, same, shrunk, relative)
     return replace(found, lines=_lines(dates, found))
 

@@ -111,7 +111,7 @@ def _root(series: Doubles) -> SmoothStatistic:
 
 
 def _skill(series: Doubles, base: Doubles, perfect: float) -> SmoothStatistic:
-    scale = float(base.mean()) if base.size else math.nan
+    scale = float(base.mean()) if base.size else 0.0
     ratio = float(series.mean()) / scale if scale else math.nan
     influence = (ratio * base - series) / scale if scale else np.full(series.size, np.nan)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from harness.evaluation import formulas as metrics
 from harness.evaluation.formulas import risk_analysis
 from harness.evaluation.significance.bootstrap import (
     Bootstrap,
+    Question,
     bootstrap_interval,
+    bootstrap_intervals,
     chosen_block_length,
     smooth_statistic,
 )
@@ -305,3 +308,14 @@ def test_intervals_cover_the_truth_within_two_points(statistic: str) -> None:
     truth = 0.3 * (np.sqrt(20) if statistic == "mean" else 1.0)
     series = overlapping(np.random.default_rng(16), (1000, 860)) + 0.3 * np.sqrt(20)
     assert abs(coverage(statistic, 1000, truth, series) - 0.95) <= 0.02
+
+
+@pytest.mark.parametrize("statistic", ["mean", "ir", "root", "skill", "drawdown"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_series_without_values_has_no_interval_and_warns_of_nothing(statistic: str, count: int) -> None:
+    nothing = np.full(count, np.nan)
+    base = nothing if statistic == "skill" else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = bootstrap_intervals([Question(nothing, statistic, 2, base=base)], Bootstrap())
+    assert np.isnan([found.estimate, found.low, found.high]).all()
