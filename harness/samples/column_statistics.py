@@ -50,7 +50,10 @@ def _sample(values: Rows) -> Floats:
     if count == n:
         return values[:n]
     starts = np.linspace(0, n - _RUN, -(-count // _RUN)).astype(np.int64).tolist()
-    return np.concatenate([values[first : first + _RUN] for first in starts])
+    found = np.empty((len(starts), _RUN, values.shape[1]), np.float32)
+    for at, first in enumerate(starts):  # copied at once: what is kept of a mapped file keeps all of it in memory
+        found[at] = values[first : first + _RUN]
+    return found.reshape(-1, values.shape[1])
 
 
 def _medians(values: Rows, sample: Floats, middle: Floats, *, deviations: bool) -> Doubles:

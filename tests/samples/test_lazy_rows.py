@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import lightgbm as lgb
@@ -18,6 +20,7 @@ from harness.samples.column_statistics import column_extremes, column_medians, c
 from harness.samples.gram import NormalEquations
 from harness.samples.preprocess import Pipeline, Processor
 from harness.samples.processors import RobustZScoreNorm, ZScoreNorm
+from harness.store.compiled import kernel_threads
 from harness.store.records import describe
 from tests.samples.test_preprocess import EVERY, FIT, TIMES, make_table, name_of
 
@@ -143,3 +146,33 @@ def test_trees_of_rows_in_batches_are_those_of_the_array(monkeypatch: pytest.Mon
         booster = lgb.train(asked, data, 5, valid_sets=[watched], callbacks=[record])
         texts.append((booster.model_to_string(), scores))
     assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.parametrize("learn", ["medians", "moments", "extremes", "sums", "trees"])
+def test_whoever_learns_from_rows_keeps_none_of_the_chunks_that_it_has_read(
+    monkeypatch: pytest.MonkeyPatch, learn: str
+) -> None:
+    """A chunk is a mapped file: while any of it is kept, all of it that was read counts as this process's memory."""
+    monkeypatch.setattr(lightgbm, "_IN_MEMORY", 0)
+    monkeypatch.setattr(lightgbm, "_BATCH", 512)
+    values, size, alive, most = np.nan_to_num(some(400_000, 3)), 10_000, dict[int, weakref.ref[Floats]](), [0]
+
+    def chunk(k: int) -> Floats:
+        made = values[k * size : (k + 1) * size].copy()
+        alive[len(alive)] = weakref.ref(made)
+        most[0] = max(most[0], sum(one() is not None for one in alive.values()))
+        return made
+
+    rows, label = LazyRows.of_chunks(np.arange(0, 400_001, size), chunk, 3), values[:, 0].copy()
+    asked = {"objective": "mse", "bin_construct_sample_cnt": 4000, "num_threads": 1, **lightgbm.SAME_BITS}
+    work: dict[str, Callable[[], object]] = {
+        "medians": lambda: column_medians(rows),
+        "moments": lambda: column_moments(rows),
+        "extremes": lambda: column_extremes(rows),
+        "sums": lambda: NormalEquations.from_rows(rows, label, None),
+        "trees": lambda: lightgbm.dataset(rows, label, asked).construct(),
+    }
+    kept = work[learn]()
+    assert len(alive) >= 40
+    assert most[0] <= 10 * kernel_threads()  # a thread reads one slice after the other
+    assert not [one for one in alive.values() if one() is not None], kept
