@@ -53,7 +53,7 @@ def _sample(values: Rows) -> Floats:
     found = np.empty((len(starts), _RUN, values.shape[1]), np.float32)
     for at, first in enumerate(starts):  # copied at once: what is kept of a mapped file keeps all of it in memory
         found[at] = values[first : first + _RUN]
-    return found.reshape(-1, values.shape[1])
+    return found.reshape(len(starts) * _RUN, values.shape[1])
 
 
 def _medians(values: Rows, sample: Floats, middle: Floats, *, deviations: bool) -> Doubles:

@@ -7,6 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -43,23 +44,24 @@ def chained_digests(
         panel.calendar.times.astype("<i8"),
         _normalised([series[name] for name in sorted(series)], panel.calendar.times.shape),
     )
-
-    def known_in(start: int) -> tuple[list[int], npt.NDArray[np.void], Floats]:
-        """Return where each time of a block ends, and whose values are known and what they are, (rows, fields)."""
-        stop = min(start + _BLOCK, times.size)
-        values = _normalised(
-            [panel.fields[name][start:stop] for name in names], panel.membership[start:stop].shape
-        )  # (fields, times, N)
-        row, column = np.nonzero(~np.isnan(values).all(axis=0))
-        ends = np.searchsorted(row, np.arange(stop - start + 1)).tolist()
-        return ends, codes[column], np.ascontiguousarray(values[:, row, column].T)
-
-    for start, (ends, present, known) in _ahead(known_in, range(0, times.size, _BLOCK)):
+    for start, (ends, present, known) in _ahead(partial(_known, panel, names, codes), range(0, times.size, _BLOCK)):
         for at, (first, last) in enumerate(itertools.pairwise(ends), start):
             rows = codes[index.codes[int(index.offsets[at]) : int(index.offsets[at + 1])]]
             own = np.ascontiguousarray(alone[:, at])
             chain.append(_digest(chain[-1], times[at : at + 1], rows, present[first:last], known[first:last], own))
     return tuple(digest.hex() for digest in chain)
+
+
+def _known(
+    panel: Panel, names: Sequence[str], codes: npt.NDArray[np.void], start: int
+) -> tuple[list[int], npt.NDArray[np.void], Floats]:
+    """Return where each time of a block ends, the digests of codes that have a value, and values, (rows, fields)."""
+    block = slice(start, start + _BLOCK)
+    shape = panel.membership[block].shape
+    values = _normalised([panel.fields[name][block] for name in names], shape)  # (fields, times, N)
+    row, column = np.nonzero(~np.isnan(values).all(axis=0))
+    ends = np.searchsorted(row, np.arange(shape[0] + 1)).tolist()
+    return ends, codes[column], np.ascontiguousarray(values[:, row, column].T)
 
 
 def _ahead(work: Callable[[int], Value], items: Iterable[int]) -> Iterator[tuple[int, Value]]:

@@ -102,6 +102,7 @@ def _read_at_once(dispatcher: Any) -> None:
     """
     from numba.core.caching import FunctionCache
     from numba.core.runtime.nrt import rtsys
+    from numba.cpython import hashing  # noqa: F401  # kernels that hash link to what it tells LLVM
 
     if type(getattr(dispatcher, "_cache", None)) is not FunctionCache:
         return

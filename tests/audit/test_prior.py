@@ -175,6 +175,13 @@ def test_metrics_of_windows_that_have_ended_are_compared() -> None:
     assert len(list(metrics_that_differ(record, other, "2017-02-01"))) == 2
 
 
+def test_only_what_is_relative_to_the_test_range_may_move_with_what_comes_later() -> None:
+    left, right = (dict.fromkeys(("NMAE", "NRMSE", "NMAE_own", "normalised_bias"), value) for value in (1.0, 2.0))
+    window = {"window": 0, "stop": "2017-01-01"}
+    found = list(metrics_that_differ([window | left], [window | right], "2018-01-01"))
+    assert [finding.what.split("`")[1] for finding in found] == ["NMAE_own", "normalised_bias"]
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(("how", "outcome"), [("the size of labels", Outcome.PASSED), ("momentum", Outcome.LEAK)])
 def test_permuted_labels_are_asked_where_what_stays_knows_the_real_ones(

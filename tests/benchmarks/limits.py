@@ -95,7 +95,7 @@ _NOTES = {
     "processors": "medians and median deviations of 158 columns; of what is near a median, which a sample tells, "
     "values are kept and sorted",
     _SUMS: "rows are processed before they are summed: a median is taken away, a number divided by, extremes are cut",
-    "imports": "NumPy, Arrow, SciPy, Hydra, pydantic, and 120 modules of this project",
+    "imports": "NumPy, Arrow, Hydra, pydantic, and 110 modules of this project",
     _LINKED: "Numba is imported and gets machine code from its cache, and what tests of means need is imported; a run "
     "does so while it reads the panel",
     "configuration": "Hydra composes 25 files",
@@ -266,6 +266,7 @@ def watch_all() -> Stages:
     size_of = lambda part: part.nbytes if isinstance(part, np.ndarray) else len(part)  # noqa: E731
     of_parts = lambda _, before, *parts: {"BLAKE2b": float(sum(map(size_of, parts)))}  # noqa: E731
     watch("harness.samples.growth:_digest", "digests by time", of_parts)
+    watch("harness.samples.growth:_known", "digests by time")  # in a thread
     watch("harness.run.field_digests:chained_digests", "digests by time")
     of_matrix = lambda _, *given: {"new": given[5].nbytes}  # noqa: E731
     watch("harness.run.feature_chunks:compute_period", _FEATURES, of_matrix)

@@ -89,6 +89,12 @@ def test_medians_are_exact_wherever_the_sample_puts_them(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(spread[finite], around[finite])
 
 
+@pytest.mark.parametrize("n", [1, 100, 9000])
+def test_no_columns_have_no_medians(n: int) -> None:
+    for values in column_medians(np.empty((n, 0), np.float32)):
+        assert values.shape == (0,)
+
+
 def test_a_median_of_zeros_has_the_sign_of_the_one_in_the_middle() -> None:
     values = np.array([[0.0], [-0.0], [-0.0]], dtype=np.float32)
     assert np.signbit(column_medians(values)[0][0])
