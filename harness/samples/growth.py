@@ -47,8 +47,8 @@ def chained_digests(
     for start, (ends, present, known) in _ahead(partial(_known, panel, names, codes), range(0, times.size, _BLOCK)):
         for at, (first, last) in enumerate(itertools.pairwise(ends), start):
             rows = codes[index.codes[int(index.offsets[at]) : int(index.offsets[at + 1])]]
-            own = np.ascontiguousarray(alone[:, at])
-            chain.append(_digest(chain[-1], times[at : at + 1], rows, present[first:last], known[first:last], own))
+            parts = (times[at : at + 1], rows, present[first:last], known[first:last], alone[:, at])
+            chain.append(_digest(chain[-1], *parts))
     return tuple(digest.hex() for digest in chain)
 
 
@@ -77,12 +77,12 @@ def _ahead(work: Callable[[int], Value], items: Iterable[int]) -> Iterator[tuple
 
 
 def _digest(before: bytes, *parts: bytes | npt.NDArray[Any]) -> bytes:
-    """Return the digest of C-contiguous parts, each after its length, that follow on what was before."""
+    """Return the digest of what was before and of parts, each after its length."""
     digest = hashlib.blake2b(before, digest_size=_LENGTH)
     for part in parts:
-        content = memoryview(part) if isinstance(part, bytes) else part.reshape(-1).view(np.uint8).data
-        digest.update(content.nbytes.to_bytes(8, "little"))
-        digest.update(content)
+        flat = part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+        digest.update(len(flat).to_bytes(8, "little"))
+        digest.update(flat)
     return digest.digest()
 
 
