@@ -13,7 +13,7 @@ Conventions shared by all of them:
   the newest value, so that a window's are a stage of a longer window's, with the same bits.
 - Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
   deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
-- Loops stand for ``any``, ``max`` and ``isnan`` of arrays, with which Numba imports SciPy's linear algebra in every run.
+- Loops stand for ``any``, ``max`` and ``isnan`` of arrays, with which every run would import SciPy's linear algebra.
 """
 
 from __future__ import annotations
