@@ -14,7 +14,8 @@ from annotated_types import Ge, Gt, Le
 from harness.errors import ConfigError, DataError, closest
 from harness.errors.limits import check_limits
 from harness.samples import column_statistics
-from harness.samples.column_statistics import column_extremes, column_medians, column_moments, median, rank_norm
+from harness.samples.column_statistics import column_extremes, column_moments, median, rank_norm
+from harness.samples.medians import column_medians
 from harness.samples.preprocess import Codes, Processor, State
 from harness.samples.table import Booleans, Doubles, Floats, Positions
 

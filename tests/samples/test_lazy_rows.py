@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.models import lightgbm
-from harness.samples import column_statistics, preprocess
+from harness.samples import preprocess
 from harness.samples.chunks import LazyRows, columns_of, part_of, rows_where
-from harness.samples.column_statistics import column_extremes, column_medians, column_moments
+from harness.samples.column_statistics import column_extremes, column_moments
 from harness.samples.gram import NormalEquations
+from harness.samples.medians import column_medians
 from harness.samples.preprocess import Pipeline, Processor
 from harness.samples.processors import RobustZScoreNorm, ZScoreNorm
 from harness.store.compiled import kernel_threads
@@ -71,34 +72,6 @@ def awkward(n: int) -> Floats:
     values = np.stack(columns, axis=1).astype(np.float32)
     values[rng.random(values.shape) < 0.03] = np.nan
     return values
-
-
-@pytest.mark.parametrize("wide", [column_statistics._WIDE, 0.0])  # of 0, no bracket holds its median at first
-@pytest.mark.parametrize("n", [0, 1, 2, 9, 500, 3001])
-@pytest.mark.filterwarnings("ignore:All-NaN|overflow|Mean of empty")
-def test_medians_are_exact_wherever_the_sample_puts_them(monkeypatch: pytest.MonkeyPatch, n: int, wide: float) -> None:
-    monkeypatch.setattr(column_statistics, "_WIDE", wide)
-    monkeypatch.setattr(column_statistics, "_SMALL", 64)
-    values = awkward(n)
-    centre, spread = column_medians(lazy(values))
-    exact = values.astype(np.float64)
-    np.testing.assert_array_equal(centre, np.nanmedian(exact, axis=0) if n else np.full(11, np.nan))
-    middle = np.where(np.isfinite(centre), centre, 0.0).astype(np.float32)
-    finite = np.isfinite(centre)
-    around = np.nanmedian(np.abs(values - middle).astype(np.float64), axis=0) if n else centre
-    np.testing.assert_array_equal(spread[finite], around[finite])
-
-
-@pytest.mark.parametrize("n", [1, 100, 9000])
-def test_no_columns_have_no_medians(n: int) -> None:
-    for values in column_medians(np.empty((n, 0), np.float32)):
-        assert values.shape == (0,)
-
-
-def test_a_median_of_zeros_has_the_sign_of_the_one_in_the_middle() -> None:
-    values = np.array([[0.0], [-0.0], [-0.0]], dtype=np.float32)
-    assert np.signbit(column_medians(values)[0][0])
-    assert not np.signbit(column_medians(values[[0, 0, 1]])[0][0])
 
 
 def test_moments_and_extremes_are_those_of_the_array() -> None:
