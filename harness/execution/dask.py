@@ -73,7 +73,11 @@ def _own_cluster(workers: int) -> Iterator[Any]:
     # Numba would take offence in this process, and is early enough inside the worker's.
     before = {name: value for name, value in limits.items() if not name.startswith("NUMBA")}
     inside = {name: value for name, value in limits.items() if name not in before}
-    own = dict(os.environ)
+    # `silence_logs` ends while connections are still being closed, of which Dask would tell with a traceback each.
+    before["DASK_LOGGING__DISTRIBUTED"] = "error"
+    logger, own = logging.getLogger("distributed"), dict(os.environ)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with dask.config.set({"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}):
         own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
         processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
@@ -83,6 +87,7 @@ def _own_cluster(workers: int) -> Iterator[Any]:
             cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
     yield cluster
     cluster.close()
+    logger.setLevel(level)
     for name in os.environ.keys() - own.keys():
         del os.environ[name]
     os.environ.update(own)

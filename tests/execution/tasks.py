@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import signal
 import sys
@@ -48,3 +49,8 @@ def _count(folder: Path, change: int) -> None:
         running.flush()
         most = folder / "most"
         most.write_text(str(max(now, int(most.read_text()) if most.exists() else 0)))
+
+
+def level_of_dask() -> int:
+    """Return how bad a thing must be for Dask to tell it."""
+    return logging.getLogger("distributed").level

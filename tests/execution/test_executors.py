@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -304,8 +305,10 @@ def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_p
     given = [task("bad", tmp_path, fail="broken"), task("killed", tmp_path, die_times=1), task("good", tmp_path)]
     queue = [task(f"queued {at}", tmp_path, seconds=0.2) for at in range(6)]
     ended: dict[str, Ended] = {}
-    environment = dict(os.environ)
+    environment, level = dict(os.environ), tasks.level_of_dask()
     with Dask(workers=2).start(tasks.work) as found:
+        levels = tasks.level_of_dask(), found._client.submit(tasks.level_of_dask).result()
+        assert levels == (logging.ERROR, logging.ERROR), "tracebacks of what is being closed"
         addresses = [found._client.scheduler.address, *found._client.scheduler_info(n_workers=-1)["workers"]]
         assert all(address.startswith("tcp://127.0.0.1:") for address in addresses), "others could run code here"
         for one in queue:
@@ -325,3 +328,4 @@ def test_a_dask_cluster_tells_what_goes_wrong_and_outlives_a_killed_worker(tmp_p
     limits = json.loads((tmp_path / "good.environment").read_text())
     assert limits == {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     assert dict(os.environ) == environment, "the cluster has changed the environment of this process"
+    assert tasks.level_of_dask() == level
