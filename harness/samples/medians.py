@@ -21,11 +21,12 @@ Keys = npt.NDArray[np.int32]
 Bracket = tuple[Keys, Keys]
 Kept = tuple[Keys, Positions]
 _ROWS = 1 << 12  # rows looked through at a time, so that they stay in the cache
-_BLOCK, _COLUMNS = 256, 8  # rows and columns of them that are turned, so that each column's values are side by side
+_BLOCK, _COLUMNS = 256, 8  # rows and columns that are transposed at a time, so that a column's values are side by side
 _SMALL = 1 << 13  # rows of which all are the sample
 _SHARE = 2.0  # size of a sample, in two thirds powers of the number of rows
 _RUN = 16  # rows side by side in a sample
 _WIDE = 2.5  # half the width of a bracket in roots of the size of the sample: five deviations of independent rows
+_MOST = 16  # what tails may hold of a sample, in half widths of a bracket; of smooth columns it is 5 to 8
 _LEAST_KEY, _GREATEST_KEY = -(1 << 31), (1 << 31) - 1  # of no float32 but NaNs
 _INFINITE = 0x7F800000  # key of infinity
 _FINITE = -_INFINITE, _INFINITE - 1  # keys of the least and the greatest number
@@ -35,9 +36,10 @@ _NO_TAILS = np.array([[_GREATEST_KEY], [_LEAST_KEY], [_GREATEST_KEY], [_LEAST_KE
 def column_medians(values: Rows) -> tuple[Doubles, Doubles]:
     """Return (F,) float64 medians of (m, F) columns, and medians of the absolute deviations from them.
 
-    Deviations are taken in float32. A column without values gives NaN. The rows are read once, and a few of them more:
-    ranks of a sample bracket both medians, and only what lies within is kept and sorted (Floyd and Rivest 1975). What a
-    bracket has missed is looked for again.
+    Deviations are taken in float32. A column without values gives NaN; where the median is not finite, so is what is
+    returned as its deviation. The rows are read once, and a few of them more: ranks of a sample bracket both medians,
+    and only what lies within is kept and sorted (Floyd and Rivest 1975). What a bracket has missed is looked for again,
+    and so is the deviation of a column with so many equal values that keeping them would take the memory of the rows.
     """
     n, width = values.shape
     if not n or not width:
@@ -50,6 +52,7 @@ def column_medians(values: Rows) -> tuple[Doubles, Doubles]:
     middle = np.where(known, centre, 0.0).astype(np.float32)
     spread = np.array(shared(lambda j: columns[j].deviation(middle[j]), range(width)))
     missed = np.flatnonzero(known & np.isnan(spread))
+    del columns  # what was kept
     if missed.size:
         bracket, _ = _bracket(_away(sample[:, missed], middle[missed]), n)
         columns = _look(values, missed, middle, bracket, of_deviations=True)
@@ -86,7 +89,8 @@ def _bracket(sample: Floats, n: int) -> tuple[Bracket, Floats]:
 def _tails(sample: Floats, bracket: Bracket, middle: Floats, n: int) -> Keys:
     """Return (4, F) keys: between the first two, and the last two, lie values whose deviation is almost the median one.
 
-    Both include their ends. They hold wherever in its bracket the median is.
+    Both include their ends. They allow for a median anywhere in its bracket; whether they hold the deviation,
+    `_Column.deviation` sees. There are none where they would hold far more values than ranks beside the middle.
     """
     around, _ = _bracket(_away(sample, middle), n)
     low, high = (_values_of(np.clip(keys, *_FINITE)).astype(np.float64) for keys in bracket)
@@ -94,16 +98,19 @@ def _tails(sample: Floats, bracket: Bracket, middle: Floats, n: int) -> Keys:
     with np.errstate(over="ignore"):
         ends = _keys_of(np.stack((low - far, high - near, low + near, high + far)).astype(np.float32))
     rounded = np.array([[-2], [2], [-2], [2]])  # a few numbers further: where many values are equal, all or none are in
-    tails: Keys = np.clip(ends + rounded, -_INFINITE - 1, _INFINITE).astype(np.int32)
-    return tails
+    tails = np.clip(ends + rounded, -_INFINITE - 1, _INFINITE).astype(np.int32)
+    keys = _keys_of(sample)
+    held = ((tails[0] <= keys) & (keys <= tails[1])) | ((tails[2] <= keys) & (keys <= tails[3]))
+    most = _MOST * _WIDE * np.sqrt(len(sample)) if len(sample) < n else n
+    found: Keys = np.where(np.count_nonzero(held, axis=0) > most, _NO_TAILS, tails)
+    return found
 
 
 def _exact(
     values: Rows, at: Positions, middle: Floats, columns: Sequence[_Column], *, of_deviations: bool = False
 ) -> Doubles:
     """Return the medians of the columns `at`, of which `columns` was a first look; beside a bracket one looks again."""
-    found = np.full(len(at), np.nan)
-    places = np.arange(len(at))
+    found, places, looks = np.full(len(at), np.nan), np.arange(len(at)), 1
     while True:
         missed = list[tuple[int, tuple[int, int]]]()
         for place, column in zip(places.tolist(), columns, strict=True):
@@ -111,12 +118,12 @@ def _exact(
             if bracket is None:
                 found[place] = column.median()
             else:
-                missed.append((place, bracket))
+                missed.append((place, bracket if looks < 3 else (_LEAST_KEY, _GREATEST_KEY)))
         if not missed:
             return found
         places = np.array([place for place, _ in missed])
         low, high = np.array([bracket for _, bracket in missed], dtype=np.int32).T
-        columns = _look(values, at[places], middle, (low, high), of_deviations=of_deviations)
+        columns, looks = _look(values, at[places], middle, (low, high), of_deviations=of_deviations), looks + 1
 
 
 def _look(
@@ -134,20 +141,21 @@ def _look(
 
     def task(first: int) -> tuple[Positions, Kept, Kept]:
         rows = values[first : first + _ROWS]
-        rows = rows if at.size == rows.shape[1] else rows[:, at]
+        rows = rows if at.size == rows.shape[1] else np.take(rows, at, axis=1)  # C order, for which it is compiled
         return _bracketed(rows, middle[at], of_deviations, *bracket, tails)
 
-    counts, inside, outside = zip(*shared(task, range(0, len(values), _ROWS)), strict=True)
+    counts, inside, outside = map(list, zip(*shared(task, range(0, len(values), _ROWS)), strict=True))
     columns = zip(*bracket, tails.T, np.sum(counts, axis=0), _joined(inside), _joined(outside), strict=True)
     return [_Column((low, high), *rest) for low, high, *rest in columns]
 
 
-def _joined(parts: Sequence[Kept]) -> list[Keys]:
-    """Return the keys of each column, those of all parts one behind the other."""
+def _joined(parts: list[Kept]) -> list[Keys]:
+    """Return the keys of each column, those of all parts one behind the other; the parts are let go."""
     sizes = np.stack([np.diff(ends) for _, ends in parts], axis=1)
     begins = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape) - sizes
     keys = np.empty(sizes.sum(), np.int32)
     shared(lambda part: _place(*parts[part], begins[:, part], keys), range(len(parts)))
+    parts.clear()
     return np.split(keys, begins[1:, 0])
 
 
@@ -159,7 +167,8 @@ class _Column:
         bracket: Keys that the median may lie between.
         tails: (4,) keys, see `_tails`.
         counts: (5,) how many values are less than the lower end of the bracket, no greater than it, no greater than the
-            upper end, how many there are, and how many lie between the tails.
+            upper end (missing ones too where that is the greatest key), how many there are, and how many lie between
+            the tails.
         inside: Keys of the values within the bracket, without its ends.
         outside: Those of the values in the tails.
     """
@@ -196,15 +205,16 @@ class _Column:
         between, ranks, ends = self.counts[4], self._ranks - self.counts[4], _values_of(self.tails)
         if not (ends[0] <= middle <= ends[3] and ranks[0] >= 0 and ranks[1] < self.outside.size):
             return np.nan
-        lower, upper = placed = np.partition(_away(_values_of(self.outside), middle), ranks)[ranks]
+        placed = np.partition(_away(_values_of(self.outside), middle), ranks)[ranks]
         # No value between the tails is further away than their inner ends, none beyond them nearer than the outer ones.
         far = _away(ends, middle)
-        is_sure = (not between or max(far[1], far[2]) <= lower) and upper <= min(far[0], far[3])
+        is_sure = (not between or max(far[1], far[2]) <= placed[0]) and placed[1] <= min(far[0], far[3])
         return _mean_of(placed) if is_sure else np.nan
 
 
 def _away(values: Floats, middle: Floats | np.float32) -> Floats:
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers far apart it is infinite
+    """Return |x − middle| in float32: infinite of numbers far apart, NaN of a missing one."""
+    with np.errstate(over="ignore", invalid="ignore"):
         away: Floats = np.abs(values - middle)
         return away
 
@@ -232,8 +242,8 @@ def _bracketed(
     """Return what `_Column` counts of each column, (F, 5), and the keys that it keeps: `inside` and `outside`."""
     rows, width = values.shape
     counts, sizes = np.zeros((width, 5), np.int64), np.zeros((2, width), np.uint64)
-    # More room: what is not kept is written too, and then overwritten; and columns must not compete for the same place
-    # in the cache, as they do where they are a power of two apart.
+    # More room than for all rows: columns must not compete for the same place in the cache, as they do where they are a
+    # power of two apart.
     room = np.empty((2, width, (rows // 32 * 2 + 3) * 16), np.int32)
     block, kept = np.empty((width, _BLOCK + 16), np.float32), np.empty(_BLOCK, np.int32)
     for begin in range(0, rows, _BLOCK):
@@ -264,7 +274,7 @@ def _bracketed(
 def _keep(keys: Keys, kept: Keys, n: int, out: Keys, size: np.uint64) -> np.uint64:
     """Append the keys that are `kept` to the first `size` of `out`; return how many there are then.
 
-    Without a branch: where a value lies cannot be foreseen.
+    What is not kept is written too, and then overwritten: a branch could not be foreseen.
     """
     for i in range(n):
         out[size] = keys[i]
@@ -273,7 +283,7 @@ def _keep(keys: Keys, kept: Keys, n: int, out: Keys, size: np.uint64) -> np.uint
 
 
 @compiled()
-def _packed(room: Keys, sizes: Positions) -> Kept:
+def _packed(room: Keys, sizes: npt.NDArray[np.uint64]) -> Kept:
     """Return the first of each row one behind the other; those of row j are ``keys[ends[j] : ends[j + 1]]``."""
     ends = np.zeros(sizes.size + 1, np.int64)
     for j in range(sizes.size):
