@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,24 +73,47 @@ def _own_cluster(workers: int) -> Iterator[Any]:
     # Numba would take offence in this process, and is early enough inside the worker's.
     before = {name: value for name, value in limits.items() if not name.startswith("NUMBA")}
     inside = {name: value for name, value in limits.items() if name not in before}
-    # `silence_logs` ends while connections are still being closed, of which Dask would tell with a traceback each.
-    before["DASK_LOGGING__DISTRIBUTED"] = "error"
-    logger, own = logging.getLogger("distributed"), dict(os.environ)
+    own = dict(os.environ)
+    with _errors_only() as quiet, ExitStack() as stack:
+        stack.callback(_restore, own)
+        given = {"distributed.nanny.pre-spawn-environ": before | quiet, "distributed.nanny.environ": inside}
+        with dask.config.set(given):
+            own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
+            processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
+            try:
+                cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
+            except AssertionError:  # it gives its loop ten seconds to begin, which a busy machine may not have
+                cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
+        stack.callback(cluster.close)
+        yield cluster
+
+
+def _restore(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+@contextmanager
+def _errors_only() -> Iterator[dict[str, str]]:
+    """Let Dask tell of errors alone; yield what has to stand in the environment of workers for that.
+
+    `silence_logs` ends while connections are still being closed, of which Dask tells with a traceback each. Where the
+    user has configured what Dask tells, it tells that.
+    """
+    import dask
+
+    kinds = {"logging", "logging-file-config"}
+    if kinds & (dask.config.config.keys() | dask.config.get("distributed", {}).keys()):
+        yield {}
+        return
+    logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": before, "distributed.nanny.environ": inside}):
-        own_machine = {"host": _LOOPBACK, "dashboard_address": None, "silence_logs": logging.ERROR}
-        processes = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
-        try:
-            cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
-        except AssertionError:  # it gives its loop ten seconds to begin, which a busy machine may not have
-            cluster = distributed.LocalCluster(**own_machine, **processes)  # type: ignore[no-untyped-call]
-    yield cluster
-    cluster.close()
-    logger.setLevel(level)
-    for name in os.environ.keys() - own.keys():
-        del os.environ[name]
-    os.environ.update(own)
+    try:
+        yield {"DASK_LOGGING__DISTRIBUTED": "error"}
+    finally:
+        logger.setLevel(level)
 
 
 class DaskPool(Pool):

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from distributed import LocalCluster
 
 from harness.cli import main
 from harness.errors import ConfigError
-from harness.execution.dask import Dask, _own_cluster
+from harness.execution.dask import Dask, _errors_only, _own_cluster
 from harness.execution.local import Local, LocalPool
 from harness.execution.task import Ended, Task
 from harness.run import dispatch
@@ -298,6 +299,15 @@ def test_a_dask_cluster_whose_loop_begins_too_late_is_started_again(monkeypatch:
         assert isinstance(cluster, Late)
     assert started[0] == started[1]
     assert started[2:] == ["closed"]
+
+
+def test_what_dask_tells_is_as_the_user_has_configured() -> None:
+    """Beside a file of logging Dask's own variable is an error, with which no worker would start."""
+    for configured in ({"logging": {"distributed": "info"}}, {"logging-file-config": "logging.ini"}):
+        for given in (configured, {"distributed": configured}):
+            with dask.config.set(given), _errors_only() as environment:
+                assert environment == {}
+                assert tasks.level_of_dask() != logging.ERROR
 
 
 @pytest.mark.filterwarnings("default")
