@@ -47,19 +47,18 @@ class Dask:
             import distributed
         except ModuleNotFoundError as error:
             raise missing_extra("The Dask executor", "dask", "executor") from error
-        stack = ExitStack()
-        found: Any = self.address
-        if found is None:  # an empty address is a mistake, see below
-            found = stack.enter_context(_own_cluster(self.workers or available_cores()))
-        try:
-            client = distributed.Client(found, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError) as error:
-            stack.close()
-            what, got = "The Dask scheduler does not answer.", f"{self.address} ({type(error).__name__})"
-            expected = "the address of a running scheduler, such as tcp://host:8786"
-            hint = "start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`"
-            raise ConfigError(what, where="executor.address", got=got, expected=expected, hint=hint) from error
-        return DaskPool(client, stack, self.retries, work)
+        with ExitStack() as stack:
+            found: Any = self.address
+            if found is None:  # an empty address is a mistake, see below
+                found = stack.enter_context(_own_cluster(self.workers or available_cores()))
+            try:
+                client = distributed.Client(found, timeout=_SECONDS_TO_CONNECT)  # type: ignore[no-untyped-call]
+            except (OSError, ValueError) as error:
+                what, got = "The Dask scheduler does not answer.", f"{self.address} ({type(error).__name__})"
+                expected = "the address of a running scheduler, such as tcp://host:8786"
+                hint = "start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`"
+                raise ConfigError(what, where="executor.address", got=got, expected=expected, hint=hint) from error
+            return DaskPool(client, stack.pop_all(), self.retries, work)
 
 
 @contextmanager

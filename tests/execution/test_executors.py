@@ -301,6 +301,20 @@ def test_a_dask_cluster_whose_loop_begins_too_late_is_started_again(monkeypatch:
     assert started[2:] == ["closed"]
 
 
+def test_a_cluster_that_nobody_can_use_is_taken_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("no loop")
+
+    environment, level, closed = dict(os.environ), tasks.level_of_dask(), list[bool]()
+    monkeypatch.setattr(LocalCluster, "close", lambda cluster: closed.append(True))
+    monkeypatch.setattr("distributed.LocalCluster", lambda **_: object.__new__(LocalCluster))
+    monkeypatch.setattr("distributed.Client", refused)
+    with pytest.raises(RuntimeError, match="no loop"):
+        Dask(workers=1).start(tasks.work)
+    assert closed == [True]
+    assert (dict(os.environ), tasks.level_of_dask()) == (environment, level)
+
+
 def test_what_dask_tells_is_as_the_user_has_configured() -> None:
     """Beside a file of logging Dask's own variable is an error, with which no worker would start."""
     for configured in ({"logging": {"distributed": "info"}}, {"logging-file-config": "logging.ini"}):

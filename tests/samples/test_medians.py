@@ -57,18 +57,12 @@ def spelt_out(values: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
 
 @pytest.mark.parametrize("wide", [medians._WIDE, 0.0])  # of 0, no bracket holds its median at first
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 500, 3001])
-@pytest.mark.filterwarnings("ignore:All-NaN|overflow|Mean of empty")
 def test_medians_are_exact_wherever_the_sample_puts_them(monkeypatch: pytest.MonkeyPatch, n: int, wide: float) -> None:
     monkeypatch.setattr(medians, "_WIDE", wide)
     monkeypatch.setattr(medians, "_SMALL", 64)
-    values = awkward(n)
-    centre, spread = column_medians(lazy(values))
-    exact = values.astype(np.float64)
-    np.testing.assert_array_equal(centre, np.nanmedian(exact, axis=0) if n else np.full(11, np.nan))
-    middle = np.where(np.isfinite(centre), centre, 0.0).astype(np.float32)
-    finite = np.isfinite(centre)
-    around = np.nanmedian(np.abs(values - middle).astype(np.float64), axis=0) if n else centre
-    np.testing.assert_array_equal(spread[finite], around[finite])
+    with np.errstate(over="ignore"):
+        values = awkward(n)
+    np.testing.assert_array_equal(column_medians(lazy(values)), spelt_out(values))
 
 
 @pytest.mark.parametrize("n", [1, 100, 9000])
@@ -102,10 +96,8 @@ def test_medians_of_few_different_values_are_exact(
         patch.setattr(medians, "_WIDE", wide)
         patch.setattr(medians, "_SMALL", 16)
         patch.setattr(medians, "_ROWS", 300)  # more than a block of the kernel
-        centre, spread = column_medians(values)
-    expected, around = spelt_out(values)
-    np.testing.assert_array_equal(centre, expected)
-    np.testing.assert_array_equal(spread, around)
+        found = column_medians(values)
+    np.testing.assert_array_equal(found, spelt_out(values))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
@@ -113,12 +105,10 @@ def test_equal_values_are_not_kept(share: float) -> None:
     values = (np.random.default_rng(0).random((300_000, 16)) < share).astype(np.float32)
     column_medians(values[:1000])  # compiles
     tracemalloc.start()
-    centre, spread = column_medians(values)
+    found = column_medians(values)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    expected, around = spelt_out(values)
-    np.testing.assert_array_equal(centre, expected)
-    np.testing.assert_array_equal(spread, around)
+    np.testing.assert_array_equal(found, spelt_out(values))
     assert most < 0.5 * values.nbytes
 
 
@@ -133,10 +123,7 @@ def columns_of_every_kind(n: int) -> Floats:
 
 def test_rows_are_read_once_for_both_medians() -> None:
     values = Counted(columns_of_every_kind(60_000))
-    centre, spread = column_medians(values)  # type: ignore[arg-type]
-    expected, around = spelt_out(values.values)
-    np.testing.assert_array_equal(centre, expected)
-    np.testing.assert_array_equal(spread, around)
+    np.testing.assert_array_equal(column_medians(values), spelt_out(values.values))  # type: ignore[arg-type]
     assert values.read <= 2.1 * len(values)  # equal values again, of their columns alone
     smooth = Counted(values.values[:, :5])
     column_medians(smooth)  # type: ignore[arg-type]
@@ -151,8 +138,5 @@ def test_a_column_that_its_sample_misleads_is_looked_for_again() -> None:
     for start in starts:
         values[start : start + medians._RUN, 4] = 50.0
     rows = Counted(values)
-    centre, spread = column_medians(rows)  # type: ignore[arg-type]
-    expected, around = spelt_out(values)
-    np.testing.assert_array_equal(centre, expected)
-    np.testing.assert_array_equal(spread, around)
+    np.testing.assert_array_equal(column_medians(rows), spelt_out(values))  # type: ignore[arg-type]
     assert rows.read > 2 * len(values)
