@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -125,18 +125,15 @@ class FeatureChunks:
         batches = self._batches(missing)
         self.observer.start(STAGE, sum(instruments for _, instruments in batches.values()))
         with ThreadPoolExecutor(1, thread_name_prefix="chunks") as writer:
-            made, begin, end, batch, size = None, 0, 0, 0, 0
-            written = _Written(known)
+            made, begin, end, batch = None, 0, 0, 0
+            written, buffers = _Written(known), self._buffers(batches)
             for k in range(first, len(self.borders)):
                 if k >= end:
                     made = None
                 if k in batches:
                     begin, (end, _), batch = k, batches[k], batch + 1
-                    period = self.borders[k][0], self.borders[end - 1][1]
-                    rows = self.rows.rows(*period)
-                    held, size = size, 4 * len(self.computed) * (rows.stop - rows.start)
-                    written.wait(batch if held + size > _HELD else batch - 1)  # what was computed before is let go
-                    made = self._compute(period)
+                    written.wait(batch + 1 - len(buffers))  # what its buffer held before has been written
+                    made = self._compute(self._period(begin, end), buffers[batch % len(buffers)])
                 cut = None if made is None else partial(self._cut, made, self.borders[begin][0], k)
                 written.add(batch, writer.submit(self._known_of, self.stage(k, cut)))
                 del cut
@@ -168,7 +165,7 @@ class FeatureChunks:
         """Every batch in at least two groups of instruments, whatever the store has: workers count them alike."""
         found: list[Part] = []
         for begin, (end, _) in self._batches(list(range(len(self.borders)))).items():
-            rows = self.rows.rows(self.borders[begin][0], self.borders[end - 1][1])
+            rows = self._rows(begin, end)
             columns = np.unique(self.rows.codes[rows])
             size = 4 * len(self.computed) * (rows.stop - rows.start)
             groups = np.array_split(columns, max(1, min(columns.size, max(2, -(-size // _PART)))))
@@ -186,8 +183,15 @@ class FeatureChunks:
             "chunk", partial(self._key, "chunk", k, k + 1), make or partial(self._alone, k), *files_of(Chunk), at=k
         )
 
+    def _period(self, begin: int, end: int) -> tuple[int, int]:
+        """Return the calendar positions [start, stop) of the chunks [begin, end)."""
+        return self.borders[begin][0], self.borders[end - 1][1]
+
+    def _rows(self, begin: int, end: int) -> slice:
+        return self.rows.rows(*self._period(begin, end))
+
     def _key(self, name: str, begin: int, end: int, **more: object) -> Key:
-        period = self.borders[begin][0], self.borders[end - 1][1]
+        period = self._period(begin, end)
         seen = self.digests[min(period[1] + self._reach, len(self.digests) - 1)]
         return key_of(name, seen=seen, period=period, expressions=self._expressions, code=self.code, **more)
 
@@ -236,9 +240,20 @@ class FeatureChunks:
     def _alone(self, k: int) -> Chunk:
         return self._cut(self._compute(self.borders[k]), self.borders[k][0], k)
 
-    def _compute(self, period: tuple[int, int]) -> Floats:
+    def _buffers(self, batches: Mapping[int, tuple[int, int]]) -> list[Floats]:
+        """Return the memory that batches are computed in by turns: two where both can be held.
+
+        Pages are taken when they are first written to; then all batches use the same ones.
+        """
+        counts = [rows.stop - rows.start for rows in (self._rows(k, end) for k, (end, _) in batches.items())]
+        size = max(counts, default=0) * len(self.computed)
+        return [np.empty(size, dtype=np.float32) for _ in range(2 if 2 * 4 * size <= _HELD else 1)]
+
+    def _compute(self, period: tuple[int, int], buffer: Floats | None = None) -> Floats:
+        """Return (m, C) features of a period's m rows, in the beginning of a buffer where there is one."""
         offsets = self.rows.offsets
-        out = np.empty((int(offsets[period[1]] - offsets[period[0]]), len(self.computed)), dtype=np.float32)
+        shape = int(offsets[period[1]] - offsets[period[0]]), len(self.computed)
+        out = np.empty(shape, np.float32) if buffer is None else buffer[: shape[0] * shape[1]].reshape(shape)
         if not self._put_together(period, out):
             compute_period(self.panel, self.features, offsets, self.rows.codes, period, out, self.observer)
         return out
@@ -256,22 +271,20 @@ class FeatureChunks:
         return True
 
     def _within(self, period: tuple[int, int], part: Part) -> bool:
-        begin, end = part.chunks
-        return self.borders[begin][0] <= period[0] and period[1] <= self.borders[end - 1][1]
+        start, stop = self._period(*part.chunks)
+        return start <= period[0] and period[1] <= stop
 
     def _rows_of(self, part: Part) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """Return (T + 1,) offsets and (m,) codes of the rows of a part, as `RowIndex` has those of all."""
-        begin, end = part.chunks
-        rows = self.rows.rows(self.borders[begin][0], self.borders[end - 1][1])
+        rows = self._rows(*part.chunks)
         codes = self.rows.codes[rows]
         mine = np.isin(codes, part.columns)
         before = np.concatenate([[0], np.cumsum(mine)])
         return before[np.clip(self.rows.offsets - rows.start, 0, codes.size)], codes[mine]
 
     def _of_part(self, part: Part) -> Floats:
-        (offsets, codes), (begin, end) = self._rows_of(part), part.chunks
+        (offsets, codes), period = self._rows_of(part), self._period(*part.chunks)
         out = np.empty((codes.size, len(self.computed)), dtype=np.float32)
-        period = self.borders[begin][0], self.borders[end - 1][1]
         compute_period(self.panel, self.features, offsets, codes, period, out, self.observer)
         return out
 
