@@ -282,7 +282,7 @@ class _Graph:
     def part(self, instruments: slice, times: slice) -> _Part:
         """Return what is to be computed together."""
         starts = np.clip(self.starts[:, instruments] - times.start, 0, times.stop - times.start)
-        return _Part(instruments, times, starts)
+        return _Part(instruments, times, np.ascontiguousarray(starts))  # for another layout kernels are compiled again
 
     def results(self, steps: Steps, part: _Part) -> Iterator[tuple[int, Array]]:
         """Yield each node and its values at the instruments and times of a part."""

@@ -141,7 +141,9 @@ def _look(
 
     def task(first: int) -> tuple[Positions, Kept, Kept]:
         rows = values[first : first + _ROWS]
-        rows = rows if at.size == rows.shape[1] else np.take(rows, at, axis=1)  # C order, for which it is compiled
+        # Whole or not, from a file or not: always C order and read-only, for which it is compiled.
+        rows = rows.view() if at.size == rows.shape[1] else np.take(rows, at, axis=1)
+        rows.setflags(write=False)
         return _bracketed(rows, middle[at], of_deviations, *bracket, tails)
 
     counts, inside, outside = map(list, zip(*shared(task, range(0, len(values), _ROWS)), strict=True))

@@ -178,3 +178,40 @@ def test_with_no_place_at_all_it_compiles_anew_and_says_so_once(installation: Pa
 def test_a_read_only_installation_with_a_home_says_nothing(installation: Path, tmp_path: Path) -> None:
     done = load(installation, tmp_path, home=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Runs an experiment, and prints every kernel that was compiled twice for what differs in nothing but layout.
+_LAYOUTS = """\
+import re, sys
+from collections import Counter
+from harness.cli import main
+from harness.store.compiled import Kernel
+
+assert main(sys.argv[1:]) == 0
+import numba
+kernels = {
+    kernel for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("harness", "baselines")
+    for value in list(vars(module).values()) if (kernel := getattr(value, "_compiled", value)) is not None
+    and isinstance(kernel, numba.core.dispatcher.Dispatcher)
+}
+names = set()
+for kernel in kernels:
+    called = Counter(re.sub(r"'[ACF]', (True|False)", "", str(found)) for found in kernel.signatures)
+    names |= {f"{kernel.__module__}.{kernel.__name__}"} if called else set()
+    for signature, count in called.items():
+        if count > 1:
+            print("twice:", kernel.__name__, signature)
+print("kernels:", *sorted(names))
+"""
+
+
+def test_a_run_compiles_no_kernel_twice_for_arrays_of_other_layouts(tmp_path: Path) -> None:
+    # Compiling takes most of the first minute, and each copy is read again by every later process.
+    overrides = ["experiment=quick", "model=linear", "evaluation=portfolio"]
+    command = [sys.executable, "-c", _LAYOUTS, "run", "-q", *overrides]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "twice" not in ended.stdout
+    compiled = ended.stdout.rpartition("kernels:")[2].split()
+    wanted = {"features.kernels.moments", "samples.medians._bracketed", "evaluation.significance.resampling._walk"}
+    assert {f"harness.{name}" for name in wanted} <= set(compiled)

@@ -57,7 +57,8 @@ class Resamples:
 
     def __init__(self, series: Doubles, block_length: float) -> None:
         self.count = series.shape[-1]
-        self._twice = np.concatenate((series, series), axis=-1)  # (…, 2T): no block has to wrap around
+        twice = np.concatenate((series, series), axis=-1)  # (…, 2T): no block has to wrap around
+        self._twice = np.ascontiguousarray(twice)  # for another layout the kernel is compiled again
         self._leave = np.float32(1.0 / block_length)
 
     def add(self, rows: slice, starts: _Starts, uniforms: _Uniforms) -> None:
