@@ -78,12 +78,12 @@ def _ahead(work: Callable[[int], Value], items: Iterable[int]) -> Iterator[tuple
 
 def _digest(before: bytes, *parts: bytes | npt.NDArray[Any]) -> bytes:
     """Return the digest of what was before and of parts, each after its length."""
-    digest = hashlib.blake2b(before, digest_size=_LENGTH)
+    found = [before]
     for part in parts:
-        flat = part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-        digest.update(len(flat).to_bytes(8, "little"))
-        digest.update(flat)
-    return digest.digest()
+        flat = part if isinstance(part, bytes) else part.tobytes()
+        found += [len(flat).to_bytes(8, "little"), flat]
+    # At once: after each large piece the thread would have to wait for the interpreter lock again.
+    return hashlib.blake2b(b"".join(found), digest_size=_LENGTH).digest()
 
 
 def _normalised(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
