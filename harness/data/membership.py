@@ -142,10 +142,9 @@ def mask_of(
 
 def covered(shape: tuple[int, int], starts: Positions, stops: Positions, columns: Positions) -> npt.NDArray[np.bool_]:
     """Return a (T, N) mask of what is inside half-open spans [start, stop) of columns; spans may overlap."""
-    edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int32)
-    np.add.at(edges, (starts, columns), 1)
-    np.add.at(edges, (stops, columns), -1)
-    inside: npt.NDArray[np.bool_] = np.add.accumulate(edges, axis=0, out=edges)[:-1] > 0
+    inside = np.zeros(shape, dtype=np.bool_)
+    for start, stop, column in zip(starts.tolist(), stops.tolist(), columns.tolist(), strict=True):
+        inside[start:stop, column] = True
     return inside
 
 

@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 EPOCHS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Time formats that count from 1970-01-01 00:00 UTC → nanoseconds of each unit."""
 
+_MOST_DAYS = 106_751  # since 1970, or before, that nanoseconds can count
 _BLANKS = r" '’\x{a0}\x{202f}"
 # Numbers by their decimal mark: digits with an exponent, or in groups of three by the other mark or by blanks.
 # No group begins with zero: 0.123 has a decimal point.
@@ -70,12 +71,18 @@ class Column:
         """Whether its values are text, however it is stored."""
         return self.kind in (pa.string(), pa.large_string(), pa.string_view())
 
-    def distinct(self) -> tuple[list[Any], Integers]:
+    @property
+    def _is_plain_text(self) -> bool:
+        """Whether it is text whose distinct values are known, and none of them is null."""
+        chunks = self.values.chunks if pa.types.is_dictionary(self.values.type) else ()
+        return self.holds_text and len(chunks) > 0 and not any(chunk.dictionary.null_count for chunk in chunks)
+
+    def distinct(self) -> tuple[list[Any], npt.NDArray[np.integer[Any]]]:
         """Return the distinct values, those that a category declares too, and (n,) the index of each row's."""
         values = self.values.cast(pa.large_string()) if pa.types.is_string_view(self.values.type) else self.values
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         encoded = encoded.unify_dictionaries().combine_chunks()
-        return encoded.dictionary.to_pylist(), array_of(pa.chunked_array([encoded.indices.cast(pa.int64())]))
+        return encoded.dictionary.to_pylist(), array_of(pa.chunked_array([encoded.indices]))
 
     def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
@@ -86,7 +93,10 @@ class Column:
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
-        empty = np.flatnonzero(array_of(self.values.is_null(nan_is_null=True).cast(pa.uint8())))
+        if not self.values.null_count and (pa.types.is_date(self.values.type) or self._is_plain_text):
+            return  # as most are: what follows loads Arrow's functions, which takes longer than to read a panel's times
+        values = self.values.cast(self.kind)  # a category may be nothing, too
+        empty = np.flatnonzero(array_of(values.is_null(nan_is_null=True).cast(pa.uint8())))
         if empty.size:
             what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
             raise DataError(what, where=self.path, got=first_of(map(self.spot, empty.tolist())), expected=expected)
@@ -119,11 +129,12 @@ def instruments_of(column: Column) -> tuple[tuple[str, ...], Integers, Integers]
     def each(ranks: Sequence[int]) -> Integers:
         found = np.zeros(len(values), dtype=np.int64)
         found[used] = ranks
-        return found[indices]
+        ranked: Integers = found[indices]
+        return ranked
 
     codes = each([position[text] for text in texts])
     if column.is_category:
-        return instruments, codes, indices
+        return instruments, codes, indices.astype(np.int64)
     if all(re.fullmatch("-?[0-9]+", text) for text in texts):
         numbers = [int(text) for text in texts]
         rank = {number: at for at, number in enumerate(sorted(set(numbers)))}
@@ -140,19 +151,22 @@ def numbers_of(columns: Sequence[Column], decimal: str | None) -> list[npt.NDArr
         DataError: With the first values that are no numbers and where they stand, or when the decimal mark is in doubt.
     """
     texts = {column: _cleaned(column) for column in columns if column.holds_text}
-    read = None if decimal == "," else _plain_numbers(texts)
-    if read is None:
-        read = _marked_numbers(texts, decimal)
+    read = _numbers_in(texts, decimal) if texts else {}
     found = []
     for column in columns:
         values = read.get(column)
         if values is None:
             if not any(is_one(column.kind) for is_one in _NUMERIC):
                 raise column.wrong_type([], "numbers")
-            values = column.values.cast(column.kind)
-        values = values.cast(pa.float32(), safe=False)
+            values = _as(column.values, column.kind)
+        values = _as(values, pa.float32(), safe=False)
         found.append(array_of(values.fill_null(float("nan")) if values.null_count else values))
     return found
+
+
+def _as(values: pa.ChunkedArray, kind: pa.DataType, *, safe: bool = True) -> pa.ChunkedArray:
+    """Return values as another type; those that are of that type already without loading Arrow's functions."""
+    return values if values.type == kind else values.cast(kind, safe=safe)
 
 
 def _cleaned(column: Column) -> pa.ChunkedArray:
@@ -163,6 +177,11 @@ def _cleaned(column: Column) -> pa.ChunkedArray:
     nothing = _NOTHING if column.is_text else _NOTHING[:2]
     is_nothing = pc.is_in(pc.utf8_lower(text), pa.array(nothing, pa.large_string()))
     return pc.if_else(is_nothing, pa.scalar(None, text.type), text)
+
+
+def _numbers_in(texts: Texts, decimal: str | None) -> dict[Column, pa.ChunkedArray]:
+    plain = None if decimal == "," else _plain_numbers(texts)
+    return _marked_numbers(texts, decimal) if plain is None else plain
 
 
 def _plain_numbers(texts: Texts) -> dict[Column, pa.ChunkedArray] | None:
@@ -290,14 +309,18 @@ def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
 
 
 def _stamps(column: Column, time_format: str | None, timezone: str | None) -> npt.NDArray[np.datetime64]:
-    import pyarrow.compute as pc  # slow to import
-
     kind = column.kind
     if time_format is not None:
         what, got = "A time format is given for a column that holds times already.", f"`{column.name}` of type {kind}"
         raise ConfigError(what, where="data.time_format", got=f"{time_format} for {got}", expected="null")
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     _check_zone(column, zone, timezone)
+    if column.values.type == pa.date32():
+        days = array_of(pa.chunked_array([chunk.view(pa.int32()) for chunk in column.values.chunks]))
+        if -_MOST_DAYS < days.min() and days.max() < _MOST_DAYS:
+            return days.astype("M8[D]").astype("M8[ns]")
+    import pyarrow.compute as pc  # slow to import
+
     try:
         values = column.values.cast(kind)
         if zone is not None:

@@ -209,10 +209,13 @@ class TabularSource:
             hint = "leave `calendar` out to use the times that occur"
             raise DataError(what, where=self.path, got=got, expected=expected, hint=hint)
         shape = (len(calendar), len(instruments))
-        fields = {name: np.full(shape, np.nan, np.float32) for name in rows.fields}
-        cells = at * len(instruments) + rows.codes
-        for name, values in fields.items():
-            values.reshape(-1)[cells] = rows.fields[name]
+        cells = np.multiply(at, len(instruments), out=at)
+        cells += rows.codes
+        # In one piece: what is new to the process is taken in large pages then.
+        dense = np.full((len(rows.fields), *shape), np.nan, np.float32)
+        for values, read in zip(dense, rows.fields.values(), strict=True):
+            values.reshape(-1)[cells] = read
+        fields = dict(zip(rows.fields, dense, strict=True))
         ahead = self.series.add_to(fields, calendar)
         membership = np.ones(shape, dtype=bool)
         if self.membership is not None:
