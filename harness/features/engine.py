@@ -309,10 +309,11 @@ class _Graph:
         elif node.kernel == CHOICE:
             self._choose(node, inputs, part, first)
         elif node.kernel in _KERNELS:
-            kernels.blank(first, starts)
+            if starts.any():
+                kernels.blank(first, starts)
             _KERNELS[node.kernel](*inputs, starts, *node.parameters, first)
         elif node.kernel in _OF_WINDOWS:
-            for one in out:
+            for one in out if starts.any() else ():
                 kernels.blank(one, starts)
             parameters = zip(*(nodes[one].parameters for one in group), strict=True)
             _OF_WINDOWS[node.kernel](*inputs, starts, *map(np.array, parameters), out)
@@ -444,7 +445,7 @@ _KERNELS: Mapping[str, Callable[..., None]] = {
     "paired": lambda x, other, starts, out: np.copyto(out, np.where(np.isfinite(other), x, np.nan)),
     "shift": _shift,
     "first": lambda x, starts, _, out: np.copyto(out, x[np.arange(len(x)), np.minimum(starts, x.shape[1] - 1), None]),
-    "guarded": lambda x, spread, starts, out: np.copyto(out, np.where(spread <= kernels.NO_SPREAD, np.nan, x)),
+    "guarded": kernels.guarded,
     "carry": kernels.carry,
     "weighted_mean": kernels.weighted_mean,
     "exponential_mean": kernels.exponential_mean,

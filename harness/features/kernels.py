@@ -13,6 +13,7 @@ Conventions shared by all of them:
   the newest value, so that a window's are a stage of a longer window's, with the same bits.
 - Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
   deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
+- A loop counts from zero, over slices: where an index could be negative, results are computed one by one.
 - Loops stand for ``any``, ``max`` and ``isnan`` of arrays, with which every run would import SciPy's linear algebra.
 """
 
@@ -70,14 +71,11 @@ def carry(x: Doubles, starts: Positions, out: Doubles) -> None:
 
     When the last finite value is older than a window, the window is empty and its reference without effect.
     """
-    rows, times = x.shape
-    for row in range(rows):
-        last = np.nan
-        for t in range(starts[row], times):
-            value = x[row, t]
-            if value - value == 0.0:
-                last = value
-            out[row, t] = last
+    for row in range(starts.size):
+        values, found, last = x[row, starts[row] :], out[row, starts[row] :], np.nan
+        for j in range(values.size):
+            last = values[j] if values[j] - values[j] == 0.0 else last
+            found[j] = last
 
 
 @compiled
@@ -100,7 +98,7 @@ def moments(
             _sum_gaps(x[row], reference[row], span, since, window, squared, sums)
             if kinds[k] > STD:
                 _sum_powers(x[row], reference[row], span, window, kinds[k], sums)
-            _moment(reference[row], span, kinds[k], sums, out[k, row])
+            _moment(reference[row, span[1] : span[2]], kinds[k], sums, out[k, row, span[1] : span[2]])
 
 
 @compiled
@@ -140,20 +138,25 @@ def _sum_powers(x: Doubles, reference: Doubles, span: Span, window: int, kind: i
 
 
 @compiled
-def _moment(reference: Doubles, span: Span, kind: int, sums: Doubles, out: Doubles) -> None:
-    """Write one statistic of a block of windows from their sums."""
-    _, begin, end = span
-    for j in range(end - begin):
-        about, n, total = reference[begin + j], sums[0, j], sums[1, j]
-        if kind == SUM:
-            out[begin + j] = total + n * about if n > 0.0 else np.nan
-        elif kind == MEAN:
-            out[begin + j] = about + total / n
-        elif kind <= STD:
-            variance = max(sums[2, j] - total * total / n, 0.0) / (n - 1.0) if n > 1.0 else np.nan
-            out[begin + j] = variance if kind == VAR else np.sqrt(variance)
-        else:
-            out[begin + j] = _central(kind, n, sums[4, j], sums[5, j], sums[6, j])
+def _moment(about: Doubles, kind: int, sums: Doubles, out: Doubles) -> None:
+    """Write one statistic of a block of windows from their sums and references."""
+    count, total, square = sums[0], sums[1], sums[2]
+    if kind == SUM:
+        for j in range(out.size):
+            out[j] = total[j] + count[j] * about[j] if count[j] > 0.0 else np.nan
+    elif kind == MEAN:
+        for j in range(out.size):
+            out[j] = about[j] + total[j] / count[j]
+    elif kind <= STD:
+        for j in range(out.size):
+            variance = max(square[j] - total[j] * total[j] / count[j], 0.0) / (count[j] - 1.0)
+            out[j] = variance if count[j] > 1.0 else np.nan
+        if kind == STD:
+            for j in range(out.size):
+                out[j] = np.sqrt(out[j])
+    else:
+        for j in range(out.size):
+            out[j] = _central(kind, count[j], sums[4, j], sums[5, j], sums[6, j])
 
 
 @compiled
@@ -184,16 +187,23 @@ def occurrences(
     Whole numbers: what is carried from window to window is exact.
     """
     _, rows, times = out.shape
+    before = np.zeros(times + 1)  # how many times in all that came before each
     for row in range(rows):
-        start = starts[row]
+        held, so_far = x[row, starts[row] :], 0.0
+        for j in range(held.size):
+            so_far += 1.0 if held[j] else 0.0
+            before[j + 1] = so_far
         for k, window in enumerate(windows):
-            total = 0.0
-            for t in range(start, times):
-                about, n = 1.0 if x[row, t] else 0.0, min(window, t - start + 1.0)
-                total += about
-                if t - start >= window and x[row, t - window]:
-                    total -= 1.0
-                out[k, row, t] = total if kinds[k] == SUM else about + (total - n * about) / n
+            found, young = out[k, row, starts[row] :], min(window, held.size)
+            until, older = before[young + 1 :], before[1 : held.size - young + 1]
+            for j in range(young):
+                found[j] = before[j + 1]
+            for j in range(older.size):
+                found[young + j] = until[j] - older[j]
+            if kinds[k] == MEAN:
+                for j in range(held.size):
+                    about, n = 1.0 if held[j] else 0.0, min(float(window), j + 1.0)
+                    found[j] = about + (found[j] - n * about) / n
 
 
 @compiled
@@ -274,18 +284,19 @@ def trend(
         for k, window in enumerate(windows):
             since, kind = windows[k - 1] if k else 0, kinds[k]
             _sum_products((x[row], clock), (reference[row], clock), span, since, window, sums)
-            for j in range(end - begin):
-                t, n = begin + j, sums[0, j]
+            newest, about, found = x[row, begin:end], reference[row, begin:end], out[k, row, begin:end]
+            for j in range(found.size):
+                n = sums[0, j]
                 now, gap = sums[2, j] / n, sums[1, j] / n
                 mixed = sums[5, j] - now * sums[1, j]
                 slope = mixed / (sums[4, j] - now * sums[2, j]) if n > 1.0 else np.nan
                 if kind == SLOPE:
-                    out[k, row, t] = slope
+                    found[j] = slope
                 elif kind == RESI:
-                    newest = x[row, t] - reference[row, t]
-                    out[k, row, t] = newest - gap + slope * now if newest == 0.0 else np.nan
+                    last = newest[j] - about[j]
+                    found[j] = last - gap + slope * now if last == 0.0 else np.nan
                 else:
-                    out[k, row, t] = slope * mixed / (sums[3, j] - gap * sums[1, j])
+                    found[j] = slope * mixed / (sums[3, j] - gap * sums[1, j])
 
 
 @compiled
@@ -303,17 +314,18 @@ def comovement(
         xy, about = (series[0][row], series[1][row]), (references[0][row], references[1][row])
         for k, window in enumerate(windows):
             _sum_products(xy, about, span, windows[k - 1] if k else 0, window, sums)
-            for j in range(end - begin):
-                t, n = begin + j, sums[0, j]
+            found, kind = out[k, row, begin:end], kinds[k]
+            for j in range(found.size):
+                n = sums[0, j]
                 gap_x, gap_y = sums[1, j] / n, sums[2, j] / n
                 product = sums[5, j] - gap_x * sums[2, j]
                 if not n > 1.0:
-                    out[k, row, t] = np.nan
-                elif kinds[k] == COV:
-                    out[k, row, t] = product / (n - 1.0)
+                    found[j] = np.nan
+                elif kind == COV:
+                    found[j] = product / (n - 1.0)
                 else:
                     square_x, square_y = sums[3, j] - gap_x * sums[1, j], sums[4, j] - gap_y * sums[2, j]
-                    out[k, row, t] = product / (np.sqrt(square_x) * np.sqrt(square_y))
+                    found[j] = product / (np.sqrt(square_x) * np.sqrt(square_y))
 
 
 @compiled
@@ -338,6 +350,15 @@ def _sum_products(series: Pair, references: Pair, span: Span, since: int, window
 
 
 @compiled
+def guarded(x: Doubles, spread: Doubles, starts: Positions, out: Doubles) -> None:
+    """Write the values, NaN where their standard deviation is so small that qlib calls them undefined."""
+    for row in range(starts.size):
+        values, widths, found = x[row, starts[row] :], spread[row, starts[row] :], out[row, starts[row] :]
+        for j in range(found.size):
+            found[j] = np.nan if widths[j] <= NO_SPREAD else values[j]
+
+
+@compiled
 def rank(x: Doubles, starts: Positions, windows: Positions, out: Doubles) -> None:
     """Write the newest value's rank among the window's values, in (0, 1]; equals share their mean rank."""
     count, less, equal = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
@@ -353,10 +374,10 @@ def rank(x: Doubles, starts: Positions, windows: Positions, out: Doubles) -> Non
                     counted[j] += 1.0 if finite else 0.0
                     below[j] += 1.0 if finite & (past[j] < newest[j]) else 0.0
                     same[j] += 1.0 if finite & (past[j] == newest[j]) else 0.0
-            for j in range(end - begin):
-                newest_value = x[row, begin + j]
-                finite = newest_value - newest_value == 0.0
-                out[k, row, begin + j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
+            last, found = x[row, begin:end], out[k, row, begin:end]
+            for j in range(found.size):
+                finite = last[j] - last[j] == 0.0
+                found[j] = (less[j] + 0.5 * (equal[j] + 1.0)) / count[j] if finite else np.nan
 
 
 @compiled
@@ -386,6 +407,7 @@ def round_to(values: npt.NDArray[np.generic], starts: Positions, out: Floats) ->
     """Write values as float32, NaN before each row's start; all NaNs are one, whatever made them."""
     for row in range(starts.size):
         out[row, : starts[row]] = np.nan
-        for t in range(starts[row], out.shape[1]):
-            value = np.float32(values[row, t])
-            out[row, t] = value if value == value else np.float32(np.nan)
+        given, found = values[row, starts[row] :], out[row, starts[row] :]
+        for j in range(found.size):
+            value = np.float32(given[j])
+            found[j] = value if value == value else np.float32(np.nan)

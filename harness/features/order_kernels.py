@@ -22,16 +22,18 @@ def extreme(x: Doubles, starts: Positions, windows: Positions, signs: Doubles, o
     for row in range(starts.size):
         start, width = starts[row], 1
         top, longer = either[: times - start], other[: times - start]
-        for j in range(times - start):
-            value = sign * x[row, start + j]
+        values = x[row, start:]
+        for j in range(values.size):
+            value = sign * values[j]
             top[j] = value if value - value == 0.0 else -np.inf
         for k, window in enumerate(windows):
             while width < min(window, times - start):
                 step = min(width, window - width)
                 _larger(top, step, longer)
                 top, longer, width = longer, top, width + step
-            for j in range(times - start):
-                out[k, row, start + j] = sign * top[j] if top[j] > -np.inf else np.nan
+            found = out[k, row, start:]
+            for j in range(found.size):
+                found[j] = sign * top[j] if top[j] > -np.inf else np.nan
 
 
 @compiled
@@ -56,8 +58,9 @@ def extreme_position(x: Doubles, starts: Positions, windows: Positions, signs: D
     for row in range(starts.size):
         start, width, last = starts[row], 1, -np.inf
         top, longer = either[:, : times - start], other[:, : times - start]  # the extreme, and when it was
-        for j in range(times - start):
-            value = sign * x[row, start + j]
+        values = x[row, start:]
+        for j in range(values.size):
+            value = sign * values[j]
             finite = value - value == 0.0
             last = j if finite else last
             top[0, j], top[1, j], known[j] = value if finite else np.inf, j, last
@@ -66,9 +69,10 @@ def extreme_position(x: Doubles, starts: Positions, windows: Positions, signs: D
                 step = min(width, window - width)
                 _earlier(top, step, longer)
                 top, longer, width = longer, top, width + step
-            for j in range(times - start):
+            found = out[k, row, start:]
+            for j in range(found.size):
                 oldest = max(j - window + 1, 0)
-                out[k, row, start + j] = top[1, j] - oldest + 1.0 if known[j] >= oldest else np.nan
+                found[j] = top[1, j] - oldest + 1.0 if known[j] >= oldest else np.nan
 
 
 @compiled
