@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -445,8 +446,10 @@ class Pipeline:
 
     def save_judged(self, predictions: Predictions, folder: Path, *, same_unit: bool) -> None:
         """Judge predictions by the configured criteria, and write them with series and metrics into a folder."""
-        evaluation, metrics = self._judge(predictions, same_unit)
-        predictions.write_parquet(folder / PREDICTIONS)
+        with ThreadPoolExecutor(1, thread_name_prefix="predictions") as beside:
+            written = beside.submit(predictions.write_parquet, folder / PREDICTIONS)
+            evaluation, metrics = self._judge(predictions, same_unit)
+            written.result()
         evaluation.write_series(folder / SERIES)
         if evaluation.account is not None:
             evaluation.account.ledger.write(folder)

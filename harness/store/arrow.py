@@ -25,6 +25,12 @@ def column_of(values: npt.NDArray[Any]) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(kept.dtype), kept.size, [None, pa.py_buffer(kept.view(np.uint8))])
 
 
+def flags_of(values: npt.NDArray[np.bool_]) -> pa.BooleanArray:
+    """Return (n,) bools as a column."""
+    bits = np.packbits(values, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), values.size, [None, pa.py_buffer(bits)])
+
+
 def named(places: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.DictionaryArray:
     """Return (n,) places among some names as a column of the names."""
     return pa.DictionaryArray.from_arrays(column_of(places), texts_of(names))

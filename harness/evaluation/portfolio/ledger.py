@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from harness.evaluation.portfolio.market import Market
 from harness.evaluation.portfolio.strategy import Doubles
 from harness.evaluation.predictions import read_table
-from harness.store.arrow import column_of, named
+from harness.store.arrow import column_of, flags_of, named
 
 ORDERS, POSITIONS = "orders.parquet", "positions.parquet"
 FILLED, REFUSED, UNFILLED = "filled", "refused", "unfilled"
@@ -84,7 +84,7 @@ class Ledger:
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = {"shares": shares, "price": np.append(price, np.full(len(late), np.nan)), "value": value}
             columns |= {"weight": value / self.value[at]}
-        is_late = column_of((order >= price.size).astype(np.uint8)).cast(pa.bool_())
+        is_late = flags_of(order >= price.size)
         names = {"datetime": column_of(market.times[at[order]]), "instrument": self._names(column[order])}
         values = {name: column_of(values[order]) for name, values in columns.items()}
         return pa.table({**names, **values, "written_down": is_late})
@@ -124,8 +124,8 @@ class TradeSummary:
             return None
         orders, positions = read_table(folder / ORDERS, "orders"), read_table(folder / POSITIONS, "positions")
         outcome = orders["outcome"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
-        filled = orders.filter(pa.array(outcome == FILLED))
-        share = filled["value"].to_numpy() / filled["daily_value"].to_numpy()
+        value, daily = (orders[name].to_numpy()[outcome == FILLED] for name in ("value", "daily_value"))
+        share = value / daily
         share = share[np.isfinite(share)]
         points: list[float | None] = np.percentile(share, [50, _OFTEN, 100]).tolist() if share.size else [None] * 3
         _, first = np.unique(positions["datetime"].to_numpy(), return_index=True)
