@@ -142,7 +142,7 @@ def mask_of(
 
 def covered(shape: tuple[int, int], starts: Positions, stops: Positions, columns: Positions) -> npt.NDArray[np.bool_]:
     """Return a (T, N) mask of what is inside half-open spans [start, stop) of columns; spans may overlap."""
-    inside = np.zeros(shape, dtype=np.bool_)
+    inside = np.zeros(shape, dtype=np.bool_)  # what it takes in memory counts more than a loop over spans
     for start, stop, column in zip(starts.tolist(), stops.tolist(), columns.tolist(), strict=True):
         inside[start:stop, column] = True
     return inside

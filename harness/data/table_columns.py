@@ -72,17 +72,19 @@ class Column:
         return self.kind in (pa.string(), pa.large_string(), pa.string_view())
 
     @property
-    def _is_plain_text(self) -> bool:
-        """Whether it is text whose distinct values are known, and none of them is null."""
-        chunks = self.values.chunks if pa.types.is_dictionary(self.values.type) else ()
-        return self.holds_text and len(chunks) > 0 and not any(chunk.dictionary.null_count for chunk in chunks)
+    def _has_empty_category(self) -> bool:
+        is_coded = pa.types.is_dictionary(self.values.type)
+        return is_coded and any(chunk.dictionary.null_count for chunk in self.values.chunks)
 
     def distinct(self) -> tuple[list[Any], npt.NDArray[np.integer[Any]]]:
         """Return the distinct values, those that a category declares too, and (n,) the index of each row's."""
         values = self.values.cast(pa.large_string()) if pa.types.is_string_view(self.values.type) else self.values
         encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+        if self._has_empty_category and encoded.num_chunks > 1:  # Arrow joins no dictionaries that hold a null
+            encoded = encoded.cast(self.kind).dictionary_encode()
         encoded = encoded.unify_dictionaries().combine_chunks()
-        return encoded.dictionary.to_pylist(), array_of(pa.chunked_array([encoded.indices]))
+        places = array_of(pa.chunked_array([encoded.indices]))
+        return encoded.dictionary.to_pylist(), places if places.dtype.kind == "i" else places.astype(np.int64)
 
     def wrong_type(self, rows: Sequence[int], expected: str, hint: str | None = None) -> DataError:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
@@ -93,9 +95,11 @@ class Column:
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
-        if not self.values.null_count and (pa.types.is_date(self.values.type) or self._is_plain_text):
+        kind, has_empty = self.values.type, self._has_empty_category
+        is_plain = pa.types.is_date(kind) or (pa.types.is_dictionary(kind) and self.holds_text)
+        if is_plain and not has_empty and not self.values.null_count:
             return  # as most are: what follows loads Arrow's functions, which takes longer than to read a panel's times
-        values = self.values.cast(self.kind)  # a category may be nothing, too
+        values = self.values.cast(self.kind) if has_empty else self.values
         empty = np.flatnonzero(array_of(values.is_null(nan_is_null=True).cast(pa.uint8())))
         if empty.size:
             what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
@@ -317,7 +321,7 @@ def _stamps(column: Column, time_format: str | None, timezone: str | None) -> np
     _check_zone(column, zone, timezone)
     if column.values.type == pa.date32():
         days = array_of(pa.chunked_array([chunk.view(pa.int32()) for chunk in column.values.chunks]))
-        if -_MOST_DAYS < days.min() and days.max() < _MOST_DAYS:
+        if -_MOST_DAYS <= days.min() and days.max() <= _MOST_DAYS:
             return days.astype("M8[D]").astype("M8[ns]")
     import pyarrow.compute as pc  # slow to import
 

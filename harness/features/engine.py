@@ -309,11 +309,12 @@ class _Graph:
         elif node.kernel == CHOICE:
             self._choose(node, inputs, part, first)
         elif node.kernel in _KERNELS:
-            if starts.any():
+            if starts.any():  # most begin before these times: there is nothing to blank
                 kernels.blank(first, starts)
             _KERNELS[node.kernel](*inputs, starts, *node.parameters, first)
         elif node.kernel in _OF_WINDOWS:
-            for one in out if starts.any() else ():
+            blanked = out if starts.any() else ()
+            for one in blanked:
                 kernels.blank(one, starts)
             parameters = zip(*(nodes[one].parameters for one in group), strict=True)
             _OF_WINDOWS[node.kernel](*inputs, starts, *map(np.array, parameters), out)

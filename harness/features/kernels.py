@@ -13,7 +13,8 @@ Conventions shared by all of them:
   the newest value, so that a window's are a stage of a longer window's, with the same bits.
 - Moments are taken about a reference, the newest of the window's own values. No value lies further than √n standard
   deviations from the mean of its n, so that one pass loses at most a factor n of precision, whatever the level.
-- A loop counts from zero, over slices: where an index could be negative, results are computed one by one.
+- Where neighbouring results can be computed at once, a loop counts from zero over slices: an index that could be
+  negative is checked for it, and then they are computed one by one.
 - Loops stand for ``any``, ``max`` and ``isnan`` of arrays, with which every run would import SciPy's linear algebra.
 """
 
@@ -123,8 +124,9 @@ def _sum_gaps(
 def _sum_powers(x: Doubles, reference: Doubles, span: Span, window: int, kind: int, sums: Doubles) -> None:
     """Write the mean and sums of powers of deviations from it to rows 3 … 6; of absolute deviations for `MAD`."""
     _, begin, end = span
-    for j in range(end - begin):
-        sums[3, j] = reference[begin + j] + sums[1, j] / sums[0, j]
+    about = reference[begin:end]
+    for j in range(about.size):
+        sums[3, j] = about[j] + sums[1, j] / sums[0, j]
     sums[4:] = 0.0
     for lag, low in _lags(span, 0, window):
         past, mean = x[low - lag : end - lag], sums[3, low - begin :]

@@ -241,13 +241,16 @@ class FeatureChunks:
         return self._cut(self._compute(self.borders[k]), self.borders[k][0], k)
 
     def _buffers(self, batches: Mapping[int, tuple[int, int]]) -> list[Floats]:
-        """Return the memory that batches are computed in by turns: two where both can be held.
+        """Return the memory that batches are computed in by turns, the first in the last: two where both can be held.
 
         Pages are taken when they are first written to; then all batches use the same ones.
         """
-        counts = [rows.stop - rows.start for rows in (self._rows(k, end) for k, (end, _) in batches.items())]
-        size = max(counts, default=0) * len(self.computed)
-        return [np.empty(size, dtype=np.float32) for _ in range(2 if 2 * 4 * size <= _HELD else 1)]
+        rows = [self._rows(k, end) for k, (end, _) in batches.items()]
+        sizes = [(one.stop - one.start) * len(self.computed) for one in rows]
+        largest = [max(sizes[turn::2], default=0) for turn in (1, 0)]
+        if 4 * sum(largest) > _HELD:
+            largest = [max(largest)]
+        return [np.empty(size, dtype=np.float32) for size in largest]
 
     def _compute(self, period: tuple[int, int], buffer: Floats | None = None) -> Floats:
         """Return (m, C) features of a period's m rows, in the beginning of a buffer where there is one."""

@@ -122,7 +122,7 @@ def _exact(
         if not missed:
             return found
         places = np.array([place for place, _ in missed])
-        low, high = np.array([bracket for _, bracket in missed], dtype=np.int32).T
+        low, high = np.ascontiguousarray(np.array([bracket for _, bracket in missed], dtype=np.int32).T)
         columns, looks = _look(values, at[places], middle, (low, high), of_deviations=of_deviations), looks + 1
 
 
@@ -141,8 +141,8 @@ def _look(
 
     def task(first: int) -> tuple[Positions, Kept, Kept]:
         rows = values[first : first + _ROWS]
-        # Whole or not, from a file or not: always C order and read-only, for which it is compiled.
-        rows = rows.view() if at.size == rows.shape[1] else np.take(rows, at, axis=1)
+        # Whole or not, from a file or not: C order and read-only, for which it is compiled.
+        rows = np.ascontiguousarray(rows).view() if at.size == rows.shape[1] else np.take(rows, at, axis=1)
         rows.setflags(write=False)
         return _bracketed(rows, middle[at], of_deviations, *bracket, tails)
 

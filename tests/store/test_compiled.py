@@ -188,7 +188,14 @@ from harness.cli import main
 from harness.store.compiled import Kernel
 
 assert main(sys.argv[1:]) == 0
-import numba
+import numba, numpy as np
+
+def plain(kind):
+    return re.sub(r"'[ACF]', (True|False)", "", repr(kind))
+
+odd = np.zeros((6, 6)).T[::2]
+odd.setflags(write=False)
+assert plain(numba.typeof(odd)) == plain(numba.typeof(np.zeros((2, 2)))) != repr(numba.typeof(odd))
 kernels = {
     kernel for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("harness", "baselines")
     for value in list(vars(module).values()) if (kernel := getattr(value, "_compiled", value)) is not None
@@ -196,7 +203,7 @@ kernels = {
 }
 names = set()
 for kernel in kernels:
-    called = Counter(re.sub(r"'[ACF]', (True|False)", "", str(found)) for found in kernel.signatures)
+    called = Counter(map(plain, kernel.signatures))
     names |= {f"{kernel.__module__}.{kernel.__name__}"} if called else set()
     for signature, count in called.items():
         if count > 1:

@@ -209,9 +209,9 @@ class TabularSource:
             hint = "leave `calendar` out to use the times that occur"
             raise DataError(what, where=self.path, got=got, expected=expected, hint=hint)
         shape = (len(calendar), len(instruments))
-        cells = np.multiply(at, len(instruments), out=at)
+        cells = np.multiply(at, len(instruments), out=at)  # in place: they are many
         cells += rows.codes
-        # In one piece: what is new to the process is taken in large pages then.
+        # One allocation for all fields: the system gives it large pages.
         dense = np.full((len(rows.fields), *shape), np.nan, np.float32)
         for values, read in zip(dense, rows.fields.values(), strict=True):
             values.reshape(-1)[cells] = read
