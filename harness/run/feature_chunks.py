@@ -247,7 +247,7 @@ class FeatureChunks:
         """
         rows = [self._rows(k, end) for k, (end, _) in batches.items()]
         sizes = [(one.stop - one.start) * len(self.computed) for one in rows]
-        largest = [max(sizes[turn::2], default=0) for turn in (1, 0)]
+        largest = [max(sizes[first::2], default=0) for first in (1, 0)]
         if 4 * sum(largest) > _HELD:
             largest = [max(largest)]
         return [np.empty(size, dtype=np.float32) for size in largest]
