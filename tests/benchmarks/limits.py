@@ -91,6 +91,7 @@ _NOTES = {
     _WRITTEN: "a file is written through NumPy's buffer, and its pages are new to the system",
     "digests by time": "values are tested for being missing and put in the order of their times, and each time is "
     "hashed on its own",
+    "fingerprints": "values are copied, so that all that is missing is one NaN and a zero has no sign",
     "predictions": "rows are processed when they are forecast",
     "processors": "medians and median deviations of 158 columns; of what is near either, which a sample tells, values "
     "are kept and sorted",
