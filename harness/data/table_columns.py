@@ -95,9 +95,8 @@ class Column:
 
     def refuse_empty(self) -> None:
         """Refuse a column of keys that has empty cells."""
-        kind, has_empty = self.values.type, self._has_empty_category
-        is_plain = pa.types.is_date(kind) or (pa.types.is_dictionary(kind) and self.holds_text)
-        if is_plain and not has_empty and not self.values.null_count:
+        has_empty = self._has_empty_category
+        if not (has_empty or self.values.null_count or pa.types.is_floating(self.kind)):
             return  # as most are: what follows loads Arrow's functions, which takes longer than to read a panel's times
         values = self.values.cast(self.kind) if has_empty else self.values
         empty = np.flatnonzero(array_of(values.is_null(nan_is_null=True).cast(pa.uint8())))

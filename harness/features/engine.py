@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -240,6 +241,11 @@ class _Part:
         """How many instruments."""
         return int(self.starts.shape[1])
 
+    @cached_property
+    def late(self) -> list[bool]:
+        """Of each beginning, whether it comes after the first of these times in any instrument; most do not."""
+        return [bool(starts.any()) for starts in self.starts]
+
 
 class _Graph:
     """A program and what it reads of a panel; N instruments, T times.
@@ -300,7 +306,8 @@ class _Graph:
 
     def _compute(self, group: tuple[int, ...], values: Mapping[int, Array], part: _Part, out: Any) -> None:
         nodes, begins_as, first = self.program.nodes, self.program.begins_as, out[0]
-        node, starts = nodes[group[0]], part.starts[begins_as[group[0]]]
+        node, begins = nodes[group[0]], begins_as[group[0]]
+        starts, blanked = part.starts[begins], out if part.late[begins] else ()
         inputs = [i.value if isinstance(i, Number) else values.get(i) for i in node.inputs]
         if node.kernel == FIELD:
             first[...] = self.fields[node.parameters[0]][part.times, part.instruments].T
@@ -309,11 +316,10 @@ class _Graph:
         elif node.kernel == CHOICE:
             self._choose(node, inputs, part, first)
         elif node.kernel in _KERNELS:
-            if starts.any():  # most begin before these times: there is nothing to blank
-                kernels.blank(first, starts)
+            for one in blanked:
+                kernels.blank(one, starts)
             _KERNELS[node.kernel](*inputs, starts, *node.parameters, first)
         elif node.kernel in _OF_WINDOWS:
-            blanked = out if starts.any() else ()
             for one in blanked:
                 kernels.blank(one, starts)
             parameters = zip(*(nodes[one].parameters for one in group), strict=True)

@@ -446,8 +446,9 @@ class Pipeline:
 
     def save_judged(self, predictions: Predictions, folder: Path, *, same_unit: bool) -> None:
         """Judge predictions by the configured criteria, and write them with series and metrics into a folder."""
+        # Arrow writes without the interpreter lock; what goes wrong there is told when they have been judged.
         with ThreadPoolExecutor(1, thread_name_prefix="predictions") as beside:
-            written = beside.submit(predictions.write_parquet, folder / PREDICTIONS)  # Arrow needs no interpreter lock
+            written = beside.submit(predictions.write_parquet, folder / PREDICTIONS)
             evaluation, metrics = self._judge(predictions, same_unit)
             written.result()
         evaluation.write_series(folder / SERIES)
