@@ -90,7 +90,7 @@ class Column:
         """Return the error of values (at `rows`, or all) that are not what they should be."""
         bad = rows or range(len(self.values))
         what = f"{len(bad)} value(s) of column `{self.name}` have the wrong type."
-        got = f"{self.values.type}, {first_of(f'{self.spot(row)}: {self.values[row].as_py()!r}' for row in bad)}"
+        got = f"{self.values.type}, {first_of(f'{self.spot(row)}: {_shown(self.values[row])}' for row in bad)}"
         return DataError(what, where=self.path, got=got, expected=expected, hint=hint)
 
     def refuse_empty(self) -> None:
@@ -103,6 +103,13 @@ class Column:
         if empty.size:
             what, expected = f"{empty.size} row(s) have no key in column `{self.name}`.", "one in every row"
             raise DataError(what, where=self.path, got=first_of(map(self.spot, empty.tolist())), expected=expected)
+
+
+def _shown(value: pa.Scalar, text: Callable[[Any], str] = repr) -> str:
+    try:
+        return text(value.as_py())
+    except (OverflowError, ValueError):  # a time that Python has none for, or with more digits than it keeps
+        return f"a {value.type} that is out of range"
 
 
 Texts = Mapping[Column, pa.ChunkedArray]
@@ -299,7 +306,7 @@ def _check_zone(column: Column, zone: str | None, timezone: str | None) -> None:
     name = column.name
     if zone is None and timezone is not None:
         what, expected = "A time zone is given, but the times have none.", "null: times are taken as they are"
-        got = f"{timezone} for `{name}`, as in {column.values[0].as_py()!s}"
+        got = f"{timezone} for `{name}`, as in {_shown(column.values[0], str)}"
         raise ConfigError(what, where="data.timezone", got=got, expected=expected)
     if zone is not None and timezone is None:
         clock = zone if "/" in zone else "UTC"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.data.table_columns import Column, instruments_of, numbers_of, times_of
-from harness.errors import DataError
+from harness.errors import ConfigError, DataError
 
 DAYS = [dt.date(2020, 1, 1), dt.date(1969, 12, 31), dt.date(2020, 1, 1)]
 CODES = ["SZ", "SH", "SZ"]
@@ -85,6 +85,14 @@ def test_a_day_that_nanoseconds_cannot_count_is_refused(days: int) -> None:
     near = pa.array(nearest, pa.int32()).view(pa.date32())
     found = times_of(column(near), None, None).view(np.int64)
     assert (found // (86_400 * 10**9)).tolist() == nearest
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("s")], ids=str)
+def test_a_time_that_python_has_none_for_is_shown_in_the_message_about_its_zone(kind: pa.DataType) -> None:
+    far = pa.array([-(2**31) * (1 if kind == pa.date32() else 86_400)], pa.int64())
+    far = far.cast(pa.int32()).view(kind) if kind == pa.date32() else far.view(kind)
+    with pytest.raises(ConfigError, match=r"the times have none(.|\n)*out of range"):
+        times_of(column(far), None, "America/New_York")
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int16()], ids=str)
