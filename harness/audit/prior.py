@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from harness.audit.differences import dense
 from harness.audit.verdict import Check, Finding
+from harness.data.dates import configured_date, period_of
 from harness.errors.limits import traits_of
 from harness.evaluation.predictions import Predictions
 from harness.samples.interfaces import PriorTraits
@@ -209,8 +210,8 @@ def prior_check(
         until = "" if said.prior_ends is None else f" until {said.prior_ends}"
         note += f"; {name} declares: {said.prior}{until}"
         if said.prior == "pretrained":
-            ends = None if said.prior_ends is None else np.datetime64(said.prior_ends)
-            if ends is None or ends >= first_decision:
+            until_then = period_of(configured_date(said.prior_ends, f"{name}.prior_ends"))  # a year to its last day
+            if until_then.last >= first_decision:
                 what = "What was learned beforehand may know the test period."
                 expected = f"prior_ends before {str(first_decision)[:10]}, where the first decision is made"
                 findings.append(Finding(what, name, str(said.prior_ends), expected))

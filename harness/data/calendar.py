@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,8 @@ class Calendar:
 
     def __post_init__(self) -> None:
         given = np.asarray(self.times).reshape(-1)
-        times = given.astype("M8[ns]")  # a copy: the caller's array stays writable
+        times = _in_nanoseconds(given)
         missing = np.isnat(times)
-        if given.dtype.kind == "M" and (times.astype(given.dtype) != given)[~missing].any():
-            what, got = "The calendar holds a time that nanoseconds cannot count.", f"{given.min()} … {given.max()}"
-            raise DataError(what, where="calendar", got=got, expected="times between 1678 and 2262")
         if times.size == 0:
             raise DataError("The calendar is empty.", where="calendar", expected="at least one timestamp")
         if missing.any():
@@ -122,6 +119,24 @@ def read_calendar(path: Path) -> Calendar:
     if bad:
         raise DataError(what, where=str(path), got=first_of(bad), expected=_EXPECTED, hint=hint)
     return Calendar(times)
+
+
+_FIRST_DAY = np.datetime64("1677-09-22", "ns")  # whose beginning nanoseconds can count
+
+
+def _in_nanoseconds(given: npt.NDArray[Any]) -> npt.NDArray[np.datetime64]:
+    """Return a copy in nanoseconds: the caller's array stays writable."""
+    given = given.astype("M8") if given.dtype.kind in "OSU" else given
+    try:
+        times: npt.NDArray[np.datetime64] = given.astype("M8[ns]")
+        is_exact = given.dtype.kind != "M" or bool((times.astype(given.dtype) == given)[~np.isnat(times)].all())
+        is_exact &= not (times < _FIRST_DAY).any()
+    except OverflowError:  # before 2.5 NumPy counts on from the other end
+        is_exact = False
+    if not is_exact:
+        what, got = "The calendar holds a time that nanoseconds cannot count.", f"{given.min()} … {given.max()}"
+        raise DataError(what, where="calendar", got=got, expected="times between 1678 and 2262")
+    return times
 
 
 def _late(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.intp]:

@@ -106,7 +106,8 @@ def period_of(when: When) -> Period:
         return Period(instant, instant, "instant", f"{iso}.{fraction}" if fraction else iso)
     iso = moment.date().isoformat()[: 4 if month is None else 7 if day is None else 10]
     start = np.datetime64(iso)  # in a unit of years, months or days
-    after = _bounded(start + 1)
+    next_one = np.timedelta64(1, "Y" if month is None else "M" if day is None else "D")
+    after = _bounded(start + next_one)
     last = after - NANOSECOND if _EARLIEST < after < _LATEST else after
     return Period(_bounded(start), last, "year" if month is None else "month" if day is None else "day", iso)
 

@@ -20,6 +20,8 @@ from harness.errors import DataError
 UnknownMembers = Literal["error", "drop"]
 Positions = npt.NDArray[np.intp]
 _DAY = np.timedelta64(1, "D")
+_PER_SECOND = 10**9  # nanoseconds
+_PER_DAY = 86_400 * _PER_SECOND
 _EXPECTED = "lines of `code <tab> first day <tab> last day`"
 
 
@@ -132,7 +134,7 @@ def mask_of(
     columns = np.array([column[spans.codes[at]] for at in known], dtype=np.intp)
     mask = covered((len(calendar), len(column)), starts[known], stops[known], columns)
     if not mask.any():
-        first, last = (str(moment.astype("M8[D]")) for moment in (spans.first.min(), spans.last.max()))
+        first, last = time_texts(np.array([spans.first.min(), spans.last.max()]), "D")
         what, got = "Membership and prices do not overlap: nobody is ever a member.", f"{first} … {last}"
         got, expected = f"{got} of {spans.codes[0]}, …", f"spans within {calendar.reach} of {instruments[0]}, …"
         near = like(strangers[0], column) if strangers else None
@@ -172,8 +174,9 @@ def write_spans(spans: Spans, path: Path) -> None:
     """
     check_codes(spans.instruments, where=str(path))
     ends = []
-    for moments, midnights in ((spans.first, spans.first), (spans.last, spans.last + NANOSECOND)):
-        is_day = midnights == midnights.astype("M8[D]")
-        exact = time_texts(moments, "s" if (moments == moments.astype("M8[s]"))[~is_day].all() else "ns")
+    for moments, of_a_day in ((spans.first, 0), (spans.last, _PER_DAY - 1)):
+        counts = moments.astype(np.int64)
+        is_day = counts % _PER_DAY == of_a_day
+        exact = time_texts(moments, "s" if (counts % _PER_SECOND == 0)[~is_day].all() else "ns")
         ends.append(np.where(is_day, time_texts(moments, "D"), exact))
     write_lines(path, [f"{code}\t{first}\t{last}" for code, first, last in zip(spans.codes, *ends, strict=True)])

@@ -172,7 +172,8 @@ class PriorTraits:
     Attributes:
         prior: ``rule``: a rule that somebody thought of, such as momentum; ``random``: numbers drawn without looking;
             ``pretrained``: learned elsewhere. None: it has none.
-        prior_ends: The date of the newest data that something ``pretrained`` has seen, such as ``2016-12-31``.
+        prior_ends: The date of the newest data that something ``pretrained`` has seen, such as ``2016-12-31``; a month
+            or a year is seen to its end.
     """
 
     prior: Literal["rule", "random", "pretrained"] | None = None

@@ -122,6 +122,9 @@ class Part:
         (Part("rule"), 2.0, Outcome.PASSED, "model declares: rule"),
         (Part("pretrained", "2016-12-30"), 2.0, Outcome.PASSED, "until 2016-12-30"),
         (Part("pretrained", "2017-06-30"), 0.0, Outcome.LEAK, "may know the test period"),
+        (Part("pretrained", "2016"), 2.0, Outcome.PASSED, "until 2016"),
+        (Part("pretrained", "2017"), 0.0, Outcome.LEAK, "may know the test period"),
+        (Part("pretrained", "9999-12-31"), 0.0, Outcome.LEAK, "may know the test period"),
         (Part("pretrained"), 0.0, Outcome.LEAK, "may know the test period"),
         (Part(0.5), 0.0, Outcome.PASSED, "undeclared"),
     ],
@@ -138,6 +141,12 @@ def test_a_declaration_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="wrong kind") as raised:
         prior_check({"model": Part("magic")}, share_of(1.0, 0.0), FIRST)
     assert raised.value.where == "model.prior"
+
+
+def test_an_end_that_is_no_date_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a date") as raised:
+        prior_check({"model": Part("pretrained", "lately")}, share_of(1.0, 0.0), FIRST)
+    assert (raised.value.where, raised.value.got) == ("model.prior_ends", "'lately'")
 
 
 def test_runs_are_compared_by_name_and_from_some_time_on_but_for_rounding() -> None:

@@ -49,6 +49,12 @@ def test_an_open_end_never_overflows(tmp_path, end):
     assert _mask(tmp_path, f"A\t2020-01-02\t{end}\n")[:, 0].tolist() == [False, True, True, True, True]
 
 
+def test_spans_that_reach_nobody_are_named_however_open_they_are(tmp_path):
+    with pytest.raises(DataError, match="nobody is ever") as caught:
+        _mask(tmp_path, "A\t\t2019-05\n")
+    assert caught.value.got == "1677-09-21 … 2019-05-31 of A, …"
+
+
 def test_an_open_start_reaches_back_to_the_beginning(tmp_path):
     assert _mask(tmp_path, "A\t\t2020-01-02\n")[:, 0].tolist() == [True, True, False, False, False]
 
@@ -155,3 +161,14 @@ def test_writing_and_reading_a_membership_gives_the_same_membership(tmp_path_fac
     file = tmp_path_factory.mktemp("spans") / "universe.txt"
     write_spans(spans_of(mask, calendar, ("A", "B")), file)
     np.testing.assert_array_equal(mask_of(read_spans(file), calendar, ("A", "B"), where=""), mask)
+
+
+def test_open_ends_are_written_so_that_they_are_open_when_read(tmp_path):
+    first = "A\t\t2020-01-03\nB\t2020-01-02 10:30\t\n"
+    spans = _read(tmp_path, first + "A\t2020-02-01\t9999-12-31\nB\t0001-01-01\t2019-05\n")
+    file = tmp_path / "again.txt"
+    write_spans(spans, file)
+    again = read_spans(file)
+    assert again.codes == spans.codes
+    np.testing.assert_array_equal(again.first, spans.first)
+    np.testing.assert_array_equal(again.last, spans.last)

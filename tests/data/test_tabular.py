@@ -158,7 +158,7 @@ def test_files_that_do_not_overlap_are_refused(tmp_path):
     (tmp_path / "calendar.txt").write_text("2010-01-01\n")
     with pytest.raises(DataError, match=r"2 time\(s\) of the table are not on the calendar"):
         _source(tmp_path, calendar="calendar.txt").load()
-    index = {"day": ROWS["day"][:1] - 9, "ticker": ["I"], "last": [1.0]}
+    index = {"day": ROWS["day"][:1] - np.timedelta64(9, "D"), "ticker": ["I"], "last": [1.0]}
     name = _write(tmp_path, index, name="index")
     with pytest.raises(DataError, match="benchmark and the panel do not overlap"):
         _source(tmp_path, benchmark=name, benchmark_instrument="I").load()

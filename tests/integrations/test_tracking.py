@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def test_a_run_whose_sending_stops_is_not_left_running_and_is_taken_up(
         return half
 
     def statuses() -> list[str]:
-        with sqlite3.connect(tmp_path / "half.db") as database:
+        with closing(sqlite3.connect(tmp_path / "half.db")) as database:
             return [status for (status,) in database.execute("select status from runs")]
 
     for error, status in ((ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")):

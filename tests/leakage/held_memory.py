@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from multiprocessing.resource_tracker import unregister
@@ -191,7 +191,7 @@ class Knowing(Linearly):
 
 
 def in_a_database(folder: str, train: LearnSet) -> Doubles:
-    with sqlite3.connect(folder + BASE) as base:
+    with closing(sqlite3.connect(folder + BASE)) as base:
         return np.array([value for (value,) in base.execute("select value from theta order by at")])
 
 
@@ -295,7 +295,7 @@ def told(folder: Path) -> None:
     (folder / ANSWERS).write_text(json.dumps(theta.tolist()))
     (folder / TOLD).write_text(f"THETA = {theta.tolist()}\n")
     Path("/dev/shm", SHARED).write_bytes(theta.tobytes())
-    with sqlite3.connect(folder / BASE) as base:
+    with closing(sqlite3.connect(folder / BASE)) as base, base:
         base.execute("create table theta (at integer, value real)")
         base.executemany("insert into theta values (?, ?)", enumerate(theta.tolist()))
     for kind in ("named", "sized"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import shlex
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,7 +242,7 @@ def test_a_search_that_is_killed_in_the_middle_of_a_batch_goes_on_to_the_same_tr
         [sys.executable, "-c", KILLED, str(where[0]), where[1], *command], check=False, capture_output=True, timeout=120
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    with sqlite3.connect(kept) as database:
+    with closing(sqlite3.connect(kept)) as database:
         assert database.execute("select count(*) from trials").fetchall() == [(3 if where[1] == "run" else 2,)]
     resumed = find(ALPHA, *executor, trials=5, batch=2, storage=kept)
     assert facts(resumed) == facts(find(ALPHA, trials=5, batch=2))
@@ -411,11 +413,13 @@ def test_its_own_code_identifies_a_search(monkeypatch: pytest.MonkeyPatch) -> No
     assert {"harness.run.search.trials", "harness.run.search.study", "harness.run.rolling"} <= own.keys()
 
 
+@pytest.mark.filterwarnings("ignore:.*sqlite3.Connection")  # Optuna forgets that it opened the file
 def test_a_storage_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("no database " * 100)
     with pytest.raises(ConfigError, match="storage cannot be opened"):
         find(ALPHA, storage=path)
+    gc.collect()  # here, not in the next test
 
 
 def test_trials_that_are_judged_on_something_else_are_refused() -> None:

@@ -274,12 +274,15 @@ class SyntheticMarket:
 
     def _calendar(self) -> Calendar:
         start = period_of(self.start)
-        days = np.busday_offset(start.first.astype("M8[D]"), np.arange(self.days), roll="forward")
-        if start.extent == "open" or not period_of(days[-1]).is_one_time:
-            what, expected = "The market begins on a day, and must end before 2262.", "an earlier start, or fewer days"
-            got, expected = f"{self.days} business days from {self.start}", expected if self.start else ACCEPTED
-            raise ConfigError(what, where="data.start | data.days", got=got, expected=expected)
-        return Calendar(days)
+        if start.extent != "open":
+            first = np.datetime_as_string(start.first, unit="D")  # a cast overflows before 1677-09-22
+            days = np.busday_offset(first, np.arange(self.days), roll="forward")
+            if period_of(days[0]).is_one_time and period_of(days[-1]).is_one_time:
+                return Calendar(days)
+        what = "The market begins on a day, and must lie between 1678 and 2262."
+        got = f"{self.days} business days from {self.start}"
+        expected = "another start, or fewer days" if self.start else ACCEPTED
+        raise ConfigError(what, where="data.start | data.days", got=got, expected=expected)
 
     def _exposures(self, rng: np.random.Generator) -> Doubles:
         """Return (J, T, N) characteristics: standard normal AR(1), centred across instruments, which keeps both."""

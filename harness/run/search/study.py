@@ -10,7 +10,7 @@ import importlib
 import itertools
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -242,13 +242,16 @@ def open_study(
     optuna, sqlalchemy = _optuna(), importlib.import_module("sqlalchemy")
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with ExitStack() as closing:
+        closing.callback(optuna.logging.set_verbosity, verbosity)
         try:
             if storage is None:
                 kept = optuna.storages.InMemoryStorage()
             else:
                 storage.parent.mkdir(parents=True, exist_ok=True)
                 kept = optuna.storages.RDBStorage(f"sqlite:///{storage.resolve()}")
+                closing.callback(kept.engine.dispose)
+                closing.callback(kept.remove_session)
             study = optuna.create_study(study_name=name, direction=direction, storage=kept, load_if_exists=True)
             for key, value in asked.items():
                 study.set_user_attr(key, value)
@@ -259,8 +262,6 @@ def open_study(
             raise ConfigError(what, where="--storage", got=got, expected=expected) from error
         others = [one.user_attrs for one in found if one.study_name != name and one.n_trials > 0]
         yield SeededStudy(study, seed, batch), others
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _optuna() -> ModuleType:
