@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -30,6 +31,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 def run(project: pytest.Pytester, *arguments: str, ic: float | str = 0.1, source: str = ONE) -> pytest.RunResult:
     (project.path / "test_a.py").write_text(f"IC = {ic}\n{source}", encoding="utf-8")
+    # Of the same length and in the same second, the next test would be the compiled one before.
+    shutil.rmtree(project.path / "__pycache__", ignore_errors=True)
     return project.runpytest_inprocess("-p", "harness.cli.pytest_plugin", "-p", "no:cacheprovider", *arguments)
 
 

@@ -50,7 +50,7 @@ def test_the_deepest_fall_is_the_largest_drawdown(compounds: bool) -> None:
     [("mean", lambda s: s.mean()), ("sum", lambda s: s.sum(min_count=1)), ("product", lambda s: (1 + s).prod() - 1)],
 )
 def test_months_and_years_are_those_of_pandas(how, reduce) -> None:
-    series = pd.Series(RETURNS, TIMES)
+    series = pd.Series(RETURNS.copy(), TIMES)
     series[:4] = np.nan
     years, months, whole = by_month(TIMES.to_numpy(), series.to_numpy(), how)
     assert years == [2019, 2020, 2021]
