@@ -206,6 +206,9 @@ def _judgement(replay: Replay) -> Iterator[Finding]:
         what = f"{wrong.size} scores are judged by another label than the configured one."
         when = replay.date(int(predictions.row_times[at]))
         yield Finding(what, when, f"{predictions.label[at]:.6g}", f"{judged.label[at]:.6g}")
+    if judged.is_written_into:
+        what = "A metric writes into the forecasts that it is given: metrics after it are of other scores or labels."
+        yield Finding(what, "evaluation.extra")
     for name, reported in replay.result.metrics.items():
         actual = judged.overall.get(name)
         is_same = reported == actual

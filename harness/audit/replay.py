@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,11 +71,19 @@ def predicted(
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A finished run's scores, judged again: labels and metrics, and the orders that were made; None without any."""
+    """A finished run's scores, judged again.
+
+    Attributes:
+        label: (n,) computed anew.
+        overall: Metrics by name.
+        recorded: The orders that were made; None without any.
+        is_written_into: Whether a metric has changed what it was given.
+    """
 
     label: Floats
     overall: Mapping[str, Any]
     recorded: Recorded | None
+    is_written_into: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +115,12 @@ class Replay:
         spans["target"] = None if config.label.target is None else Target(*config.label.target)
         spans["same_unit"] = self.real.keeps_label_unit
         criteria, recorded = recording(config.evaluation)
-        return Judged(label, evaluate(replace(predictions, label=label), panel, criteria, **spans).overall, recorded)
+        relabelled = replace(predictions, label=label)
+        given = copy.deepcopy(relabelled)  # a metric of the user's may write into it
+        overall = evaluate(given, panel, criteria, **spans).overall
+        whole = (relabelled.start, relabelled.stop)
+        changed = given.digest != relabelled.digest or given.labels_of(*whole) != relabelled.labels_of(*whole)
+        return Judged(label, overall, recorded, changed)
 
     def date(self, position: int) -> str:
         """Return the date of a calendar position, which may lie beyond the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -412,7 +413,8 @@ class Pipeline:
         found, more = None, dict[str, Any]()
         with telling(self.observer, "evaluation"):
             with self.watch.stage("evaluation"):
-                evaluation = evaluate(predictions, *asked, **spans, same_unit=same_unit, target=target)
+                given = copy.deepcopy(predictions)  # metrics of the user's may write into it
+                evaluation = evaluate(given, *asked, **spans, same_unit=same_unit, target=target)
                 truth = truth_of(self.panel, predictions, label.horizon, label.look_ahead)
                 oracle = None if truth is None else evaluate(truth, *asked, **spans, same_unit=True)
                 if config.evaluation.errors is not None and target is not None and same_unit:
@@ -446,7 +448,8 @@ class Pipeline:
 
     def save_judged(self, predictions: Predictions, folder: Path, *, same_unit: bool) -> None:
         """Judge predictions by the configured criteria, and write them with series and metrics into a folder."""
-        # Arrow writes without the interpreter lock; what goes wrong there is told when they have been judged.
+        # Arrow writes without the interpreter lock; what goes wrong there is told when they have been judged. What is
+        # kept is what was forecast, whatever a metric does to what it is given.
         with ThreadPoolExecutor(1, thread_name_prefix="predictions") as beside:
             written = beside.submit(predictions.write_parquet, folder / PREDICTIONS)
             evaluation, metrics = self._judge(predictions, same_unit)
