@@ -22,7 +22,6 @@ from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -34,6 +33,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from harness.audit.audited import run_audited
 from harness.audit.verdict import Verdict
+from harness.cli.application import parsers
 from harness.cli.declaration import INFO, SHOWN
 from harness.config import ExperimentConfig, parse_overrides
 from harness.config.compose import MAIN, composing, refuse_sweep
@@ -194,7 +194,8 @@ class Application:
             if given.info:
                 return _printed(lambda: self.hydra.show_info(given.info, self.name, self.overrides, RunMode.RUN))
             if given.hydra_help:
-                return _printed(lambda: self.hydra.hydra_help(self.name, get_args_parser(), given))
+                # Hydra's own parser has options that are none here, and cannot be made with Python 3.14.
+                return _printed(lambda: self.hydra.hydra_help(self.name, parsers("run")["run"], given))
             if given.shell_completion:
                 return _printed(self._complete)
         return None

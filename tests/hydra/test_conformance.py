@@ -143,7 +143,7 @@ PRINTED = [
     (["--info", "config", "seed=5"], ["seed: 5"]),
     (["--info", "plugins"], ["BenchSweeper", "JoblibLauncher", "BenchSearchPath"]),
     (["-i", "all"], ["Installed Hydra Plugins", "Defaults List"]),
-    (["--hydra-help"], ["hydra/launcher", "bench_local"]),
+    (["--hydra-help"], ["-sc,--shell-completion : install=SHELL", "hydra/launcher", "bench_local"]),
     (["--shell-completion", "install=bash"], ["COMP_LINE"]),
 ]
 
