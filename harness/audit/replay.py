@@ -83,7 +83,7 @@ class Judged:
     label: Floats
     overall: Mapping[str, Any]
     recorded: Recorded | None
-    is_written_into: bool = False
+    is_written_into: bool
 
 
 @dataclass(frozen=True, eq=False)
